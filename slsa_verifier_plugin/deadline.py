@@ -1,0 +1,41 @@
+"""One deadline for everything a verification does."""
+
+from __future__ import annotations
+
+import time
+
+from slsa_verifier_plugin.errors import DeadlineError
+
+
+class Deadline:
+    """A moment after which nothing more is waited for.
+
+    Args:
+        seconds: time from now.
+    """
+
+    __slots__ = ("_end", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds left, never below zero."""
+        return max(0.0, self._end - time.monotonic())
+
+    def expired(self) -> bool:
+        """Return True once no time is left."""
+        return time.monotonic() >= self._end
+
+    def check(self, doing: str) -> None:
+        """Raise ``DeadlineError`` once no time is left; ``doing`` completes "while ..."."""
+        if self.expired():
+            raise DeadlineError(
+                f"the time limit of {self.seconds:g} s was reached while {doing}; try again, raise "
+                "the Verifier's timeout parameter, or look at the registry's latency"
+            )
+
+    def within(self, seconds: float) -> Deadline:
+        """Return a deadline at most ``seconds`` from now, and no later than this one."""
+        return Deadline(min(seconds, self.remaining()))

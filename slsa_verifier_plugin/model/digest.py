@@ -1,0 +1,82 @@
+"""Content digests and descriptors (OCI image specification 1.1, "Content Descriptors")."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from slsa_verifier_plugin.errors import ArtifactError
+from slsa_verifier_plugin.text import quoted
+
+_HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A content digest, ``sha256`` or ``sha512``, as lower-case hexadecimal."""
+
+    algorithm: str
+    hex: str
+
+    @classmethod
+    def parse(cls, text: object) -> Digest:
+        """Return the digest written as ``algorithm:hex``.
+
+        Raises:
+            ArtifactError: it is not a well-formed sha256 or sha512 digest.
+        """
+        match = _DIGEST.fullmatch(text) if isinstance(text, str) else None
+        if match is None or len(match[2]) != _HEX_LENGTH[match[1]]:
+            raise ArtifactError(f"{quoted(text)} is not a sha256 or sha512 digest")
+        return cls(match[1], match[2])
+
+    @classmethod
+    def of(cls, content: bytes, algorithm: str = "sha256") -> Digest:
+        """Return the digest of ``content``."""
+        return cls(algorithm, hashlib.new(algorithm, content).hexdigest())
+
+    def matches(self, content: bytes) -> bool:
+        """Return True if ``content`` has this digest."""
+        return hmac.compare_digest(Digest.of(content, self.algorithm).hex, self.hex)
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What a manifest or a referrers list says of a piece of content: media type, digest, size in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def parse(cls, value: object) -> Descriptor:
+        """Return the descriptor in ``value``, a decoded JSON object.
+
+        Raises:
+            ArtifactError: a property is missing or of a wrong type.
+        """
+        if not isinstance(value, Mapping):
+            raise ArtifactError("a descriptor is not a JSON object")
+        media_type, size = value.get("mediaType"), value.get("size")
+        if not isinstance(media_type, str):
+            raise ArtifactError("a descriptor has no mediaType")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ArtifactError(f"a descriptor has the size {quoted(size)}, not a count of bytes")
+        artifact_type = value.get("artifactType")
+        if artifact_type is not None and not isinstance(artifact_type, str):
+            raise ArtifactError("a descriptor's artifactType is not a string")
+        annotations = value.get("annotations") or {}
+        if not isinstance(annotations, Mapping) or not all(
+            isinstance(key, str) and isinstance(text, str) for key, text in annotations.items()
+        ):
+            raise ArtifactError("a descriptor's annotations are not strings")
+        return cls(media_type, Digest.parse(value.get("digest")), size, artifact_type or None, dict(annotations))

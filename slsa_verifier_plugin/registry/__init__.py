@@ -1,0 +1,1 @@
+"""OCI registries: references, credentials, bounded reads with checked digests."""
