@@ -1,0 +1,1 @@
+"""End-to-end tests: the real Ratify, real registries and real clients around the installed plugin."""

@@ -1,0 +1,93 @@
+"""What each peer is built from: versions, module sums and build flags, all pinned here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+_RATIFY = "github.com/ratify-project/ratify"
+_RATIFY_SUM = "h1:jD4QA+I2HnqXrG4Y+UtHVws6uEjU2D5nY25t11jDlfg="
+
+
+@dataclass(frozen=True)
+class GoPeer:
+    """A program built by the Go toolchain, in a copy of its module so that its own go.mod and go.sum hold.
+
+    Attributes:
+        name: the executable's file name.
+        version: the module's version, or the library's for a program of this folder.
+        package: the main package, relative to the module's root.
+        module: the module's path; None for a program whose source is ``HERE / name``.
+        checksum: the ``h1:`` sum that the module's content must have.
+        in_sumdb: False where Go's checksum database has no entry, so that ``checksum`` alone vouches.
+        ldflags: flags for the linker, as the program's own release sets them.
+    """
+
+    name: str
+    version: str
+    package: str = "."
+    module: str | None = None
+    checksum: str | None = None
+    in_sumdb: bool = True
+    ldflags: str = "-w"
+
+
+_LISTED = (
+    GoPeer(
+        name="ratify",
+        version="v1.4.4",
+        package="./cmd/ratify",
+        module=_RATIFY,
+        checksum=_RATIFY_SUM,
+        ldflags=f"-w -X {_RATIFY}/internal/version.GitTag=v1.4.4",
+    ),
+    GoPeer(
+        name="oras",
+        version="v1.3.0",
+        package="./cmd/oras",
+        module="oras.land/oras",
+        checksum="h1:PdxrW0wRu24AMRnJcQWhUXTk33bDHCdSvyWcKoAxArE=",
+        in_sumdb=False,
+        ldflags="-w -X oras.land/oras/internal/version.BuildMetadata=",
+    ),
+    GoPeer(name="ociregistry", version="v0.0.0-20251212221603-3adeb8663819"),
+    GoPeer(name="ggcr", version="v0.22.1"),
+    GoPeer(
+        name="schemavalidator",
+        version="v1.4.4",
+        package="./plugins/verifier/schemavalidator",
+        module=_RATIFY,
+        checksum=_RATIFY_SUM,
+    ),
+    GoPeer(
+        name="sample",
+        version="v1.4.4",
+        package="./plugins/verifier/sample",
+        module=_RATIFY,
+        checksum=_RATIFY_SUM,
+    ),
+    GoPeer(
+        name="cosign",
+        version="v3.1.3",
+        package="./cmd/cosign",
+        module="github.com/sigstore/cosign/v3",
+        checksum="h1:001JQRI/PJ/5T+g/kJ1KTvKFbb322+fomc+pHDZ/6sg=",
+        ldflags="-w -X sigs.k8s.io/release-utils/version.gitVersion=v3.1.3",
+    ),
+    GoPeer(
+        name="crane",
+        version="v0.22.1",
+        package="./cmd/crane",
+        module="github.com/google/go-containerregistry",
+        checksum="h1:RZuuSYhTvlDvtsK+NkutoCZ//C0X2ebLK8X8l3ULs84=",
+        ldflags="-w -X github.com/google/go-containerregistry/cmd/crane/cmd.Version=v0.22.1",
+    ),
+)
+
+PEERS = {listed.name: listed for listed in _LISTED}
+"""All Go peers by name, in the order in which they are worth building."""
+
+DOCKER_REGISTRY = "docker-registry"
+"""Debian's registry, which has no referrers API; it comes as a package, not from Go."""
