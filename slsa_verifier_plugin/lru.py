@@ -1,0 +1,59 @@
+"""A bounded cache, least recently used out first."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class LruCache(Generic[K, V]):
+    """Maps keys to values up to a total cost; safe under threads.
+
+    Args:
+        capacity: the total cost kept; bytes, or a count where every cost is 1.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._items: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._cost = 0
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, key: K) -> V | None:
+        """Return the value of ``key``, or None where it is not kept."""
+        with self._lock:
+            item = self._items.get(key)
+            if item is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._items.move_to_end(key)
+            return item[0]
+
+    def put(self, key: K, value: V, cost: int = 1) -> None:
+        """Keep ``value``, unless it alone costs more than a quarter of the capacity."""
+        if cost > self._capacity // 4:
+            return
+        with self._lock:
+            if key in self._items:
+                self._cost -= self._items.pop(key)[1]
+            self._items[key] = (value, cost)
+            self._cost += cost
+            while self._cost > self._capacity:
+                self._cost -= self._items.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._items.clear()
+            self._cost = 0
+
+    def __len__(self) -> int:
+        return len(self._items)

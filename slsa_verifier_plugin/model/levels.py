@@ -1,0 +1,77 @@
+"""SLSA levels (SLSA v1.2 "Verification Summary Attestation", "verifiedLevels" and "SlsaResult").
+
+A track's level implies all lower ones; every other name stands for itself alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+_TRACK_LEVEL = re.compile(r"SLSA_([A-Z][A-Z0-9]{0,31})_LEVEL_(0|[1-9][0-9]{0,2})")
+_NOTHING = re.compile(r"FAILED|SLSA_[A-Z][A-Z0-9]{0,31}_LEVEL_UNEVALUATED")
+
+
+def track_level(name: str) -> tuple[str, int] | None:
+    """Return track and number of a name such as ``SLSA_SOURCE_LEVEL_3``; None for any other name."""
+    match = _TRACK_LEVEL.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
+
+
+def is_nothing(name: str) -> bool:
+    """Return True for the results that attest nothing: ``FAILED`` and ``SLSA_*_LEVEL_UNEVALUATED``."""
+    return _NOTHING.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The highest level of each track, and all other names."""
+
+    tracks: dict[str, int] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, results: Iterable[str]) -> Levels:
+        """Return the levels in ``results``; of two levels of one track the highest counts."""
+        tracks: dict[str, int] = {}
+        names: set[str] = set()
+        for name in results:
+            if is_nothing(name):
+                continue
+            level = track_level(name)
+            if level is None:
+                names.add(name)
+            else:
+                tracks[level[0]] = max(level[1], tracks.get(level[0], 0))
+        return cls(tracks, frozenset(names))
+
+    def capped(self, caps: Iterable[str]) -> Levels:
+        """Return these levels as far as a signer with ``caps`` may attest them.
+
+        Args:
+            caps: the highest trusted level of each track, such as ``SLSA_SOURCE_LEVEL_2``; no caps at all
+                leave the levels as they are. A track without a cap beside one with a cap counts as nothing.
+        """
+        limits = dict(level for name in caps if (level := track_level(name)))
+        if not limits:
+            return self
+        return Levels(
+            {track: min(number, limits[track]) for track, number in self.tracks.items() if track in limits},
+            self.names,
+        )
+
+    def missing(self, expected: Iterable[str]) -> list[str]:
+        """Return the names in ``expected`` that these levels do not reach."""
+        return [name for name in expected if not self._reaches(name)]
+
+    def _reaches(self, name: str) -> bool:
+        level = track_level(name)
+        if level is None:
+            return name in self.names
+        return self.tracks.get(level[0], -1) >= level[1]
+
+    def shown(self) -> list[str]:
+        """Return the names, levels first, in a stable order."""
+        levels = [f"SLSA_{track}_LEVEL_{number}" for track, number in sorted(self.tracks.items())]
+        return levels + sorted(self.names)

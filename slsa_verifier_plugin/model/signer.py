@@ -1,0 +1,55 @@
+"""Who signed: what a certificate or a configured key says of a signature's maker.
+
+GitHub's claims are certificate extensions below 1.3.6.1.4.1.57264.1 (Fulcio ``docs/oid-info.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+GITHUB = "https://github.com"
+GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A signing identity.
+
+    ``identity`` is the certificate's subject alternative name (URI or e-mail address) and ``issuer`` who vouched for it;
+    for a configured key ``identity`` is ``key:`` and the SHA-256 of its DER form, and ``issuer`` is empty. ``claims`` holds the
+    certificate's extension values by the last arc of their OID below 1.3.6.1.4.1.57264.1.
+    """
+
+    identity: str
+    issuer: str
+    claims: Mapping[int, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_github(self) -> bool:
+        """True where the certificate speaks of a GitHub Actions run."""
+        return self.issuer == GITHUB_ISSUER or any(arc in self.claims for arc in (2, 3, 4, 5, 6, 11, 12, 13, 14))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a candidate says was signed, and by whom. Nothing vouches for it yet."""
+
+    payload_type: str
+    payload: bytes
+    signer: Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A claim whose signature verified, and what vouches for its time.
+
+    ``signed_at`` (UTC) is the log's or the timestamp authority's time, None for a key's signature without one.
+    ``trusted_root`` is the SHA-256 of the root that vouched, empty for a key.
+    """
+
+    claim: Claim
+    signed_at: datetime | None = None
+    log_index: int | None = None
+    trusted_root: str = ""

@@ -1,0 +1,52 @@
+"""Source repository URIs in the forms that attestations use (SPDX download locations, plain https).
+
+``git+https://host/path@ref``, ``https://host/path.git`` and ``git+https://host/path`` name one repository.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_URI = re.compile(
+    r"(?:git\+)?(?P<scheme>https|http|ssh|git)://(?P<host>[A-Za-z0-9.-]+(?::[0-9]{1,5})?)"
+    r"/(?P<path>[A-Za-z0-9._~/-]+?)(?:@(?P<ref>[^@\s#?]+))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUri:
+    """A repository: scheme, host (lower case), path without ``.git``; and the ref after ``@``, if any."""
+
+    scheme: str
+    host: str
+    path: str
+    ref: str | None = None
+
+    @classmethod
+    def parse(cls, text: object) -> SourceUri | None:
+        """Return the repository that ``text`` names, or None where it names none.
+
+        User names, queries, fragments, percent escapes and dot segments are not accepted: they are ways to
+        write one repository's name so that it reads like another's.
+        """
+        match = _URI.fullmatch(text) if isinstance(text, str) and len(text) <= 2048 else None
+        if match is None:
+            return None
+        segments = match["path"].rstrip("/").removesuffix(".git").split("/")
+        if any(segment in ("", ".", "..") for segment in segments):
+            return None
+        return cls(match["scheme"], match["host"].lower(), "/".join(segments), match["ref"])
+
+    def same_repository(self, other: SourceUri) -> bool:
+        """Return True if both name one repository; refs do not matter, the path's case does."""
+        return (self.scheme, self.host, self.path) == (other.scheme, other.host, other.path)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}/{self.path}"
+
+
+def same_repository(one: object, other: object) -> bool:
+    """Return True if both texts name one and the same repository."""
+    left, right = SourceUri.parse(one), SourceUri.parse(other)
+    return left is not None and right is not None and left.same_repository(right)

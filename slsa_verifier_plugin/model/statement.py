@@ -1,0 +1,89 @@
+"""In-toto statements (in-toto attestation framework, Statement v1 and v0.1).
+
+The shape is checked by the framework's own library; which subject counts is decided by the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slsa_verifier_plugin.errors import StatementError
+from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.text import quoted
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
+MAX_SUBJECTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a statement is about: digests by algorithm, and annotations."""
+
+    digests: Mapping[str, str]
+    annotations: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement with its subjects; the predicate is a decoded JSON object."""
+
+    type: str
+    subjects: tuple[Subject, ...]
+    predicate_type: str
+    predicate: Mapping[str, Any]
+
+
+def parse_statement(payload_type: str, payload: bytes) -> Statement:
+    """Return the statement in a DSSE payload.
+
+    Raises:
+        StatementError: another payload type, not strict JSON, or not a statement of a known version.
+    """
+    if payload_type != PAYLOAD_TYPE:
+        raise StatementError(f"the payload type is {quoted(payload_type)}, expected {PAYLOAD_TYPE}")
+    try:
+        value = loads(payload)
+    except JsonError as error:
+        raise StatementError(f"the signed payload is not JSON with one meaning: {error}") from error
+    if not isinstance(value, dict) or value.get("_type") not in STATEMENT_TYPES:
+        found = value.get("_type") if isinstance(value, dict) else type(value).__name__
+        raise StatementError(f"the signed payload is {quoted(found)}, expected an in-toto statement v1 or v0.1")
+    predicate, subjects = value.get("predicate"), value.get("subject")
+    if not isinstance(predicate, dict):
+        raise StatementError("the statement has no predicate object")
+    if isinstance(subjects, list) and len(subjects) > MAX_SUBJECTS:
+        raise StatementError(f"the statement has {len(subjects)} subjects, more than {MAX_SUBJECTS}")
+    _check_shape(value)
+    return Statement(
+        value["_type"],
+        tuple(Subject(item["digest"], item.get("annotations") or {}) for item in value["subject"]),
+        value["predicateType"],
+        predicate,
+    )
+
+
+def _check_shape(value: dict[str, Any]) -> None:
+    """Raise StatementError unless the framework's library accepts the statement; predicates stay opaque."""
+    from google.protobuf import json_format
+    from in_toto_attestation.v1 import statement_pb2
+    from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement as Checked
+
+    # The library knows v1 only, whose other fields have the shape of v0.1.
+    shape = {**value, "_type": STATEMENT_TYPE_URI, "predicate": {"opaque": True}}
+    try:
+        message = json_format.ParseDict(shape, statement_pb2.Statement(), ignore_unknown_fields=True)
+        Checked.copy_from_pb(message).validate()
+    except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
+        raise StatementError(f"the statement is malformed: {quoted(str(error))}") from error
+    # What protobuf's JSON mapping would also accept (numbers as strings, null) is not what we go on to read.
+    for subject in value["subject"]:
+        digests, annotations = subject.get("digest"), subject.get("annotations")
+        if not isinstance(digests, dict) or not all(isinstance(text, str) for text in digests.values()):
+            raise StatementError("a subject's digest is not an object of strings")
+        if annotations is not None and not isinstance(annotations, dict):
+            raise StatementError("a subject's annotations are not an object")
+    if not isinstance(value.get("predicateType"), str):
+        raise StatementError("the statement's predicateType is not a string")

@@ -1,0 +1,126 @@
+"""Verification summary attestations (SLSA v1.2 ``verification_summary``, ``verifying-source``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from slsa_verifier_plugin.errors import StatementError
+from slsa_verifier_plugin.model.statement import Statement, Subject
+from slsa_verifier_plugin.text import quoted
+
+PREDICATE_TYPE = "https://slsa.dev/verification_summary/v1"
+MAX_LEVELS = 256
+MAX_REFS = 1024
+MAX_TEXT = 2048
+"""Characters of one identifier, level or ref."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
+_REF_KEYS = ("sourceRefs", "source_refs", "source_branches")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSubject:
+    """A commit that a summary is about, and the refs it was seen on."""
+
+    commit: str
+    refs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationSummary:
+    """A summary's predicate, and its subjects as far as they can matter here.
+
+    ``sources`` are the subjects with a ``gitCommit``; ``digests`` all ``sha256`` and ``sha512`` digests, written
+    ``algorithm:hex``. ``time_verified`` is in UTC, None where absent.
+    """
+
+    verifier_id: str
+    resource_uri: str
+    result: str
+    levels: tuple[str, ...]
+    time_verified: datetime | None
+    sources: tuple[SourceSubject, ...]
+    digests: frozenset[str]
+
+
+def parse_vsa(statement: Statement) -> VerificationSummary:
+    """Return the verification summary in ``statement``.
+
+    Raises:
+        StatementError: another predicate type, or a field missing, malformed or over its limit.
+    """
+    if statement.predicate_type != PREDICATE_TYPE:
+        raise StatementError(f"the predicate type is {quoted(statement.predicate_type)}, expected {PREDICATE_TYPE}")
+    predicate = statement.predicate
+    verifier = predicate.get("verifier")
+    if not isinstance(verifier, Mapping):
+        raise StatementError("the verification summary has no verifier")
+    return VerificationSummary(
+        verifier_id=_text(verifier.get("id"), "verifier.id"),
+        resource_uri=_text(predicate.get("resourceUri"), "resourceUri"),
+        result=_text(predicate.get("verificationResult"), "verificationResult"),
+        levels=_texts(predicate.get("verifiedLevels"), "verifiedLevels", MAX_LEVELS),
+        time_verified=parse_time(predicate["timeVerified"]) if "timeVerified" in predicate else None,
+        sources=tuple(_source(subject) for subject in statement.subjects if "gitCommit" in subject.digests),
+        digests=frozenset(
+            f"{name}:{text}"
+            for subject in statement.subjects
+            for name, text in subject.digests.items()
+            if name in ("sha256", "sha512")
+        ),
+    )
+
+
+def parse_time(value: object) -> datetime:
+    """Return an RFC 3339 time in UTC; digits beyond microseconds are cut off.
+
+    Raises:
+        StatementError: it is not such a time.
+    """
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise StatementError(f"{quoted(value)} is not an RFC 3339 time")
+    fraction = (match[3] or ".0")[:7]
+    zone = "+00:00" if match[4] in "Zz" else match[4]
+    try:
+        return datetime.fromisoformat(f"{match[1]}T{match[2]}{fraction:0<7}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise StatementError(f"{quoted(value)} is not a time") from error
+
+
+def is_commit(text: object) -> bool:
+    """Return True for a full commit id: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits."""
+    return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
+
+
+
+
+def _source(subject: Subject) -> SourceSubject:
+    commit = subject.digests["gitCommit"]
+    if not is_commit(commit):
+        raise StatementError(f"the subject's gitCommit is {quoted(commit)}, expected a full commit id")
+    refs: list[str] = []
+    for key in _REF_KEYS:
+        if key in subject.annotations:
+            refs.extend(_texts(subject.annotations[key], f"annotation {key}", MAX_REFS))
+    return SourceSubject(commit, tuple(dict.fromkeys(refs)))
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or not value or len(value) > MAX_TEXT:
+        raise StatementError(f"the verification summary's {name} is {quoted(value)}, expected a string")
+    return value
+
+
+def _texts(value: Any, name: str, most: int) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > most:
+        raise StatementError(f"the verification summary's {name} is no list of at most {most} strings")
+    return tuple(_text(item, name) for item in value)

@@ -1,0 +1,320 @@
+"""Steps 6 to 13: what one attestation must say.
+
+``examine`` is pure. It is run twice: on what a candidate claims, to look at the promising ones first, and on what was verified.
+Only the second counts; ``verify`` sees to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from slsa_verifier_plugin.errors import Reason, StatementError
+from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.model.levels import Levels
+from slsa_verifier_plugin.model.signer import GITHUB, GITHUB_ISSUER, Claim, Signer
+from slsa_verifier_plugin.model.source_uri import same_repository
+from slsa_verifier_plugin.model.statement import parse_statement
+from slsa_verifier_plugin.model.vsa import SourceSubject, VerificationSummary, parse_vsa
+from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.policy.steps import Step, failed, not_checked, passed
+from slsa_verifier_plugin.policy.trusted import TrustedSigner
+from slsa_verifier_plugin.text import plain, quoted
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far a time may lie in the future."""
+
+_REPOSITORY, _COMMIT, _REF, _RUNNER = (12, 5), (13, 3), (14, 6), (11, None)
+"""GitHub's certificate extensions, new and old: the last arcs of their OIDs (Fulcio ``docs/oid-info.md``)."""
+
+
+class CheckError(Exception):
+    """A check that did not pass: the reason code, and one sentence."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a claim is held against. ``now`` and ``signed_at`` are None where time is not to be checked yet."""
+
+    policy: Policy
+    image: Digest
+    key_identities: Mapping[str, str] = field(default_factory=dict)
+    now: datetime | None = None
+    signed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """How far a claim got. ``reason`` is None if it passed every check made."""
+
+    steps: tuple[Step, ...]
+    signer: Signer
+    reason: Reason | None = None
+    message: str = ""
+    summary: VerificationSummary | None = None
+    levels: tuple[str, ...] = ()
+    sources: tuple[SourceSubject, ...] = ()
+    bound_by_digest: bool = False
+
+    @property
+    def reached(self) -> int:
+        """The number of the step that failed; one beyond the last if none did."""
+        return self.steps[-1].number if self.reason else self.steps[-1].number + 1
+
+    @property
+    def revision(self) -> str:
+        """The commit that the summary is about; empty for a summary about an image."""
+        return self.sources[0].commit if self.sources else ""
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """The refs that the summary names for its commit."""
+        return tuple(dict.fromkeys(ref for source in self.sources for ref in source.refs))
+
+
+def examine(claim: Claim, context: Context) -> Examination:
+    """Return how far ``claim`` gets through steps 6 to 13."""
+    return _Examiner(claim, context).run()
+
+
+class _Examiner:
+    """Runs the checks in order. A check returns a step that did not fail, or raises ``CheckError``."""
+
+    def __init__(self, claim: Claim, context: Context) -> None:
+        self._claim = claim
+        self._context = context
+        self._policy = context.policy
+        self._signer = claim.signer
+        self._trusted: list[TrustedSigner] = []
+        self._summary: VerificationSummary | None = None
+        self._sources: tuple[SourceSubject, ...] = ()
+        self._levels = Levels()
+
+    def run(self) -> Examination:
+        steps: list[Step] = []
+        reason, message = None, ""
+        try:
+            steps.append(self._statement_and_signer())
+            assert self._summary is not None
+            for check in self._checks():
+                steps.append(check(self._summary))
+        except CheckError as error:
+            reason, message = error.reason, error.message
+            steps.append(failed(6 + len(steps), message))
+        return Examination(
+            steps=tuple(steps),
+            signer=self._signer,
+            reason=reason,
+            message=message,
+            summary=self._summary,
+            levels=tuple(self._levels.shown()),
+            sources=self._sources,
+            bound_by_digest=self._is_about_image(),
+        )
+
+    def _checks(self) -> tuple[Callable[[VerificationSummary], Step], ...]:
+        return (
+            self._subject,
+            self._certificate,
+            self._result,
+            self._resource_uri,
+            self._reached_levels,
+            self._source_refs,
+            self._age,
+        )
+
+    def _statement_and_signer(self) -> Step:
+        """Step 6: a verification summary of an expected verifier, signed by one trusted for it."""
+        try:
+            self._summary = parse_vsa(parse_statement(self._claim.payload_type, self._claim.payload))
+        except StatementError as error:
+            raise CheckError(Reason.NO_VSA, f"{error.message}; attach the source workflow's signed bundle") from error
+        self._levels = Levels.of(self._summary.levels)
+        verifier_id = self._summary.verifier_id
+        if verifier_id not in self._policy.verifier_ids:
+            raise CheckError(
+                Reason.VERIFIER_ID_MISMATCH,
+                f"found verifier.id {quoted(verifier_id)}, expected {_alternatives(self._policy.verifier_ids)}; "
+                "if that verifier is to be trusted, set expectedVerifierId",
+            )
+        known = [signer for signer in self._policy.verifiers if signer.id == verifier_id]
+        self._trusted = [signer for signer in known if signer.is_signer(self._signer, self._context.key_identities)]
+        if not self._trusted:
+            raise CheckError(Reason.SIGNER_UNTRUSTED, self._untrusted(known))
+        return passed(6, f"{plain(verifier_id)} signed by {plain(self._signer.identity)}")
+
+    def _untrusted(self, known: list[TrustedSigner]) -> str:
+        issuer = f" (issuer {plain(self._signer.issuer)})" if self._signer.issuer else ""
+        workflow, _, ref = self._signer.identity.rpartition("@")
+        hint = "check who attached this, or add the signer to trustedVerifiers"
+        if workflow and len(ref) in (40, 64) and ref.isalnum():
+            hint = (
+                "after the @ stands a bare commit, which may be one of a fork and is accepted only if "
+                "allowedWorkflowDigests lists it"
+            )
+        return (
+            f"signed by {quoted(self._signer.identity)}{issuer}, expected "
+            f"{' or '.join(signer.shown() for signer in known)}; {hint}"
+        )
+
+    def _subject(self, summary: VerificationSummary) -> Step:
+        """Step 7: about a commit, or about the admitted image itself."""
+        self._sources = summary.sources
+        if summary.sources:
+            return passed(7, f"commit {summary.sources[0].commit}")
+        if self._is_about_image():
+            return passed(7, "the admitted image's own digest")
+        raise CheckError(
+            Reason.SUBJECT_MISMATCH,
+            f"the summary is about {_alternatives(sorted(summary.digests)) or 'nothing known'}, expected a gitCommit or the "
+            f"image's digest {self._context.image}; attach the summary of this image or of its commit",
+        )
+
+    def _is_about_image(self) -> bool:
+        return self._summary is not None and str(self._context.image) in self._summary.digests
+
+    def _certificate(self, summary: VerificationSummary) -> Step:
+        """Step 8: what GitHub certified of the run is what the summary says."""
+        if not self._signer.is_github:
+            return not_checked(8, "the signer is no GitHub Actions run")
+        self._runner()
+        if not summary.sources:
+            return passed(8, "the runner; the summary is about an image")
+        repository, commit, ref = (self._claimed(arcs) for arcs in (_REPOSITORY, _COMMIT, _REF))
+        if not same_repository(repository, summary.resource_uri):
+            raise _mismatch("source repository", repository, summary.resource_uri, "resourceUri")
+        matching = tuple(source for source in summary.sources if source.commit == commit)
+        if not matching:
+            raise _mismatch("source commit", commit, summary.sources[0].commit, "gitCommit")
+        self._sources = matching
+        refs = [known for source in matching for known in source.refs]
+        if refs and ref not in refs:
+            raise _mismatch("source ref", ref, ", ".join(refs), "refs")
+        return passed(8, "repository, commit, ref and runner agree")
+
+    def _claimed(self, arcs: tuple[int, int]) -> str | None:
+        new, old = (self._signer.claims.get(arc) for arc in arcs)
+        if old is not None and arcs == _REPOSITORY:
+            # The old extension has no host; only the public GitHub's is known.
+            host = new.removesuffix(f"/{old}") if new else GITHUB
+            old = f"{host}/{old}" if new or self._signer.issuer == GITHUB_ISSUER else None
+        if new is not None and old is not None and new != old:
+            raise CheckError(
+                Reason.CERTIFICATE_MISMATCH,
+                f"the certificate contradicts itself: {quoted(new)} and {quoted(old)}; have the commit attested anew",
+            )
+        return new if new is not None else old
+
+    def _runner(self) -> None:
+        runner = self._signer.claims.get(_RUNNER[0])
+        if runner != "github-hosted" and not self._policy.allow_self_hosted:
+            raise CheckError(
+                Reason.CERTIFICATE_MISMATCH,
+                f"signed on the runner {quoted(runner)}, expected github-hosted; if your own runners are as well "
+                "guarded, set allowSelfHostedRunners",
+            )
+
+    def _result(self, summary: VerificationSummary) -> Step:
+        """Step 9."""
+        if summary.result != "PASSED":
+            raise CheckError(
+                Reason.VERIFICATION_RESULT_FAILED,
+                f"verificationResult is {quoted(summary.result)}, expected PASSED; look at the source workflow's run "
+                "for this commit",
+            )
+        return passed(9, "PASSED")
+
+    def _resource_uri(self, summary: VerificationSummary) -> Step:
+        """Step 10."""
+        if not any(pattern.matches(summary.resource_uri) for pattern in self._policy.resource_uris):
+            raise CheckError(
+                Reason.RESOURCE_URI_MISMATCH,
+                f"found resourceUri {quoted(summary.resource_uri)}, expected "
+                f"{_alternatives([pattern.pattern for pattern in self._policy.resource_uris])}; attach this repository's own "
+                "summary, or add the URI to expectedResourceUri",
+            )
+        return passed(10, plain(summary.resource_uri))
+
+    def _reached_levels(self, summary: VerificationSummary) -> Step:
+        """Step 11: after the signer's cap, every expected level is reached."""
+        capped = [Levels.of(summary.levels).capped(signer.caps) for signer in self._trusted]
+        self._levels = min(capped, key=lambda levels: len(levels.missing(self._policy.levels)))
+        missing = self._levels.missing(self._policy.levels)
+        found = ", ".join(plain(name) for name in self._levels.shown()[:16]) or "no level"
+        if missing:
+            stated = ", ".join(plain(name) for name in summary.levels[:16])
+            is_capped = self._levels != Levels.of(summary.levels)
+            cap = f" (the summary states {stated}; maxLevel caps its signer)" if is_capped else ""
+            raise CheckError(
+                Reason.LEVEL_TOO_LOW,
+                f"found {found}{cap}, expected {', '.join(missing)}; raise the protection of "
+                f"{plain(summary.resource_uri)} and build from a commit attested since, or lower expectedVerifiedLevels",
+            )
+        return passed(11, found)
+
+    def _source_refs(self, summary: VerificationSummary) -> Step:
+        """Step 12."""
+        patterns = self._policy.source_refs
+        if not patterns:
+            return not_checked(12, "expectedSourceRefs is not set")
+        refs = [ref for source in self._sources for ref in source.refs]
+        for ref in refs:
+            if any(pattern.matches(ref) for pattern in patterns):
+                return passed(12, plain(ref))
+        raise CheckError(
+            Reason.SOURCE_REF_MISMATCH,
+            f"found {_alternatives(refs) or 'no source ref'}, expected {_alternatives([item.pattern for item in patterns])}; "
+            "build from an expected branch or tag, or add the ref to expectedSourceRefs",
+        )
+
+    def _age(self, summary: VerificationSummary) -> Step:
+        """Step 13: by the log's or the timestamp authority's time, else by the summary's own."""
+        if self._policy.max_age is None:
+            return not_checked(13, "maxAge is not set")
+        if self._context.now is None:
+            return not_checked(13, "the time is not verified yet")
+        moment = self._context.signed_at or summary.time_verified
+        if moment is None:
+            raise CheckError(
+                Reason.TIME_INVALID, "nothing says when this was signed, which maxAge demands; have the commit attested anew"
+            )
+        age = self._context.now - moment
+        if age < -CLOCK_SKEW:
+            raise CheckError(
+                Reason.TIME_INVALID,
+                f"signed at {moment:%Y-%m-%dT%H:%M:%SZ}, which is in the future; check this machine's clock",
+            )
+        if age.total_seconds() > self._policy.max_age:
+            raise CheckError(
+                Reason.TOO_OLD,
+                f"signed {_days(age.total_seconds())} ago, expected at most {_days(self._policy.max_age)} (maxAge); rebuild "
+                "from a commit attested since",
+            )
+        return passed(13, f"signed {_days(max(0.0, age.total_seconds()))} ago")
+
+
+def _mismatch(what: str, certified: str | None, stated: str, field_name: str) -> CheckError:
+    return CheckError(
+        Reason.CERTIFICATE_MISMATCH,
+        f"the certificate's {what} is {quoted(certified)}, the summary's {field_name} {quoted(stated)}; expected the same; "
+        "do not trust this attestation, and have the commit attested anew",
+    )
+
+
+def _alternatives(names: object) -> str:
+    items = [plain(name) for name in names] if isinstance(names, (list, tuple)) else []
+    more = f" and {len(items) - 8} more" if len(items) > 8 else ""
+    return ", ".join(items[:8]) + more if more else " or ".join(items)
+
+
+def _days(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,301 @@
+"""Parameters of the Verifier resource to a ``Policy`` (step 1).
+
+The shape is the JSON schema's (``parameters.schema.json``, draft 2020-12); what a schema cannot say is checked after it.
+A misspelt parameter is an error: passed over in silence, it would be a check that never runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin.model.levels import is_nothing, track_level
+from slsa_verifier_plugin.policy.matching import Glob, PatternError
+from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_ID, TrustedSigner
+from slsa_verifier_plugin.text import plain, quoted
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+DEFAULT_TIMEOUT = 4.0
+MIN_TIMEOUT, MAX_TIMEOUT = 0.1, 300.0
+"""Seconds. Ratify itself gives up after 5 s of validation by default."""
+
+MAX_VIOLATIONS = 20
+"""Violations that one error lists."""
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+
+
+class ParameterError(ValueError):
+    """Parameters that break the schema or contradict themselves.
+
+    Args:
+        violations: one sentence for each, beginning with the parameter's path.
+    """
+
+    def __init__(self, violations: list[str]) -> None:
+        super().__init__("; ".join(violations))
+        self.violations = violations
+
+
+@dataclass(frozen=True, slots=True)
+class RootSource:
+    """Where a trusted root comes from: ``kind`` is ``public-good``, ``staging``, ``path`` or ``tuf``.
+
+    ``location`` is a file's path or the TUF repository's URL, ``bootstrap`` the path of its ``root.json``.
+    """
+
+    kind: str
+    location: str = ""
+    bootstrap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is demanded of an image's attestation. Times are in seconds, sizes in bytes."""
+
+    name: str
+    type: str
+    levels: tuple[str, ...]
+    resource_uris: tuple[Glob, ...]
+    verifier_ids: tuple[str, ...]
+    verifiers: tuple[TrustedSigner, ...] = BUILT_IN_VERIFIERS
+    roots: tuple[RootSource, ...] = (RootSource("public-good"),)
+    source_refs: tuple[Glob, ...] = ()
+    source_binding: str = "none"
+    builders: tuple[TrustedSigner, ...] = ()
+    max_age: float | None = None
+    allow_self_hosted: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    max_bytes: int = 16 << 20
+    max_bundles: int = 1024
+
+    @property
+    def public_keys(self) -> tuple[str, ...]:
+        """The configured public keys (PEM or path) of verifiers and builders, without repetition."""
+        signers = (*self.verifiers, *self.builders)
+        return tuple(dict.fromkeys(signer.public_key for signer in signers if signer.public_key))
+
+
+def parse_policy(config: Mapping[str, Any]) -> Policy:
+    """Return the policy in a verifier's configuration, as Ratify hands it over.
+
+    Raises:
+        ParameterError: lists every violation with its path.
+    """
+    violations = list(dict.fromkeys(_explain(error) for error in _sorted_errors(config)))
+    if violations:
+        raise ParameterError(violations[:MAX_VIOLATIONS])
+    return _Builder(config).policy()
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in a duration as Go writes it: ``4s``, ``1h30m``, ``250ms``."""
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the parameters."""
+    text = resources.files("slsa_verifier_plugin.policy").joinpath("parameters.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+class _Builder:
+    """Turns a configuration that fits the schema into a policy, collecting what still contradicts itself."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._violations: list[str] = []
+
+    def policy(self) -> Policy:
+        config = self._config
+        policy = Policy(
+            name=config.get("name", ""),
+            type=config.get("type", ""),
+            levels=tuple(self._levels(config["expectedVerifiedLevels"])),
+            resource_uris=tuple(Glob(text) for text in _many(config["expectedResourceUri"])),
+            verifier_ids=tuple(_many(config.get("expectedVerifierId", DEFAULT_VERIFIER_ID))),
+            verifiers=self._signers("trustedVerifiers", "verifierId") or BUILT_IN_VERIFIERS,
+            roots=tuple(self._roots()),
+            source_refs=tuple(Glob(text) for text in config.get("expectedSourceRefs", ())),
+            source_binding=config.get("sourceBinding", "none"),
+            builders=self._signers("trustedBuilders", "builderId"),
+            max_age=self._seconds("maxAge", None, 1.0, float("inf")),
+            allow_self_hosted=config.get("allowSelfHostedRunners", False),
+            timeout=self._seconds("timeout", DEFAULT_TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT) or DEFAULT_TIMEOUT,
+            max_bytes=config.get("maxAttestationBytes", 16 << 20),
+            max_bundles=config.get("maxBundles", 1024),
+        )
+        self._check_verifiers(policy)
+        self._check_builders(policy)
+        if self._violations:
+            raise ParameterError(self._violations[:MAX_VIOLATIONS])
+        return policy
+
+    def _levels(self, names: Iterable[str]) -> Iterator[str]:
+        for index, name in enumerate(names):
+            level = track_level(name)
+            if is_nothing(name) or (level and level[1] == 0):
+                self._violations.append(
+                    f"expectedVerifiedLevels[{index}]: {quoted(name)} demands nothing; name a level of 1 or more"
+                )
+            yield name
+
+    def _signers(self, key: str, id_key: str) -> tuple[TrustedSigner, ...]:
+        signers = []
+        for index, item in enumerate(self._config.get(key, ())):
+            try:
+                signers.append(TrustedSigner.parse(item, id_key))
+            except PatternError as error:
+                self._violations.append(
+                    f"{key}[{index}].identityPattern: not a regular expression that RE2 accepts: {plain(str(error))}"
+                )
+            public_key = item.get("publicKey", "")
+            if public_key and "-----BEGIN" not in public_key:
+                self._absolute(public_key, f"{key}[{index}].publicKey")
+        return tuple(signers)
+
+    def _roots(self) -> Iterator[RootSource]:
+        value = self._config.get("trustedRoot", "public-good")
+        for index, item in enumerate(value if isinstance(value, list) else [value]):
+            where = f"trustedRoot[{index}]" if isinstance(value, list) else "trustedRoot"
+            if isinstance(item, str):
+                yield RootSource(item)
+            elif "path" in item:
+                yield RootSource("path", self._absolute(item["path"], f"{where}.path"))
+            else:
+                bootstrap = self._absolute(item["rootPath"], f"{where}.rootPath")
+                yield RootSource("tuf", item["tufUrl"].rstrip("/"), bootstrap)
+
+    def _absolute(self, path: str, where: str) -> str:
+        if not PurePosixPath(path).is_absolute():
+            self._violations.append(
+                f"{where}: {quoted(path)} is relative, and the plugin has no folder of its own; write an absolute path"
+            )
+        return path
+
+    def _seconds(self, key: str, default: float | None, least: float, most: float) -> float | None:
+        if key not in self._config:
+            return default
+        seconds = parse_duration(self._config[key])
+        if not least <= seconds <= most:
+            upper = "" if most == float("inf") else f" and {most:g} s"
+            self._violations.append(
+                f"{key}: {self._config[key]} is out of range; expected {'between ' if upper else 'at least '}{least:g} s{upper}"
+            )
+        return seconds
+
+    def _check_verifiers(self, policy: Policy) -> None:
+        known = {signer.id for signer in policy.verifiers}
+        where = "trustedVerifiers" if "trustedVerifiers" in self._config else "the built-in table"
+        for verifier_id in policy.verifier_ids:
+            if verifier_id not in known and not any(item.startswith("trustedVerifiers") for item in self._violations):
+                self._violations.append(
+                    f"expectedVerifierId: nobody in {where} may sign for {quoted(verifier_id)}; known are "
+                    f"{', '.join(sorted(known))}; set expectedVerifierId to one of those, or add a trustedVerifiers entry"
+                )
+
+    def _check_builders(self, policy: Policy) -> None:
+        configured = "trustedBuilders" in self._config
+        if policy.source_binding == "provenance" and not configured:
+            self._violations.append("trustedBuilders: required with sourceBinding: provenance")
+        if policy.source_binding != "provenance" and configured:
+            self._violations.append(
+                f"trustedBuilders: has no effect with sourceBinding: {policy.source_binding}; set sourceBinding: provenance, "
+                "or leave it out"
+            )
+
+
+def _many(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _sorted_errors(config: Mapping[str, Any]) -> list[ValidationError]:
+    return sorted(_validator().iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema())
+
+
+def _explain(error: ValidationError) -> str:
+    """Return one sentence for a schema violation: the path, what was found, what was expected."""
+    where = _path(error)
+    prefix = f"{where}: " if where else ""
+    found = quoted(error.instance if isinstance(error.instance, str) else json.dumps(error.instance, default=str), 80)
+    match error.validator:
+        case "additionalProperties":
+            return "; ".join(_unknown(error, where))
+        case "required":
+            missing = [name for name in error.validator_value if name not in error.instance]
+            return f"{prefix}{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required"
+        case "type":
+            return f"{prefix}found {found}, expected {_article(error.validator_value)}"
+        case "enum":
+            return f"{prefix}found {found}, expected one of {', '.join(map(str, error.validator_value))}"
+        case "minItems" | "minLength":
+            return f"{prefix}must not be empty"
+        case "oneOf":
+            return f"{prefix}{_alternatives(error)}"
+        case "pattern" if where in ("timeout", "maxAge"):
+            return f"{prefix}found {found}, expected a duration such as 4s, 500ms or 720h"
+        case "pattern":
+            return f"{prefix}found {found}, which does not have the form {plain(error.validator_value)}"
+        case _:
+            return f"{prefix}found {found}, expected {error.validator} {plain(str(error.validator_value))}"
+
+
+def _unknown(error: ValidationError, where: str) -> Iterator[str]:
+    known = sorted(error.schema["properties"])
+    for name in sorted(set(error.instance) - set(known)):
+        near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
+        nearest = next((item for item in known if near and item.lower() == near[0]), None)
+        hint = f"; did you mean {nearest}?" if nearest else f"; known are {', '.join(known)}"
+        yield f"{where + '.' if where else ''}{plain(name, 64)}: unknown parameter{hint}"
+
+
+def _alternatives(error: ValidationError) -> str:
+    """Say what is wrong with a value that fits none (or several) of a schema's alternatives."""
+    if isinstance(error.instance, dict) and {"verifierId", "builderId"} & set(error.instance):
+        return (
+            "a signer has either issuer with identity or identityPattern, or publicKey alone; "
+            f"found {', '.join(sorted(map(plain, error.instance)))}"
+        )
+    deepest = max(error.context or [], key=lambda item: len(item.absolute_path), default=None)
+    if deepest is not None and len(deepest.absolute_path) > len(error.absolute_path):
+        return _explain(deepest).partition(": ")[2]
+    return f"found {quoted(json.dumps(error.instance, default=str), 80)}, expected {_expected(error)}"
+
+
+def _expected(error: ValidationError) -> str:
+    path = error.absolute_path[0] if error.absolute_path else ""
+    if path == "trustedRoot":
+        return "public-good, staging, an object with path, an object with tufUrl and rootPath, or a list of those"
+    return "a non-empty string or a non-empty list of strings"
+
+
+def _path(error: ValidationError) -> str:
+    text = ""
+    for part in error.absolute_path:
+        text += f"[{part}]" if isinstance(part, int) else f".{plain(part, 64)}" if text else plain(part, 64)
+    return text
+
+
+def _article(name: str | list[str]) -> str:
+    if isinstance(name, list):
+        return " or ".join(_article(item) for item in name)
+    named = {"array": "a list", "object": "an object", "integer": "a whole number", "boolean": "true or false"}
+    return named.get(name, f"a {name}")

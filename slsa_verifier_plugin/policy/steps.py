@@ -1,0 +1,67 @@
+"""The numbered steps of a verification, and how each ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+STEP_NAMES = {
+    1: "parameters",
+    2: "artifact manifest",
+    3: "blobs",
+    4: "attestations",
+    5: "signature",
+    6: "statement and signer",
+    7: "subject",
+    8: "certificate",
+    9: "verification result",
+    10: "resource URI",
+    11: "levels",
+    12: "source refs",
+    13: "age",
+    14: "source binding",
+}
+"""The steps of ``docs/verification.md`` by number."""
+
+
+class StepOutcome(StrEnum):
+    """How a step ended; ``NOT_CHECKED`` also where the policy does not ask for it."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step's outcome, with a few words on what was seen."""
+
+    number: int
+    outcome: StepOutcome
+    detail: str = ""
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return STEP_NAMES[self.number]
+
+
+def passed(number: int, detail: str = "") -> Step:
+    """Return step ``number`` as passed."""
+    return Step(number, StepOutcome.PASSED, detail)
+
+
+def failed(number: int, detail: str = "") -> Step:
+    """Return step ``number`` as failed."""
+    return Step(number, StepOutcome.FAILED, detail)
+
+
+def not_checked(number: int, detail: str = "") -> Step:
+    """Return step ``number`` as not checked."""
+    return Step(number, StepOutcome.NOT_CHECKED, detail)
+
+
+def completed(steps: list[Step]) -> tuple[Step, ...]:
+    """Return all steps in order, those that ``steps`` lacks as not checked."""
+    known = {step.number: step for step in steps}
+    return tuple(known.get(number, not_checked(number)) for number in STEP_NAMES)

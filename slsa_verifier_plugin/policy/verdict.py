@@ -1,0 +1,205 @@
+"""The verdict on one artifact, and its form in a result: one message, and ``extensions`` that fit Ratify's line limit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.model.signer import Verified
+from slsa_verifier_plugin.policy.checks import Examination
+from slsa_verifier_plugin.policy.steps import Step, StepOutcome
+from slsa_verifier_plugin.text import plain
+
+SUCCESS_PREFIX = "SLSA Attestation Check: SUCCESS. "
+FAILURE_PREFIX = "SLSA attestation verified FAILED: "
+MAX_RESULT = 60 * 1024
+"""Bytes of the result line; Ratify v1.4.4 stops reading a line at 64 KiB (``bufio.Scanner``)."""
+
+_MAX_MESSAGE = 4096
+_MAX_ITEMS = 32
+_MAX_CANDIDATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one candidate: bundle or envelope ``line`` of blob ``blob`` (both from 1).
+
+    ``verified`` is None where the signature was not checked or does not verify; ``examination`` then is of the mere claim.
+    """
+
+    blob: int
+    line: int
+    steps: tuple[Step, ...]
+    reason: Reason | None
+    message: str
+    transient: bool = False
+    examination: Examination | None = None
+    verified: Verified | None = None
+    signature_checked: bool = True
+
+    @property
+    def reached(self) -> int:
+        """The number of the step that failed; one beyond the last if none did."""
+        last = self.steps[-1]
+        return last.number + (last.outcome is not StepOutcome.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class RootInfo:
+    """A trusted root that took part: where it came from, the SHA-256 of its bytes, and its date."""
+
+    source: str
+    digest: str
+    date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision on one artifact, and why.
+
+    ``sentence`` is the message without its prefix. ``best`` is the finding that decided, ``findings`` all of them;
+    ``others`` counts lines that are no summaries. Built by ``verify`` alone.
+    """
+
+    success: bool
+    reason: Reason
+    sentence: str
+    subject: str
+    artifact: str
+    steps: tuple[Step, ...]
+    binding: str
+    transient: bool = False
+    best: Finding | None = None
+    findings: tuple[Finding, ...] = ()
+    others: int = 0
+    roots: tuple[RootInfo, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """The message of the result, as dashboards match it."""
+        prefix = SUCCESS_PREFIX if self.success else FAILURE_PREFIX
+        return prefix + plain(self.sentence, _MAX_MESSAGE)
+
+
+def result(verdict: Verdict, name: str, type_: str, duration_ms: int) -> dict[str, Any]:
+    """Return the result object that Ratify reads (Ratify v1.4.4, ``pkg/verifier/types``), within ``MAX_RESULT`` bytes.
+
+    Args:
+        verdict: the decision.
+        name: name of the Verifier resource.
+        type_: its type, where it has one.
+        duration_ms: milliseconds the verification took.
+    """
+    built: dict[str, Any] = {"isSuccess": verdict.success, "message": verdict.message, "name": plain(name)}
+    if type_:
+        built["type"] = plain(type_)
+    shown = min(len(verdict.findings), _MAX_CANDIDATES)
+    while True:
+        built["extensions"] = _extensions(verdict, duration_ms, shown)
+        if len(encode(built)) <= MAX_RESULT or shown == 0:
+            return built
+        shown //= 2
+
+
+def encode(value: Mapping[str, Any]) -> bytes:
+    """Return ``value`` as one line of ASCII JSON without the newline."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any]:
+    extensions: dict[str, Any] = {
+        "reason": str(verdict.reason),
+        "transient": verdict.transient,
+        "subject": plain(verdict.subject, 512),
+        "artifact": verdict.artifact,
+        "sourceBinding": verdict.binding,
+        "steps": [_step(step, with_detail=True) for step in verdict.steps],
+        "durationMs": duration_ms,
+    }
+    if verdict.best is not None:
+        extensions.update(_facts(verdict.best))
+    if root := _root(verdict):
+        extensions["trustedRoot"] = root
+    if len(verdict.roots) > 1:
+        extensions["trustedRoots"] = [_root_info(root) for root in verdict.roots]
+    if verdict.warnings:
+        extensions["warnings"] = _texts(verdict.warnings)
+    ranked = sorted(verdict.findings, key=lambda finding: -finding.reached)
+    looked_at = sum(finding.signature_checked for finding in verdict.findings)
+    extensions["candidates"] = [_candidate(finding) for finding in ranked[:shown]]
+    extensions["candidatesTotal"] = len(verdict.findings)
+    extensions["candidatesLookedAt"] = looked_at
+    extensions["candidatesOmitted"] = len(verdict.findings) - shown
+    extensions["otherLines"] = verdict.others
+    return extensions
+
+
+def _facts(finding: Finding) -> dict[str, Any]:
+    """Return what the deciding candidate says; ``verified`` tells whether a signature stands behind it."""
+    facts: dict[str, Any] = {"verified": finding.verified is not None}
+    examination, verified = finding.examination, finding.verified
+    if examination is not None:
+        facts["signer"] = {"identity": plain(examination.signer.identity, 512), "issuer": plain(examination.signer.issuer)}
+        if examination.summary is not None:
+            facts["verifierId"] = plain(examination.summary.verifier_id)
+            facts["resourceUri"] = plain(examination.summary.resource_uri, 512)
+            facts["verifiedLevels"] = _texts(examination.levels)
+            facts["revision"] = examination.revision
+            facts["refs"] = _texts(examination.refs)
+    if verified is not None:
+        if verified.log_index is not None:
+            facts["logIndex"] = verified.log_index
+        if verified.signed_at is not None:
+            facts["signedAt"] = _time(verified.signed_at)
+    return facts
+
+
+def _candidate(finding: Finding) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "blob": finding.blob,
+        "line": finding.line,
+        "reason": str(finding.reason or Reason.VERIFIED),
+        "message": plain(finding.message, 400),
+        "steps": [_step(step, with_detail=False) for step in finding.steps],
+    }
+    if not finding.signature_checked:
+        entry["signatureChecked"] = False
+    examination = finding.examination
+    if examination is not None and examination.summary is not None:
+        entry["verifiedLevels"] = _texts(examination.levels)
+        entry["revision"] = examination.revision
+    return entry
+
+
+def _step(step: Step, *, with_detail: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"number": step.number, "name": step.name, "outcome": str(step.outcome)}
+    if with_detail and step.detail:
+        entry["detail"] = plain(step.detail, 400)
+    return entry
+
+
+def _root(verdict: Verdict) -> dict[str, Any] | None:
+    if not verdict.roots:
+        return None
+    vouched = verdict.best.verified.trusted_root if verdict.best and verdict.best.verified else ""
+    return _root_info(next((root for root in verdict.roots if root.digest == vouched), verdict.roots[0]))
+
+
+def _root_info(root: RootInfo) -> dict[str, Any]:
+    info = {"source": plain(root.source), "digest": f"sha256:{root.digest}"}
+    if root.date is not None:
+        info["date"] = _time(root.date)
+    return info
+
+
+def _texts(items: Iterable[str]) -> list[str]:
+    return [plain(item, 256) for item in list(items)[:_MAX_ITEMS]]
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

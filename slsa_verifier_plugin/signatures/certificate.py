@@ -1,0 +1,73 @@
+"""A signing certificate to the signer it names (Fulcio certificate specification; ``docs/oid-info.md``)."""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat import asn1
+
+from slsa_verifier_plugin.errors import SignatureError
+from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.text import quoted
+
+FULCIO_ARC = "1.3.6.1.4.1.57264.1."
+_OLD_ARCS = range(1, 7)
+"""Extensions whose value is the bare string; from 8 on it is a DER UTF8String."""
+_DER_ARCS = range(8, 25)
+_ISSUER, _ISSUER_V2 = 1, 8
+_MAX_IDENTITY = 2048
+
+
+def load(der: bytes) -> x509.Certificate:
+    """Return the certificate in ``der``.
+
+    Raises:
+        SignatureError: it is not a certificate.
+    """
+    try:
+        return x509.load_der_x509_certificate(der)
+    except Exception as error:
+        # The parser has several error types, and panics of its Rust side are no ValueErrors.
+        raise SignatureError(f"the signing certificate cannot be read: {quoted(str(error))}") from error
+
+
+def signer_of(certificate: x509.Certificate) -> Signer:
+    """Return whom ``certificate`` names. This verifies nothing.
+
+    Raises:
+        SignatureError: no single identity, or extensions that contradict each other or cannot be read.
+    """
+    try:
+        claims = _claims(certificate)
+        identity = _identity(certificate)
+    except SignatureError:
+        raise
+    except Exception as error:
+        raise SignatureError(f"the certificate's extensions cannot be read: {quoted(str(error))}") from error
+    issuer, issuer_v2 = claims.pop(_ISSUER, None), claims.pop(_ISSUER_V2, None)
+    if issuer is not None and issuer_v2 is not None and issuer != issuer_v2:
+        raise SignatureError(f"the certificate names two issuers: {quoted(issuer)} and {quoted(issuer_v2)}")
+    return Signer(identity, issuer_v2 or issuer or "", claims)
+
+
+def _claims(certificate: x509.Certificate) -> dict[int, str]:
+    claims: dict[int, str] = {}
+    for extension in certificate.extensions:
+        dotted = extension.oid.dotted_string
+        if not dotted.startswith(FULCIO_ARC) or not isinstance(extension.value, x509.UnrecognizedExtension):
+            continue
+        arc = int(dotted.removeprefix(FULCIO_ARC).partition(".")[0])
+        if arc in _OLD_ARCS:
+            claims[arc] = extension.value.value.decode("utf-8")
+        elif arc in _DER_ARCS:
+            claims[arc] = asn1.decode_der(str, extension.value.value)
+    return claims
+
+
+def _identity(certificate: x509.Certificate) -> str:
+    names = list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    if len(names) != 1 or not isinstance(names[0], (x509.UniformResourceIdentifier, x509.RFC822Name)):
+        raise SignatureError("the certificate does not name exactly one URI or e-mail address")
+    identity: str = names[0].value
+    if len(identity) > _MAX_IDENTITY:
+        raise SignatureError(f"the certificate's identity has {len(identity)} characters, more than {_MAX_IDENTITY}")
+    return identity

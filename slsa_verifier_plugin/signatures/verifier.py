@@ -1,0 +1,208 @@
+"""Step 5: a candidate to a verified payload and its signer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography import x509
+from sigstore.models import Bundle
+from sigstore.verify import Verifier
+from sigstore_models.bundle import v1 as bundle_v1
+
+from slsa_verifier_plugin.errors import Reason, SignatureError, VerifierError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
+from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.signatures import certificate as certificates
+from slsa_verifier_plugin.signatures.keys import TrustedKey, verify_with_keys
+from slsa_verifier_plugin.signatures.timestamps import verified_times, verify_stamped_bundle
+from slsa_verifier_plugin.signatures.trust import LoadedRoot
+from slsa_verifier_plugin.text import plain
+
+CacheKey = tuple[bytes, str]
+SignatureCache = LruCache[CacheKey, Verified]
+"""Verified candidates by (digest of their bytes, digest of the trusted root or identity of the keys)."""
+
+
+class _AnySigner:
+    """Sigstore's verifier wants a policy for the signer; ours is applied to the verified result (step 6)."""
+
+    def verify(self, cert: x509.Certificate) -> None:
+        """Accept: whose certificate it is gets decided afterwards, with the statement at hand."""
+
+
+class RootVerifier:
+    """Verifies bundles against one trusted root; made once a root, for its set-up takes longer than a verification."""
+
+    def __init__(self, root: LoadedRoot) -> None:
+        self.root = root
+        self._verifier = Verifier(trusted_root=root.root) if root.logs else None
+
+    def verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
+        """Return the verified payload of ``candidate``.
+
+        Raises:
+            SignatureError: it does not verify; ``UNKNOWN_LOG`` where this root knows its CA or log not at all.
+        """
+        try:
+            inner = bundle_v1.Bundle.from_json(candidate.content)
+            self._check_known(inner, certificate)
+            if self._verifier is None:
+                moment = verify_stamped_bundle(inner, certificate, self.root)
+                envelope = inner.dsse_envelope
+                assert envelope is not None
+                content, index = (envelope.payload_type, envelope.payload), None
+            else:
+                bundle = Bundle(inner)
+                content = self._verifier.verify_dsse(bundle, _AnySigner())
+                if bundle.signing_certificate != certificate:
+                    raise SignatureError("the bundle can be read as carrying two certificates")
+                moment, index = self._time(bundle), inner.verification_material.tlog_entries[0].log_index
+        except VerifierError:
+            raise
+        except Exception as error:
+            # The one boundary for what sigstore, pydantic, cryptography and rfc3161-client raise on bad input.
+            raise SignatureError(
+                f"the signature does not verify: {plain(_first_line(error))}; attach the original bundle, unchanged"
+            ) from error
+        if content != (candidate.payload_type, candidate.payload):
+            raise SignatureError("the bundle can be read as carrying two payloads")
+        self._check_windows(inner, certificate, moment)
+        claim = Claim(*content, certificates.signer_of(certificate))
+        return Verified(claim, moment, index, self.root.info.digest)
+
+    def _check_known(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
+        """Raise ``UNKNOWN_LOG`` unless this root has the CA and the log that the bundle names."""
+        if not self.root.authority_of(certificate):
+            raise _unknown(f"the certificate authority {plain(certificate.issuer.rfc4514_string())}")
+        for entry in bundle.verification_material.tlog_entries if self.root.logs else ():
+            if entry.log_id.key_id not in self.root.logs:
+                raise _unknown(f"the transparency log {entry.log_id.key_id.hex()[:16]}")
+
+    def _time(self, bundle: Bundle) -> datetime:
+        """Return the log's time where its promise covers it, else the earliest verified timestamp."""
+        entry = bundle.log_entry._inner
+        if entry.integrated_time and entry.inclusion_promise:
+            return datetime.fromtimestamp(entry.integrated_time, tz=UTC)
+        data = bundle._inner.verification_material.timestamp_verification_data
+        tokens = [stamp.signed_timestamp for stamp in (data.rfc3161_timestamps if data else [])]
+        times = verified_times(tokens, bundle.signature, self.root.timestamp_authorities)
+        if not times:
+            raise SignatureError("nothing vouches for the time of the signature")
+        return min(times)
+
+    def _check_windows(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, moment: datetime) -> None:
+        """Check that CA and log were in service at ``moment``: sigstore-python 4.5 looks at no validity windows."""
+        if not any(authority.window.holds(moment) for authority in self.root.authority_of(certificate)):
+            raise SignatureError("the trusted root says that the certificate authority was not in service when this was signed")
+        for entry in bundle.verification_material.tlog_entries if self.root.logs else ():
+            if not self.root.logs[entry.log_id.key_id].holds(moment):
+                raise SignatureError("the trusted root says that the transparency log was not in service when this was signed")
+
+
+class AttestationVerifier:
+    """Verifies candidates against a policy's trusted roots and keys.
+
+    Args:
+        roots: one verifier a trusted root; a bundle needs one of them.
+        keys: the policy's public keys, by how the policy writes them.
+        cache: verified candidates, shared by all verifiers of a process; None for no cache.
+        now: the current time, for messages about a root's age.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[RootVerifier],
+        keys: Mapping[str, TrustedKey],
+        cache: SignatureCache | None = None,
+        now: datetime | None = None,
+    ) -> None:
+        self._roots = roots
+        self._keys = keys
+        self._cache = cache
+        self._now = now or datetime.now(UTC)
+        self._key_ring = ",".join(sorted(key.identity for key in keys.values()))
+
+    @property
+    def roots(self) -> tuple[RootInfo, ...]:
+        """The trusted roots that take part."""
+        return tuple(verifier.root.info for verifier in self._roots)
+
+    @property
+    def key_identities(self) -> dict[str, str]:
+        """The identity of each configured key's signatures, by how the policy writes the key."""
+        return {configured: key.identity for configured, key in self._keys.items()}
+
+    def claim(self, candidate: Candidate) -> Claim:
+        """Return what ``candidate`` claims. This verifies nothing.
+
+        Raises:
+            SignatureError: its certificate cannot be read.
+        """
+        if candidate.certificate is None:
+            signer = Signer("a key", "")
+            # Any configured key may turn out to be the signer; which one is known once the signature verifies.
+            return Claim(candidate.payload_type, candidate.payload, signer)
+        signer = certificates.signer_of(certificates.load(candidate.certificate))
+        return Claim(candidate.payload_type, candidate.payload, signer)
+
+    def verify(self, candidate: Candidate) -> Verified:
+        """Return the verified payload of ``candidate`` and its signer.
+
+        Raises:
+            SignatureError: it does not verify; reason ``UNKNOWN_LOG`` where no trusted root knows its CA or log.
+        """
+        digest = hashlib.sha256(candidate.content).digest()
+        if candidate.certificate is None:
+            return self._cached((digest, self._key_ring), lambda: verify_with_keys(candidate, list(self._keys.values())))
+        certificate = certificates.load(candidate.certificate)
+        invalid: SignatureError | None = None
+        unknown: SignatureError | None = None
+        for verifier in self._roots:
+            try:
+                return self._cached(
+                    (digest, verifier.root.info.digest), lambda v=verifier: v.verify(candidate, certificate)
+                )
+            except SignatureError as error:
+                if error.reason is Reason.UNKNOWN_LOG:
+                    unknown = error
+                else:
+                    invalid = error
+        if invalid is not None:
+            raise invalid
+        raise self._with_ages(unknown)
+
+    def _cached(self, key: CacheKey, verify: Any) -> Verified:
+        kept = self._cache.get(key) if self._cache is not None else None
+        if kept is not None:
+            return kept
+        verified: Verified = verify()
+        if self._cache is not None:
+            self._cache.put(key, verified, len(verified.claim.payload) + 4096)
+        return verified
+
+    def _with_ages(self, unknown: SignatureError | None) -> SignatureError:
+        ages = "; ".join(
+            f"{plain(root.source)} of {root.date:%Y-%m-%d} ({max(0, (self._now - root.date).days)} days old)"
+            if root.date
+            else plain(root.source)
+            for root in self.roots
+        )
+        what = unknown.message if unknown else "the signature's Sigstore instance is not known"
+        return SignatureError(
+            f"{what} is in no trusted root ({ages}); refresh the trusted root, or add this Sigstore's to trustedRoot",
+            reason=Reason.UNKNOWN_LOG,
+        )
+
+
+def _unknown(what: str) -> SignatureError:
+    return SignatureError(what, reason=Reason.UNKNOWN_LOG)
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(part) for part in error.args) or type(error).__name__
+    return text.splitlines()[0] if text.strip() else type(error).__name__
