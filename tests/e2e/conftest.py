@@ -1,0 +1,99 @@
+"""One set of registries and images a run; one home directory, plugin and resident verifier a mode."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import plugin
+from tests.e2e.oras import Oras
+from tests.e2e.ratify import Parameters, Ratify
+from tests.e2e.servers import Registry, docker_registry, in_memory_registry
+from tests.e2e.shared import demo_note
+
+REGISTRIES = ("ociregistry", "ggcr", "docker-registry")
+NOTES = ("fcf594d", "9bef61f", "4be84a6")
+MODES = {"own-process": "off", "resident": "require"}
+"""With ``require``, a resident verifier that does not answer is a denial: these runs prove that it answers."""
+
+DEMO: Parameters = {
+    "expectedResourceUri": "git+https://github.com/DahuK/slsa-attestation-action-demo",
+    "expectedVerifierId": "https://github.com/slsa-framework/source-actions",
+    "expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_2"],
+}
+"""The parameters of the demo's Verifier resource."""
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Return an environment without this machine's credentials, settings and proxies."""
+    return {"HOME": str(home), "PATH": os.defpath, "TMPDIR": str(home), "LANG": "C.UTF-8"}
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    # not pytest's own: a Unix socket's path may have no more than 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="slsa-e2e-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def oras(scratch: Path) -> Oras:
+    folder = scratch / "oras"
+    folder.mkdir()
+    return Oras(folder, clean_environment(folder))
+
+
+@pytest.fixture(scope="session")
+def registries(scratch: Path) -> Iterator[dict[str, Registry]]:
+    folder = scratch / "registries"
+    folder.mkdir()
+    with ExitStack() as running:
+        yield {
+            "ociregistry": running.enter_context(in_memory_registry("ociregistry", folder)),
+            "ggcr": running.enter_context(in_memory_registry("ggcr", folder)),
+            "docker-registry": running.enter_context(docker_registry(folder, clean_environment(folder))),
+        }
+
+
+@pytest.fixture(scope="session", params=REGISTRIES)
+def registry(request: pytest.FixtureRequest, registries: dict[str, Registry]) -> Registry:
+    return registries[request.param]
+
+
+@pytest.fixture(scope="session")
+def plain_registry(registries: dict[str, Registry]) -> Registry:
+    """The registry that reports artifact types as OCI 1.1 says, for tests that are not about registries."""
+    return registries["ociregistry"]
+
+
+@pytest.fixture(scope="session")
+def demo_images(registry: Registry, oras: Oras) -> dict[str, str]:
+    """One image for each of the demo's three commits, its attestations attached with ``oras attach``."""
+    images = {}
+    for commit in NOTES:
+        image = oras.push_image(f"{registry.address}/demo/{commit}")
+        oras.attach(image, demo_note(commit).read_bytes())
+        images[commit] = image
+    return images
+
+
+@pytest.fixture(scope="session", params=MODES)
+def ratify(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Ratify]:
+    """Ratify with the plugin installed, once with and once without the resident verifier."""
+    home = scratch / request.param
+    (home / "run").mkdir(parents=True, mode=0o700)
+    environment = clean_environment(home) | {
+        "SLSA_VERIFIER_RESIDENT": MODES[request.param],
+        "SLSA_VERIFIER_DIR": str(home / "run"),
+    }
+    plugin.install(home / ".ratify" / "plugins", environment)
+    yield Ratify(home, environment)
+    left = plugin.stop_resident(environment)
+    assert not left, f"processes {left} of the plugin did not end when told to"
