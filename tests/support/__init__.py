@@ -1,0 +1,1 @@
+"""Simulators of the real peers, and what regenerates ``testdata``."""
