@@ -11,14 +11,15 @@ class Deadline:
     """A moment after which nothing more is waited for.
 
     Args:
-        seconds: time from now.
+        seconds: the time given.
+        elapsed: how much of it is used already.
     """
 
     __slots__ = ("_end", "seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, elapsed: float = 0.0) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = time.monotonic() + seconds - elapsed
 
     def remaining(self) -> float:
         """Return the seconds left, never below zero."""

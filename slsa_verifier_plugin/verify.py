@@ -1,49 +1,393 @@
 """The use case: one artifact of one image against one policy.
 
-The store and the signature verifiers come in as Protocols, so that the plugin, the resident verifier, the
-command line and the tests run the same code.
+The store and the signature verifier come in as Protocols, so that the plugin, the resident verifier, the command line and the
+tests run the same code. What must be true before ``Verdict(success=True)`` is written, in ``_Run._admit`` alone: the artifact hangs on
+the admitted image (2), its blob has its digest (3), a candidate of it (4) has a verified signature (5), and what was *verified* passes
+every check of the policy (6 to 13) and is bound as demanded (14).
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.errors import (
+    ArtifactError,
+    DeadlineError,
+    InternalError,
+    Reason,
+    RegistryError,
+    SignatureError,
+    VerifierError,
+)
+from slsa_verifier_plugin.evidence import (
+    ArtifactStore,
+    SignatureVerifier,
+    image_labels,
+    read_blobs,
+    referred_provenances,
+    signed_provenances,
+    statement_of,
+)
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.envelope import Candidate, read_blob
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.model.signer import Verified
+from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
+from slsa_verifier_plugin.policy.binding import (
+    NOT_BOUND,
+    SignedProvenance,
+    check_annotation,
+    check_provenance,
+    check_unbound,
+)
+from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, examine
+from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.policy.steps import Step, completed, failed, passed
+from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import plain, quoted
+
+REPORT_SHARE = 0.5
+"""Share of the time after which hopeless candidates' signatures are no longer checked just to be reported."""
 
 
-class ArtifactStore(Protocol):
-    """Content of a registry, each piece checked against its descriptor before it is returned."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked: the admitted image (with its digest), the artifact that hangs on it, and the policy."""
+
+    image: Reference
+    artifact: Descriptor
+    policy: Policy
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A candidate, where it stands, and how far its claims get."""
+
+    blob: int
+    candidate: Candidate
+    outlook: int
+
+
+def verify(
+    request: Request,
+    store: ArtifactStore,
+    verifier: SignatureVerifier,
+    deadline: Deadline,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Verdict:
+    """Return the verdict on ``request.artifact``. Whatever fails on the way is a denial that says why.
+
+    Args:
+        request: image, artifact and policy.
+        store: where manifests and blobs come from.
+        verifier: verifies signatures against the policy's trusted roots and keys.
+        deadline: the time for all of it.
+        now: the current time in UTC.
+    """
+    return _Run(request, store, verifier, deadline, now()).verdict()
+
+
+def verify_content(
+    content: bytes,
+    image: Digest | None,
+    policy: Policy,
+    verifier: SignatureVerifier,
+    deadline: Deadline,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Verdict:
+    """Return the verdict on an attestation file that hangs on no image (steps 4 to 13).
+
+    Args:
+        content: the file's bytes.
+        image: digest of the image it is meant for, if any; a summary about an image needs it.
+        policy: what is demanded; its ``source_binding`` is not looked at, for there is no image to bind.
+        verifier: as in ``verify``.
+        deadline: the time for all of it.
+        now: the current time in UTC.
+    """
+    digest = image or Digest("sha256", "0" * 64)
+    request = Request(
+        Reference("file", "attestation", digest=digest),
+        Descriptor("application/octet-stream", Digest.of(content), len(content)),
+        replace(policy, source_binding="none"),
+    )
+    return _Run(request, _NoStore(), verifier, deadline, now()).verdict(content)
+
+
+class _Run:
+    """One verification: collects steps and findings, and ends in one verdict."""
+
+    def __init__(
+        self, request: Request, store: ArtifactStore, verifier: SignatureVerifier, deadline: Deadline, now: datetime
+    ) -> None:
+        if request.image.digest is None:
+            raise InternalError("a verification needs the image's digest")
+        self._request = request
+        self._policy = request.policy
+        self._image = request.image.digest
+        self._store = store
+        self._verifier = verifier
+        self._deadline = deadline
+        self._now = now
+        self._steps: list[Step] = [passed(1)]
+        self._findings: list[Finding] = []
+        self._candidates: list[tuple[int, Candidate]] = []
+        self._others = 0
+        self._subject: Descriptor | None = None
+        self._bindings: dict[str, list[SignedProvenance]] = {}
+
+    def verdict(self, content: bytes | None = None) -> Verdict:
+        """Run the steps; on ``content`` where given, else on the artifact in the registry."""
+        try:
+            if content is None:
+                self._fetch()
+            else:
+                self._read_file(content)
+            return self._judge(self._entries())
+        except VerifierError as error:
+            return self._deny_early(error)
+
+    # Steps 2 to 4
+
+    def _fetch(self) -> None:
+        manifest = self._artifact_manifest()
+        self._steps.append(passed(2, f"{self._request.artifact.digest} hangs on the admitted image"))
+        for number, candidates, others in read_blobs(
+            self._store, self._request.image, manifest, self._policy, self._deadline
+        ):
+            self._candidates += [(number, candidate) for candidate in candidates]
+            self._others += others
+        self._steps.append(passed(3, f"{len(manifest.blobs)} blobs with their digests"))
+
+    def _read_file(self, content: bytes) -> None:
+        blob = read_blob(content, self._policy.max_bundles)
+        self._candidates = [(1, candidate) for candidate in blob.candidates]
+        self._others = blob.others
+
+    def _artifact_manifest(self) -> Manifest:
+        """Step 2: the manifest is the descriptor's, an artifact, and hangs on the admitted image."""
+        descriptor = self._request.artifact
+        content = self._store.manifest(self._request.image, descriptor, self._deadline)
+        if len(content) != descriptor.size or not descriptor.digest.matches(content):
+            raise ArtifactError(f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}; attach it anew")
+        manifest = parse_manifest(content, descriptor.media_type)
+        if manifest.kind == "index":
+            raise ArtifactError("the attestation is an index, expected an image or artifact manifest; use oras attach")
+        if manifest.subject is None or manifest.subject.digest != self._image:
+            found = manifest.subject.digest if manifest.subject else "no image"
+            raise ArtifactError(
+                f"the attestation hangs on {found}, expected the admitted image {self._image}; attach it to that image",
+                reason=Reason.SUBJECT_MISMATCH,
+            )
+        self._subject = manifest.subject
+        return manifest
+
+    def _entries(self) -> list[_Entry]:
+        """Step 4: the candidates that may be summaries, the most promising first."""
+        entries = []
+        for blob, candidate in self._candidates:
+            statement = statement_of(candidate)
+            if statement is not None and statement.predicate_type != PREDICATE_TYPE:
+                self._others += 1
+            else:
+                entries.append(_Entry(blob, candidate, self._outlook(candidate)))
+        if not entries:
+            self._no_candidates()
+        self._steps.append(passed(4, f"{len(entries)} candidates, {self._others} other lines"))
+        entries.sort(key=lambda entry: -entry.outlook)
+        return entries
+
+    def _no_candidates(self) -> None:
+        others = f"{self._others} lines of other kinds" if self._others else "nothing"
+        if not self._candidates:
+            raise ArtifactError(
+                f"found {others}, expected Sigstore bundles as JSON lines; attach the source workflow's signed_bundle.intoto.jsonl",
+                reason=Reason.NO_ATTESTATION,
+            )
+        kinds = sorted({statement.predicate_type for _, item in self._candidates if (statement := statement_of(item))})
+        self._steps.append(passed(4, f"{len(self._candidates)} attestations, none a verification summary"))
+        raise ArtifactError(
+            f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification summary "
+            f"({PREDICATE_TYPE}); attach the source workflow's signed bundle with its summary",
+            reason=Reason.NO_VSA,
+        )
+
+    def _outlook(self, candidate: Candidate) -> int:
+        """Return how far the candidate's claims get, unverified; 5 where they cannot even be read."""
+        try:
+            claims = self._verifier.claims(candidate)
+        except SignatureError:
+            return 5
+        context = Context(self._policy, self._image, self._verifier.key_identities)
+        return max((examine(claim, context).reached for claim in claims), default=5)
+
+    # Steps 5 to 14
+
+    def _judge(self, entries: list[_Entry]) -> Verdict:
+        hopeful = max(entry.outlook for entry in entries)
+        for entry in entries:
+            if entry.outlook < hopeful and self._is_settled():
+                self._findings.append(self._unchecked(entry))
+                continue
+            self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")
+            finding = self._find(entry)
+            self._findings.append(finding)
+            if finding.reason is None:
+                return self._admit(finding)
+        return self._deny(max(self._findings, key=lambda finding: finding.reached))
+
+    def _is_settled(self) -> bool:
+        """Return True once a further candidate could change the report only, and the time for that is used up."""
+        return self._deadline.remaining() < self._deadline.seconds * REPORT_SHARE
+
+    def _unchecked(self, entry: _Entry) -> Finding:
+        claims = self._verifier.claims(entry.candidate) if entry.outlook > 5 else []
+        context = Context(self._policy, self._image, self._verifier.key_identities)
+        claim = max((examine(item, context) for item in claims), key=lambda item: item.reached, default=None)
+        return Finding(
+            blob=entry.blob,
+            line=entry.candidate.line,
+            steps=(failed(5, "not checked: it could not pass the later steps"),),
+            reason=(claim.reason if claim else None) or Reason.SIGNATURE_INVALID,
+            message=claim.message if claim else "its certificate cannot be read",
+            examination=claim,
+            signature_checked=False,
+        )
+
+    def _find(self, entry: _Entry) -> Finding:
+        """Return what comes of one candidate once its signature has been checked."""
+        try:
+            verified = self._verifier.verify(entry.candidate)
+        except SignatureError as error:
+            step = failed(5, error.message)
+            return Finding(entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient)
+        context = Context(
+            self._policy, self._image, self._verifier.key_identities, now=self._now, signed_at=verified.signed_at
+        )
+        examination = examine(verified.claim, context)
+        steps = [passed(5, plain(verified.claim.signer.identity)), *examination.steps]
+        reason, message, transient = examination.reason, examination.message, False
+        if reason is None:
+            try:
+                steps.append(self._bind(examination))
+            except CheckError as error:
+                reason, message = error.reason, error.message
+                steps.append(failed(14, message))
+            except (RegistryError, ArtifactError) as error:
+                reason, message, transient = error.reason, error.message, error.transient
+                steps.append(failed(14, message))
+        return Finding(
+            entry.blob, entry.candidate.line, tuple(steps), reason, message, transient, examination, verified
+        )
+
+    def _bind(self, examination: Examination) -> Step:
+        """Step 14."""
+        if self._policy.source_binding == "none":
+            return check_unbound(examination)
+        if self._policy.source_binding == "annotation":
+            assert self._subject is not None
+            return check_annotation(
+                examination, image_labels(self._store, self._request.image, self._subject, self._deadline)
+            )
+        return self._bind_by_provenance(examination)
+
+    def _bind_by_provenance(self, examination: Examination) -> Step:
+        def check(provenances: list[SignedProvenance]) -> Step:
+            return check_provenance(
+                examination, provenances, self._image, self._policy, self._verifier.key_identities
+            )
+
+        def is_enough(provenances: list[SignedProvenance]) -> bool:
+            try:
+                check(provenances)
+            except CheckError:
+                return False
+            return True
+
+        own = [candidate for _, candidate in self._candidates]
+        found = signed_provenances(own, self._verifier, self._image, self._deadline)
+        if not is_enough(found):
+            found += referred_provenances(
+                self._store, self._request.image, self._verifier, self._policy, self._deadline, is_enough
+            )
+        return check(found)
+
+    # Verdicts
+
+    def _admit(self, finding: Finding) -> Verdict:
+        """Return the one success there is. Everything that must be true is asked for once more."""
+        examination, verified = finding.examination, finding.verified
+        if (
+            finding.reason is not None
+            or examination is None
+            or examination.reason is not None
+            or examination.summary is None
+            or not isinstance(verified, Verified)
+        ):
+            raise InternalError("an attestation that did not pass was about to be admitted")
+        levels = ", ".join(plain(name) for name in examination.levels[:16])
+        about = f"{plain(examination.summary.resource_uri)} at {examination.revision}"
+        if not examination.sources:
+            about = f"the image itself ({plain(examination.summary.resource_uri)})"
+        binding = finding.steps[-1]
+        note = f"; {NOT_BOUND}" if binding.detail == NOT_BOUND else ""
+        sentence = f"{levels} for {about}, signed by {plain(verified.claim.signer.identity)}{note}."
+        return self._verdict(success=True, reason=Reason.VERIFIED, sentence=sentence, best=finding)
+
+    def _deny(self, best: Finding) -> Verdict:
+        return self._verdict(
+            success=False,
+            reason=best.reason or Reason.INTERNAL_ERROR,
+            sentence=f"{best.message}.",
+            best=best,
+            transient=best.transient,
+        )
+
+    def _deny_early(self, error: VerifierError) -> Verdict:
+        """Return the denial for a failure outside any one candidate."""
+        if not isinstance(error, DeadlineError):
+            step = 6 if error.reason is Reason.NO_VSA else max(item.number for item in self._steps) + 1
+            self._steps.append(failed(min(step, 14), error.message))
+        return self._verdict(
+            success=False, reason=error.reason, sentence=f"{error.message}.", best=None, transient=error.transient
+        )
+
+    def _verdict(
+        self, *, success: bool, reason: Reason, sentence: str, best: Finding | None, transient: bool = False
+    ) -> Verdict:
+        steps = [*self._steps, *(best.steps if best else ())]
+        return Verdict(
+            success=success,
+            reason=reason,
+            sentence=sentence,
+            subject=str(self._request.image),
+            artifact=str(self._request.artifact.digest),
+            steps=completed(steps),
+            binding=self._policy.source_binding,
+            transient=transient,
+            best=best,
+            findings=tuple(self._findings),
+            others=self._others,
+            roots=self._verifier.roots,
+            warnings=self._verifier.warnings,
+        )
+
+
+class _NoStore:
+    """The store of an attestation file: there is no registry to ask."""
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        """Return the manifest's bytes; their digest and size are the descriptor's.
-
-        Raises:
-            RegistryError: the registry did not deliver, or delivered something else.
-            DeadlineError: out of time.
-        """
+        raise RegistryError("an attestation file has no registry")
 
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        """Return a blob of at most ``limit`` bytes; its digest and size are the descriptor's.
-
-        Raises:
-            RegistryError: as above; reason ``LIMIT_EXCEEDED`` for a larger one, before it is read.
-            DeadlineError: out of time.
-        """
+        raise RegistryError("an attestation file has no registry")
 
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
-        """Return the descriptors of the manifests whose subject is ``image``'s digest.
-
-        Raises:
-            RegistryError: as above.
-            DeadlineError: out of time.
-        """
+        raise RegistryError("an attestation file has no registry")
 
     def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
-        """Return the descriptor of the manifest that the tag or digest of ``image`` names.
-
-        Raises:
-            RegistryError: as above.
-            DeadlineError: out of time.
-        """
+        raise RegistryError("an attestation file has no registry")

@@ -49,13 +49,17 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a manifest or a referrers list says of a piece of content: media type, digest, size in bytes."""
+    """What a manifest or a referrers list says of a piece of content: media type, digest, size in bytes.
+
+    ``platform`` is ``os/architecture`` where an index gives one.
+    """
 
     media_type: str
     digest: Digest
     size: int
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    platform: str = ""
 
     @classmethod
     def parse(cls, value: object) -> Descriptor:
@@ -79,4 +83,12 @@ class Descriptor:
             isinstance(key, str) and isinstance(text, str) for key, text in annotations.items()
         ):
             raise ArtifactError("a descriptor's annotations are not strings")
-        return cls(media_type, Digest.parse(value.get("digest")), size, artifact_type or None, dict(annotations))
+        platform = value.get("platform")
+        return cls(
+            media_type=media_type,
+            digest=Digest.parse(value.get("digest")),
+            size=size,
+            artifact_type=artifact_type or None,
+            annotations=dict(annotations),
+            platform=f"{platform.get('os')}/{platform.get('architecture')}" if isinstance(platform, Mapping) else "",
+        )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 from cryptography import x509
 from sigstore.models import Bundle
@@ -112,6 +112,7 @@ class AttestationVerifier:
         keys: the policy's public keys, by how the policy writes them.
         cache: verified candidates, shared by all verifiers of a process; None for no cache.
         now: the current time, for messages about a root's age.
+        warnings: what could not be set up although the rest could.
     """
 
     def __init__(
@@ -120,7 +121,9 @@ class AttestationVerifier:
         keys: Mapping[str, TrustedKey],
         cache: SignatureCache | None = None,
         now: datetime | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
+        self.warnings = tuple(warnings)
         self._roots = roots
         self._keys = keys
         self._cache = cache
@@ -137,18 +140,19 @@ class AttestationVerifier:
         """The identity of each configured key's signatures, by how the policy writes the key."""
         return {configured: key.identity for configured, key in self._keys.items()}
 
-    def claim(self, candidate: Candidate) -> Claim:
-        """Return what ``candidate`` claims. This verifies nothing.
+    def claims(self, candidate: Candidate) -> list[Claim]:
+        """Return what ``candidate`` claims: one claim, or for a key's signature one for each configured key.
+
+        This verifies nothing.
 
         Raises:
             SignatureError: its certificate cannot be read.
         """
         if candidate.certificate is None:
-            signer = Signer("a key", "")
-            # Any configured key may turn out to be the signer; which one is known once the signature verifies.
-            return Claim(candidate.payload_type, candidate.payload, signer)
-        signer = certificates.signer_of(certificates.load(candidate.certificate))
-        return Claim(candidate.payload_type, candidate.payload, signer)
+            signers = [Signer(key.identity, "") for key in self._keys.values()]
+        else:
+            signers = [certificates.signer_of(certificates.load(candidate.certificate))]
+        return [Claim(candidate.payload_type, candidate.payload, signer) for signer in signers]
 
     def verify(self, candidate: Candidate) -> Verified:
         """Return the verified payload of ``candidate`` and its signer.
@@ -158,15 +162,15 @@ class AttestationVerifier:
         """
         digest = hashlib.sha256(candidate.content).digest()
         if candidate.certificate is None:
-            return self._cached((digest, self._key_ring), lambda: verify_with_keys(candidate, list(self._keys.values())))
+            keys = list(self._keys.values())
+            return self._cached((digest, self._key_ring), partial(verify_with_keys, candidate, keys))
         certificate = certificates.load(candidate.certificate)
         invalid: SignatureError | None = None
         unknown: SignatureError | None = None
         for verifier in self._roots:
             try:
-                return self._cached(
-                    (digest, verifier.root.info.digest), lambda v=verifier: v.verify(candidate, certificate)
-                )
+                key = (digest, verifier.root.info.digest)
+                return self._cached(key, partial(verifier.verify, candidate, certificate))
             except SignatureError as error:
                 if error.reason is Reason.UNKNOWN_LOG:
                     unknown = error
@@ -176,12 +180,12 @@ class AttestationVerifier:
             raise invalid
         raise self._with_ages(unknown)
 
-    def _cached(self, key: CacheKey, verify: Any) -> Verified:
-        kept = self._cache.get(key) if self._cache is not None else None
-        if kept is not None:
-            return kept
-        verified: Verified = verify()
-        if self._cache is not None:
+    def _cached(self, key: CacheKey, verify: Callable[[], Verified]) -> Verified:
+        if self._cache is None:
+            return verify()
+        verified = self._cache.get(key)
+        if verified is None:
+            verified = verify()
             self._cache.put(key, verified, len(verified.claim.payload) + 4096)
         return verified
 

@@ -1,0 +1,21 @@
+"""Decides which of the two ways in a call is, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the plugin where Ratify calls, the command line otherwise.
+
+    Without arguments and without Ratify's environment, a terminal gets the help; a pipe gets the contract's error 4, for it is
+    more likely a mistaken Ratify set-up than a person.
+    """
+    if len(sys.argv) == 1 and ("RATIFY_VERIFIER_COMMAND" in os.environ or not sys.stdin.isatty()):
+        from slsa_verifier_plugin.plugin import main as plugin_main
+
+        plugin_main()
+    from slsa_verifier_plugin.cli.main import main as cli_main
+
+    cli_main()

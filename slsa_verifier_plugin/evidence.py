@@ -1,0 +1,227 @@
+"""Collects from the registry what binds an image to its source (step 14). Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, SignatureError, StatementError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.envelope import Candidate, read_blob
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, parse_provenance
+from slsa_verifier_plugin.model.signer import Claim, Verified
+from slsa_verifier_plugin.model.statement import Statement, parse_statement
+from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels, SignedProvenance
+from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.strict_json import JsonError, loads
+
+MAX_PLATFORMS = 64
+"""Platform manifests of one index that are read."""
+MAX_REFERRERS = 64
+"""Referrers that are searched for provenance; those whose type says so come first."""
+MAX_CONFIG = 4 << 20
+"""Bytes of an image's config."""
+EMPTY = Digest.of(b"{}")
+"""The empty JSON object that artifacts carry where they have nothing to say (OCI image specification 1.1)."""
+
+_PROVENANCE_TYPES = ("application/vnd.dev.sigstore.bundle", "application/vnd.in-toto+json")
+_NO_PLATFORM = "unknown/unknown"
+
+
+class ArtifactStore(Protocol):
+    """Content of a registry, each piece checked against its descriptor before it is returned."""
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        """Return the manifest's bytes; their digest and size are the descriptor's.
+
+        Raises:
+            RegistryError: the registry did not deliver, or delivered something else.
+            DeadlineError: out of time.
+        """
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        """Return a blob of at most ``limit`` bytes; its digest and size are the descriptor's.
+
+        Raises:
+            RegistryError: as above; reason ``LIMIT_EXCEEDED`` for a larger one, before it is read.
+            DeadlineError: out of time.
+        """
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        """Return the descriptors of the manifests whose subject is ``image``'s digest.
+
+        Raises:
+            RegistryError: as above.
+            DeadlineError: out of time.
+        """
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        """Return the descriptor of the manifest that the tag or digest of ``image`` names.
+
+        Raises:
+            RegistryError: as above.
+            DeadlineError: out of time.
+        """
+
+
+class SignatureVerifier(Protocol):
+    """Verifies candidates against a policy's trusted roots and keys."""
+
+    @property
+    def roots(self) -> tuple[RootInfo, ...]:
+        """The trusted roots that take part."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be set up although the rest could."""
+
+    @property
+    def key_identities(self) -> Mapping[str, str]:
+        """The identity of each configured key's signatures, by how the policy writes the key."""
+
+    def claims(self, candidate: Candidate) -> list[Claim]:
+        """Return what ``candidate`` claims, unverified.
+
+        Raises:
+            SignatureError: its certificate cannot be read.
+        """
+
+    def verify(self, candidate: Candidate) -> Verified:
+        """Return the verified payload and signer of ``candidate``.
+
+        Raises:
+            SignatureError: it does not verify.
+        """
+
+
+def read_blobs(
+    store: ArtifactStore, image: Reference, manifest: Manifest, policy: Policy, deadline: Deadline
+) -> Iterator[tuple[int, tuple[Candidate, ...], int]]:
+    """Yield, for each blob of an artifact, its number from 1, its candidates, and the count of other lines (steps 3, 4).
+
+    Raises:
+        RegistryError: a blob is not delivered, or over ``maxAttestationBytes`` together with those before it.
+        ArtifactError: reason ``LIMIT_EXCEEDED`` for more candidates than ``maxBundles``.
+        DeadlineError: out of time.
+    """
+    bytes_left, bundles_left = policy.max_bytes, policy.max_bundles
+    for number, descriptor in enumerate(manifest.blobs, 1):
+        if descriptor.digest == EMPTY:
+            continue
+        deadline.check(f"reading blob {number} of {len(manifest.blobs)}")
+        content = store.blob(image, descriptor, bytes_left, deadline)
+        bytes_left -= len(content)
+        blob = read_blob(content, bundles_left)
+        bundles_left -= len(blob.candidates)
+        yield number, blob.candidates, blob.others
+
+
+def image_labels(store: ArtifactStore, image: Reference, descriptor: Descriptor, deadline: Deadline) -> list[ImageLabels]:
+    """Return what the image says of its source: of an index itself if it says so, else of every platform.
+
+    Raises:
+        RegistryError, ArtifactError, DeadlineError: a manifest or config is not delivered or malformed.
+    """
+    manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
+    if manifest.kind != "index":
+        return [_labels("the image", store, image, manifest, deadline)]
+    if REVISION in manifest.annotations:
+        return [ImageLabels("the image index", manifest.annotations[REVISION], manifest.annotations.get(SOURCE))]
+    # Attestations that build tools put into an index are for no platform; nothing can be started from them.
+    platforms = [child for child in manifest.manifests if child.platform != _NO_PLATFORM]
+    if len(platforms) > MAX_PLATFORMS:
+        raise ArtifactError(f"the image index has {len(platforms)} platforms, more than {MAX_PLATFORMS}")
+    labels = []
+    for child in platforms:
+        content = parse_manifest(store.manifest(image, child, deadline), child.media_type)
+        where = f"the image for {child.platform or child.digest}"
+        labels.append(_labels(where, store, image, content, deadline))
+    return labels
+
+
+def _labels(where: str, store: ArtifactStore, image: Reference, manifest: Manifest, deadline: Deadline) -> ImageLabels:
+    revision, source = manifest.annotations.get(REVISION), manifest.annotations.get(SOURCE)
+    if manifest.config is not None and (revision is None or source is None):
+        labels = _config_labels(store.blob(image, manifest.config, MAX_CONFIG, deadline))
+        revision = labels.get(REVISION) if revision is None else revision
+        source = labels.get(SOURCE) if source is None else source
+    return ImageLabels(where, revision, source)
+
+
+def _config_labels(content: bytes) -> dict[str, str]:
+    try:
+        value: Any = loads(content)
+    except JsonError:
+        return {}
+    config = value.get("config") if isinstance(value, dict) else None
+    labels = config.get("Labels") if isinstance(config, dict) else None
+    return {key: text for key, text in labels.items() if isinstance(text, str)} if isinstance(labels, dict) else {}
+
+
+def signed_provenances(
+    candidates: Iterable[Candidate], verifier: SignatureVerifier, image: Digest, deadline: Deadline
+) -> list[SignedProvenance]:
+    """Return the provenances among ``candidates`` that are about ``image`` and whose signatures verify."""
+    found = []
+    for candidate in candidates:
+        statement = statement_of(candidate)
+        if statement is None or statement.predicate_type not in PREDICATE_TYPES:
+            continue
+        deadline.check("verifying build provenance")
+        try:
+            # Only what was verified counts; the look before it saves the work for other images' provenance.
+            if str(image) in parse_provenance(statement).digests:
+                verified = verifier.verify(candidate)
+                provenance = parse_provenance(parse_statement(verified.claim.payload_type, verified.claim.payload))
+                found.append(SignedProvenance(provenance, verified.claim.signer))
+        except (SignatureError, StatementError):
+            continue
+    return found
+
+
+def referred_provenances(
+    store: ArtifactStore,
+    image: Reference,
+    verifier: SignatureVerifier,
+    policy: Policy,
+    deadline: Deadline,
+    is_enough: Callable[[list[SignedProvenance]], bool],
+) -> list[SignedProvenance]:
+    """Return the signed provenances about the image among its referrers, until ``is_enough`` says so.
+
+    Raises:
+        RegistryError, DeadlineError: the referrers cannot be listed in time.
+    """
+    assert image.digest is not None
+    found: list[SignedProvenance] = []
+    listed = sorted(store.referrers(image, deadline), key=lambda item: not _may_be_provenance(item))
+    for descriptor in listed[:MAX_REFERRERS]:
+        try:
+            manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
+            if manifest.subject is None or manifest.subject.digest != image.digest:
+                continue
+            candidates = [
+                item for _, items, _ in read_blobs(store, image, manifest, policy, deadline) for item in items
+            ]
+        except ArtifactError:
+            continue
+        found += signed_provenances(candidates, verifier, image.digest, deadline)
+        if is_enough(found):
+            break
+    return found
+
+
+def statement_of(candidate: Candidate) -> Statement | None:
+    """Return the statement that ``candidate`` claims to hold, or None where it holds none."""
+    try:
+        return parse_statement(candidate.payload_type, candidate.payload)
+    except StatementError:
+        return None
+
+
+def _may_be_provenance(descriptor: Descriptor) -> bool:
+    return (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES)

@@ -1,0 +1,239 @@
+"""Ratify's plugin contract (Ratify v1.4.4: ``pkg/verifier/plugin/skel``, ``pkg/common/plugin``, ``pkg/verifier/types``).
+
+Environment and standard input to a request; a verdict or an error to one JSON line and an exit status. Checks come in the order of
+Ratify's own skeleton, so that two mistakes at once are reported as it would.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import (
+    ArtifactError,
+    ContractCode,
+    ContractError,
+    DeadlineError,
+    InternalError,
+    VerifierError,
+)
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.policy.parameters import DEFAULT_TIMEOUT, MAX_TIMEOUT, ParameterError, Policy, parse_duration
+from slsa_verifier_plugin.policy.steps import completed
+from slsa_verifier_plugin.policy.verdict import Verdict, encode, result
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.text import plain, quoted
+
+COMMAND = "RATIFY_VERIFIER_COMMAND"
+SUBJECT = "RATIFY_VERIFIER_SUBJECT"
+VERSION = "RATIFY_VERIFIER_VERSION"
+SUPPORTED_VERSIONS = ("1.0.0",)
+VERIFY = "VERIFY"
+MAX_STDIN = 4 << 20
+"""Bytes of standard input; a real one has about a kilobyte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the plugin: the admitted image, the artifact, the verifier's configuration, the store's settings."""
+
+    image: Reference
+    artifact: Descriptor
+    config: Mapping[str, Any] = field(repr=False)
+    store: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the Verifier resource."""
+        return str(self.config["name"])
+
+    @property
+    def type(self) -> str:
+        """Its type, empty where it has none."""
+        value = self.config.get("type")
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the process prints, and its exit status."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes = b""
+
+
+PolicyOf = Callable[[Mapping[str, Any]], Policy]
+Decide = Callable[[Call, Policy, Deadline], Verdict]
+
+
+def respond(
+    environment: Mapping[str, str], stdin: bytes, policy_of: PolicyOf, decide: Decide, elapsed: float = 0.0
+) -> Response:
+    """Return the plugin's answer to one call.
+
+    Args:
+        environment: holds the three ``RATIFY_VERIFIER_*`` variables.
+        stdin: all of standard input.
+        policy_of: parses the configuration (step 1); raises ``ParameterError``.
+        decide: verifies (steps 2 to 14); may raise ``VerifierError``.
+        elapsed: seconds of the time limit that are used already.
+    """
+    started = time.monotonic() - elapsed
+    try:
+        call = parse_call(environment, stdin)
+        try:
+            policy = policy_of(call.config)
+        except ParameterError as error:
+            raise ContractError(
+                ContractCode.INVALID_CONFIG,
+                f"the Verifier's parameters are not valid: {'; '.join(error.violations)}",
+                "correct spec.parameters of the Verifier resource; docs/parameters.md lists them all",
+            ) from error
+        verdict = _decided(call, policy, decide, Deadline(policy.timeout, elapsed))
+        return answer(verdict, call.name, call.type, round((time.monotonic() - started) * 1000))
+    except ContractError as error:
+        return contract_failure(error)
+
+
+def parse_call(environment: Mapping[str, str], stdin: bytes) -> Call:
+    """Return the call that environment and standard input describe.
+
+    Raises:
+        ContractError: codes 4, 7, 6, 1, 2 and 3, checked in this order.
+    """
+    missing = [name for name in (COMMAND, VERSION, SUBJECT) if not environment.get(name)]
+    if missing:
+        raise ContractError(
+            ContractCode.MISSING_ENVIRONMENT,
+            f"missing environment variables: {', '.join(missing)}",
+            "Ratify sets them when it runs this plugin; people use 'slsa-verifier-plugin verify IMAGE'",
+        )
+    image = _subject(environment[SUBJECT])
+    if environment[VERSION] not in SUPPORTED_VERSIONS:
+        raise ContractError(
+            ContractCode.VERSION_NOT_SUPPORTED,
+            f"the plugin contract {quoted(environment[VERSION])} is not supported",
+            f"supported: {', '.join(SUPPORTED_VERSIONS)}",
+        )
+    config, store, artifact = _input(stdin)
+    if not isinstance(config.get("name"), str) or not config["name"]:
+        raise ContractError(ContractCode.INVALID_CONFIG, "the verifier's configuration has no name")
+    if environment[COMMAND] != VERIFY:
+        raise ContractError(
+            ContractCode.UNKNOWN_COMMAND, f"unknown command {quoted(environment[COMMAND])}", f"expected {VERIFY}"
+        )
+    return Call(image, artifact, config, store)
+
+
+def _subject(text: str) -> Reference:
+    expected = "expected registry/repository@sha256:..."
+    try:
+        image = Reference.parse(text)
+    except ArtifactError as error:
+        raise ContractError(ContractCode.BAD_ARGUMENTS, f"the subject {quoted(text)} is no image reference", expected) from error
+    if image.digest is None:
+        raise ContractError(ContractCode.BAD_ARGUMENTS, f"the subject {quoted(text)} has no digest", expected)
+    return image
+
+
+def _input(stdin: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], Descriptor]:
+    """Return configuration, store settings and artifact descriptor of standard input."""
+    if len(stdin) > MAX_STDIN:
+        raise ContractError(ContractCode.IO, f"standard input has more than {MAX_STDIN} bytes")
+    try:
+        value = loads(stdin)
+    except JsonError as error:
+        detail = "standard input is empty" if not stdin.strip() else str(error)
+        raise _no_input(detail) from error
+    if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
+        raise _no_input("there is no config object")
+    store_config = value.get("storeConfig")
+    store = store_config.get("store") if isinstance(store_config, dict) else None
+    if not isinstance(store, dict):
+        raise _no_input("there is no storeConfig.store object")
+    try:
+        artifact = Descriptor.parse(value.get("referenceDesc"))
+    except ArtifactError as error:
+        raise _no_input(f"referenceDesc: {error.message}") from error
+    return value["config"], store, artifact
+
+
+def _no_input(detail: str) -> ContractError:
+    return ContractError(
+        ContractCode.CONFIG_PARSING,
+        f"standard input is not the expected JSON: {plain(detail)}",
+        "expected one object with config, storeConfig and referenceDesc, as Ratify writes it",
+    )
+
+
+def _decided(call: Call, policy: Policy, decide: Decide, deadline: Deadline) -> Verdict:
+    try:
+        return decide(call, policy, deadline)
+    except VerifierError as error:
+        return denial(call, error, policy.source_binding)
+    except MemoryError:
+        return denial(call, InternalError("out of memory; give the pod more, or lower maxAttestationBytes", transient=True))
+    except Exception as error:
+        # The last boundary: whatever is not foreseen is a denial that names its kind, and nothing of its content.
+        return denial(call, InternalError(f"an unforeseen {type(error).__name__}; please report it with 'slsa-verifier-plugin --debug'"))
+
+
+def denial(call: Call, error: VerifierError, binding: str = "none") -> Verdict:
+    """Return the denying verdict for an error that ended a verification before there was anything to judge."""
+    return Verdict(
+        success=False,
+        reason=error.reason,
+        sentence=f"{error.message}.",
+        subject=str(call.image),
+        artifact=str(call.artifact.digest),
+        steps=completed([]),
+        binding=binding,
+        transient=error.transient,
+    )
+
+
+def answer(verdict: Verdict, name: str, type_: str, duration_ms: int) -> Response:
+    """Return the response that carries ``verdict``: one JSON line, exit status 0, warnings as log lines."""
+    warnings = "".join(f"warn: {plain(text, 512)}\n" for text in verdict.warnings)
+    return Response(0, encode(result(verdict, name, type_, duration_ms)) + b"\n", warnings.encode())
+
+
+def contract_failure(error: ContractError) -> Response:
+    """Return the response for a call that breaks the contract: an error object, exit status 1."""
+    body: dict[str, Any] = {"code": int(error.code), "msg": plain(error.message, 8192)}
+    if error.details:
+        body["details"] = plain(error.details, 2048)
+    return Response(1, encode(body) + b"\n")
+
+
+def budget(stdin: bytes) -> float:
+    """Return the seconds that the call in ``stdin`` may take; the default where that cannot be told."""
+    try:
+        value = loads(stdin)
+        seconds = parse_duration(value["config"]["timeout"])
+    except (JsonError, KeyError, TypeError):
+        return DEFAULT_TIMEOUT
+    return min(max(seconds, 0.0), MAX_TIMEOUT) or DEFAULT_TIMEOUT
+
+
+def late_answer(environment: Mapping[str, str], stdin: bytes, error: VerifierError) -> Response:
+    """Return the denial for a verification that gave no answer itself, so far as the call can be read."""
+    try:
+        call = parse_call(environment, stdin)
+    except ContractError as contract_error:
+        return contract_failure(contract_error)
+    seconds = budget(stdin)
+    return answer(denial(call, error), call.name, call.type, round(seconds * 1000))
+
+
+def deadline_error(seconds: float) -> DeadlineError:
+    """Return the error for a verification whose process gave no answer within ``seconds``."""
+    return DeadlineError(
+        f"no answer within the time limit of {seconds:g} s; try again, raise the Verifier's timeout parameter, or look at the "
+        "registry's latency"
+    )

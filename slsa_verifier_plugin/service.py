@@ -1,0 +1,164 @@
+"""Wires stores, trusted roots, keys and caches together for one process.
+
+One ``Service`` lives as long as its process: a single call in a process of its own, days in the resident verifier. It keeps
+roots, verified signatures, registry content and tokens; it keeps no verdicts, and takes every setting from the call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.policy.parameters import Policy, RootSource, parse_policy
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.policy.verdict import Verdict
+    from slsa_verifier_plugin.registry.client import RegistryStore
+    from slsa_verifier_plugin.signatures.keys import TrustedKey
+    from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+
+SIGNATURE_CACHE = 16 << 20
+"""Bytes of verified payloads that are kept."""
+MAX_STORES = 32
+MAX_POLICIES = 64
+MAX_ROOTS = 16
+
+
+class Service:
+    """Answers calls.
+
+    Args:
+        environ: the process's environment, for credentials, proxies and certificate authorities.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._policies: LruCache[str, Policy] = LruCache(MAX_POLICIES)
+        self._stores: LruCache[str, RegistryStore] = LruCache(MAX_STORES)
+        self._roots: LruCache[tuple[object, ...], RootVerifier] = LruCache(MAX_ROOTS)
+        self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
+        self._signatures: Any = LruCache(SIGNATURE_CACHE)
+        self.calls = 0
+
+    def respond(self, environment: Mapping[str, str], stdin: bytes, elapsed: float = 0.0) -> ratify.Response:
+        """Return the plugin's answer to one call of Ratify."""
+        self.calls += 1
+        return ratify.respond(environment, stdin, self.policy, self.decide, elapsed)
+
+    def policy(self, config: Mapping[str, Any]) -> Policy:
+        """Return the policy in a verifier's configuration.
+
+        Raises:
+            ParameterError: it is not valid.
+        """
+        key = json.dumps(config, sort_keys=True)
+        policy = self._policies.get(key)
+        if policy is None:
+            policy = parse_policy(config)
+            self._policies.put(key, policy)
+        return policy
+
+    def decide(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
+        """Return the verdict on one artifact of one image.
+
+        Raises:
+            VerifierError: the store, a trusted root or a key cannot be set up.
+        """
+        from slsa_verifier_plugin.verify import Request, verify
+
+        request = Request(call.image, call.artifact, policy)
+        return verify(request, self.store(call.store), self.verifier(policy), deadline)
+
+    def store(self, settings: Mapping[str, Any]) -> RegistryStore:
+        """Return the store for Ratify's store settings.
+
+        Raises:
+            RegistryError: the settings name a credential provider that is unknown or not installed.
+        """
+        from slsa_verifier_plugin.registry.client import RegistryStore
+        from slsa_verifier_plugin.registry.credentials.select import provider_for
+        from slsa_verifier_plugin.registry.settings import StoreSettings
+
+        key = json.dumps(settings, sort_keys=True)
+        with self._lock:
+            store = self._stores.get(key)
+            if store is None:
+                parsed = StoreSettings.parse(settings)
+                store = RegistryStore(parsed, provider_for(parsed.auth_provider, self._environ), self._environ)
+                self._stores.put(key, store)
+        return store
+
+    def verifier(self, policy: Policy) -> AttestationVerifier:
+        """Return the verifier for a policy's trusted roots and keys.
+
+        Raises:
+            TrustRootError: none of its roots can be used, or a key cannot be read.
+        """
+        from slsa_verifier_plugin.signatures.verifier import AttestationVerifier
+
+        roots: list[RootVerifier] = []
+        failures: list[TrustRootError] = []
+        for source in policy.roots:
+            try:
+                roots.append(self._root(source))
+            except TrustRootError as error:
+                failures.append(error)
+        if failures and not roots:
+            raise failures[0]
+        keys = {configured: self._key(configured) for configured in policy.public_keys}
+        warnings = [error.message for error in failures]
+        return AttestationVerifier(roots, keys, self._signatures, datetime.now(UTC), warnings)
+
+    def warm_up(self) -> None:
+        """Do what the first call would wait for: import, and load the default trusted root."""
+        import slsa_verifier_plugin.registry.client
+        import slsa_verifier_plugin.verify  # noqa: F401
+
+        self._root(RootSource("public-good"))
+
+    def trim(self) -> None:
+        """Drop what is kept only for speed."""
+        self._signatures.clear()
+        self._policies.clear()
+        self._stores.clear()
+
+    def _root(self, source: RootSource) -> RootVerifier:
+        from slsa_verifier_plugin.signatures.sources import read_root
+        from slsa_verifier_plugin.signatures.trust import load_root
+        from slsa_verifier_plugin.signatures.verifier import RootVerifier
+
+        key = (source, *_stamp(source.location))
+        root = self._roots.get(key)
+        if root is None:
+            content, shown = read_root(source, self._environ)
+            root = RootVerifier(load_root(content, shown))
+            self._roots.put(key, root)
+        return root
+
+    def _key(self, configured: str) -> TrustedKey:
+        from slsa_verifier_plugin.signatures.keys import load_key
+
+        key = (configured, *_stamp("" if "-----BEGIN" in configured else configured))
+        loaded = self._keys.get(key)
+        if loaded is None:
+            loaded = load_key(configured)
+            self._keys.put(key, loaded)
+        return loaded
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Return what changes when a file is replaced; empty where there is no such file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (pathlib costs on this path)
+    except (OSError, ValueError):
+        return ()
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -1,0 +1,122 @@
+"""Refreshes trusted roots through TUF. Runs in the background or when asked for, never while a verification waits.
+
+A refresh works in a copy of its own beside the current one, which is then replaced by renaming a link: safe under many processes
+and a full disk, for whatever breaks leaves the current copy as it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuf.api.exceptions import DownloadError, RepositoryError
+from tuf.ngclient import Updater, UpdaterConfig
+from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
+
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.signatures.sources import TARGET, Repository, is_private, read_cached, repository_of
+from slsa_verifier_plugin.signatures.trust import MAX_ROOT, load_root
+from slsa_verifier_plugin.text import plain, quoted
+
+SOCKET_TIMEOUT = 15
+"""Seconds without a byte after which a download is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh brought: where from, the root's SHA-256, and whether it differs from the one before."""
+
+    url: str
+    digest: str
+    changed: bool
+
+
+def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
+    """Fetch the newest trusted root of ``source`` into its cache; None for a plain file, which has no repository.
+
+    Raises:
+        TrustRootError: the repository is away or does not verify, or the cache cannot be written. The copy before stays.
+    """
+    repository = repository_of(source, environ)
+    if repository is None:
+        return None
+    try:
+        repository.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_private(repository.folder)
+        with _locked(repository.folder / "lock"):
+            return _refresh(repository)
+    except OSError as error:
+        raise TrustRootError(
+            f"the trusted root's cache {quoted(str(repository.folder))} cannot be written: {error.strerror}", transient=True
+        ) from error
+
+
+def _refresh(repository: Repository) -> Refreshed:
+    before = None
+    with suppress(TrustRootError):
+        # A copy that does not verify is not built upon.
+        before = read_cached(repository)
+    work = Path(tempfile.mkdtemp(prefix="copy-", dir=repository.folder))
+    try:
+        if before is not None:
+            shutil.copytree(repository.current.resolve(strict=True), work, dirs_exist_ok=True)
+        content = _download(repository, work)
+        root = load_root(content, repository.url)
+        _replace_link(repository, work)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    _remove_others(repository, work)
+    return Refreshed(repository.url, root.info.digest, content != before)
+
+
+def _download(repository: Repository, work: Path) -> bytes:
+    config = UpdaterConfig(app_user_agent="slsa-verifier-plugin")
+    try:
+        updater = Updater(
+            str(work),
+            repository.url,
+            str(work),
+            f"{repository.url}/targets",
+            fetcher=Urllib3Fetcher(socket_timeout=SOCKET_TIMEOUT, app_user_agent=config.app_user_agent),
+            config=config,
+            bootstrap=repository.bootstrap,
+        )
+        updater.refresh()
+        info = updater.get_targetinfo(TARGET)
+        if info is None or info.length > MAX_ROOT:
+            raise TrustRootError(f"{quoted(repository.url)} serves no {TARGET} of at most {MAX_ROOT} bytes")
+        content = Path(updater.download_target(info)).read_bytes()
+    except (DownloadError, RepositoryError, ValueError) as error:
+        raise TrustRootError(
+            f"the trusted root of {quoted(repository.url)} could not be refreshed: {plain(str(error))}", transient=True
+        ) from error
+    os.utime(work / "timestamp.json")
+    return content
+
+
+def _replace_link(repository: Repository, work: Path) -> None:
+    link = work.with_name(f"{work.name}.link")
+    link.symlink_to(work.name)
+    link.replace(repository.current)
+
+
+def _remove_others(repository: Repository, keep: Path) -> None:
+    for other in repository.folder.glob("copy-*"):
+        if other != keep:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock, so that two refreshes do not remove each other's copies."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,150 @@
+"""Where the bytes of a trusted root come from. Nothing here waits for a network.
+
+A root that TUF refreshed lies in a private cache and is verified again whenever it is read: up to the bootstrap root that the
+sigstore package ships (or ``rootPath`` names), as of the time it was fetched, so that it serves on where there is no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
+from tuf.ngclient.config import EnvelopeType
+
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.signatures.trust import MAX_ROOT, SHIPPED, load_root, read_root_file, shipped_file, shipped_root
+from slsa_verifier_plugin.text import plain, quoted
+
+TARGET = "trusted_root.json"
+_MAX_METADATA = 5 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A TUF repository: its URL, the root that trust begins with, and the folder of its private cache."""
+
+    url: str
+    bootstrap: bytes
+    folder: Path
+
+    @property
+    def current(self) -> Path:
+        """The link to the newest complete copy; replaced as a whole, so that no reader meets half of one."""
+        return self.folder / "current"
+
+
+def repository_of(source: RootSource, environ: Mapping[str, str]) -> Repository | None:
+    """Return the TUF repository behind ``source``, None for a plain file.
+
+    Raises:
+        TrustRootError: its bootstrap root cannot be read.
+    """
+    if source.kind == "path":
+        return None
+    if source.kind == "tuf":
+        url, bootstrap = source.location, read_root_file(source.bootstrap)
+    else:
+        url, bootstrap = SHIPPED[source.kind], shipped_file(source.kind, "root.json")
+    key = hashlib.sha256(url.encode() + b"\0" + bootstrap).hexdigest()[:16]
+    return Repository(url, bootstrap, cache_folder(environ) / key)
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of all TUF caches: below ``SLSA_VERIFIER_TUF_DIR``, ``XDG_CACHE_HOME`` or ``HOME``."""
+    if own := environ.get("SLSA_VERIFIER_TUF_DIR"):
+        return Path(own)
+    base = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or "/nonexistent", ".cache")  # noqa: PTH118
+    return Path(base) / "slsa-verifier-plugin" / "tuf"
+
+
+def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, str]:
+    """Return the bytes of the trusted root that ``source`` names, and where they come from, for people.
+
+    Raises:
+        TrustRootError: there is none, or it does not verify.
+    """
+    if source.kind == "path":
+        return read_root_file(source.location), source.location
+    repository = repository_of(source, environ)
+    assert repository is not None
+    try:
+        refreshed = read_cached(repository)
+    except TrustRootError:
+        if source.kind == "tuf":
+            raise
+        refreshed = None
+    if source.kind == "tuf":
+        if refreshed is None:
+            raise TrustRootError(
+                f"the trusted root of {quoted(source.location)} has not been fetched yet; the resident verifier fetches it in the "
+                "background, 'slsa-verifier-plugin trust refresh' at once",
+                transient=True,
+            )
+        return refreshed, f"{source.location} (TUF)"
+    shipped = shipped_root(source.kind)
+    if refreshed is not None and _is_newer(refreshed, shipped):
+        return refreshed, f"{source.kind} (TUF)"
+    return shipped, source.kind
+
+
+def _is_newer(refreshed: bytes, shipped: bytes) -> bool:
+    """Return True unless the shipped root has parts that the refreshed one is too old to know."""
+    mine, theirs = load_root(refreshed, "TUF").info.date, load_root(shipped, "shipped").info.date
+    return mine is not None and (theirs is None or mine >= theirs)
+
+
+def read_cached(repository: Repository) -> bytes | None:
+    """Return the refreshed root in a repository's cache, verified as of when it was fetched; None where there is none.
+
+    Raises:
+        TrustRootError: what lies there is not ours alone, or does not verify.
+    """
+    try:
+        folder = repository.current.resolve(strict=True)
+        is_private(folder.parent)
+        is_private(folder)
+        fetched = datetime.fromtimestamp((folder / "timestamp.json").stat().st_mtime, tz=UTC)
+        return _verified(repository, folder, fetched)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TrustRootError(f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}") from error
+
+
+def is_private(folder: Path) -> None:
+    """Raise ``TrustRootError`` unless ``folder`` is a directory of this user that nobody else may write to."""
+    status = folder.lstat()
+    if not folder.is_dir() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise TrustRootError(f"the cache {quoted(str(folder))} is not this user's alone; remove it")
+
+
+def _verified(repository: Repository, folder: Path, fetched: datetime) -> bytes:
+    """Return the target in ``folder`` after the TUF client workflow (TUF specification 5.3 to 5.6) over the copies there."""
+    try:
+        trusted = TrustedMetadataSet(repository.bootstrap, EnvelopeType.METADATA)
+        trusted.reference_time = fetched
+        while (following := folder / "root_history" / f"{trusted.root.version + 1}.root.json").exists():
+            trusted.update_root(_bounded(following))
+        trusted.update_timestamp(_bounded(folder / "timestamp.json"))
+        trusted.update_snapshot(_bounded(folder / "snapshot.json"))
+        targets = trusted.update_delegated_targets(_bounded(folder / "targets.json"), "targets", "root")
+        info = targets.targets[TARGET]
+        content = _bounded(folder / TARGET, MAX_ROOT)
+        info.verify_length_and_hashes(content)
+    except OSError:
+        raise
+    except Exception as error:
+        # python-tuf, securesystemslib and json each raise their own types on what does not verify.
+        raise TrustRootError(f"the cached trusted root does not verify: {plain(str(error))}; remove {quoted(str(folder))}") from error
+    return content
+
+
+def _bounded(path: Path, limit: int = _MAX_METADATA) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limit)
