@@ -120,7 +120,9 @@ def read_blobs(
         yield number, blob.candidates, blob.others
 
 
-def image_labels(store: ArtifactStore, image: Reference, descriptor: Descriptor, deadline: Deadline) -> list[ImageLabels]:
+def image_labels(
+    store: ArtifactStore, image: Reference, descriptor: Descriptor, deadline: Deadline
+) -> list[ImageLabels]:
     """Return what the image says of its source: of an index itself if it says so, else of every platform.
 
     Raises:
@@ -130,7 +132,9 @@ def image_labels(store: ArtifactStore, image: Reference, descriptor: Descriptor,
     if manifest.kind != "index":
         return [_labels("the image", store, image, manifest, deadline)]
     if REVISION in manifest.annotations:
-        return [ImageLabels("the image index", manifest.annotations[REVISION], manifest.annotations.get(SOURCE))]
+        return [
+            ImageLabels("the image index", manifest.annotations[REVISION], manifest.annotations.get(SOURCE))
+        ]
     # Attestations that build tools put into an index are for no platform; nothing can be started from them.
     platforms = [child for child in manifest.manifests if child.platform != _NO_PLATFORM]
     if len(platforms) > MAX_PLATFORMS:
@@ -143,7 +147,9 @@ def image_labels(store: ArtifactStore, image: Reference, descriptor: Descriptor,
     return labels
 
 
-def _labels(where: str, store: ArtifactStore, image: Reference, manifest: Manifest, deadline: Deadline) -> ImageLabels:
+def _labels(
+    where: str, store: ArtifactStore, image: Reference, manifest: Manifest, deadline: Deadline
+) -> ImageLabels:
     revision, source = manifest.annotations.get(REVISION), manifest.annotations.get(SOURCE)
     if manifest.config is not None and (revision is None or source is None):
         labels = _config_labels(store.blob(image, manifest.config, MAX_CONFIG, deadline))
@@ -159,7 +165,11 @@ def _config_labels(content: bytes) -> dict[str, str]:
         return {}
     config = value.get("config") if isinstance(value, dict) else None
     labels = config.get("Labels") if isinstance(config, dict) else None
-    return {key: text for key, text in labels.items() if isinstance(text, str)} if isinstance(labels, dict) else {}
+    return (
+        {key: text for key, text in labels.items() if isinstance(text, str)}
+        if isinstance(labels, dict)
+        else {}
+    )
 
 
 def signed_provenances(
@@ -176,7 +186,9 @@ def signed_provenances(
             # Only what was verified counts; the look before it saves the work for other images' provenance.
             if str(image) in parse_provenance(statement).digests:
                 verified = verifier.verify(candidate)
-                provenance = parse_provenance(parse_statement(verified.claim.payload_type, verified.claim.payload))
+                provenance = parse_provenance(
+                    parse_statement(verified.claim.payload_type, verified.claim.payload)
+                )
                 found.append(SignedProvenance(provenance, verified.claim.signer))
         except (SignatureError, StatementError):
             continue

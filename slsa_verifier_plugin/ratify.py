@@ -1,7 +1,7 @@
 """Ratify's plugin contract (Ratify v1.4.4: ``pkg/verifier/plugin/skel``, ``pkg/common/plugin``, ``pkg/verifier/types``).
 
-Environment and standard input to a request; a verdict or an error to one JSON line and an exit status. Checks come in the order of
-Ratify's own skeleton, so that two mistakes at once are reported as it would.
+Environment and standard input to a request; a verdict or an error to one JSON line and an exit status. Checks come in
+the order of Ratify's own skeleton, so that two mistakes at once are reported as it would.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from slsa_verifier_plugin.errors import (
     VerifierError,
 )
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.policy.parameters import DEFAULT_TIMEOUT, MAX_TIMEOUT, ParameterError, Policy, parse_duration
+from slsa_verifier_plugin.policy.parameters import (
+    DEFAULT_TIMEOUT,
+    MAX_TIMEOUT,
+    ParameterError,
+    Policy,
+    parse_duration,
+)
 from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict, encode, result
 from slsa_verifier_plugin.registry.reference import Reference
@@ -125,7 +131,9 @@ def parse_call(environment: Mapping[str, str], stdin: bytes) -> Call:
         raise ContractError(ContractCode.INVALID_CONFIG, "the verifier's configuration has no name")
     if environment[COMMAND] != VERIFY:
         raise ContractError(
-            ContractCode.UNKNOWN_COMMAND, f"unknown command {quoted(environment[COMMAND])}", f"expected {VERIFY}"
+            ContractCode.UNKNOWN_COMMAND,
+            f"unknown command {quoted(environment[COMMAND])}",
+            f"expected {VERIFY}",
         )
     return Call(image, artifact, config, store)
 
@@ -135,7 +143,9 @@ def _subject(text: str) -> Reference:
     try:
         image = Reference.parse(text)
     except ArtifactError as error:
-        raise ContractError(ContractCode.BAD_ARGUMENTS, f"the subject {quoted(text)} is no image reference", expected) from error
+        raise ContractError(
+            ContractCode.BAD_ARGUMENTS, f"the subject {quoted(text)} is no image reference", expected
+        ) from error
     if image.digest is None:
         raise ContractError(ContractCode.BAD_ARGUMENTS, f"the subject {quoted(text)} has no digest", expected)
     return image
@@ -177,10 +187,18 @@ def _decided(call: Call, policy: Policy, decide: Decide, deadline: Deadline) -> 
     except VerifierError as error:
         return denial(call, error, policy.source_binding)
     except MemoryError:
-        return denial(call, InternalError("out of memory; give the pod more, or lower maxAttestationBytes", transient=True))
-    except Exception as error:
-        # The last boundary: whatever is not foreseen is a denial that names its kind, and nothing of its content.
-        return denial(call, InternalError(f"an unforeseen {type(error).__name__}; please report it with 'slsa-verifier-plugin --debug'"))
+        return denial(
+            call,
+            InternalError("out of memory; give the pod more, or lower maxAttestationBytes", transient=True),
+        )
+    except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is a denial)
+        # It names the error's kind and nothing of its content, which may be anything.
+        return denial(
+            call,
+            InternalError(
+                f"an unforeseen {type(error).__name__}; please report it with 'slsa-verifier-plugin --debug'"
+            ),
+        )
 
 
 def denial(call: Call, error: VerifierError, binding: str = "none") -> Verdict:

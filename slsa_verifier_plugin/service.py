@@ -93,7 +93,9 @@ class Service:
             store = self._stores.get(key)
             if store is None:
                 parsed = StoreSettings.parse(settings)
-                store = RegistryStore(parsed, provider_for(parsed.auth_provider, self._environ), self._environ)
+                store = RegistryStore(
+                    parsed, provider_for(parsed.auth_provider, self._environ), self._environ
+                )
                 self._stores.put(key, store)
         return store
 

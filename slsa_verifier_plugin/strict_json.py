@@ -51,7 +51,6 @@ def _check_depth(value: object) -> None:
             raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
 
 
-
 def loads(content: bytes) -> Any:
     """Return the JSON value in ``content``.
 

@@ -25,7 +25,9 @@ def plain(value: object, limit: int = MAX_SHOWN) -> str:
     cut = len(text) > limit
     text = text[:limit].replace("{", "(").replace("}", ")")
     if not _KEPT.fullmatch(text):
-        text = "".join("?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in text)
+        text = "".join(
+            "?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in text
+        )
     return text + "..." if cut else text
 
 

@@ -1,9 +1,11 @@
 """The use case: one artifact of one image against one policy.
 
-The store and the signature verifier come in as Protocols, so that the plugin, the resident verifier, the command line and the
-tests run the same code. What must be true before ``Verdict(success=True)`` is written, in ``_Run._admit`` alone: the artifact hangs on
-the admitted image (2), its blob has its digest (3), a candidate of it (4) has a verified signature (5), and what was *verified* passes
-every check of the policy (6 to 13) and is bound as demanded (14).
+The store and the signature verifier come in as Protocols, so that the plugin, the resident verifier, the command line
+and the tests run the same code.
+
+What must be true before a success is written, in ``_Run._admit`` alone: the artifact hangs on the admitted image (2), its
+blobs have their digests (3), a candidate of it (4) has a verified signature (5), and what was *verified* passes every
+check of the policy (6 to 13) and is bound to the image as demanded (14).
 """
 
 from __future__ import annotations
@@ -122,7 +124,12 @@ class _Run:
     """One verification: collects steps and findings, and ends in one verdict."""
 
     def __init__(
-        self, request: Request, store: ArtifactStore, verifier: SignatureVerifier, deadline: Deadline, now: datetime
+        self,
+        request: Request,
+        store: ArtifactStore,
+        verifier: SignatureVerifier,
+        deadline: Deadline,
+        now: datetime,
     ) -> None:
         if request.image.digest is None:
             raise InternalError("a verification needs the image's digest")
@@ -173,10 +180,14 @@ class _Run:
         descriptor = self._request.artifact
         content = self._store.manifest(self._request.image, descriptor, self._deadline)
         if len(content) != descriptor.size or not descriptor.digest.matches(content):
-            raise ArtifactError(f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}; attach it anew")
+            raise ArtifactError(
+                f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}; attach it anew"
+            )
         manifest = parse_manifest(content, descriptor.media_type)
         if manifest.kind == "index":
-            raise ArtifactError("the attestation is an index, expected an image or artifact manifest; use oras attach")
+            raise ArtifactError(
+                "the attestation is an index, expected an image or artifact manifest; use oras attach"
+            )
         if manifest.subject is None or manifest.subject.digest != self._image:
             found = manifest.subject.digest if manifest.subject else "no image"
             raise ArtifactError(
@@ -205,10 +216,13 @@ class _Run:
         others = f"{self._others} lines of other kinds" if self._others else "nothing"
         if not self._candidates:
             raise ArtifactError(
-                f"found {others}, expected Sigstore bundles as JSON lines; attach the source workflow's signed_bundle.intoto.jsonl",
+                f"found {others}, expected Sigstore bundles as JSON lines; attach the source workflow's "
+                "signed_bundle.intoto.jsonl",
                 reason=Reason.NO_ATTESTATION,
             )
-        kinds = sorted({statement.predicate_type for _, item in self._candidates if (statement := statement_of(item))})
+        kinds = sorted(
+            {statement.predicate_type for _, item in self._candidates if (statement := statement_of(item))}
+        )
         self._steps.append(passed(4, f"{len(self._candidates)} attestations, none a verification summary"))
         raise ArtifactError(
             f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification summary "
@@ -264,9 +278,15 @@ class _Run:
             verified = self._verifier.verify(entry.candidate)
         except SignatureError as error:
             step = failed(5, error.message)
-            return Finding(entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient)
+            return Finding(
+                entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient
+            )
         context = Context(
-            self._policy, self._image, self._verifier.key_identities, now=self._now, signed_at=verified.signed_at
+            self._policy,
+            self._image,
+            self._verifier.key_identities,
+            now=self._now,
+            signed_at=verified.signed_at,
         )
         examination = examine(verified.claim, context)
         steps = [passed(5, plain(verified.claim.signer.identity)), *examination.steps]
@@ -353,7 +373,11 @@ class _Run:
             step = 6 if error.reason is Reason.NO_VSA else max(item.number for item in self._steps) + 1
             self._steps.append(failed(min(step, 14), error.message))
         return self._verdict(
-            success=False, reason=error.reason, sentence=f"{error.message}.", best=None, transient=error.transient
+            success=False,
+            reason=error.reason,
+            sentence=f"{error.message}.",
+            best=None,
+            transient=error.transient,
         )
 
     def _verdict(

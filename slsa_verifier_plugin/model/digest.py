@@ -90,5 +90,7 @@ class Descriptor:
             size=size,
             artifact_type=artifact_type or None,
             annotations=dict(annotations),
-            platform=f"{platform.get('os')}/{platform.get('architecture')}" if isinstance(platform, Mapping) else "",
+            platform=f"{platform.get('os')}/{platform.get('architecture')}"
+            if isinstance(platform, Mapping)
+            else "",
         )

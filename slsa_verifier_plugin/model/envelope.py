@@ -135,16 +135,28 @@ def _bundle(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | N
     key = material.get("publicKey")
     hint = key.get("hint", "") if isinstance(key, dict) else ""
     return Candidate(
-        line, number, True, payload_type, payload, _certificate(material), hint if isinstance(hint, str) else ""
+        line,
+        number,
+        True,
+        payload_type,
+        payload,
+        _certificate(material),
+        hint if isinstance(hint, str) else "",
     )
 
 
 def _envelope(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | None:
-    payload, payload_type, signatures = _base64(value.get("payload")), value.get("payloadType"), value.get("signatures")
+    payload, payload_type, signatures = (
+        _base64(value.get("payload")),
+        value.get("payloadType"),
+        value.get("signatures"),
+    )
     if payload is None or not isinstance(payload_type, str) or not isinstance(signatures, list):
         return None
     hints = [item.get("keyid") for item in signatures if isinstance(item, dict)]
-    return Candidate(line, number, False, payload_type, payload, None, next((h for h in hints if isinstance(h, str)), ""))
+    return Candidate(
+        line, number, False, payload_type, payload, None, next((h for h in hints if isinstance(h, str)), "")
+    )
 
 
 def _certificate(material: Mapping[str, Any]) -> bytes | None:

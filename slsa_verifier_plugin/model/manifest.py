@@ -61,7 +61,9 @@ def parse_manifest(content: bytes, media_type: str) -> Manifest:
         raise ArtifactError("the manifest is not a JSON object")
     own = value.get("mediaType", media_type)
     if own != media_type:
-        raise ArtifactError(f"the manifest calls itself {quoted(own)}, its descriptor says {quoted(media_type)}")
+        raise ArtifactError(
+            f"the manifest calls itself {quoted(own)}, its descriptor says {quoted(media_type)}"
+        )
     kind = _kind(media_type, value)
     config = Descriptor.parse(value["config"]) if kind == "image" and "config" in value else None
     return Manifest(
@@ -85,7 +87,9 @@ def _kind(media_type: str, value: Mapping[str, Any]) -> str:
     else:
         raise ArtifactError(f"{quoted(media_type)} is not a manifest type that this verifier knows")
     if kind != "artifact" and value.get("schemaVersion") != 2:
-        raise ArtifactError(f"the manifest's schemaVersion is {quoted(value.get('schemaVersion'))}, expected 2")
+        raise ArtifactError(
+            f"the manifest's schemaVersion is {quoted(value.get('schemaVersion'))}, expected 2"
+        )
     # One content that is a manifest of two kinds would mean different things to different readers.
     if mixed := foreign & value.keys():
         raise ArtifactError(f"the {kind} manifest also has {', '.join(sorted(mixed))}")
@@ -104,7 +108,9 @@ def _descriptors(value: Mapping[str, Any], key: str | None, most: int) -> tuple[
     if not isinstance(items, list):
         raise ArtifactError(f"the manifest's {key} is not a list")
     if len(items) > most:
-        raise ArtifactError(f"the manifest has {len(items)} {key}, more than {most}", reason=Reason.LIMIT_EXCEEDED)
+        raise ArtifactError(
+            f"the manifest has {len(items)} {key}, more than {most}", reason=Reason.LIMIT_EXCEEDED
+        )
     return tuple(Descriptor.parse(item) for item in items)
 
 

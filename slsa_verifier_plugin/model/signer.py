@@ -29,7 +29,9 @@ class Signer:
     @property
     def is_github(self) -> bool:
         """True where the certificate speaks of a GitHub Actions run."""
-        return self.issuer == GITHUB_ISSUER or any(arc in self.claims for arc in (2, 3, 4, 5, 6, 11, 12, 13, 14))
+        return self.issuer == GITHUB_ISSUER or any(
+            arc in self.claims for arc in (2, 3, 4, 5, 6, 11, 12, 13, 14)
+        )
 
 
 @dataclass(frozen=True, slots=True)

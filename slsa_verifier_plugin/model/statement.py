@@ -50,7 +50,9 @@ def parse_statement(payload_type: str, payload: bytes) -> Statement:
         raise StatementError(f"the signed payload is not JSON with one meaning: {error}") from error
     if not isinstance(value, dict) or value.get("_type") not in STATEMENT_TYPES:
         found = value.get("_type") if isinstance(value, dict) else type(value).__name__
-        raise StatementError(f"the signed payload is {quoted(found)}, expected an in-toto statement v1 or v0.1")
+        raise StatementError(
+            f"the signed payload is {quoted(found)}, expected an in-toto statement v1 or v0.1"
+        )
     predicate, subjects = value.get("predicate"), value.get("subject")
     if not isinstance(predicate, dict):
         raise StatementError("the statement has no predicate object")
@@ -69,7 +71,8 @@ def _check_shape(value: dict[str, Any]) -> None:
     """Raise StatementError unless the framework's library accepts the statement; predicates stay opaque."""
     from google.protobuf import json_format
     from in_toto_attestation.v1 import statement_pb2
-    from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement as Checked
+    from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI
+    from in_toto_attestation.v1.statement import Statement as Checked
 
     # The library knows v1 only, whose other fields have the shape of v0.1.
     shape = {**value, "_type": STATEMENT_TYPE_URI, "predicate": {"opaque": True}}

@@ -58,7 +58,9 @@ def parse_vsa(statement: Statement) -> VerificationSummary:
         StatementError: another predicate type, or a field missing, malformed or over its limit.
     """
     if statement.predicate_type != PREDICATE_TYPE:
-        raise StatementError(f"the predicate type is {quoted(statement.predicate_type)}, expected {PREDICATE_TYPE}")
+        raise StatementError(
+            f"the predicate type is {quoted(statement.predicate_type)}, expected {PREDICATE_TYPE}"
+        )
     predicate = statement.predicate
     verifier = predicate.get("verifier")
     if not isinstance(verifier, Mapping):
@@ -99,8 +101,6 @@ def parse_time(value: object) -> datetime:
 def is_commit(text: object) -> bool:
     """Return True for a full commit id: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits."""
     return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
-
-
 
 
 def _source(subject: Subject) -> SourceSubject:

@@ -57,7 +57,10 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
         return passed(14, "the summary names the image's own digest")
     commits = [source.commit for source in examination.sources]
     if not images:
-        raise CheckError(Reason.SOURCE_NOT_BOUND, "the image has no manifest that could name its commit; build it with labels")
+        raise CheckError(
+            Reason.SOURCE_NOT_BOUND,
+            "the image has no manifest that could name its commit; build it with labels",
+        )
     for image in images:
         if not image.revision:
             raise CheckError(
@@ -102,7 +105,11 @@ def check_provenance(
             other = about_image[0]
             found = f"builder {quoted(other.provenance.builder_id)} signed by {quoted(other.signer.identity)}"
         else:
-            found = f"{len(provenances)} signed provenances, none about {image}" if provenances else "no signed provenance"
+            found = (
+                f"{len(provenances)} signed provenances, none about {image}"
+                if provenances
+                else "no signed provenance"
+            )
         raise CheckError(
             Reason.SOURCE_NOT_BOUND,
             f"found {found}, expected the image's build provenance by "
@@ -114,10 +121,12 @@ def check_provenance(
         for material in item.provenance.materials:
             if material.commit in commits and same_repository(str(material.repository), resource_uri):
                 return passed(14, f"built by {plain(item.provenance.builder_id)} from {material.commit}")
-    built_from = [f"{item.repository}@{item.commit}" for entry in trusted for item in entry.provenance.materials]
+    built_from = [
+        f"{item.repository}@{item.commit}" for entry in trusted for item in entry.provenance.materials
+    ]
     raise CheckError(
         Reason.SOURCE_REVISION_MISMATCH,
-        f"the image was built from {', '.join(plain(text) for text in built_from[:4]) or 'no known commit'}, the summary is about "
+        f"the image was built from {', '.join(map(plain, built_from[:4])) or 'no known commit'}, the summary is about "
         f"{quoted(resource_uri)} at {examination.revision}; attach the summary of the commit that the image was built from",
     )
 

@@ -134,7 +134,9 @@ class _Examiner:
         try:
             self._summary = parse_vsa(parse_statement(self._claim.payload_type, self._claim.payload))
         except StatementError as error:
-            raise CheckError(Reason.NO_VSA, f"{error.message}; attach the source workflow's signed bundle") from error
+            raise CheckError(
+                Reason.NO_VSA, f"{error.message}; attach the source workflow's signed bundle"
+            ) from error
         self._levels = Levels.of(self._summary.levels)
         verifier_id = self._summary.verifier_id
         if verifier_id not in self._policy.verifier_ids:
@@ -144,7 +146,9 @@ class _Examiner:
                 "if that verifier is to be trusted, set expectedVerifierId",
             )
         known = [signer for signer in self._policy.verifiers if signer.id == verifier_id]
-        self._trusted = [signer for signer in known if signer.is_signer(self._signer, self._context.key_identities)]
+        self._trusted = [
+            signer for signer in known if signer.is_signer(self._signer, self._context.key_identities)
+        ]
         if not self._trusted:
             raise CheckError(Reason.SIGNER_UNTRUSTED, self._untrusted(known))
         return passed(6, f"{plain(verifier_id)} signed by {plain(self._signer.identity)}")
@@ -282,7 +286,8 @@ class _Examiner:
         moment = self._context.signed_at or summary.time_verified
         if moment is None:
             raise CheckError(
-                Reason.TIME_INVALID, "nothing says when this was signed, which maxAge demands; have the commit attested anew"
+                Reason.TIME_INVALID,
+                "nothing says when this was signed, which maxAge demands; have the commit attested anew",
             )
         age = self._context.now - moment
         if age < -CLOCK_SKEW:

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
 from slsa_verifier_plugin.policy.matching import Glob, PatternError
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_ID, TrustedSigner
 from slsa_verifier_plugin.text import plain, quoted
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
 
 DEFAULT_TIMEOUT = 4.0
 MIN_TIMEOUT, MAX_TIMEOUT = 0.1, 300.0
@@ -105,7 +102,9 @@ def parse_duration(text: str) -> float:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of the parameters."""
-    text = resources.files("slsa_verifier_plugin.policy").joinpath("parameters.schema.json").read_text("utf-8")
+    text = (
+        resources.files("slsa_verifier_plugin.policy").joinpath("parameters.schema.json").read_text("utf-8")
+    )
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
@@ -199,7 +198,9 @@ class _Builder:
         known = {signer.id for signer in policy.verifiers}
         where = "trustedVerifiers" if "trustedVerifiers" in self._config else "the built-in table"
         for verifier_id in policy.verifier_ids:
-            if verifier_id not in known and not any(item.startswith("trustedVerifiers") for item in self._violations):
+            if verifier_id not in known and not any(
+                item.startswith("trustedVerifiers") for item in self._violations
+            ):
                 self._violations.append(
                     f"expectedVerifierId: nobody in {where} may sign for {quoted(verifier_id)}; known are "
                     f"{', '.join(sorted(known))}; set expectedVerifierId to one of those, or add a trustedVerifiers entry"
@@ -220,8 +221,10 @@ def _many(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def _sorted_errors(config: Mapping[str, Any]) -> list[ValidationError]:
-    return sorted(_validator().iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+def _sorted_errors(config: Mapping[str, Any]) -> list[Any]:
+    return sorted(
+        _validator().iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
+    )
 
 
 @lru_cache(maxsize=1)
@@ -231,11 +234,13 @@ def _validator() -> Any:
     return Draft202012Validator(schema())
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: Any) -> str:
     """Return one sentence for a schema violation: the path, what was found, what was expected."""
     where = _path(error)
     prefix = f"{where}: " if where else ""
-    found = quoted(error.instance if isinstance(error.instance, str) else json.dumps(error.instance, default=str), 80)
+    found = quoted(
+        error.instance if isinstance(error.instance, str) else json.dumps(error.instance, default=str), 80
+    )
     match error.validator:
         case "additionalProperties":
             return "; ".join(_unknown(error, where))
@@ -258,7 +263,7 @@ def _explain(error: ValidationError) -> str:
             return f"{prefix}found {found}, expected {error.validator} {plain(str(error.validator_value))}"
 
 
-def _unknown(error: ValidationError, where: str) -> Iterator[str]:
+def _unknown(error: Any, where: str) -> Iterator[str]:
     known = sorted(error.schema["properties"])
     for name in sorted(set(error.instance) - set(known)):
         near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
@@ -267,7 +272,7 @@ def _unknown(error: ValidationError, where: str) -> Iterator[str]:
         yield f"{where + '.' if where else ''}{plain(name, 64)}: unknown parameter{hint}"
 
 
-def _alternatives(error: ValidationError) -> str:
+def _alternatives(error: Any) -> str:
     """Say what is wrong with a value that fits none (or several) of a schema's alternatives."""
     if isinstance(error.instance, dict) and {"verifierId", "builderId"} & set(error.instance):
         return (
@@ -280,14 +285,14 @@ def _alternatives(error: ValidationError) -> str:
     return f"found {quoted(json.dumps(error.instance, default=str), 80)}, expected {_expected(error)}"
 
 
-def _expected(error: ValidationError) -> str:
+def _expected(error: Any) -> str:
     path = error.absolute_path[0] if error.absolute_path else ""
     if path == "trustedRoot":
         return "public-good, staging, an object with path, an object with tufUrl and rootPath, or a list of those"
     return "a non-empty string or a non-empty list of strings"
 
 
-def _path(error: ValidationError) -> str:
+def _path(error: Any) -> str:
     text = ""
     for part in error.absolute_path:
         text += f"[{part}]" if isinstance(part, int) else f".{plain(part, 64)}" if text else plain(part, 64)
@@ -297,5 +302,10 @@ def _path(error: ValidationError) -> str:
 def _article(name: str | list[str]) -> str:
     if isinstance(name, list):
         return " or ".join(_article(item) for item in name)
-    named = {"array": "a list", "object": "an object", "integer": "a whole number", "boolean": "true or false"}
+    named = {
+        "array": "a list",
+        "object": "an object",
+        "integer": "a whole number",
+        "boolean": "true or false",
+    }
     return named.get(name, f"a {name}")

@@ -93,7 +93,9 @@ BUILT_IN_VERIFIERS = (
     TrustedSigner(
         "https://github.com/slsa-framework/actions",
         GITHUB_ISSUER,
-        pattern=IdentityPattern(re.escape(_source_workflow("actions")) + r"@refs/tags/v[0-9]+\.[0-9]+\.[0-9]+"),
+        pattern=IdentityPattern(
+            re.escape(_source_workflow("actions")) + r"@refs/tags/v[0-9]+\.[0-9]+\.[0-9]+"
+        ),
     ),
     TrustedSigner(
         "https://github.com/slsa-framework/slsa-source-poc",

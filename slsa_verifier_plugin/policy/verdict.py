@@ -144,7 +144,10 @@ def _facts(finding: Finding) -> dict[str, Any]:
     facts: dict[str, Any] = {"verified": finding.verified is not None}
     examination, verified = finding.examination, finding.verified
     if examination is not None:
-        facts["signer"] = {"identity": plain(examination.signer.identity, 512), "issuer": plain(examination.signer.issuer)}
+        facts["signer"] = {
+            "identity": plain(examination.signer.identity, 512),
+            "issuer": plain(examination.signer.issuer),
+        }
         if examination.summary is not None:
             facts["verifierId"] = plain(examination.summary.verifier_id)
             facts["resourceUri"] = plain(examination.summary.resource_uri, 512)

@@ -69,5 +69,7 @@ def _identity(certificate: x509.Certificate) -> str:
         raise SignatureError("the certificate does not name exactly one URI or e-mail address")
     identity: str = names[0].value
     if len(identity) > _MAX_IDENTITY:
-        raise SignatureError(f"the certificate's identity has {len(identity)} characters, more than {_MAX_IDENTITY}")
+        raise SignatureError(
+            f"the certificate's identity has {len(identity)} characters, more than {_MAX_IDENTITY}"
+        )
     return identity

@@ -53,13 +53,17 @@ def load_key(configured: str) -> TrustedKey:
                 pem = file.read(MAX_KEY_FILE)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a path"
-            raise TrustRootError(f"{what} cannot be read: {reason}; mount the file or correct publicKey") from error
+            raise TrustRootError(
+                f"{what} cannot be read: {reason}; mount the file or correct publicKey"
+            ) from error
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise TrustRootError(f"{what} is no PEM public key; expected -----BEGIN PUBLIC KEY-----") from error
     if not _is_accepted(key):
-        raise TrustRootError(f"{what} is not ECDSA P-256 or P-384, Ed25519, or RSA of at least {MIN_RSA_BITS} bits")
+        raise TrustRootError(
+            f"{what} is not ECDSA P-256 or P-384, Ed25519, or RSA of at least {MIN_RSA_BITS} bits"
+        )
     assert isinstance(key, PublicKey)
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return TrustedKey(key, f"key:{hashlib.sha256(der).hexdigest()}")
@@ -105,7 +109,11 @@ def _signatures(candidate: Candidate) -> list[bytes]:
     for item in items:
         text = item.get("sig") if isinstance(item, Mapping) else None
         try:
-            signatures.append(base64.b64decode(text.replace('-', '+').replace('_', '/'), validate=True) if isinstance(text, str) else b"")
+            signatures.append(
+                base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+                if isinstance(text, str)
+                else b""
+            )
         except (binascii.Error, ValueError):
             signatures.append(b"")
     return [signature for signature in signatures if signature]
@@ -131,7 +139,9 @@ def is_valid(key: PublicKey, signature: bytes, message: bytes) -> bool:
         return any(_verifies(partial(key.verify, signature, message, ec.ECDSA(digest))) for digest in digests)
     pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.AUTO)
     schemes = (pss, padding.PKCS1v15())
-    return any(_verifies(partial(key.verify, signature, message, scheme, hashes.SHA256())) for scheme in schemes)
+    return any(
+        _verifies(partial(key.verify, signature, message, scheme, hashes.SHA256())) for scheme in schemes
+    )
 
 
 def _verifies(attempt: Callable[[], None]) -> bool:

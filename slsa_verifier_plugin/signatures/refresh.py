@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadError, RepositoryError
-from tuf.ngclient import Updater, UpdaterConfig
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.updater import Updater
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from slsa_verifier_plugin.errors import TrustRootError
@@ -54,7 +55,8 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
             return _refresh(repository)
     except OSError as error:
         raise TrustRootError(
-            f"the trusted root's cache {quoted(str(repository.folder))} cannot be written: {error.strerror}", transient=True
+            f"the trusted root's cache {quoted(str(repository.folder))} cannot be written: {error.strerror}",
+            transient=True,
         ) from error
 
 
@@ -96,7 +98,8 @@ def _download(repository: Repository, work: Path) -> bytes:
         content = Path(updater.download_target(info)).read_bytes()
     except (DownloadError, RepositoryError, ValueError) as error:
         raise TrustRootError(
-            f"the trusted root of {quoted(repository.url)} could not be refreshed: {plain(str(error))}", transient=True
+            f"the trusted root of {quoted(repository.url)} could not be refreshed: {plain(str(error))}",
+            transient=True,
         ) from error
     os.utime(work / "timestamp.json")
     return content

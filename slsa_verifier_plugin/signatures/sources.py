@@ -18,7 +18,14 @@ from tuf.ngclient.config import EnvelopeType
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
-from slsa_verifier_plugin.signatures.trust import MAX_ROOT, SHIPPED, load_root, read_root_file, shipped_file, shipped_root
+from slsa_verifier_plugin.signatures.trust import (
+    MAX_ROOT,
+    SHIPPED,
+    load_root,
+    read_root_file,
+    shipped_file,
+    shipped_root,
+)
 from slsa_verifier_plugin.text import plain, quoted
 
 TARGET = "trusted_root.json"
@@ -114,7 +121,9 @@ def read_cached(repository: Repository) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TrustRootError(f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}") from error
+        raise TrustRootError(
+            f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}"
+        ) from error
 
 
 def is_private(folder: Path) -> None:
@@ -125,7 +134,7 @@ def is_private(folder: Path) -> None:
 
 
 def _verified(repository: Repository, folder: Path, fetched: datetime) -> bytes:
-    """Return the target in ``folder`` after the TUF client workflow (TUF specification 5.3 to 5.6) over the copies there."""
+    """Return the target in ``folder`` after the TUF client workflow over the copies there (TUF 1.0, 5.3 to 5.6)."""
     try:
         trusted = TrustedMetadataSet(repository.bootstrap, EnvelopeType.METADATA)
         trusted.reference_time = fetched
@@ -141,7 +150,9 @@ def _verified(repository: Repository, folder: Path, fetched: datetime) -> bytes:
         raise
     except Exception as error:
         # python-tuf, securesystemslib and json each raise their own types on what does not verify.
-        raise TrustRootError(f"the cached trusted root does not verify: {plain(str(error))}; remove {quoted(str(folder))}") from error
+        raise TrustRootError(
+            f"the cached trusted root does not verify: {plain(str(error))}; remove {quoted(str(folder))}"
+        ) from error
     return content
 
 

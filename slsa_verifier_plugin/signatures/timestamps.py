@@ -28,7 +28,9 @@ MAX_TIMESTAMPS = 32
 """Timestamps of one bundle, as sigstore-python and sigstore-go limit them."""
 
 
-def verified_times(tokens: Sequence[bytes], message: bytes, authorities: Iterable[Authority]) -> list[datetime]:
+def verified_times(
+    tokens: Sequence[bytes], message: bytes, authorities: Iterable[Authority]
+) -> list[datetime]:
     """Return the times that a trusted authority signed for ``message``.
 
     Args:
@@ -57,7 +59,11 @@ def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Autho
     chain = authority.certificates
     if len(chain) < 2:
         return False
-    builder = VerifierBuilder(intermediates=list(chain[1:-1])).tsa_certificate(chain[0]).add_root_certificate(chain[-1])
+    builder = (
+        VerifierBuilder(intermediates=list(chain[1:-1]))
+        .tsa_certificate(chain[0])
+        .add_root_certificate(chain[-1])
+    )
     try:
         builder.build().verify_message(response, message)
     except TimestampError:
@@ -65,7 +71,9 @@ def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Autho
     return authority.window.holds(response.tst_info.gen_time)
 
 
-def verify_stamped_bundle(bundle: bundle_v1.Bundle, certificate: x509.Certificate, root: LoadedRoot) -> datetime:
+def verify_stamped_bundle(
+    bundle: bundle_v1.Bundle, certificate: x509.Certificate, root: LoadedRoot
+) -> datetime:
     """Verify a bundle by its signed timestamps alone, and return the earliest of their times.
 
     Args:
@@ -105,13 +113,22 @@ def verify_stamped_bundle(bundle: bundle_v1.Bundle, certificate: x509.Certificat
 
 def _chain(certificate: x509.Certificate, root: LoadedRoot, moment: datetime) -> list[x509.Certificate]:
     """Return the issuers of ``certificate`` up to a trusted root, valid at ``moment``."""
-    trusted = [item for authority in root.authorities if authority.window.holds(moment) for item in authority.certificates]
+    trusted = [
+        item
+        for authority in root.authorities
+        if authority.window.holds(moment)
+        for item in authority.certificates
+    ]
     if not trusted:
         raise SignatureError("no certificate authority of the trusted root was valid when this was signed")
     optional = verification.Criticality.NON_CRITICAL
     # Fulcio's certificates are for code signing, not for TLS clients; that usage is checked apart.
-    ca = verification.ExtensionPolicy.webpki_defaults_ca().may_be_present(x509.ExtendedKeyUsage, optional, None)
-    leaf = verification.ExtensionPolicy.webpki_defaults_ee().may_be_present(x509.ExtendedKeyUsage, optional, None)
+    ca = verification.ExtensionPolicy.webpki_defaults_ca().may_be_present(
+        x509.ExtendedKeyUsage, optional, None
+    )
+    leaf = verification.ExtensionPolicy.webpki_defaults_ee().may_be_present(
+        x509.ExtendedKeyUsage, optional, None
+    )
     verifier = (
         verification.PolicyBuilder()
         .store(verification.Store(trusted))

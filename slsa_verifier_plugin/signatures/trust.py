@@ -101,7 +101,9 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
     if not authorities:
         raise TrustRootError(f"the trusted root {quoted(source)} has no certificate authority")
     if not logs and not timestamp_authorities:
-        raise TrustRootError(f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority")
+        raise TrustRootError(
+            f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority"
+        )
     info = RootInfo(source, hashlib.sha256(content).hexdigest(), _date(inner))
     return LoadedRoot(info, root, authorities, timestamp_authorities, logs, bool(inner.ctlogs))
 
@@ -125,7 +127,9 @@ def shipped_file(kind: str, name: str) -> bytes:
     try:
         return resources.files("sigstore._store").joinpath(folder, name).read_bytes()
     except (OSError, ModuleNotFoundError) as error:
-        raise TrustRootError(f"the sigstore package carries no {name} for {kind}; install it again") from error
+        raise TrustRootError(
+            f"the sigstore package carries no {name} for {kind}; install it again"
+        ) from error
 
 
 def read_root_file(path: str) -> bytes:
@@ -139,7 +143,9 @@ def read_root_file(path: str) -> bytes:
             content = file.read(MAX_ROOT + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise TrustRootError(f"the trusted root {quoted(path)} cannot be read: {reason}; mount it or correct trustedRoot") from error
+        raise TrustRootError(
+            f"the trusted root {quoted(path)} cannot be read: {reason}; mount it or correct trustedRoot"
+        ) from error
     if len(content) > MAX_ROOT:
         raise TrustRootError(f"the trusted root {quoted(path)} is larger than {MAX_ROOT} bytes")
     return content
@@ -147,22 +153,26 @@ def read_root_file(path: str) -> bytes:
 
 def _authorities(items: Iterable[trustroot.CertificateAuthority]) -> Iterable[Authority]:
     for item in items:
-        chain = tuple(x509.load_der_x509_certificate(entry.raw_bytes) for entry in item.cert_chain.certificates)
+        chain = tuple(
+            x509.load_der_x509_certificate(entry.raw_bytes) for entry in item.cert_chain.certificates
+        )
         yield Authority(chain, _window(item.valid_for))
 
 
 def _window(valid_for: object) -> Window:
     start, end = getattr(valid_for, "start", None), getattr(valid_for, "end", None)
     if not isinstance(start, datetime):
-        raise ValueError("an entry has no validFor.start")
+        raise TypeError("an entry has no validFor.start")
     return Window(start, end)
 
 
 def _date(inner: trustroot.TrustedRoot) -> datetime | None:
     """Return when the newest part of the root began to count: the root was made then or later."""
     starts = [item.valid_for.start for item in (*inner.certificate_authorities, *inner.timestamp_authorities)]
-    starts += [log.public_key.valid_for.start for log in (*inner.tlogs, *inner.ctlogs) if log.public_key.valid_for]
-    return max((start for start in starts if start is not None), default=None)
+    starts += [
+        log.public_key.valid_for.start for log in (*inner.tlogs, *inner.ctlogs) if log.public_key.valid_for
+    ]
+    return max(starts, default=None)
 
 
 def _key_id(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bytes | None:

@@ -95,13 +95,19 @@ class RootVerifier:
             raise SignatureError("nothing vouches for the time of the signature")
         return min(times)
 
-    def _check_windows(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, moment: datetime) -> None:
+    def _check_windows(
+        self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, moment: datetime
+    ) -> None:
         """Check that CA and log were in service at ``moment``: sigstore-python 4.5 looks at no validity windows."""
         if not any(authority.window.holds(moment) for authority in self.root.authority_of(certificate)):
-            raise SignatureError("the trusted root says that the certificate authority was not in service when this was signed")
+            raise SignatureError(
+                "the trusted root says that the certificate authority was not in service when this was signed"
+            )
         for entry in bundle.verification_material.tlog_entries if self.root.logs else ():
             if not self.root.logs[entry.log_id.key_id].holds(moment):
-                raise SignatureError("the trusted root says that the transparency log was not in service when this was signed")
+                raise SignatureError(
+                    "the trusted root says that the transparency log was not in service when this was signed"
+                )
 
 
 class AttestationVerifier:

@@ -1,0 +1,51 @@
+# make setup | demo | test | lint | e2e | bench | dist | conformance | fuzz | mutate | lock | clean
+# Everything runs in .venv, which every target sets up first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCKS := requirements/dev.txt
+
+.PHONY: setup demo test lint e2e bench dist conformance fuzz mutate lock clean format
+
+setup: $(STAMP)
+
+$(STAMP): $(LOCKS) pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/slsa-verifier-plugin demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+conformance: setup
+	$(BIN)/python tests/conformance/run.py --plugin $(BIN)/slsla
+
+e2e: setup
+	$(BIN)/python -m pytest tests/e2e
+
+UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+lock: setup
+	$(UV_LOCK) pyproject.toml --all-extras --output-file requirements/all.txt
+	$(UV_LOCK) pyproject.toml --constraint requirements/all.txt --output-file requirements/runtime.txt
+	$(UV_LOCK) pyproject.toml --all-extras --group dev --constraint requirements/all.txt --output-file requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
