@@ -7,7 +7,11 @@
 ``TAMPERINGS`` holds the ways to be wrong, ``VARIANTS`` the trusted roots, by name.
 """
 
+from types import MappingProxyType
+
+from tests.support.sigstore.edits import EDITS
 from tests.support.sigstore.envelope import IN_TOTO, keyed_envelope, sign_envelope
+from tests.support.sigstore.forgeries import FORGERIES
 from tests.support.sigstore.identity import (
     COMMIT,
     GITHUB_ISSUER,
@@ -23,6 +27,7 @@ from tests.support.sigstore.identity import (
 )
 from tests.support.sigstore.keys import Key, Scheme, derive_key
 from tests.support.sigstore.lab import LOGGED_AFTER, SEED, SIGNED_AT, Departures, Lab
+from tests.support.sigstore.log_edits import LOG_EDITS
 from tests.support.sigstore.provenance import provenance_v02, provenance_v1
 from tests.support.sigstore.statements import (
     IMAGE_DIGEST,
@@ -34,6 +39,7 @@ from tests.support.sigstore.statements import (
     tag_provenance,
     vsa,
 )
+from tests.support.sigstore.tampering import Stage, Tampering
 from tests.support.sigstore.trusted_root import VARIANTS, trusted_root
 
 __all__ = [
@@ -47,12 +53,15 @@ __all__ = [
     "REPOSITORY",
     "SEED",
     "SIGNED_AT",
+    "TAMPERINGS",
     "VARIANTS",
     "Departures",
     "Identity",
     "Key",
     "Lab",
     "Scheme",
+    "Stage",
+    "Tampering",
     "attest_build_provenance",
     "build_vsa",
     "changed",
@@ -72,3 +81,6 @@ __all__ = [
     "trusted_root",
     "vsa",
 ]
+
+TAMPERINGS = MappingProxyType({**EDITS, **LOG_EDITS, **FORGERIES})
+"""All the ways to be wrong, by name."""

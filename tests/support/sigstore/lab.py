@@ -124,7 +124,7 @@ class Lab:
             entry: the type of the entry in Rekor v1; Rekor v2 has but one.
             departures: parts to be made otherwise.
         """
-        key = self._next_key()
+        key = self._take_key()
         certificate = self._certificate(key, identity, sct, at, departures)
         content = payload_bytes(payload)
         keys = departures.signing_keys or (key,)
@@ -151,7 +151,7 @@ class Lab:
         self, content: bytes, identity: Identity | None = None, *, at: datetime = SIGNED_AT
     ) -> bytes:
         """Return a bundle of a signature over ``content`` itself: valid, but no attestation."""
-        key = self._next_key()
+        key = self._take_key()
         certificate = self._certificate(key, identity, True, at, AS_USUAL)
         signature = key.sign(content)
         logged = entries.hashedrekord_v1(content, signature, certificate_signer(certificate, key))
@@ -215,9 +215,15 @@ class Lab:
         """Return the lab's ``trusted_root.json``; the options are those of ``trusted_root.trusted_root``."""
         return trusted_root(self, **options)
 
-    def _next_key(self) -> Key:
+    @property
+    def next_key(self) -> Key:
+        """The key that the next signature's certificate will be for."""
+        return derive_key(self.seed, f"signer/{self._signatures + 1}")
+
+    def _take_key(self) -> Key:
+        key = self.next_key
         self._signatures += 1
-        return derive_key(self.seed, f"signer/{self._signatures}")
+        return key
 
     def _certificate(
         self, key: Key, identity: Identity | None, sct: bool, at: datetime, departures: Departures

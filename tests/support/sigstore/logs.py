@@ -17,7 +17,7 @@ EARLIER_ENTRIES = 5
 
 
 class RekorV1:
-    """A log as rekor.sigstore.dev is one: its tree is the current shard, older ones hold ``offset`` entries."""
+    """A log as rekor.sigstore.dev is one: its tree is the current shard, older ones hold ``offset``."""
 
     def __init__(
         self,
