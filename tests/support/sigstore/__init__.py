@@ -15,6 +15,7 @@ from tests.support.sigstore.forgeries import FORGERIES
 from tests.support.sigstore.identity import (
     COMMIT,
     GITHUB_ISSUER,
+    LEVEL_1_COMMIT,
     MAIN,
     REPOSITORY,
     Identity,
@@ -43,10 +44,12 @@ from tests.support.sigstore.tampering import Stage, Tampering
 from tests.support.sigstore.trusted_root import VARIANTS, trusted_root
 
 __all__ = [
+    "ACCEPTED_BY_COSIGN",
     "COMMIT",
     "GITHUB_ISSUER",
     "IMAGE_DIGEST",
     "IN_TOTO",
+    "LEVEL_1_COMMIT",
     "LOGGED_AFTER",
     "MAIN",
     "REMOVED",
@@ -84,3 +87,15 @@ __all__ = [
 
 TAMPERINGS = MappingProxyType({**EDITS, **LOG_EDITS, **FORGERIES})
 """All the ways to be wrong, by name."""
+
+ACCEPTED_BY_COSIGN = frozenset(
+    {
+        "certificate-is-an-authority",
+        "certificate-without-digital-signature",
+        "log-kind-changed",
+        "log-version-unknown",
+        "timestamp-twice",
+        "v2-log-body-flipped",
+    }
+)
+"""Where cosign v3.1.3 is laxer than sigstore-python 4.5.1: it verifies these tampered bundles, and no others."""

@@ -71,9 +71,8 @@ def hashedrekord_v1(message: bytes, signature: bytes, signer: Signer) -> tuple[s
 
 def hashedrekord_v2(message: bytes, signatures: Sequence[bytes], signer: Signer) -> tuple[str, str, bytes]:
     """Return Rekor v2's ``hashedrekord`` entry; an envelope's message is its pre-authentication encoding."""
-    algorithm, digest = (
-        ("SHA2_384", hashlib.sha384) if "P384" in signer.details else ("SHA2_256", hashlib.sha256)
-    )
+    wide = signer.details.endswith("SHA_384")
+    algorithm, digest = ("SHA2_384", hashlib.sha384) if wide else ("SHA2_256", hashlib.sha256)
     holder = "x509Certificate" if signer.is_certificate else "publicKey"
     return _entry(
         "hashedrekord",

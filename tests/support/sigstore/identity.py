@@ -14,6 +14,9 @@ REPOSITORY = "example/source-demo"
 """The repository that the lab's presets and statements are about, unless told otherwise."""
 
 COMMIT = "5f2c8d1e9a7b4c3f60d2e8b19c4a7f5e3d6b8a90"
+"""The commit at level 3."""
+LEVEL_1_COMMIT = "0c6a3d2f1b5e4987a6c8d0e2f4b6a8c0d1e3f507"
+"""Its parent, at level 1."""
 MAIN = "refs/heads/main"
 
 _FIRST_DER = 8

@@ -23,10 +23,11 @@ RSA_BITS = 2048
 
 
 class Scheme(StrEnum):
-    """Signature schemes; the digest is SHA-384 for P-384, SHA-256 for all others but Ed25519."""
+    """Signature schemes. ``ECDSA_P384_SHA256`` is what cosign makes of a P-384 key (deprecated by Sigstore)."""
 
     ECDSA_P256 = "ecdsa-p256"
     ECDSA_P384 = "ecdsa-p384"
+    ECDSA_P384_SHA256 = "ecdsa-p384-sha256"
     ED25519 = "ed25519"
     RSA_PSS = "rsa-pss"
     RSA_PKCS1 = "rsa-pkcs1"
@@ -52,7 +53,7 @@ class Key:
 
     @property
     def digest(self) -> hashes.SHA256 | hashes.SHA384:
-        """The digest that the scheme signs; without meaning for Ed25519."""
+        """The digest that the scheme signs: SHA-384 or SHA-256; without meaning for Ed25519."""
         return hashes.SHA384() if self.scheme is Scheme.ECDSA_P384 else hashes.SHA256()
 
     @property
@@ -82,6 +83,7 @@ class Key:
         return {
             Scheme.ECDSA_P256: "PKIX_ECDSA_P256_SHA_256",
             Scheme.ECDSA_P384: "PKIX_ECDSA_P384_SHA_384",
+            Scheme.ECDSA_P384_SHA256: "PKIX_ECDSA_P384_SHA_256",
             Scheme.ED25519: "PKIX_ED25519",
             Scheme.RSA_PSS: f"PKIX_RSA_PSS_{RSA_BITS}_SHA256",
             Scheme.RSA_PKCS1: f"PKIX_RSA_PKCS1V15_{RSA_BITS}_SHA256",
@@ -100,7 +102,7 @@ def derive_key(seed: str, label: str, scheme: Scheme = Scheme.ECDSA_P256) -> Key
         return Key(scheme, ed25519.Ed25519PrivateKey.from_private_bytes(derived(seed, label, 32)))
     if scheme in (Scheme.RSA_PSS, Scheme.RSA_PKCS1):
         return Key(scheme, _rsa(seed, label))
-    curve = ec.SECP384R1() if scheme is Scheme.ECDSA_P384 else ec.SECP256R1()
+    curve = ec.SECP256R1() if scheme is Scheme.ECDSA_P256 else ec.SECP384R1()
     # 16 bytes more than the order has make the remainder's bias irrelevant, even if this were a secret.
     number = int.from_bytes(derived(seed, label, curve.key_size // 8 + 16), "big")
     return Key(scheme, ec.derive_private_key(number % (curve.group_order - 1) + 1, curve))

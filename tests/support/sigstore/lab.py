@@ -76,6 +76,8 @@ class Departures:
     """Keys that sign the envelope in place of the certificate's."""
     whole_chain: bool = False
     """Intermediate and root stand behind the leaf, as in old bundles (0.1 and 0.2 only)."""
+    empty_log_list: bool = False
+    """Without a log, ``tlogEntries`` is there and empty, as some clients write it."""
 
 
 AS_USUAL = Departures()
@@ -135,6 +137,8 @@ class Lab:
         if log is not None:
             logged = self._entry_of(envelope, signer, log, entry)
             material["tlogEntries"] = [self._log(log, departures).add(*logged, later)]
+        elif departures.empty_log_list:
+            material["tlogEntries"] = []
         if timestamp:
             authority = departures.timestamp_authority or self.timestamp_authority
             token = authority.stamp(envelope.signatures[0], departures.timestamped_at or later)
@@ -192,7 +196,12 @@ class Lab:
             timestamp: add a signed timestamp.
             at: when log and timestamp authority saw it.
             payload_type: the envelope's payload type.
+
+        Raises:
+            ValueError: Rekor v2 is to log an Ed25519 signature; it takes prehashed ones alone.
         """
+        if log == "v2" and key.scheme is Scheme.ED25519:
+            raise ValueError("Rekor v2 logs no signature that is not over a digest")
         envelope = sign_envelope(payload, key, payload_type=payload_type)
         material: dict[str, Any] = {"publicKey": {"hint": b64(key.key_id) if hint is None else hint}}
         if log is not None:

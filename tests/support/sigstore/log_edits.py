@@ -103,6 +103,16 @@ def _(bundle: Bundle) -> None:
     flip(entry(bundle)["inclusionPromise"], "signedEntryTimestamp")
 
 
+@register(LOG_EDITS, "set-flipped-beside-timestamp", Stage.LOG)
+def _(request: Request) -> bytes:
+    """A trusted time is there all the same, but what the log says of it is a lie."""
+
+    def edit(bundle: Bundle) -> None:
+        flip(entry(bundle)["inclusionPromise"], "signedEntryTimestamp")
+
+    return edited(request.sign(timestamp=True), edit)
+
+
 @_edit("set-removed", Stage.SHAPE)
 def _(bundle: Bundle) -> None:
     del entry(bundle)["inclusionPromise"]

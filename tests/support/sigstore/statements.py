@@ -15,7 +15,7 @@ from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
 
-from tests.support.sigstore.identity import COMMIT, GITHUB, MAIN, REPOSITORY
+from tests.support.sigstore.identity import COMMIT, GITHUB, LEVEL_1_COMMIT, MAIN, REPOSITORY
 
 VSA_TYPE = "https://slsa.dev/verification_summary/v1"
 PROVENANCE_V1_TYPE = "https://slsa.dev/provenance/v1"
@@ -161,7 +161,7 @@ def source_provenance(
     *,
     repository: str = REPOSITORY,
     ref: str = MAIN,
-    previous: str = "0c6a3d2f1b5e4987a6c8d0e2f4b6a8c0d1e3f507",
+    previous: str = LEVEL_1_COMMIT,
     changes: Changes | None = None,
 ) -> Document:
     """Return the source provenance that stands beside a summary in a commit's note."""
