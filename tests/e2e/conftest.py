@@ -20,7 +20,7 @@ from tests.e2e.shared import demo_note
 REGISTRIES = ("ociregistry", "ggcr", "docker-registry")
 NOTES = ("fcf594d", "9bef61f", "4be84a6")
 MODES = {"own-process": "off", "resident": "require"}
-"""With ``require``, a resident verifier that does not answer is a denial: these runs prove that it answers."""
+"""With ``require``, a resident verifier that does not answer is a denial: these runs prove it answers."""
 
 DEMO: Parameters = {
     "expectedResourceUri": "git+https://github.com/DahuK/slsa-attestation-action-demo",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from tests.e2e.oras import ATTESTATION
 from tests.e2e.peers import peer
@@ -19,10 +19,25 @@ from tests.e2e.servers import ended, free_address, wait_until_listening
 
 VERIFY_SECONDS = 90
 """Seconds that ``ratify verify``, which has no deadline of its own, is waited for."""
-SERVED_SECONDS = 15
-"""Seconds for one ProviderRequest; Ratify itself gives up after 5."""
+SERVED_SECONDS = 90
+"""Seconds for one ProviderRequest; by default Ratify itself gives up after 2.9."""
 
 Parameters = Mapping[str, Any]
+
+
+class Settings(TypedDict, total=False):
+    """What a configuration says beside the verifier's parameters.
+
+    ``name`` of the verifier, which finds the plugin (``slsla``); the one ``artifact_type`` it verifies;
+    whether ``all`` or ``any`` such artifact must pass (``policy``); the plugin contract's ``version``;
+    ``request_seconds`` that ``ratify serve`` gives a request (its default is 2.9, the chart sets 5).
+    """
+
+    name: str
+    artifact_type: str
+    policy: str
+    version: str
+    request_seconds: int
 
 
 class Decision:
@@ -86,35 +101,28 @@ class Ratify:
     home: Path
     environment: Mapping[str, str]
 
-    def config(
-        self,
-        parameters: Parameters,
-        *,
-        name: str = "slsla",
-        artifact_type: str = ATTESTATION,
-        policy: str = "all",
-        version: str = "1.0.0",
-    ) -> Path:
+    def config(self, parameters: Parameters, **settings: Unpack[Settings]) -> Path:
         """Write a configuration whose one verifier has ``parameters``, and return its path."""
-        verifier = {"name": name, "artifactTypes": artifact_type, **parameters}
-        content = {
+        artifact_type = settings.get("artifact_type", ATTESTATION)
+        verifier = {"name": settings.get("name", "slsla"), "artifactTypes": artifact_type, **parameters}
+        policies = {artifact_type: settings.get("policy", "all")}
+        content: dict[str, Any] = {
             "store": {"version": "1.0.0", "plugins": [{"name": "oras", "useHttp": True}]},
             "policy": {
                 "version": "1.0.0",
-                "plugin": {
-                    "name": "configPolicy",
-                    "artifactVerificationPolicies": {artifact_type: policy},
-                },
+                "plugin": {"name": "configPolicy", "artifactVerificationPolicies": policies},
             },
-            "verifier": {"version": version, "plugins": [verifier]},
+            "verifier": {"version": settings.get("version", "1.0.0"), "plugins": [verifier]},
         }
+        if "request_seconds" in settings:
+            content["executor"] = {"verificationRequestTimeout": settings["request_seconds"] * 1000}
         path = self.home / f"config-{time.monotonic_ns()}.json"
         path.write_text(json.dumps(content))
         return path
 
-    def verify(self, subject: str, parameters: Parameters, **options: str) -> Decision:
-        """Run ``ratify verify`` on ``subject``; ``options`` are those of ``config``."""
-        return self.verify_with(self.config(parameters, **options), subject)
+    def verify(self, subject: str, parameters: Parameters, **settings: Unpack[Settings]) -> Decision:
+        """Run ``ratify verify`` on ``subject``."""
+        return self.verify_with(self.config(parameters, **settings), subject)
 
     def verify_with(self, config: Path, subject: str) -> Decision:
         """Run ``ratify verify`` with a configuration that exists."""
@@ -133,7 +141,7 @@ class Ratify:
         return Decision(json.loads(done.stdout), done.stderr)
 
     @contextmanager
-    def serve(self, parameters: Parameters, **settings: str) -> Iterator[Provider]:
+    def serve(self, parameters: Parameters, **settings: Unpack[Settings]) -> Iterator[Provider]:
         """Run ``ratify serve`` as Gatekeeper's external data provider, without TLS, on loopback."""
         config, address, log = self.config(parameters, **settings), free_address(), self.home / "serve.log"
         options = ["-c", str(config), "--http", address, "--health-port", free_address()]

@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.e2e.peers import peer
 
 START_SECONDS = 20.0
-STOP_SECONDS = 5.0
+STOP_SECONDS = 10.0
+"""Ratify waits 6 s for connections that are still open."""
 
 _DOCKER_REGISTRY_CONFIG = """\
 version: 0.1

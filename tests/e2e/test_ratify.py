@@ -21,7 +21,7 @@ FAILURE = "SLSA attestation verified FAILED: "
 
 
 def expecting(level: int) -> Parameters:
-    return DEMO | {"expectedVerifiedLevels": [f"SLSA_SOURCE_LEVEL_{level}"]}
+    return {**DEMO, "expectedVerifiedLevels": [f"SLSA_SOURCE_LEVEL_{level}"]}
 
 
 def check_decision(decision: Decision, commit: str, expected: int) -> None:

@@ -75,6 +75,9 @@ def _locked(name: str) -> Iterator[None]:
 
 def _build(listed: GoPeer, executable: Path) -> None:
     started = time.monotonic()
+    for left in cache_root().glob(f".{listed.name}-*"):  # by a builder that was killed; the lock is ours
+        shutil.rmtree(left)
+    shutil.rmtree(executable.parent, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{listed.name}-", dir=cache_root()))
     try:
         module = work / "module"
