@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import plugin
+from tests.e2e.lab_cases import LEVELS
 from tests.e2e.oras import Oras
 from tests.e2e.ratify import Parameters, Ratify
 from tests.e2e.servers import Registry, docker_registry, in_memory_registry
 from tests.e2e.shared import demo_note
+from tests.support.sigstore import REPOSITORY, Lab
 
 REGISTRIES = ("ociregistry", "ggcr", "docker-registry")
 NOTES = ("fcf594d", "9bef61f", "4be84a6")
@@ -97,3 +99,20 @@ def ratify(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Ratify]:
     yield Ratify(home, environment)
     left = plugin.stop_resident(environment)
     assert not left, f"processes {left} of the plugin did not end when told to"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    return Lab()
+
+
+@pytest.fixture(scope="session")
+def lab_parameters(scratch: Path, lab: Lab) -> Parameters:
+    """Parameters that admit exactly what the lab's source workflow says of its repository at level 3."""
+    root = scratch / "trusted_root.json"
+    root.write_bytes(lab.trusted_root())
+    return {
+        "expectedResourceUri": f"git+https://github.com/{REPOSITORY}",
+        "expectedVerifiedLevels": list(LEVELS),
+        "trustedRoot": {"path": str(root)},
+    }

@@ -70,16 +70,19 @@ class Oras:
         )
         return str(json.loads(answer)["reference"])
 
-    def attach(self, image: str, content: bytes, *, artifact_type: str = ATTESTATION) -> str:
+    def attach(
+        self, image: str, content: bytes, *, artifact_type: str = ATTESTATION, media_type: str | None = None
+    ) -> str:
         """Attach ``content`` to ``image``, as the demo does, and return the artifact's digest reference."""
-        (self.folder / "attestation.intoto.jsonl").write_bytes(content)
+        file = "attestation.intoto.jsonl"
+        (self.folder / file).write_bytes(content)
         answer = self.run(
             "attach",
             "--plain-http",
             "--format=json",
             f"--artifact-type={artifact_type}",
             image,
-            "attestation.intoto.jsonl",
+            file if media_type is None else f"{file}:{media_type}",
         )
         return str(json.loads(answer)["reference"])
 

@@ -190,3 +190,13 @@ class Provider:
         assert not [item for item in items if item.get("error")], items
         log = self.log.read_text()
         return {item["key"]: Decision(item["value"], log) for item in items}
+
+
+def check_denied(decision: Decision, reason: str) -> None:
+    """Assert that the plugin denied with ``reason``, in words that no parser or reader takes for a success."""
+    assert not decision.admitted, decision
+    assert decision.report["isSuccess"] is False
+    assert decision.reason == reason, decision
+    opening, failed, sentence = decision.message.partition("SLSA attestation verified FAILED: ")
+    assert (opening, bool(failed), bool(sentence)) == ("", True, True)
+    assert not set("{}\n") & set(sentence)

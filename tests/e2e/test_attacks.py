@@ -8,31 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import DEMO
-from tests.e2e.lab_cases import ATTACKS, LEVELS, honest, with_flipped_byte
+from tests.e2e.lab_cases import ATTACKS, honest, with_flipped_byte
 from tests.e2e.oras import Oras
-from tests.e2e.ratify import Decision, Parameters, Ratify
+from tests.e2e.ratify import Parameters, Ratify, check_denied
 from tests.e2e.servers import Registry
 from tests.e2e.shared import demo_note
 from tests.support.sigstore import REPOSITORY, Lab
 
 INVALID_CONFIG, VERSION_NOT_SUPPORTED = 2, 6
-
-
-@pytest.fixture(scope="session")
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture(scope="session")
-def lab_parameters(scratch: Path, lab: Lab) -> Parameters:
-    """Parameters that admit exactly what the lab's source workflow says of its repository at level 3."""
-    root = scratch / "trusted_root.json"
-    root.write_bytes(lab.trusted_root())
-    return {
-        "expectedResourceUri": f"git+https://github.com/{REPOSITORY}",
-        "expectedVerifiedLevels": list(LEVELS),
-        "trustedRoot": {"path": str(root)},
-    }
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +25,6 @@ def attacked_images(plain_registry: Registry, oras: Oras, lab: Lab) -> dict[str,
         images[name] = oras.push_image(f"{plain_registry.address}/attacks/{number}")
         oras.attach(images[name], attack.make(lab))
     return images
-
-
-def check_denied(decision: Decision, reason: str) -> None:
-    assert not decision.admitted, decision
-    assert decision.report["isSuccess"] is False
-    assert decision.reason == reason, decision
-    assert decision.message.startswith("SLSA attestation verified FAILED: ")
-    assert "SUCCESS" not in decision.message.partition("FAILED: ")[2].partition('"')[0]
-    assert not set("{}\n") & set(decision.message)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

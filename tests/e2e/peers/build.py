@@ -81,7 +81,7 @@ def _build(listed: GoPeer, executable: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{listed.name}-", dir=cache_root()))
     try:
         module = work / "module"
-        shutil.copytree(_source(listed), module)
+        shutil.copytree(source(listed), module)
         for folder, _, files in os.walk(module):  # the module cache is read-only, and so is a copy of it
             for path in (folder, *(os.path.join(folder, file) for file in files)):  # noqa: PTH118
                 os.chmod(path, 0o755)  # noqa: PTH101
@@ -100,7 +100,7 @@ def _build(listed: GoPeer, executable: Path) -> None:
         shutil.rmtree(work)
 
 
-def _source(listed: GoPeer) -> Path:
+def source(listed: GoPeer) -> Path:
     """Return the folder of the peer's source, its checksum compared."""
     if listed.module is None:
         return HERE / listed.name
