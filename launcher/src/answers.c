@@ -1,0 +1,68 @@
+#include "answers.h"
+
+#include "io.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINE = 4096, CONTRACT_IO = 5 };
+
+static int print_line(const char *line, int length, int status)
+{
+    /* A line that did not fit would be no JSON; the caller gets no verdict then, which is a denial too. */
+    if (length < 0 || length >= LINE || !io_write(STDOUT_FILENO, line, (size_t)length))
+        return 1;
+    return status;
+}
+
+int answer_late(void)
+{
+    /* Fixed by docs/resident-protocol.md. */
+    static const char line[] =
+        "{\"isSuccess\":false,\"message\":\"SLSA attestation verified FAILED: the verifier gave no answer in time; try "
+        "again, and look at 'slsa-verifier-plugin resident status'.\",\"extensions\":{\"reason\":\"DEADLINE_EXCEEDED\","
+        "\"transient\":true}}\n";
+    return print_line(line, (int)sizeof line - 1, 0);
+}
+
+int answer_denial(const char *sentence, bool transient)
+{
+    char line[LINE];
+    char text[LINE / 2];
+    answer_plain(text, sizeof text, sentence);
+    const int length = snprintf(line, sizeof line,
+                                "{\"isSuccess\":false,\"message\":\"SLSA attestation verified FAILED: %s\","
+                                "\"extensions\":{\"reason\":\"INTERNAL_ERROR\",\"transient\":%s}}\n",
+                                text, transient ? "true" : "false");
+    return print_line(line, length, 0);
+}
+
+int answer_input_error(const char *problem)
+{
+    char line[LINE];
+    const int length = snprintf(line, sizeof line,
+                                "{\"code\":%d,\"msg\":\"%s\",\"details\":\"Ratify writes one JSON object of about a kilobyte, and "
+                                "closes it\"}\n",
+                                CONTRACT_IO, problem);
+    return print_line(line, length, 1);
+}
+
+void answer_plain(char *to, size_t size, const char *text)
+{
+    size_t i = 0;
+    if (size == 0)
+        return;
+    for (; text[i] != '\0' && i + 1 < size; i++) {
+        const char c = text[i];
+        if (c < ' ' || c > '~')
+            to[i] = '?'; /* also every byte above ASCII: a cut could leave half a character */
+        else if (c == '{' || c == '"')
+            to[i] = c == '{' ? '(' : '\'';
+        else if (c == '}' || c == '\\')
+            to[i] = c == '}' ? ')' : '/';
+        else
+            to[i] = c;
+    }
+    to[i] = '\0';
+}

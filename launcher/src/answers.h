@@ -1,0 +1,17 @@
+/* What the launcher itself says to Ratify: one JSON line at most, never a success. */
+#ifndef LAUNCHER_ANSWERS_H
+#define LAUNCHER_ANSWERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Each prints its answer and returns the exit status that goes with it. The sentence of a denial is made safe first; the
+ * problem with standard input is one of our own texts. */
+int answer_late(void);
+int answer_denial(const char *sentence, bool transient);
+int answer_input_error(const char *problem);
+
+/* Copies foreign text in a form that is safe in a log line and in a JSON string, cut to fit. */
+void answer_plain(char *to, size_t size, const char *text);
+
+#endif

@@ -1,0 +1,135 @@
+#include "environment.h"
+
+#include "sha256.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const RELEVANT_NAMES[] = {
+    "HOME",        "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "TMPDIR",      "XDG_CACHE_HOME", "XDG_CONFIG_HOME",   "HTTP_PROXY",    "HTTPS_PROXY",  "ALL_PROXY",
+    "NO_PROXY",    "http_proxy",    "https_proxy",        "all_proxy",     "no_proxy",     "PATH",
+};
+
+static const char *const RELEVANT_PREFIXES[] = {
+    "AWS_", "AZURE_", "ALIBABA_CLOUD_", "KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_",
+};
+
+/* These differ from call to call, or say nothing about a verification. */
+static const char *const IRRELEVANT_NAMES[] = {
+    "RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_SUBJECT", "RATIFY_VERIFIER_VERSION",
+    "SLSA_VERIFIER_BUILD",     "SLSA_VERIFIER_RESIDENT",  "SLSA_VERIFIER_ELAPSED_MS",
+};
+
+/* Libraries named by these would be loaded into the carried interpreter beside another libc. */
+static const char *const LOADER_NAMES[] = {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_DEBUG_OUTPUT"};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static size_t name_length(const char *entry)
+{
+    return strcspn(entry, "=");
+}
+
+static bool is_named(const char *entry, const char *name)
+{
+    const size_t length = name_length(entry);
+    return strlen(name) == length && memcmp(entry, name, length) == 0;
+}
+
+static bool is_one_of(const char *entry, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_named(entry, names[i]))
+            return true;
+    }
+    return false;
+}
+
+bool environment_is_relevant(const char *entry)
+{
+    if (strchr(entry, '=') == NULL || is_one_of(entry, IRRELEVANT_NAMES, COUNT(IRRELEVANT_NAMES)))
+        return false;
+    for (size_t i = 0; i < COUNT(RELEVANT_PREFIXES); i++) {
+        if (strncmp(entry, RELEVANT_PREFIXES[i], strlen(RELEVANT_PREFIXES[i])) == 0)
+            return true;
+    }
+    return is_one_of(entry, RELEVANT_NAMES, COUNT(RELEVANT_NAMES));
+}
+
+/* True where an earlier entry has the same name: it is the one that getenv and Python see. */
+static bool is_shadowed(char *const *environment, size_t index)
+{
+    const size_t length = name_length(environment[index]);
+    for (size_t i = 0; i < index; i++) {
+        if (name_length(environment[i]) == length && memcmp(environment[i], environment[index], length) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int compare(const void *one, const void *other)
+{
+    return strcmp(*(const char *const *)one, *(const char *const *)other);
+}
+
+bool environment_key(const char *build, char *const *environment, char key[KEY_SIZE + 1])
+{
+    size_t count = 0;
+    while (environment[count] != NULL)
+        count++;
+    const char **chosen = malloc((count + 1) * sizeof *chosen);
+    if (chosen == NULL)
+        return false;
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (environment_is_relevant(environment[i]) && !is_shadowed(environment, i))
+            chosen[used++] = environment[i];
+    }
+    qsort(chosen, used, sizeof *chosen, compare);
+
+    struct sha256 hash;
+    unsigned char digest[SHA256_SIZE];
+    sha256_begin(&hash);
+    sha256_add(&hash, build, strlen(build) + 1);
+    for (size_t i = 0; i < used; i++)
+        sha256_add(&hash, chosen[i], strlen(chosen[i]) + 1);
+    sha256_end(&hash, digest);
+    hex_of(digest, KEY_SIZE / 2, key);
+    free(chosen);
+    return true;
+}
+
+const char *environment_value(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+char **environment_with(char *const *environment, char *const *changes)
+{
+    size_t count = 0;
+    size_t extra = 0;
+    while (environment[count] != NULL)
+        count++;
+    while (changes[extra] != NULL)
+        extra++;
+    char **result = malloc((count + extra + 1) * sizeof *result);
+    if (result == NULL)
+        return NULL;
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool kept = !is_one_of(environment[i], LOADER_NAMES, COUNT(LOADER_NAMES));
+        for (size_t j = 0; kept && j < extra; j++)
+            kept = name_length(environment[i]) != name_length(changes[j]) ||
+                   memcmp(environment[i], changes[j], name_length(changes[j])) != 0;
+        if (kept)
+            result[used++] = environment[i];
+    }
+    for (size_t j = 0; j < extra; j++) {
+        if (strchr(changes[j], '=') != NULL)
+            result[used++] = changes[j];
+    }
+    result[used] = NULL;
+    return result;
+}
