@@ -1,0 +1,235 @@
+"""Where a connection may go: kinds of network addresses, name lookup with a deadline, and the dialer.
+
+A registry may send a client elsewhere, by redirect or by naming a token server. Unless the registry itself is in
+such a place, that elsewhere must not be this machine, its link or a private network: whoever controls a registry
+would otherwise make the verifier ask internal services for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.registry import limits
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Kind(StrEnum):
+    """What an IP address reaches."""
+
+    GLOBAL = "global"
+    PRIVATE = "private"
+    LOOPBACK = "loopback"
+    LINK_LOCAL = "link-local"
+    METADATA = "cloud metadata"
+    UNUSABLE = "reserved"
+
+
+METADATA_ADDRESSES = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "168.63.129.16",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    )
+)
+"""Instance metadata services of AWS, Azure, Google and Alibaba: never a registry's object store."""
+
+METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"})
+"""Names of the same services, refused where a proxy would look the name up."""
+
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+REACH = {
+    Kind.GLOBAL: frozenset({Kind.GLOBAL}),
+    Kind.PRIVATE: frozenset({Kind.GLOBAL, Kind.PRIVATE}),
+    Kind.LINK_LOCAL: frozenset({Kind.GLOBAL, Kind.PRIVATE, Kind.LINK_LOCAL}),
+    Kind.LOOPBACK: frozenset({Kind.GLOBAL, Kind.PRIVATE, Kind.LOOPBACK}),
+    Kind.METADATA: frozenset({Kind.GLOBAL}),
+    Kind.UNUSABLE: frozenset({Kind.GLOBAL}),
+}
+"""Kinds of address to which a registry at an address of the given kind may send its client."""
+
+
+class AddressRefused(Exception):  # noqa: N818  (not an error of its own: the transport words it)
+    """The host's address is of a kind that may not be connected to here."""
+
+    def __init__(self, host: str, kind: Kind) -> None:
+        super().__init__(kind)
+        self.host = host
+        self.kind = kind
+
+
+def kind_of(text: str) -> Kind:
+    """Return the kind of the IP address written in ``text``; an IPv4 address within an IPv6 one decides."""
+    address = _embedded(ipaddress.ip_address(text.partition("%")[0]))
+    if address in METADATA_ADDRESSES:
+        return Kind.METADATA
+    if address.is_unspecified or address.is_loopback:
+        return Kind.LOOPBACK
+    if address.is_link_local:
+        return Kind.LINK_LOCAL
+    if address.is_multicast or address.is_reserved:
+        return Kind.UNUSABLE
+    if address.is_private or (address.version == 4 and address in _SHARED) or not address.is_global:
+        return Kind.PRIVATE
+    return Kind.GLOBAL
+
+
+def _embedded(address: Address) -> Address:
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.sixtofour is not None:
+            return address.sixtofour
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def literal(host: str) -> str | None:
+    """Return ``host`` without brackets if it is an IP address, else None."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        ipaddress.ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    return bare
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address to connect to, as ``getaddrinfo`` gives it."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its IP address."""
+        return kind_of(str(self.sockaddr[0]))
+
+
+Lookup = Callable[[str, int], Sequence[Endpoint]]
+"""Host and port to addresses; may block as long as the system's resolver does."""
+
+
+def system_lookup(host: str, port: int) -> list[Endpoint]:
+    """Return the addresses of ``host`` from the system's resolver.
+
+    Raises:
+        socket.gaierror: there are none.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+
+class Resolver:
+    """Looks names up in threads of their own, because the system's resolver knows no deadline.
+
+    Args:
+        lookup: what asks the system; tests replace it.
+    """
+
+    def __init__(self, lookup: Lookup = system_lookup) -> None:
+        self._lookup = lookup
+        self._free = threading.BoundedSemaphore(limits.MAX_LOOKUPS)
+
+    def resolve(self, host: str, port: int, deadline: Deadline) -> Sequence[Endpoint]:
+        """Return the addresses of ``host``.
+
+        Raises:
+            socket.gaierror: the name has none.
+            TimeoutError: the resolver did not answer before the deadline.
+        """
+        address = literal(host)
+        if address is not None:
+            return system_lookup(address, port)  # a literal is only parsed: nothing is asked
+        if not self._free.acquire(timeout=deadline.remaining()):
+            raise TimeoutError("too many name lookups are waiting for the system's resolver")
+        answer: list[Sequence[Endpoint] | Exception] = []
+        done = threading.Event()
+
+        def ask() -> None:
+            try:
+                answer.append(self._lookup(host, port))
+            except (OSError, UnicodeError) as error:
+                answer.append(error)
+            finally:
+                self._free.release()
+                done.set()
+
+        threading.Thread(target=ask, name="registry-lookup", daemon=True).start()
+        if not done.wait(deadline.remaining()) or not answer:
+            raise TimeoutError("the system's resolver did not answer")
+        if isinstance(answer[0], UnicodeError):
+            raise socket.gaierror(socket.EAI_NONAME, "not a host name")
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        return answer[0]
+
+
+class Dialer:
+    """Opens TCP connections to hosts, to addresses of allowed kinds only.
+
+    The check is made on the very address that is connected to, so no second lookup can give another.
+
+    Args:
+        resolver: finds the addresses.
+        allowed: kinds that may be connected to, None for all (the registry itself, and proxies).
+        open_socket: makes the socket for an address family.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        allowed: frozenset[Kind] | None,
+        open_socket: Callable[[int], socket.socket],
+    ) -> None:
+        self._resolver = resolver
+        self._allowed = allowed
+        self._open_socket = open_socket
+
+    def dial(self, host: str, port: int, deadline: Deadline) -> socket.socket:
+        """Return a socket connected to the first address of ``host`` that answers.
+
+        Each address gets an equal part of the time left, so that a dead one leaves time for the next.
+
+        Raises:
+            AddressRefused: an address is of a kind that is not allowed, whichever else the name has.
+            OSError: no address could be connected to; a ``TimeoutError`` where time was the reason.
+        """
+        endpoints = self._resolver.resolve(host, port, deadline)
+        if self._allowed is not None:
+            for endpoint in endpoints:
+                if endpoint.kind not in self._allowed:
+                    raise AddressRefused(host, endpoint.kind)
+        last: OSError = OSError("the name has no address")
+        for index, endpoint in enumerate(endpoints):
+            left = deadline.remaining()
+            if left <= 0:
+                raise TimeoutError("the deadline was reached while connecting")
+            sock = self._open_socket(endpoint.family)
+            try:
+                sock.settimeout(left / (len(endpoints) - index))
+                sock.connect(endpoint.sockaddr)
+                sock.settimeout(max(deadline.remaining(), 0.001))
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    sock.close()
+                last = error
+            else:
+                return sock
+        raise last

@@ -1,0 +1,429 @@
+"""The store: manifests, blobs and referrers of a registry, each checked before it is returned.
+
+Looked for in this order: the process's memory, Ratify's cache on disk, the registry. Whatever is found is checked
+against its descriptor, so the places differ in speed only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from slsa_verifier_plugin import strict_json
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.registry import faults, limits, referrers
+from slsa_verifier_plugin.registry.addresses import Resolver
+from slsa_verifier_plugin.registry.auth import CredentialCache, RepositoryAuth
+from slsa_verifier_plugin.registry.cache import ContentCache
+from slsa_verifier_plugin.registry.challenge import Challenge
+from slsa_verifier_plugin.registry.content import check_size, fetch_content
+from slsa_verifier_plugin.registry.credentials import CredentialProvider
+from slsa_verifier_plugin.registry.expiring import ExpiringCache
+from slsa_verifier_plugin.registry.layout import LayoutCache
+from slsa_verifier_plugin.registry.pages import Pages
+from slsa_verifier_plugin.registry.redirects import Courier
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.repository import RepositoryClient, host_of, new_session
+from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
+from slsa_verifier_plugin.registry.tls import TrustStore
+from slsa_verifier_plugin.registry.transport import Transport
+from slsa_verifier_plugin.text import plain
+
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.artifact.manifest.v1+json",
+)
+"""Media types of manifests that are asked for when a reference is resolved."""
+
+_INDEX_TYPES = (MANIFEST_TYPES[1], MANIFEST_TYPES[3])
+_MAX_WARNINGS = 32
+
+_log = logging.getLogger(__name__)
+
+
+class RegistryStore:
+    """Implements ``verify.ArtifactStore`` on OCI registries; safe for many threads.
+
+    Args:
+        settings: Ratify's settings of its ORAS store.
+        provider: finds credentials (``credentials.select.provider_for``), None for anonymous access.
+        environ: the environment of the call: proxies, certificates, ``HOME``.
+        cache: content in memory, shared by the stores of a process; a store's own if left out.
+        trust: makes TLS contexts; tests replace it.
+        resolver: looks names up; tests replace it.
+    """
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        provider: CredentialProvider | None,
+        environ: Mapping[str, str],
+        *,
+        cache: ContentCache | None = None,
+        trust: TrustStore | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._settings = settings
+        self._cache = cache if cache is not None else ContentCache()
+        self._layout = _layout(settings, environ)
+        self._session = new_session()
+        self._transport = Transport(self._session, environ, trust or TrustStore(environ), resolver)
+        self._courier = Courier(self._transport)
+        self._credentials = CredentialCache(provider)
+        self._clients: OrderedDict[tuple[str, str], RepositoryClient] = OrderedDict()
+        self._asked: dict[str, Challenge] = {}
+        self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_HOSTS)
+        self._warnings: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        """Return a manifest's bytes; their digest and size are the descriptor's (step 2 of a verification).
+
+        Args:
+            image: the repository; its own tag and digest do not matter.
+            descriptor: the manifest's digest and size.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: the registry did not deliver, or delivered something else; reason ``LIMIT_EXCEEDED``
+                for a manifest of more than 4 MiB, before it is asked for.
+            DeadlineError: out of time.
+        """
+        operation = f"fetching the manifest {descriptor.digest} of {image.name}"
+        accept = ", ".join(dict.fromkeys((plain(descriptor.media_type), *MANIFEST_TYPES)))
+        client = self._client(image)
+        url = client.manifest_url(str(descriptor.digest))
+        return self._content(client, url, accept, descriptor, limits.MAX_MANIFEST_BYTES, deadline, operation)
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        """Return a blob's bytes; their digest and size are the descriptor's (step 3 of a verification).
+
+        Args:
+            image: the repository; its own tag and digest do not matter.
+            descriptor: the blob's digest and size.
+            limit: bytes that it may have.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: as for ``manifest``; reason ``LIMIT_EXCEEDED`` for more than ``limit`` bytes.
+            DeadlineError: out of time.
+        """
+        operation = f"fetching the blob {descriptor.digest} of {image.name}"
+        client = self._client(image)
+        url = client.blob_url(str(descriptor.digest))
+        return self._content(client, url, "*/*", descriptor, limit, deadline, operation)
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        """Return the descriptors of what refers to the image's digest, as the registry reports them.
+
+        The registry's API, or the index under the tag that stands in for it where there is no API (OCI
+        distribution 1.1, "Listing Referrers"). The artifact types are the registry's word: see
+        ``matching_referrers``.
+
+        Args:
+            image: has a digest.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: the list cannot be had, is broken or over a limit.
+            DeadlineError: out of time.
+        """
+        return self._referrers(image, None, deadline)
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        """Return the descriptors of the referrers that are of ``artifact_type`` by their own manifest.
+
+        The whole list is asked for, and filtered here: a registry that reports wrong types also filters by them.
+        Only a list that is over the limit is asked for again with the registry's filter. The manifest decides where
+        the list does not say the type, or says another and nothing else matched; at most 64 are fetched for that.
+
+        Args:
+            image: has a digest.
+            artifact_type: as in the Verifier's ``artifactTypes``.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: as for ``referrers``; a manifest that cannot be had is passed over with a warning.
+            DeadlineError: out of time.
+        """
+        try:
+            entries = self._referrers(image, None, deadline)
+        except RegistryError as error:
+            if error.reason is not Reason.LIMIT_EXCEEDED:
+                raise
+            entries = self._referrers(image, artifact_type, deadline)
+        said, silent, others = referrers.by_doubt(entries, artifact_type)
+        found = said + self._of_type(image, silent, artifact_type, deadline)
+        return found or self._of_type(image, others, artifact_type, deadline)
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        """Return the descriptor of the manifest that the tag or digest of ``image`` names.
+
+        The digest is computed from the content; the registry's ``Docker-Content-Digest`` must agree with it.
+
+        Args:
+            image: a digest counts before a tag; with neither it is the tag ``latest``.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: there is none, or what there is contradicts itself.
+            DeadlineError: out of time.
+        """
+        if image.digest is not None:
+            known = self._known(image.digest, limits.MAX_MANIFEST_BYTES)
+            if known is not None:
+                return Descriptor(_media_type(known, "", "resolving"), image.digest, len(known))
+        name = str(image.digest) if image.digest else image.tag or "latest"
+        operation = f"resolving {image}"
+        client = self._client(image)
+        headers = {"Accept": ", ".join(MANIFEST_TYPES)}
+        reply = client.do_request(
+            client.manifest_url(name), headers=headers, deadline=deadline, operation=operation
+        )
+        if reply.status != 200:
+            raise faults.status_error(
+                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+            )
+        content = reply.read(limits.MAX_MANIFEST_BYTES)
+        digest = Digest.of(content, image.digest.algorithm if image.digest else "sha256")
+        if image.digest is not None and digest != image.digest:
+            raise faults.invalid_response(operation, f"what it delivered has the digest {digest}")
+        told = reply.header("Docker-Content-Digest")
+        if told.startswith(f"{digest.algorithm}:") and told != str(digest):
+            raise faults.invalid_response(
+                operation, f"it announced another digest than its content has, {digest}"
+            )
+        descriptor = Descriptor(
+            _media_type(content, referrers.media_type_of(reply), operation), digest, len(content)
+        )
+        self._cache.put(digest, content)
+        return descriptor
+
+    def tags(self, image: Reference, deadline: Deadline) -> list[str]:
+        """Return the tags of a repository (OCI distribution 1.1, "Listing Tags").
+
+        Raises:
+            RegistryError: the list cannot be had, is broken or over a limit.
+            DeadlineError: out of time.
+        """
+        client = self._client(image)
+        return self._names(client, client.tags_url(), "tags", f"listing the tags of {image.name}", deadline)
+
+    def repositories(self, registry: str, deadline: Deadline) -> list[str]:
+        """Return the repositories of a registry that has a catalog (docker's ``_catalog``; most hosted ones do not).
+
+        Raises:
+            RegistryError: the list cannot be had, is broken or over a limit.
+            DeadlineError: out of time.
+        """
+        client = self._client(Reference(registry, ""))
+        url = f"{client.origin}/v2/_catalog"
+        return self._names(client, url, "repositories", f"listing the repositories of {registry}", deadline)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what went wrong without harm to a result, such as a cache that cannot be written."""
+        with self._lock:
+            return tuple(self._warnings)
+
+    def close(self) -> None:
+        """Close every connection; the store can be used again."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _content(
+        self,
+        client: RepositoryClient,
+        url: str,
+        accept: str,
+        descriptor: Descriptor,
+        limit: int,
+        deadline: Deadline,
+        operation: str,
+    ) -> bytes:
+        check_size(operation, descriptor, limit)
+        known = self._known(descriptor.digest, descriptor.size)
+        if known is not None:
+            if len(known) != descriptor.size:
+                raise faults.invalid_response(
+                    operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
+                )
+            return known
+        content = fetch_content(client, url, accept, descriptor, deadline, operation)
+        self._cache.put(descriptor.digest, content)
+        if self._layout is not None:
+            self._warn(self._layout.write(descriptor.digest, content))
+        return content
+
+    def _known(self, digest: Digest, limit: int) -> bytes | None:
+        """Return content from memory or from disk, at most ``limit`` bytes of it from disk."""
+        content = self._cache.get(digest)
+        if content is None and self._layout is not None:
+            content, warning = self._layout.read(digest, limit)
+            self._warn(warning)
+            if content is not None:
+                self._cache.put(digest, content)
+        return content
+
+    def _client(self, image: Reference) -> RepositoryClient:
+        key = (image.registry, image.repository)
+        with self._lock:
+            client = self._clients.get(key)
+            if client is not None:
+                self._clients.move_to_end(key)
+                return client
+            use_http = self._settings.use_http
+            origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
+            auth = RepositoryAuth(image, origin, use_http, self._credentials, self._courier)
+            if image.registry in self._asked:
+                auth.expect(self._asked[image.registry])
+
+            def asked(challenge: Challenge) -> None:
+                with self._lock:
+                    self._asked[image.registry] = challenge
+                    while len(self._asked) > limits.MAX_HOSTS:
+                        del self._asked[next(iter(self._asked))]
+
+            client = RepositoryClient(image, use_http, self._session, self._courier, auth, asked)
+            self._clients[key] = client
+            while len(self._clients) > limits.MAX_REPOSITORIES:
+                self._clients.popitem(last=False)
+            return client
+
+    def _referrers(self, image: Reference, artifact_type: str | None, deadline: Deadline) -> list[Descriptor]:
+        if image.digest is None:
+            raise RegistryError(
+                f"listing the referrers of {plain(str(image))} failed: it has no digest; resolve the tag first",
+                reason=Reason.REGISTRY_INVALID_RESPONSE,
+            )
+        client = self._client(image)
+        if not self._without_api.peek(image.registry):
+            found = referrers.from_api(client, image.digest, deadline, artifact_type)
+            if found is not None:
+                return found
+            self._without_api.get(
+                image.registry, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
+            )
+        operation = f"listing the referrers of {image.digest} by their tag"
+        url = client.manifest_url(referrers.fallback_tag(image.digest))
+        headers = {"Accept": referrers.INDEX_TYPE}
+        reply = client.do_request(url, headers=headers, deadline=deadline, operation=operation)
+        if reply.status == 404:
+            reply.error_body()
+            return []
+        if reply.status != 200:
+            raise faults.status_error(
+                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+            )
+        return referrers.from_index(reply.read(limits.MAX_MANIFEST_BYTES), operation)
+
+    def _of_type(
+        self, image: Reference, entries: Iterable[Descriptor], artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        found = []
+        entries = list(entries)
+        for entry in entries[: limits.MAX_INSPECTED_MANIFESTS]:
+            try:
+                content = self.manifest(image, entry, deadline)
+            except RegistryError as error:
+                self._warn(f"a referrer was passed over: {error.message}")
+                continue
+            if referrers.type_in(content) == artifact_type:
+                found.append(entry)
+        if len(entries) > limits.MAX_INSPECTED_MANIFESTS:
+            self._warn(
+                f"{len(entries)} referrers of {image.name} do not say their type; the first "
+                f"{limits.MAX_INSPECTED_MANIFESTS} were looked into"
+            )
+        return found
+
+    def _names(
+        self, client: RepositoryClient, url: str, field: str, operation: str, deadline: Deadline
+    ) -> list[str]:
+        pages = Pages(url, limits.MAX_REFERRERS_PAGES, operation)
+        found: list[str] = []
+        following: str | None = url
+        while following is not None:
+            reply = client.do_request(following, deadline=deadline, operation=operation)
+            if reply.status != 200:
+                raise faults.status_error(
+                    operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+                )
+            value = _json(reply.read(limits.MAX_MANIFEST_BYTES), operation)
+            names = value.get(field) or []
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise faults.invalid_response(operation, f"its {field} are not a list of names")
+            found += names
+            if len(found) > limits.MAX_LISTED:
+                raise faults.too_many(operation, field, limits.MAX_LISTED)
+            following = pages.next(following, reply.header("Link"))
+        return found
+
+    def _warn(self, warning: str | None) -> None:
+        if warning is None:
+            return
+        with self._lock:
+            if warning in self._warnings:
+                return
+            self._warnings[warning] = None
+            while len(self._warnings) > _MAX_WARNINGS:
+                self._warnings.popitem(last=False)
+        _log.warning("%s", plain(warning, 1000))
+
+
+def _layout(settings: StoreSettings, environ: Mapping[str, str]) -> LayoutCache | None:
+    if settings.local_cache_path is not None:
+        return LayoutCache(Path(settings.local_cache_path))
+    home = environ.get("HOME")
+    return LayoutCache(Path(home) / DEFAULT_CACHE_PATH) if home else None
+
+
+def _json(content: bytes, operation: str) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(content)
+    except strict_json.JsonError as error:
+        raise faults.invalid_response(operation, f"the answer is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise faults.invalid_response(operation, "the answer is not a JSON object")
+    return value
+
+
+def _media_type(content: bytes, told: str, operation: str) -> str:
+    """Return a manifest's media type: its own word, which must agree with the header's, or what its form says.
+
+    Content that two readers could take for two kinds of manifest is refused (image specification, issue
+    "ambiguous manifest", CVE-2021-41190).
+    """
+    value = _json(content, operation)
+    if "manifests" in value and ("layers" in value or "config" in value):
+        raise faults.invalid_response(operation, "it can be read both as an index and as an image manifest")
+    own = value.get("mediaType")
+    if isinstance(own, str) and own:
+        if told in MANIFEST_TYPES and told != own:
+            raise faults.invalid_response(
+                operation, f"it is sent as {told} and says of itself that it is another type"
+            )
+        kind = own
+    else:
+        kind = told if told in MANIFEST_TYPES else MANIFEST_TYPES[1 if "manifests" in value else 0]
+    if (kind in _INDEX_TYPES) != ("manifests" in value):
+        raise faults.invalid_response(operation, "its media type and its content are of different kinds")
+    return kind

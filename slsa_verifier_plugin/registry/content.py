@@ -1,0 +1,118 @@
+"""Content read with its size and digest checked while it arrives."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry.repository import RepositoryClient
+from slsa_verifier_plugin.registry.retries import Retries
+from slsa_verifier_plugin.registry.transport import Reply
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
+
+
+def check_size(operation: str, descriptor: Descriptor, limit: int) -> None:
+    """Refuse content that says itself that it is over its limit, before anything is asked.
+
+    Raises:
+        RegistryError: reason ``LIMIT_EXCEEDED``.
+    """
+    if descriptor.size > limit:
+        raise faults.too_large(operation, descriptor.size, limit)
+
+
+def fetch_content(
+    client: RepositoryClient,
+    url: str,
+    accept: str,
+    descriptor: Descriptor,
+    deadline: Deadline,
+    operation: str,
+) -> bytes:
+    """Return the content of ``descriptor``; a body that breaks off is continued where it ended.
+
+    Args:
+        client: the repository.
+        url: the manifest's or blob's.
+        accept: media types for the ``Accept`` header.
+        descriptor: its digest and size; the size is within the caller's limit.
+        deadline: the end of it.
+        operation: what is being done, for messages.
+
+    Raises:
+        RegistryError: the registry did not deliver, or delivered something else.
+        DeadlineError: out of time.
+    """
+    retries = Retries(deadline)
+    received = bytearray()
+    while True:
+        headers = {"Accept": accept}
+        if received:
+            headers["Range"] = f"bytes={len(received)}-"
+        reply = client.do_request(
+            url, headers=headers, deadline=deadline, operation=operation, retries=retries
+        )
+        if reply.status == 416 and received:
+            reply.error_body()
+            received.clear()  # what we have is then wrong: once more from the beginning
+            retries.wait(faults.invalid_response(operation, "it refused to continue a body", transient=True))
+            continue
+        if reply.status not in (200, 206):
+            raise faults.status_error(
+                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+            )
+        try:
+            _continue_at(reply, received, operation)
+            _receive(reply, received, descriptor, operation)
+        except RegistryError as error:
+            retries.wait(error)
+            continue
+        return _checked(received, descriptor, operation)
+
+
+def _continue_at(reply: Reply, received: bytearray, operation: str) -> None:
+    """Cut ``received`` to where the answer continues: its whole for the rest of it, nothing for all of it."""
+    if reply.status == 200:
+        received.clear()
+        return
+    match = _CONTENT_RANGE.fullmatch(reply.header("Content-Range").strip())
+    if match is None or int(match[1]) != len(received):
+        reply.close()
+        received.clear()
+        raise faults.invalid_response(operation, "a partial answer (HTTP 206) of another part than asked for")
+
+
+def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operation: str) -> None:
+    left = descriptor.size - len(received)
+    if reply.length is not None and reply.length != left:
+        reply.close()
+        raise faults.invalid_response(
+            operation, f"the answer announces {reply.length} bytes where its descriptor leaves {left}"
+        )
+    for piece in reply.chunks(left):
+        received += piece
+    if len(received) > descriptor.size:
+        reply.close()
+        raise faults.invalid_response(
+            operation, f"the body is longer than its descriptor's {descriptor.size} bytes"
+        )
+
+
+def _checked(received: bytearray, descriptor: Descriptor, operation: str) -> bytes:
+    if len(received) != descriptor.size:
+        raise faults.invalid_response(
+            operation, f"the body has {len(received)} bytes, its descriptor says {descriptor.size}"
+        )
+    content = bytes(received)
+    if hashlib.new(descriptor.digest.algorithm, content).hexdigest() != descriptor.digest.hex:
+        raise RegistryError(
+            f"{operation} failed: what the registry delivered does not have this digest; the registry, its "
+            "storage or something on the way altered it, so nothing of it was used",
+            reason=Reason.REGISTRY_INVALID_RESPONSE,
+        )
+    return content

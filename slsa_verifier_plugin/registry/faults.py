@@ -1,0 +1,184 @@
+"""How a registry's failures are worded: operation, redacted target, code, what to do, whether a retry may help.
+
+Nothing a registry sends is repeated except what cannot carry a secret back to a log: status codes, error codes
+of the OCI distribution specification, sizes and host names.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from slsa_verifier_plugin import strict_json
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.text import plain
+
+RETRY_HELPS = "; trying again may help"
+
+OCI_CODES = frozenset(
+    {
+        "BLOB_UNKNOWN",
+        "BLOB_UPLOAD_INVALID",
+        "BLOB_UPLOAD_UNKNOWN",
+        "DENIED",
+        "DIGEST_INVALID",
+        "MANIFEST_BLOB_UNKNOWN",
+        "MANIFEST_INVALID",
+        "MANIFEST_UNKNOWN",
+        "NAME_INVALID",
+        "NAME_UNKNOWN",
+        "SIZE_INVALID",
+        "TAG_INVALID",
+        "TOOMANYREQUESTS",
+        "UNAUTHORIZED",
+        "UNAVAILABLE",
+        "UNKNOWN",
+        "UNSUPPORTED",
+    }
+)
+"""Error codes that a message may repeat (OCI distribution 1.1, "Error Codes", and docker's own)."""
+
+_ADVICE = {
+    401: (
+        Reason.REGISTRY_UNAUTHORIZED,
+        "the registry does not accept the credentials; check the store's authProvider and what it grants",
+    ),
+    403: (
+        Reason.REGISTRY_FORBIDDEN,
+        "these credentials may not pull from the repository; grant pull, or check the repository's name",
+    ),
+    404: (
+        Reason.REGISTRY_NOT_FOUND,
+        "the registry does not have it; check the reference, and that it was pushed or replicated there",
+    ),
+    407: (Reason.REGISTRY_UNREACHABLE, "the proxy asks for credentials; set them in its URL"),
+    429: (Reason.REGISTRY_THROTTLED, "the registry limits the rate of requests; use credentials or a mirror"),
+}
+
+
+def redacted(url: str) -> str:
+    """Return ``url`` without user information, query and fragment, safe to show."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return plain(f"{parts.scheme}://{host}{parts.path}")
+
+
+def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] = ()) -> RegistryError:
+    """Return the error for an answer with an HTTP status that is not the one wanted.
+
+    Args:
+        operation: what was being done, as "fetching the manifest sha256:...".
+        url: the request's URL; it is redacted here.
+        status: the HTTP status code.
+        codes: error codes from the body; only those of ``OCI_CODES`` are shown.
+    """
+    transient = status in (408, 425, 429) or status >= 500
+    reason, advice = _ADVICE.get(status, (Reason.REGISTRY_ERROR, "the registry cannot serve the request"))
+    if status >= 500:
+        advice = "the registry or something before it failed; look at its logs"
+    shown = ", ".join(code for code in codes if code in OCI_CODES)
+    return RegistryError(
+        f"{operation} failed: {redacted(url)} answered HTTP {status}{f' ({shown})' if shown else ''}; {advice}"
+        + (RETRY_HELPS if transient else ""),
+        reason=reason,
+        transient=transient,
+    )
+
+
+def invalid_response(operation: str, detail: str, *, transient: bool = False) -> RegistryError:
+    """Return the error for an answer that breaks the distribution specification or is not the content asked for."""
+    return RegistryError(
+        f"{operation} failed: {detail}; the registry, or something between it and this verifier, is faulty"
+        + (RETRY_HELPS if transient else ""),
+        reason=Reason.REGISTRY_INVALID_RESPONSE,
+        transient=transient,
+    )
+
+
+def too_large(operation: str, size: int | None, limit: int) -> RegistryError:
+    """Return the error for content over its limit; ``size`` in bytes where it is known."""
+    found = "more bytes" if size is None else f"{size} bytes"
+    return RegistryError(
+        f"{operation} failed: it has {found}, the limit is {limit}; nothing beyond the limit was read",
+        reason=Reason.LIMIT_EXCEEDED,
+    )
+
+
+def too_many(operation: str, what: str, limit: int) -> RegistryError:
+    """Return the error for a list with more than ``limit`` of ``what``."""
+    return RegistryError(
+        f"{operation} failed: it has more than {limit} {what}; remove what is no longer needed from the registry",
+        reason=Reason.LIMIT_EXCEEDED,
+    )
+
+
+def unreachable(operation: str, url: str, error: BaseException) -> RegistryError:
+    """Return the error for a request that got no answer: name, connection, TLS or protocol.
+
+    Args:
+        operation: what was being done.
+        url: the request's URL; it is redacted here.
+        error: what the transport raised; only its kind and an operating system's own text are shown.
+    """
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return RegistryError(
+                f"{operation} failed: the certificate of {redacted(url)} is not trusted "
+                f"({plain(cause.verify_message)}); add its CA to SSL_CERT_FILE, SSL_CERT_DIR or the host's certs.d",
+                reason=Reason.REGISTRY_TLS,
+            )
+        if isinstance(cause, ssl.SSLError):
+            plain_http = "HTTP_REQUEST" in str(cause.reason) or "WRONG_VERSION_NUMBER" in str(cause.reason)
+            hint = "; it seems to speak plain HTTP (the store's useHttp)" if plain_http else ""
+            return RegistryError(
+                f"{operation} failed: TLS with {redacted(url)} failed ({plain(cause.reason)}){hint}",
+                reason=Reason.REGISTRY_TLS,
+                transient="EOF" in str(cause.reason),
+            )
+        if isinstance(cause, socket.gaierror):
+            return RegistryError(
+                f"{operation} failed: the host of {redacted(url)} has no address ({plain(cause.strerror)}); "
+                f"check the name and DNS{RETRY_HELPS}",
+                reason=Reason.REGISTRY_UNREACHABLE,
+                transient=True,
+            )
+        if isinstance(cause, OSError) and (cause.strerror or isinstance(cause, TimeoutError)):
+            return RegistryError(
+                f"{operation} failed: no answer from {redacted(url)} ({plain(cause.strerror or 'timed out')}); check the host, "
+                f"its port, the network and proxy settings{RETRY_HELPS}",
+                reason=Reason.REGISTRY_UNREACHABLE,
+                transient=True,
+            )
+    return RegistryError(
+        f"{operation} failed: the answer of {redacted(url)} broke off or is not HTTP "
+        f"({type(next(causes(error))).__name__}){RETRY_HELPS}",
+        reason=Reason.REGISTRY_UNREACHABLE,
+        transient=True,
+    )
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error`` and everything it was raised from, the innermost first; libraries wrap several times."""
+    found: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        item = pending.pop(0)
+        if isinstance(item, BaseException) and item not in found:
+            found.append(item)
+            pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+    return reversed(found)
+
+
+def error_codes(body: bytes) -> tuple[str, ...]:
+    """Return the error codes in a registry's error body (OCI distribution 1.1, "Error Codes"); none if it has none."""
+    try:
+        value = strict_json.loads(body)
+    except strict_json.JsonError:
+        return ()
+    errors = value.get("errors") if isinstance(value, dict) else None
+    if not isinstance(errors, list):
+        return ()
+    codes = [item.get("code") for item in errors[:8] if isinstance(item, dict)]
+    return tuple(code for code in codes if isinstance(code, str) and code in OCI_CODES)

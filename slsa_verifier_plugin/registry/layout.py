@@ -1,0 +1,128 @@
+"""Ratify's cache on disk: the blobs of an OCI image layout (image specification 1.1, "OCI Image Layout").
+
+Only ``blobs/ALGORITHM/HEX`` is read and written. ``index.json`` is left alone: Ratify and its other plugins rewrite
+it without a lock, and reading it is what fails there. What is read is checked against its digest, so neither a
+broken nor a planted file is ever used; what is written appears whole, by rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import threading
+import time
+from pathlib import Path
+
+from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.text import plain, quoted
+
+STALE_SECONDS = 3600.0
+"""Age at which a temporary file is taken for one whose writer was killed."""
+
+_PREFIX = "slsa-verifier-"
+
+
+class LayoutCache:
+    """The blobs below one directory; safe for many threads and processes.
+
+    Every failure to read or write is an absent entry or a warning: the registry has the content anyway.
+
+    Args:
+        root: the layout's directory, as in the store's ``localCachePath``. It is used if it exists; Ratify makes it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._swept = False
+        self._writable = True
+
+    def read(self, digest: Digest, limit: int) -> tuple[bytes | None, str | None]:
+        """Return the content with this digest, or None, and a warning if there was an entry that is not usable.
+
+        Args:
+            digest: of the content.
+            limit: bytes that are read at most.
+        """
+        path = self._path(digest)
+        try:
+            # Not following links and not blocking: a planted link or pipe must neither lead away nor hold us.
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None, None
+        except OSError as error:
+            if error.errno == errno.ENOTDIR:
+                return None, None
+            return None, self._warning("read", error)
+        with open(handle, "rb") as file:  # noqa: PTH123  (a descriptor, not a path)
+            try:
+                state = os.fstat(file.fileno())
+                if not stat.S_ISREG(state.st_mode):
+                    return (
+                        None,
+                        f"the cache entry {digest} in {self._shown} is no file; the registry is asked instead",
+                    )
+                content = file.read(limit + 1)
+            except OSError as error:
+                return None, self._warning("read", error)
+        if len(content) > limit or not digest.matches(content):
+            return (
+                None,
+                f"the cache entry {digest} in {self._shown} is corrupt; it is fetched again and replaced",
+            )
+        return content, None
+
+    def write(self, digest: Digest, content: bytes) -> str | None:
+        """Keep ``content``, which the caller has checked to have ``digest``; return a warning if that failed.
+
+        After a failure that lasts (no permission, a read-only file system) nothing more is written.
+        """
+        if not self._writable or not self._root.is_dir():
+            return None
+        path = self._path(digest)
+        ingest = self._root / "ingest"
+        temporary = ingest / f"{_PREFIX}{digest.hex[:16]}-{secrets.token_hex(8)}"
+        try:
+            ingest.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._sweep(ingest)
+            self._fill(temporary, content)
+            temporary.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                self._writable = False
+            return self._warning("written", error)
+        return None
+
+    @staticmethod
+    def _fill(path: Path, content: bytes) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o444)
+        with open(handle, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
+            file.write(content)
+
+    def _sweep(self, ingest: Path) -> None:
+        """Once a process: remove temporary files of ours whose writers were killed."""
+        with self._lock:
+            if self._swept:
+                return
+            self._swept = True
+        before = time.time() - STALE_SECONDS
+        for path in ingest.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime < before:
+                    path.unlink()
+
+    def _path(self, digest: Digest) -> Path:
+        return self._root / "blobs" / digest.algorithm / digest.hex
+
+    @property
+    def _shown(self) -> str:
+        return quoted(str(self._root))
+
+    def _warning(self, done: str, error: OSError) -> str:
+        return f"the cache in {self._shown} cannot be {done} ({plain(error.strerror or 'failed')}); going on without it"

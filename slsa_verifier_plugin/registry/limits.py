@@ -1,0 +1,87 @@
+"""Every limit of the registry room, with its unit and why it has that value."""
+
+from __future__ import annotations
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+"""Bytes of a manifest or index; OCI distribution 1.1 asks registries to accept manifests up to this size."""
+
+MAX_REFERRERS = 10_000
+"""Entries of one image's referrers list, over all its pages."""
+
+MAX_REFERRERS_PAGES = 256
+"""Pages of one referrers list; registries serve 50 to 1,000 entries a page."""
+
+MAX_REFERRERS_BYTES = 16 * 1024 * 1024
+"""Bytes of one referrers list over all its pages: bounds the annotations that are kept."""
+
+MAX_INSPECTED_MANIFESTS = 64
+"""Manifests that one call of ``matching_referrers`` fetches to learn their artifact type."""
+
+MAX_LISTED = 100_000
+"""Repositories or tags that one listing returns."""
+
+MAX_TOKEN_RESPONSE_BYTES = 256 * 1024
+"""Bytes of a token server's answer; the largest tokens seen (ACR, many scopes) are under 16 KiB."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""Bytes of an error's body that are read to keep its connection usable; more closes the connection."""
+
+MAX_CHALLENGE_CHARACTERS = 16 * 1024
+"""Characters of the ``WWW-Authenticate`` headers of one response."""
+
+MAX_CHALLENGES = 16
+"""Challenges that one response may hold."""
+
+MAX_REDIRECTS = 5
+"""Redirects followed for one request; registries use one, to their object store."""
+
+MAX_AUTHENTICATIONS = 2
+"""Answers to a 401 within one request: the first token, and one more if that had been revoked."""
+
+MAX_ATTEMPTS = 4
+"""Times one request is sent, all transient failures together, however much time is left."""
+
+FIRST_BACKOFF_SECONDS = 0.1
+"""Wait before the first repetition; doubled each time, plus up to a half of jitter."""
+
+MAX_BACKOFF_SECONDS = 2.0
+"""Longest wait between two attempts that no ``Retry-After`` asked for."""
+
+MAX_CONNECTIONS_A_HOST = 64
+"""Connections kept alive to one host; the resident verifier has up to 64 workers."""
+
+MAX_HOSTS = 32
+"""Hosts to which connections are kept alive."""
+
+MAX_LOOKUPS = 64
+"""Name lookups under way at once: the system's resolver cannot be interrupted, so a dead one holds threads."""
+
+READ_CHUNK_BYTES = 64 * 1024
+"""Bytes asked of a response at a time."""
+
+DEFAULT_TOKEN_SECONDS = 60.0
+"""Life of a token whose answer has no ``expires_in`` (distribution token specification)."""
+
+MAX_TOKEN_SECONDS = 3600.0
+"""Longest time a token is used, whatever its answer says."""
+
+CREDENTIALS_SECONDS = 60.0
+"""Time for which credentials without an expiry are used again without asking the provider."""
+
+API_SUPPORT_SECONDS = 300.0
+"""Time for which it is remembered that a registry has no referrers API."""
+
+MAX_REPOSITORIES = 1024
+"""Repositories whose challenge and token one store remembers."""
+
+MAX_CA_BYTES = 32 * 1024 * 1024
+"""Bytes of certificate files read from directories for one host."""
+
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+"""Bytes of a Docker configuration file."""
+
+MAX_HELPER_BYTES = 64 * 1024
+"""Bytes of a credential helper's output."""
+
+HELPER_SECONDS = 10.0
+"""Longest run of a credential helper, inside the deadline."""

@@ -1,0 +1,89 @@
+"""Proxies from the environment, as Go's ``net/http`` reads them (``golang.org/x/net/http/httpproxy``).
+
+``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, or their lower-case forms; ``localhost`` and loopback addresses are
+never reached through a proxy. ``ALL_PROXY`` is read as curl reads it, where the other two say nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.registry.addresses import literal
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """Return the proxy's URL for a request to ``url``, or None for a direct connection.
+
+    Raises:
+        RegistryError: the environment names a proxy that cannot be used; its URL, which may hold a password, is
+            not shown.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    name = f"{parts.scheme}_proxy"
+    value = _get(environ, name) or _get(environ, "all_proxy")
+    if not value or bypassed(host, parts.port or _PORTS[parts.scheme], _get(environ, "no_proxy")):
+        return None
+    proxy = value if "://" in value else f"http://{value}"
+    try:
+        proxy_parts = urlsplit(proxy)
+        usable = proxy_parts.scheme in _PORTS and bool(proxy_parts.hostname) and proxy_parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise RegistryError(
+            f"the proxy in {name.upper()} (or ALL_PROXY) is not an http:// or https:// URL with a host; "
+            "set it right, or name the registry in NO_PROXY",
+            reason=Reason.REGISTRY_UNREACHABLE,
+        )
+    return proxy
+
+
+def bypassed(host: str, port: int, no_proxy: str) -> bool:
+    """Return True if ``host`` is reached directly: loopback, or matched by ``no_proxy``.
+
+    ``no_proxy`` is a comma-separated list of host names (which match their subdomains as well), ``.suffix``,
+    ``*.suffix``, IP addresses, CIDR ranges, each of the names with an optional ``:port``, or ``*``.
+    """
+    host = host.lower()
+    text = literal(host)
+    address = ipaddress.ip_address(text.partition("%")[0]) if text else None
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return True
+    entries = (item.strip().lower() for item in no_proxy.split(","))
+    return any(_matches(entry, host, address, port) for entry in entries if entry)
+
+
+def _matches(
+    entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int
+) -> bool:
+    if entry == "*":
+        return True
+    if "/" in entry:
+        try:
+            return address is not None and address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    name, wanted_port = entry, ""
+    if literal(entry) is None:
+        head, colon, tail = entry.rpartition(":")
+        if colon and tail.isdigit():
+            name, wanted_port = head, tail
+    if wanted_port and int(wanted_port) != port:
+        return False
+    bare = literal(name)
+    if bare is not None:
+        return address is not None and ipaddress.ip_address(bare) == address
+    suffix = name.removeprefix("*")
+    if suffix.startswith("."):
+        return host.endswith(suffix)
+    return host == suffix or host.endswith(f".{suffix}")
+
+
+def _get(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name.upper()) or environ.get(name) or ""

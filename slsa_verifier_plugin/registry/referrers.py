@@ -1,0 +1,162 @@
+"""What refers to an image: the referrers API, and the tag that stands in for it (OCI distribution 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from slsa_verifier_plugin import strict_json
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.pages import Pages
+from slsa_verifier_plugin.registry.repository import RepositoryClient
+from slsa_verifier_plugin.registry.transport import Reply
+
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+
+_NO_API = frozenset({301, 302, 303, 307, 308, 404, 405, 406, 501})
+"""Statuses with which registries answer that they have no such API; a redirect leaves for a web page."""
+
+
+def fallback_tag(digest: Digest) -> str:
+    """Return the tag of the referrers index where there is no API ("Referrers Tag Schema")."""
+    return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+
+
+def from_api(
+    client: RepositoryClient, digest: Digest, deadline: Deadline, artifact_type: str | None = None
+) -> list[Descriptor] | None:
+    """Return the referrers from the API, None where the registry has none.
+
+    Args:
+        client: the image's repository.
+        digest: the image's.
+        deadline: the end of all pages.
+        artifact_type: asks the registry to leave out other types, and believes it only if it says that it did
+            (``OCI-Filters-Applied``); what it leaves in is not looked at here.
+
+    Raises:
+        RegistryError: a page failed, is no index, or the list is over a limit.
+        DeadlineError: out of time.
+    """
+    operation = f"listing the referrers of {digest}"
+    url: str | None = client.referrers_url(str(digest))
+    assert url is not None
+    if artifact_type is not None:
+        url += "?" + urlencode({"artifactType": artifact_type})
+    pages = Pages(url, limits.MAX_REFERRERS_PAGES, operation)
+    found: list[Descriptor] = []
+    budget = limits.MAX_REFERRERS_BYTES
+    first = True
+    while url is not None:
+        reply = client.do_request(
+            url, headers={"Accept": INDEX_TYPE}, deadline=deadline, operation=operation, leave_home=False
+        )
+        if first and not _is_api(reply, operation):
+            return None
+        first = False
+        if reply.status != 200:
+            raise faults.status_error(
+                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+            )
+        body = reply.read(min(limits.MAX_MANIFEST_BYTES, budget))
+        budget -= len(body)
+        found += _entries(body, operation)
+        if len(found) > limits.MAX_REFERRERS:
+            raise faults.too_many(operation, "entries", limits.MAX_REFERRERS)
+        url = pages.next(url, reply.header("Link"))
+        deadline.check(operation)
+    return found
+
+
+def _is_api(reply: Reply, operation: str) -> bool:
+    """Return False if this answer is not one of a referrers API."""
+    if reply.status in _NO_API:
+        codes = faults.error_codes(reply.error_body())
+        if "NAME_UNKNOWN" in codes:
+            raise faults.status_error(operation, reply.url, 404, codes)
+        return False
+    if reply.status == 200 and media_type_of(reply) != INDEX_TYPE:
+        reply.close()
+        return False
+    return True
+
+
+def media_type_of(reply: Reply) -> str:
+    """Return the media type in a ``Content-Type``, without its parameters."""
+    return reply.header("Content-Type").partition(";")[0].strip().lower()
+
+
+def from_index(content: bytes, operation: str) -> list[Descriptor]:
+    """Return the referrers listed in a fallback tag's index.
+
+    Raises:
+        RegistryError: it is no index, or over a limit.
+    """
+    found = list(_entries(content, operation))
+    if len(found) > limits.MAX_REFERRERS:
+        raise faults.too_many(operation, "entries", limits.MAX_REFERRERS)
+    return found
+
+
+def _entries(body: bytes, operation: str) -> Iterator[Descriptor]:
+    try:
+        value = strict_json.loads(body)
+    except strict_json.JsonError as error:
+        raise faults.invalid_response(operation, f"the list is not JSON ({error})") from None
+    manifests = value.get("manifests") if isinstance(value, dict) else None
+    if manifests is None and isinstance(value, dict) and value.get("mediaType") in (None, INDEX_TYPE):
+        manifests = []  # Go writes an empty list as null
+    if not isinstance(manifests, list):
+        raise faults.invalid_response(operation, "the list is not an image index")
+    for item in manifests:
+        try:
+            yield Descriptor.parse(item)
+        except ArtifactError as error:
+            raise faults.invalid_response(
+                operation, f"an entry of the list is broken: {error.message}"
+            ) from None
+
+
+def type_in(content: bytes) -> str | None:
+    """Return the artifact type that a manifest has, None where it has none or is no manifest.
+
+    It is ``artifactType`` or, without one, the config's media type (OCI image specification 1.1, "Guidelines for
+    Artifact Usage").
+    """
+    try:
+        value: Any = strict_json.loads(content)
+    except strict_json.JsonError:
+        return None
+    if not isinstance(value, Mapping):
+        return None
+    own = value.get("artifactType")
+    if isinstance(own, str) and own:
+        return own
+    config = value.get("config")
+    kind = config.get("mediaType") if isinstance(config, Mapping) else None
+    return kind if isinstance(kind, str) and kind != EMPTY_TYPE else None
+
+
+def by_doubt(
+    entries: list[Descriptor], artifact_type: str
+) -> tuple[list[Descriptor], list[Descriptor], list[Descriptor]]:
+    """Return the entries that say they are of ``artifact_type``, those that do not say, and the others.
+
+    An entry does not say if its type is absent, or is that of a config: registries that predate ``artifactType``
+    put the config's media type there (go-containerregistry, GHCR's fallback index).
+    """
+    said, silent, others = [], [], []
+    for entry in entries:
+        kind = entry.artifact_type
+        if kind == artifact_type:
+            said.append(entry)
+        elif kind is None or "config" in kind.lower() or kind == EMPTY_TYPE:
+            silent.append(entry)
+        else:
+            others.append(entry)
+    return said, silent, others

@@ -1,0 +1,233 @@
+"""Certificates: the roots that Ratify itself would use, and what is configured for single hosts.
+
+Roots are found as Go's crypto/x509 finds them on Linux (``root_unix.go``): ``SSL_CERT_FILE`` replaces the list of
+files, of which the first readable one counts; ``SSL_CERT_DIR`` replaces the list of directories, of which every
+file counts. Where the system has none, certifi's are used. Verification is never switched off.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.registry import limits
+from slsa_verifier_plugin.registry.sockets import DeadlineSSLSocket
+from slsa_verifier_plugin.text import quoted
+
+BUNDLE_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Files of Go's crypto/x509 on Linux, in its order."""
+
+BUNDLE_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
+"""Directories of Go's crypto/x509 on Linux."""
+
+HOST_DIRECTORIES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
+"""Where container tools keep certificates by host, after ``~/.config/containers/certs.d``."""
+
+RECHECK_SECONDS = 60.0
+"""How often the files are looked at again, so that a rotated CA is noticed without a restart."""
+
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Files that make up the trust of one host, with their state when they were looked at."""
+
+    bundle: Path | None
+    directories: tuple[Path, ...]
+    hashed: tuple[Path, ...]
+    host_directory: Path | None
+    state: tuple[tuple[str, int, int], ...]
+
+
+class TrustStore:
+    """Makes and keeps one TLS context for each host.
+
+    Args:
+        environ: the environment that says where certificates are; ``HOME`` for the user's ``certs.d``.
+        bundles: files with the system's roots; tests replace them.
+        directories: the system's directories of hashed certificates.
+        host_directories: directories with a directory for each host.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        bundles: tuple[str, ...] = BUNDLE_FILES,
+        directories: tuple[str, ...] = BUNDLE_DIRECTORIES,
+        host_directories: tuple[str, ...] = HOST_DIRECTORIES,
+    ) -> None:
+        self._environ = environ
+        self._bundles = bundles
+        self._directories = directories
+        self._host_directories = host_directories
+        if environ.get("HOME"):
+            self._host_directories = (
+                str(Path(environ["HOME"]) / ".config/containers/certs.d"),
+                *host_directories,
+            )
+        self._lock = threading.Lock()
+        self._contexts: dict[Sources, ssl.SSLContext] = {}
+        self._by_host: dict[str, tuple[float, Sources]] = {}
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """Return the TLS context for ``host`` (with ``:port`` where the URL has one).
+
+        Raises:
+            RegistryError: reason ``REGISTRY_TLS``, a configured certificate or key cannot be read.
+        """
+        with self._lock:
+            known = self._by_host.get(host)
+            if known is not None and time.monotonic() - known[0] < RECHECK_SECONDS:
+                return self._contexts[known[1]]
+            sources = self._sources(host)
+            context = self._contexts.get(sources)
+            if context is None:
+                context = _make(sources)
+                self._contexts[sources] = context
+            self._by_host[host] = (time.monotonic(), sources)
+            while len(self._by_host) > limits.MAX_HOSTS:
+                del self._by_host[next(iter(self._by_host))]
+            used = {item[1] for item in self._by_host.values()}
+            self._contexts = {key: value for key, value in self._contexts.items() if key in used}
+            return context
+
+    def _sources(self, host: str) -> Sources:
+        file, directory = self._environ.get("SSL_CERT_FILE"), self._environ.get("SSL_CERT_DIR")
+        bundles = (file,) if file else self._bundles
+        bundle = next((Path(item) for item in bundles if Path(item).is_file()), None)
+        if file and bundle is None:
+            raise _unusable("SSL_CERT_FILE", Path(file), "no such file")
+        directories = tuple(Path(item) for item in directory.split(":") if item) if directory else ()
+        hashed = () if directory else tuple(Path(item) for item in self._directories if Path(item).is_dir())
+        return Sources(
+            bundle,
+            directories,
+            hashed,
+            own := self._host_directory(host),
+            _state((bundle, *directories, own)),
+        )
+
+    def _host_directory(self, host: str) -> Path | None:
+        if not re.fullmatch(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*", host):
+            return None
+        names = [host]
+        if host == "registry-1.docker.io":
+            names.append("docker.io")
+        candidates = (Path(root) / name for root in self._host_directories for name in names)
+        return next((path for path in candidates if path.is_dir()), None)
+
+
+def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Return names, times and sizes of the files, so that a change makes another key."""
+    found = []
+    for path in paths:
+        if path is not None:
+            for item in (path, *(_files(path) if path.is_dir() else ())):
+                try:
+                    stat = item.stat()
+                except OSError:
+                    continue  # vanished between listing and looking: the next look sees the rest
+                found.append((str(item), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        return sorted(item for item in directory.iterdir() if item.is_file())
+    except OSError:
+        return []
+
+
+def _make(sources: Sources) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # any certificate listed is an anchor, as in Go
+    context.sslsocket_class = DeadlineSSLSocket
+    if sources.bundle is not None:
+        _load_file(context, "the CA bundle", sources.bundle)
+    for directory in sources.hashed:
+        context.load_verify_locations(capath=str(directory))
+    for pem in _certificates(sources.directories):
+        _load_data(context, pem)
+    if sources.bundle is None and not sources.hashed and not context.cert_store_stats()["x509"]:
+        import certifi
+
+        context.load_verify_locations(cafile=certifi.where())
+    if sources.host_directory is not None:
+        _load_host(context, sources.host_directory)
+    return context
+
+
+def _certificates(directories: tuple[Path, ...]) -> Iterator[bytes]:
+    """Yield every PEM certificate in the files of ``directories``; other files are passed over, as Go does."""
+    budget = limits.MAX_CA_BYTES
+    for directory in directories:
+        for path in _files(directory):
+            try:
+                with path.open("rb") as file:
+                    content = file.read(budget + 1)
+            except OSError:
+                continue  # unreadable for this user: Go passes over it too
+            budget -= len(content)
+            if budget < 0:
+                raise _unusable(
+                    "SSL_CERT_DIR", directory, f"more than {limits.MAX_CA_BYTES} bytes of certificates"
+                )
+            yield from _CERTIFICATE.findall(content)
+
+
+def _load_data(context: ssl.SSLContext, pem: bytes) -> None:
+    try:
+        context.load_verify_locations(cadata=pem.decode("ascii"))
+    except (ssl.SSLError, UnicodeDecodeError):
+        return  # one broken certificate among many does not take the others away (Go: AppendCertsFromPEM)
+
+
+def _load_file(context: ssl.SSLContext, what: str, path: Path) -> None:
+    try:
+        context.load_verify_locations(cafile=str(path))
+    except (ssl.SSLError, OSError) as error:
+        raise _unusable(what, path, error.strerror or "it holds no PEM certificate") from None
+
+
+def _load_host(context: ssl.SSLContext, directory: Path) -> None:
+    """Load a host's ``*.crt`` as further roots and its ``*.cert`` with ``*.key`` as client certificate."""
+    for path in _files(directory):
+        if path.suffix == ".crt":
+            _load_file(context, "a host's CA", path)
+        elif path.suffix == ".cert":
+            key = path.with_suffix(".key")
+            if not key.is_file():
+                raise _unusable("a client certificate", path, f"its key {key.name} is missing")
+            try:
+                context.load_cert_chain(str(path), str(key), password=_no_password)
+            except (ssl.SSLError, OSError, ValueError) as error:
+                detail = getattr(error, "reason", None) or "it cannot be read, or the key does not fit"
+                raise _unusable("a client certificate", path, str(detail)) from None
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")  # OpenSSL would otherwise ask on the terminal
+
+
+def _unusable(what: str, path: Path, detail: str) -> RegistryError:
+    return RegistryError(
+        f"{what} {quoted(str(path))} cannot be used: {detail}; put it right or take it away",
+        reason=Reason.REGISTRY_TLS,
+    )

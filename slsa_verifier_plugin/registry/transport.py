@@ -1,0 +1,293 @@
+"""One HTTP exchange: no retry, no redirect, no authentication, but a deadline, bounds and errors of our own.
+
+The connections are those of the ``requests`` session that oras-py's client owns (its cookie policy included), with
+adapters that apply the room's own rules: time limits (``sockets``), certificates (``tls``), proxies (``proxies``)
+and the addresses that may be connected to (``addresses``).
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import requests.adapters
+import urllib3
+import urllib3.exceptions
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.addresses import (
+    METADATA_NAMES,
+    AddressRefused,
+    Dialer,
+    Kind,
+    Resolver,
+    kind_of,
+    literal,
+)
+from slsa_verifier_plugin.registry.proxies import proxy_for
+from slsa_verifier_plugin.registry.sockets import DeadlineSocket, TimedHTTPPool, TimedHTTPSPool
+from slsa_verifier_plugin.registry.tls import TrustStore
+
+_FAILURES = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+"""What requests, urllib3, http.client, ssl and the socket raise for a peer's or the network's fault.
+
+``ValueError`` is among them because http.client raises it for some malformed answers and URLs.
+"""
+
+_QUIET = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
+"""Loggers that write whole URLs, with the signatures of object stores, and header lines as received."""
+
+
+class Reply:
+    """The answer to one request; its body is read in bounded pieces, never decoded.
+
+    Args:
+        response: what ``requests`` returned, with its body unread.
+        operation: what is being done, for messages.
+        url: the URL that was asked.
+        deadline: the end of the exchange.
+    """
+
+    def __init__(self, response: requests.Response, operation: str, url: str, deadline: Deadline) -> None:
+        self._response = response
+        self._operation = operation
+        self.url = url
+        self.status: int = response.status_code
+        self._deadline = deadline
+
+    def header(self, name: str) -> str:
+        """Return a header's value, "" where there is none; several are joined with commas (RFC 9110, 5.3)."""
+        return self._response.headers.get(name) or ""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that the body will have, None where the answer does not say (chunked)."""
+        text = self.header("Content-Length").strip()
+        if self.header("Transfer-Encoding") or not (text.isascii() and text.isdigit()):
+            return None
+        return int(text) if len(text) < 19 else sys.maxsize
+
+    def chunks(self, limit: int) -> Iterator[bytes]:
+        """Yield the body in pieces, at most ``limit`` bytes and one more byte, which says that there are more.
+
+        Raises:
+            RegistryError: the connection broke, or the body ended before its announced length.
+            DeadlineError: out of time.
+        """
+        left = limit + 1
+        try:
+            while left > 0:
+                piece = self._response.raw.read(min(limits.READ_CHUNK_BYTES, left), decode_content=False)
+                if not piece:
+                    return
+                left -= len(piece)
+                yield piece
+        except _FAILURES as error:
+            self.close()
+            raise _worded(error, self._operation, self.url, self._deadline) from None
+
+    def read(self, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            RegistryError: as ``chunks``; reason ``LIMIT_EXCEEDED`` for a body of more than ``limit`` bytes.
+            DeadlineError: out of time.
+        """
+        if self.length is not None and self.length > limit:
+            self.close()
+            raise faults.too_large(self._operation, self.length, limit)
+        body = b"".join(self.chunks(limit))
+        if len(body) > limit:
+            self.close()
+            raise faults.too_large(self._operation, None, limit)
+        return body
+
+    def error_body(self) -> bytes:
+        """Return an error's body, b"" where it is too long or broken; the connection is usable again or closed."""
+        try:
+            return self.read(limits.MAX_ERROR_BYTES)
+        except RegistryError:
+            return b""
+
+    def close(self) -> None:
+        """Close the connection unless the body was read to its end, in which case it is kept."""
+        self._response.close()
+
+
+class Transport:
+    """Sends requests for one store; safe for many threads.
+
+    Args:
+        session: oras-py's session, from which requests are prepared.
+        environ: proxies and places of certificates.
+        trust: makes the TLS contexts.
+        resolver: finds addresses.
+    """
+
+    def __init__(
+        self,
+        session: requests.Session,
+        environ: Mapping[str, str],
+        trust: TrustStore,
+        resolver: Resolver | None = None,
+    ) -> None:
+        session.trust_env = False  # the environment is the caller's, not this process's; no .netrc either
+        self._session = session
+        self._environ = environ
+        self._trust = trust
+        self.resolver = resolver or Resolver()
+        self._adapters: dict[frozenset[Kind] | None, _Adapter] = {}
+        self._lock = threading.Lock()
+        for name in _QUIET:
+            logging.getLogger(name).addFilter(_drop)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        operation: str,
+        *,
+        allowed: frozenset[Kind] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Return the answer to one request, whatever its status; the body is still to be read.
+
+        Args:
+            method: GET, HEAD or POST.
+            url: where to; no user information.
+            headers: beside those that are always sent.
+            deadline: the end of connecting, sending and receiving, the body included.
+            operation: what is being done, for messages, as "fetching the manifest sha256:...".
+            allowed: kinds of address that may be connected to, None for all.
+            form: a body to send as a form.
+
+        Raises:
+            AddressRefused: the host has an address of another kind than ``allowed``.
+            RegistryError: no answer, TLS, or an answer that is not HTTP.
+            DeadlineError: out of time.
+        """
+        deadline.check(operation)
+        proxy = proxy_for(url, self._environ)
+        if proxy and allowed is not None:
+            _check_name(urlsplit(url).hostname or "", allowed)
+        request = requests.Request(method, url, headers=dict(headers), data=dict(form) if form else None)
+        try:
+            prepared = self._session.prepare_request(request)
+            response = self._adapter(allowed).send(
+                prepared,
+                stream=True,
+                timeout=_total(deadline),
+                proxies={urlsplit(url).scheme: proxy} if proxy else None,
+            )
+        except _FAILURES as error:
+            raise _worded(error, operation, url, deadline) from None
+        return Reply(response, operation, url, deadline)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            adapters, self._adapters = list(self._adapters.values()), {}
+        for adapter in adapters:
+            adapter.close()
+        self._session.close()
+
+    def _adapter(self, allowed: frozenset[Kind] | None) -> _Adapter:
+        with self._lock:
+            adapter = self._adapters.get(allowed)
+            if adapter is None:
+                adapter = self._adapters[allowed] = _Adapter(self._trust, self.resolver, allowed)
+            return adapter
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Connects by our own rules. One for each set of allowed kinds of address, so that no pooled connection to an
+    address of another kind is ever reused."""
+
+    def __init__(self, trust: TrustStore, resolver: Resolver, allowed: frozenset[Kind] | None) -> None:
+        self._trust = trust
+        self._direct = Dialer(resolver, allowed, _open_socket)
+        self._to_proxy = Dialer(resolver, None, _open_socket)
+        super().__init__(pool_connections=limits.MAX_HOSTS, pool_maxsize=limits.MAX_CONNECTIONS_A_HOST)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._direct)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy not in self.proxy_manager and urlsplit(proxy).scheme == "https":
+            kwargs["proxy_ssl_context"] = self._trust.context(_host_of(proxy))
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _pools(self._to_proxy)
+        return manager
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        host, _ = super().build_connection_pool_key_attributes(request, True, None)
+        if host["scheme"] == "http":
+            return host, {}
+        return host, {"ssl_context": self._trust.context(_host_of(request.url or ""))}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leave the connection's TLS context as it is: it verifies, and holds the roots that count."""
+
+
+def _pools(dialer: Dialer) -> dict[str, Any]:
+    return {
+        "http": functools.partial(TimedHTTPPool, dialer=dialer),
+        "https": functools.partial(TimedHTTPSPool, dialer=dialer),
+    }
+
+
+def _total(deadline: Deadline) -> Any:
+    """Return what is left as one limit for connecting and reading; requests' types do not name urllib3's class."""
+    return urllib3.Timeout(total=max(deadline.remaining(), 0.001))
+
+
+def _open_socket(family: int) -> DeadlineSocket:
+    return DeadlineSocket(family, socket.SOCK_STREAM)
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    return False
+
+
+def _check_name(host: str, allowed: frozenset[Kind]) -> None:
+    """Refuse what can be told from the name alone: a proxy, not we, looks names up."""
+    if literal(host) is not None:
+        if (kind := kind_of(literal(host) or host)) not in allowed:
+            raise AddressRefused(host, kind)
+    elif host.rstrip(".") in METADATA_NAMES:
+        raise AddressRefused(host, Kind.METADATA)
+    elif host.rstrip(".").rpartition(".")[2] == "localhost" and Kind.LOOPBACK not in allowed:
+        raise AddressRefused(host, Kind.LOOPBACK)
+
+
+def _worded(error: Exception, operation: str, url: str, deadline: Deadline) -> RegistryError:
+    """Return the error to raise for one of ``_FAILURES``; whatever it is, once time is over it is that."""
+    deadline.check(operation)
+    if isinstance(error, (requests.exceptions.InvalidURL, UnicodeError)):
+        return faults.invalid_response(operation, f"{faults.redacted(url)} is not a URL that can be asked")
+    return faults.unreachable(operation, url, error)
