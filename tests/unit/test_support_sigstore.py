@@ -324,6 +324,18 @@ def test_certificates_are_as_fulcio_makes_them(lab: Lab) -> None:
     assert sorted(values) == [*range(1, 7), *range(8, 23)]
 
 
+def test_certificates_can_have_several_names(lab: Lab) -> None:
+    several = Identity("https://example.com/a", more_names=("https://example.com/b", "c@example.com"))
+    names = leaf_of(lab.sign(PAYLOAD, several)).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert list(names.value) == [
+        x509.UniformResourceIdentifier("https://example.com/a"),
+        x509.UniformResourceIdentifier("https://example.com/b"),
+        x509.RFC822Name("c@example.com"),
+    ]
+
+
 def test_extensions_can_be_malformed(lab: Lab) -> None:
     odd = github_source_actions().having({12: b"\x0c\x05abc"}).without(1, 14)
     assert odd.encoded()[12] == b"\x0c\x05abc"

@@ -133,7 +133,6 @@ class CertificateAuthority:
         self, public_key: ec.EllipticCurvePublicKey, identity: Identity, at: datetime, profile: LeafProfile
     ) -> x509.CertificateBuilder:
         self._issued += 1
-        san = x509.RFC822Name(identity.san) if identity.is_email else _uri(identity.san)
         builder = (
             x509.CertificateBuilder(subject_name=x509.Name([]), issuer_name=self.intermediate.subject)
             .public_key(public_key)
@@ -151,7 +150,9 @@ class CertificateAuthority:
         builder = (
             builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
             .add_extension(_authority_key(self.key), critical=False)
-            .add_extension(x509.SubjectAlternativeName([san]), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([_general_name(name) for name in identity.names]), critical=True
+            )
         )
         for number, value in identity.encoded().items():
             oid = ObjectIdentifier(f"{FULCIO_ARC}.{number}")
@@ -201,8 +202,8 @@ def distinguished(name: str) -> x509.Name:
     )
 
 
-def _uri(text: str) -> x509.UniformResourceIdentifier:
-    return x509.UniformResourceIdentifier(text)
+def _general_name(name: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(name) if "://" in name else x509.RFC822Name(name)
 
 
 def _authority_key(key: Key) -> x509.AuthorityKeyIdentifier:

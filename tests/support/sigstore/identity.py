@@ -27,16 +27,18 @@ _FIRST_DER = 8
 class Identity:
     """A subject alternative name (a URI, or an email address), and Fulcio's extensions by their last number.
 
-    A value of type bytes goes into the certificate as it is, for extensions that are encoded wrongly.
+    A value of type bytes goes into the certificate as it is, for extensions that are encoded wrongly. Fulcio writes
+    one name alone; ``more_names`` stand behind it.
     """
 
     san: str
     extensions: Mapping[int, str | bytes] = field(default_factory=dict)
+    more_names: tuple[str, ...] = ()
 
     @property
-    def is_email(self) -> bool:
-        """True for a name that becomes an rfc822Name."""
-        return "://" not in self.san
+    def names(self) -> tuple[str, ...]:
+        """All names; one without ``://`` becomes an rfc822Name, any other a URI."""
+        return (self.san, *self.more_names)
 
     def having(self, changes: Mapping[int, str | bytes]) -> Identity:
         """Return this identity with extensions added or replaced."""
