@@ -7,14 +7,14 @@ against its descriptor, so the places differ in speed only.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
@@ -27,26 +27,19 @@ from slsa_verifier_plugin.registry.content import check_size, fetch_content
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.expiring import ExpiringCache
 from slsa_verifier_plugin.registry.layout import LayoutCache
-from slsa_verifier_plugin.registry.pages import Pages
+from slsa_verifier_plugin.registry.listing import list_names
+from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
 from slsa_verifier_plugin.registry.redirects import Courier
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.repository import RepositoryClient, host_of, new_session
 from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
 from slsa_verifier_plugin.registry.tls import TrustStore
+from slsa_verifier_plugin.registry.tokens import TokenServers
 from slsa_verifier_plugin.registry.transport import Transport
 from slsa_verifier_plugin.text import plain
 
-MANIFEST_TYPES = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.artifact.manifest.v1+json",
-)
-"""Media types of manifests that are asked for when a reference is resolved."""
-
-_INDEX_TYPES = (MANIFEST_TYPES[1], MANIFEST_TYPES[3])
 _MAX_WARNINGS = 32
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +93,8 @@ class RegistryStore:
             DeadlineError: out of time.
         """
         operation = f"fetching the manifest {descriptor.digest} of {image.name}"
-        accept = ", ".join(dict.fromkeys((plain(descriptor.media_type), *MANIFEST_TYPES)))
+        own = (descriptor.media_type,) if _MEDIA_TYPE.fullmatch(descriptor.media_type) else ()
+        accept = ", ".join(dict.fromkeys((*own, *MANIFEST_TYPES)))
         client = self._client(image)
         url = client.manifest_url(str(descriptor.digest))
         return self._content(client, url, accept, descriptor, limits.MAX_MANIFEST_BYTES, deadline, operation)
@@ -184,7 +178,7 @@ class RegistryStore:
         if image.digest is not None:
             known = self._known(image.digest, limits.MAX_MANIFEST_BYTES)
             if known is not None:
-                return Descriptor(_media_type(known, "", "resolving"), image.digest, len(known))
+                return Descriptor(media_type_in(known, "", "resolving"), image.digest, len(known))
         name = str(image.digest) if image.digest else image.tag or "latest"
         operation = f"resolving {image}"
         client = self._client(image)
@@ -206,7 +200,7 @@ class RegistryStore:
                 operation, f"it announced another digest than its content has, {digest}"
             )
         descriptor = Descriptor(
-            _media_type(content, referrers.media_type_of(reply), operation), digest, len(content)
+            media_type_in(content, referrers.media_type_of(reply), operation), digest, len(content)
         )
         self._cache.put(digest, content)
         return descriptor
@@ -219,7 +213,7 @@ class RegistryStore:
             DeadlineError: out of time.
         """
         client = self._client(image)
-        return self._names(client, client.tags_url(), "tags", f"listing the tags of {image.name}", deadline)
+        return list_names(client, client.tags_url(), "tags", f"listing the tags of {image.name}", deadline)
 
     def repositories(self, registry: str, deadline: Deadline) -> list[str]:
         """Return the repositories of a registry that has a catalog (docker's ``_catalog``; most hosted ones do not).
@@ -230,7 +224,7 @@ class RegistryStore:
         """
         client = self._client(Reference(registry, ""))
         url = f"{client.origin}/v2/_catalog"
-        return self._names(client, url, "repositories", f"listing the repositories of {registry}", deadline)
+        return list_names(client, url, "repositories", f"listing the repositories of {registry}", deadline)
 
     def warnings(self) -> tuple[str, ...]:
         """Return what went wrong without harm to a result, such as a cache that cannot be written."""
@@ -267,7 +261,8 @@ class RegistryStore:
                     operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
                 )
             return known
-        content = fetch_content(client, url, accept, descriptor, deadline, operation)
+        with client.auth.hiding_secrets():
+            content = fetch_content(client, url, accept, descriptor, deadline, operation)
         self._cache.put(descriptor.digest, content)
         if self._layout is not None:
             self._warn(self._layout.write(descriptor.digest, content))
@@ -292,7 +287,8 @@ class RegistryStore:
                 return client
             use_http = self._settings.use_http
             origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
-            auth = RepositoryAuth(image, origin, use_http, self._credentials, self._courier)
+            servers = TokenServers(origin, use_http, self._courier)
+            auth = RepositoryAuth(image, origin, servers, self._credentials)
             if image.registry in self._asked:
                 auth.expect(self._asked[image.registry])
 
@@ -355,28 +351,6 @@ class RegistryStore:
             )
         return found
 
-    def _names(
-        self, client: RepositoryClient, url: str, field: str, operation: str, deadline: Deadline
-    ) -> list[str]:
-        pages = Pages(url, limits.MAX_REFERRERS_PAGES, operation)
-        found: list[str] = []
-        following: str | None = url
-        while following is not None:
-            reply = client.do_request(following, deadline=deadline, operation=operation)
-            if reply.status != 200:
-                raise faults.status_error(
-                    operation, reply.url, reply.status, faults.error_codes(reply.error_body())
-                )
-            value = _json(reply.read(limits.MAX_MANIFEST_BYTES), operation)
-            names = value.get(field) or []
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise faults.invalid_response(operation, f"its {field} are not a list of names")
-            found += names
-            if len(found) > limits.MAX_LISTED:
-                raise faults.too_many(operation, field, limits.MAX_LISTED)
-            following = pages.next(following, reply.header("Link"))
-        return found
-
     def _warn(self, warning: str | None) -> None:
         if warning is None:
             return
@@ -394,36 +368,3 @@ def _layout(settings: StoreSettings, environ: Mapping[str, str]) -> LayoutCache 
         return LayoutCache(Path(settings.local_cache_path))
     home = environ.get("HOME")
     return LayoutCache(Path(home) / DEFAULT_CACHE_PATH) if home else None
-
-
-def _json(content: bytes, operation: str) -> dict[str, Any]:
-    try:
-        value = strict_json.loads(content)
-    except strict_json.JsonError as error:
-        raise faults.invalid_response(operation, f"the answer is not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise faults.invalid_response(operation, "the answer is not a JSON object")
-    return value
-
-
-def _media_type(content: bytes, told: str, operation: str) -> str:
-    """Return a manifest's media type: its own word, which must agree with the header's, or what its form says.
-
-    Content that two readers could take for two kinds of manifest is refused (image specification, issue
-    "ambiguous manifest", CVE-2021-41190).
-    """
-    value = _json(content, operation)
-    if "manifests" in value and ("layers" in value or "config" in value):
-        raise faults.invalid_response(operation, "it can be read both as an index and as an image manifest")
-    own = value.get("mediaType")
-    if isinstance(own, str) and own:
-        if told in MANIFEST_TYPES and told != own:
-            raise faults.invalid_response(
-                operation, f"it is sent as {told} and says of itself that it is another type"
-            )
-        kind = own
-    else:
-        kind = told if told in MANIFEST_TYPES else MANIFEST_TYPES[1 if "manifests" in value else 0]
-    if (kind in _INDEX_TYPES) != ("manifests" in value):
-        raise faults.invalid_response(operation, "its media type and its content are of different kinds")
-    return kind

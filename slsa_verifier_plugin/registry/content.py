@@ -67,12 +67,19 @@ def fetch_content(
                 operation, reply.url, reply.status, faults.error_codes(reply.error_body())
             )
         try:
+            _check_coding(reply, operation)
             _continue_at(reply, received, operation)
             _receive(reply, received, descriptor, operation)
         except RegistryError as error:
             retries.wait(error)
             continue
         return _checked(received, descriptor, operation)
+
+
+def _check_coding(reply: Reply, operation: str) -> None:
+    if reply.header("Content-Encoding").strip().lower() not in ("", "identity"):
+        reply.close()
+        raise faults.invalid_response(operation, "the answer is compressed, though that was not asked for")
 
 
 def _continue_at(reply: Reply, received: bytearray, operation: str) -> None:

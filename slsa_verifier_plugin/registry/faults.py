@@ -6,14 +6,18 @@ of the OCI distribution specification, sizes and host names.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.text import plain
+
+SHORTEST_SECRET = 6
+"""Characters from which on a secret is searched for in messages: shorter ones occur in ordinary words."""
 
 RETRY_HELPS = "; trying again may help"
 
@@ -40,6 +44,8 @@ OCI_CODES = frozenset(
 )
 """Error codes that a message may repeat (OCI distribution 1.1, "Error Codes", and docker's own)."""
 
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+
 _ADVICE = {
     401: (
         Reason.REGISTRY_UNAUTHORIZED,
@@ -59,10 +65,20 @@ _ADVICE = {
 
 
 def redacted(url: str) -> str:
-    """Return ``url`` without user information, query and fragment, safe to show."""
+    """Return scheme and host of ``url``, safe to show: a path may hold a secret as a query does."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return plain(f"{parts.scheme}://{host}{parts.path}")
+    return plain(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+
+
+def without(error: RegistryError, secrets: Iterable[str]) -> RegistryError:
+    """Return ``error`` with none of ``secrets`` in its message, in whatever case."""
+    message = error.message
+    for secret in secrets:
+        if len(secret) >= SHORTEST_SECRET and secret.lower() in message.lower():
+            message = re.sub(re.escape(secret), "(secret)", message, flags=re.IGNORECASE)
+    if message == error.message:
+        return error
+    return RegistryError(message, reason=error.reason, transient=error.transient)
 
 
 def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] = ()) -> RegistryError:
@@ -138,9 +154,17 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
                 transient="EOF" in str(cause.reason),
             )
         if isinstance(cause, socket.gaierror):
+            transient = cause.errno != socket.EAI_NONAME
             return RegistryError(
                 f"{operation} failed: the host of {redacted(url)} has no address ({plain(cause.strerror)}); "
-                f"check the name and DNS{RETRY_HELPS}",
+                f"check the name and DNS{RETRY_HELPS if transient else ''}",
+                reason=Reason.REGISTRY_UNREACHABLE,
+                transient=transient,
+            )
+        if isinstance(cause, OSError) and (match := _TUNNEL.match(str(cause))):
+            return RegistryError(
+                f"{operation} failed: the proxy did not connect to {redacted(url)} (HTTP {match[1]}); check the "
+                f"proxy in HTTPS_PROXY, its credentials and what it allows{RETRY_HELPS}",
                 reason=Reason.REGISTRY_UNREACHABLE,
                 transient=True,
             )

@@ -61,10 +61,10 @@ class LayoutCache:
             try:
                 state = os.fstat(file.fileno())
                 if not stat.S_ISREG(state.st_mode):
-                    return (
-                        None,
-                        f"the cache entry {digest} in {self._shown} is no file; the registry is asked instead",
-                    )
+                    warning = f"the cache entry {digest} in {self._shown} is no file; the registry is asked"
+                    return None, warning
+                if state.st_size > limit:
+                    return None, None  # more than the descriptor says: the registry will have to explain
                 content = file.read(limit + 1)
             except OSError as error:
                 return None, self._warning("read", error)

@@ -36,8 +36,8 @@ def from_api(
         client: the image's repository.
         digest: the image's.
         deadline: the end of all pages.
-        artifact_type: asks the registry to leave out other types, and believes it only if it says that it did
-            (``OCI-Filters-Applied``); what it leaves in is not looked at here.
+        artifact_type: asks the registry to leave out other types. Whether it did (``OCI-Filters-Applied``) makes
+            no difference: what it leaves in is looked at by the caller.
 
     Raises:
         RegistryError: a page failed, is no index, or the list is over a limit.

@@ -119,12 +119,26 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
             RegistryError: no answer, a refusal, or a failure that did not pass.
             DeadlineError: out of time.
         """
-        retries = retries or Retries(deadline)
+        with self.auth.hiding_secrets():
+            return self._exchange(
+                url, method, headers or {}, deadline, operation, retries or Retries(deadline), leave_home
+            )
+
+    def _exchange(
+        self,
+        url: str,
+        method: str,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        operation: str,
+        retries: Retries,
+        leave_home: bool,
+    ) -> Reply:
         authenticated = 0
         renewed = False
         while True:
             used = self.auth.authorization(deadline)
-            sent = {**_ALWAYS, **(headers or {}), **({"Authorization": used} if used else {})}
+            sent = {**_ALWAYS, **headers, **({"Authorization": used} if used else {})}
             try:
                 reply = self._courier.carry(
                     method, url, sent, deadline, operation, home=self.origin, leave_home=leave_home
