@@ -48,9 +48,9 @@ def _(request: Request) -> Departures:
     return Departures(authority=CertificateAuthority(STRANGER))
 
 
-@_forge("leaf-issued-by-a-leaf", Stage.CERTIFICATE, bundle_version="0.1")
+@_forge("leaf-issued-by-a-leaf", Stage.CERTIFICATE, unknown_party=True, bundle_version="0.1")
 def _(request: Request) -> Departures:
-    """Whoever owns a genuine certificate could sign as anybody, were it not for basic constraints."""
+    """Any owner of a genuine certificate could sign as anybody, were leaves taken for authorities."""
     return Departures(authority=_LeafAsAuthority(request), whole_chain=True)
 
 
