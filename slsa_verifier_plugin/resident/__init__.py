@@ -1,0 +1,1 @@
+"""The verifier that stays warm, and the thin client that asks it (``docs/resident-protocol.md``)."""

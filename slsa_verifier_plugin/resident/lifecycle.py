@@ -1,0 +1,217 @@
+"""Where a resident verifier lives, who may be believed there, and whether one listens (``docs/resident-protocol.md``).
+
+The thin client imports this module at every call: only what the interpreter has loaded anyway, and three small C modules.
+"""
+# pathlib would cost the client more than everything else it does.
+# ruff: noqa: PTH102, PTH116, PTH120
+
+import _socket
+import os
+import stat
+import sys
+
+try:
+    if sys.version_info >= (3, 12):
+        from _sha2 import sha256
+    else:
+        from _sha256 import sha256  # type: ignore[import-not-found]
+except ImportError:  # an interpreter without hashes of its own; OpenSSL's cost 3 ms
+    from hashlib import sha256
+
+from slsa_verifier_plugin import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DIRECTORY_VARIABLE = "SLSA_VERIFIER_DIR"
+BUILD_VARIABLE = "SLSA_VERIFIER_BUILD"
+RESIDENT_VARIABLE = "SLSA_VERIFIER_RESIDENT"
+ELAPSED_VARIABLE = "SLSA_VERIFIER_ELAPSED_MS"
+
+MAX_SOCKET_PATH = 107
+"""Bytes of a socket's path (Linux: ``sun_path`` less its zero)."""
+
+PER_CALL = frozenset(
+    (
+        "RATIFY_VERIFIER_COMMAND",
+        "RATIFY_VERIFIER_SUBJECT",
+        "RATIFY_VERIFIER_VERSION",
+        BUILD_VARIABLE,
+        RESIDENT_VARIABLE,
+        ELAPSED_VARIABLE,
+    )
+)
+"""Variables that differ from call to call, or say nothing about a verification."""
+_NAMES = frozenset(
+    (
+        *("HOME", "PATH", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
+        *("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    )
+)
+_PREFIXES = ("AWS_", "AZURE_", "ALIBABA_CLOUD_", "KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_")
+
+
+class PlaceError(Exception):
+    """A place that must not be used.
+
+    Args:
+        problem: what is wrong with it, without any foreign text.
+        path: the directory or socket in question.
+    """
+
+    def __init__(self, problem: str, path: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = path
+
+
+class NobodyListensError(Exception):
+    """No resident verifier listens at a place."""
+
+
+class Place:
+    """The files of the resident verifier for one user, build and environment; none of them need exist."""
+
+    __slots__ = ("claim", "directory", "lock", "log", "parent", "socket")
+
+    def __init__(self, parent: str, key: str) -> None:
+        self.parent = parent
+        self.directory = f"{parent}/{key}"
+        self.socket = f"{self.directory}/socket"
+        self.lock = f"{self.directory}/lock"
+        self.claim = f"{self.directory}/server"
+        self.log = f"{self.directory}/log"
+
+
+def find_place(environ: "Mapping[str, str]") -> Place:
+    """Return the place of the resident verifier for a caller with this environment.
+
+    Raises:
+        PlaceError: its path is relative, or too long for a socket.
+    """
+    parent = environ.get(DIRECTORY_VARIABLE) or _default_parent(environ)
+    place = Place(parent, key_of(build_identity(environ), environ))
+    if not parent.startswith("/"):
+        raise PlaceError(f"{DIRECTORY_VARIABLE} is a relative path", parent)
+    if len(os.fsencode(place.socket)) > MAX_SOCKET_PATH:
+        raise PlaceError(f"the socket's path has more than {MAX_SOCKET_PATH} bytes", place.socket)
+    return place
+
+
+def _default_parent(environ: "Mapping[str, str]") -> str:
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and is_private(runtime):
+        return f"{runtime}/slsa-verifier-plugin"
+    temporary = environ.get("TMPDIR", "")
+    if not temporary.startswith("/"):
+        temporary = "/tmp"  # noqa: S108 (a directory of our own in it, checked at every use)
+    return f"{temporary}/slsa-verifier-plugin-{os.geteuid()}"
+
+
+def build_identity(environ: "Mapping[str, str]") -> str:
+    """Return what tells this build from every other: two builds never share a verifier."""
+    payload = environ.get(BUILD_VARIABLE, "")
+    if len(payload) == 64 and not payload.strip("0123456789abcdef"):
+        return payload
+    package = os.path.dirname(os.path.dirname(__file__))
+    newest = 0
+    for path in (package, f"{package}/__init__.py"):
+        try:
+            newest = max(newest, os.stat(path).st_mtime_ns)
+        except OSError:  # inside an archive
+            continue
+    return f"{__version__}:{newest}:{sys.executable}:{package}"
+
+
+def is_relevant(name: str) -> bool:
+    """Return True for a variable that a verification may depend on."""
+    return (name in _NAMES or name.startswith(_PREFIXES)) and name not in PER_CALL
+
+
+def key_of(identity: str, environ: "Mapping[str, str]") -> str:
+    """Return KEY: 16 hexadecimal characters that stand for a build and the settings of its environment."""
+    relevant = sorted(os.fsencode(f"{name}={value}") for name, value in environ.items() if is_relevant(name))
+    digest: str = sha256(b"\0".join((os.fsencode(identity), *relevant, b""))).hexdigest()
+    return digest[:16]
+
+
+def is_private(path: str) -> bool:
+    """Return True for a directory, no symbolic link, of the effective user and nobody else's in any way."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def check_directories(place: Place, make: bool) -> None:
+    """Check that the place is private to the effective user.
+
+    Args:
+        place: what to check.
+        make: True to make the directories that are missing, in mode 0700.
+
+    Raises:
+        PlaceError: a directory is missing and not made, or not private.
+    """
+    for path in (place.parent, place.directory):
+        if make:
+            try:
+                _make_directory(path)
+            except OSError as error:
+                raise PlaceError("a directory cannot be made", path) from error
+        if not is_private(path):
+            raise PlaceError("a directory is not private to this user (owner, 0700, no symbolic link)", path)
+
+
+def _make_directory(path: str) -> None:
+    """Make a directory with what is missing above it; what exists by then is left for the caller to check."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        above = os.path.dirname(path)
+        if above == path:
+            raise
+        _make_directory(above)
+        _make_directory(path)
+
+
+def connect(place: Place, seconds: float) -> _socket.socket:
+    """Return a connection to the verifier that listens at a place; its peer is of the effective user.
+
+    Raises:
+        NobodyListensError: there is no socket of this user, or nobody listens on it.
+        PlaceError: the directories are not private, or another user listens.
+        OSError: it cannot be connected to within ``seconds``, or at all.
+    """
+    try:
+        found = os.lstat(place.socket)
+    except FileNotFoundError:
+        raise NobodyListensError from None
+    check_directories(place, make=False)
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        raise NobodyListensError
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(max(seconds, 0.001))
+        connection.connect(place.socket)
+        if peer_of(connection)[1] != os.geteuid():
+            raise PlaceError("another user listens on the socket", place.socket)
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        raise NobodyListensError from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def peer_of(connection: _socket.socket) -> tuple[int, int]:
+    """Return process id and effective user id of the other side, as the kernel recorded them (``SO_PEERCRED``)."""
+    credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder), int.from_bytes(credentials[4:8], sys.byteorder)

@@ -1,0 +1,92 @@
+"""The connections of a resident verifier whose request is incomplete, or whose reply is not read yet."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+
+from slsa_verifier_plugin.resident.protocol import FRAME_SECONDS
+
+
+class Peer:
+    """One connection.
+
+    Args:
+        connection: non-blocking.
+        reply: what is left to send; nothing while the request is being read.
+    """
+
+    __slots__ = ("buffer", "connection", "deadline", "reply")
+
+    def __init__(self, connection: socket.socket, reply: bytes = b"") -> None:
+        self.connection = connection
+        self.buffer = bytearray()
+        self.reply = reply
+        self.deadline = time.monotonic() + FRAME_SECONDS
+
+
+class Peers:
+    """All of them, oldest first; each has ``FRAME_SECONDS`` from its beginning on.
+
+    Args:
+        selector: where they are registered for what they wait for.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._peers: dict[socket.socket, Peer] = {}
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __contains__(self, peer: Peer) -> bool:
+        return peer.connection in self._peers
+
+    def add(self, connection: socket.socket, reply: bytes = b"") -> Peer:
+        """Add a connection that is to be read from, or written to if there is a reply."""
+        peer = Peer(connection, reply)
+        self._peers[connection] = peer
+        self._selector.register(connection, selectors.EVENT_WRITE if reply else selectors.EVENT_READ, peer)
+        return peer
+
+    def received(self, peer: Peer, data: bytes) -> None:
+        """Append what a connection sent."""
+        peer.buffer += data
+        self.held_bytes += len(data)
+
+    def detach(self, peer: Peer) -> socket.socket:
+        """Forget a connection without closing it, and return it."""
+        del self._peers[peer.connection]
+        self.held_bytes -= len(peer.buffer)
+        self._selector.unregister(peer.connection)
+        return peer.connection
+
+    def drop(self, peer: Peer) -> None:
+        """Forget a connection and close it."""
+        self.detach(peer).close()
+
+    def drop_oldest(self) -> bool:
+        """Make room by ending the connection that has been incomplete for longest; return whether there was one."""
+        for peer in self._peers.values():
+            self.drop(peer)
+            return True
+        return False
+
+    def drop_all(self) -> None:
+        """Forget and close every connection."""
+        while self.drop_oldest():
+            pass
+
+    def expire(self) -> None:
+        """End the connections whose time is over."""
+        now = time.monotonic()
+        while self.next_deadline(now + 1) <= now and self.drop_oldest():
+            pass
+
+    def next_deadline(self, otherwise: float) -> float:
+        """Return when the oldest connection's time is over, by ``time.monotonic``; ``otherwise`` if there is none."""
+        for peer in self._peers.values():
+            return peer.deadline
+        return otherwise

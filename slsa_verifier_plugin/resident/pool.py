@@ -1,0 +1,273 @@
+"""The workers of a resident verifier: a bounded number of threads, each with one call at a time."""
+
+from __future__ import annotations
+
+import queue
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.protocol import (
+    DEADLINE_LINE,
+    GRACE_SECONDS,
+    INTERNAL_LINE,
+    Answer,
+    Request,
+    encode_answer,
+)
+from slsa_verifier_plugin.resident.settings import Settings
+
+
+class Service(Protocol):
+    """What a resident verifier does its work with. Its methods are called from several threads at once."""
+
+    def handle(
+        self,
+        command: bytes | None,
+        subject: bytes | None,
+        version: bytes | None,
+        stdin: bytes,
+        elapsed: float,
+    ) -> Answer:
+        """Return exit status, standard output and standard error for one call.
+
+        Args:
+            command: RATIFY_VERIFIER_COMMAND, None where it is not set.
+            subject: RATIFY_VERIFIER_SUBJECT.
+            version: RATIFY_VERIFIER_VERSION.
+            stdin: all of standard input.
+            elapsed: seconds of the call's own time limit that are used already.
+        """
+
+    def budget(self, stdin: bytes) -> float:
+        """Return the seconds that the call in ``stdin`` may take."""
+
+    def warm_up(self) -> None:
+        """Import and load what every call needs."""
+
+    def trim(self) -> None:
+        """Drop what is kept only for speed."""
+
+    def status(self) -> Mapping[str, object]:
+        """Return facts for the status, as JSON values."""
+
+
+class Job:
+    """One accepted call.
+
+    Args:
+        connection: a non-blocking socket, owned by the job from now on.
+        request: what was asked.
+        seconds: what is left of the call's time, from now on.
+    """
+
+    __slots__ = ("accepted", "connection", "deadline", "request")
+
+    def __init__(self, connection: socket.socket, request: Request, seconds: float) -> None:
+        self.connection = connection
+        self.request = request
+        self.accepted = time.monotonic()
+        self.deadline = self.accepted + seconds
+
+    @property
+    def size(self) -> int:
+        """Bytes of standard input that it holds."""
+        return len(self.request[4])
+
+
+class Counters:
+    """Counts by name; safe under threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        """Count one more."""
+        with self._lock:
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def get(self, name: str) -> int:
+        """Return a count."""
+        with self._lock:
+            return self._counts.get(name, 0)
+
+
+class Pool:
+    """Runs jobs in threads that are started as they are needed.
+
+    A job that is still running once its caller has given up keeps its thread, which nothing in Python can end; others take
+    its place, up to as many again. How many may wait is for the one thread that submits them to decide, by ``load``.
+
+    Args:
+        service: does the work.
+        settings: limits.
+        log: gets what went wrong.
+        counters: counts what becomes of the jobs.
+        unsent: takes over a connection whose peer does not read its answer at once, and what is left of it; thread-safe.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        log: ErrorLog,
+        counters: Counters,
+        unsent: Callable[[socket.socket, bytes], None],
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._log = log
+        self._counters = counters
+        self._unsent = unsent
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._queued = 0
+        self._queued_bytes = 0
+        self._last_deadline = 0.0
+        self._running: set[Job] = set()
+        self._threads = 0
+        self._warm = threading.Event()
+
+    def warm_up(self) -> None:
+        """Begin to warm the service up; jobs wait for its end."""
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        with self._lock:
+            self._queued += 1
+            self._queued_bytes += job.size
+            self._last_deadline = max(self._last_deadline, job.deadline)
+            self._waiting.put(job)
+            self._add_thread()
+
+    def load(self) -> tuple[int, int, int]:
+        """Return how many jobs wait and run, and how many bytes the waiting ones hold."""
+        with self._lock:
+            return self._queued, len(self._running), self._queued_bytes
+
+    @property
+    def threads(self) -> int:
+        """Threads that were started."""
+        return self._threads
+
+    def is_warm(self) -> bool:
+        """Return True once warming up has ended, well or badly."""
+        return self._warm.is_set()
+
+    def late(self, seconds: float) -> int:
+        """Return how many running jobs are more than ``seconds`` past their deadline; start threads for those that wait."""
+        now = time.monotonic()
+        with self._lock:
+            self._add_thread()
+            return sum(now > job.deadline + seconds for job in self._running)
+
+    def unfinished(self) -> int:
+        """Return how many jobs wait or run whose callers still wait."""
+        now = time.monotonic()
+        with self._lock:
+            if now > self._last_deadline + GRACE_SECONDS:
+                return 0  # though some may wait for a worker that never comes
+            return self._queued + sum(now <= job.deadline + GRACE_SECONDS for job in self._running)
+
+    def _add_thread(self) -> None:
+        """Start another thread if a job waits for one and there may be more; the lock is held."""
+        now = time.monotonic()
+        stuck = sum(now > job.deadline + GRACE_SECONDS for job in self._running)
+        most = self._settings.workers + min(stuck, self._settings.workers)
+        if self._threads < most and self._queued + len(self._running) > self._threads:
+            self._threads += 1
+            try:
+                threading.Thread(target=self._work, name=f"worker-{self._threads}", daemon=True).start()
+            except RuntimeError:  # the system has no more; the others go on
+                self._threads -= 1
+                self._log.add("the system allows no more threads")
+
+    def _warm_up(self) -> None:
+        try:
+            self._service.warm_up()
+        except Exception as error:  # noqa: BLE001 (whatever it was, each call will say what it lacks)
+            self._log.add(f"warming up failed: {describe(error)}")
+        finally:
+            self._warm.set()
+
+    def _work(self) -> None:
+        while True:
+            job = self._waiting.get()
+            with self._lock:
+                self._queued -= 1
+                self._queued_bytes -= job.size
+                self._running.add(job)
+            try:
+                self._process(job)
+            except BaseException as error:  # noqa: BLE001 (a worker outlives everything)
+                self._log.add(f"a worker failed: {describe(error)}")
+                job.connection.close()
+            finally:
+                with self._lock:
+                    self._running.discard(job)
+                del job  # an idle worker holds no request
+
+    def _process(self, job: Job) -> None:
+        warm = self._warm.wait(max(job.deadline - time.monotonic(), 0.0))
+        if _peer_is_gone(job.connection):
+            self._counters.add("abandoned")
+            job.connection.close()
+            return
+        answer = self._answer(job) if warm else (0, DEADLINE_LINE, b"")
+        self._send(job.connection, answer)
+        if time.monotonic() > job.deadline + GRACE_SECONDS:
+            self._counters.add("late")
+
+    def _answer(self, job: Job) -> Answer:
+        elapsed, command, subject, version, stdin = job.request
+        elapsed += time.monotonic() - job.accepted
+        try:
+            return self._service.handle(command, subject, version, stdin, elapsed)
+        except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
+            self._counters.add("failed")
+            self._log.add(f"a verification failed: {describe(error)}")
+            return 0, INTERNAL_LINE, b""
+
+    def _send(self, connection: socket.socket, answer: Answer) -> None:
+        try:
+            data = encode_answer(answer)
+        except Exception as error:  # noqa: BLE001 (too large, or no answer at all)
+            self._counters.add("failed")
+            self._log.add(f"an answer fits in no frame: {describe(error)}")
+            data = encode_answer((0, INTERNAL_LINE, b""))
+        try:
+            sent = connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._counters.add("abandoned")
+            connection.close()
+            return
+        if sent == len(data):
+            connection.close()
+        else:
+            self._unsent(connection, data[sent:])
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's kind and where it was raised, and nothing of its text, which may hold a secret."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None:
+        return type(error).__name__
+    return f"{type(error).__name__} in {Path(step.tb_frame.f_code.co_filename).name} line {step.tb_lineno}"
+
+
+def _peer_is_gone(connection: socket.socket) -> bool:
+    """Return True once the other side has closed the connection altogether."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))

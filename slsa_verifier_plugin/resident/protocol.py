@@ -1,0 +1,193 @@
+"""Frames of the resident verifier's protocol, version 1 (``docs/resident-protocol.md``): bytes in, values out, no I/O.
+
+The thin client imports this module at every call of Ratify, so it imports nothing, and integers are read and written with
+``int`` alone: ``struct`` would cost another third of a millisecond.
+"""
+
+MAGIC = b"SLSV"
+VERSION = 1
+HEADER_BYTES = 12
+"""Magic, version (u16), kind (u16) and length of the body (u32), big-endian."""
+MAX_REQUEST = 4 << 20
+"""Bytes of a request's body."""
+MAX_REPLY = 256 << 10
+"""Bytes of a reply's body."""
+MAX_STDIN = 4 << 20
+"""Bytes of standard input that a client reads; a real one has about a kilobyte."""
+
+VERIFY = 1
+ANSWER = 2
+ACCEPTED = 3
+STATUS = 4
+STATUS_REPLY = 5
+STOP = 6
+BUSY = 7
+
+ACCEPT_SECONDS = 1.0
+"""How long a client waits for ACCEPTED, from connecting on."""
+FRAME_SECONDS = 2.0
+"""How long a frame may stay incomplete."""
+STDIN_SECONDS = 2.0
+"""How long a client reads standard input."""
+GRACE_SECONDS = 0.25
+"""What ACCEPTED promises beyond the request's own deadline, so that the verifier's own word comes first."""
+
+Answer = tuple[int, bytes, bytes]
+"""Exit status, standard output, standard error."""
+Request = tuple[float, bytes | None, bytes | None, bytes | None, bytes]
+"""Seconds used already, the three RATIFY_VERIFIER_* variables (command, subject, version), standard input."""
+
+_DENIAL = (
+    b'{"isSuccess":false,"message":"SLSA attestation verified FAILED: %b",'
+    b'"extensions":{"reason":"%b","transient":%b}}\n'
+)
+_SEE = b"'slsa-verifier-plugin resident status'"
+DEADLINE_LINE = _DENIAL % (
+    b"the verifier gave no answer in time; try again, and look at " + _SEE + b".",
+    b"DEADLINE_EXCEEDED",
+    b"true",
+)
+INTERNAL_LINE = _DENIAL % (
+    b"an internal error ended this verification; see the latest errors in " + _SEE + b".",
+    b"INTERNAL_ERROR",
+    b"false",
+)
+REQUIRED_LINE = _DENIAL % (
+    b"no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; look at "
+    + _SEE
+    + b".",
+    b"INTERNAL_ERROR",
+    b"true",
+)
+
+_CONTRACT_ERROR = (
+    b'{"code":5,"msg":"%b","details":"expected one JSON object of about a kilobyte, as Ratify writes it"}\n'
+)
+STDIN_LARGE_LINE = _CONTRACT_ERROR % b"standard input has more than 4194304 bytes"
+STDIN_SLOW_LINE = _CONTRACT_ERROR % b"standard input did not end within 2 s"
+STDIN_FAILED_LINE = _CONTRACT_ERROR % b"standard input cannot be read"
+
+_NOT_SET = 0xFFFFFFFF
+
+
+class FrameError(Exception):
+    """Bytes that are no frame of this protocol's version, or a value that fits into none."""
+
+
+def frame(kind: int, body: bytes = b"") -> bytes:
+    """Return the frame of a kind with its body."""
+    return b"".join((MAGIC, VERSION.to_bytes(2), kind.to_bytes(2), len(body).to_bytes(4), body))
+
+
+def parse_header(header: bytes | bytearray, limit: int) -> tuple[int, int]:
+    """Return kind and body length of a frame's header.
+
+    Args:
+        header: at least its ``HEADER_BYTES`` first bytes.
+        limit: bytes that the body may have.
+
+    Raises:
+        FrameError: another magic or version, or a longer body.
+    """
+    if header[:4] != MAGIC:
+        raise FrameError("no frame begins here")
+    if int.from_bytes(header[4:6]) != VERSION:
+        raise FrameError("a frame of another version of the protocol")
+    length = int.from_bytes(header[8:12])
+    if length > limit:
+        raise FrameError(f"a frame of more than {limit} bytes")
+    return int.from_bytes(header[6:8]), length
+
+
+def encode_request(request: Request) -> bytes:
+    """Return the VERIFY frame of a request.
+
+    Raises:
+        FrameError: its body would be larger than ``MAX_REQUEST``.
+    """
+    elapsed, *fields = request
+    milliseconds = min(max(round(elapsed * 1000), 0), 0xFFFFFFFF)
+    body = milliseconds.to_bytes(4) + b"".join(map(_field, fields))
+    if len(body) > MAX_REQUEST:
+        raise FrameError(f"a request of more than {MAX_REQUEST} bytes")
+    return frame(VERIFY, body)
+
+
+def decode_request(body: bytes) -> Request:
+    """Return the request in a VERIFY frame's body.
+
+    Raises:
+        FrameError: it is not one.
+    """
+    if len(body) < 4:
+        raise FrameError("a request without its time")
+    command, at = _take(body, 4)
+    subject, at = _take(body, at)
+    version, at = _take(body, at)
+    stdin, at = _take(body, at)
+    if stdin is None or at != len(body):
+        raise FrameError("a request that is not four fields with standard input as the last")
+    return int.from_bytes(body[:4]) / 1000, command, subject, version, stdin
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Return the ANSWER frame of an answer.
+
+    Raises:
+        FrameError: the status is not 0 to 255, or the body would be larger than ``MAX_REPLY``.
+    """
+    status, stdout, stderr = answer
+    if not 0 <= status <= 255:
+        raise FrameError("an exit status that is no byte")
+    body = status.to_bytes(1) + _field(stdout) + _field(stderr)
+    if len(body) > MAX_REPLY:
+        raise FrameError(f"an answer of more than {MAX_REPLY} bytes")
+    return frame(ANSWER, body)
+
+
+def decode_answer(body: bytes) -> Answer:
+    """Return the answer in an ANSWER frame's body.
+
+    Raises:
+        FrameError: it is not one.
+    """
+    if not body:
+        raise FrameError("an answer without exit status")
+    stdout, at = _take(body, 1)
+    stderr, at = _take(body, at)
+    if stdout is None or stderr is None or at != len(body):
+        raise FrameError("an answer that is not two fields")
+    return body[0], stdout, stderr
+
+
+def encode_accepted(seconds: float) -> bytes:
+    """Return the ACCEPTED frame that promises an answer within ``seconds``."""
+    return frame(ACCEPTED, min(max(round(seconds * 1000), 0), 0xFFFFFFFF).to_bytes(4))
+
+
+def decode_accepted(body: bytes) -> float:
+    """Return the seconds in an ACCEPTED frame's body.
+
+    Raises:
+        FrameError: it is not one.
+    """
+    if len(body) != 4:
+        raise FrameError("an acceptance without its time")
+    return int.from_bytes(body) / 1000
+
+
+def _field(value: bytes | None) -> bytes:
+    return _NOT_SET.to_bytes(4) if value is None else len(value).to_bytes(4) + value
+
+
+def _take(body: bytes, at: int) -> tuple[bytes | None, int]:
+    """Return the field that begins at ``at``, and where the next one does."""
+    begin = at + 4
+    if begin > len(body):
+        raise FrameError("a field without its length")
+    length = int.from_bytes(body[at:begin])
+    if length == _NOT_SET:
+        return None, begin
+    if begin + length > len(body):
+        raise FrameError("a field longer than its frame")
+    return body[begin : begin + length], begin + length

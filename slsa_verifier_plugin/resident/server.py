@@ -1,0 +1,184 @@
+"""The resident verifier: claims its place, listens there, and serves until there is a reason to end.
+
+One thread accepts, reads and keeps house (``loop``, ``keeper``); workers verify (``pool``). See ``docs/resident-protocol.md``,
+"The server".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Callable, Mapping
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.lifecycle import (
+    NobodyListensError,
+    Place,
+    PlaceError,
+    check_directories,
+    connect,
+    find_place,
+)
+from slsa_verifier_plugin.resident.loop import Loop
+from slsa_verifier_plugin.resident.pool import Service
+from slsa_verifier_plugin.resident.settings import Settings, read_settings
+from slsa_verifier_plugin.text import plain, quoted
+
+CLAIM_SECONDS = 3.0
+"""How long a new verifier waits for one that is ending to give up its claim."""
+BACKLOG = 1024
+_FRESH_NAME = "socket.new"
+
+
+def serve(
+    service: Service,
+    environ: Mapping[str, str],
+    settings: Settings | None = None,
+    echo: Callable[[str], None] | None = None,
+) -> str:
+    """Serve calls until there is a reason to end, and return it; only for the main thread of a process.
+
+    The caller ends the process with ``os._exit`` right after: a worker that loops must not keep it alive.
+
+    Args:
+        service: does the work.
+        environ: the process's environment; decides the socket's place.
+        settings: limits; those of the environment if None.
+        echo: gets a line for each event worth a person's attention, for a verifier in the foreground.
+
+    Raises:
+        UsageError: the directories are not private to this user or cannot be made, the socket cannot be made, or
+            another resident verifier serves here.
+    """
+    problems: list[str] = []
+    if settings is None:
+        settings, problems = read_settings(environ)
+    try:
+        place = find_place(environ)
+        check_directories(place, make=True)
+        claim = _claim(place)
+    except PlaceError as error:
+        raise UsageError(f"{error.problem}: {quoted(error.path)}") from error
+    except OSError as error:
+        raise UsageError(f"cannot use the resident verifier's directory: {error.strerror}") from error
+    try:
+        try:
+            listener = listen(place)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the socket {quoted(place.socket)}: {plain(error.strerror)}"
+            ) from error
+        log = ErrorLog(place.log, echo)
+        try:
+            for problem in problems:
+                log.add(problem)
+            if echo is not None:
+                echo(f"listening on {plain(place.socket)}")
+            reason = _run(service, settings, place, listener, log, claim)
+            if echo is not None:
+                echo(f"ended: {reason}")
+        finally:
+            log.close()
+    finally:
+        os.close(claim)
+    return reason
+
+
+def listen(place: Place) -> socket.socket:
+    """Return a listening socket at a place, after replacing whatever was there.
+
+    It appears under its name only once it listens, so no caller ever finds one that refuses it.
+
+    Raises:
+        OSError: it cannot be made there.
+    """
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        # A relative name: the longer one of the fresh socket might not fit where the final one does.
+        os.chdir(place.directory)
+        try:
+            _remove(_FRESH_NAME)
+            listener.bind(_FRESH_NAME)
+            os.chmod(_FRESH_NAME, stat.S_IRUSR | stat.S_IWUSR)  # noqa: PTH101 (relative to this directory)
+            listener.listen(BACKLOG)
+            os.rename(_FRESH_NAME, "socket")  # noqa: PTH104
+        finally:
+            os.fchdir(before)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(before)
+    listener.setblocking(False)
+    return listener
+
+
+def _claim(place: Place) -> int:
+    """Return a descriptor that holds the claim to a place: one verifier at a time serves there.
+
+    Raises:
+        UsageError: another one holds it.
+        OSError: the file cannot be made.
+    """
+    claim = os.open(place.claim, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + CLAIM_SECONDS
+    while True:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not _listens(place) and time.monotonic() < end:
+                time.sleep(0.02)
+                continue
+        except BaseException:
+            os.close(claim)
+            raise
+        else:
+            return claim
+        os.close(claim)
+        raise UsageError(
+            "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
+        )
+
+
+def _listens(place: Place) -> bool:
+    try:
+        connect(place, 0.25).close()
+    except (NobodyListensError, PlaceError, OSError):
+        return False
+    return True
+
+
+def _run(
+    service: Service,
+    settings: Settings,
+    place: Place,
+    listener: socket.socket,
+    log: ErrorLog,
+    claim: int,
+) -> str:
+    loop = Loop(service, settings, place.socket, listener, log, lambda: fcntl.flock(claim, fcntl.LOCK_UN))
+    before = signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [
+        (number, signal.signal(number, lambda received, _: loop.end(signal.Signals(received).name)))
+        for number in numbers
+    ]
+    try:
+        return loop.run()
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers:
+            signal.signal(number, handler)
+
+
+def _remove(name: str) -> None:
+    try:
+        os.unlink(name)  # noqa: PTH108 (relative to the current directory)
+    except FileNotFoundError:
+        return
