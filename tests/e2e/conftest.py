@@ -64,7 +64,7 @@ def registries(scratch: Path) -> Iterator[dict[str, Registry]]:
         }
 
 
-@pytest.fixture(scope="session", params=REGISTRIES)
+@pytest.fixture(params=REGISTRIES)
 def registry(request: pytest.FixtureRequest, registries: dict[str, Registry]) -> Registry:
     return registries[request.param]
 
@@ -76,29 +76,45 @@ def plain_registry(registries: dict[str, Registry]) -> Registry:
 
 
 @pytest.fixture(scope="session")
-def demo_images(registry: Registry, oras: Oras) -> dict[str, str]:
-    """One image for each of the demo's three commits, its attestations attached with ``oras attach``."""
-    images = {}
-    for commit in NOTES:
-        image = oras.push_image(f"{registry.address}/demo/{commit}")
-        oras.attach(image, demo_note(commit).read_bytes())
-        images[commit] = image
+def all_demo_images(registries: dict[str, Registry], oras: Oras) -> dict[str, dict[str, str]]:
+    """In each registry an image for each of the demo's commits, its attestations attached with ``oras attach``."""
+    images: dict[str, dict[str, str]] = {}
+    for kind, registry in registries.items():
+        images[kind] = {}
+        for commit in NOTES:
+            image = oras.push_image(f"{registry.address}/demo/{commit}")
+            oras.attach(image, demo_note(commit).read_bytes())
+            images[kind][commit] = image
     return images
 
 
-@pytest.fixture(scope="session", params=MODES)
-def ratify(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Ratify]:
+@pytest.fixture
+def demo_images(registry: Registry, all_demo_images: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The demo's images in one registry, by commit."""
+    return all_demo_images[registry.kind]
+
+
+@pytest.fixture(scope="session")
+def ratifies(scratch: Path) -> Iterator[dict[str, Ratify]]:
     """Ratify with the plugin installed, once with and once without the resident verifier."""
-    home = scratch / request.param
-    (home / "run").mkdir(parents=True, mode=0o700)
-    environment = clean_environment(home) | {
-        "SLSA_VERIFIER_RESIDENT": MODES[request.param],
-        "SLSA_VERIFIER_DIR": str(home / "run"),
-    }
-    plugin.install(home / ".ratify" / "plugins", environment)
-    yield Ratify(home, environment)
-    left = plugin.stop_resident(environment)
-    assert not left, f"processes {left} of the plugin did not end when told to"
+    made = {}
+    for mode, setting in MODES.items():
+        home = scratch / mode
+        (home / "run").mkdir(parents=True, mode=0o700)
+        environment = clean_environment(home) | {
+            "SLSA_VERIFIER_RESIDENT": setting,
+            "SLSA_VERIFIER_DIR": str(home / "run"),
+        }
+        plugin.install(home / ".ratify" / "plugins", environment)
+        made[mode] = Ratify(home, environment)
+    yield made
+    left = {mode: plugin.stop_resident(ratify.environment) for mode, ratify in made.items()}
+    assert not any(left.values()), f"processes of the plugin that did not end when told to: {left}"
+
+
+@pytest.fixture(params=MODES)
+def ratify(request: pytest.FixtureRequest, ratifies: dict[str, Ratify]) -> Ratify:
+    return ratifies[request.param]
 
 
 @pytest.fixture(scope="session")

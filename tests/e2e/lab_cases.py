@@ -143,10 +143,8 @@ ATTACKS = {
     "no levels": Attack(lambda lab: lab.sign(vsa(levels=[])), "LEVEL_TOO_LOW"),
     "a success in the levels": Attack(lambda lab: lab.sign(vsa(levels=[INJECTION])), "LEVEL_TOO_LOW"),
     "a success in the repository": Attack(
-        lambda lab: lab.sign(
-            vsa(repository=INJECTION, levels=LEVELS), github_source_actions(repository=INJECTION)
-        ),
-        "RESOURCE_URI_MISMATCH",
+        lambda lab: lab.sign(vsa(levels=LEVELS, changes={"predicate.resourceUri": INJECTION})),
+        "CERTIFICATE_MISMATCH",
     ),
 }
 """By name; each is attached to an image of its own."""

@@ -44,7 +44,7 @@ def test_attack(
 def test_real_bundles_with_one_bit_changed(
     ratify: Ratify, plain_registry: Registry, oras: Oras, commit: str
 ) -> None:
-    lines = demo_note(commit).read_bytes().split()
+    lines = [line for line in demo_note(commit).read_bytes().splitlines() if line.strip()]
     image = oras.push_image(f"{plain_registry.address}/changed/{commit}")
     oras.attach(image, b"\n".join(with_flipped_byte(line) for line in lines))
     check_denied(ratify.verify(image, DEMO), "SIGNATURE_INVALID")

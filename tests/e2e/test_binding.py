@@ -88,7 +88,7 @@ def test_provenance(
     decision = ratify.verify(image, parameters, artifact_type=registry.artifact_type, policy="any")
     if registry.kind == "ggcr":
         verdicts = [report["extensions"]["reason"] for report in decision.result["verifierReports"]]
-        assert sorted(verdicts) == sorted(["NO_VSA", reason or "VERIFIED"])
+        assert sorted(verdicts) == sorted(["NO_VSA", reason or "VERIFIED"]), decision
         assert decision.admitted == (reason is None)
     elif reason is None:
         assert decision.admitted, decision
