@@ -133,6 +133,10 @@ class Service:
         self._policies.clear()
         self._stores.clear()
 
+    def forget_roots(self) -> None:
+        """Read every trusted root again when it is next needed, for one has been refreshed."""
+        self._roots.clear()
+
     def _root(self, source: RootSource) -> RootVerifier:
         from slsa_verifier_plugin.signatures.sources import read_root
         from slsa_verifier_plugin.signatures.trust import load_root
