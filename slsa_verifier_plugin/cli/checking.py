@@ -1,0 +1,256 @@
+"""Checks images and attestation files against verifiers, as Ratify would: resolve, list, hand each artifact to its verifier.
+
+Everything is decided by ``slsa_verifier_plugin.verify``; this only asks, for many images at once if need be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from slsa_verifier_plugin.cli.reports import ArtifactReport, ImageReport, combined, failure
+from slsa_verifier_plugin.cli.resources import VerifierResource
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError, VerifierError
+from slsa_verifier_plugin.evidence import ArtifactStore, SignatureVerifier
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.policy.parameters import ParameterError, Policy
+from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import plain, quoted
+
+LISTING_SECONDS = 20.0
+"""Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
+
+
+class Store(ArtifactStore, Protocol):
+    """A store that can be asked for the artifacts of one type."""
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        """Return the referrers of ``image`` whose manifests are of ``artifact_type``.
+
+        Raises:
+            RegistryError, DeadlineError: as ``referrers``.
+        """
+
+
+class PolicySource(Protocol):
+    """Makes policies and signature verifiers; implemented by ``service.Service``."""
+
+    def policy(self, config: Mapping[str, object]) -> Policy:
+        """Return the policy in a configuration; raises ``ParameterError``."""
+
+    def verifier(self, policy: Policy) -> SignatureVerifier:
+        """Return the verifier for a policy's roots and keys; raises ``TrustRootError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One verifier, ready: the resource it came from, and its policy."""
+
+    resource: VerifierResource
+    policy: Policy
+
+    def is_for(self, artifact_type: str) -> bool:
+        """Return True if Ratify would hand an artifact of this type to it."""
+        return artifact_type in self.resource.artifact_types or "*" in self.resource.artifact_types
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Checks images and files.
+
+    ``rules`` are any or all by artifact type; ``seconds`` replaces the policies' time limits; ``now`` tells the time (UTC).
+    """
+
+    checks: tuple[Check, ...]
+    source: PolicySource
+    store: Store
+    rules: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def image(self, text: str) -> ImageReport:
+        """Return the report on the image that ``text`` names. Whatever fails on the way is in the report.
+
+        Raises:
+            UsageError: it is no image reference.
+        """
+        asked = parse_image(text)
+        deadline = Deadline(max(LISTING_SECONDS, self.seconds or 0.0))
+        notes: list[str] = []
+        resolved = ""
+        try:
+            image = asked
+            if image.digest is None:
+                image = asked.with_digest(self.store.resolve(asked, deadline).digest)
+                notes.append(f"{asked} is {image.digest} now; a tag may point elsewhere tomorrow")
+            resolved = str(image)
+            reports = self._artifacts(image, deadline, notes)
+        except VerifierError as error:
+            return failure(text, resolved, error, notes)
+        if not reports:
+            return failure(text, resolved, self._nothing_attached(image, deadline), notes)
+        return combined(text, resolved, reports, self.rules, notes)
+
+    def content(self, content: bytes, name: str, image: Digest | None = None) -> ImageReport:
+        """Return the report on an attestation file, against every verifier; steps 2, 3 and 14 are not checked.
+
+        Args:
+            content: the file's bytes.
+            name: its name, for people.
+            image: digest of the image that it is meant for, if any.
+        """
+        from slsa_verifier_plugin.verify import verify_content
+
+        reports = []
+        for check in self.checks:
+            started = time.monotonic()
+            try:
+                verifier = self.source.verifier(check.policy)
+                verdict = verify_content(
+                    content, image, check.policy, verifier, self._deadline(check), self.now
+                )
+            except VerifierError as error:
+                return failure(name, "", error)
+            reports.append(_report(check, check.resource.artifact_types[0], verdict, started))
+        return combined(name, "", reports, self.rules)
+
+    def _artifacts(self, image: Reference, deadline: Deadline, notes: list[str]) -> list[ArtifactReport]:
+        reports = []
+        for artifact_type, check in self._types():
+            if artifact_type == "*":
+                found = self.store.referrers(image, deadline)
+            else:
+                found = self.store.matching_referrers(image, artifact_type, deadline)
+            for descriptor in found:
+                if descriptor.artifact_type != artifact_type != "*":
+                    notes.append(
+                        f"the registry reports {descriptor.digest} as {quoted(descriptor.artifact_type)}, though its own "
+                        f"manifest says {artifact_type}; Ratify goes by the registry and will not find it"
+                    )
+                kind = artifact_type if artifact_type != "*" else descriptor.artifact_type or "*"
+                reports.append(self._artifact(image, descriptor, kind, check))
+        return reports
+
+    def _types(self) -> Iterable[tuple[str, Check]]:
+        """Yield each artifact type with the verifier that Ratify would choose for it: the first that matches."""
+        seen: set[str] = set()
+        for check in self.checks:
+            for artifact_type in check.resource.artifact_types:
+                if artifact_type not in seen and "*" not in seen:
+                    seen.add(artifact_type)
+                    yield artifact_type, check
+
+    def _artifact(
+        self, image: Reference, descriptor: Descriptor, artifact_type: str, check: Check
+    ) -> ArtifactReport:
+        from slsa_verifier_plugin.ratify import Call, denial
+        from slsa_verifier_plugin.verify import Request, verify
+
+        started = time.monotonic()
+        try:
+            verifier = self.source.verifier(check.policy)
+            request = Request(image, descriptor, check.policy)
+            verdict = verify(request, self.store, verifier, self._deadline(check), self.now)
+        except VerifierError as error:
+            verdict = denial(
+                Call(image, descriptor, check.resource.config, {}), error, check.policy.source_binding
+            )
+        return _report(check, artifact_type, verdict, started)
+
+    def _deadline(self, check: Check) -> Deadline:
+        return Deadline(self.seconds or check.policy.timeout)
+
+    def _nothing_attached(self, image: Reference, deadline: Deadline) -> VerifierError:
+        """Return the denial for an image that has none of the artifacts that are asked for."""
+        wanted = ", ".join(artifact_type for artifact_type, _ in self._types())
+        try:
+            present = {item.artifact_type or "no type" for item in self.store.referrers(image, deadline)}
+        except VerifierError as error:
+            return error
+        found = (
+            f"found {', '.join(sorted(quoted(item, 80) for item in present)[:6])}"
+            if present
+            else "found nothing"
+        )
+        return ArtifactError(
+            f"{found} attached to {plain(image.name)}@{image.digest}, expected {wanted}; attach the source workflow's "
+            "signed bundle with 'oras attach'",
+            reason=Reason.NO_ATTESTATION,
+        )
+
+
+def parse_image(text: str) -> Reference:
+    """Return the reference that a person wrote.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return Reference.parse(text)
+    except ArtifactError as error:
+        raise UsageError(error.message) from error
+
+
+def checks_of(verifiers: Sequence[VerifierResource], source: PolicySource) -> tuple[Check, ...]:
+    """Return the verifiers with their policies.
+
+    Raises:
+        UsageError: a policy is not valid, or two verifiers are for one artifact type, so that Ratify may take either.
+    """
+    checks: list[Check] = []
+    for verifier in verifiers:
+        try:
+            checks.append(Check(verifier, source.policy(verifier.config)))
+        except ParameterError as error:
+            where = f"{verifier.resource.position('spec', 'parameters')}: " if verifier.resource else ""
+            raise UsageError(f"{where}the parameters are not valid: {'; '.join(error.violations)}") from error
+    for index, check in enumerate(checks):
+        for other in checks[:index]:
+            if any(other.is_for(kind) or kind == "*" for kind in check.resource.artifact_types):
+                raise UsageError(
+                    f"the verifiers {other.resource.shown()} and {check.resource.shown()} are for the same artifacts; choose one "
+                    "with --verifier"
+                )
+    return tuple(checks)
+
+
+def _report(check: Check, artifact_type: str, verdict: Verdict, started: float) -> ArtifactReport:
+    milliseconds = round((time.monotonic() - started) * 1000)
+    return ArtifactReport(check.resource.name, check.resource.type, artifact_type, verdict, milliseconds)
+
+
+def unreachable_store(reason: str) -> Store:
+    """Return a store that refuses every request, for checks that must not touch a registry."""
+    return _Unreachable(reason)
+
+
+class _Unreachable:
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def _refuse(self) -> RegistryError:
+        return RegistryError(self._reason, reason=Reason.REGISTRY_UNREACHABLE)
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        raise self._refuse()
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        raise self._refuse()
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        raise self._refuse()
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        raise self._refuse()
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        raise self._refuse()

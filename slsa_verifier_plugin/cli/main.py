@@ -1,0 +1,166 @@
+"""The program ``slsa-verifier-plugin``: its commands, and the one place where their failures become a line and a status.
+
+Nothing heavy is imported here: ``--help``, ``--version`` and completion must not wait for what they do not use.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import click
+
+from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.session import Session
+from slsa_verifier_plugin.cli.status import PROGRAM, Status
+from slsa_verifier_plugin.errors import ContractError, UsageError, VerifierError
+
+COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
+
+_PACKAGE = "slsa_verifier_plugin.cli"
+COMMANDS = {
+    "verify": Lazy(f"{_PACKAGE}.verify:verify", "Verify images as Ratify would, and show each step."),
+    "demo": Lazy(f"{_PACKAGE}.demo:demo", "See one image denied and one admitted, without a cluster."),
+    "trust": Lazy(f"{_PACKAGE}.trust:trust", "List, refresh and export trusted roots."),
+    "install": Lazy(f"{_PACKAGE}.install:install", "Put the plugin into Ratify's plugin directory."),
+    "resident": Lazy(
+        f"{_PACKAGE}.resident:resident", "Start, stop and look at the verifier that stays warm."
+    ),
+}
+
+HELP = """Admit an image only if its source met its SLSA level: Ratify's verifier plugin, at the command line.
+
+\b
+  slsa-verifier-plugin demo                            see what it does
+  slsa-verifier-plugin verify IMAGE --policy FILE      would Ratify admit it?
+  slsa-verifier-plugin install --plugins-dir DIR       give it to Ratify
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Colours; auto means on a terminal, unless NO_COLOR is set.",
+)
+@click.pass_context
+def program(context: click.Context, debug: bool, color: str) -> None:
+    """Keep the program's own options for the command."""
+    context.obj = Session(debug=debug, color=color)
+    context.color = {"always": True, "never": False}.get(color)
+
+
+def main() -> NoReturn:
+    """Run the program with the process's arguments, and end with its status."""
+    status = run(sys.argv[1:])
+    sys.exit(int(status))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the program; return its exit status. Every failure is one line on standard error, tracebacks only with ``--debug``."""
+    _tolerate_any_text()
+    try:
+        status = _invoke(list(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _broken_pipe()
+    except KeyboardInterrupt:
+        return _fail("interrupted", Status.INTERRUPTED)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Status.USAGE
+    except Exception as error:  # noqa: BLE001 (the boundary: what nobody foresaw ends in one line, too)
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            return _broken_pipe()
+        if "--debug" in arguments:
+            import traceback
+
+            traceback.print_exc()
+        return _fail(*explain(error))
+    return status
+
+
+def explain(error: Exception) -> tuple[str, Status]:
+    """Return the line and the exit status for what ended a command."""
+    from slsa_verifier_plugin.text import plain
+
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else PROGRAM
+        return f"{error.format_message().rstrip('.')}; see '{where} --help'", Status.USAGE
+    if isinstance(error, click.Abort):
+        return "interrupted", Status.INTERRUPTED
+    if isinstance(error, click.ClickException):
+        return error.format_message(), Status.USAGE
+    if isinstance(error, UsageError):
+        return str(error), Status.USAGE
+    if isinstance(error, ContractError):
+        return f"{error.message}; {error.details}" if error.details else error.message, Status.USAGE
+    if isinstance(error, VerifierError):
+        return error.message, Status.UNDECIDED
+    if isinstance(error, OSError):
+        name = f": {plain(error.filename)}" if error.filename else ""
+        return f"{error.strerror or type(error).__name__}{name}", Status.USAGE
+    detail = plain(str(error)) or "no detail"
+    return (
+        f"a defect: {type(error).__name__}: {detail}; please report it with the output of --debug",
+        Status.UNDECIDED,
+    )
+
+
+def _invoke(arguments: list[str]) -> int:
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(program, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    try:
+        with program.make_context(PROGRAM, arguments) as context:
+            result = program.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return Status.ADMITTED
+    return result if isinstance(result, int) else Status.ADMITTED
+
+
+def _fail(message: str, status: Status) -> int:
+    line = " ".join(message.split())
+    _quietly(lambda: sys.stderr.write(f"{PROGRAM}: {line}\n"))
+    _quietly(sys.stdout.flush)
+    return status
+
+
+def _broken_pipe() -> int:
+    """Say nothing: whoever read the output has seen enough. What is still buffered must not fail once more at exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+    return Status.BROKEN_PIPE
+
+
+def _quietly(write: Callable[[], object]) -> None:
+    try:
+        write()
+    except OSError:
+        _broken_pipe()
+
+
+def _tolerate_any_text() -> None:
+    """Let no character fail a report where the terminal's encoding does not have it."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

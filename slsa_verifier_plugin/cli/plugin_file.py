@@ -1,0 +1,139 @@
+"""The executable that Ratify starts: what it holds, and how it is put into place."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import slsa_verifier_plugin
+from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.text import plain, quoted
+
+NAMES = ("slsa", "slsla")
+"""Ratify looks for a file named as the Verifier's type; both are written in guides."""
+EXECUTABLE_VARIABLE = "SLSA_VERIFIER_EXECUTABLE"
+"""Path of the one-file plugin that this process runs from."""
+BUILD_VARIABLE = "SLSA_VERIFIER_BUILD"
+MAX_SHEBANG = 127
+"""Bytes of a ``#!`` line that every kernel reads (Linux before 5.1)."""
+TRIAL_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What was put where. ``kind`` is ``one-file`` or ``python``."""
+
+    paths: tuple[Path, ...]
+    version: str
+    kind: str
+
+
+def install(folder: Path, environ: Mapping[str, str]) -> Installed:
+    """Put the plugin into ``folder`` under each of its names.
+
+    Each name appears by a rename, complete and tried out: a running file is never written to ("text file busy"), and Ratify
+    never meets half of one.
+
+    Args:
+        folder: Ratify's plugin directory; made where it is missing.
+        environ: tells whether this process runs from the one-file plugin.
+
+    Raises:
+        UsageError: the folder cannot be written to, or what was written there does not run.
+    """
+    one_file = environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".slsa-", dir=folder) as work:
+            made = Path(work) / NAMES[0]
+            if one_file:
+                shutil.copyfile(one_file, made)
+            else:
+                made.write_text(script(), "utf-8")
+            made.chmod(0o755)
+            _sync(made)
+            _try_out(made)
+            paths = [_put(made, folder / name) for name in NAMES]
+    except OSError as error:
+        raise UsageError(
+            f"the plugin cannot be put into {quoted(str(folder))}: {plain(error.strerror or str(error))}"
+        ) from error
+    return Installed(tuple(paths), __version__, "one-file" if one_file else "python")
+
+
+def script(executable: str = sys.executable, paths: Sequence[str] | None = None) -> str:
+    """Return the text of the executable for a Python installation.
+
+    It is started at every call, so it leaves out what the interpreter would look at in vain: ``-I`` ignores the caller's
+    ``PYTHON*`` variables and user folder, ``-S`` the ``site`` module, whose work the script does with the paths known.
+
+    Args:
+        executable: the interpreter.
+        paths: folders of packages; those of this process by default.
+    """
+    folders = import_paths() if paths is None else list(paths)
+    line = f"#!{executable} -IS"
+    if len(os.fsencode(line)) > MAX_SHEBANG or any(char.isspace() for char in executable):
+        # The kernel would cut it: a shell starts the interpreter, which takes the line for a string.
+        line = f"#!/bin/sh\n'''exec' {shlex.quote(executable)} -IS \"$0\" \"$@\"\n' '''"
+    return (
+        f"{line}\n"
+        f"# slsa-verifier-plugin {__version__}, a verifier plugin of Ratify; written by 'slsa-verifier-plugin install'.\n"
+        "import sys\n"
+        f"sys.path += {folders!r}\n"
+        "from slsa_verifier_plugin.entry import main\n"
+        "main()\n"
+    )
+
+
+def import_paths() -> list[str]:
+    """Return the folders that this package and what it needs are imported from, beside the standard library's."""
+    own = str(Path(slsa_verifier_plugin.__file__).absolute().parent.parent)
+    packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return list(dict.fromkeys([*packages, own]))
+
+
+def _put(made: Path, target: Path) -> Path:
+    """Make ``target`` what ``made`` is, in one step."""
+    twin = made.with_name(f"{target.name}.new")
+    try:
+        twin.hardlink_to(made)
+    except OSError:
+        # Not every file system has links.
+        shutil.copy2(made, twin)
+        _sync(twin)
+    twin.replace(target)
+    return target
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _try_out(path: Path) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 (what was written a moment ago)
+            [str(path), "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TRIAL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"what was put into {quoted(str(path.parent.parent))} does not answer") from error
+    except PermissionError as error:
+        raise UsageError(
+            f"files in {quoted(str(path.parent.parent))} may not be executed; is it mounted with noexec?"
+        ) from error
+    if done.returncode != 0 or __version__.encode() not in done.stdout:
+        detail = plain(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
+        raise UsageError(f"what was put into {quoted(str(path.parent.parent))} does not run: {detail}")

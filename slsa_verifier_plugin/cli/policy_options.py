@@ -1,0 +1,221 @@
+"""The options that say what is demanded and how registries are reached; shared by the commands that verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from slsa_verifier_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.checking import Checker, Store
+    from slsa_verifier_plugin.cli.resources import Setup
+    from slsa_verifier_plugin.service import Service
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+DEFAULT_ARTIFACT_TYPE = "slsla/attestation"
+"""The artifact type of the demo's Verifier resource."""
+
+_POLICY = (
+    click.option(
+        "--policy", "-p", metavar="FILE", help="Verifier resource(s) in YAML; - for standard input."
+    ),
+    click.option(
+        "--verifier", metavar="NAME", help="Which Verifier of the file; needed where it has several."
+    ),
+    click.option(
+        "--level", "levels", multiple=True, metavar="LEVEL", help="expectedVerifiedLevels; may be repeated."
+    ),
+    click.option(
+        "--resource-uri",
+        "resource_uris",
+        multiple=True,
+        metavar="URI",
+        help="expectedResourceUri; may be repeated.",
+    ),
+    click.option(
+        "--verifier-id",
+        "verifier_ids",
+        multiple=True,
+        metavar="URI",
+        help="expectedVerifierId; may be repeated.",
+    ),
+    click.option(
+        "--source-ref",
+        "source_refs",
+        multiple=True,
+        metavar="REF",
+        help="expectedSourceRefs; may be repeated.",
+    ),
+    click.option(
+        "--source-binding", type=click.Choice(["none", "annotation", "provenance"]), help="sourceBinding."
+    ),
+    click.option("--max-age", metavar="DURATION", help="maxAge, such as 720h."),
+    click.option("--trusted-root", metavar="FILE|NAME", help="A trusted_root.json, public-good or staging."),
+    click.option(
+        "--artifact-type",
+        "artifact_types",
+        multiple=True,
+        metavar="TYPE",
+        help="artifactTypes; may be repeated.",
+    ),
+    click.option(
+        "--any", "rule", flag_value="any", help="One passing attestation suffices (Ratify's policy 'any')."
+    ),
+    click.option(
+        "--all", "rule", flag_value="all", help="Every attestation must pass ('all', Ratify's default)."
+    ),
+)
+_REGISTRY = (
+    click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry, as the store's useHttp."),
+    click.option("--timeout", metavar="DURATION", help="Time for each attestation, instead of the policy's."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the policy options said, as typed."""
+
+    policy: str | None = None
+    verifier: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    artifact_types: tuple[str, ...] = ()
+    rule: str | None = None
+    plain_http: bool = False
+    seconds: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing says what is demanded."""
+        return self.policy is None and not self.parameters
+
+
+def policy_options(function: Function) -> Function:
+    """Add the policy's and the registry's options to a command."""
+    for option in reversed(_POLICY + _REGISTRY):
+        function = option(function)
+    return function
+
+
+def registry_options(function: Function) -> Function:
+    """Add the registry's options to a command."""
+    for option in reversed(_REGISTRY):
+        function = option(function)
+    return function
+
+
+def demands_of(options: Mapping[str, Any]) -> Demands:
+    """Return the demands in a command's options, as click hands them over.
+
+    Raises:
+        UsageError: a duration that is none.
+    """
+    root = options["trusted_root"]
+    parameters = {
+        "expectedVerifiedLevels": list(options["levels"]),
+        "expectedResourceUri": list(options["resource_uris"]),
+        "expectedVerifierId": list(options["verifier_ids"]),
+        "expectedSourceRefs": list(options["source_refs"]),
+        "sourceBinding": options["source_binding"],
+        "maxAge": options["max_age"],
+        "trustedRoot": {"path": str(Path(root).absolute())}
+        if root and root not in ("public-good", "staging")
+        else root,
+    }
+    return Demands(
+        policy=options["policy"],
+        verifier=options["verifier"],
+        parameters={key: value for key, value in parameters.items() if value},
+        artifact_types=options["artifact_types"],
+        rule=options["rule"],
+        plain_http=options["plain_http"],
+        seconds=seconds_of(options["timeout"]),
+    )
+
+
+def seconds_of(duration: str | None) -> float | None:
+    """Return the seconds in a duration such as ``10s``, None for None.
+
+    Raises:
+        UsageError: it is none, or not between 100 ms and 5 min.
+    """
+    from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT, parse_duration
+
+    if duration is None:
+        return None
+    seconds = parse_duration(duration)
+    if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
+        raise UsageError(f"--timeout {duration}: expected a duration between 100ms and 5m, such as 10s")
+    return seconds
+
+
+def setup_of(demands: Demands) -> Setup:
+    """Return the verifiers that are demanded: those of the policy file, with what the options change in them.
+
+    Raises:
+        UsageError: nothing is demanded, or the file has no such Verifier.
+    """
+    from slsa_verifier_plugin.cli.resources import Setup, VerifierResource, read_setup
+
+    if demands.is_empty:
+        raise UsageError(
+            "nothing says what to expect; give --policy FILE (a Verifier resource), or --level and --resource-uri"
+        )
+    if demands.policy is None:
+        artifact_types = demands.artifact_types or (DEFAULT_ARTIFACT_TYPE,)
+        config = {
+            **demands.parameters,
+            "name": "command line",
+            "artifactTypes": ",".join(artifact_types),
+        }
+        setup = Setup((VerifierResource("command line", "", "", artifact_types, config),))
+    else:
+        found = read_setup(demands.policy, demands.verifier)
+        setup = Setup(tuple(_changed(item, demands) for item in found.verifiers), found.store, found.rules)
+    if demands.rule is not None:
+        return Setup(setup.verifiers, setup.store, {"default": demands.rule})
+    return setup
+
+
+def checker_of(setup: Setup, demands: Demands, service: Service, store: Store | None = None) -> Checker:
+    """Return the checker for a setup.
+
+    Args:
+        setup: the verifiers, the store's settings and the rules.
+        demands: the registry's options.
+        service: makes policies, verifiers and the store.
+        store: instead of the registry.
+
+    Raises:
+        UsageError: a policy is not valid, or the store's settings are not.
+    """
+    from slsa_verifier_plugin.cli.checking import Checker, checks_of
+    from slsa_verifier_plugin.errors import ContractError
+
+    checks = checks_of(setup.verifiers, service)
+    try:
+        used = store or service.store(store_settings(setup.store, demands.plain_http))
+    except ContractError as error:
+        raise UsageError(f"{error.message}: {error.details}") from error
+    return Checker(checks, service, used, setup.rules, demands.seconds)
+
+
+def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str, Any]:
+    """Return Ratify's store settings for a registry as the command line reaches it."""
+    settings = {"name": "oras", **configured}
+    if plain_http:
+        settings["useHttp"] = True
+    return settings
+
+
+def _changed(resource: Any, demands: Demands) -> Any:
+    from dataclasses import replace
+
+    artifact_types: Sequence[str] = demands.artifact_types or resource.artifact_types
+    config = {**resource.config, **demands.parameters, "artifactTypes": ",".join(artifact_types)}
+    return replace(resource, artifact_types=tuple(artifact_types), config=config)

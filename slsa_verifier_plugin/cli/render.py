@@ -1,0 +1,60 @@
+"""How text looks: colour, symbols and width, decided once for a stream. Nothing here knows what is shown."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+from slsa_verifier_plugin.text import plain
+
+MAX_LINE = 4096
+"""Characters of one foreign text that is shown in full."""
+
+_CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36, "bold": 1, "dim": 2}
+_SYMBOLS = {"passed": "✓", "failed": "✗", "not checked": "·", "warning": "!"}
+_LETTERS = {"passed": "ok", "failed": "X", "not checked": "-", "warning": "!"}
+_STYLES = {"passed": "green", "failed": "red", "not checked": "dim", "warning": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Painter:
+    """Paints text for one stream.
+
+    ``symbols`` is False where the encoding has no check marks; ``width`` is None where lines are not broken.
+    """
+
+    color: bool = False
+    symbols: bool = False
+    width: int | None = None
+
+    def paint(self, text: str, *styles: str) -> str:
+        """Return ``text`` in these styles: colour names, ``bold``, ``dim``."""
+        if not self.color or not styles or not text:
+            return text
+        return f"\033[{';'.join(str(_CODES[style]) for style in styles)}m{text}\033[0m"
+
+    def mark(self, outcome: str) -> str:
+        """Return the sign for an outcome, two columns wide where there are no symbols."""
+        if self.symbols:
+            return self.paint(_SYMBOLS[outcome], _STYLES[outcome])
+        return self.paint(f"{_LETTERS[outcome]:<2}", _STYLES[outcome])
+
+    def lines(self, text: str, first: str = "", indent: int = 0) -> list[str]:
+        """Return foreign ``text`` made safe and broken to the width.
+
+        Args:
+            text: what to show.
+            first: what the first line begins with, painted already.
+            indent: columns that ``first`` takes, and that further lines are indented by.
+        """
+        shown = plain(text, MAX_LINE)
+        if self.width is None:
+            return [(first + shown).rstrip()]
+        broken = textwrap.wrap(shown, max(self.width - indent, 16), break_on_hyphens=False) or [""]
+        return [first + broken[0], *(" " * indent + line for line in broken[1:])]
+
+
+def short(digest: object) -> str:
+    """Return a digest cut to the twelve characters that people compare."""
+    algorithm, colon, value = str(digest).partition(":")
+    return f"{algorithm}:{value[:12]}" if colon else algorithm[:12]

@@ -1,0 +1,64 @@
+"""How the resident verifier's state is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.resident.manage import Status
+
+_MIB = 1 << 20
+_SHOWN_ERRORS = 5
+
+
+def json_of(status: Status) -> str:
+    """Return the state as JSON; ``report`` is the verifier's own word, null where it gives none."""
+    document = {
+        "directory": status.directory,
+        "listens": status.listens,
+        "pid": status.pid,
+        "problem": status.problem,
+        "report": status.report,
+    }
+    return json.dumps(document, indent=2, ensure_ascii=True)
+
+
+def text_of(status: Status, painter: Painter) -> Iterator[str]:
+    """Yield the lines for people."""
+    report = status.report
+    if report is None:
+        yield f"{painter.mark('warning')} {plain(status.problem, 512)}"
+        yield f"  directory   {plain(status.directory, 512)}"
+        return
+    warm = "warm" if report.get("warm") else "warming up"
+    yield f"{painter.mark('passed')} the resident verifier runs: process {status.pid}, version {_of(report, 'version')}, {warm}"
+    yield f"  directory   {plain(status.directory, 512)}"
+    calls = report.get("calls")
+    if isinstance(calls, Mapping):
+        counts = ", ".join(f"{plain(name)} {plain(count)}" for name, count in calls.items())
+        yield f"  calls       {counts}; {_of(report, 'waiting')} waiting, {_of(report, 'running')} running"
+    memory, limit = report.get("memoryBytes"), report.get("memoryLimitBytes")
+    if isinstance(memory, int) and isinstance(limit, int):
+        yield f"  memory      {memory // _MIB} MiB of {limit // _MIB} MiB"
+    service = report.get("service")
+    roots = service.get("trustedRoots") if isinstance(service, Mapping) else None
+    for root in roots if isinstance(roots, list) else []:
+        yield from _root(root, painter)
+    errors = report.get("latestErrors")
+    for error in errors[-_SHOWN_ERRORS:] if isinstance(errors, list) else []:
+        yield from painter.lines(str(error), f"  {painter.mark('warning')} ", 4)
+
+
+def _root(root: Mapping[str, Any], painter: Painter) -> Iterator[str]:
+    refreshed = f"refreshed {_of(root, 'refreshed')}" if root.get("refreshed") else "not refreshed yet"
+    problem = f"; {_of(root, 'error')}" if root.get("error") else ""
+    yield from painter.lines(f"{_of(root, 'source')}: {refreshed}{problem}", "  root        ", 14)
+
+
+def _of(values: Mapping[str, Any], name: str) -> str:
+    return plain(values.get(name, "?"), 512)

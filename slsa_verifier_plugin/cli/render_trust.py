@@ -1,0 +1,70 @@
+"""How trusted roots are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.trust_roots import RootState
+    from slsa_verifier_plugin.policy.parameters import RootSource
+    from slsa_verifier_plugin.signatures.refresh import Refreshed
+
+
+def text_of(states: Sequence[RootState], painter: Painter, now: datetime | None = None) -> Iterator[str]:
+    """Yield the lines for people."""
+    for state in states:
+        if state.problem:
+            yield f"{painter.mark('failed')} {painter.paint(plain(state.asked, 512), 'bold')}"
+            yield from painter.lines(state.problem, "  ", 2)
+            continue
+        yield f"{painter.mark('passed')} {painter.paint(plain(state.asked, 512), 'bold')}"
+        yield f"  in use      {plain(state.source, 512)}"
+        yield f"  digest      sha256:{state.digest}"
+        if state.date is not None:
+            days = max(0, ((now or datetime.now(UTC)) - state.date).days)
+            yield f"  newest part {state.date:%Y-%m-%d}, {days} days ago"
+        yield (
+            f"  holds       {state.authorities} certificate authorities, {state.logs} transparency logs, "
+            f"{state.timestamp_authorities} timestamp authorities"
+        )
+
+
+def json_of(states: Sequence[RootState]) -> str:
+    """Return the states as JSON."""
+    return json.dumps(
+        [
+            {
+                "asked": plain(state.asked, 512),
+                "source": plain(state.source, 512),
+                "digest": f"sha256:{state.digest}" if state.digest else "",
+                "date": f"{state.date:%Y-%m-%dT%H:%M:%SZ}" if state.date else "",
+                "certificateAuthorities": state.authorities,
+                "transparencyLogs": state.logs,
+                "timestampAuthorities": state.timestamp_authorities,
+                "problem": plain(state.problem, 1024),
+            }
+            for state in states
+        ],
+        indent=2,
+    )
+
+
+def refreshed(
+    source: RootSource, outcome: Refreshed | TrustRootError | None, painter: Painter
+) -> Iterator[str]:
+    """Yield the lines on one refresh: what it brought, that there is nothing to refresh (None), or why it failed."""
+    name = plain(source.location or source.kind, 512)
+    if outcome is None:
+        yield f"{painter.mark('not checked')} {name}: a file, which nothing refreshes"
+    elif isinstance(outcome, TrustRootError):
+        yield from painter.lines(f"{name}: {outcome.message}", f"{painter.mark('failed')} ", 2)
+    else:
+        change = "changed" if outcome.changed else "up to date"
+        yield f"{painter.mark('passed')} {name}: {change}, sha256:{outcome.digest}"

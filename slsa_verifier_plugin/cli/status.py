@@ -1,0 +1,52 @@
+"""Exit statuses of the command line (``docs/cli.md``), and how a verdict becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum, StrEnum
+
+from slsa_verifier_plugin.errors import Reason
+
+PROGRAM = "slsa-verifier-plugin"
+
+
+class Status(IntEnum):
+    """What the process ends with."""
+
+    ADMITTED = 0
+    DENIED = 1
+    USAGE = 2
+    UNDECIDED = 3
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class Decision(StrEnum):
+    """What is decided about an image. ``UNDECIDED``: what would be needed to decide could not be had."""
+
+    ADMITTED = "admitted"
+    DENIED = "denied"
+    UNDECIDED = "undecided"
+
+
+_UNDECIDING = frozenset({Reason.TRUST_ROOT_UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.INTERNAL_ERROR})
+
+
+def decision_of(success: bool, reason: Reason) -> Decision:
+    """Return the decision that a verdict with this outcome and reason stands for.
+
+    Ratify has no third outcome: there, what is undecided is denied.
+    """
+    if success:
+        return Decision.ADMITTED
+    if reason in _UNDECIDING or reason.startswith("REGISTRY_"):
+        return Decision.UNDECIDED
+    return Decision.DENIED
+
+
+def status_of(decisions: Iterable[Decision]) -> Status:
+    """Return the exit status for several decisions: a denial outweighs what is undecided, that what is admitted."""
+    found = set(decisions)
+    if Decision.DENIED in found:
+        return Status.DENIED
+    return Status.UNDECIDED if Decision.UNDECIDED in found else Status.ADMITTED

@@ -1,0 +1,98 @@
+"""``trust``: the trusted roots that signatures are verified against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.session import session_of
+from slsa_verifier_plugin.cli.status import Status
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.policy.parameters import RootSource
+
+_HERE = "slsa_verifier_plugin.cli.trust"
+COMMANDS = {
+    "list": Lazy(f"{_HERE}:list_", "Show each trusted root, its date, age and where it comes from."),
+    "refresh": Lazy(f"{_HERE}:refresh", "Fetch the newest trusted roots through TUF, and verify them."),
+}
+_OPTION = click.option(
+    "--policy",
+    "-p",
+    metavar="FILE",
+    help="The trusted roots of the Verifiers in FILE; without it, public-good's.",
+)
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def trust() -> None:
+    """List and refresh the trusted roots that signatures are verified against.
+
+    The one that ships with the sigstore package is used until a newer one has been fetched; nothing is fetched while a
+    verification waits.
+    """
+
+
+@click.command("list")
+@_OPTION
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
+    """Show each trusted root: where it comes from, its digest, its date and what is in it."""
+    from slsa_verifier_plugin.cli import render_trust, trust_roots
+
+    session = session_of(context)
+    found = [trust_roots.look_at(source, session.environ) for source in sources_of(policy)]
+    painter = session.painter()
+    if as_json:
+        click.echo(render_trust.json_of(found))
+    else:
+        for line in render_trust.text_of(found, painter):
+            click.echo(line, color=painter.color)
+    return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
+
+
+@click.command()
+@_OPTION
+@click.pass_context
+def refresh(context: click.Context, /, policy: str | None) -> int:
+    """Fetch the newest trusted roots through TUF into this user's cache. What is there stays if that fails."""
+    from slsa_verifier_plugin.cli import render_trust
+    from slsa_verifier_plugin.errors import TrustRootError
+    from slsa_verifier_plugin.signatures.refresh import refresh as fetch
+
+    session = session_of(context)
+    painter = session.painter()
+    status = Status.ADMITTED
+    for source in sources_of(policy):
+        outcome: Any
+        try:
+            outcome = fetch(source, session.environ)
+        except TrustRootError as error:
+            outcome, status = error, Status.UNDECIDED
+        for line in render_trust.refreshed(source, outcome, painter):
+            click.echo(line, color=painter.color)
+    return status
+
+
+def sources_of(policy: str | None) -> tuple[RootSource, ...]:
+    """Return the trusted roots that the policy file's verifiers name, without repetition.
+
+    Raises:
+        UsageError: the file has no Verifier of this plugin, or one that is not valid.
+    """
+    from slsa_verifier_plugin.cli.resources import read_setup
+    from slsa_verifier_plugin.errors import UsageError
+    from slsa_verifier_plugin.policy.parameters import ParameterError, RootSource, parse_policy
+
+    if policy is None:
+        return (RootSource("public-good"),)
+    found: list[RootSource] = []
+    for verifier in read_setup(policy).verifiers:
+        try:
+            found += parse_policy(verifier.config).roots
+        except ParameterError as error:
+            raise UsageError(f"the parameters are not valid: {'; '.join(error.violations)}") from error
+    return tuple(dict.fromkeys(found))

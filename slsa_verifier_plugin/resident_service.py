@@ -1,0 +1,185 @@
+"""What a resident verifier does its work with: the service, kept warm, and trusted roots that are refreshed behind its back.
+
+A trusted root is never fetched while a verification waits (``docs/verification.md``): one thread does it, for the roots that
+policies have asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import Policy, RootSource
+from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.resident.protocol import Answer
+    from slsa_verifier_plugin.signatures.refresh import Refreshed
+    from slsa_verifier_plugin.signatures.verifier import AttestationVerifier
+
+REFRESH_VARIABLE = "SLSA_VERIFIER_REFRESH_HOURS"
+"""Hours between two refreshes of a trusted root; 0 for never, as where there is no network."""
+DEFAULT_REFRESH_HOURS = 24
+RETRY_SECONDS = 900.0
+"""Seconds after which a refresh that failed is tried again."""
+MAX_SOURCES = 64
+
+Refresh = Callable[[RootSource, Mapping[str, str]], "Refreshed | None"]
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A trusted root that policies have asked for: when it is due (``time.monotonic``), and what became of it last."""
+
+    due: float = 0.0
+    refreshed: str = ""
+    digest: str = ""
+    error: str = ""
+
+
+class ResidentService:
+    """Implements ``resident.pool.Service``; safe under threads.
+
+    Args:
+        environ: the process's environment.
+        refresh: fetches a trusted root into its cache; tests replace it.
+    """
+
+    def __init__(self, environ: Mapping[str, str], refresh: Refresh | None = None) -> None:
+        self._environ = environ
+        self._service = _Following(environ, self._follow)
+        self._refresh = refresh
+        self._every = refresh_seconds(environ)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._followed: dict[RootSource, _Followed] = {}
+
+    def handle(
+        self,
+        command: bytes | None,
+        subject: bytes | None,
+        version: bytes | None,
+        stdin: bytes,
+        elapsed: float,
+    ) -> Answer:
+        """Return exit status, standard output and standard error for one call of Ratify."""
+        names = (ratify.COMMAND, ratify.SUBJECT, ratify.VERSION)
+        environment = {
+            name: value.decode("utf-8", "surrogateescape")
+            for name, value in zip(names, (command, subject, version), strict=True)
+            if value is not None
+        }
+        response = self._service.respond(environment, stdin, elapsed)
+        return response.status, response.stdout, response.stderr
+
+    def budget(self, stdin: bytes) -> float:
+        """Return the seconds that the call in ``stdin`` may take."""
+        return ratify.budget(stdin)
+
+    def warm_up(self) -> None:
+        """Import and load what every call needs, and begin to refresh trusted roots."""
+        self._service.warm_up()
+        if self._every:
+            threading.Thread(target=self._refresh_for_ever, name="trusted-roots", daemon=True).start()
+
+    def trim(self) -> None:
+        """Drop what is kept only for speed."""
+        self._service.trim()
+
+    def status(self) -> Mapping[str, object]:
+        """Return the calls so far, and each trusted root with its last refresh."""
+        with self._lock:
+            roots = [
+                {
+                    "source": plain(source.location or source.kind),
+                    "refreshed": item.refreshed,
+                    "digest": item.digest,
+                    "error": item.error,
+                }
+                for source, item in self._followed.items()
+            ]
+        return {
+            "calls": self._service.calls,
+            "refreshHours": round(self._every / 3600, 3),
+            "trustedRoots": roots,
+        }
+
+    def refresh_due(self) -> float:
+        """Refresh every trusted root whose time has come; return the seconds until the next one is due."""
+        now = time.monotonic()
+        with self._lock:
+            due = [source for source, item in self._followed.items() if item.due <= now]
+        for source in due:
+            self._refresh_one(source)
+        with self._lock:
+            return max(
+                0.0, min((item.due for item in self._followed.values()), default=now + self._every) - now
+            )
+
+    def _follow(self, source: RootSource) -> None:
+        """Note that a policy has asked for ``source``."""
+        if source.kind == "path":
+            return
+        with self._lock:
+            if source not in self._followed and len(self._followed) < MAX_SOURCES:
+                self._followed[source] = _Followed()
+                self._wake.set()
+
+    def _refresh_for_ever(self) -> None:
+        while True:
+            self._wake.wait(self.refresh_due())
+            self._wake.clear()
+
+    def _refresh_one(self, source: RootSource) -> None:
+        refreshed, error = None, ""
+        try:
+            refreshed = self._refresher()(source, self._environ)
+        except TrustRootError as failure:
+            error = failure.message
+        except Exception as failure:  # noqa: BLE001 (the thread must outlive what a library raises; the status tells)
+            error = f"an unforeseen {type(failure).__name__}"
+        with self._lock:
+            item = self._followed[source]
+            item.error = plain(error, 512)
+            item.due = time.monotonic() + (min(RETRY_SECONDS, self._every) if error else self._every)
+            if refreshed is not None:
+                item.refreshed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+                item.digest = refreshed.digest
+        if refreshed is not None and refreshed.changed:
+            self._service.forget_roots()
+
+    def _refresher(self) -> Refresh:
+        if self._refresh is None:
+            from slsa_verifier_plugin.signatures.refresh import refresh
+
+            self._refresh = refresh
+        return self._refresh
+
+
+class _Following(Service):
+    """A service that tells which trusted roots policies ask for."""
+
+    def __init__(self, environ: Mapping[str, str], follow: Callable[[RootSource], None]) -> None:
+        super().__init__(environ)
+        self._follow = follow
+
+    def verifier(self, policy: Policy) -> AttestationVerifier:
+        """Return the verifier for a policy, after noting its trusted roots."""
+        for source in policy.roots:
+            self._follow(source)
+        return super().verifier(policy)
+
+
+def refresh_seconds(environ: Mapping[str, str]) -> float:
+    """Return the seconds between two refreshes, 0 for never. What is no number counts as not set."""
+    value: Any = environ.get(REFRESH_VARIABLE, "")
+    if value.isascii() and value.isdigit() and len(value) <= 5:
+        return int(value) * 3600.0
+    return DEFAULT_REFRESH_HOURS * 3600.0
