@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, SignatureError, StatementError
+from slsa_verifier_plugin.errors import ArtifactError, Reason, SignatureError, StatementError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
@@ -104,8 +104,8 @@ def read_blobs(
     """Yield, for each blob of an artifact, its number from 1, its candidates, and the count of other lines (steps 3, 4).
 
     Raises:
-        RegistryError: a blob is not delivered, or over ``maxAttestationBytes`` together with those before it.
-        ArtifactError: reason ``LIMIT_EXCEEDED`` for more candidates than ``maxBundles``.
+        RegistryError: a blob is not delivered.
+        ArtifactError: reason ``LIMIT_EXCEEDED`` for more bytes than ``maxAttestationBytes`` or more candidates than ``maxBundles``.
         DeadlineError: out of time.
     """
     bytes_left, bundles_left = policy.max_bytes, policy.max_bundles
@@ -113,6 +113,12 @@ def read_blobs(
         if descriptor.digest == EMPTY:
             continue
         deadline.check(f"reading blob {number} of {len(manifest.blobs)}")
+        if descriptor.size > bytes_left:
+            raise ArtifactError(
+                f"the artifact's blobs have more than {policy.max_bytes} bytes, of which nothing was read beyond that; attach "
+                "less, or raise maxAttestationBytes",
+                reason=Reason.LIMIT_EXCEEDED,
+            )
         content = store.blob(image, descriptor, bytes_left, deadline)
         bytes_left -= len(content)
         blob = read_blob(content, bundles_left)

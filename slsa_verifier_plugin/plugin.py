@@ -16,9 +16,13 @@ START = [sys.executable, "-m", "slsa_verifier_plugin", "resident", "serve", "--d
 """How a caller starts the resident verifier; the same interpreter and package as its own."""
 
 
+GRACE = 0.2
+"""Seconds beyond the time limit in which the child's own answer, which says more, is waited for."""
+
+
 def main() -> NoReturn:
     """Answer one call of Ratify on standard output, and exit with the contract's status."""
-    status, stdout, stderr = client.call(os.environ, 0, own_process, START)
+    status, stdout, stderr = client.call(os.environ, 0, own_process, START, _budget)
     _write(2, stderr)
     _write(1, stdout)
     os._exit(status)
@@ -53,8 +57,10 @@ def own_process(stdin: bytes, elapsed: float) -> tuple[int, bytes, bytes]:
     return run_isolated(work, max(0.0, seconds - elapsed) + GRACE, late.stdout, crashed.stdout)
 
 
-GRACE = 0.2
-"""Seconds beyond the time limit in which the child's own answer, which says more, is waited for."""
+def _budget(stdin: bytes) -> float:
+    from slsa_verifier_plugin import ratify
+
+    return ratify.budget(stdin)
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -30,6 +30,17 @@ def load(der: bytes) -> x509.Certificate:
         raise SignatureError(f"the signing certificate cannot be read: {quoted(str(error))}") from error
 
 
+def ct_log_ids(certificate: x509.Certificate) -> list[bytes]:
+    """Return the ids of the certificate transparency logs whose timestamps ``certificate`` carries."""
+    try:
+        value = certificate.extensions.get_extension_for_class(
+            x509.PrecertificateSignedCertificateTimestamps
+        ).value
+    except x509.ExtensionNotFound:
+        return []
+    return [timestamp.log_id for timestamp in value]
+
+
 def signer_of(certificate: x509.Certificate) -> Signer:
     """Return whom ``certificate`` names. This verifies nothing.
 

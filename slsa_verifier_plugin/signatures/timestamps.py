@@ -55,6 +55,17 @@ def verified_times(
     ]
 
 
+def is_known(tokens: Sequence[bytes], authorities: Iterable[Authority]) -> bool:
+    """Return True if one of ``tokens`` names a trusted authority's certificate as its signer. This verifies nothing."""
+    signers = {
+        (info.issuer, info.serial_number)
+        for token in tokens[:MAX_TIMESTAMPS]
+        for info in decode_timestamp_response(token).signed_data.signer_infos
+    }
+    leaves = [authority.certificates[0] for authority in authorities]
+    return any((leaf.issuer, leaf.serial_number) in signers for leaf in leaves)
+
+
 def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Authority) -> bool:
     chain = authority.certificates
     if len(chain) < 2:
@@ -101,7 +112,7 @@ def verify_stamped_bundle(
     for moment in times:
         chain = _chain(certificate, root, moment)
     _check_usage(certificate)
-    if root.has_ct_logs:
+    if root.ct_logs:
         verify_sct(certificate, chain, root.root.ct_keyring(KeyringPurpose.VERIFY))
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):

@@ -63,14 +63,14 @@ class Authority:
 
 @dataclass(frozen=True)
 class LoadedRoot:
-    """A parsed trusted root. ``logs`` maps a transparency log's key id to its window."""
+    """A parsed trusted root. ``logs`` maps a transparency log's key id to its window, ``ct_logs`` a CT log's."""
 
     info: RootInfo
     root: TrustedRoot
     authorities: tuple[Authority, ...]
     timestamp_authorities: tuple[Authority, ...]
     logs: dict[bytes, Window]
-    has_ct_logs: bool
+    ct_logs: dict[bytes, Window]
 
     def authority_of(self, certificate: x509.Certificate) -> list[Authority]:
         """Return the authorities that ``certificate`` names as its issuer."""
@@ -92,6 +92,7 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
         root = TrustedRoot(inner)
         authorities = tuple(_authorities(inner.certificate_authorities))
         timestamp_authorities = tuple(_authorities(inner.timestamp_authorities))
+        ct_logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.ctlogs}
         logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.tlogs}
     except Exception as error:
         # pydantic, cryptography and sigstore each raise their own types on bad input.
@@ -105,7 +106,7 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
             f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority"
         )
     info = RootInfo(source, hashlib.sha256(content).hexdigest(), _date(inner))
-    return LoadedRoot(info, root, authorities, timestamp_authorities, logs, bool(inner.ctlogs))
+    return LoadedRoot(info, root, authorities, timestamp_authorities, logs, ct_logs)
 
 
 def shipped_root(kind: str) -> bytes:

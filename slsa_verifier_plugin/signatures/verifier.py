@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 from cryptography import x509
+from sigstore.errors import Error as SigstoreError
 from sigstore.models import Bundle
 from sigstore.verify import Verifier
 from sigstore_models.bundle import v1 as bundle_v1
 
-from slsa_verifier_plugin.errors import Reason, SignatureError, VerifierError
+from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.signatures import certificate as certificates
 from slsa_verifier_plugin.signatures.keys import TrustedKey, verify_with_keys
-from slsa_verifier_plugin.signatures.timestamps import verified_times, verify_stamped_bundle
+from slsa_verifier_plugin.signatures.timestamps import is_known, verified_times, verify_stamped_bundle
 from slsa_verifier_plugin.signatures.trust import LoadedRoot
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.strict_json import loads
+from slsa_verifier_plugin.text import plain, quoted
 
 CacheKey = tuple[bytes, str]
 SignatureCache = LruCache[CacheKey, Verified]
@@ -36,11 +39,20 @@ class _AnySigner:
 
 
 class RootVerifier:
-    """Verifies bundles against one trusted root; made once a root, for its set-up takes longer than a verification."""
+    """Verifies bundles against one trusted root; made once a root, for its set-up takes longer than a verification.
+
+    Raises:
+        TrustRootError: no part of the root is in service yet.
+    """
 
     def __init__(self, root: LoadedRoot) -> None:
         self.root = root
-        self._verifier = Verifier(trusted_root=root.root) if root.logs else None
+        try:
+            self._verifier = Verifier(trusted_root=root.root) if root.logs else None
+        except SigstoreError as error:
+            raise TrustRootError(
+                f"the trusted root {quoted(root.info.source)} cannot be used yet: {plain(str(error))}"
+            ) from error
 
     def verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
         """Return the verified payload of ``candidate``.
@@ -49,7 +61,7 @@ class RootVerifier:
             SignatureError: it does not verify; ``UNKNOWN_LOG`` where this root knows its CA or log not at all.
         """
         try:
-            inner = bundle_v1.Bundle.from_json(candidate.content)
+            inner = _parsed(candidate)
             self._check_known(inner, certificate)
             if self._verifier is None:
                 moment = verify_stamped_bundle(inner, certificate, self.root)
@@ -67,7 +79,7 @@ class RootVerifier:
         except Exception as error:
             # The one boundary for what sigstore, pydantic, cryptography and rfc3161-client raise on bad input.
             raise SignatureError(
-                f"the signature does not verify: {plain(_first_line(error))}; attach the original bundle, unchanged"
+                f"the signature does not verify: {plain(_in_short(error))}; attach the original bundle, unchanged"
             ) from error
         if content != (candidate.payload_type, candidate.payload):
             raise SignatureError("the bundle can be read as carrying two payloads")
@@ -76,10 +88,26 @@ class RootVerifier:
         return Verified(claim, moment, index, self.root.info.digest)
 
     def _check_known(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
-        """Raise ``UNKNOWN_LOG`` unless this root has the CA and the log that the bundle names."""
+        """Raise ``UNKNOWN_LOG`` unless this root has the CA and the logs that the bundle names."""
         if not self.root.authority_of(certificate):
             raise _unknown(f"the certificate authority {plain(certificate.issuer.rfc4514_string())}")
-        for entry in bundle.verification_material.tlog_entries if self.root.logs else ():
+        for log_id in certificates.ct_log_ids(certificate) if self.root.ct_logs else ():
+            if log_id not in self.root.ct_logs:
+                raise _unknown(f"the certificate transparency log {log_id.hex()[:16]}")
+        if not self.root.logs:
+            return
+        material = bundle.verification_material
+        entries = material.tlog_entries
+        tokens = _tokens(bundle)
+        has_promise = any(entry.inclusion_promise for entry in entries)
+        if tokens and not has_promise and not is_known(tokens, self.root.timestamp_authorities):
+            raise _unknown("the timestamp authority")
+        if not entries:
+            raise SignatureError(
+                f"the bundle has no transparency log entry, which {plain(self.root.info.source)} demands; attach the "
+                "original bundle"
+            )
+        for entry in entries:
             if entry.log_id.key_id not in self.root.logs:
                 raise _unknown(f"the transparency log {entry.log_id.key_id.hex()[:16]}")
 
@@ -88,9 +116,7 @@ class RootVerifier:
         entry = bundle.log_entry._inner
         if entry.integrated_time and entry.inclusion_promise:
             return datetime.fromtimestamp(entry.integrated_time, tz=UTC)
-        data = bundle._inner.verification_material.timestamp_verification_data
-        tokens = [stamp.signed_timestamp for stamp in (data.rfc3161_timestamps if data else [])]
-        times = verified_times(tokens, bundle.signature, self.root.timestamp_authorities)
+        times = verified_times(_tokens(bundle._inner), bundle.signature, self.root.timestamp_authorities)
         if not times:
             raise SignatureError("nothing vouches for the time of the signature")
         return min(times)
@@ -103,11 +129,16 @@ class RootVerifier:
             raise SignatureError(
                 "the trusted root says that the certificate authority was not in service when this was signed"
             )
-        for entry in bundle.verification_material.tlog_entries if self.root.logs else ():
-            if not self.root.logs[entry.log_id.key_id].holds(moment):
-                raise SignatureError(
-                    "the trusted root says that the transparency log was not in service when this was signed"
-                )
+        used = [
+            self.root.logs[entry.log_id.key_id]
+            for entry in bundle.verification_material.tlog_entries
+            if self.root.logs
+        ]
+        used += [
+            self.root.ct_logs[log_id] for log_id in certificates.ct_log_ids(certificate) if self.root.ct_logs
+        ]
+        if not all(window.holds(moment) for window in used):
+            raise SignatureError("the trusted root says that a log was not in service when this was signed")
 
 
 class AttestationVerifier:
@@ -213,6 +244,20 @@ def _unknown(what: str) -> SignatureError:
     return SignatureError(what, reason=Reason.UNKNOWN_LOG)
 
 
-def _first_line(error: Exception) -> str:
-    text = " ".join(str(part) for part in error.args) or type(error).__name__
-    return text.splitlines()[0] if text.strip() else type(error).__name__
+def _tokens(bundle: bundle_v1.Bundle) -> list[bytes]:
+    """Return the bundle's signed timestamps in DER."""
+    data = bundle.verification_material.timestamp_verification_data
+    return [stamp.signed_timestamp for stamp in (data.rfc3161_timestamps if data else [])]
+
+
+def _parsed(candidate: Candidate) -> bundle_v1.Bundle:
+    """Return the bundle; log entries may be missing altogether, as where there is only a timestamp authority."""
+    value = loads(candidate.content)
+    value["verificationMaterial"].setdefault("tlogEntries", [])
+    return bundle_v1.Bundle.from_json(json.dumps(value))
+
+
+def _in_short(error: Exception) -> str:
+    """Return an error's text in one line, or its kind where it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(" For further information")[0]

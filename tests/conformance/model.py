@@ -117,7 +117,9 @@ def build_artifact(spec: Json, image: Json, folder: dict[str, bytes], content: C
             content.blobs[blob["digest"]] = body
     artifact_type = spec.get("artifactType", SLSA)
     other = digest_of(b"another image")
-    subject = {"image": image, "other": {**image, "digest": other}, "none": None}[spec.get("subject", "image")]
+    subject = {"image": image, "other": {**image, "digest": other}, "none": None}[
+        spec.get("subject", "image")
+    ]
     subject = {key: value for key, value in subject.items() if key != "platform"} if subject else None
     manifest: Json
     if kind == "artifact":
@@ -125,7 +127,12 @@ def build_artifact(spec: Json, image: Json, folder: dict[str, bytes], content: C
         manifest = {"mediaType": media_type, "artifactType": artifact_type, "blobs": blobs}
     elif kind == "index":
         media_type = INDEX_TYPE
-        manifest = {"schemaVersion": 2, "mediaType": media_type, "artifactType": artifact_type, "manifests": []}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "artifactType": artifact_type,
+            "manifests": [],
+        }
     else:
         media_type = IMAGE_TYPE
         content.add_blob(EMPTY)

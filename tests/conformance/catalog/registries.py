@@ -1,0 +1,96 @@
+"""Step 3: a registry that refuses, fails, lies or hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.conformance.case import Case, attested, honest
+
+SLOW = {"timeout": "1500ms"}
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases."""
+    table: dict[str, tuple[dict[str, Any], str, str]] = {
+        "401": (
+            {"status": 401},
+            "REGISTRY_UNAUTHORIZED",
+            "The registry wants credentials and there are none.",
+        ),
+        "403": ({"status": 403}, "REGISTRY_FORBIDDEN", "The registry forbids it."),
+        "404": ({"status": 404}, "REGISTRY_NOT_FOUND", "The registry does not have it."),
+        "429": ({"status": 429}, "REGISTRY_THROTTLED", "The registry throttles, for as long as one asks."),
+        "500": ({"status": 500}, "REGISTRY_ERROR", "The registry fails, for as long as one asks."),
+        "body-never-starts": ({"body": "never-starts"}, "DEADLINE_EXCEEDED", "Headers, and then nothing."),
+        "body-never-ends": ({"body": "never-ends"}, "", "A body without an end."),
+        "body-drips": ({"body": "drips"}, "DEADLINE_EXCEEDED", "A byte now and then."),
+        "body-truncated": ({"body": "truncated"}, "", "The connection ends in the middle."),
+        "body-other": ({"body": "other"}, "REGISTRY_INVALID_RESPONSE", "Other bytes than the digest's."),
+        "silent": (
+            {"body": "silent"},
+            "DEADLINE_EXCEEDED",
+            "A connection that is accepted and never answered.",
+        ),
+        "resets": ({"body": "resets"}, "", "The connection is reset."),
+        "redirect-loop": ({"redirect": "loop"}, "", "A redirect to itself."),
+        "redirect-private": (
+            {"redirect": "http://169.254.169.254/latest/meta-data"},
+            "",
+            "A redirect to a cloud's metadata service.",
+        ),
+    }
+    either = ("REGISTRY_INVALID_RESPONSE", "REGISTRY_ERROR", "REGISTRY_UNREACHABLE", "DEADLINE_EXCEEDED")
+    for where in ("manifest", "blob"):
+        for name, (fault, reason, why) in table.items():
+            yield Case(
+                f"registry-{where}-{name}",
+                f"{why} ({where})",
+                reason or "|".join(either),
+                parameters=SLOW,
+                faults=[{"on": where, **fault}],
+                blobs=attested(honest()),
+                silent=("Traceback",),
+                seconds=3.5,
+            )
+    yield Case(
+        "registry-500-once",
+        "The registry fails once and then answers: within the time limit one tries again.",
+        "VERIFIED",
+        faults=[{"on": "manifest", "status": 500, "times": 1}, {"on": "blob", "status": 503, "times": 1}],
+        blobs=attested(honest()),
+    )
+    yield Case(
+        "registry-429-once",
+        "The registry throttles once, and says for how long.",
+        "VERIFIED",
+        faults=[{"on": "blob", "status": 429, "headers": {"Retry-After": "1"}, "times": 1}],
+        blobs=attested(honest()),
+    )
+    yield Case(
+        "registry-429-too-long",
+        "The registry asks for more patience than there is time.",
+        "REGISTRY_THROTTLED",
+        parameters=SLOW,
+        faults=[{"on": "blob", "status": 429, "headers": {"Retry-After": "3600"}}],
+        blobs=attested(honest()),
+        seconds=3.5,
+    )
+    yield Case(
+        "registry-away",
+        "Nobody listens where the registry should be.",
+        "REGISTRY_UNREACHABLE",
+        parameters=SLOW,
+        environment={"RATIFY_VERIFIER_SUBJECT": "127.0.0.1:9/conformance/app@@IMAGE@"},
+        blobs=attested(honest()),
+        seconds=3.5,
+    )
+    yield Case(
+        "registry-provider-unknown",
+        "A credential provider that nobody knows.",
+        "REGISTRY_CREDENTIALS",
+        store={"authProvider": {"name": "nobody", "password": "a-planted-secret"}},
+        blobs=attested(honest()),
+        says=("nobody",),
+        silent=("a-planted-secret",),
+    )

@@ -1,0 +1,194 @@
+"""Runs the conformance cases against any Ratify v1 verifier plugin: ``tests/conformance/run.py --plugin PATH [--case NAME]``.
+
+Nothing here knows this project's plugin: it is called as Ratify calls it, and its one line of JSON is held against ``expected.json``.
+Prints a line for each failure, and the counts at the end; exits 1 if a case failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.conformance.model import REPOSITORY, Content, build, read_case
+from tests.conformance.registry import CaseRegistry
+
+CASES = Path(__file__).resolve().parent / "cases"
+MAX_LINE = 60 * 1024
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the plugin printed, its exit status, and the seconds it took."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case's name and what was wrong with the answer; nothing for a pass."""
+
+    name: str
+    problems: tuple[str, ...]
+    answer: Answer
+
+
+def case_names() -> list[str]:
+    """Return the names of all cases."""
+    return sorted(folder.name for folder in CASES.iterdir() if (folder / "expected.json").exists())
+
+
+def run_case(name: str, plugin: list[str], environ: Mapping[str, str]) -> Outcome:
+    """Run one case and return what was wrong.
+
+    Args:
+        name: the case's folder.
+        plugin: the command line of the plugin.
+        environ: the environment it gets beside the contract's variables.
+    """
+    folder = CASES / name
+    spec, blobs = read_case(folder)
+    content = build(spec, blobs)
+    with CaseRegistry(content, spec["faults"]) as registry, tempfile.TemporaryDirectory() as cache:
+        places = _places(content, registry.address, cache)
+        stdin = _stdin(folder, places)
+        environment = {**environ, **_environment(folder, places)}
+        answer = _call(plugin, stdin, environment)
+    expected = json.loads((folder / "expected.json").read_bytes())
+    return Outcome(name, tuple(problems(answer, expected)), answer)
+
+
+def _places(content: Content, address: str, cache: str) -> dict[str, str]:
+    told = content.artifact_descriptor
+    return {
+        "@REGISTRY@": address,
+        "@CASES@": str(CASES),
+        "@CACHE@": cache,
+        "@IMAGE@": content.image,
+        "@ARTIFACT@": content.artifact,
+        "@MEDIA_TYPE@": told["mediaType"],
+        '"@SIZE@"': str(told["size"]),
+    }
+
+
+def _filled(text: str, places: Mapping[str, str]) -> str:
+    for place, value in places.items():
+        text = text.replace(place, value)
+    return text
+
+
+def _stdin(folder: Path, places: Mapping[str, str]) -> bytes:
+    raw = folder / "stdin.raw"
+    if raw.exists():
+        return raw.read_bytes()
+    value = json.loads(_filled((folder / "stdin.json").read_text(), places))
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _environment(folder: Path, places: Mapping[str, str]) -> dict[str, str]:
+    changes: Json = {}
+    if (folder / "environment.json").exists():
+        changes = json.loads((folder / "environment.json").read_bytes())
+    environment = {
+        "RATIFY_VERIFIER_COMMAND": "VERIFY",
+        "RATIFY_VERIFIER_SUBJECT": f"@REGISTRY@/{REPOSITORY}@@IMAGE@",
+        "RATIFY_VERIFIER_VERSION": "1.0.0",
+        **changes,
+    }
+    return {name: _filled(value, places) for name, value in environment.items() if value is not None}
+
+
+def _call(plugin: list[str], stdin: bytes, environment: Mapping[str, str]) -> Answer:
+    started = time.monotonic()
+    try:
+        done = subprocess.run(
+            plugin, input=stdin, env=environment, capture_output=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(-1, b"", b"", time.monotonic() - started)
+    return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def problems(answer: Answer, expected: Json) -> Iterator[str]:
+    """Yield what is wrong with an answer: first the contract's demands on any answer, then the case's own."""
+    if answer.status == -1:
+        yield "no answer within 60 s"
+        return
+    found = [line for line in (answer.stderr + b"\n" + answer.stdout).split(b"\n") if b"{" in line]
+    if len(found) != 1 or not answer.stdout.startswith(b"{") or len(found[0]) > MAX_LINE:
+        yield f"{len(found)} lines with a brace, expected exactly one, on standard output, of at most {MAX_LINE} bytes"
+        return
+    if b"Traceback" in answer.stdout + answer.stderr:
+        yield "a traceback"
+    if answer.seconds > expected["seconds"]:
+        yield f"took {answer.seconds:.1f} s, expected at most {expected['seconds']} s"
+    if answer.status != expected["status"]:
+        yield f"exit status {answer.status}, expected {expected['status']}"
+    result: Json = json.loads(found[0])
+    yield from _differences(result, expected)
+    shown = result.get("message") or f"{result.get('msg')} {result.get('details', '')}"
+    for text in expected.get("says", ()):
+        if text not in shown:
+            yield f"the message does not say {text!r}: {shown}"
+    for text in expected.get("silent", ()):
+        if text.encode() in answer.stdout + answer.stderr:
+            yield f"something printed holds {text!r}"
+
+
+def _differences(result: Json, expected: Json) -> Iterator[str]:
+    if "code" in expected:
+        if result.get("code") != expected["code"]:
+            yield f"code {result.get('code')}, expected {expected['code']}: {result}"
+        return
+    if result.get("isSuccess") is not expected["isSuccess"]:
+        yield f"isSuccess is {result.get('isSuccess')}, expected {expected['isSuccess']}: {result.get('message')}"
+    if result.get("name") != "slsla":
+        yield f"the name is {result.get('name')!r}"
+    extensions = result.get("extensions", {})
+    if extensions.get("reason") not in expected["reason"].split("|"):
+        yield f"reason {extensions.get('reason')}, expected {expected['reason']}: {result.get('message')}"
+    failed = [step["number"] for step in extensions.get("steps", []) if step["outcome"] == "failed"]
+    if "failedStep" in expected and failed != [expected["failedStep"]]:
+        yield f"failed steps {failed}, expected {expected['failedStep']}"
+
+
+def main() -> int:
+    """Run the cases that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plugin", required=True, type=Path, help="the plugin's executable file")
+    parser.add_argument("--case", action="append", help="run this case only; may be repeated")
+    parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default 2)")
+    parser.add_argument("--verbose", action="store_true", help="print what each case answered")
+    options = parser.parse_args()
+    plugin = [str(options.plugin.resolve())]
+    names = options.case or case_names()
+    failures = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(lambda name: run_case(name, plugin, os.environ), names):
+            if outcome.problems:
+                failures += 1
+                print(f"FAILED {outcome.name}: {'; '.join(outcome.problems)}")
+            if options.verbose:
+                print(f"{outcome.name}: {outcome.answer.stdout.decode('utf-8', 'replace').strip()}")
+    print(f"{len(names)} cases, {len(names) - failures} passed, {failures} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
