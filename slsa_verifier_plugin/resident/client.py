@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 RESERVED_SECONDS = 1.2
 """What waiting for a resident verifier leaves of a call's time, for a verification in a process of its own."""
+DEFAULT_BUDGET = 4.0
+"""Seconds that a call may take, where nobody says."""
 SOON_SECONDS = 0.1
 """How long ACCEPTED is waited for before the call's own time limit is looked up."""
 _RETRY_SECONDS = 0.005
@@ -124,8 +126,8 @@ def call(
         stdin: descriptor of standard input.
         own_process: verifies in a process of its own; gets standard input and the seconds that are used already.
         start_command: starts a resident verifier in the foreground; an absolute path and arguments.
-        budget: the seconds that the call in standard input may take; asked only once something is amiss, so that no wait for a
-            resident verifier uses what a process of its own needs. Without it, waits are as long as the protocol allows.
+        budget: the seconds that the call in standard input may take, ``DEFAULT_BUDGET`` without it; asked only once something is
+            amiss, so that no wait for a resident verifier uses what a process of its own needs.
     """
     started = time.monotonic() - _used_before(environ)
     try:
@@ -282,9 +284,8 @@ class _Call:
     def _until(self, seconds: float) -> float:
         """Return when a wait of ``seconds`` from now ends, if need be sooner: a process of its own needs time, too."""
         now = time.monotonic()
-        if self._budget is None:
-            return now + seconds
-        last = self._started + self._budget(self._content) - RESERVED_SECONDS
+        budget = DEFAULT_BUDGET if self._budget is None else self._budget(self._content)
+        last = self._started + budget - RESERVED_SECONDS
         return min(now + seconds, max(last, now + SOON_SECONDS))
 
 

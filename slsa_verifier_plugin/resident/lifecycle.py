@@ -170,15 +170,16 @@ def check_directories(place: Place, make: bool) -> None:
 def _make_directory(path: str) -> None:
     """Make a directory with what is missing above it; what exists by then is left for the caller to check."""
     try:
-        os.mkdir(path, 0o700)
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            above = os.path.dirname(path)
+            if above == path:
+                raise
+            _make_directory(above)
+            os.mkdir(path, 0o700)
     except FileExistsError:
         return
-    except FileNotFoundError:
-        above = os.path.dirname(path)
-        if above == path:
-            raise
-        _make_directory(above)
-        _make_directory(path)
 
 
 def connect(place: Place, seconds: float) -> _socket.socket:

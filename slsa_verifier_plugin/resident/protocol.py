@@ -61,7 +61,7 @@ REQUIRED_LINE = _DENIAL % (
 )
 
 _CONTRACT_ERROR = (
-    b'{"code":5,"msg":"%b","details":"expected one JSON object of about a kilobyte, as Ratify writes it"}\n'
+    b'{"code":5,"msg":"%b","details":"Ratify writes one JSON object of about a kilobyte, and closes it"}\n'
 )
 STDIN_LARGE_LINE = _CONTRACT_ERROR % b"standard input has more than 4194304 bytes"
 STDIN_SLOW_LINE = _CONTRACT_ERROR % b"standard input did not end within 2 s"

@@ -1,0 +1,328 @@
+"""A resident verifier with a service that does what it is told, and callers of it.
+
+Run as a program (``python -m tests.support.resident serve`` or ``call``) it is the verifier or one caller in a process of its
+own. What the service does is in standard input: words of the form ``key=value``.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resident import client, lifecycle, manage
+from slsa_verifier_plugin.resident.protocol import Answer
+from slsa_verifier_plugin.resident.server import serve
+from slsa_verifier_plugin.resident.settings import read_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = "TEST_RESIDENT_SETTINGS"
+"""Variable with settings for the server, as JSON; unlike those of the product, it is no part of KEY."""
+START_DELAY = "TEST_RESIDENT_START_DELAY"
+"""Variable with the seconds that the server lets pass before it listens."""
+PIDS = "TEST_RESIDENT_PIDS"
+"""Variable with the path of the file in which every server writes its process id, before anything else."""
+OWN = (0, b"own\n", b"")
+"""Answer of a verification in the caller's own process."""
+START = [sys.executable, "-m", "tests.support.resident", "serve"]
+
+
+class ObedientService:
+    """Does what standard input says: ``sleep=S``, ``budget=S``, ``raise=TEXT``, ``exit=N``, ``loop=1`` (Python code),
+    ``hold=1`` (C code that keeps the interpreter lock), ``leak=MIB``, ``cache=MIB``, ``size=BYTES``, ``junk=1``, ``echo=1``."""
+
+    def __init__(self, warm_seconds: float = 0.0, warm_fails: bool = False) -> None:
+        self.leaked: list[bytearray] = []
+        self.cached: list[bytearray] = []
+        self.trims = 0
+        self._warm_seconds = warm_seconds
+        self._warm_fails = warm_fails
+
+    def handle(
+        self,
+        command: bytes | None,
+        subject: bytes | None,
+        version: bytes | None,
+        stdin: bytes,
+        elapsed: float,
+    ) -> Answer:
+        orders = _orders(stdin)
+        time.sleep(float(orders.get("sleep", "0")))
+        if "raise" in orders:
+            raise ValueError(orders["raise"])
+        if "exit" in orders:
+            sys.exit(int(orders["exit"]))
+        while "loop" in orders:
+            pass
+        if "hold" in orders:
+            collections.deque(itertools.repeat(0), maxlen=0)
+        self.leaked += [bytearray(b"x" * (1 << 20)) for _ in range(int(orders.get("leak", "0")))]
+        self.cached += [bytearray(b"x" * (1 << 20)) for _ in range(int(orders.get("cache", "0")))]
+        if "junk" in orders:
+            return None  # type: ignore[return-value]
+        if "echo" in orders:
+            return 3, repr((command, subject, version, stdin, elapsed)).encode(), b"warn: echoed\n"
+        return 0, b"resident %d\n" % os.getpid() + b"x" * int(orders.get("size", "0")), b""
+
+    def budget(self, stdin: bytes) -> float:
+        return float(_orders(stdin).get("budget", "4"))
+
+    def warm_up(self) -> None:
+        time.sleep(self._warm_seconds)
+        if self._warm_fails:
+            raise RuntimeError("secret")
+
+    def trim(self) -> None:
+        self.trims += 1
+        self.cached.clear()
+
+    def status(self) -> Mapping[str, object]:
+        return {"trims": self.trims}
+
+
+def _orders(stdin: bytes) -> dict[str, str]:
+    words = stdin.decode("latin-1").split()
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+class World:
+    """A directory, an environment, and every server that is started in it; they are killed at the end.
+
+    Args:
+        settings: settings of the servers.
+        environ: more variables.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None = None, **environ: str) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="rv"))
+        self.home.chmod(0o755)
+        self.base = self.home / "d"
+        self.start = START
+        self.pids_file = self.home / "pids"
+        self.pids_file.touch(0o666)
+        self.pids_file.chmod(0o666)
+        # Others may work in this checkout while the tests run; the test of that look sets its own.
+        settings = {"source_seconds": 3600.0, "tick_seconds": 0.1, **(settings or {})}
+        self.environ = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "SLSA_VERIFIER_DIR": str(self.base),
+            PIDS: str(self.pids_file),
+            SETTINGS: json.dumps(settings),
+            **environ,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pid in self.pids():
+            kill(pid)
+        shutil.rmtree(self.home)
+
+    @property
+    def place(self) -> lifecycle.Place:
+        return lifecycle.find_place(self.environ)
+
+    def pids(self) -> list[int]:
+        """Every server that was started, dead or alive."""
+        return [int(line) for line in self.pids_file.read_text().split()]
+
+    def call(self, stdin: bytes = b"", **environ: str) -> Answer:
+        """Make one call in this process."""
+        with piped(stdin) as descriptor:
+            return client.call(
+                {**self.environ, **environ}, descriptor, lambda content, elapsed: OWN, self.start, budget
+            )
+
+    def begin(self, stdin: bytes = b"", **environ: str) -> Caller:
+        """Make one call in a fork of this process."""
+        return Caller(lambda: self.call(stdin, **environ))
+
+    def status(self) -> manage.Status:
+        return manage.status(self.environ)
+
+    def report(self) -> Mapping[str, Any]:
+        report = self.status().report
+        assert report is not None
+        return report
+
+    def server(self) -> int:
+        """Process id of the server that answers, which is started where there is none."""
+        answer = self.call()
+        assert answer[1].startswith(b"resident "), answer
+        return int(answer[1].split()[1])
+
+
+def budget(stdin: bytes) -> float:
+    return ObedientService().budget(stdin)
+
+
+class Caller:
+    """A caller in a fork, that hands its answer back."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        reader, writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(reader)
+                os.write(writer, repr(work()).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        self._reader = reader
+
+    def result(self, seconds: float = 30.0) -> Any:
+        """Return what the work returned; fails if it returned nothing in time."""
+        import ast
+
+        content = b""
+        try:
+            while True:
+                ready, _, _ = select.select([self._reader], [], [], seconds)
+                assert ready, "no answer in time"
+                data = os.read(self._reader, 65536)
+                if not data:
+                    break
+                content += data
+        finally:
+            os.close(self._reader)
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        assert content, "the caller ended without an answer"
+        return ast.literal_eval(content.decode())
+
+
+class piped:  # noqa: N801 (used like a function)
+    """Standard input with some content, as a descriptor."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __enter__(self) -> int:
+        self._reader, writer = os.pipe()
+        self._thread = threading.Thread(target=self._write, args=(writer,))
+        # A thread only where it must be: callers fork.
+        if len(self._content) <= 4096:
+            self._write(writer)
+        else:
+            self._thread.start()
+        return self._reader
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._reader)
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _write(self, writer: int) -> None:
+        content = self._content
+        try:
+            while content:
+                content = content[os.write(writer, content) :]
+        except BrokenPipeError:
+            pass
+        finally:
+            os.close(writer)
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Kill a server and wait for its end, whoever its parent is."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+        assert has_ended(descriptor, 10)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)
+    reap(pid)
+
+
+def has_ended(descriptor: int, seconds: float) -> bool:
+    """Wait for the end of the process behind a process descriptor."""
+    return bool(select.select([descriptor], [], [], seconds)[0])
+
+
+def wait_for_end(pid: int, seconds: float = 15.0) -> bool:
+    """Wait for the end of a process, and reap it if it is a child of this one."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return has_ended(descriptor, seconds)
+    finally:
+        os.close(descriptor)
+        reap(pid)
+
+
+def reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    """Wait until something is true; fails if that takes longer."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not become true in time"
+        time.sleep(0.01)
+
+
+def run_caller(world: World, stdin: bytes, **environ: str) -> subprocess.CompletedProcess[bytes]:
+    """Make one call in a new interpreter with pipes as standard files, as Ratify does, and wait for their end."""
+    command = [sys.executable, "-m", "tests.support.resident", "call"]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, env={**world.environ, **environ}, timeout=30, check=False
+    )
+
+
+def main() -> NoReturn:
+    if sys.argv[1] == "call":
+        status, stdout, stderr = client.call(os.environ, 0, lambda content, elapsed: OWN, START, budget)
+        os.write(2, stderr)
+        os.write(1, stdout)
+        os._exit(status)
+    with Path(os.environ[PIDS]).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(float(os.environ.get(START_DELAY, "0")))
+    settings = replace(read_settings(os.environ)[0], **json.loads(os.environ.get(SETTINGS, "{}")))
+    service = ObedientService(
+        float(os.environ.get("TEST_RESIDENT_WARM_SECONDS", "0")), "TEST_RESIDENT_WARM_FAILS" in os.environ
+    )
+    try:
+        serve(service, os.environ, settings)
+    except UsageError as error:
+        os.write(2, f"{error}\n".encode())
+        os._exit(2)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slsa_verifier_plugin.resident import client, protocol
+from slsa_verifier_plugin.resident.client import StdinError
+from tests.support.resident import OWN, piped
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "slsa_verifier_plugin"
+LOADED = {
+    *("select", "_socket", "_sha2", "_sha256"),
+    *(PACKAGE, f"{PACKAGE}.resident"),
+    *(f"{PACKAGE}.resident.{name}" for name in ("client", "lifecycle", "protocol")),
+}
+"""Everything that the client may load beyond a bare interpreter."""
+
+
+def loaded_by(statement: str) -> set[str]:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules); {statement}; "
+        "print(*(set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-I", "-c", program]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_client_loads_only_these_modules() -> None:
+    assert loaded_by(f"import {PACKAGE}.resident.client") <= LOADED
+
+
+def test_the_list_can_fail() -> None:
+    assert "json" in loaded_by("import json")
+
+
+def test_starting_and_isolating_load_little_more() -> None:
+    statement = f"import {PACKAGE}.resident.spawn, {PACKAGE}.resident.isolate"
+    more = {"fcntl", f"{PACKAGE}.resident.spawn", f"{PACKAGE}.resident.isolate"}
+    assert loaded_by(statement) - LOADED <= more
+
+
+def call(stdin: int, **environ: str) -> protocol.Answer:
+    return client.call(environ, stdin, lambda content, elapsed: OWN, ["/nonexistent/python"])
+
+
+def test_off_is_always_a_process_of_its_own() -> None:
+    seen: list[tuple[bytes, float]] = []
+
+    def own(content: bytes, elapsed: float) -> protocol.Answer:
+        seen.append((content, elapsed))
+        return 1, b"own", b"log\n"
+
+    with piped(b"{}") as stdin:
+        answer = client.call({"SLSA_VERIFIER_RESIDENT": "off"}, stdin, own, ["/nonexistent/python"])
+    assert answer == (1, b"own", b"log\n")
+    ((content, elapsed),) = seen
+    assert content == b"{}"
+    assert 0 <= elapsed < 1
+
+
+@pytest.mark.parametrize(
+    ("value", "least"),
+    [("1500", 1.5), ("", 0.0), ("soon", 0.0), ("-5", 0.0), ("\u0663", 0.0), ("9" * 11, 0.0)],
+)
+def test_time_used_before_counts(value: str, least: float) -> None:
+    seen: list[float] = []
+
+    def own(_: bytes, elapsed: float) -> protocol.Answer:
+        seen.append(elapsed)
+        return OWN
+
+    environ = {"SLSA_VERIFIER_RESIDENT": "off", "SLSA_VERIFIER_ELAPSED_MS": value}
+    with piped(b"") as stdin:
+        client.call(environ, stdin, own, ["/nonexistent/python"])
+    assert least <= seen[0] < least + 1
+
+
+def test_require_without_a_place_denies() -> None:
+    with piped(b"{}") as stdin:
+        answer = call(stdin, SLSA_VERIFIER_RESIDENT="require", SLSA_VERIFIER_DIR="relative")
+    assert answer == (
+        0,
+        protocol.REQUIRED_LINE,
+        b"warn: no resident verifier is used: SLSA_VERIFIER_DIR is a relative path\n",
+    )
+
+
+def test_a_place_that_cannot_be_used_is_said_on_standard_error() -> None:
+    with piped(b"{}") as stdin:
+        status, stdout, stderr = call(stdin, SLSA_VERIFIER_DIR="/proc/none")
+    assert (status, stdout) == OWN[:2]
+    assert stderr == (
+        b"warn: no resident verifier is used: a directory cannot be made; "
+        b"this call was verified in a process of its own\n"
+    )
+
+
+def test_standard_input_of_the_most_bytes_is_read() -> None:
+    content = b"x" * protocol.MAX_STDIN
+    with piped(content) as stdin:
+        assert client.read_stdin(stdin, time.monotonic() + 10) == content
+
+
+def test_more_standard_input_is_contract_error_5() -> None:
+    with piped(b"x" * (protocol.MAX_STDIN + 1)) as stdin:
+        assert call(stdin) == (1, protocol.STDIN_LARGE_LINE, b"")
+
+
+def test_standard_input_that_never_ends_is_contract_error_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "STDIN_SECONDS", 0.1)
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"{")
+        assert call(reader) == (1, protocol.STDIN_SLOW_LINE, b"")
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_standard_input_that_goes_on_and_on_is_contract_error_5() -> None:
+    zero = os.open("/dev/zero", os.O_RDONLY)
+    try:
+        assert call(zero) == (1, protocol.STDIN_LARGE_LINE, b"")
+    finally:
+        os.close(zero)
+
+
+def test_unreadable_standard_input_is_contract_error_5(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert call(directory) == (1, protocol.STDIN_FAILED_LINE, b"")
+    finally:
+        os.close(directory)
+
+
+def test_closed_standard_input_is_contract_error_5() -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    os.close(reader)
+    assert call(reader) == (1, protocol.STDIN_FAILED_LINE, b"")
+
+
+def test_read_stdin_raises_for_each() -> None:
+    with piped(b"") as stdin, pytest.raises(StdinError):
+        client.read_stdin(stdin, 0.0)
