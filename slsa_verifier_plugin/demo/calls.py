@@ -1,0 +1,158 @@
+"""Runs the plugin on the demonstration's images: as Ratify v1.4.4 runs it, or through Ratify itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, VERIFIER, Exhibit, Scene
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.text import plain, quoted
+
+CALL_SECONDS = 60
+"""Time for one call; an idle machine needs a tenth of a second, the first call a second or two."""
+
+_STORE = {"name": "oras", "useHttp": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image. ``result`` is the plugin's own, ``result["extensions"]`` tells why."""
+
+    exhibit: Exhibit
+    admitted: bool
+    result: Mapping[str, Any]
+
+    @property
+    def as_expected(self) -> bool:
+        """True where the right thing happened, and for the right reason."""
+        reason = self.extensions.get("reason")
+        expected = "VERIFIED" if self.exhibit.admit else "LEVEL_TOO_LOW"
+        return self.admitted is self.exhibit.admit and reason == expected
+
+    @property
+    def extensions(self) -> Mapping[str, Any]:
+        """The result's extensions."""
+        found = self.result.get("extensions")
+        return found if isinstance(found, dict) else {}
+
+
+class Caller(Protocol):
+    """Has an image judged."""
+
+    def judge(self, scene: Scene, exhibit: Exhibit) -> Outcome:
+        """Return what became of the image.
+
+        Raises:
+            UsageError: whoever was asked gave no answer that can be read.
+        """
+
+
+def environment_of(environ: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the environment for the plugin: the caller's, with a home and a resident verifier of the demonstration's own."""
+    changed = {
+        **environ,
+        "HOME": str(home),
+        "SLSA_VERIFIER_DIR": str(home / "resident"),
+        # The registry listens on loopback, where no proxy reaches it.
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    for name in ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG", "SLSA_VERIFIER_TUF_DIR"):
+        changed.pop(name, None)
+    return changed
+
+
+@dataclass(frozen=True, slots=True)
+class PluginCaller:
+    """Starts the plugin as Ratify does: no arguments, three variables, one JSON object on standard input."""
+
+    plugin: Path
+    environment: Mapping[str, str]
+
+    def judge(self, scene: Scene, exhibit: Exhibit) -> Outcome:
+        """Return what the plugin's answer stands for."""
+        call = {
+            "config": {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters},
+            "storeConfig": {"version": "1.0.0", "pluginBinDirs": None, "store": _STORE},
+            "referenceDesc": {
+                "mediaType": exhibit.artifact.media_type,
+                "digest": str(exhibit.artifact.digest),
+                "size": exhibit.artifact.size,
+                "artifactType": ARTIFACT_TYPE,
+            },
+        }
+        variables = {
+            "RATIFY_VERIFIER_COMMAND": "VERIFY",
+            "RATIFY_VERIFIER_SUBJECT": exhibit.image,
+            "RATIFY_VERIFIER_VERSION": "1.0.0",
+        }
+        done = _run([str(self.plugin)], {**self.environment, **variables}, json.dumps(call).encode())
+        result = _json(done, str(self.plugin))
+        return Outcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
+
+
+@dataclass(frozen=True, slots=True)
+class RatifyCaller:
+    """Runs ``ratify verify`` with the plugin in Ratify's plugin directory."""
+
+    ratify: Path
+    home: Path
+    environment: Mapping[str, str]
+
+    def judge(self, scene: Scene, exhibit: Exhibit) -> Outcome:
+        """Return what Ratify decides; ``result`` is its report of the plugin."""
+        verifier = {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters}
+        policy = {"name": "configPolicy", "artifactVerificationPolicies": {ARTIFACT_TYPE: "all"}}
+        config = self.home / "config.json"
+        content = {
+            "store": {"version": "1.0.0", "plugins": [_STORE]},
+            "policy": {"version": "1.0.0", "plugin": policy},
+            "verifier": {"version": "1.0.0", "plugins": [verifier]},
+        }
+        config.write_text(json.dumps(content, indent=2), "utf-8")
+        command = [str(self.ratify), "verify", "-c", str(config), "-s", exhibit.image]
+        done = _run(command, self.environment, b"")
+        decided = _json(done, str(self.ratify))
+        reports = decided.get("verifierReports")
+        result = (
+            reports[0] if isinstance(reports, list) and reports and isinstance(reports[0], dict) else decided
+        )
+        return Outcome(exhibit, decided.get("isSuccess") is True, result)
+
+
+def _run(
+    command: list[str], environment: Mapping[str, str], stdin: bytes
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(  # noqa: S603 (the plugin installed a moment ago, or the Ratify that the caller named)
+            command,
+            input=stdin,
+            env=dict(environment),
+            cwd=environment.get("HOME", os.sep),
+            capture_output=True,
+            timeout=CALL_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise UsageError(f"{quoted(command[0])} cannot be run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"{quoted(command[0])} gave no answer within {CALL_SECONDS} s") from error
+
+
+def _json(done: subprocess.CompletedProcess[bytes], who: str) -> dict[str, Any]:
+    try:
+        value = json.loads(done.stdout)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise UsageError(
+            f"{quoted(who)} ended with status {done.returncode} and no result: {plain(said) or 'silence'}"
+        )
+    return value
