@@ -6,6 +6,7 @@ of the OCI distribution specification, sizes and host names.
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import ssl
@@ -44,6 +45,7 @@ OCI_CODES = frozenset(
 )
 """Error codes that a message may repeat (OCI distribution 1.1, "Error Codes", and docker's own)."""
 
+_BROKEN_OFF = (http.client.RemoteDisconnected, http.client.IncompleteRead)
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 
 _ADVICE = {
@@ -161,6 +163,9 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
                 reason=Reason.REGISTRY_UNREACHABLE,
                 transient=transient,
             )
+        if isinstance(cause, http.client.HTTPException) and not isinstance(cause, _BROKEN_OFF):
+            what = type(cause).__name__
+            return invalid_response(operation, f"the answer of {redacted(url)} is not proper HTTP ({what})")
         if isinstance(cause, OSError) and (match := _TUNNEL.match(str(cause))):
             return RegistryError(
                 f"{operation} failed: the proxy did not connect to {redacted(url)} (HTTP {match[1]}); check the "
@@ -176,8 +181,8 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
                 transient=True,
             )
     return RegistryError(
-        f"{operation} failed: the answer of {redacted(url)} broke off or is not HTTP "
-        f"({type(next(causes(error))).__name__}){RETRY_HELPS}",
+        f"{operation} failed: the answer of {redacted(url)} broke off ({type(next(causes(error))).__name__}); "
+        f"look at the registry and what is before it{RETRY_HELPS}",
         reason=Reason.REGISTRY_UNREACHABLE,
         transient=True,
     )

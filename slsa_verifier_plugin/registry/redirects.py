@@ -7,6 +7,7 @@ host must have an address of a kind that the registry itself could reach us from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
@@ -18,6 +19,7 @@ from slsa_verifier_plugin.registry.expiring import ExpiringCache
 from slsa_verifier_plugin.registry.transport import Reply, Transport
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_URL = re.compile(r"[\x21-\x7e]+")
 _GLOBAL_ONLY = REACH[Kind.GLOBAL]
 
 
@@ -74,7 +76,10 @@ class Courier:
             reply = self._send(method, url, sent, deadline, operation, home=home, form=form)
             if reply.status not in _REDIRECTS or not reply.header("Location"):
                 return reply
-            target = _target(url, reply.header("Location"), operation)
+            target = _target(url, reply.header("Location"))
+            if target is None:
+                reply.close()
+                raise _refused(operation, url, "its target is not a plain HTTP URL")
             if form is not None:
                 reply.close()
                 raise _refused(
@@ -133,16 +138,15 @@ class Courier:
         return self._reach.get(home, look_up, deadline, "looking up the registry's address")
 
 
-def _target(url: str, location: str, operation: str) -> str:
+def _target(url: str, location: str) -> str | None:
+    """Return where a redirect leads, None where that is no URL to be asked."""
     try:
         target = urljoin(url, location)
         parts = urlsplit(target)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        valid = False
-    if not valid or "@" in parts.netloc or not target.isprintable() or " " in target:
-        raise _refused(operation, url, "its target is not a plain HTTP URL")
-    return target
+        return None
+    return target if valid and "@" not in parts.netloc and _URL.fullmatch(target) else None
 
 
 def _refused(operation: str, url: str, why: str) -> RegistryError:
