@@ -165,13 +165,13 @@ class TokenRegistry(RecordingRegistry):
 
     Args:
         server: whose tokens count; started by the test.
-        challenge: the ``WWW-Authenticate`` headers, with ``REALM`` and ``SCOPE`` to be replaced.
+        challenge: the ``WWW-Authenticate`` headers, with ``<realm>`` and ``<scope>`` to be replaced.
     """
 
     def __init__(
         self,
         server: TokenServer,
-        challenge: Iterable[str] = ('Bearer realm="REALM",service="test",scope="SCOPE"',),
+        challenge: Iterable[str] = ('Bearer realm="<realm>",service="test",scope="<scope>"',),
         **options: object,
     ) -> None:
         super().__init__(**options)
@@ -189,7 +189,7 @@ class TokenRegistry(RecordingRegistry):
         handler.send_response(401)
         for text in self.challenge:
             handler.send_header(
-                "WWW-Authenticate", text.replace("REALM", self.server.realm).replace("SCOPE", scope)
+                "WWW-Authenticate", text.replace("<realm>", self.server.realm).replace("<scope>", scope)
             )
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()

@@ -1,0 +1,364 @@
+"""Authentication against registries that want it: Basic, bearer tokens, and what must not be sent where."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.demo.handler import RegistryHandler
+from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.registry.client import RegistryStore
+from slsa_verifier_plugin.registry.credentials import Credentials
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.settings import StoreSettings
+from tests.support.content import NOTE, Pushed, push
+from tests.support.registries import BasicRegistry, RecordingRegistry, TokenRegistry, TokenServer
+from tests.support.waiting import at_once
+
+HTTP = StoreSettings(use_http=True)
+ALICE = Credentials("alice", "correct horse")
+USERS = {"alice": "correct horse"}
+
+
+@dataclass
+class Provider:
+    """Hands out credentials in turn, the last of them again and again, and counts how often it was asked."""
+
+    answers: list[Credentials | Exception | None]
+    asked: int = 0
+    pause: float = 0.0
+    registries: list[str] = field(default_factory=list)
+
+    def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
+        self.asked += 1
+        self.registries.append(image.registry)
+        time.sleep(self.pause)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def fetch(store: RegistryStore, pushed: Pushed, seconds: float = 5.0) -> bytes:
+    return store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(seconds))
+
+
+def failure(store: RegistryStore, pushed: Pushed) -> RegistryError:
+    with pytest.raises(RegistryError) as caught:
+        fetch(store, pushed)
+    return caught.value
+
+
+def test_basic_is_shown_once_it_was_asked_for_and_then_always() -> None:
+    provider = Provider([ALICE])
+    with BasicRegistry(USERS) as registry, RegistryStore(HTTP, provider, {}) as store:
+        pushed = push(registry)
+        assert fetch(store, pushed) == NOTE
+        assert store.referrers(pushed.image, Deadline(5))
+        shown = ["Authorization" in seen.headers for seen in registry.seen]
+    assert shown == [False, True, True]
+    assert provider.asked == 1
+
+
+def test_basic_without_credentials_says_what_is_missing() -> None:
+    with BasicRegistry(USERS) as registry, RegistryStore(HTTP, Provider([None]), {}) as store:
+        error = failure(store, push(registry))
+    assert error.reason is Reason.REGISTRY_UNAUTHORIZED
+    assert "authProvider has no credentials" in error.message
+
+
+def test_wrong_basic_credentials_are_asked_for_once_more_and_then_refused() -> None:
+    provider = Provider([Credentials("alice", "wrong"), Credentials("alice", "still wrong")])
+    with BasicRegistry(USERS) as registry, RegistryStore(HTTP, provider, {}) as store:
+        error = failure(store, push(registry))
+        assert len(registry.seen) == 3
+    assert error.reason is Reason.REGISTRY_UNAUTHORIZED
+    assert provider.asked == 2
+
+
+def test_credentials_that_were_changed_are_found() -> None:
+    provider = Provider([Credentials("alice", "old password"), ALICE])
+    with BasicRegistry(USERS) as registry, RegistryStore(HTTP, provider, {}) as store:
+        assert fetch(store, push(registry)) == NOTE
+
+
+def test_a_user_name_with_a_colon_is_not_sent() -> None:
+    provider = Provider([Credentials("ali:ce", "secret-password")])
+    with BasicRegistry(USERS) as registry, RegistryStore(HTTP, provider, {}) as store:
+        error = failure(store, push(registry))
+        assert not any("Authorization" in seen.headers for seen in registry.seen)
+    assert error.reason is Reason.REGISTRY_CREDENTIALS
+
+
+@pytest.mark.parametrize("name", ["token", "access_token"])
+def test_a_token_is_got_for_the_repository_and_used_again(name: str) -> None:
+    with (
+        TokenServer(USERS, name=name) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        pushed = push(registry)
+        assert fetch(store, pushed) == NOTE
+        assert store.referrers(pushed.image, Deadline(5))
+        assert len(server.seen) == 1
+        assert server.seen[0].query == {"service": ["test"], "scope": ["repository:team/app:pull"]}
+
+
+def test_a_token_for_nobody_is_got_where_there_are_no_credentials() -> None:
+    with (
+        TokenServer(anonymous=True) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, None, {}) as store,
+    ):
+        assert fetch(store, push(registry)) == NOTE
+
+
+def test_an_identity_token_is_exchanged_by_post() -> None:
+    provider = Provider([Credentials("<token>", identity_token="refresh-me")])
+    with (
+        TokenServer(identities={"refresh-me": "alice"}, name="access_token") as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, provider, {}) as store,
+    ):
+        assert fetch(store, push(registry)) == NOTE
+        assert [seen.method for seen in server.seen] == ["POST"]
+        assert "refresh-me" not in server.seen[0].path
+        assert server.seen[0].form["scope"] == ["repository:team/app:pull"]
+
+
+def test_every_repository_has_its_own_token_and_the_second_needs_no_refusal() -> None:
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        first, second = push(registry, "team/first"), push(registry, "team/second")
+        other = store.manifest(first.image, first.artifact, Deadline(5))
+        assert other != store.manifest(second.image, second.artifact, Deadline(5))
+        scopes = [seen.query["scope"] for seen in server.seen]
+        assert scopes == [["repository:team/first:pull"], ["repository:team/second:pull"]]
+        assert len(registry.seen) == 3
+
+
+def test_more_than_pull_is_not_asked_for() -> None:
+    challenge = ['Bearer realm="<realm>",service="s",scope="<scope>,push repository:other/app:push,delete"']
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server, challenge) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        assert fetch(store, push(registry)) == NOTE
+        assert server.seen[0].query["scope"] == ["repository:team/app:pull"]
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        ['Basic realm="x"', 'Bearer realm="<realm>",service="test",scope="<scope>"'],
+        ['Negotiate, Basic realm="x", Bearer realm="<realm>", service=test, scope="<scope>"'],
+        ['bearer REALM="<realm>" , SERVICE="a, \\"b\\"" , scope="<scope>"'],
+        ["Bearer realm=<realm>,scope=<scope>"],
+        ['Bearer realm="<realm>"'],
+    ],
+)
+def test_every_common_form_of_challenge_is_answered(challenge: list[str]) -> None:
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server, challenge) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        assert fetch(store, push(registry)) == NOTE
+
+
+def test_a_token_is_renewed_before_it_ends() -> None:
+    with (
+        TokenServer(USERS, seconds=1) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        pushed = push(registry)
+        fetch(store, pushed)
+        before = len(registry.seen)
+        time.sleep(0.95)
+        store.referrers(pushed.image, Deadline(5))
+        assert len(server.seen) == 2
+        assert len(registry.seen) == before + 1, "the old token was tried"
+
+
+def test_a_token_that_was_revoked_is_replaced() -> None:
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        pushed = push(registry)
+        fetch(store, pushed)
+        server.issued.clear()
+        assert store.referrers(pushed.image, Deadline(5))
+
+
+def test_many_callers_ask_for_one_token_and_once_for_credentials() -> None:
+    provider = Provider([ALICE], pause=0.05)
+    with (
+        TokenServer(USERS, latency=0.05) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, provider, {}) as store,
+    ):
+        pushed = push(registry)
+        found = at_once(32, lambda _: store.referrers(pushed.image, Deadline(10)))
+        assert all(len(item) == 1 for item in found)
+        assert len(server.seen) == 1
+    assert provider.asked == 1
+
+
+def test_a_caller_with_little_time_does_not_wait_for_another_that_gets_a_token() -> None:
+    with (
+        TokenServer(USERS, latency=0.6) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        pushed = push(registry)
+
+        def call(number: int) -> float:
+            begin = time.monotonic()
+            if number == 0:
+                assert fetch(store, pushed) == NOTE
+            else:
+                time.sleep(0.1)
+                with pytest.raises(DeadlineError):
+                    fetch(store, pushed, 0.2)
+            return time.monotonic() - begin
+
+        assert at_once(2, call)[1] < 0.55
+
+
+def test_denied_credentials_name_the_token_server_and_not_the_secret() -> None:
+    provider = Provider([Credentials("alice", "planted-secret-1")])
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, provider, {}) as store,
+    ):
+        error = failure(store, push(registry))
+        assert server.host in error.message
+    assert error.reason is Reason.REGISTRY_UNAUTHORIZED
+    assert "refused the credentials" in error.message
+    assert "planted" not in error.message
+
+
+def test_a_provider_that_fails_is_the_error() -> None:
+    provider = Provider([RegistryError("the provider failed", reason=Reason.REGISTRY_CREDENTIALS)])
+    with BasicRegistry(USERS) as registry, RegistryStore(HTTP, provider, {}) as store:
+        assert failure(store, push(registry)).reason is Reason.REGISTRY_CREDENTIALS
+
+
+def test_a_provider_is_not_asked_where_nothing_is_asked_for() -> None:
+    provider = Provider([RegistryError("the provider failed", reason=Reason.REGISTRY_CREDENTIALS)])
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, provider, {}) as store:
+        assert fetch(store, push(registry)) == NOTE
+    assert provider.asked == 0
+
+
+def _answers(status: int, body: bytes) -> Callable[[RegistryHandler], None]:
+    return lambda handler: handler.answer(status, body, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b"", Reason.REGISTRY_INVALID_RESPONSE),
+        (200, b"[]", Reason.REGISTRY_INVALID_RESPONSE),
+        (200, b'{"token":""}', Reason.REGISTRY_INVALID_RESPONSE),
+        (200, b'{"token":7}', Reason.REGISTRY_INVALID_RESPONSE),
+        (200, b'{"token":"a\\r\\nX-Injected: b"}', Reason.REGISTRY_INVALID_RESPONSE),
+        (200, b'{"token":"' + b"x" * 300_000 + b'"}', Reason.LIMIT_EXCEEDED),
+        (404, b"", Reason.REGISTRY_INVALID_RESPONSE),
+        (403, b"", Reason.REGISTRY_UNAUTHORIZED),
+        (400, b'{"error":"invalid_grant"}', Reason.REGISTRY_UNAUTHORIZED),
+    ],
+)
+def test_a_token_server_that_answers_badly_is_the_error(status: int, body: bytes, reason: Reason) -> None:
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        server.first = [_answers(status, body)] * 8
+        assert failure(store, push(registry)).reason is reason
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_token_server_that_fails_for_a_moment_is_asked_again(status: int) -> None:
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        server.first = [_answers(status, b"")] * 2
+        assert fetch(store, push(registry)) == NOTE
+
+
+@pytest.mark.parametrize(
+    ("realm", "reason"),
+    [
+        ("", Reason.REGISTRY_UNAUTHORIZED),
+        ("token", Reason.REGISTRY_INVALID_RESPONSE),
+        ("file:///etc/passwd", Reason.REGISTRY_INVALID_RESPONSE),
+        ("https://user:password@auth.example/token", Reason.REGISTRY_INVALID_RESPONSE),
+        ("http://auth.example/token", Reason.REGISTRY_CREDENTIALS),
+        ("http://localhost:1/token", Reason.REGISTRY_CREDENTIALS),
+        ("https://169.254.169.254/token", Reason.REGISTRY_INVALID_RESPONSE),
+        ("https://[::ffff:169.254.169.254]/token", Reason.REGISTRY_INVALID_RESPONSE),
+        ("https://100.100.100.200/token", Reason.REGISTRY_INVALID_RESPONSE),
+    ],
+)
+def test_credentials_do_not_go_to_a_realm_that_is_not_safe(realm: str, reason: Reason) -> None:
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server, [f'Bearer realm="{realm}"']) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        assert failure(store, push(registry)).reason is reason
+
+
+def test_a_redirect_of_the_token_server_does_not_take_the_credentials_along() -> None:
+    with (
+        RecordingRegistry() as elsewhere,
+        TokenServer(USERS) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        target = elsewhere.url.replace("127.0.0.1", "localhost")
+        server.first = [lambda handler: handler.answer(307, headers={"Location": f"{target}/token"})] * 4
+        failure(store, push(registry))
+        assert elsewhere.seen
+        assert not any("Authorization" in seen.headers for seen in elsewhere.seen)
+
+
+def test_an_identity_token_is_not_posted_along_a_redirect() -> None:
+    provider = Provider([Credentials("<token>", identity_token="refresh-me")])
+    with (
+        RecordingRegistry() as elsewhere,
+        TokenServer() as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, provider, {}) as store,
+    ):
+        server.first = [
+            lambda handler: handler.answer(307, headers={"Location": f"{elsewhere.url}/token"})
+        ] * 4
+        assert failure(store, push(registry)).reason is Reason.REGISTRY_INVALID_RESPONSE
+        assert elsewhere.seen == []
+
+
+def test_two_stores_do_not_share_credentials_or_tokens() -> None:
+    with TokenServer(USERS) as server, TokenRegistry(server) as registry:
+        pushed = push(registry)
+        with RegistryStore(HTTP, Provider([ALICE]), {}) as first:
+            fetch(first, pushed)
+            with RegistryStore(HTTP, None, {}) as second:
+                assert failure(second, pushed).reason is Reason.REGISTRY_UNAUTHORIZED
