@@ -1,0 +1,199 @@
+"""Calls to AWS by boto3, each sent once, and told everything: region, keys, endpoint, certificates, proxy, timeouts.
+
+Nothing comes from this process's own environment, from ``~/.aws`` or from an instance's metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
+from slsa_verifier_plugin.registry.credentials.web import ca_file, proxies, seconds
+from slsa_verifier_plugin.registry.tls import TrustStore
+from slsa_verifier_plugin.text import plain
+
+_LOGGERS = ("boto3", "botocore", "s3transfer")
+
+_TRANSIENT_CODES = frozenset(
+    {
+        "IDPCommunicationError",
+        "InternalFailure",
+        "InternalServerError",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServerException",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+    }
+)
+"""AWS error codes after which the same call may succeed later ("Common Errors" of STS and ECR)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An AWS access key, temporary where it has a token."""
+
+    key_id: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False, default=None)
+
+    def secrets(self) -> list[str]:
+        """Return what no message may repeat."""
+        return [secret for secret in (self.secret, self.token) if secret]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation of a service in a region; unsigned without keys; ``endpoint`` replaces AWS's own."""
+
+    service: str
+    region: str
+    operation: str
+    keys: Keys | None = None
+    endpoint: str | None = None
+
+
+class AwsCalls:
+    """Makes calls for one provider; safe for many threads: each call has a session and connections of its own.
+
+    Args:
+        provider: the provider's name, for messages.
+        environ: endpoints, certificates and proxies, in AWS's own variables as well.
+    """
+
+    def __init__(self, provider: str, environ: Mapping[str, str]) -> None:
+        self._provider = provider
+        self._environ = environ
+        bundle = environ.get("AWS_CA_BUNDLE")
+        if bundle:
+            self._trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=())
+        else:
+            self._trust = TrustStore(environ)
+
+    def send(
+        self, step: str, call: Call, deadline: Deadline, secrets: Sequence[str], **parameters: str
+    ) -> Mapping[str, Any]:
+        """Return the answer of one call.
+
+        Args:
+            step: what is being done, for messages.
+            call: the operation.
+            deadline: bounds connecting and each wait for bytes.
+            secrets: what a message must not repeat.
+            parameters: the operation's own.
+
+        Raises:
+            RegistryError: AWS refused it, or did not answer.
+            DeadlineError: out of time.
+        """
+        boto3, botocore, exceptions, parsers = libraries(
+            self._provider,
+            "aws",
+            ("boto3.session", "botocore.session", "botocore.exceptions", "botocore.parsers"),
+            _LOGGERS,
+        )
+        failures = (
+            exceptions.BotoCoreError,
+            exceptions.ClientError,
+            parsers.ResponseParserError,
+            OSError,
+            ValueError,
+        )
+        with ca_file(self._trust, call.service, self._provider) as roots:
+            timeout = seconds(deadline, self._provider, step)
+            try:
+                session = boto3.Session(botocore_session=_isolated(botocore))
+                client = self._client(session, call, roots, timeout)
+                try:
+                    answer = getattr(client, call.operation)(**parameters)
+                finally:
+                    client.close()
+            except failures as caught:
+                failure = self._worded(step, caught, secrets)
+            else:
+                return answer if isinstance(answer, Mapping) else {}
+        deadline.check(step)
+        raise failure
+
+    def _client(self, session: Any, call: Call, roots: str, timeout: float) -> Any:
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        settings: dict[str, Any] = {
+            "connect_timeout": timeout,
+            "read_timeout": timeout,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "ignore_configured_endpoint_urls": True,
+            "use_fips_endpoint": _flag(self._environ, "AWS_USE_FIPS_ENDPOINT"),
+            "use_dualstack_endpoint": _flag(self._environ, "AWS_USE_DUALSTACK_ENDPOINT"),
+        }
+        named: dict[str, Any] = {
+            "region_name": call.region,
+            "endpoint_url": call.endpoint or _configured_endpoint(call.service, self._environ),
+            "verify": roots,
+        }
+        if call.keys is None:
+            settings["signature_version"] = UNSIGNED
+        else:
+            named["aws_access_key_id"] = call.keys.key_id
+            named["aws_secret_access_key"] = call.keys.secret
+            named["aws_session_token"] = call.keys.token
+        client = session.client(call.service, config=Config(**settings, proxies={}), **named)
+        # Whether a proxy is for it depends on the endpoint, which botocore's own rules have just found.
+        through = proxies(client.meta.endpoint_url, self._environ, self._provider)
+        if through:
+            client.close()
+            client = session.client(call.service, config=Config(**settings, proxies=through), **named)
+        return client
+
+    def _worded(self, step: str, error: Exception, secrets: Sequence[str]) -> RegistryError:
+        """Return the error for an exception of botocore; what that says itself may hold the request."""
+        from botocore import exceptions
+
+        if isinstance(error, exceptions.ClientError):
+            details = error.response.get("Error", {})
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = str(details.get("Code", "an unknown error"))
+            text = f"{code}: {details.get('Message', '')}"
+            detail = f"AWS answered HTTP {status}, {said(text, secrets)}"
+            transient = code in _TRANSIENT_CODES or status >= 500 or status == 429
+            return failed(self._provider, step, detail, transient=transient)
+        if isinstance(error, exceptions.SSLError):
+            return failed(
+                self._provider, step, "TLS failed; check AWS_CA_BUNDLE, SSL_CERT_FILE and SSL_CERT_DIR"
+            )
+        if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError)):
+            detail = f"no answer ({type(error).__name__}); check the network and proxy settings"
+            return failed(self._provider, step, detail, transient=True)
+        detail = f"boto3 cannot make the call or read the answer ({plain(type(error).__name__)})"
+        return failed(self._provider, step, detail)
+
+
+def _isolated(botocore_session: Any) -> Any:
+    """Return a session that reads no variables, profiles or files: they are this process's, not the caller's."""
+    names = botocore_session.Session().session_var_map
+    settings = {name: (None, None, default, convert) for name, (_, _, default, convert) in names.items()}
+    for name in ("config_file", "credentials_file"):
+        settings[name] = (None, None, os.devnull, None)
+    return botocore_session.Session(session_vars=settings)
+
+
+def _configured_endpoint(service: str, environ: Mapping[str, str]) -> str | None:
+    """Return the endpoint that AWS's own variables name for a service ("Service-specific endpoints")."""
+    if _flag(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+        return None
+    return environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() == "true"
