@@ -98,6 +98,7 @@ class Loop:
         finally:
             self._keeper.dismiss()
             self._retire()
+            self._pool.close()
             self._peers.drop_all()
             self._selector.close()
             self._waker.close()

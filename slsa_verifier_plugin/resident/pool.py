@@ -126,7 +126,7 @@ class Pool:
         self._counters = counters
         self._unsent = unsent
         self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._queued = 0
         self._queued_bytes = 0
         self._last_deadline = 0.0
@@ -146,6 +146,12 @@ class Pool:
             self._last_deadline = max(self._last_deadline, job.deadline)
             self._waiting.put(job)
             self._add_thread()
+
+    def close(self) -> None:
+        """Let the workers end, each after its call; what waits by now is still worked on."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._waiting.put(None)
 
     def load(self) -> tuple[int, int, int]:
         """Return how many jobs wait and run, and how many bytes the waiting ones hold."""
@@ -200,6 +206,8 @@ class Pool:
     def _work(self) -> None:
         while True:
             job = self._waiting.get()
+            if job is None:
+                return
             with self._lock:
                 self._queued -= 1
                 self._queued_bytes -= job.size

@@ -55,9 +55,7 @@ def serve(
         UsageError: the directories are not private to this user or cannot be made, the socket cannot be made, or
             another resident verifier serves here.
     """
-    problems: list[str] = []
-    if settings is None:
-        settings, problems = read_settings(environ)
+    configured, problems = read_settings(environ)
     try:
         place = find_place(environ)
         check_directories(place, make=True)
@@ -79,7 +77,7 @@ def serve(
                 log.add(problem)
             if echo is not None:
                 echo(f"listening on {plain(place.socket)}")
-            reason = _run(service, settings, place, listener, log, claim)
+            reason = _run(service, settings or configured, place, listener, log, claim)
             if echo is not None:
                 echo(f"ended: {reason}")
         finally:

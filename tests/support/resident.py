@@ -146,14 +146,14 @@ class World:
         """Every server that was started, dead or alive."""
         return [int(line) for line in self.pids_file.read_text().split()]
 
-    def call(self, stdin: bytes = b"", **environ: str) -> Answer:
+    def call(self, stdin: bytes = b"", /, **environ: str) -> Answer:
         """Make one call in this process."""
         with piped(stdin) as descriptor:
             return client.call(
                 {**self.environ, **environ}, descriptor, lambda content, elapsed: OWN, self.start, budget
             )
 
-    def begin(self, stdin: bytes = b"", **environ: str) -> Caller:
+    def begin(self, stdin: bytes = b"", /, **environ: str) -> Caller:
         """Make one call in a fork of this process."""
         return Caller(lambda: self.call(stdin, **environ))
 
@@ -298,8 +298,15 @@ def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
 def run_caller(world: World, stdin: bytes, **environ: str) -> subprocess.CompletedProcess[bytes]:
     """Make one call in a new interpreter with pipes as standard files, as Ratify does, and wait for their end."""
     command = [sys.executable, "-m", "tests.support.resident", "call"]
+    # Not in the checkout, which "-m" would put before PYTHONPATH.
     return subprocess.run(
-        command, input=stdin, capture_output=True, env={**world.environ, **environ}, timeout=30, check=False
+        command,
+        input=stdin,
+        capture_output=True,
+        cwd=world.home,
+        env={**world.environ, **environ},
+        timeout=30,
+        check=False,
     )
 
 

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from slsa_verifier_plugin.resident import isolate
+from slsa_verifier_plugin.resident.isolate import run_isolated
+from slsa_verifier_plugin.resident.protocol import MAX_REPLY, Answer, encode_answer
+from tests.support.resident import wait_until
+
+LATE = b"late\n"
+CRASHED = b"crashed\n"
+GOOD: Answer = (0, b"good\n", b"warn: x\n")
+
+
+def run(work: Callable[[], Answer], seconds: float = 20.0) -> Answer:
+    return run_isolated(work, seconds, LATE, CRASHED)
+
+
+def no_children() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("answer", [GOOD, (1, b"", b""), (255, b"x" * 200_000, b"y" * 50_000)])
+def test_the_answer_of_the_work_is_returned(answer: Answer) -> None:
+    assert run(lambda: answer) == answer
+    assert no_children()
+
+
+def test_the_work_runs_in_another_process() -> None:
+    status, stdout, _ = run(lambda: (0, b"%d %d" % (os.getpid(), os.getsid(0)), b""))
+    process, session = stdout.split()
+    assert status == 0
+    assert int(process) != os.getpid()
+    assert session == process
+
+
+def raising() -> NoReturn:
+    raise RuntimeError("secret")
+
+
+def exiting() -> NoReturn:
+    sys.exit(0)
+
+
+def exiting_at_once() -> NoReturn:
+    os._exit(0)
+
+
+def killed() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def too_long() -> Answer:
+    return 0, bytes(MAX_REPLY), b""
+
+
+def no_answer() -> Answer:
+    return None  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("work", [raising, exiting, exiting_at_once, killed, too_long, no_answer])
+def test_no_complete_answer_is_a_crash(work: Callable[[], Answer]) -> None:
+    assert run(work) == (0, CRASHED, b"")
+    assert no_children()
+
+
+def into_the_pipe(data: bytes) -> Callable[[], Answer]:
+    """Return work that writes to the parent's pipe by itself, and ends."""
+
+    def work() -> Answer:
+        os.write(pipe_of_the_child(), data)
+        os._exit(0)
+
+    return work
+
+
+def pipe_of_the_child() -> int:
+    """Return the only descriptor beyond the standard files that a child has."""
+    for descriptor in range(3, 1000):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            continue
+        return descriptor
+    raise AssertionError("there is none")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode_answer(GOOD)[:-1],
+        encode_answer(GOOD)[:11],
+        b"{" * 100,
+        b"SLSV\x00\x01\x00\x02\xff\xff\xff\xff",
+        b"SLSV\x00\x01\x00\x03\x00\x00\x00\x00",
+        b"SLSV\x00\x01\x00\x02\x00\x00\x00\x01\x00",
+    ],
+    ids=["cut", "cut header", "no frame", "too long", "another frame", "no answer"],
+)
+def test_a_broken_answer_is_a_crash(data: bytes) -> None:
+    assert run(into_the_pipe(data)) == (0, CRASHED, b"")
+
+
+def test_a_whole_answer_counts_even_if_the_child_then_crashes() -> None:
+    assert run(into_the_pipe(encode_answer(GOOD))) == GOOD
+
+
+def looping() -> Answer:
+    while True:
+        pass
+
+
+def stopped() -> Answer:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return GOOD
+
+
+def deaf() -> Answer:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    time.sleep(60)
+    return GOOD
+
+
+def half() -> Answer:
+    os.write(pipe_of_the_child(), encode_answer(GOOD)[:-1])
+    time.sleep(60)
+    return GOOD
+
+
+@pytest.mark.parametrize("work", [looping, stopped, deaf, half])
+def test_what_does_not_end_is_late_and_killed(work: Callable[[], Answer]) -> None:
+    started = time.monotonic()
+    assert run(work, 0.3) == (0, LATE, b"")
+    assert time.monotonic() - started < 5
+    assert no_children()
+
+
+def test_no_time_is_late() -> None:
+    assert run(looping, -1.0) == (0, LATE, b"")
+
+
+def test_grandchildren_are_killed() -> None:
+    def work() -> Answer:
+        # A credential helper that stays: it has whatever descriptors are inheritable.
+        helper = subprocess.Popen(["sleep", "60"], close_fds=False)
+        return 0, b"%d" % helper.pid, b""
+
+    grandchild = int(run(work)[1])
+    wait_until(lambda: has_ended(grandchild))
+
+
+def has_ended(pid: int) -> bool:
+    """Return True for a process that is gone, or only waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_a_fork_that_keeps_the_pipe_does_not_delay_the_crash() -> None:
+    def work() -> Answer:
+        if os.fork() == 0:
+            time.sleep(60)
+        os._exit(0)
+
+    started = time.monotonic()
+    assert run(work) == (0, CRASHED, b"")
+    assert time.monotonic() - started < 10
+
+
+def test_the_child_has_no_descriptor_but_the_pipe() -> None:
+    kept = os.open("/dev/zero", os.O_RDONLY)
+    os.set_inheritable(kept, True)
+
+    def work() -> Answer:
+        names = {}
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            try:
+                names[int(name)] = str(Path(f"/proc/self/fd/{name}").readlink())
+            except OSError:
+                continue
+        return 0, repr(names).encode(), b""
+
+    try:
+        files = ast.literal_eval(run(work)[1].decode())
+    finally:
+        os.close(kept)
+    assert [files.pop(number) for number in (0, 1, 2)] == ["/dev/null"] * 3
+    assert [name.split(":")[0] for name in files.values()] == ["pipe"]
+
+
+def test_what_the_child_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> Answer:
+        os.write(1, b'{"isSuccess":true}')
+        os.write(2, b"noise")
+        return GOOD
+
+    assert run(work) == GOOD
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_process_to_be_had_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError("no more processes")
+
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    monkeypatch.setattr(os, "fork", fork)
+    assert run(lambda: GOOD) == (0, CRASHED, b"")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_without_process_descriptors_it_works_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pidfd_open(_: int) -> int:
+        raise OSError("no such system call")
+
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    assert run(lambda: GOOD) == GOOD
+    assert run(exiting) == (0, CRASHED, b"")
+    assert run(looping, 0.2) == (0, LATE, b"")
+
+
+def test_an_orphan_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolate, "ORPHAN_SECONDS", 1)
+    reader, writer = os.pipe()
+    # The child is to tell its number to this test, which takes a descriptor that it would close.
+    monkeypatch.setattr(isolate, "close_from", lambda first, kept: None)
+
+    def work() -> Answer:
+        os.write(writer, b"%d" % os.getpid())
+        return looping()
+
+    parent = os.fork()
+    if parent == 0:
+        try:
+            run(work, 0.5)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    child = int(os.read(reader, 100))
+    os.close(reader)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert not has_ended(child)
+    wait_until(lambda: has_ended(child))
