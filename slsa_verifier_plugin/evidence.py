@@ -105,7 +105,8 @@ def read_blobs(
 
     Raises:
         RegistryError: a blob is not delivered.
-        ArtifactError: reason ``LIMIT_EXCEEDED`` for more bytes than ``maxAttestationBytes`` or more candidates than ``maxBundles``.
+        ArtifactError: reason ``LIMIT_EXCEEDED`` for more bytes than ``maxAttestationBytes``, or more candidates than
+            ``maxBundles``.
         DeadlineError: out of time.
     """
     bytes_left, bundles_left = policy.max_bytes, policy.max_bundles

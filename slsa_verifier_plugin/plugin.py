@@ -45,7 +45,9 @@ def own_process(stdin: bytes, elapsed: float) -> tuple[int, bytes, bytes]:
     if late.status != 0:
         return late.status, late.stdout, late.stderr
     crashed = ratify.late_answer(
-        environment, stdin, InternalError("the verifying process ended without an answer; give it more memory, or report it")
+        environment,
+        stdin,
+        InternalError("the verifying process ended without an answer; give it more memory, or report it"),
     )
 
     def work() -> tuple[int, bytes, bytes]:

@@ -89,8 +89,8 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
     if source.kind == "tuf":
         if refreshed is None:
             raise TrustRootError(
-                f"the trusted root of {quoted(source.location)} has not been fetched yet; the resident verifier fetches it in the "
-                "background, 'slsa-verifier-plugin trust refresh' at once",
+                f"the trusted root of {quoted(source.location)} has not been fetched yet; the resident verifier fetches it "
+                "in the background, 'slsa-verifier-plugin trust refresh' at once",
                 transient=True,
             )
         return refreshed, f"{source.location} (TUF)"

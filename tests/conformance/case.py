@@ -110,7 +110,7 @@ def lines(*items: bytes) -> bytes:
     return b"".join(item + b"\n" for item in items)
 
 
-def signed(statement: Json | None = None, identity: Identity | None = None, **how: Any) -> bytes:
+def signed(statement: Json | bytes | None = None, identity: Identity | None = None, **how: Any) -> bytes:
     """Return one bundle by a fresh lab, so that every case is the same however many come before it."""
     return Lab().sign(vsa() if statement is None else statement, identity, **how)
 

@@ -47,4 +47,4 @@ def write(parent: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(f"{write(CASES)} cases in {CASES}")  # noqa: T201 (this is a command)
+    print(f"{write(CASES)} cases in {CASES}")

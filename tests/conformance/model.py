@@ -1,9 +1,11 @@
 """A conformance case on disk, and what a registry must hold for it.
 
-A case is a folder: ``README.md`` says why it is there, ``stdin.json`` is what the plugin reads (or ``stdin.raw``, byte for byte),
-``environment.json`` what differs in its environment, ``artifact.json`` which image and artifact the registry holds and how it misbehaves,
-beside the blobs it names, and ``expected.json`` the answer. In ``stdin.json`` and ``environment.json`` stand placeholders: ``@REGISTRY@``
-(host and port), ``@CASES@`` (the folder above the cases), ``@IMAGE@``, ``@ARTIFACT@`` (digests) and ``"@SIZE@"`` (bytes of the artifact's manifest).
+A case is a folder: ``README.md`` says why it is there, ``stdin.json`` is what the plugin reads (or ``stdin.raw``, byte for
+byte), ``environment.json`` what differs in its environment, ``artifact.json`` which image and artifact the registry holds
+and how it misbehaves, beside the blobs it names, and ``expected.json`` the answer. In ``stdin.json`` and
+``environment.json`` stand placeholders: ``@REGISTRY@`` (host and port), ``@CASES@`` (the folder above the cases),
+``@IMAGE@``, ``@ARTIFACT@`` (digests), ``@MEDIA_TYPE@`` and ``"@SIZE@"`` (type and bytes of the artifact's manifest) and
+``@CACHE@`` (an empty folder).
 """
 
 from __future__ import annotations
@@ -100,8 +102,9 @@ def build_artifact(spec: Json, image: Json, folder: dict[str, bytes], content: C
     """Add the artifact that ``spec`` describes and return its descriptor as a referrers list would have it.
 
     Args:
-        spec: ``kind`` (image, artifact or index), ``subject`` (image, other or none), ``blobs`` (each with ``file``, and what its
-            descriptor lies about), ``artifactType``, ``manifest`` (properties set at last), ``descriptor`` (what the caller is told otherwise).
+        spec: ``kind`` (image, artifact or index), ``subject`` (image, other or none), ``blobs`` (each with ``file``, and
+            what its descriptor lies about), ``artifactType``, ``manifest`` (properties set at last), ``descriptor`` (what
+            the caller is told otherwise).
         image: the image's descriptor.
         folder: the case's blob files by name.
         content: what the registry holds.

@@ -26,8 +26,8 @@ class CaseRegistry:
 
     Args:
         content: manifests and blobs.
-        faults: how it misbehaves: ``on`` (manifest, blob or referrers), ``status`` with ``headers``, ``body`` or ``redirect``, and
-            ``times`` where it is to stop after a number of requests.
+        faults: how it misbehaves: ``on`` (manifest, blob or referrers), ``status`` with ``headers``, ``body`` or
+            ``redirect``, and ``times`` where it is to stop after a number of requests.
     """
 
     def __init__(self, content: Content, faults: list[dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """Runs the conformance cases against any Ratify v1 verifier plugin: ``tests/conformance/run.py --plugin PATH [--case NAME]``.
 
-Nothing here knows this project's plugin: it is called as Ratify calls it, and its one line of JSON is held against ``expected.json``.
-Prints a line for each failure, and the counts at the end; exits 1 if a case failed.
+Nothing here knows this project's plugin: it is called as Ratify calls it, and its one line of JSON is held against
+``expected.json``. Prints a line for each failure, and the counts at the end; exits 1 if a case failed.
 """
 
 from __future__ import annotations

@@ -37,9 +37,13 @@ def test_the_folders_are_what_the_catalog_writes(tmp_path: Path) -> None:
     generated = {path.relative_to(tmp_path): path for path in tmp_path.rglob("*") if path.is_file()}
     kept = {path.relative_to(CASES): path for path in CASES.rglob("*") if path.is_file()}
     assert generated.keys() == kept.keys()
-    different = [str(name) for name, path in generated.items() if path.read_bytes() != kept[name].read_bytes()]
+    different = [
+        str(name) for name, path in generated.items() if path.read_bytes() != kept[name].read_bytes()
+    ]
     # RSA-PSS signatures carry a random salt.
-    assert [name for name in different if "rsa-pss" not in name.lower() and "rsa_pss" not in name.lower()] == []
+    assert [
+        name for name in different if "rsa-pss" not in name.lower() and "rsa_pss" not in name.lower()
+    ] == []
 
 
 def test_there_are_as_many_cases_as_promised() -> None:

@@ -16,8 +16,8 @@ from tests.support.sigstore import (
     generic_generator,
     keyed_envelope,
     person,
-    provenance_v1,
     provenance_v02,
+    provenance_v1,
     vsa,
 )
 

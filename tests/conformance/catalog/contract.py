@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.conformance.case import BASE, Case, attested, honest, raw
 
-ERROR_2 = (
+ERROR_2: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
     (
         "unknown-near",
         {"expectedVerifiedLevel": ["SLSA_SOURCE_LEVEL_3"]},
@@ -164,7 +164,7 @@ def _shapes(note: dict[str, bytes]) -> Iterator[Case]:
 
 def _environments(note: dict[str, bytes]) -> Iterator[Case]:
     why = "The environment is not the contract's."
-    yield Case("environment-none", why, code=4, environment={name: None for name in _NAMES}, blobs=note)
+    yield Case("environment-none", why, code=4, environment=dict.fromkeys(_NAMES), blobs=note)
     for name in _NAMES:
         short = name.rpartition("_")[2].lower()
         if short != "command":

@@ -45,7 +45,7 @@ def _versions() -> Iterator[Case]:
             "VERIFIED",
             blobs=attested(signed(**how)),
         )
-    without = {
+    without: dict[str, tuple[dict[str, Any], str]] = {
         "no-log": (
             {"log": None, "timestamp": True},
             "A timestamp in place of a log entry, under a root that has logs.",
