@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slsa_verifier_plugin.cli.session import Session, session_of
+from slsa_verifier_plugin.cli.session import Session, say, session_of
 from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.errors import UsageError
 
@@ -44,10 +44,10 @@ def demo(context: click.Context, /, ratify: str | None, without_ratify: bool, as
     shown = perform(session, None if without_ratify else find_ratify(ratify))
     painter = session.painter()
     if as_json:
-        click.echo(render_demo.json_of(shown))
+        say(render_demo.json_of(shown))
     else:
         for line in render_demo.text_of(shown, painter):
-            click.echo(line, color=painter.color)
+            say(line)
     return Status.ADMITTED if shown.as_expected else Status.DENIED
 
 

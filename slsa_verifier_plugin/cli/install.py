@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from slsa_verifier_plugin.cli.session import session_of
+from slsa_verifier_plugin.cli.session import say, session_of
 from slsa_verifier_plugin.cli.status import Status
 
 EPILOG = """\b
@@ -34,5 +34,5 @@ def install(context: click.Context, /, plugins_dir: Path | None) -> int:
     folder = plugins_dir or Path.home() / ".ratify" / "plugins"
     installed = put(folder, session_of(context).environ)
     names = " and ".join(str(path) for path in installed.paths)
-    click.echo(f"installed {names} (version {installed.version}, {installed.kind})")
+    say(f"installed {names} (version {installed.version}, {installed.kind})")
     return Status.ADMITTED

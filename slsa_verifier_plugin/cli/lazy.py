@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Lazy(NamedTuple):
@@ -52,6 +53,8 @@ class LazyGroup(click.Group):
         name = args[0]
         if name in self._table or name.startswith("-"):
             return super().resolve_command(ctx, args)
+        import difflib
+
         near = difflib.get_close_matches(name.lower(), self._table, 1, 0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(self._table)}"
         raise click.UsageError(f"there is no command '{name}'; {hint}", ctx)
@@ -63,6 +66,8 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the names and options that begin with ``incomplete``."""
+        from click.shell_completion import CompletionItem
+
         names = [
             CompletionItem(name, help=lazy.help)
             for name, lazy in self._table.items()

@@ -17,7 +17,6 @@ from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
 from slsa_verifier_plugin.cli.session import Session
 from slsa_verifier_plugin.cli.status import PROGRAM, Status
-from slsa_verifier_plugin.errors import ContractError, UsageError, VerifierError
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 
@@ -94,6 +93,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def explain(error: Exception) -> tuple[str, Status]:
     """Return the line and the exit status for what ended a command."""
+    from slsa_verifier_plugin.errors import ContractError, UsageError, VerifierError
     from slsa_verifier_plugin.text import plain
 
     if isinstance(error, click.UsageError):

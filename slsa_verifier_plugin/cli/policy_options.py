@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-
-from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.checking import Checker, Store
@@ -115,6 +112,8 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
     Raises:
         UsageError: a duration that is none.
     """
+    from pathlib import Path
+
     root = options["trusted_root"]
     parameters = {
         "expectedVerifiedLevels": list(options["levels"]),
@@ -144,6 +143,7 @@ def seconds_of(duration: str | None) -> float | None:
     Raises:
         UsageError: it is none, or not between 100 ms and 5 min.
     """
+    from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT, parse_duration
 
     if duration is None:
@@ -161,6 +161,7 @@ def setup_of(demands: Demands) -> Setup:
         UsageError: nothing is demanded, or the file has no such Verifier.
     """
     from slsa_verifier_plugin.cli.resources import Setup, VerifierResource, read_setup
+    from slsa_verifier_plugin.errors import UsageError
 
     if demands.is_empty:
         raise UsageError(
@@ -195,7 +196,7 @@ def checker_of(setup: Setup, demands: Demands, service: Service, store: Store | 
         UsageError: a policy is not valid, or the store's settings are not.
     """
     from slsa_verifier_plugin.cli.checking import Checker, checks_of
-    from slsa_verifier_plugin.errors import ContractError
+    from slsa_verifier_plugin.errors import ContractError, UsageError
 
     checks = checks_of(setup.verifiers, service)
     try:

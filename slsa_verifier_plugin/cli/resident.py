@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import click
 
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
-from slsa_verifier_plugin.cli.session import session_of
+from slsa_verifier_plugin.cli.session import say, session_of
 from slsa_verifier_plugin.cli.status import Status
 
 _HERE = "slsa_verifier_plugin.cli.resident"
@@ -42,10 +42,10 @@ def status(context: click.Context, /, as_json: bool) -> int:
     found = manage.status(session.environ)
     painter = session.painter()
     if as_json:
-        click.echo(render_resident.json_of(found))
+        say(render_resident.json_of(found))
     else:
         for line in render_resident.text_of(found, painter):
-            click.echo(line, color=painter.color)
+            say(line)
     return Status.ADMITTED if found.report is not None else Status.DENIED
 
 
@@ -58,7 +58,7 @@ def start(context: click.Context, /) -> int:
     environ = session_of(context).environ
     started = manage.start(environ, start_command(environ))
     verb = "runs already" if started.was_running else "started"
-    click.echo(f"the resident verifier {verb}: process {started.status.pid}, {started.status.directory}")
+    say(f"the resident verifier {verb}: process {started.status.pid}, {started.status.directory}")
     return Status.ADMITTED
 
 
@@ -70,10 +70,10 @@ def stop(context: click.Context, /) -> int:
 
     stopped = manage.stop(session_of(context).environ)
     if stopped.pid is None:
-        click.echo("no resident verifier runs")
+        say("no resident verifier runs")
     else:
         how = "killed, for it did not end by itself" if stopped.killed else "stopped"
-        click.echo(f"the resident verifier (process {stopped.pid}) was {how}")
+        say(f"the resident verifier (process {stopped.pid}) was {how}")
     return Status.ADMITTED
 
 
@@ -104,4 +104,4 @@ def start_command(environ: Mapping[str, str]) -> list[str]:
 
 
 def _echo(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, error=True)

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from slsa_verifier_plugin.cli.render import Painter
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.render import Painter
 
 NARROWEST, WIDEST = 40, 160
 """Columns that text is laid out for, whatever the terminal says."""
 
 
-@dataclass(frozen=True, slots=True)
 class Session:
-    """One run of the program: whether tracebacks are shown, whether to colour (``auto``, ``always``, ``never``)."""
+    """One run of the program.
 
-    debug: bool = False
-    color: str = "auto"
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    Args:
+        debug: whether tracebacks are shown.
+        color: ``auto``, ``always`` or ``never``.
+        environ: the process's environment.
+    """
+
+    __slots__ = ("color", "debug", "environ")
+
+    def __init__(
+        self, debug: bool = False, color: str = "auto", environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.debug = debug
+        self.color = color
+        self.environ = os.environ if environ is None else environ
 
     def painter(self, stream: TextIO | None = None) -> Painter:
         """Return the painter for ``stream``, by default standard output."""
+        from slsa_verifier_plugin.cli.render import Painter
+
         stream = stream or sys.stdout
         terminal = stream.isatty()
         encoding = (stream.encoding or "ascii").lower().replace("-", "")
-        width = None
-        if terminal:
-            width = min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
+        width = min(max(_columns(stream), NARROWEST), WIDEST) if terminal else None
         return Painter(color=self._colored(terminal), symbols=encoding == "utf8", width=width)
 
     def _colored(self, terminal: bool) -> bool:
@@ -45,3 +54,16 @@ def session_of(context: object) -> Session:
     """Return the session of a click context; a default one where a command is called without the program's group."""
     found = getattr(context, "obj", None)
     return found if isinstance(found, Session) else Session()
+
+
+def say(line: str, *, error: bool = False) -> None:
+    """Write a line to standard output, or error. Unlike click's, in the encoding that the terminal has."""
+    stream = sys.stderr if error else sys.stdout
+    stream.write(f"{line}\n")
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80

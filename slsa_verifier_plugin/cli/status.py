@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
-from slsa_verifier_plugin.errors import Reason
-
 PROGRAM = "slsa-verifier-plugin"
 
 
@@ -29,10 +27,11 @@ class Decision(StrEnum):
     UNDECIDED = "undecided"
 
 
-_UNDECIDING = frozenset({Reason.TRUST_ROOT_UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.INTERNAL_ERROR})
+_UNDECIDING = frozenset({"TRUST_ROOT_UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL_ERROR"})
+"""Reason codes of ``errors.Reason``, which help and completion need not load; so is every ``REGISTRY_*``."""
 
 
-def decision_of(success: bool, reason: Reason) -> Decision:
+def decision_of(success: bool, reason: str) -> Decision:
     """Return the decision that a verdict with this outcome and reason stands for.
 
     Ratify has no third outcome: there, what is undecided is denied.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
-from slsa_verifier_plugin.cli.session import session_of
+from slsa_verifier_plugin.cli.session import say, session_of
 from slsa_verifier_plugin.cli.status import Status
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
     found = [trust_roots.look_at(source, session.environ) for source in sources_of(policy)]
     painter = session.painter()
     if as_json:
-        click.echo(render_trust.json_of(found))
+        say(render_trust.json_of(found))
     else:
         for line in render_trust.text_of(found, painter):
-            click.echo(line, color=painter.color)
+            say(line)
     return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
 
 
@@ -73,7 +73,7 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
         except TrustRootError as error:
             outcome, status = error, Status.UNDECIDED
         for line in render_trust.refreshed(source, outcome, painter):
-            click.echo(line, color=painter.color)
+            say(line)
     return status
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slsa_verifier_plugin.cli.policy_options import Demands, checker_of, demands_of, policy_options, setup_of
-from slsa_verifier_plugin.cli.session import Session, session_of
+from slsa_verifier_plugin.cli.session import Session, say, session_of
 from slsa_verifier_plugin.cli.status import status_of
 from slsa_verifier_plugin.errors import UsageError
 
@@ -98,8 +98,8 @@ def show(session: Session, reports: list[ImageReport], form: str, verbose: bool)
     from slsa_verifier_plugin.cli import render_verify
 
     if form == "json":
-        click.echo(render_verify.json_of(reports))
+        say(render_verify.json_of(reports))
     else:
         painter = session.painter()
         for line in render_verify.text_of(reports, painter, verbose):
-            click.echo(line, color=painter.color)
+            say(line)
