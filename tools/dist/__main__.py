@@ -1,0 +1,132 @@
+"""``python -m tools.dist``: builds everything that is released into ``dist/``. ``docs/one-file.md`` tells what and how."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.dist import archive, compiled, environments, packages, sbom, stage
+from tools.dist.commands import run
+from tools.dist.errors import BuildError
+
+PROJECT = Path(__file__).resolve().parents[2]
+MAX_PLUGIN_BYTES = 45 * 1024 * 1024
+NAMES = ("slsa", "slsla")
+"""Ratify looks for a file named after the verifier's type or name; both are in use (docs of the plugin contract)."""
+
+_IMPORT_ALL = """
+import importlib, pkgutil, slsa_verifier_plugin
+for module in pkgutil.walk_packages(slsa_verifier_plugin.__path__, "slsa_verifier_plugin."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one build is told.
+
+    Attributes:
+        output: where the results go.
+        work: where everything else goes; emptied first.
+        cache: downloads and compressed payloads, kept between builds.
+        level: zstd's compression level.
+    """
+
+    output: Path
+    work: Path
+    cache: Path
+    level: int
+
+
+def build(options: Options) -> list[Path]:
+    """Build the wheel, the source archive, the one-file plugin under both names and its bill of materials.
+
+    Raises:
+        BuildError: something is missing or wrong.
+    """
+    shutil.rmtree(options.work, ignore_errors=True)
+    for directory in (options.output, options.work, options.cache):
+        directory.mkdir(parents=True, exist_ok=True)
+    launcher = options.work / "launcher"
+    run(["make", "-C", str(PROJECT / "launcher"), f"BUILD={launcher}"])
+    python = environments.tools_python(options.cache, Path(__file__).with_name("requirements.txt"))
+    released = packages.build_packages(PROJECT, python, options.work, options.output)
+
+    third_party = environments.runtime_packages(options.cache, PROJECT / "requirements" / "runtime.txt")
+    ours = options.work / "ours"
+    environments.install_wheel(released[0], ours)
+    root = options.work / "runtime"
+    carried = stage.assemble(root, (third_party, ours), launcher / "python3")
+    compiled.compile_tree(root / "lib" / stage.PYTHON)
+    run([str(root / "bin" / "python3"), "-I", "-W", "error::ImportWarning", "-c", _IMPORT_ALL])
+
+    packed = archive.pack_tree(root)
+    payload = _compressed(packed, options)
+    plugin = options.output / NAMES[0]
+    archive.write_one_file(launcher / "launcher", packed, payload, plugin)
+    if plugin.stat().st_size > MAX_PLUGIN_BYTES:
+        raise BuildError(f"{plugin.name} has {plugin.stat().st_size} bytes, more than {MAX_PLUGIN_BYTES}")
+    for name in NAMES[1:]:
+        _link(plugin, options.output / name)
+    bill = options.output / f"{plugin.name}.cdx.json"
+    sbom.write_bill(sbom.Runtime(root, carried, plugin), python, PROJECT / "pyproject.toml", bill)
+    return [*released, *(options.output / name for name in NAMES), bill]
+
+
+def _compressed(packed: bytes, options: Options) -> bytes:
+    """Return the payload; the same archive is compressed once, for it takes most of a build's time."""
+    kept = options.cache / f"payload-{options.level}-{hashlib.sha256(packed).hexdigest()}.zst"
+    if not kept.exists():
+        part = kept.with_suffix(".part")
+        part.write_bytes(archive.compress(packed, options.level))
+        for old in options.cache.glob("payload-*.zst"):
+            old.unlink()
+        part.replace(kept)
+    return kept.read_bytes()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name in one step, or copy it where the file system has no hard links."""
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copy2(source, part)
+    part.replace(target)
+
+
+def main(arguments: list[str]) -> int:
+    """Build as ``arguments`` say, and list the results with their sizes and digests."""
+    parser = argparse.ArgumentParser(prog="python -m tools.dist", description=build.__doc__)
+    parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="where the results go")
+    parser.add_argument(
+        "--work", type=Path, default=PROJECT / "build" / "dist", help="where everything else goes"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=PROJECT / "build" / "dist-cache", help="kept between builds"
+    )
+    parser.add_argument(
+        "--level", type=int, default=archive.LEVEL, help="zstd's level; a low one makes trying quick"
+    )
+    chosen = parser.parse_args(arguments)
+    options = Options(chosen.output.resolve(), chosen.work.resolve(), chosen.cache.resolve(), chosen.level)
+    try:
+        results = build(options)
+    except (BuildError, OSError) as error:
+        sys.stderr.write(f"the build failed: {error}\n")
+        return 1
+    for path in results:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        sys.stdout.write(f"{digest}  {path.stat().st_size:>9}  {path.name}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

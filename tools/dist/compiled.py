@@ -1,0 +1,57 @@
+"""Compiles the runtime's modules, the same bytes every time.
+
+Hash-based and unchecked (PEP 552): no time stamp goes in, and none is looked up at import. Third parties' sources are left
+out, which halves the payload; their tracebacks still name file and line.
+"""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.dist import trim
+from tools.dist.errors import BuildError
+
+
+def compile_tree(library: Path) -> None:
+    """Compile every module below ``library`` in a process of its own, and remove the sources that are not kept.
+
+    The process has a fixed hash seed, since sets of strings are stored in the order of their hashes.
+
+    Raises:
+        BuildError: a module does not compile.
+    """
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    command = [sys.executable, "-m", "tools.dist.compiled", str(library)]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
+    if done.returncode != 0:
+        raise BuildError(f"the runtime's modules do not compile: {done.stderr.strip()[-2000:]}")
+
+
+def _compile_all(library: Path) -> None:
+    for source in sorted(library.rglob("*.py")):
+        name = source.relative_to(library).as_posix()
+        kept = trim.KEPT_SOURCES in source.relative_to(library).parts
+        # In the place of its source, or where Python looks for a source's compiled form.
+        target = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+        target = target if kept else source.with_suffix(".pyc")
+        py_compile.compile(
+            str(source),
+            cfile=str(target),
+            dfile=name.removeprefix("site-packages/"),
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        if not kept:
+            source.unlink()
+
+
+if __name__ == "__main__":
+    _compile_all(Path(sys.argv[1]))
