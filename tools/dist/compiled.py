@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import py_compile
-import subprocess
 import sys
 from pathlib import Path
 
 from tools.dist import trim
-from tools.dist.errors import BuildError
+from tools.dist.commands import run
 
 
 def compile_tree(library: Path) -> None:
@@ -24,15 +23,8 @@ def compile_tree(library: Path) -> None:
     Raises:
         BuildError: a module does not compile.
     """
-    environment = {
-        **os.environ,
-        "PYTHONHASHSEED": "0",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    command = [sys.executable, "-m", "tools.dist.compiled", str(library)]
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
-    if done.returncode != 0:
-        raise BuildError(f"the runtime's modules do not compile: {done.stderr.strip()[-2000:]}")
+    settings = {"PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    run([sys.executable, "-m", "tools.dist.compiled", str(library)], settings=settings)
 
 
 def _compile_all(library: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.dist import elf
+from tools.dist.commands import run
 from tools.dist.errors import BuildError
 
 LOADERS = {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"}
@@ -105,7 +105,7 @@ def _read_ldconfig() -> dict[str, Path]:
     if program is None:
         raise BuildError("ldconfig is not on this machine; install glibc's programs")
     mark = _LDCONFIG_MARKS[platform.machine()]
-    listing = subprocess.run([program, "-p"], check=True, capture_output=True, text=True).stdout  # noqa: S603
+    listing = run([program, "-p"])
     libraries: dict[str, Path] = {}
     for line in listing.splitlines():
         name, _, rest = line.strip().partition(" ")

@@ -10,7 +10,6 @@ licenses/            of the libraries that are a system package's
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.dist import elf, trim
+from tools.dist.commands import run
 from tools.dist.errors import BuildError
 from tools.dist.libraries import LOADED_BY_NAME, Finder, loader_name
 
@@ -115,7 +115,4 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _strip(path: Path) -> None:
-    program = shutil.which("strip")
-    if program is None:
-        raise BuildError("strip is not on this machine; install binutils")
-    subprocess.run([program, "--strip-unneeded", str(path)], check=True, capture_output=True)  # noqa: S603
+    run(["strip", "--strip-unneeded", str(path)])
