@@ -83,6 +83,11 @@ def without(error: RegistryError, secrets: Iterable[str]) -> RegistryError:
     return RegistryError(message, reason=error.reason, transient=error.transient)
 
 
+def is_passing(status: int) -> bool:
+    """Return True for a status that says that the same request may succeed later (RFC 9110, 15.5 and 15.6)."""
+    return status in (408, 425, 429) or (status >= 500 and status not in (501, 505))
+
+
 def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] = ()) -> RegistryError:
     """Return the error for an answer with an HTTP status that is not the one wanted.
 
@@ -92,7 +97,7 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
         status: the HTTP status code.
         codes: error codes from the body; only those of ``OCI_CODES`` are shown.
     """
-    transient = status in (408, 425, 429) or status >= 500
+    transient = is_passing(status)
     reason, advice = _ADVICE.get(status, (Reason.REGISTRY_ERROR, "the registry cannot serve the request"))
     if status >= 500:
         advice = "the registry or something before it failed; look at its logs"

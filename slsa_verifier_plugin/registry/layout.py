@@ -57,17 +57,18 @@ class LayoutCache:
             if error.errno == errno.ENOTDIR:
                 return None, None
             return None, self._warning("read", error)
-        with open(handle, "rb") as file:  # noqa: PTH123  (a descriptor, not a path)
-            try:
-                state = os.fstat(file.fileno())
-                if not stat.S_ISREG(state.st_mode):
-                    warning = f"the cache entry {digest} in {self._shown} is no file; the registry is asked"
-                    return None, warning
-                if state.st_size > limit:
-                    return None, None  # more than the descriptor says: the registry will have to explain
+        try:
+            state = os.fstat(handle)
+            if not stat.S_ISREG(state.st_mode):
+                return None, f"the cache entry {digest} in {self._shown} is no file; the registry is asked"
+            if state.st_size > limit:
+                return None, None  # more than the descriptor says: the registry will have to explain
+            with open(handle, "rb", closefd=False) as file:
                 content = file.read(limit + 1)
-            except OSError as error:
-                return None, self._warning("read", error)
+        except OSError as error:
+            return None, self._warning("read", error)
+        finally:
+            os.close(handle)
         if len(content) > limit or not digest.matches(content):
             return (
                 None,

@@ -157,7 +157,7 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
                 renewed = True
                 reply.error_body()
                 self.auth.forget(used)
-            elif reply.status in (408, 425, 429) or reply.status >= 500:
+            elif faults.is_passing(reply.status):
                 retry_after = reply.header("Retry-After")
                 codes = faults.error_codes(reply.error_body())
                 retries.wait(faults.status_error(operation, reply.url, reply.status, codes), retry_after)

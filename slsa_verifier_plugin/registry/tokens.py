@@ -32,7 +32,6 @@ CLIENT_ID = "slsa-verifier-plugin"
 
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _REPOSITORY_SCOPE = re.compile(r"(repository(?:\([a-z]+\))?:[^\s:]+(?::[0-9]+/[^\s:]+)?):([a-zA-Z*,]+)")
-_PASSING = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ class TokenServers:
                 retries.wait(error)
                 continue
             codes = faults.error_codes(reply.error_body())
-            if reply.status not in _PASSING and reply.status < 500:
+            if not faults.is_passing(reply.status):
                 raise _refusal(operation, request.realm, reply.status, credentials)
             failure = faults.status_error(operation, reply.url, reply.status, codes)
             retries.wait(failure, reply.header("Retry-After"))

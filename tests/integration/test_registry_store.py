@@ -1,0 +1,360 @@
+"""The store on an honest registry: content, resolving, caches, connections, many callers."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.demo.handler import RegistryHandler
+from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.registry.cache import ContentCache
+from slsa_verifier_plugin.registry.client import RegistryStore
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.settings import StoreSettings
+from tests.support import toxins
+from tests.support.content import NOTE, push
+from tests.support.registries import RecordingRegistry, ToxicRegistry
+from tests.support.waiting import at_once
+
+HTTP = StoreSettings(use_http=True)
+
+
+def layout(path: Path) -> Path:
+    """Make a directory as Ratify makes its cache."""
+    (path / "blobs" / "sha256").mkdir(parents=True)
+    (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (path / "index.json").write_text('{"schemaVersion":2,"manifests":[]}')
+    return path
+
+
+def entry(cache: Path, digest: Digest) -> Path:
+    return cache / "blobs" / digest.algorithm / digest.hex
+
+
+def test_manifest_and_blob_are_fetched_once_and_then_known() -> None:
+    with RecordingRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        for _ in range(3):
+            manifest = store.manifest(pushed.image, pushed.artifact, Deadline(5))
+            assert Digest.of(manifest) == pushed.artifact.digest
+            assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert len(registry.seen) == 2
+        asked = registry.seen[0].headers
+    assert asked["Accept-Encoding"] == "identity"
+    assert asked["User-Agent"] == "slsa-verifier-plugin"
+    assert "Cookie" not in asked
+
+
+def test_known_content_is_returned_even_when_no_time_is_left() -> None:
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(0)) == NOTE
+
+
+def test_known_content_is_held_against_the_limit_and_the_size() -> None:
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
+        with pytest.raises(RegistryError) as caught:
+            store.blob(pushed.image, pushed.blob, len(NOTE) - 1, Deadline(5))
+        assert caught.value.reason is Reason.LIMIT_EXCEEDED
+        lying = Descriptor("text/plain", pushed.blob.digest, len(NOTE) - 1)
+        with pytest.raises(RegistryError) as caught:
+            store.blob(pushed.image, lying, len(NOTE), Deadline(5))
+        assert caught.value.reason is Reason.REGISTRY_INVALID_RESPONSE
+
+
+def test_a_tag_is_resolved_to_what_it_names() -> None:
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        image = registry.push_image("team/app", "v1")
+        tagged = Reference.parse(f"{registry.host}/team/app:v1")
+        assert store.resolve(tagged, Deadline(5)) == image
+        assert store.resolve(tagged.with_digest(image.digest), Deadline(5)) == image
+        with pytest.raises(RegistryError) as caught:
+            store.resolve(Reference.parse(f"{registry.host}/team/app:v2"), Deadline(5))
+        assert caught.value.reason is Reason.REGISTRY_NOT_FOUND
+        assert "MANIFEST_UNKNOWN" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "headers"),
+    [
+        (b'{"manifests":[],"layers":[]}', MANIFEST_TYPE, {}),
+        (b'{"manifests":[],"mediaType":"' + MANIFEST_TYPE.encode() + b'"}', MANIFEST_TYPE, {}),
+        (b'{"layers":[],"mediaType":"' + MANIFEST_TYPE.encode() + b'"}', INDEX_TYPE, {}),
+        (b'{"layers":[]}', INDEX_TYPE, {}),
+        (b"[]", MANIFEST_TYPE, {}),
+        (b"not JSON", MANIFEST_TYPE, {}),
+        (b'{"layers":[]}', MANIFEST_TYPE, {"Docker-Content-Digest": "sha256:" + "0" * 64}),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    content: bytes, media_type: str, headers: dict[str, str]
+) -> None:
+    def toxin(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
+        handler.answer(200, content, media_type, headers)
+        return True
+
+    with (
+        ToxicRegistry(toxin, "/manifests/") as registry,
+        RegistryStore(HTTP, None, {}) as store,
+        pytest.raises(RegistryError) as caught,
+    ):
+        store.resolve(Reference.parse(f"{registry.host}/team/app:v1"), Deadline(5))
+    assert caught.value.reason is Reason.REGISTRY_INVALID_RESPONSE
+
+
+def test_a_digest_that_answers_with_other_content_is_refused() -> None:
+    with ToxicRegistry(toxins.body(b'{"layers":[]}', MANIFEST_TYPE), "/manifests/") as registry:
+        pushed = push(registry)
+        with RegistryStore(HTTP, None, {}) as store, pytest.raises(RegistryError) as caught:
+            store.resolve(pushed.image, Deadline(5))
+    assert caught.value.reason is Reason.REGISTRY_INVALID_RESPONSE
+
+
+def test_an_ipv6_registry_is_reached() -> None:
+    with EmbeddedRegistry(host="::1") as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        assert pushed.image.registry.startswith("[::1]:")
+        assert store.referrers(pushed.image, Deadline(5))
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+
+
+def test_without_use_http_nothing_is_asked_in_plain_http() -> None:
+    with RecordingRegistry() as registry, RegistryStore(StoreSettings(), None, {}) as store:
+        pushed = push(registry)
+        with pytest.raises(RegistryError) as caught:
+            store.referrers(pushed.image, Deadline(5))
+        assert registry.seen == []
+    assert caught.value.reason is Reason.REGISTRY_TLS
+
+
+def test_docker_hub_is_served_by_its_own_host() -> None:
+    from slsa_verifier_plugin.registry.addresses import Endpoint, Resolver
+
+    asked: list[str] = []
+
+    def lookup(host: str, port: int) -> list[Endpoint]:
+        asked.append(f"{host}:{port}")
+        raise OSError("not here")
+
+    image = Reference.parse("alpine@sha256:" + "0" * 64)
+    with (
+        RegistryStore(StoreSettings(), None, {}, resolver=Resolver(lookup)) as store,
+        pytest.raises(RegistryError),
+    ):
+        store.referrers(image, Deadline(0.2))
+    assert asked[0] == "registry-1.docker.io:443"
+
+
+def test_tags_and_repositories_are_listed_over_pages() -> None:
+    with EmbeddedRegistry(page_size=2) as registry, RegistryStore(HTTP, None, {}) as store:
+        for tag in "abcde":
+            registry.push_image("team/app", tag)
+        image = Reference.parse(f"{registry.host}/team/app")
+        assert store.tags(image, Deadline(5)) == list("abcde")
+        assert store.repositories(registry.host, Deadline(5)) == ["team/app"]
+
+
+def test_connections_are_kept_for_32_callers() -> None:
+    with RecordingRegistry(latency=0.01) as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        connections = set()
+        original = registry.respond
+
+        def respond(handler: RegistryHandler, seen: object) -> bool:
+            connections.add(handler.client_address)
+            return original(handler, seen)  # type: ignore[arg-type]
+
+        registry.respond = respond  # type: ignore[method-assign]
+        for _ in range(3):
+            at_once(32, lambda _: store.referrers(pushed.image, Deadline(10)))
+        assert len(registry.seen) == 96
+        assert len(connections) <= 32
+
+
+def test_a_connection_that_the_registry_closed_is_opened_again() -> None:
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        for _ in range(3):
+            assert store.referrers(pushed.image, Deadline(5))
+            assert registry._server is not None
+            registry._server.end_connections()
+
+
+def test_a_closed_store_can_be_used_again() -> None:
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        store.referrers(pushed.image, Deadline(5))
+        store.close()
+        assert store.referrers(pushed.image, Deadline(5))
+
+
+def test_stores_may_share_their_content() -> None:
+    cache = ContentCache()
+    with RecordingRegistry() as registry:
+        pushed = push(registry)
+        for _ in range(3):
+            with RegistryStore(HTTP, None, {}, cache=cache) as store:
+                store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
+        assert len(registry.seen) == 1
+
+
+def test_ratifys_cache_is_read_and_filled(tmp_path: Path) -> None:
+    cache = layout(tmp_path / "cache")
+    settings = StoreSettings(use_http=True, local_cache_path=str(cache))
+    before = (cache / "index.json").read_bytes()
+    with RecordingRegistry() as registry:
+        pushed = push(registry)
+        for _ in range(2):
+            with RegistryStore(settings, None, {}) as store:
+                assert store.manifest(pushed.image, pushed.artifact, Deadline(5))
+                assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+                assert store.warnings() == ()
+        assert len(registry.seen) == 2
+    stored = entry(cache, pushed.blob.digest)
+    assert stored.read_bytes() == NOTE
+    assert stat.S_IMODE(stored.stat().st_mode) & 0o222 == 0
+    assert (cache / "index.json").read_bytes() == before
+    assert list((cache / "ingest").iterdir()) == []
+
+
+def test_the_default_cache_is_below_the_home_directory(tmp_path: Path) -> None:
+    cache = layout(tmp_path / ".ratify" / "local_oras_cache")
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {"HOME": str(tmp_path)}) as store:
+        pushed = push(registry)
+        store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
+    assert entry(cache, pushed.blob.digest).exists()
+
+
+def test_a_cache_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {"HOME": str(tmp_path)}) as store:
+        pushed = push(registry)
+        store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
+        assert store.warnings() == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("planted", [b"", b"x", NOTE[:-1] + b"!", NOTE + b"more"])
+def test_a_corrupt_entry_is_fetched_again_and_replaced(tmp_path: Path, planted: bytes) -> None:
+    cache = layout(tmp_path)
+    settings = StoreSettings(use_http=True, local_cache_path=str(cache))
+    with RecordingRegistry() as registry, RegistryStore(settings, None, {}) as store:
+        pushed = push(registry)
+        path = entry(cache, pushed.blob.digest)
+        path.write_bytes(planted)
+        path.chmod(0o444)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert len(registry.seen) == 1
+    assert path.read_bytes() == NOTE
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_an_entry_that_is_no_file_is_passed_over(tmp_path: Path, kind: str) -> None:
+    cache = layout(tmp_path / "cache")
+    settings = StoreSettings(use_http=True, local_cache_path=str(cache))
+    with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
+        pushed = push(registry)
+        path = entry(cache, pushed.blob.digest)
+        if kind == "link":
+            (tmp_path / "target").write_bytes(NOTE)
+            path.symlink_to(tmp_path / "target")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+        begin = time.monotonic()
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert time.monotonic() - begin < 2
+        assert store.warnings()
+        assert (tmp_path / "target").exists() == (kind == "link")
+
+
+def test_a_full_or_broken_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from slsa_verifier_plugin.registry.layout import LayoutCache
+
+    def full(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LayoutCache, "_fill", staticmethod(full))
+    cache = layout(tmp_path)
+    settings = StoreSettings(use_http=True, local_cache_path=str(cache))
+    with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
+        pushed = push(registry)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert "No space left on device" in store.warnings()[0]
+    assert list((cache / "ingest").iterdir()) == []
+    assert not entry(cache, pushed.blob.digest).exists()
+
+
+def test_a_cache_path_that_is_a_file_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    settings = StoreSettings(use_http=True, local_cache_path=str(tmp_path / "cache"))
+    with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
+        pushed = push(registry)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+
+
+READER = """
+import sys
+from pathlib import Path
+from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry.layout import LayoutCache
+cache = LayoutCache(Path(sys.argv[1]))
+for number in range(150):
+    content = (b"%d" % (number % 5)) * 50_000
+    digest = Digest.of(content)
+    found, warning = cache.read(digest, len(content))
+    assert warning is None, warning
+    assert found in (None, content)
+    assert cache.write(digest, content) is None
+"""
+
+
+def test_many_processes_share_a_cache(tmp_path: Path) -> None:
+    cache = layout(tmp_path)
+    command = [sys.executable, "-c", READER, str(cache)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
+    for process in running:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
+    assert len(list((cache / "blobs" / "sha256").iterdir())) == 5
+    assert list((cache / "ingest").iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    from slsa_verifier_plugin.registry.layout import STALE_SECONDS, LayoutCache
+
+    cache = layout(tmp_path)
+    (cache / "ingest").mkdir()
+    for name, age in (("slsa-verifier-old", STALE_SECONDS + 60), ("slsa-verifier-new", 0), ("ratify", 1e6)):
+        path = cache / "ingest" / name
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - age, time.time() - age))
+    assert LayoutCache(cache).write(Digest.of(b"x"), b"x") is None
+    assert sorted(path.name for path in (cache / "ingest").iterdir()) == ["ratify", "slsa-verifier-new"]
+
+
+def test_an_index_is_resolved_as_one() -> None:
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        image = registry.push_image("team/app", "amd64")
+        content = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
+        pushed = registry.storage.put_manifest("team/app", content, INDEX_TYPE, "multi")
+        found = store.resolve(Reference.parse(f"{registry.host}/team/app:multi"), Deadline(5))
+        assert found == pushed
+        assert found != image
