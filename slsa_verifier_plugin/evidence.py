@@ -12,7 +12,7 @@ from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim, Verified
-from slsa_verifier_plugin.model.statement import Statement, parse_statement
+from slsa_verifier_plugin.model.statement import parse_statement, predicate_type_of
 from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels, SignedProvenance
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.verdict import RootInfo
@@ -185,13 +185,13 @@ def signed_provenances(
     """Return the provenances among ``candidates`` that are about ``image`` and whose signatures verify."""
     found = []
     for candidate in candidates:
-        statement = statement_of(candidate)
-        if statement is None or statement.predicate_type not in PREDICATE_TYPES:
+        if predicate_type_of(candidate.payload_type, candidate.payload) not in PREDICATE_TYPES:
             continue
         deadline.check("verifying build provenance")
         try:
             # Only what was verified counts; the look before it saves the work for other images' provenance.
-            if str(image) in parse_provenance(statement).digests:
+            claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))
+            if str(image) in claimed.digests:
                 verified = verifier.verify(candidate)
                 provenance = parse_provenance(
                     parse_statement(verified.claim.payload_type, verified.claim.payload)
@@ -232,14 +232,6 @@ def referred_provenances(
         if is_enough(found):
             break
     return found
-
-
-def statement_of(candidate: Candidate) -> Statement | None:
-    """Return the statement that ``candidate`` claims to hold, or None where it holds none."""
-    try:
-        return parse_statement(candidate.payload_type, candidate.payload)
-    except StatementError:
-        return None
 
 
 def _may_be_provenance(descriptor: Descriptor) -> bool:

@@ -31,12 +31,12 @@ from slsa_verifier_plugin.evidence import (
     read_blobs,
     referred_provenances,
     signed_provenances,
-    statement_of,
 )
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.signer import Verified
+from slsa_verifier_plugin.model.statement import predicate_type_of
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
 from slsa_verifier_plugin.policy.binding import (
     NOT_BOUND,
@@ -45,7 +45,7 @@ from slsa_verifier_plugin.policy.binding import (
     check_provenance,
     check_unbound,
 )
-from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, examine
+from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, Reading, examine, read
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import Step, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
@@ -67,11 +67,17 @@ class Request:
 
 @dataclass(slots=True)
 class _Entry:
-    """A candidate, where it stands, and how far its claims get."""
+    """A candidate, where it stands, what it says, and how far its claims get (None where its signer cannot be read)."""
 
     blob: int
     candidate: Candidate
-    outlook: int
+    reading: Reading
+    claimed: Examination | None
+
+    @property
+    def outlook(self) -> int:
+        """The step at which the claims fail."""
+        return self.claimed.reached if self.claimed else 5
 
 
 def verify(
@@ -201,11 +207,12 @@ class _Run:
         """Step 4: the candidates that may be summaries, the most promising first."""
         entries = []
         for blob, candidate in self._candidates:
-            statement = statement_of(candidate)
-            if statement is not None and statement.predicate_type != PREDICATE_TYPE:
+            kind = predicate_type_of(candidate.payload_type, candidate.payload)
+            if kind not in (None, PREDICATE_TYPE):
                 self._others += 1
-            else:
-                entries.append(_Entry(blob, candidate, self._outlook(candidate)))
+                continue
+            reading = read(candidate.payload_type, candidate.payload)
+            entries.append(_Entry(blob, candidate, reading, self._claimed(candidate, reading)))
         if not entries:
             self._no_candidates()
         self._steps.append(passed(4, f"{len(entries)} candidates, {self._others} other lines"))
@@ -221,7 +228,7 @@ class _Run:
                 reason=Reason.NO_ATTESTATION,
             )
         kinds = sorted(
-            {statement.predicate_type for _, item in self._candidates if (statement := statement_of(item))}
+            {str(predicate_type_of(item.payload_type, item.payload)) for _, item in self._candidates}
         )
         self._steps.append(passed(4, f"{len(self._candidates)} attestations, none a verification summary"))
         raise ArtifactError(
@@ -230,14 +237,15 @@ class _Run:
             reason=Reason.NO_VSA,
         )
 
-    def _outlook(self, candidate: Candidate) -> int:
-        """Return how far the candidate's claims get, unverified; 5 where they cannot even be read."""
+    def _claimed(self, candidate: Candidate, reading: Reading) -> Examination | None:
+        """Return how far the candidate's claims get, unverified; None where they cannot even be read."""
         try:
             claims = self._verifier.claims(candidate)
         except SignatureError:
-            return 5
+            return None
         context = Context(self._policy, self._image, self._verifier.key_identities)
-        return max((examine(claim, context).reached for claim in claims), default=5)
+        examined = (examine(claim, context, reading) for claim in claims)
+        return max(examined, key=lambda item: item.reached, default=None)
 
     # Steps 5 to 14
 
@@ -259,16 +267,14 @@ class _Run:
         return self._deadline.remaining() < self._deadline.seconds * REPORT_SHARE
 
     def _unchecked(self, entry: _Entry) -> Finding:
-        claims = self._verifier.claims(entry.candidate) if entry.outlook > 5 else []
-        context = Context(self._policy, self._image, self._verifier.key_identities)
-        claim = max((examine(item, context) for item in claims), key=lambda item: item.reached, default=None)
+        claimed = entry.claimed
         return Finding(
             blob=entry.blob,
             line=entry.candidate.line,
             steps=(failed(5, "not checked: it could not pass the later steps"),),
-            reason=(claim.reason if claim else None) or Reason.SIGNATURE_INVALID,
-            message=claim.message if claim else "its certificate cannot be read",
-            examination=claim,
+            reason=(claimed.reason if claimed else None) or Reason.SIGNATURE_INVALID,
+            message=claimed.message if claimed else "its certificate cannot be read",
+            examination=claimed,
             signature_checked=False,
         )
 
@@ -288,7 +294,10 @@ class _Run:
             now=self._now,
             signed_at=verified.signed_at,
         )
-        examination = examine(verified.claim, context)
+        # What was read of the candidate is what was verified only if it is the same, to the byte.
+        said = (entry.candidate.payload_type, entry.candidate.payload)
+        is_same = said == (verified.claim.payload_type, verified.claim.payload)
+        examination = examine(verified.claim, context, entry.reading if is_same else None)
         steps = [passed(5, plain(verified.claim.signer.identity)), *examination.steps]
         reason, message, transient = examination.reason, examination.message, False
         if reason is None:

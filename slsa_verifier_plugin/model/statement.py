@@ -36,6 +36,21 @@ class Statement:
     predicate: Mapping[str, Any]
 
 
+def predicate_type_of(payload_type: str, payload: bytes) -> str | None:
+    """Return the predicate type that a payload claims, None where it is no statement.
+
+    A look that costs little; what it says is not checked beyond that.
+    """
+    if payload_type != PAYLOAD_TYPE:
+        return None
+    try:
+        value = loads(payload)
+    except JsonError:
+        return None
+    predicate_type = value.get("predicateType") if isinstance(value, dict) else None
+    return predicate_type if isinstance(predicate_type, str) else None
+
+
 def parse_statement(payload_type: str, payload: bytes) -> Statement:
     """Return the statement in a DSSE payload.
 

@@ -38,6 +38,10 @@ class CheckError(Exception):
         self.message = message
 
 
+Reading = VerificationSummary | StatementError
+"""What a payload says: a summary, or why it is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a claim is held against. ``now`` and ``signed_at`` are None where time is not to be checked yet."""
@@ -78,19 +82,33 @@ class Examination:
         return tuple(dict.fromkeys(ref for source in self.sources for ref in source.refs))
 
 
-def examine(claim: Claim, context: Context) -> Examination:
-    """Return how far ``claim`` gets through steps 6 to 13."""
-    return _Examiner(claim, context).run()
+def read(payload_type: str, payload: bytes) -> Reading:
+    """Return what a payload says."""
+    try:
+        return parse_vsa(parse_statement(payload_type, payload))
+    except StatementError as error:
+        return error
+
+
+def examine(claim: Claim, context: Context, reading: Reading | None = None) -> Examination:
+    """Return how far ``claim`` gets through steps 6 to 13.
+
+    Args:
+        claim: what is said, and by whom.
+        context: what it is held against.
+        reading: what ``read`` gave for this very payload, where the caller has it already.
+    """
+    return _Examiner(claim.signer, reading or read(claim.payload_type, claim.payload), context).run()
 
 
 class _Examiner:
     """Runs the checks in order. A check returns a step that did not fail, or raises ``CheckError``."""
 
-    def __init__(self, claim: Claim, context: Context) -> None:
-        self._claim = claim
+    def __init__(self, signer: Signer, reading: Reading, context: Context) -> None:
+        self._reading = reading
         self._context = context
         self._policy = context.policy
-        self._signer = claim.signer
+        self._signer = signer
         self._trusted: list[TrustedSigner] = []
         self._summary: VerificationSummary | None = None
         self._sources: tuple[SourceSubject, ...] = ()
@@ -131,12 +149,10 @@ class _Examiner:
 
     def _statement_and_signer(self) -> Step:
         """Step 6: a verification summary of an expected verifier, signed by one trusted for it."""
-        try:
-            self._summary = parse_vsa(parse_statement(self._claim.payload_type, self._claim.payload))
-        except StatementError as error:
-            raise CheckError(
-                Reason.NO_VSA, f"{error.message}; attach the source workflow's signed bundle"
-            ) from error
+        if isinstance(self._reading, StatementError):
+            message = f"{self._reading.message}; attach the source workflow's signed bundle"
+            raise CheckError(Reason.NO_VSA, message) from self._reading
+        self._summary = self._reading
         self._levels = Levels.of(self._summary.levels)
         verifier_id = self._summary.verifier_id
         if verifier_id not in self._policy.verifier_ids:

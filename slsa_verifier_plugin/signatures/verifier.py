@@ -185,6 +185,8 @@ class AttestationVerifier:
         Raises:
             SignatureError: its certificate cannot be read.
         """
+        if (known := self._known(candidate)) is not None:
+            return [known.claim]
         if candidate.certificate is None:
             signers = [Signer(key.identity, "") for key in self._keys.values()]
         else:
@@ -216,6 +218,17 @@ class AttestationVerifier:
         if invalid is not None:
             raise invalid
         raise self._with_ages(unknown)
+
+    def _known(self, candidate: Candidate) -> Verified | None:
+        """Return ``candidate`` as it was verified before under one of the roots or keys, None where it was not."""
+        if self._cache is None:
+            return None
+        digest = hashlib.sha256(candidate.content).digest()
+        by_key = candidate.certificate is None
+        vouchers = [self._key_ring] if by_key else [root.digest for root in self.roots]
+        return next(
+            (kept for name in vouchers if (kept := self._cache.get((digest, name))) is not None), None
+        )
 
     def _cached(self, key: CacheKey, verify: Callable[[], Verified]) -> Verified:
         if self._cache is None:
