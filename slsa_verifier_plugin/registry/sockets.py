@@ -48,7 +48,7 @@ class DeadlineSocket(socket.socket):
 
 
 class DeadlineSSLSocket(ssl.SSLSocket):
-    """The same over TLS; made by a context whose ``sslsocket_class`` it is."""
+    """The same over TLS; made by ``DeadlineContext``."""
 
     end = 0.0
 
@@ -66,6 +66,20 @@ class DeadlineSSLSocket(ssl.SSLSocket):
         """Send a part, waiting no longer than ``end``; ``sendall`` calls it again and again."""
         self.settimeout(_left(self.end))
         return super().send(*args, **kwargs)
+
+
+class DeadlineContext(ssl.SSLContext):
+    """A client's TLS context whose sockets take the time limit over from the socket below them."""
+
+    sslsocket_class = DeadlineSSLSocket
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """Return ``sock`` with TLS on it; the handshake waits for as long as ``sock`` is set to."""
+        end = getattr(sock, "end", 0.0)
+        wrapped = super().wrap_socket(sock, *args, **kwargs)
+        if isinstance(wrapped, DeadlineSSLSocket):
+            wrapped.end = end
+        return wrapped
 
 
 class TimedHTTPConnection(urllib3.connection.HTTPConnection):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry import limits
-from slsa_verifier_plugin.registry.sockets import DeadlineSSLSocket
+from slsa_verifier_plugin.registry.sockets import DeadlineContext
 from slsa_verifier_plugin.text import quoted
 
 BUNDLE_FILES = (
@@ -155,10 +155,9 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _make(sources: Sources) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = DeadlineContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # any certificate listed is an anchor, as in Go
-    context.sslsocket_class = DeadlineSSLSocket
     if sources.bundle is not None:
         _load_file(context, "the CA bundle", sources.bundle)
     for directory in sources.hashed:
