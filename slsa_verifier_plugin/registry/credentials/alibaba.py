@@ -32,10 +32,11 @@ from slsa_verifier_plugin.registry.credentials.web import (
     ca_file,
     proxies,
     seconds,
+    unanswered,
 )
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.tls import TrustStore
-from slsa_verifier_plugin.text import quoted
+from slsa_verifier_plugin.text import plain, quoted
 
 NAME = "alibabacloudAcrBasic"
 
@@ -222,13 +223,12 @@ class AcrCredentials:
                 error = _refused(step, caught, keys)
             except tea.UnretryableException as caught:
                 kind = type(caught.inner_exception).__name__
-                connection = kind == "RetryError"  # the SDK's name for every failure to get an answer
-                detail = (
-                    "no answer; check the network, proxy settings and CAs"
-                    if connection
-                    else f"{kind} in the SDK"
-                )
-                error = failed(NAME, step, detail, transient=connection)
+                if kind == "RetryError":  # the SDK's name for every failure to get an answer
+                    error = unanswered(NAME, step, f"https://{host}", caught.inner_exception)
+                else:
+                    error = failed(
+                        NAME, step, f"the SDK cannot make the call or read the answer ({plain(kind)})"
+                    )
         deadline.check(step)
         raise error
 

@@ -81,7 +81,12 @@ class EcrCredentials:
         token = token_file(NAME, "AWS_WEB_IDENTITY_TOKEN_FILE", self._token_path)
         answer = self._calls.send(
             step,
-            Call("sts", self._region, "assume_role_with_web_identity"),
+            Call(
+                "sts",
+                self._region,
+                "assume_role_with_web_identity",
+                advice="check the role's trust policy and the cluster's OIDC provider in IAM",
+            ),
             deadline,
             [token],
             RoleArn=self._role,
@@ -104,7 +109,14 @@ class EcrCredentials:
         endpoint = None
         if self._environ.get("AWS_API_OVERRIDE_REGION") == region:
             endpoint = self._environ.get("AWS_API_OVERRIDE_ENDPOINT") or None
-        call = Call("ecr", region, "get_authorization_token", keys, endpoint)
+        call = Call(
+            "ecr",
+            region,
+            "get_authorization_token",
+            keys,
+            endpoint,
+            advice="check that the role may ecr:GetAuthorizationToken",
+        )
         answer = self._calls.send(step, call, deadline, keys.secrets())
         data = answer.get("authorizationData") or [{}]
         token, expires_at = data[0].get("authorizationToken"), data[0].get("expiresAt")

@@ -6,6 +6,7 @@ Nothing comes from this process's own environment, from ``~/.aws`` or from an in
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
-from slsa_verifier_plugin.registry.credentials.web import ca_file, proxies, seconds
+from slsa_verifier_plugin.registry.credentials.web import ca_file, proxies, seconds, unanswered
 from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.text import plain
 
@@ -54,17 +55,21 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operation of a service in a region; unsigned without keys; ``endpoint`` replaces AWS's own."""
+    """An operation of a service in a region; unsigned without keys; ``endpoint`` replaces AWS's own.
+
+    ``advice`` says what to look at where AWS refuses it.
+    """
 
     service: str
     region: str
     operation: str
     keys: Keys | None = None
     endpoint: str | None = None
+    advice: str = ""
 
 
 class AwsCalls:
-    """Makes calls for one provider; safe for many threads: each call has a session and connections of its own.
+    """Makes calls for one provider; safe for many threads: each call has a client and connections of its own.
 
     Args:
         provider: the provider's name, for messages.
@@ -79,6 +84,8 @@ class AwsCalls:
             self._trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=())
         else:
             self._trust = TrustStore(environ)
+        self._lock = threading.Lock()  # making a client of a session is not safe for many threads
+        self._session: Any = None
 
     def send(
         self, step: str, call: Call, deadline: Deadline, secrets: Sequence[str], **parameters: str
@@ -111,15 +118,19 @@ class AwsCalls:
         )
         with ca_file(self._trust, call.service, self._provider) as roots:
             timeout = seconds(deadline, self._provider, step)
+            endpoint = f"https://{call.service}.{call.region}/"
             try:
-                session = boto3.Session(botocore_session=_isolated(botocore))
-                client = self._client(session, call, roots, timeout)
+                with self._lock:
+                    if self._session is None:
+                        self._session = boto3.Session(botocore_session=_isolated(botocore))
+                    client = self._client(self._session, call, roots, timeout)
+                endpoint = client.meta.endpoint_url
                 try:
                     answer = getattr(client, call.operation)(**parameters)
                 finally:
                     client.close()
             except failures as caught:
-                failure = self._worded(step, caught, secrets)
+                failure = self._worded(step, call, endpoint, caught, secrets)
             else:
                 return answer if isinstance(answer, Mapping) else {}
         deadline.check(step)
@@ -156,7 +167,9 @@ class AwsCalls:
             client = session.client(call.service, config=Config(**settings, proxies=through), **named)
         return client
 
-    def _worded(self, step: str, error: Exception, secrets: Sequence[str]) -> RegistryError:
+    def _worded(
+        self, step: str, call: Call, endpoint: str, error: Exception, secrets: Sequence[str]
+    ) -> RegistryError:
         """Return the error for an exception of botocore; what that says itself may hold the request."""
         from botocore import exceptions
 
@@ -164,17 +177,13 @@ class AwsCalls:
             details = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = str(details.get("Code", "an unknown error"))
-            text = f"{code}: {details.get('Message', '')}"
-            detail = f"AWS answered HTTP {status}, {said(text, secrets)}"
             transient = code in _TRANSIENT_CODES or status >= 500 or status == 429
+            text = f"{code}: {details.get('Message', '')}"
+            advice = f"; {call.advice}" if call.advice and not transient else ""
+            detail = f"AWS answered HTTP {status}, {said(text, secrets)}{advice}"
             return failed(self._provider, step, detail, transient=transient)
-        if isinstance(error, exceptions.SSLError):
-            return failed(
-                self._provider, step, "TLS failed; check AWS_CA_BUNDLE, SSL_CERT_FILE and SSL_CERT_DIR"
-            )
-        if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError)):
-            detail = f"no answer ({type(error).__name__}); check the network and proxy settings"
-            return failed(self._provider, step, detail, transient=True)
+        if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError, OSError)):
+            return unanswered(self._provider, step, endpoint, error)
         detail = f"boto3 cannot make the call or read the answer ({plain(type(error).__name__)})"
         return failed(self._provider, step, detail)
 

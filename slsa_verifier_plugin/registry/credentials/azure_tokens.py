@@ -23,6 +23,7 @@ from slsa_verifier_plugin.registry.credentials.web import (
     ca_file,
     proxies,
     seconds,
+    unanswered,
 )
 from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.text import plain, quoted
@@ -94,8 +95,7 @@ class WorkloadIdentity:
             except exceptions.HttpResponseError as error:
                 failure = self._refused(step, error.status_code, error.message, assertion)
             except exceptions.AzureError as error:
-                detail = f"no answer ({type(error).__name__}); check the network, proxy settings and CAs"
-                failure = failed(self._provider, step, detail, transient=True)
+                failure = unanswered(self._provider, step, self._authority, error.inner_exception or error)
             except ValueError:
                 failure = failed(
                     self._provider, step, "azure-identity does not accept the tenant or the authority"
@@ -109,12 +109,13 @@ class WorkloadIdentity:
 
     def _refused(self, step: str, status: int | None, message: object, assertion: str) -> RegistryError:
         shown = f"HTTP {status}, " if status else ""
+        transient = status in TRANSIENT_STATUS
+        advice = f"; check the federated credential of the identity {quoted(self._client, 60)}"
         return failed(
             self._provider,
             step,
-            f"{shown}{said(message, [assertion])}; check the federated credential of the identity "
-            f"{quoted(self._client, 60)}",
-            transient=status in TRANSIENT_STATUS,
+            f"{shown}{said(message, [assertion])}{'' if transient else advice}",
+            transient=transient,
         )
 
 
@@ -151,15 +152,16 @@ class ManagedIdentity:
         token, life = found.get("access_token"), found.get("expires_in")
         if isinstance(token, str) and token and isinstance(life, int):
             return Lease.until(token, begun + life)
-        explanation = " ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
         status = http.status
+        # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
+        transient = status in TRANSIENT_STATUS or status in (404, 410)
+        explanation = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
+        advice = f"; check that the identity {quoted(self._client, 60)} is assigned to this machine"
         raise failed(
             self._provider,
             step,
-            f"HTTP {status}, {problem or said(explanation, [str(token or '')])}; check that the identity "
-            f"{quoted(self._client, 60)} is assigned to this machine",
-            # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
-            transient=status in TRANSIENT_STATUS or status in (404, 410),
+            f"HTTP {status}, {problem or said(explanation, [str(token or '')])}{'' if transient else advice}",
+            transient=transient,
         )
 
 

@@ -20,7 +20,7 @@ from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.registry.credentials.failures import failed, said
-from slsa_verifier_plugin.registry.faults import RETRY_HELPS
+from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
 from slsa_verifier_plugin.registry.proxies import proxy_for
 from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.registry.transport import Transport
@@ -102,9 +102,8 @@ class Web:
             finally:
                 reply.close()
         except RegistryError as error:
-            detail, transient = error.message.removesuffix(RETRY_HELPS), error.transient
-            detail = detail.removeprefix(f"{step} failed: ")
-        raise failed(self._provider, step, detail, transient=transient)
+            failure = _own(self._provider, step, error)
+        raise failure
 
     def json(
         self,
@@ -159,6 +158,23 @@ def explanation(value: Mapping[str, Any]) -> tuple[str, str]:
     names = ("message", "Message", "error_description")
     text = next((first[name] for name in names if isinstance(first.get(name), str)), "")
     return code, ": ".join(part for part in (code, text) if part)
+
+
+def unanswered(provider: str, step: str, url: str, error: BaseException) -> RegistryError:
+    """Return the error for an SDK's call that got no answer.
+
+    Args:
+        provider: the provider's name, for messages.
+        step: what was being done.
+        url: the service's URL, without secrets.
+        error: what the SDK raised; it is looked through for what the network or TLS said.
+    """
+    return _own(provider, step, unreachable(step, url, error))
+
+
+def _own(provider: str, step: str, error: RegistryError) -> RegistryError:
+    detail = error.message.removesuffix(RETRY_HELPS).removeprefix(f"{step} failed: ")
+    return failed(provider, step, detail, transient=error.transient)
 
 
 def seconds(deadline: Deadline, provider: str, step: str) -> float:
