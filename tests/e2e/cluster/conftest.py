@@ -1,0 +1,137 @@
+"""One cluster a run, and one printed line a check."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import builds, images, sandbox
+from tests.e2e.cluster import lab as labs
+from tests.e2e.cluster.kube import Object
+from tests.e2e.cluster.lab import Lab
+from tests.e2e.shared import REPOSITORY, demo_note
+
+collect_ignore_glob = [] if sandbox.INSIDE in os.environ else ["test_*.py"]
+"""The checks need the namespaces that ``python -m tests.e2e.cluster`` makes."""
+
+Say = Callable[[str], None]
+_EVIDENCE = "evidence"
+_LINE = 320
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Say:
+    """Add what was seen to the check's printed line."""
+
+    def seen(text: str) -> None:
+        record_property(_EVIDENCE, " ".join(text.split()))
+
+    return seen
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Print no dots; the lines below say more."""
+    return (report.outcome, "", "") if report.when == "call" or report.failed else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Print one line a check: its outcome, its time, what it is about and what was seen."""
+    report = yield
+    if report.when == "call" or (report.when == "setup" and not report.passed):
+        words = getattr(item, "function", item).__doc__ or item.name
+        title = words.strip().splitlines()[0].rstrip(".")
+        seen = "; ".join(str(value) for key, value in report.user_properties if key == _EVIDENCE)
+        line = f"{report.outcome:7}{report.duration:6.1f} s  {title}{': ' if seen else ''}{seen}"
+        reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+        assert isinstance(reporter, pytest.TerminalReporter)
+        reporter.write_line(line if len(line) <= _LINE else f"{line[: _LINE - 3]}...")
+    return report
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder with a short path: sockets in it must fit into 107 bytes. Kept where a check failed."""
+    folder = Path(tempfile.mkdtemp(prefix="slsa-cluster-"))
+    folder.chmod(0o755)  # Ratify's user has to get through it
+    yield folder
+    if "SLSA_E2E_KEEP" not in os.environ:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def programs() -> dict[str, Path]:
+    return {name: builds.program(name) for name in (*builds.SHARED, *builds.PROGRAMS)}
+
+
+@pytest.fixture(scope="session")
+def bare_lab(scratch: Path, programs: dict[str, Path]) -> Iterator[Lab]:
+    """The cluster, without a Ratify that runs."""
+    sandbox.raise_loopback()
+    with ExitStack() as stack:
+        yield labs.start(scratch, programs, builds.charts(), stack)
+
+
+@pytest.fixture(scope="session")
+def base_image(bare_lab: Lab, programs: dict[str, Path]) -> str:
+    """An image laid out as Ratify's own."""
+    image = f"{bare_lab.registry}/ratify:v1.4.4"
+    authorities = Path("/etc/ssl/certs/ca-certificates.crt").read_bytes()
+    images.push_ratify(bare_lab.crane, image, programs["ratify"], authorities, bare_lab.work)
+    return image
+
+
+@pytest.fixture(scope="session")
+def plugin() -> Path:
+    """The one-file plugin."""
+    return labs.plugin_artifact()
+
+
+@pytest.fixture(scope="session")
+def ratify_image(bare_lab: Lab, base_image: str, plugin: Path) -> str:
+    """The project's image, built by its own script; its digest reference."""
+    script = REPOSITORY / "deploy" / "image" / "build.sh"
+    return images.build(script, bare_lab.crane, base_image, f"{bare_lab.registry}/ratify-slsa:v1.4.4", plugin)
+
+
+@pytest.fixture(scope="session")
+def running_lab(bare_lab: Lab, ratify_image: str) -> Lab:
+    bare_lab.ratify.start(ratify_image)
+    bare_lab.apply("gatekeeper/template", "ratify/demo")
+    return bare_lab
+
+
+@pytest.fixture
+def lab(running_lab: Lab) -> Lab:
+    """The cluster as the demo sets it up: its Verifier, its Policy and its Constraint."""
+    assert running_lab.processes.is_alive("ratify"), "a check before this one has left Ratify stopped"
+    running_lab.apply("ratify/demo", "gatekeeper/demo")
+    return running_lab
+
+
+@pytest.fixture(scope="session")
+def level_3() -> bytes:
+    return demo_note("fcf594d").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def level_1() -> bytes:
+    return demo_note("9bef61f").read_bytes()
+
+
+@pytest.fixture
+def elsewhere(lab: Lab) -> Iterator[str]:
+    """A namespace that the demo's Constraint says nothing about."""
+    name = lab.unique("elsewhere")
+    namespace: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    lab.kubectl.apply([namespace])
+    lab.kubectl.until("default", "get", "serviceaccount", "-n", name, "-o", "name")
+    lab.kubectl.run("create", "rolebinding", "dev", "-n", name, "--clusterrole=edit", "--group=developers")
+    yield name
+    lab.kubectl.run("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,149 @@
+"""``kubectl`` as a person runs it, and a plain client for what is measured."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.e2e.cluster.pki import Pair
+
+_SECONDS = 60
+_POLL_SECONDS = 0.2
+
+Object = dict[str, Any]
+
+
+class KubectlError(RuntimeError):
+    """kubectl ended with another status than 0; the message is what it printed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: whether it was admitted, and all that kubectl printed."""
+
+    admitted: bool
+    text: str
+
+
+def kubeconfig(file: Path, server: str, authority: str, user: Mapping[str, str]) -> Path:
+    """Write a kubeconfig with one context; ``user`` as its schema has it."""
+    cluster = {"server": server, "certificate-authority-data": base64.b64encode(authority.encode()).decode()}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": dict(user)}],
+    }
+    file.touch(mode=0o600)
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+def certificate_user(pair: Pair) -> dict[str, str]:
+    """Return the user of a kubeconfig that shows a client certificate."""
+    return {
+        "client-certificate-data": base64.b64encode(pair.certificate.encode()).decode(),
+        "client-key-data": base64.b64encode(pair.key.encode()).decode(),
+    }
+
+
+class Kubectl:
+    """kubectl with one kubeconfig and a cache of its own."""
+
+    def __init__(self, config: Path) -> None:
+        self._command = ["kubectl", "--kubeconfig", str(config), "--cache-dir", f"{config}.cache"]
+
+    def attempt(self, *arguments: str, given: str | None = None) -> Outcome:
+        """Run kubectl; ``given`` is its standard input."""
+        done = subprocess.run(
+            [*self._command, *arguments],
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        return Outcome(done.returncode == 0, (done.stdout + done.stderr).strip())
+
+    def run(self, *arguments: str, given: str | None = None) -> str:
+        """Run kubectl and return what it printed.
+
+        Raises:
+            KubectlError: it failed.
+        """
+        outcome = self.attempt(*arguments, given=given)
+        if not outcome.admitted:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {outcome.text}")
+        return outcome.text
+
+    def apply(self, objects: Iterable[Object], *arguments: str) -> str:
+        """Apply the objects in their order, on the server's side, as the owner of all their fields."""
+        documents = yaml.safe_dump_all(objects)
+        return self.run("apply", "--server-side", "--force-conflicts", *arguments, "-f", "-", given=documents)
+
+    def get(self, *arguments: str) -> Object:
+        """Return what ``kubectl get ARGUMENTS`` finds."""
+        found: Object = json.loads(self.run("get", "-o", "json", *arguments))
+        return found
+
+    def exists(self, *arguments: str) -> bool:
+        """Tell whether ``kubectl get ARGUMENTS`` finds anything."""
+        return bool(self.attempt("get", "-o", "name", "--ignore-not-found", *arguments).text)
+
+    def wait(self, kind: str, name: str, path: str, value: str, seconds: float = 30.0) -> None:
+        """Wait until the field at the JSON ``path`` of an object has ``value``."""
+        condition = f"--for=jsonpath={{{path}}}={value}"
+        self.run("wait", condition, f"{kind}/{name}", f"--timeout={seconds:.0f}s")
+
+    def until(self, wanted: str, *arguments: str, seconds: float = 30.0) -> str:
+        """Repeat ``kubectl ARGUMENTS`` until it prints ``wanted``; return all that it printed then.
+
+        Raises:
+            KubectlError: ``seconds`` have passed.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            text = self.attempt(*arguments).text
+            if wanted in text:
+                return text
+            if time.monotonic() > end:
+                raise KubectlError(f"kubectl {' '.join(arguments)}: no {wanted!r} in {text}")
+            time.sleep(_POLL_SECONDS)
+
+
+class Client:
+    """One kept-alive connection to the API server, for requests that are timed."""
+
+    def __init__(self, host: str, port: int, authority: str, user: Pair) -> None:
+        context = ssl.create_default_context(cadata=authority)
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as both:
+            both.write(user.certificate + user.key)
+            both.flush()
+            context.load_cert_chain(both.name)
+        self._connection = http.client.HTTPSConnection(host, port, context=context, timeout=_SECONDS)
+
+    def create(self, path: str, thing: Object) -> tuple[int, str]:
+        """POST ``thing``; returns the status, and the message where it is not 201."""
+        body = json.dumps(thing)
+        self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+        response = self._connection.getresponse()
+        answer = json.loads(response.read())
+        return response.status, "" if response.status == http.HTTPStatus.CREATED else answer["message"]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()

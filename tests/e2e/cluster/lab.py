@@ -1,0 +1,254 @@
+"""The whole admission path, up and running, and what the checks do with it."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from tests.e2e.cluster import charts, control_plane, gatekeeper
+from tests.e2e.cluster.control_plane import ControlPlane
+from tests.e2e.cluster.gatekeeper import Gatekeeper
+from tests.e2e.cluster.images import Crane
+from tests.e2e.cluster.kube import Kubectl, Object, Outcome
+from tests.e2e.cluster.pki import SERVER, Authority
+from tests.e2e.cluster.processes import Processes
+from tests.e2e.cluster.ratify import Ratify
+from tests.e2e.cluster.sandbox import Hosts
+from tests.e2e.oras import Oras
+from tests.e2e.servers import in_memory_registry
+from tests.e2e.shared import REPOSITORY
+
+REGISTRY_HOST = "registry.example"
+"""The registry that the manifests of deploy/ name; here it has a port as well."""
+CONSTRAINT = "ratifyverification.constraints.gatekeeper.sh"
+_RATIFY_GROUP = "config.ratify.deislabs.io"
+
+
+@dataclass
+class Lab:
+    """What runs, and where it keeps its files.
+
+    Attributes:
+        manifests: a copy of deploy/ whose images and certificates are those of this run.
+        registry: host and port of the registry.
+        developer: kubectl without rights over the cluster.
+    """
+
+    work: Path
+    programs: Mapping[str, Path]
+    processes: Processes
+    hosts: Hosts
+    plane: ControlPlane
+    gatekeeper: Gatekeeper
+    ratify: Ratify
+    crane: Crane
+    oras: Oras
+    registry: str
+    manifests: Path
+    developer: Kubectl
+    stack: ExitStack
+    _names: itertools.count[int] = field(default_factory=itertools.count)
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """kubectl as the cluster's administrator."""
+        return self.plane.kubectl
+
+    def unique(self, prefix: str) -> str:
+        """Return a name that nothing has yet."""
+        return f"{prefix}-{next(self._names)}"
+
+    def image(self, prefix: str, *attestations: bytes, annotations: Mapping[str, str] | None = None) -> str:
+        """Push a new image with those attestations attached; return its digest reference."""
+        name = self.unique(prefix)
+        image = self.oras.push_image(f"{self.registry}/{name}", annotations=annotations)
+        for attestation in attestations:
+            self.oras.attach(image, attestation)
+        return image
+
+    def kustomize(self, folder: str) -> list[Object]:
+        """Return what ``kubectl kustomize`` makes of a folder of the manifests."""
+        text = self.kubectl.run("kustomize", str(self.manifests / folder))
+        objects = [document for document in yaml.safe_load_all(text) if document]
+        for thing in objects:
+            if thing["kind"] == "Store":
+                thing["spec"]["parameters"]["useHttp"] = True  # the registry of the test speaks plain HTTP
+        return objects
+
+    def apply(self, *folders: str, change: Callable[[Object], None] | None = None) -> list[Object]:
+        """Apply folders of the manifests, each object after ``change``, and wait until they are in force."""
+        objects = [copy.deepcopy(thing) for folder in folders for thing in self.kustomize(folder)]
+        for thing in objects:
+            if change is not None:
+                change(thing)
+            self._make_way(thing)
+        self.kubectl.apply(objects)
+        for thing in objects:
+            self._settle(thing)
+        return objects
+
+    def _make_way(self, thing: Object) -> None:
+        """Delete what Ratify has read in another form: its status would not tell when it has read the new one."""
+        if not thing["apiVersion"].startswith(_RATIFY_GROUP):
+            return
+        resource = f"{thing['kind'].lower()}.{_RATIFY_GROUP}/{thing['metadata']['name']}"
+        found = self.kubectl.attempt("get", resource, "-o", "json")
+        if found.admitted and json.loads(found.text)["spec"] != thing["spec"]:
+            self.kubectl.run("delete", resource)
+
+    def _settle(self, thing: Object) -> None:
+        """Wait until all of Gatekeeper's and Ratify's programs have taken in the object as it is now."""
+        kind, name = thing["kind"], thing["metadata"]["name"]
+        if kind == "ConstraintTemplate":
+            self.kubectl.until(CONSTRAINT, "get", "crd", CONSTRAINT, "--ignore-not-found", "-o", "name")
+            self.kubectl.run("wait", "--for=condition=Established", f"crd/{CONSTRAINT}", "--timeout=30s")
+        elif kind in ("RatifyVerification", "Assign", "Provider"):
+            resource = f"{kind.lower()}/{name}"
+            generation = self.kubectl.run("get", resource, "-o", "jsonpath={.metadata.generation}")
+            programs = 1 if kind == "Provider" else 2
+            wanted = " ".join([generation] * programs)
+            self.kubectl.until(
+                wanted, "get", resource, "-o", "jsonpath={.status.byPod[*].observedGeneration}"
+            )
+        elif thing["apiVersion"].startswith(_RATIFY_GROUP):
+            resource = f"{kind.lower()}.{_RATIFY_GROUP}/{name}"
+            self.kubectl.until("true", "get", resource, "-o", "jsonpath={.status.issuccess}")
+
+    def pod(self, image: str, name: str | None = None, **spec: object) -> Object:
+        """Return a Pod of one container; ``spec`` goes into its specification."""
+        containers = [{"name": "main", "image": image}]
+        metadata = {"name": name or self.unique("pod")}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": {"containers": containers, **spec},
+        }
+
+    def create(self, thing: Object, namespace: str = "default") -> Outcome:
+        """Create an object as a developer does, with ``kubectl create -f``."""
+        return self.developer.attempt("create", "-n", namespace, "-f", "-", given=yaml.safe_dump(thing))
+
+    def run(self, image: str, namespace: str = "default") -> Outcome:
+        """Create a Pod of the image, as ``kubectl run`` does."""
+        return self.create(self.pod(image), namespace)
+
+
+def start(work: Path, programs: Mapping[str, Path], chart: Mapping[str, Path], stack: ExitStack) -> Lab:
+    """Bring up the control plane, a registry, Gatekeeper and Ratify's objects, in this order.
+
+    Ratify itself is started by the checks, with the image they are about.
+    """
+    processes = Processes(work / "logs")
+    stack.callback(processes.stop_all)
+    hosts = Hosts(work / "hosts")
+    plane = control_plane.start(work / "control-plane", processes, programs)
+    folder = work / "registry"
+    folder.mkdir()
+    running = stack.enter_context(in_memory_registry("ociregistry", folder))
+    hosts.add("127.0.0.1", REGISTRY_HOST)
+    registry = f"{REGISTRY_HOST}:{running.address.rpartition(':')[2]}"
+    home = work / "home"
+    home.mkdir()
+    crane = Crane(programs["crane"], home)
+    manifests = work / "deploy"
+    shutil.copytree(REPOSITORY / "deploy", manifests)
+    for file in manifests.rglob("*.yaml"):
+        file.write_text(file.read_text().replace(f"{REGISTRY_HOST}/", f"{registry}/"))
+    keeper = gatekeeper.install(
+        plane,
+        processes,
+        programs,
+        chart["gatekeeper"],
+        manifests / "gatekeeper" / "values.yaml",
+        work / "gatekeeper-certificates",
+    )
+    ratify = _install_ratify(work, plane, processes, programs, chart["ratify"], manifests, keeper, crane)
+    services = plane.kubectl.get("service", "ratify", "-n", charts.NAMESPACE)
+    hosts.add(services["spec"]["clusterIP"], f"ratify.{charts.NAMESPACE}")
+    keeper.register_webhooks()
+    plane.kubectl.run(
+        "create", "rolebinding", "dev", "-n", "default", "--clusterrole=edit", "--group=developers"
+    )
+    oras = Oras(home, {"HOME": str(home), "PATH": "/usr/bin:/bin"})
+    return Lab(
+        work,
+        programs,
+        processes,
+        hosts,
+        plane,
+        keeper,
+        ratify,
+        crane,
+        oras,
+        registry,
+        manifests,
+        plane.developer(),
+        stack,
+    )
+
+
+def _install_ratify(
+    work: Path,
+    plane: ControlPlane,
+    processes: Processes,
+    programs: Mapping[str, Path],
+    chart: Path,
+    manifests: Path,
+    keeper: Gatekeeper,
+    crane: Crane,
+) -> Ratify:
+    """Put the objects of Ratify's chart into the cluster, with the certificates of an authority of ours."""
+    authority = Authority("ratify-ca")
+    name = f"ratify.{charts.NAMESPACE}"
+    serving = authority.issue(name, SERVER, names=(name,))
+    (manifests / "gatekeeper" / "provider" / "ca.crt").write_text(authority.certificate)
+    tls = {
+        "crt": serving.certificate,
+        "key": serving.key,
+        "caCert": authority.certificate,
+        "caKey": authority.key,
+        "cabundle": base64.b64encode(authority.certificate.encode()).decode(),
+    }
+    settings = {
+        "provider": {"tls": tls},
+        "featureFlags": {"RATIFY_CERT_ROTATION": False},  # its Secret would have to be mounted by a kubelet
+        "upgradeCRDs": {"enabled": False},  # a hook that runs in a Pod
+        "replicaCount": 1,
+    }
+    values = manifests / "ratify" / "values-image.yaml"
+    config = plane.folder / "admin.kubeconfig"
+    objects = charts.render(programs["helm"], chart, "ratify", [values], settings, config)
+    definitions = [thing for thing in objects if thing["kind"] == "CustomResourceDefinition"]
+    plane.kubectl.apply(definitions)
+    plane.kubectl.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    plane.kubectl.apply(charts.without(objects, "CustomResourceDefinition"), "-n", charts.NAMESPACE)
+    folder = work / "ratify"
+    folder.mkdir()
+    return Ratify(plane, processes, objects, crane, folder, keeper.authority.certificate)
+
+
+def plugin_artifact() -> Path:
+    """Return the one-file plugin: what SLSA_E2E_PLUGIN names, else dist/slsa, built first where it is missing.
+
+    Raises:
+        subprocess.CalledProcessError: it does not build.
+    """
+    if named := os.environ.get("SLSA_E2E_PLUGIN"):
+        return Path(named).resolve(strict=True)
+    plugin = REPOSITORY / "dist" / "slsa"
+    if not plugin.is_file():
+        subprocess.run([sys.executable, "-m", "tools.dist"], cwd=REPOSITORY, check=True)
+    return plugin

@@ -1,0 +1,140 @@
+"""Everything that is no valid attestation is denied, and says in its own words why."""
+
+from __future__ import annotations
+
+import base64
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster.conftest import Say
+from tests.e2e.cluster.kube import Object
+from tests.e2e.cluster.lab import Lab
+from tests.e2e.oras import Oras
+from tests.e2e.servers import in_memory_registry
+from tests.support.sigstore import Lab as Sigstore
+from tests.support.sigstore import github_source_actions, vsa
+
+
+def _payload(line: bytes) -> bytes:
+    """Return the statement in a bundle."""
+    return base64.b64decode(json.loads(line)["dsseEnvelope"]["payload"])
+
+
+def _raised(line: bytes) -> bytes:
+    """Return the bundle with its level raised and all else, the signature too, as it was."""
+    bundle = json.loads(line)
+    statement = _payload(line).replace(b"SLSA_SOURCE_LEVEL_1", b"SLSA_SOURCE_LEVEL_3")
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(statement).decode()
+    return json.dumps(bundle).encode()
+
+
+def _expect_denied(lab: Lab, image: str, *words: str) -> str:
+    outcome = lab.run(image)
+    assert not outcome.admitted, f"{image} was admitted"
+    for word in (image, *words):
+        assert word in outcome.text, outcome.text
+    return outcome.text.partition("is not admitted: ")[2]
+
+
+def test_no_attestation(lab: Lab, say: Say) -> None:
+    """an image without an attestation is denied"""
+    say(_expect_denied(lab, lab.image("bare"), "Ensure verifiers are properly configured"))
+
+
+def test_unsigned(lab: Lab, level_3: bytes, say: Say) -> None:
+    """an image with bare statements, which nobody signed, is denied"""
+    unsigned = b"\n".join(_payload(line) for line in level_3.splitlines())
+    say(_expect_denied(lab, lab.image("unsigned", unsigned), "SLSA attestation verified FAILED: "))
+
+
+def test_tampered(lab: Lab, level_1: bytes, say: Say) -> None:
+    """an image whose level was raised in the signed text is denied"""
+    raised = b"\n".join(_raised(line) for line in level_1.splitlines())
+    assert any(b"SLSA_SOURCE_LEVEL_3" in _payload(line) for line in raised.splitlines())
+    say(_expect_denied(lab, lab.image("tampered", raised), "SLSA attestation verified FAILED: ", "signature"))
+
+
+def test_another_repository(lab: Lab, scratch: Path, say: Say) -> None:
+    """an image with a valid attestation of another repository is denied"""
+    sigstore = Sigstore()
+    root = lab.ratify.rootfs / "home" / "nonroot" / "trusted_root.json"
+    root.write_bytes(sigstore.trusted_root())
+    root.chmod(0o644)
+    other = "somebody/else"
+    commit = "5" * 40
+    statement = vsa(commit, levels=["SLSA_SOURCE_LEVEL_3"], repository=other)
+    line = sigstore.sign(statement, github_source_actions(commit=commit, repository=other))
+
+    def trust_the_tests_sigstore(thing: Object) -> None:
+        if thing["kind"] == "Verifier":
+            roots = ["public-good", {"path": "/home/nonroot/trusted_root.json"}]
+            thing["spec"]["parameters"]["trustedRoot"] = roots
+
+    def expect_the_other(thing: Object) -> None:
+        trust_the_tests_sigstore(thing)
+        if thing["kind"] == "Verifier":
+            thing["spec"]["parameters"]["expectedResourceUri"] = f"git+https://github.com/{other}"
+
+    lab.apply("ratify/demo", change=expect_the_other)
+    outcome = lab.run(lab.image("foreign", line))
+    assert outcome.admitted, f"the attestation must be good in all but its repository: {outcome.text}"
+    lab.apply("ratify/demo", change=trust_the_tests_sigstore)
+    say(_expect_denied(lab, lab.image("foreign", line), other, "DahuK/slsa-attestation-action-demo"))
+
+
+def test_registry_is_down(lab: Lab, scratch: Path, level_3: bytes, say: Say) -> None:
+    """an image of a registry that is down is denied"""
+    folder = scratch / "second-registry"
+    folder.mkdir()
+    with ExitStack() as running:
+        registry = running.enter_context(in_memory_registry("ociregistry", folder))
+        lab.hosts.add("127.0.0.1", "down.example")
+        port = registry.address.rpartition(":")[2]
+        image = Oras(lab.oras.folder, lab.oras.environment).push_image(f"down.example:{port}/app")
+        lab.oras.attach(image, level_3)
+        outcome = lab.run(image)
+        assert outcome.admitted, outcome.text
+    unseen = f"down.example:{port}/app@sha256:{'a' * 64}"
+    say(_expect_denied(lab, unseen, "could not resolve descriptor"))  # Ratify keeps the cause to its log
+
+
+def test_no_such_image(lab: Lab, say: Say) -> None:
+    """an image that the registry does not have is denied"""
+    say(_expect_denied(lab, f"{lab.registry}/nothing@sha256:{'b' * 64}"))
+
+
+def test_ratify_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
+    """while Ratify is stopped, an image that would pass is denied"""
+    image = lab.image("level-3", level_3)
+    lab.ratify.pause()
+    try:
+        said = _expect_denied(lab, image, "Ratify could not be asked", "connection refused")
+    finally:
+        lab.ratify.resume()
+    assert lab.run(image).admitted
+    say(said)
+
+
+def test_gatekeeper_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
+    """while Gatekeeper is stopped, nothing is admitted: failurePolicy Fail"""
+    image = lab.image("level-3", level_3)
+    lab.gatekeeper.stop_webhook()
+    try:
+        outcome = lab.run(image)
+    finally:
+        lab.gatekeeper.start_webhook()
+    assert not outcome.admitted
+    assert "failed calling webhook" in outcome.text
+    say(outcome.text)
+
+
+@pytest.mark.parametrize("missing", ["verifier", "policy", "store"])
+def test_ratify_lacks_a_part(lab: Lab, level_3: bytes, missing: str, say: Say) -> None:
+    """a Ratify without its Verifier, Policy or Store denies what it would admit with it"""
+    names = {"verifier": "verifier-slsa", "policy": "ratify-policy", "store": "store-oras"}
+    image = lab.image("level-3", level_3)
+    lab.kubectl.run("delete", f"{missing}.config.ratify.deislabs.io", names[missing])
+    say(f"{missing}: {_expect_denied(lab, image)}")
