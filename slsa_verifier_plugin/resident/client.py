@@ -24,6 +24,8 @@ DEFAULT_BUDGET = 4.0
 """Seconds that a call may take, where nobody says."""
 SOON_SECONDS = 0.1
 """How long ACCEPTED is waited for before the call's own time limit is looked up."""
+MAX_ATTEMPTS = 3
+"""Connections to a verifier that was not there at first, as long as they are closed before the call is accepted."""
 _RETRY_SECONDS = 0.005
 _CHUNK = 65536
 
@@ -33,7 +35,9 @@ class SilentError(Exception):
 
 
 class ClosedError(Exception):
-    """The verifier closed the connection before it had answered."""
+    """The verifier closed the connection before it had answered; ``accepted`` says whether it had accepted the call."""
+
+    accepted = False
 
 
 class StdinError(Exception):
@@ -220,10 +224,7 @@ class _Call:
                 return self._exchange(open_channel(place, time.monotonic() + protocol.ACCEPT_SECONDS))
             except (NobodyListensError, ClosedError):
                 pass
-            connection = self._started_connection(place)
-            if connection is not None:
-                return self._exchange(Channel(connection))
-            self.problem = "no resident verifier could be started in time"
+            return self._ask_again(place)
         except PlaceError as error:
             self.problem = f"no resident verifier is used: {error.problem}"
         except (NobodyListensError, ClosedError):
@@ -239,11 +240,26 @@ class _Call:
             self.problem = f"no resident verifier is used: system error {error.errno}"
         return None
 
-    def _started_connection(self, place: lifecycle.Place) -> "_socket.socket | None":
+    def _ask_again(self, place: lifecycle.Place) -> Answer | None:
+        """Return the answer of a verifier that listens by now, or is started (step 6); None for none in time."""
         from slsa_verifier_plugin.resident import spawn
 
         end = self._until(spawn.START_SECONDS)
-        return spawn.await_listener(place, self._start_command, self._environ, end)
+        attempts = 0
+        while True:
+            connection = spawn.await_listener(place, self._start_command, self._environ, end)
+            if connection is None:
+                self.problem = "no resident verifier could be started in time"
+                return None
+            attempts += 1
+            try:
+                return self._exchange(Channel(connection))
+            except ClosedError as error:
+                # A process that is killed may close its connections before its listening socket. But a call that
+                # was accepted twice may be what ends verifiers.
+                if error.accepted or attempts == MAX_ATTEMPTS:
+                    raise
+            time.sleep(_RETRY_SECONDS)
 
     def _exchange(self, channel: Channel) -> Answer:
         """Return the answer to this call on a new connection (steps 3 to 5), and close it.
@@ -271,6 +287,9 @@ class _Call:
                 kind, body = channel.receive(end)
             except TimeoutError:
                 return 0, protocol.DEADLINE_LINE, b""
+            except ClosedError as error:
+                error.accepted = True
+                raise
             if kind != protocol.ANSWER:
                 raise FrameError("a frame that is not expected")
             return protocol.decode_answer(body)

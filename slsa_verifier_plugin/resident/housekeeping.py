@@ -27,13 +27,13 @@ def release_memory() -> None:
         trim(0)
 
 
-def file_identity(path: str) -> tuple[int, int] | None:
-    """Return device and inode of a file itself, not of what a symbolic link names; None where there is none."""
+def file_identity(path: str) -> tuple[int, int, int] | None:
+    """Return device, inode and owner of a file itself, not of what a symbolic link names; None where there is none."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, found.st_uid
 
 
 def source_state() -> tuple[int, int]:

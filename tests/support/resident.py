@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.resident import client, lifecycle, manage
+from slsa_verifier_plugin.resident import client, lifecycle, manage, protocol, spawn
 from slsa_verifier_plugin.resident.protocol import Answer
 from slsa_verifier_plugin.resident.server import serve
 from slsa_verifier_plugin.resident.settings import read_settings
@@ -37,6 +37,8 @@ START_DELAY = "TEST_RESIDENT_START_DELAY"
 """Variable with the seconds that the server lets pass before it listens."""
 PIDS = "TEST_RESIDENT_PIDS"
 """Variable with the path of the file in which every server writes its process id, before anything else."""
+PATIENT = "TEST_RESIDENT_PATIENT"
+"""Variable that makes callers wait for longer than the product's, so that a loaded machine changes no outcome."""
 OWN = (0, b"own\n", b"")
 """Answer of a verification in the caller's own process."""
 START = [sys.executable, "-m", "tests.support.resident", "serve"]
@@ -105,10 +107,13 @@ class World:
 
     Args:
         settings: settings of the servers.
+        patient: False for callers that wait exactly as long as the product's.
         environ: more variables.
     """
 
-    def __init__(self, settings: Mapping[str, Any] | None = None, **environ: str) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any] | None = None, *, patient: bool = True, **environ: str
+    ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="rv"))
         self.home.chmod(0o755)
         self.base = self.home / "d"
@@ -127,13 +132,18 @@ class World:
             SETTINGS: json.dumps(settings),
             **environ,
         }
+        if patient:
+            self.environ[PATIENT] = "1"
 
     def __enter__(self) -> Self:
+        self._before = protocol.ACCEPT_SECONDS, spawn.START_SECONDS
+        be_patient(self.environ)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        protocol.ACCEPT_SECONDS, spawn.START_SECONDS = self._before
         for pid in self.pids():
             kill(pid)
         shutil.rmtree(self.home)
@@ -150,7 +160,11 @@ class World:
         """Make one call in this process."""
         with piped(stdin) as descriptor:
             return client.call(
-                {**self.environ, **environ}, descriptor, lambda content, elapsed: OWN, self.start, budget
+                {**self.environ, **environ},
+                descriptor,
+                lambda content, elapsed: OWN,
+                self.start,
+                budget_for(self.environ),
             )
 
     def begin(self, stdin: bytes = b"", /, **environ: str) -> Caller:
@@ -172,8 +186,16 @@ class World:
         return int(answer[1].split()[1])
 
 
-def budget(stdin: bytes) -> float:
-    return ObedientService().budget(stdin)
+def be_patient(environ: Mapping[str, str]) -> None:
+    """Lengthen the waits of callers in this process, if the environment says so."""
+    if PATIENT in environ:
+        protocol.ACCEPT_SECONDS = 10.0
+        spawn.START_SECONDS = 20.0
+
+
+def budget_for(environ: Mapping[str, str]) -> Callable[[bytes], float]:
+    """Return what tells a caller how much time its call has."""
+    return (lambda stdin: 60.0) if PATIENT in environ else ObedientService().budget
 
 
 class Caller:
@@ -312,7 +334,10 @@ def run_caller(world: World, stdin: bytes, **environ: str) -> subprocess.Complet
 
 def main() -> NoReturn:
     if sys.argv[1] == "call":
-        status, stdout, stderr = client.call(os.environ, 0, lambda content, elapsed: OWN, START, budget)
+        be_patient(os.environ)
+        status, stdout, stderr = client.call(
+            os.environ, 0, lambda content, elapsed: OWN, START, budget_for(os.environ)
+        )
         os.write(2, stderr)
         os.write(1, stdout)
         os._exit(status)
