@@ -51,11 +51,16 @@ class Levels:
 
         Args:
             caps: the highest trusted level of each track, such as ``SLSA_SOURCE_LEVEL_2``; no caps at all
-                leave the levels as they are. A track without a cap beside one with a cap counts as nothing.
+                leave the levels as they are. A track without a cap beside one with a cap counts as nothing; of two caps of
+                one track the lowest counts.
         """
-        limits = dict(level for name in caps if (level := track_level(name)))
-        if not limits:
+        given = list(caps)
+        if not given:
             return self
+        limits: dict[str, int] = {}
+        for name in given:
+            if level := track_level(name):
+                limits[level[0]] = min(level[1], limits.get(level[0], level[1]))
         return Levels(
             {track: min(number, limits[track]) for track, number in self.tracks.items() if track in limits},
             self.names,
