@@ -25,6 +25,9 @@ DEFAULT_TIMEOUT = 4.0
 MIN_TIMEOUT, MAX_TIMEOUT = 0.1, 300.0
 """Seconds. Ratify itself gives up after 5 s of validation by default."""
 
+MAX_DURATION = 64
+"""Characters of a duration, as in the schema."""
+
 MAX_VIOLATIONS = 20
 """Violations that one error lists."""
 
@@ -96,7 +99,13 @@ def parse_policy(config: Mapping[str, Any]) -> Policy:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds in a duration as Go writes it: ``4s``, ``1h30m``, ``250ms``."""
+    """Return the seconds in a duration as Go writes it: ``4s``, ``1h30m``, ``250ms``.
+
+    Raises:
+        ValueError: it has more than ``MAX_DURATION`` characters; to look for units in it takes their square.
+    """
+    if len(text) > MAX_DURATION:
+        raise ValueError(f"a duration of more than {MAX_DURATION} characters")
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
@@ -132,8 +141,9 @@ class _Builder:
             max_age=self._seconds("maxAge", None, 1.0, float("inf")),
             allow_self_hosted=config.get("allowSelfHostedRunners", False),
             timeout=self._seconds("timeout", DEFAULT_TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT) or DEFAULT_TIMEOUT,
-            max_bytes=config.get("maxAttestationBytes", 16 << 20),
-            max_bundles=config.get("maxBundles", 1024),
+            # JSON Schema takes 1024.0 for an integer.
+            max_bytes=int(config.get("maxAttestationBytes", 16 << 20)),
+            max_bundles=int(config.get("maxBundles", 1024)),
         )
         self._check_verifiers(policy)
         self._check_builders(policy)
@@ -255,6 +265,8 @@ def _explain(error: Any) -> str:
             return f"{prefix}must not be empty"
         case "oneOf":
             return f"{prefix}{_alternatives(error)}"
+        case "pattern" if error.instance.endswith("\n"):
+            return f"{prefix}found {found}, which ends with a line break; write it on one line"
         case "pattern" if where in ("timeout", "maxAge"):
             return f"{prefix}found {found}, expected a duration such as 4s, 500ms or 720h"
         case "pattern":
@@ -279,6 +291,11 @@ def _alternatives(error: Any) -> str:
             "a signer has either issuer with identity or identityPattern, or publicKey alone; "
             f"found {', '.join(sorted(map(plain, error.instance)))}"
         )
+    if isinstance(error.instance, str):
+        # What the alternative for strings objects to says more than that none fits.
+        for item in error.context or []:
+            if item.validator in ("pattern", "minLength", "maxLength"):
+                return _explain(item).partition(": ")[2]
     deepest = max(error.context or [], key=lambda item: len(item.absolute_path), default=None)
     if deepest is not None and len(deepest.absolute_path) > len(error.absolute_path):
         return _explain(deepest).partition(": ")[2]
