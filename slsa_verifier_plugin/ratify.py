@@ -234,7 +234,7 @@ def budget(stdin: bytes) -> float:
     try:
         value = loads(stdin)
         seconds = parse_duration(value["config"]["timeout"])
-    except (JsonError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return DEFAULT_TIMEOUT
     return min(max(seconds, 0.0), MAX_TIMEOUT) or DEFAULT_TIMEOUT
 
