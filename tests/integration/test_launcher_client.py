@@ -1,0 +1,489 @@
+"""The launcher as a client of the resident verifier: the same on the wire as the thin client in Python, fault by fault."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.tests.harness import (
+    Listener,
+    Plugin,
+    answering,
+    as_nonroot,
+    denial,
+    launcher,
+    saying,
+    told,
+    until_closed,
+)
+from slsa_verifier_plugin.resident import lifecycle, protocol
+from tests.support.resident import kill, wait_for_end
+from tests.support.waiting import at_once
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+
+
+@pytest.fixture
+def plugin() -> Iterator[Plugin]:
+    with Plugin() as plugin:
+        yield plugin
+
+
+def test_a_call_passes_as_it_was_made(plugin: Plugin) -> None:
+    answer = (1, b'{"code":2}\n', b"info: said\n")
+    with Listener(plugin, answering(answer)) as listener:
+        done = plugin.run(stdin=b"\x00 in\xff", RATIFY_VERIFIER_SUBJECT="r/x\udcff@sha256:0")
+    assert (done.returncode, done.stdout, done.stderr) == answer
+    elapsed, *fields = protocol.decode_request(listener.requests[0])
+    assert fields == [b"VERIFY", b"r/x\xff@sha256:0", None, b"\x00 in\xff"]
+    assert elapsed < 2
+
+
+def test_its_frame_is_the_python_clients_byte_for_byte(plugin: Plugin) -> None:
+    with Listener(plugin, answering((0, b"", b""))) as listener:
+        plugin.run(stdin=b"in", RATIFY_VERIFIER_SUBJECT="", RATIFY_VERIFIER_VERSION="1.0.0")
+    elapsed = int.from_bytes(listener.requests[0][:4]) / 1000
+    expected = protocol.encode_request((elapsed, b"VERIFY", b"", b"1.0.0", b"in"))
+    assert listener.requests[0] == expected[protocol.HEADER_BYTES :]
+
+
+def test_it_starts_the_server_that_python_finds_and_the_next_call_finds_it(plugin: Plugin) -> None:
+    first = plugin.run()
+    [pid] = plugin.pids()
+    assert (first.returncode, first.stdout, first.stderr) == (0, b"resident %d\n" % pid, b"")
+    assert [plugin.run().stdout for _ in range(3)] == [first.stdout] * 3
+    # Where the Python client looks, with the payload's digest as the build.
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(plugin.place.socket)
+        assert lifecycle.peer_of(connection)[0] == pid
+
+
+def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
+    plugin.run(RATIFY_VERIFIER_SUBJECT="s", SLSA_VERIFIER_RESIDENT="require", LD_PRELOAD="", AWS_REGION="r")
+    process = Path(f"/proc/{plugin.pids()[0]}")
+    environment = dict(
+        item.split(b"=", 1) for item in (process / "environ").read_bytes().split(b"\0") if item
+    )
+    assert environment[b"SLSA_VERIFIER_BUILD"] == plugin.digest.encode()
+    assert environment[b"AWS_REGION"] == b"r"
+    assert environment[b"MALLOC_ARENA_MAX"] == b"2"
+    unwanted = {name.encode() for name in lifecycle.PER_CALL} - {b"SLSA_VERIFIER_BUILD"}
+    assert not (unwanted | {b"LD_PRELOAD"}) & environment.keys()
+    assert (process / "cwd").readlink() == Path("/")
+    assert {str((process / "fd" / name).readlink()) for name in "012"} == {"/dev/null"}
+    session = (process / "stat").read_text().rpartition(")")[2].split()[3]
+    assert session == process.name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_its_key_is_pythons(seed: int) -> None:
+    names = [
+        "HOME",
+        "PATH",
+        "AWS_A",
+        "AZURE_B",
+        "ALIBABA_CLOUD_C",
+        "KUBERNETES_D",
+        "SLSA_VERIFIER_X",
+        "RATIFY_Y",
+        "RATIFY_",
+    ]
+    names += ["http_proxy", "HTTP_PROXY", "no_proxy", "SHELL", "HOME2", "XHOME", "aws_a", *lifecycle.PER_CALL]
+    chance = random.Random(seed)
+    environment = {name: f"{chance.random()}\udcff=é" for name in names if chance.random() < 0.7}
+    done = subprocess.run(
+        [launcher("units-gcc"), "key", f"build{seed}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == lifecycle.key_of(f"build{seed}", environment)
+
+
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 65536, 999_999])
+def test_its_sha256_is_the_systems(size: int) -> None:
+    data = os.urandom(size)
+    for program in ("units-gcc", "units-portable"):
+        done = subprocess.run([launcher(program), "digest"], input=data, capture_output=True, check=True)
+        assert done.stdout.decode().strip() == hashlib.sha256(data).hexdigest()
+
+
+def test_settings_of_one_caller_never_reach_another(plugin: Plugin) -> None:
+    one, other = plugin.run(AWS_PROFILE="one"), plugin.run(AWS_PROFILE="other")
+    assert one.stdout != other.stdout
+    assert plugin.run(AWS_PROFILE="one").stdout == one.stdout
+    assert len(plugin.pids()) == 2
+
+
+ACCEPTED = protocol.encode_accepted(5)
+ANSWER = protocol.encode_answer((0, b'{"isSuccess":true}\n', b""))
+BROKEN = {
+    "garbage": b"HTTP/1.1 200 OK\r\n\r\n",
+    "another version": b"SLSV\0\2" + ACCEPTED[6:],
+    "an unknown kind": protocol.frame(99),
+    "four GiB by its header": b"SLSV\0\1\0\2\xff\xff\xff\xff",
+    "four GiB after accepting": ACCEPTED + b"SLSV\0\1\0\2\xff\xff\xff\xff",
+    "a byte over the limit": ACCEPTED + b"SLSV\0\1\0\2" + (protocol.MAX_REPLY + 1).to_bytes(4),
+    "an answer before accepting": ANSWER,
+    "accepting without a time": protocol.frame(protocol.ACCEPTED),
+    "accepting with too much": protocol.frame(protocol.ACCEPTED, b"\0\0\0\5\0"),
+    "busy": protocol.frame(protocol.BUSY),
+    "accepting twice": ACCEPTED + ACCEPTED + ANSWER,
+    "an answer without fields": ACCEPTED + protocol.frame(protocol.ANSWER, b"\0"),
+    "an answer that is empty": ACCEPTED + protocol.frame(protocol.ANSWER),
+    "a field beyond its frame": ACCEPTED + protocol.frame(protocol.ANSWER, b"\0\0\0\0\x09abc\0\0\0\0"),
+    "a field that is not set": ACCEPTED + protocol.frame(protocol.ANSWER, b"\0" + b"\xff" * 4 + b"\0" * 4),
+    "bytes behind the fields": ACCEPTED + protocol.frame(protocol.ANSWER, b"\0" + b"\0" * 8 + b"x"),
+}
+
+
+@pytest.mark.parametrize("said", BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_no_answer_is_verified_in_a_process_of_its_own(plugin: Plugin, said: bytes) -> None:
+    with Listener(plugin, saying(said)):
+        done = plugin.run(stdin=b"the input")
+    assert bytes.fromhex(told(done)["stdin"]) == b"the input"
+    assert done.stderr.startswith(b"warn: the resident verifier ")
+    assert b"{" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "part", [b"", ACCEPTED[:5], ACCEPTED, ACCEPTED + ANSWER[:-1]], ids=["nothing", "part", "late", "cut"]
+)
+def test_a_server_that_closes_early_is_followed_by_another(plugin: Plugin, part: bytes) -> None:
+    def converse(connection: socket.socket, body: bytes) -> None:
+        connection.sendall(part)
+        Path(plugin.place.socket).unlink()
+
+    with Listener(plugin, converse):
+        done = plugin.run()
+    assert done.stdout == b"resident %d\n" % plugin.pids()[0]
+
+
+def test_a_server_that_closes_early_twice_is_given_up(plugin: Plugin) -> None:
+    with Listener(plugin, lambda connection, body: None) as listener:
+        done = plugin.run()
+    assert told(done)["called"] == []
+    assert len(listener.requests) == 2
+    assert plugin.pids() == []
+
+
+def test_one_that_never_answers_is_given_up_after_a_second(plugin: Plugin) -> None:
+    with Listener(plugin, until_closed):
+        begin = time.monotonic()
+        done = plugin.run()
+    assert told(done)["called"] == []
+    assert 1 <= time.monotonic() - begin < 2.5
+    assert int(told(done)["environment"]["SLSA_VERIFIER_ELAPSED_MS"]) >= 1000
+    assert done.stderr.startswith(b"warn: the resident verifier does not answer; ")
+
+
+def test_one_that_takes_no_connection_is_given_up_after_a_second(plugin: Plugin) -> None:
+    with Listener(plugin, None, backlog=0), socket.socket(socket.AF_UNIX) as first:
+        first.connect(plugin.place.socket)  # the only place in its queue
+        begin = time.monotonic()
+        assert told(plugin.run())["called"] == []
+        assert 0.9 <= time.monotonic() - begin < 2.5
+
+
+def test_one_that_accepts_and_is_silent_gets_the_fixed_line(plugin: Plugin) -> None:
+    with Listener(plugin, saying(protocol.encode_accepted(0.3))):
+        begin = time.monotonic()
+        done = plugin.run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, protocol.DEADLINE_LINE, b"")
+    assert 0.3 <= time.monotonic() - begin < 2
+    assert denial(done)["extensions"]["reason"] == "DEADLINE_EXCEEDED"
+
+
+def test_an_accepted_answer_is_waited_for_as_long_as_was_promised(plugin: Plugin) -> None:
+    def converse(connection: socket.socket, body: bytes) -> None:
+        connection.sendall(protocol.encode_accepted(20))
+        for begin in range(len(ANSWER)):
+            time.sleep(2 / len(ANSWER))
+            connection.sendall(ANSWER[begin : begin + 1])
+
+    with Listener(plugin, converse):
+        assert plugin.run().stdout == b'{"isSuccess":true}\n'
+
+
+def test_off_asks_nobody(plugin: Plugin) -> None:
+    with Listener(plugin, answering((0, b"", b""))) as listener:
+        done = plugin.run(stdin=b"in", SLSA_VERIFIER_RESIDENT="off")
+    assert listener.requests == []
+    assert told(done)["stdin"] == b"in".hex()
+    assert done.stderr == b""
+
+
+def test_require_denies_without_a_resident_verifier(plugin: Plugin) -> None:
+    with Listener(plugin, saying(protocol.frame(protocol.BUSY))):
+        done = plugin.run(SLSA_VERIFIER_RESIDENT="require")
+    assert (done.returncode, done.stdout) == (0, protocol.REQUIRED_LINE)
+    assert done.stderr == b"warn: the resident verifier has too many calls waiting\n"
+    assert denial(done)["extensions"]["reason"] == "INTERNAL_ERROR"
+
+
+def test_a_process_of_its_own_has_what_it_needs(plugin: Plugin) -> None:
+    value = told(
+        plugin.run(
+            stdin=b"x" * 300_000, SLSA_VERIFIER_RESIDENT="off", LD_PRELOAD="", LD_LIBRARY_PATH="/x", OTHER="1"
+        )
+    )
+    assert bytes.fromhex(value["stdin"]) == b"x" * 300_000
+    assert value["environment"]["SLSA_VERIFIER_BUILD"] == plugin.digest
+    assert value["environment"]["SLSA_VERIFIER_RESIDENT"] == "off"
+    assert value["environment"]["OTHER"] == "1"
+    assert 0 <= int(value["environment"]["SLSA_VERIFIER_ELAPSED_MS"]) < 3000
+    assert not {"LD_PRELOAD", "LD_LIBRARY_PATH"} & value["environment"].keys()
+    assert value["arguments"][-3:] == ["-I", "-m", "slsa_verifier_plugin"]
+    # Its own directory's listing takes number 3.
+    assert value["descriptors"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("size", "fits"), [(protocol.MAX_STDIN, True), (protocol.MAX_STDIN + 1, False)])
+def test_standard_input_has_a_limit(plugin: Plugin, size: int, fits: bool) -> None:
+    done = plugin.run(stdin=b"x" * size)
+    if fits:  # but not into a frame with its other fields
+        assert len(told(done)["stdin"]) == 2 * size
+        assert done.stderr.startswith(b"warn: the request is longer than the resident verifier takes; ")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (1, protocol.STDIN_LARGE_LINE, b"")
+
+
+def test_the_largest_request_passes(plugin: Plugin) -> None:
+    size = (
+        protocol.MAX_REQUEST
+        - len(protocol.encode_request((0, b"VERIFY", None, None, b"")))
+        + protocol.HEADER_BYTES
+    )
+    with Listener(plugin, answering((0, b"x" * 200_000, b""))) as listener:
+        done = plugin.run(stdin=b"x" * size)
+    assert len(listener.requests[0]) == protocol.MAX_REQUEST
+    assert done.stdout == b"x" * 200_000
+
+
+def test_standard_input_that_never_ends_is_a_contract_error(plugin: Plugin) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"{")
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(
+            [plugin.path], stdin=reader, capture_output=True, env=plugin.environ, timeout=20, check=False
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert (done.returncode, done.stdout, done.stderr) == (1, protocol.STDIN_SLOW_LINE, b"")
+    assert 2 <= time.monotonic() - begin < 4
+
+
+def test_standard_input_that_cannot_be_read_is_a_contract_error(plugin: Plugin) -> None:
+    directory = os.open("/", os.O_RDONLY)
+    try:
+        done = subprocess.run(
+            [plugin.path], stdin=directory, capture_output=True, env=plugin.environ, check=False
+        )
+    finally:
+        os.close(directory)
+    assert (done.returncode, done.stdout, done.stderr) == (1, protocol.STDIN_FAILED_LINE, b"")
+
+
+def test_closed_standard_files_do_no_harm(plugin: Plugin) -> None:
+    command = ["/bin/sh", "-c", 'exec "$0" <&- 2>&-', str(plugin.path)]
+    assert plugin.run_in(command).stdout == b"resident %d\n" % plugin.pids()[0]
+
+
+def test_nobody_holds_the_callers_files_open(plugin: Plugin) -> None:
+    begin = time.monotonic()
+    done = plugin.run()  # returns once both pipes have no writer any more
+    assert time.monotonic() - begin < 5
+    assert done.stdout == b"resident %d\n" % plugin.pids()[0]
+    os.kill(plugin.pids()[0], 0)  # and the server lives on
+
+
+def test_sixty_four_first_callers_start_one_server(plugin: Plugin) -> None:
+    results = at_once(64, lambda number: plugin.run(stdin=b"%d" % number))
+    assert len(plugin.pids()) == 1
+    assert {(done.returncode, done.stdout, done.stderr) for done in results} == {
+        (0, b"resident %d\n" % plugin.pids()[0], b"")
+    }
+
+
+def test_a_killed_server_is_followed_by_another(plugin: Plugin) -> None:
+    plugin.run()
+    kill(plugin.pids()[0])
+    assert plugin.run().stdout == b"resident %d\n" % plugin.pids()[1]
+
+
+def test_a_server_killed_while_it_answers_is_followed_by_another(plugin: Plugin) -> None:
+    plugin.run()
+    [pid] = plugin.pids()
+    with plugin.began() as waiting:
+        kill(pid)
+        output, _ = waiting.communicate(timeout=20)
+    assert output.startswith((b"resident ", b"{"))
+    assert plugin.run().stdout == b"resident %d\n" % plugin.pids()[-1]
+
+
+def test_a_server_that_ends_at_once_costs_little(plugin: Plugin) -> None:
+    ended = plugin.home / "ended"
+    begin = time.monotonic()
+    results = at_once(16, lambda number: plugin.run(TEST_LAUNCHER_SERVER_ENDS=str(ended)))
+    assert time.monotonic() - begin < 10
+    assert all(told(done)["called"] == [] for done in results)
+    assert b"no resident verifier could be started" in results[0].stderr
+    # Those who waited believe the first one; only such as came later try again.
+    assert len(ended.read_text().split()) < 16
+
+
+def test_a_stopped_server_costs_a_second_and_no_more(plugin: Plugin) -> None:
+    plugin.run()
+    [pid] = plugin.pids()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        assert told(plugin.run())["called"] == []
+        assert time.monotonic() - begin < 3
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert plugin.run().stdout == b"resident %d\n" % pid
+
+
+def test_a_stale_socket_is_replaced(plugin: Plugin) -> None:
+    lifecycle.check_directories(plugin.place, make=True)
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(plugin.place.socket)
+    assert plugin.run().stdout == b"resident %d\n" % plugin.pids()[0]
+
+
+def test_a_symbolic_link_for_a_socket_is_not_followed(plugin: Plugin) -> None:
+    with Listener(plugin, answering((0, b"of another\n", b"")), AWS_PROFILE="other") as listener:
+        lifecycle.check_directories(plugin.place, make=True)
+        Path(plugin.place.socket).symlink_to(plugin.place_for(AWS_PROFILE="other").socket)
+        done = plugin.run()
+        assert listener.requests == []
+    assert done.stdout == b"resident %d\n" % plugin.pids()[0]
+
+
+@ROOT_ONLY
+def test_another_users_listener_is_told_nothing(plugin: Plugin) -> None:
+    place = plugin.place
+    lifecycle.check_directories(place, make=True)
+    ready, wrote = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(place.socket)
+            os.setuid(65532)
+            listener.listen(8)  # here the kernel takes down the user that a client will see
+            os.write(wrote, b"x")
+            connection, _ = listener.accept()
+            os._exit(1 if connection.recv(100) else 0)
+        finally:
+            os._exit(2)
+    try:
+        assert os.read(ready, 1) == b"x"
+        done = plugin.run()
+    finally:
+        os.close(ready)
+        os.close(wrote)
+        heard = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert told(done)["called"] == []
+    assert b"another user listens" in done.stderr
+    assert heard == 0, "it was sent the request"
+
+
+def _unsafe(kind: str, directory: Path) -> None:
+    if kind == "wide":
+        directory.mkdir(mode=0o700)
+        directory.chmod(0o777)
+    elif kind == "group":
+        directory.mkdir(mode=0o700)
+        directory.chmod(0o710)
+    elif kind == "foreign":
+        directory.mkdir(mode=0o700)
+        os.chown(directory, 65532, 65532)
+    elif kind == "link":
+        (directory.parent / "target").mkdir(mode=0o700)
+        directory.symlink_to("target")
+    else:
+        directory.touch(mode=0o600)
+
+
+@pytest.mark.parametrize("kind", ["wide", "group", pytest.param("foreign", marks=ROOT_ONLY), "link", "file"])
+@pytest.mark.parametrize("level", ["parent", "directory"])
+def test_a_directory_that_is_not_private_is_not_used(plugin: Plugin, kind: str, level: str) -> None:
+    place = plugin.place
+    if level == "directory":
+        Path(place.parent).mkdir(mode=0o700)
+    _unsafe(kind, Path(getattr(place, level)))
+    done = plugin.run()
+    assert told(done)["called"] == []
+    assert done.stderr.startswith(b"warn: a directory is not private to this user")
+    assert plugin.pids() == []
+
+
+def test_a_socket_path_that_is_too_long_is_not_used(plugin: Plugin) -> None:
+    done = plugin.run(SLSA_VERIFIER_DIR=str(plugin.home / ("d" * 100)))
+    assert told(done)["called"] == []
+    assert b"more than 107 bytes" in done.stderr
+
+
+def test_directories_are_chosen_as_python_chooses_them(plugin: Plugin) -> None:
+    session, temporary = plugin.home / "s", plugin.home / "t"
+    session.mkdir(mode=0o700)
+    temporary.mkdir(mode=0o755)
+    choices: list[tuple[dict[str, Any], Path]] = [
+        ({"XDG_RUNTIME_DIR": str(session)}, session),
+        ({"XDG_RUNTIME_DIR": str(temporary), "TMPDIR": str(temporary)}, temporary),
+        ({"XDG_RUNTIME_DIR": "relative", "TMPDIR": str(temporary)}, temporary),
+    ]
+    for settings, expected in choices:
+        done = plugin.run(SLSA_VERIFIER_DIR="", **settings)
+        place = plugin.place_for(SLSA_VERIFIER_DIR="", **settings)
+        assert done.stdout == b"resident %d\n" % plugin.pids()[-1]
+        assert Path(place.socket).is_socket()
+        assert Path(place.socket).is_relative_to(expected)
+
+
+@ROOT_ONLY
+def test_two_users_have_two_servers(plugin: Plugin) -> None:
+    shared = plugin.home / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    settings = {**plugin.environ, "SLSA_VERIFIER_DIR": "", "SLSA_VERIFIER_CACHE": "", "TMPDIR": str(shared)}
+
+    def call() -> None:
+        # A pyenv interpreter may be out of another user's reach; then the answer is a denial, which is an answer too.
+        done = subprocess.run(
+            [plugin.path], input=b"", capture_output=True, env=settings, timeout=20, check=False
+        )
+        assert done.stdout.count(b"\n") == 1
+        assert b'"isSuccess":true' not in done.stdout
+
+    call()
+    assert as_nonroot(call) == 0
+    owners = {path.name: path.stat().st_uid for path in shared.iterdir()}
+    assert owners == {"slsa-verifier-plugin-0": 0, "slsa-verifier-plugin-65532": 65532}
+
+
+def test_the_server_ends_when_told_and_the_next_call_starts_another(plugin: Plugin) -> None:
+    plugin.run()
+    [pid] = plugin.pids()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(plugin.place.socket)
+        connection.sendall(protocol.frame(protocol.STOP))
+        assert connection.recv(100)
+    assert wait_for_end(pid)
+    assert plugin.run().stdout == b"resident %d\n" % plugin.pids()[1]
