@@ -13,30 +13,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import time
-from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
-from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
+from slsa_verifier_plugin.registry.credentials.alibaba_calls import AlibabaCalls, Keys, Target
+from slsa_verifier_plugin.registry.credentials.failures import failed, said
 from slsa_verifier_plugin.registry.credentials.options import Options, token_file, variables
 from slsa_verifier_plugin.registry.credentials.refresh import Lease, Refresher
-from slsa_verifier_plugin.registry.credentials.web import (
-    TRANSIENT_STATUS,
-    Web,
-    ca_file,
-    proxies,
-    seconds,
-    unanswered,
-)
+from slsa_verifier_plugin.registry.credentials.web import Web
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.registry.tls import TrustStore
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import quoted
 
 NAME = "alibabacloudAcrBasic"
 
@@ -46,34 +36,12 @@ DEFAULT_SESSION_NAME = "defaultSessionName"
 SESSION_SECONDS = 3600
 """Life of the temporary keys, the SDK's default."""
 
-_LOGGERS = ("alibabacloud-tea", "darabonba-core", "credentials")
-
 _REGISTRY = re.compile(
     r"(?:(?P<instance>[^.\s]+)-)?registry(?:-intl)?(?:-vpc)?(?:-internal)?(?:\.distributed)?"
     r"\.(?P<region>[a-z]{2}-[a-z0-9-]{2,60})\.(?:cr\.)?aliyuncs\.com"
 )
 """A registry's host, as Ratify's ``domainPattern``, but matched to its end and with a region that can be one: a
 bucket of the object store has a host under aliyuncs.com too, with a name that its owner chooses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An Enterprise Edition instance in a region."""
-
-    region: str
-    instance_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """An Alibaba Cloud access key, temporary where it has a token."""
-
-    key_id: str
-    secret: str = field(repr=False)
-    token: str = field(repr=False, default="")
-
-    def secrets(self) -> list[str]:
-        return [secret for secret in (self.secret, self.token) if secret]
 
 
 class AcrCredentials:
@@ -98,8 +66,8 @@ class AcrCredentials:
             "ack-pod-identity-webhook sets them in Pods whose service account names a RAM role (RRSA)",
         )
         self._environ = environ
-        self._trust = TrustStore(environ)
-        self._web = Web(NAME, environ, self._trust)
+        self._web = Web(NAME, environ)
+        self._calls = AlibabaCalls(NAME, environ)
         self._keys = Refresher(NAME, "the role's temporary keys", self._assume_role, clock)
         self._tokens = Refresher(NAME, "an ACR authorization token", self._authorize, clock)
 
@@ -123,7 +91,7 @@ class AcrCredentials:
             )
         return self._tokens.get(Target(match["region"], instance_id), deadline)
 
-    def _assume_role(self, _: str, deadline: Deadline) -> Lease[_Keys]:
+    def _assume_role(self, _: str, deadline: Deadline) -> Lease[Keys]:
         region = self._environ.get("ALIBABA_CLOUD_STS_REGION", "")
         host = f"sts.{region}.aliyuncs.com" if region else "sts.aliyuncs.com"
         step = f"assuming the role {quoted(self._role)} at {host}"
@@ -161,12 +129,12 @@ class AcrCredentials:
             ends = datetime.strptime(expiration, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
         except ValueError:
             raise failed(NAME, step, "the time when the keys expire cannot be read") from None
-        return Lease.until(_Keys(key_id, secret, session_token), ends)
+        return Lease.until(Keys(key_id, secret, session_token), ends)
 
     def _authorize(self, target: Target, deadline: Deadline) -> Lease[Credentials]:
         keys = self._static_keys() or self._keys.get(self._role, deadline)
         step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
-        body = self._get_authorization_token(step, target, keys, deadline)
+        body = self._calls.get_authorization_token(step, target, keys, deadline)
         values = (body.temp_username, body.authorization_token)
         if body.is_success is False or not all(isinstance(value, str) and value for value in values):
             raise failed(NAME, step, f"the answer has no token: {said(body.code, keys.secrets())}")
@@ -176,72 +144,12 @@ class AcrCredentials:
         ends = body.expire_time / 1000
         return Lease.until(Credentials(username, password, expires_at=ends), ends)
 
-    def _static_keys(self) -> _Keys | None:
+    def _static_keys(self) -> Keys | None:
         key_id = self._environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
         secret = self._environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
         if not key_id or not secret:
             return None
-        return _Keys(key_id, secret, self._environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", ""))
-
-    def _get_authorization_token(self, step: str, target: Target, keys: _Keys, deadline: Deadline) -> Any:
-        """Return the body of one call of the SDK, sent once."""
-        client_module, models, api_models, api_exceptions, runtime, tea, _ = libraries(
-            NAME,
-            "alibaba",
-            (
-                "alibabacloud_cr20181201.client",
-                "alibabacloud_cr20181201.models",
-                "alibabacloud_tea_openapi.utils_models",
-                "alibabacloud_tea_openapi.exceptions",
-                "darabonba.runtime",
-                "Tea.exceptions",
-                "alibabacloud_credentials.provider",
-            ),
-            _LOGGERS,
-        )
-        host = f"cr.{target.region}.aliyuncs.com"
-        through = proxies(f"https://{host}/", self._environ, NAME).get("https")
-        error: RegistryError
-        with ca_file(self._trust, host, NAME) as roots:
-            timeout = max(1, int(seconds(deadline, NAME, step) * 1000))
-            config = api_models.Config(
-                access_key_id=keys.key_id,
-                access_key_secret=keys.secret,
-                security_token=keys.token or None,
-                endpoint=host,
-                region_id=target.region,
-                user_agent="",
-            )
-            options = runtime.RuntimeOptions(
-                connect_timeout=timeout, read_timeout=timeout, https_proxy=through, ca=roots, ignore_ssl=False
-            )
-            request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
-            try:
-                client = client_module.Client(config)
-                return client.get_authorization_token_with_options(request, options).body
-            except api_exceptions.AlibabaCloudException as caught:
-                error = _refused(step, caught, keys)
-            except tea.UnretryableException as caught:
-                kind = type(caught.inner_exception).__name__
-                if kind == "RetryError":  # the SDK's name for every failure to get an answer
-                    error = unanswered(NAME, step, f"https://{host}", caught.inner_exception)
-                else:
-                    error = failed(
-                        NAME, step, f"the SDK cannot make the call or read the answer ({plain(kind)})"
-                    )
-        deadline.check(step)
-        raise error
-
-
-def _refused(step: str, error: Any, keys: _Keys) -> RegistryError:
-    code = str(error.code or "")
-    transient = error.status_code in TRANSIENT_STATUS or code.startswith("Throttling")
-    data = error.data if isinstance(error.data, Mapping) else {}
-    text = f"{code}: {data.get('Message') or data.get('message') or ''}"
-    advice = "" if transient else "; check that the role may cr:GetAuthorizationToken on the instance"
-    return failed(
-        NAME, step, f"HTTP {error.status_code}, {said(text, keys.secrets())}{advice}", transient=transient
-    )
+        return Keys(key_id, secret, self._environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", ""))
 
 
 def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
