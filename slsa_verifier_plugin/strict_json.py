@@ -1,16 +1,23 @@
 """JSON (RFC 8259) as a verifier must read it: one meaning or an error.
 
 Two parsers that disagree about one document are how a signed statement comes to say one thing to the
-signer and another to the policy, so duplicate names, NaN, invalid UTF-8 and deep nesting are errors.
+signer and another to the policy, so duplicate names, NaN, infinities, invalid UTF-8, half a surrogate
+pair (RFC 8259, section 8.2) and deep nesting are errors.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
 """Nesting levels of objects and arrays."""
+MAX_VALUES = 1 << 18
+"""Commas and opening brackets of one document, which bound the number of its values: three bytes can ask for 64 of memory."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class JsonError(ValueError):
@@ -34,7 +41,16 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise JsonError("a number is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
+)
 
 
 def _check_depth(value: object) -> None:
@@ -51,15 +67,25 @@ def _check_depth(value: object) -> None:
             raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
 
 
+def _check_surrogates(value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise JsonError("half a surrogate pair is no character") from None
+
+
 def loads(content: bytes) -> Any:
     """Return the JSON value in ``content``.
 
     Raises:
         JsonError: not UTF-8, not JSON, a duplicate name, NaN or an infinity, a number of more than 32
-            digits, or nesting deeper than ``MAX_DEPTH``.
+            digits, half a surrogate pair, nesting deeper than ``MAX_DEPTH``, or more than ``MAX_VALUES``.
     """
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise JsonError(f"more than {MAX_VALUES} values")
     try:
-        value = _DECODER.decode(content.decode("utf-8"))
+        text = content.decode("utf-8")
+        value = _DECODER.decode(text)
     except JsonError:
         raise
     except UnicodeDecodeError as error:
@@ -69,4 +95,6 @@ def loads(content: bytes) -> Any:
     except RecursionError:
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
     _check_depth(value)
+    if _SURROGATE.search(text):
+        _check_surrogates(value)
     return value
