@@ -114,15 +114,16 @@ class EmbeddedRegistry:
         self.latency = latency
         self.tls = tls
         self._address = host
+        self._port = 0
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def host(self) -> str:
         """Host and port, as in an image reference."""
-        assert self._server is not None, "the registry has not been started"
+        assert self._port, "the registry has not been started"
         address = f"[{self._address}]" if ":" in self._address else self._address
-        return f"{address}:{self._server.server_address[1]}"
+        return f"{address}:{self._port}"
 
     @property
     def url(self) -> str:
@@ -136,6 +137,7 @@ class EmbeddedRegistry:
     def start(self) -> Self:
         """Listen on a free port and serve in a thread."""
         self._server = Server(self, self.handler, self._address)
+        self._port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="embedded-registry", daemon=True
         )

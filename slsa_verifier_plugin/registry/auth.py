@@ -168,6 +168,10 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
             if known is not None and basic_value(known, self._origin) == value:
                 self._credentials.refused(self._image, known)
 
+    def hide(self, text: str) -> str:
+        """Return ``text`` without the secrets used here."""
+        return faults.hidden(text, tuple(self._secrets))
+
     @contextmanager
     def hiding_secrets(self) -> Iterator[None]:
         """Take every secret used here out of the message of a ``RegistryError`` that passes.
@@ -177,7 +181,7 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
         try:
             yield
         except RegistryError as error:
-            raise faults.without(error, self._secrets) from None
+            raise faults.without(error, tuple(self._secrets)) from None
 
     def _answer(self, challenge: Challenge, deadline: Deadline) -> str:
         if challenge.scheme == "basic":

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,7 +29,7 @@ from slsa_verifier_plugin.registry.expiring import ExpiringCache
 from slsa_verifier_plugin.registry.layout import LayoutCache
 from slsa_verifier_plugin.registry.listing import list_names
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
-from slsa_verifier_plugin.registry.redirects import Courier
+from slsa_verifier_plugin.registry.redirects import Courier, Exchange
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.repository import RepositoryClient, host_of, new_session
 from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
@@ -54,6 +54,7 @@ class RegistryStore:
         cache: content in memory, shared by the stores of a process; a store's own if left out.
         trust: makes TLS contexts; tests replace it.
         resolver: looks names up; tests replace it.
+        observer: called with every answer of a registry or token server (``registry check``).
     """
 
     def __init__(
@@ -65,13 +66,14 @@ class RegistryStore:
         cache: ContentCache | None = None,
         trust: TrustStore | None = None,
         resolver: Resolver | None = None,
+        observer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._settings = settings
         self._cache = cache if cache is not None else ContentCache()
         self._layout = _layout(settings, environ)
         self._session = new_session()
         self._transport = Transport(self._session, environ, trust or TrustStore(environ), resolver)
-        self._courier = Courier(self._transport)
+        self.courier = Courier(self._transport, observer)
         self._credentials = CredentialCache(provider)
         self._clients: OrderedDict[tuple[str, str], RepositoryClient] = OrderedDict()
         self._asked: dict[str, Challenge] = {}
@@ -95,7 +97,7 @@ class RegistryStore:
         operation = f"fetching the manifest {descriptor.digest} of {image.name}"
         own = (descriptor.media_type,) if _MEDIA_TYPE.fullmatch(descriptor.media_type) else ()
         accept = ", ".join(dict.fromkeys((*own, *MANIFEST_TYPES)))
-        client = self._client(image)
+        client = self.client(image)
         url = client.manifest_url(str(descriptor.digest))
         return self._content(client, url, accept, descriptor, limits.MAX_MANIFEST_BYTES, deadline, operation)
 
@@ -113,7 +115,7 @@ class RegistryStore:
             DeadlineError: out of time.
         """
         operation = f"fetching the blob {descriptor.digest} of {image.name}"
-        client = self._client(image)
+        client = self.client(image)
         url = client.blob_url(str(descriptor.digest))
         return self._content(client, url, "*/*", descriptor, limit, deadline, operation)
 
@@ -181,7 +183,7 @@ class RegistryStore:
                 return Descriptor(media_type_in(known, "", "resolving"), image.digest, len(known))
         name = str(image.digest) if image.digest else image.tag or "latest"
         operation = f"resolving {image}"
-        client = self._client(image)
+        client = self.client(image)
         headers = {"Accept": ", ".join(MANIFEST_TYPES)}
         reply = client.do_request(
             client.manifest_url(name), headers=headers, deadline=deadline, operation=operation
@@ -212,7 +214,7 @@ class RegistryStore:
             RegistryError: the list cannot be had, is broken or over a limit.
             DeadlineError: out of time.
         """
-        client = self._client(image)
+        client = self.client(image)
         return list_names(client, client.tags_url(), "tags", f"listing the tags of {image.name}", deadline)
 
     def repositories(self, registry: str, deadline: Deadline) -> list[str]:
@@ -222,7 +224,7 @@ class RegistryStore:
             RegistryError: the list cannot be had, is broken or over a limit.
             DeadlineError: out of time.
         """
-        client = self._client(Reference(registry, ""))
+        client = self.client(Reference(registry, ""))
         url = f"{client.origin}/v2/_catalog"
         return list_names(client, url, "repositories", f"listing the repositories of {registry}", deadline)
 
@@ -278,7 +280,8 @@ class RegistryStore:
                 self._cache.put(digest, content)
         return content
 
-    def _client(self, image: Reference) -> RepositoryClient:
+    def client(self, image: Reference) -> RepositoryClient:
+        """Return the client for the image's repository, with the challenge and token it has by now."""
         key = (image.registry, image.repository)
         with self._lock:
             client = self._clients.get(key)
@@ -287,7 +290,7 @@ class RegistryStore:
                 return client
             use_http = self._settings.use_http
             origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
-            servers = TokenServers(origin, use_http, self._courier)
+            servers = TokenServers(origin, use_http, self.courier)
             auth = RepositoryAuth(image, origin, servers, self._credentials)
             if image.registry in self._asked:
                 auth.expect(self._asked[image.registry])
@@ -298,7 +301,7 @@ class RegistryStore:
                     while len(self._asked) > limits.MAX_HOSTS:
                         del self._asked[next(iter(self._asked))]
 
-            client = RepositoryClient(image, use_http, self._session, self._courier, auth, asked)
+            client = RepositoryClient(image, use_http, self._session, self.courier, auth, asked)
             self._clients[key] = client
             while len(self._clients) > limits.MAX_REPOSITORIES:
                 self._clients.popitem(last=False)
@@ -310,7 +313,7 @@ class RegistryStore:
                 f"listing the referrers of {plain(str(image))} failed: it has no digest; resolve the tag first",
                 reason=Reason.REGISTRY_INVALID_RESPONSE,
             )
-        client = self._client(image)
+        client = self.client(image)
         if not self._without_api.peek(image.registry):
             found = referrers.from_api(client, image.digest, deadline, artifact_type)
             if found is not None:

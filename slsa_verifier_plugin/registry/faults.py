@@ -72,12 +72,17 @@ def redacted(url: str) -> str:
     return plain(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
 
-def without(error: RegistryError, secrets: Iterable[str]) -> RegistryError:
-    """Return ``error`` with none of ``secrets`` in its message, in whatever case."""
-    message = error.message
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with "(secret)" for each of ``secrets``, in whatever case."""
     for secret in secrets:
-        if len(secret) >= SHORTEST_SECRET and secret.lower() in message.lower():
-            message = re.sub(re.escape(secret), "(secret)", message, flags=re.IGNORECASE)
+        if len(secret) >= SHORTEST_SECRET and secret.lower() in text.lower():
+            text = re.sub(re.escape(secret), "(secret)", text, flags=re.IGNORECASE)
+    return text
+
+
+def without(error: RegistryError, secrets: Iterable[str]) -> RegistryError:
+    """Return ``error`` with none of ``secrets`` in its message."""
+    message = hidden(error.message, secrets)
     if message == error.message:
         return error
     return RegistryError(message, reason=error.reason, transient=error.transient)

@@ -56,6 +56,9 @@ MAX_HOSTS = 32
 MAX_LOOKUPS = 64
 """Name lookups under way at once: the system's resolver cannot be interrupted, so a dead one holds threads."""
 
+MAX_PROBED_BLOB_BYTES = 16 * 1024 * 1024
+"""Bytes of the blob that ``registry check`` fetches: the default of ``maxAttestationBytes``."""
+
 READ_CHUNK_BYTES = 64 * 1024
 """Bytes asked of a response at a time."""
 

@@ -8,7 +8,9 @@ host must have an address of a kind that the registry itself could reach us from
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -30,15 +32,28 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and the head of its answer, for a person who wants to see them; not yet redacted."""
+
+    method: str
+    url: str
+    home: str
+    reply: Reply = field(repr=False)
+    seconds: float
+
+
 class Courier:
     """Sends a request and follows its redirects; safe for many threads.
 
     Args:
         transport: sends one request.
+        observer: called with every answer, its body unread.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, observer: Callable[[Exchange], None] | None = None) -> None:
         self._transport = transport
+        self._observer = observer
         self._reach: ExpiringCache[str, frozenset[Kind]] = ExpiringCache(limits.MAX_HOSTS)
 
     def carry(
@@ -73,7 +88,10 @@ class Courier:
         sent = dict(headers)
         meant_for = origin_of(url)
         for _ in range(limits.MAX_REDIRECTS + 1):
+            begin = time.monotonic()
             reply = self._send(method, url, sent, deadline, operation, home=home, form=form)
+            if self._observer is not None:
+                self._observer(Exchange(method, url, home, reply, time.monotonic() - begin))
             if reply.status not in _REDIRECTS or not reply.header("Location"):
                 return reply
             target = _target(url, reply.header("Location"))

@@ -17,13 +17,14 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.registry.addresses import Endpoint, Resolver
+from slsa_verifier_plugin.registry.addresses import Resolver
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import NOTE, push
+from tests.support.names import nowhere
 from tests.support.registries import ToxicRegistry
 
 HTTP = StoreSettings(use_http=True)
@@ -130,10 +131,6 @@ def _pipe(first: socket.socket, second: socket.socket) -> None:
                             item.shutdown(socket.SHUT_RDWR)
                     return
                 key.data.sendall(piece)
-
-
-def nowhere(host: str, port: int) -> list[Endpoint]:
-    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 
 import pytest
 
@@ -17,6 +16,7 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
 from tests.support.content import NOTE, Pushed, push
+from tests.support.names import knowing, nowhere
 from tests.support.registries import BasicRegistry, RecordingRegistry, Seen, ToxicRegistry
 
 HTTP = StoreSettings(use_http=True)
@@ -115,20 +115,6 @@ def test_credentials_do_not_come_back_after_a_detour() -> None:
         assert "Authorization" not in back[0].headers
 
 
-def _resolver(**names: Sequence[str]) -> Resolver:
-    """Return a resolver that knows these names only; dots of a name are written as underscores."""
-    known = {name.replace("_", "."): addresses for name, addresses in names.items()}
-
-    def lookup(host: str, port: int) -> list[Endpoint]:
-        if host not in known:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [
-            Endpoint(socket.AF_INET6 if ":" in item else socket.AF_INET, (item, port)) for item in known[host]
-        ]
-
-    return Resolver(lookup)
-
-
 @pytest.mark.parametrize(
     ("own", "target", "kind"),
     [
@@ -179,7 +165,7 @@ def test_a_name_that_points_where_the_registry_is_not_is_refused(own: str, targe
 def test_one_bad_address_among_good_ones_is_enough_to_refuse() -> None:
     with ToxicRegistry(toxins.redirect("http://objects.example:1/x"), "/blobs/") as registry:
         pushed = push(registry)
-        resolver = _resolver(objects_example=["8.8.8.8", "169.254.169.254"])
+        resolver = knowing(objects_example=["8.8.8.8", "169.254.169.254"])
         with RegistryStore(HTTP, None, {}, resolver=resolver) as store:
             assert "cloud metadata address" in refusal(store, pushed).message
 
@@ -220,7 +206,7 @@ def test_a_host_named_after_the_secret_does_not_bring_it_into_a_message() -> Non
 
     with (
         Echo({"alice": "planted-password"}) as registry,
-        RegistryStore(HTTP, Alice(), {}, resolver=_resolver()) as store,
+        RegistryStore(HTTP, Alice(), {}, resolver=Resolver(nowhere)) as store,
     ):
         message = refusal(store, push(registry)).message
     assert "planted-password" not in message.lower()
