@@ -61,17 +61,16 @@ def read_blob(content: bytes, most: int) -> Blob:
         ArtifactError: reason ``LIMIT_EXCEEDED`` for more lines or candidates than allowed.
     """
     document = _document(content)
-    if document is not None:
-        return Blob((document,), 0)
     candidates: list[Candidate] = []
     others = 0
-    for number, line in _lines(content):
-        candidate = _candidate(line, number)
+    for candidate in (
+        [document] if document else (_candidate(line, number) for number, line in _lines(content))
+    ):
         if candidate is None:
             others += 1
-        elif len(candidates) == most:
+        elif len(candidates) >= most:
             raise ArtifactError(
-                f"the artifact holds more than {most} attestations; raise maxBundles or attach fewer",
+                "the artifact holds more attestations than maxBundles allows; raise it, or attach fewer",
                 reason=Reason.LIMIT_EXCEEDED,
             )
         else:
