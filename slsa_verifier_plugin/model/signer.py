@@ -11,6 +11,8 @@ from datetime import datetime
 
 GITHUB = "https://github.com"
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+KEY_PREFIX = "key:"
+"""How the identity of a configured key's signatures begins; no certificate may name one."""
 
 
 @dataclass(frozen=True, slots=True)

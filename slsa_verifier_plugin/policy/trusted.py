@@ -11,7 +11,7 @@ from slsa_verifier_plugin.model.signer import GITHUB_ISSUER, Signer
 from slsa_verifier_plugin.policy.matching import IdentityPattern
 
 DEFAULT_VERIFIER_ID = "https://github.com/slsa-framework/source-actions"
-_BARE_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_BARE_DIGEST = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 
 from slsa_verifier_plugin.errors import SignatureError
-from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.model.signer import KEY_PREFIX, Signer
 from slsa_verifier_plugin.text import quoted
 
 FULCIO_ARC = "1.3.6.1.4.1.57264.1."
@@ -66,7 +66,8 @@ def _claims(certificate: x509.Certificate) -> dict[int, str]:
         dotted = extension.oid.dotted_string
         if not dotted.startswith(FULCIO_ARC) or not isinstance(extension.value, x509.UnrecognizedExtension):
             continue
-        arc = int(dotted.removeprefix(FULCIO_ARC).partition(".")[0])
+        last = dotted.removeprefix(FULCIO_ARC)
+        arc = 0 if "." in last else int(last)
         if arc in _OLD_ARCS:
             claims[arc] = extension.value.value.decode("utf-8")
         elif arc in _DER_ARCS:
@@ -79,6 +80,8 @@ def _identity(certificate: x509.Certificate) -> str:
     if len(names) != 1 or not isinstance(names[0], (x509.UniformResourceIdentifier, x509.RFC822Name)):
         raise SignatureError("the certificate does not name exactly one URI or e-mail address")
     identity: str = names[0].value
+    if identity.startswith(KEY_PREFIX):
+        raise SignatureError("the certificate names a key, which only the configuration may")
     if len(identity) > _MAX_IDENTITY:
         raise SignatureError(
             f"the certificate's identity has {len(identity)} characters, more than {_MAX_IDENTITY}"

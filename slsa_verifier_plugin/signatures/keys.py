@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from slsa_verifier_plugin.errors import SignatureError, TrustRootError
 from slsa_verifier_plugin.model.envelope import Candidate
-from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
+from slsa_verifier_plugin.model.signer import KEY_PREFIX, Claim, Signer, Verified
 from slsa_verifier_plugin.strict_json import loads
 from slsa_verifier_plugin.text import quoted
 
@@ -66,7 +66,7 @@ def load_key(configured: str) -> TrustedKey:
         )
     assert isinstance(key, PublicKey)
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return TrustedKey(key, f"key:{hashlib.sha256(der).hexdigest()}")
+    return TrustedKey(key, f"{KEY_PREFIX}{hashlib.sha256(der).hexdigest()}")
 
 
 def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verified:
