@@ -12,7 +12,8 @@ def main() -> None:
     Without arguments and without Ratify's environment, a terminal gets the help; a pipe gets the contract's error 4, for it is
     more likely a mistaken Ratify set-up than a person.
     """
-    if len(sys.argv) == 1 and ("RATIFY_VERIFIER_COMMAND" in os.environ or not sys.stdin.isatty()):
+    is_piped = sys.stdin is None or not sys.stdin.isatty()
+    if len(sys.argv) == 1 and ("RATIFY_VERIFIER_COMMAND" in os.environ or is_piped):
         from slsa_verifier_plugin.plugin import main as plugin_main
 
         plugin_main()
