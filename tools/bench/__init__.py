@@ -1,0 +1,1 @@
+"""Speed and memory, measured against real Go programs in the same run: ``python -m tools.bench``."""

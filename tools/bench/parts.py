@@ -1,0 +1,54 @@
+"""One call in this process, timed part by part: prints the seconds of each as JSON. Run by ``tools.bench``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+
+marks = [("start", time.perf_counter())]
+
+
+def mark(name: str) -> None:
+    """Note that the part called ``name`` ends here."""
+    marks.append((name, time.perf_counter()))
+
+
+stdin = sys.stdin.buffer.read()
+marks[0] = ("start", time.perf_counter())
+from slsa_verifier_plugin import ratify  # noqa: E402 (imports are what is timed)
+from slsa_verifier_plugin.deadline import Deadline  # noqa: E402
+from slsa_verifier_plugin.policy.checks import Context, examine  # noqa: E402
+from slsa_verifier_plugin.service import Service  # noqa: E402
+
+mark("imports, light")
+service = Service(os.environ)
+call = ratify.parse_call(os.environ, stdin)
+policy = service.policy(call.config)
+mark("parameters")
+from slsa_verifier_plugin.evidence import read_blobs  # noqa: E402
+from slsa_verifier_plugin.model.manifest import parse_manifest  # noqa: E402
+
+store = service.store(call.store)
+mark("imports, registry")
+deadline = Deadline(30)
+manifest = parse_manifest(store.manifest(call.image, call.artifact, deadline), call.artifact.media_type)
+candidates = [
+    item for _, items, _ in read_blobs(store, call.image, manifest, policy, deadline) for item in items
+]
+mark("registry")
+
+mark("imports, signatures")
+verifier = service.verifier(policy)
+mark("trusted root")
+verified = [verifier.verify(candidate) for candidate in candidates]
+mark("signatures")
+assert call.image.digest is not None
+context = Context(policy, call.image.digest, now=datetime.now(UTC))
+for item in verified:
+    examine(item.claim, context)
+mark("policy")
+parts = {name: end - marks[index][1] for index, (name, end) in enumerate(marks[1:])}
+sys.stdout.write(json.dumps(parts))
