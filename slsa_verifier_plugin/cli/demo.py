@@ -85,6 +85,7 @@ def perform(session: Session, ratify: Path | None) -> Show:
         try:
             outcomes = tuple(caller.judge(prepared, exhibit) for exhibit in prepared.exhibits)
         finally:
-            # The calls have started a resident verifier, which would outlive the demonstration.
-            manage.stop(environment)
+            # The calls have started a resident verifier, unless the folder's path is too long for a socket.
+            if manage.status(environment).listens:
+                manage.stop(environment)
     return Show(outcomes, prepared, str(ratify) if ratify else "")

@@ -63,7 +63,9 @@ def _image(report: ImageReport, painter: Painter, verbose: bool) -> Iterator[str
 
 def _artifact(artifact: ArtifactReport, painter: Painter, verbose: bool) -> Iterator[str]:
     verdict = artifact.verdict
-    yield f"  {painter.paint(short(verdict.artifact), 'bold')}  {plain(artifact.artifact_type)}, by {plain(artifact.verifier)}"
+    digest = short(verdict.artifact)
+    first = f"  {painter.paint(digest, 'bold')}  "
+    yield from painter.lines(f"{artifact.artifact_type}, by {artifact.verifier}", first, len(digest) + 4)
     for step in verdict.steps:
         yield from _step(step, painter, "    ")
     for warning in verdict.warnings:

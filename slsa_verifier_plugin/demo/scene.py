@@ -58,5 +58,7 @@ def prepare(registry: EmbeddedRegistry, folder: Path) -> Scene:
         "expectedVerifiedLevels": [EXPECTED_LEVEL],
         "expectedResourceUri": SOURCE,
         "trustedRoot": {"path": str(root)},
+        # A busy machine may take longer than an admission may.
+        "timeout": "30s",
     }
     return Scene(tuple(exhibits), parameters)

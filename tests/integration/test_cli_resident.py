@@ -1,0 +1,237 @@
+"""``resident``: started, asked and stopped by people; and what it does its work with."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.cli import render_resident, resident
+from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import RootSource, parse_policy
+from slsa_verifier_plugin.resident import manage
+from slsa_verifier_plugin.resident_service import RETRY_SECONDS, ResidentService, refresh_seconds
+from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.signatures.refresh import Refreshed
+from tests.support.command_line import TESTDATA, parameters, process
+
+SUBJECT = "127.0.0.1:9/source-demo@sha256:11946bd15098cf75fd99caabe2264b893b539e5082d93ad0ab006e1e2b5250c1"
+
+
+@pytest.fixture
+def place() -> Iterator[dict[str, str]]:
+    """Variables for a resident verifier of the test's own, which is gone at its end."""
+    with tempfile.TemporaryDirectory(prefix="r-") as folder:
+        environ = {"SLSA_VERIFIER_DIR": f"{folder}/d", "HOME": folder, "SLSA_VERIFIER_REFRESH_HOURS": "0"}
+        try:
+            yield environ
+        finally:
+            process("resident", "stop", environ=environ)
+
+
+def test_start_status_stop(place: dict[str, str]) -> None:
+    none = process("resident", "status", environ=place)
+    assert (none.status, none.err) == (Status.DENIED, "")
+    assert "no resident verifier runs" in none.out
+    assert process("resident", "stop", environ=place).out == "no resident verifier runs\n"
+    started = process("resident", "start", environ=place)
+    assert (started.status, started.err) == (Status.ADMITTED, "")
+    assert started.out.startswith("the resident verifier started: process ")
+    assert process("resident", "start", environ=place).out.startswith(
+        "the resident verifier runs already: process "
+    )
+    shown = process("resident", "status", environ=place)
+    assert shown.status == Status.ADMITTED
+    assert f"version {__version__}, warm" in shown.out
+    document = json.loads(process("resident", "status", "--json", environ=place).out)
+    assert document["report"]["service"] == {"calls": 0, "refreshHours": 0.0, "trustedRoots": []}
+    stopped = process("resident", "stop", environ=place)
+    assert stopped.out == f"the resident verifier (process {document['pid']}) was stopped\n"
+    assert process("resident", "status", environ=place).status == Status.DENIED
+
+
+def test_serve_in_the_foreground_says_what_it_does(place: dict[str, str]) -> None:
+    second: list[Any] = []
+
+    def stop() -> None:
+        while process("resident", "status", environ=place).status != Status.ADMITTED:
+            time.sleep(0.05)
+        second.append(process("resident", "serve", environ=place))
+        process("resident", "stop", environ=place)
+
+    import threading
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    done = process("resident", "serve", environ=place)
+    thread.join()
+    assert (done.status, done.out) == (Status.ADMITTED, "")
+    first, *_, last = done.err.splitlines()
+    assert first.startswith("listening on ")
+    assert last.startswith("ended: ")
+    # Two of them at one place there cannot be.
+    assert second[0].status == Status.USAGE
+    assert second[0].err.count("\n") == 1
+
+
+def test_one_file_plugins_start_themselves() -> None:
+    one_file = {"SLSA_VERIFIER_BUILD": "a" * 64, "SLSA_VERIFIER_EXECUTABLE": "/plugins/slsla"}
+    assert resident.start_command(one_file) == ["/plugins/slsla", "resident", "serve", "--detached"]
+    assert resident.start_command({})[-4:] == ["slsa_verifier_plugin", "resident", "serve", "--detached"]
+
+
+def test_a_report_is_shown_with_its_errors_and_roots() -> None:
+    report = {
+        "version": "9",
+        "warm": False,
+        "calls": {"accepted": 3},
+        "waiting": 1,
+        "running": 2,
+        "memoryBytes": 50 << 20,
+        "memoryLimitBytes": 192 << 20,
+        "latestErrors": [f"error {number}" for number in range(8)] + ["bad\033[2J{}"],
+        "service": {"trustedRoots": [{"source": "https://tuf", "refreshed": "", "error": "no network"}]},
+    }
+    lines = list(render_resident.text_of(manage.Status("/d", True, 7, report), Painter()))
+    assert "process 7, version 9, warming up" in lines[0]
+    assert "  calls       accepted 3; 1 waiting, 2 running" in lines
+    assert "  memory      50 MiB of 192 MiB" in lines
+    assert "  root        https://tuf: not refreshed yet; no network" in lines
+    assert sum("error " in line for line in lines) == 4
+    assert "bad?[2J()" in lines[-1]
+    assert len(list(render_resident.text_of(manage.Status("/d", True, 7, {}), Painter()))) == 2
+
+
+class Refreshes:
+    """Stands in for TUF: answers as told, and keeps what it was asked."""
+
+    def __init__(self, *answers: Refreshed | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[RootSource] = []
+
+    def __call__(self, source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
+        self.asked.append(source)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def only_root(service: ResidentService) -> dict[str, str]:
+    """Return what the status says of the one trusted root."""
+    roots = service.status()["trustedRoots"]
+    assert isinstance(roots, list)
+    (shown,) = roots
+    assert isinstance(shown, dict)
+    return shown
+
+
+def service_following(refreshes: Refreshes, root: object = "public-good") -> ResidentService:
+    service = ResidentService({}, refreshes)
+    policy = parse_policy({"name": "x", **parameters(trustedRoot=root)})
+    service._service.verifier(policy)
+    return service
+
+
+def test_calls_are_answered_as_by_the_plugin() -> None:
+    service = ResidentService({})
+    stdin = (TESTDATA / "stdin-unreachable.json").read_bytes()
+    status, out, _ = service.handle(b"VERIFY", SUBJECT.encode(), b"1.0.0", stdin, 0.0)
+    result = json.loads(out)
+    assert (status, result["extensions"]["reason"]) == (0, "REGISTRY_UNREACHABLE")
+    status, out, _ = service.handle(None, None, None, b"", 0.0)
+    assert (status, json.loads(out)["code"]) == (1, 4)
+    status, out, _ = service.handle(b"\xff", SUBJECT.encode(), b"1.0.0", stdin, 0.0)
+    assert (status, json.loads(out)["code"]) == (1, 3)
+    assert service.status()["calls"] == 3
+    assert service.budget(b'{"config":{"timeout":"7s"}}') == 7.0
+
+
+def test_a_root_that_policies_ask_for_is_refreshed_and_used() -> None:
+    refreshes = Refreshes(Refreshed("u", "a" * 64, changed=True))
+    service = service_following(refreshes)
+    before = service._service.verifier(parse_policy({"name": "x", **parameters(trustedRoot="public-good")}))
+    assert service.refresh_due() == pytest.approx(24 * 3600, abs=5)
+    assert refreshes.asked == [RootSource("public-good")]
+    shown = only_root(service)
+    assert (shown["source"], shown["digest"], shown["error"]) == ("public-good", "a" * 64, "")
+    assert shown["refreshed"].startswith(f"{datetime.now(UTC):%Y-}")
+    after = service._service.verifier(parse_policy({"name": "x", **parameters(trustedRoot="public-good")}))
+    assert before._roots[0] is not after._roots[0]
+    assert service.refresh_due() > 0
+    assert len(refreshes.asked) == 1
+
+
+def test_an_unchanged_root_is_not_read_again() -> None:
+    service = service_following(Refreshes(Refreshed("u", "a" * 64, changed=False)))
+    policy = parse_policy({"name": "x", **parameters(trustedRoot="public-good")})
+    before = service._service.verifier(policy)._roots[0]
+    service.refresh_due()
+    assert service._service.verifier(policy)._roots[0] is before
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (TrustRootError("no network {}", transient=True), "no network ()"),
+        (ZeroDivisionError("secret"), "an unforeseen ZeroDivisionError"),
+    ],
+)
+def test_a_refresh_that_fails_is_tried_again_and_told(failure: Exception, expected: str) -> None:
+    service = service_following(Refreshes(failure))
+    assert service.refresh_due() == pytest.approx(RETRY_SECONDS, abs=5)
+    shown = only_root(service)
+    assert (shown["error"], shown["refreshed"]) == (expected, "")
+
+
+def test_files_are_not_refreshed() -> None:
+    refreshes = Refreshes(Refreshed("u", "a" * 64, changed=True))
+    service = service_following(refreshes, {"path": str(TESTDATA / "trusted_root.json")})
+    service.refresh_due()
+    assert (refreshes.asked, service.status()["trustedRoots"]) == ([], [])
+
+
+def test_warming_up_starts_the_refreshes_in_the_background() -> None:
+    refreshes = Refreshes(Refreshed("u", "a" * 64, changed=False))
+    service = ResidentService({}, refreshes)
+    service.warm_up()
+    service._service.verifier(parse_policy({"name": "x", **parameters(trustedRoot="public-good")}))
+    end = time.monotonic() + 30
+    while not refreshes.asked:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    service.trim()
+
+
+@pytest.mark.parametrize(
+    ("value", "hours"), [("", 24), ("0", 0), ("6", 6), ("-1", 24), ("x", 24), ("123456", 24), ("\u0663", 24)]
+)
+def test_hours_between_refreshes(value: str, hours: int) -> None:
+    assert refresh_seconds({"SLSA_VERIFIER_REFRESH_HOURS": value}) == hours * 3600
+
+
+def test_a_service_forgets_its_roots() -> None:
+    service = Service({})
+    policy = parse_policy({"name": "x", **parameters(trustedRoot="public-good")})
+    first = service.verifier(policy)._roots[0]
+    assert service.verifier(policy)._roots[0] is first
+    service.forget_roots()
+    assert service.verifier(policy)._roots[0] is not first
+
+
+def test_places_of_others_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir(mode=0o777)
+    (tmp_path / "d").chmod(0o777)
+    environ = {"SLSA_VERIFIER_DIR": str(tmp_path / "d"), "SLSA_VERIFIER_REFRESH_HOURS": "0"}
+    done = process("resident", "start", environ=environ)
+    assert (done.status, done.out, done.err.count("\n")) == (Status.USAGE, "", 1)
+    assert "not private" in done.err
