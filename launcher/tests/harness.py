@@ -1,3 +1,4 @@
+# ruff: noqa: S603 (what is run is ours)
 """The launcher with a stand-in runtime, in a directory of its own, and servers that misbehave."""
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Completed = subprocess.CompletedProcess[bytes]
 def launcher(target: str = "launcher") -> Path:
     """Build one of the launcher's programs, and return its path."""
     make = ["make", "--silent", "-C", str(ROOT / "launcher"), f"BUILD={BUILD}", f"{BUILD}/{target}"]
-    done = subprocess.run(make, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(make, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return BUILD / target
 
@@ -117,7 +118,7 @@ class Plugin(World):
     @contextlib.contextmanager
     def began(self, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
         """Start the plugin with an empty standard input; it is killed at the end if it still runs."""
-        with subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(
             [str(self.path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -19,7 +19,6 @@ from launcher.tests.harness import (
     Listener,
     Plugin,
     answering,
-    as_nonroot,
     denial,
     launcher,
     saying,
@@ -454,27 +453,6 @@ def test_directories_are_chosen_as_python_chooses_them(plugin: Plugin) -> None:
         assert done.stdout == b"resident %d\n" % plugin.pids()[-1]
         assert Path(place.socket).is_socket()
         assert Path(place.socket).is_relative_to(expected)
-
-
-@ROOT_ONLY
-def test_two_users_have_two_servers(plugin: Plugin) -> None:
-    shared = plugin.home / "tmp"
-    shared.mkdir()
-    shared.chmod(0o1777)
-    settings = {**plugin.environ, "SLSA_VERIFIER_DIR": "", "SLSA_VERIFIER_CACHE": "", "TMPDIR": str(shared)}
-
-    def call() -> None:
-        # A pyenv interpreter may be out of another user's reach; then the answer is a denial, which is an answer too.
-        done = subprocess.run(
-            [plugin.path], input=b"", capture_output=True, env=settings, timeout=20, check=False
-        )
-        assert done.stdout.count(b"\n") == 1
-        assert b'"isSuccess":true' not in done.stdout
-
-    call()
-    assert as_nonroot(call) == 0
-    owners = {path.name: path.stat().st_uid for path in shared.iterdir()}
-    assert owners == {"slsa-verifier-plugin-0": 0, "slsa-verifier-plugin-65532": 65532}
 
 
 def test_the_server_ends_when_told_and_the_next_call_starts_another(plugin: Plugin) -> None:
