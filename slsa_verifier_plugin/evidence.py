@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, Reason, SignatureError, StatementError
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, SignatureError, StatementError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
@@ -179,59 +179,149 @@ def _config_labels(content: bytes) -> dict[str, str]:
     )
 
 
-def signed_provenances(
-    candidates: Iterable[Candidate], verifier: SignatureVerifier, image: Digest, deadline: Deadline
-) -> list[SignedProvenance]:
-    """Return the provenances among ``candidates`` that are about ``image`` and whose signatures verify."""
-    found = []
-    for candidate in candidates:
-        if predicate_type_of(candidate.payload_type, candidate.payload) not in PREDICATE_TYPES:
-            continue
-        deadline.check("verifying build provenance")
-        try:
-            # Only what was verified counts; the look before it saves the work for other images' provenance.
-            claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))
-            if str(image) in claimed.digests:
-                verified = verifier.verify(candidate)
-                provenance = parse_provenance(
-                    parse_statement(verified.claim.payload_type, verified.claim.payload)
-                )
-                found.append(SignedProvenance(provenance, verified.claim.signer))
-        except (SignatureError, StatementError):
-            continue
-    return found
+class ImageEvidence:
+    """What is known of the source of one image: fetched once for all candidates, and no further than one of them asks.
 
-
-def referred_provenances(
-    store: ArtifactStore,
-    image: Reference,
-    verifier: SignatureVerifier,
-    policy: Policy,
-    deadline: Deadline,
-    is_enough: Callable[[list[SignedProvenance]], bool],
-) -> list[SignedProvenance]:
-    """Return the signed provenances about the image among its referrers, until ``is_enough`` says so.
-
-    Raises:
-        RegistryError, DeadlineError: the referrers cannot be listed in time.
+    Args:
+        store: where manifests and blobs come from.
+        image: the admitted image, with its digest.
+        subject: its descriptor, None where there is no registry to ask.
+        own: the candidates of the artifact that is judged.
+        verifier: verifies their signatures, and those among the image's referrers.
+        policy: its limits hold for each referrer.
+        deadline: the time for all of it.
     """
-    assert image.digest is not None
-    found: list[SignedProvenance] = []
-    listed = sorted(store.referrers(image, deadline), key=lambda item: not _may_be_provenance(item))
-    for descriptor in listed[:MAX_REFERRERS]:
-        try:
-            manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
-            if manifest.subject is None or manifest.subject.digest != image.digest:
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        image: Reference,
+        subject: Descriptor | None,
+        own: Sequence[Candidate],
+        verifier: SignatureVerifier,
+        policy: Policy,
+        deadline: Deadline,
+    ) -> None:
+        assert image.digest is not None
+        self._store = store
+        self._image = image
+        self._digest = image.digest
+        self._subject = subject
+        self._own = own
+        self._verifier = verifier
+        self._policy = policy
+        self._deadline = deadline
+        self._labels: list[ImageLabels] | None = None
+        self._found: list[SignedProvenance] = []
+        self._rest = self._provenances()
+        self._failure: RegistryError | ArtifactError | None = None
+
+    def labels(self) -> list[ImageLabels]:
+        """Return what the image says of its source.
+
+        Raises:
+            RegistryError, ArtifactError, DeadlineError: a manifest or config is not delivered or malformed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._labels is None:
+            if self._subject is None:
+                raise ArtifactError("there is no image to ask for its source")
+            try:
+                self._labels = image_labels(self._store, self._image, self._subject, self._deadline)
+            except (RegistryError, ArtifactError) as error:
+                self._failure = error
+                raise
+        return self._labels
+
+    def provenances(self, is_enough: Callable[[list[SignedProvenance]], bool]) -> list[SignedProvenance]:
+        """Return the signed provenances about the image, of this artifact and of its other referrers, until ``is_enough``.
+
+        Raises:
+            RegistryError: what was found is not enough, and the referrers or one of them cannot be read.
+            DeadlineError: out of time.
+        """
+        while not is_enough(self._found):
+            if self._failure is not None:
+                raise self._failure
+            try:
+                more = next(self._rest, None)
+            except RegistryError as error:
+                self._failure = error
                 continue
-            candidates = [
-                item for _, items, _ in read_blobs(store, image, manifest, policy, deadline) for item in items
-            ]
-        except ArtifactError:
-            continue
-        found += signed_provenances(candidates, verifier, image.digest, deadline)
-        if is_enough(found):
-            break
-    return found
+            if more is None:
+                break
+            self._found += more
+        return self._found
+
+    def _provenances(self) -> Iterator[list[SignedProvenance]]:
+        yield self._signed(self._own)
+        listed = sorted(
+            self._store.referrers(self._image, self._deadline), key=lambda item: not _may_be_provenance(item)
+        )
+        failure: RegistryError | None = None
+        for descriptor in listed[:MAX_REFERRERS]:
+            self._deadline.check("looking for build provenance")
+            try:
+                candidates = self._candidates_of(descriptor)
+            except ArtifactError:
+                continue
+            except RegistryError as error:
+                if error.transient:
+                    raise
+                # One that is broken for good, which anyone who may push can attach, must not hide the others.
+                failure = failure or error
+            else:
+                yield self._signed(candidates)
+        if failure is not None:
+            raise failure
+
+    def _candidates_of(self, descriptor: Descriptor) -> list[Candidate]:
+        """Return the candidates of one referrer; none where it hangs on something else."""
+        content = self._store.manifest(self._image, descriptor, self._deadline)
+        manifest = parse_manifest(content, descriptor.media_type)
+        if manifest.subject is None or manifest.subject.digest != self._digest:
+            return []
+        blobs = read_blobs(self._store, self._image, manifest, self._policy, self._deadline)
+        return [candidate for _, candidates, _ in blobs for candidate in candidates]
+
+    def _signed(self, candidates: Iterable[Candidate]) -> list[SignedProvenance]:
+        """Return the provenances among ``candidates`` that are about the image and whose signatures verify."""
+        found = []
+        for candidate in candidates:
+            self._deadline.check("verifying build provenance")
+            if predicate_type_of(candidate.payload_type, candidate.payload) not in PREDICATE_TYPES:
+                continue
+            try:
+                # Only what was verified counts; the look before it saves the work for other images' provenance.
+                claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))
+                if str(self._digest) in claimed.digests:
+                    claim = self._verifier.verify(candidate).claim
+                    provenance = parse_provenance(parse_statement(claim.payload_type, claim.payload))
+                    found.append(SignedProvenance(provenance, claim.signer))
+            except (SignatureError, StatementError):
+                continue
+        return found
+
+
+class NoStore:
+    """The store of an attestation file: there is no registry to ask."""
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        """Raise ``RegistryError``."""
+        raise RegistryError("an attestation file has no registry")
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        """Raise ``RegistryError``."""
+        raise RegistryError("an attestation file has no registry")
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        """Raise ``RegistryError``."""
+        raise RegistryError("an attestation file has no registry")
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        """Raise ``RegistryError``."""
+        raise RegistryError("an attestation file has no registry")
 
 
 def _may_be_provenance(descriptor: Descriptor) -> bool:

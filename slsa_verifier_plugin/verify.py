@@ -26,11 +26,10 @@ from slsa_verifier_plugin.errors import (
 )
 from slsa_verifier_plugin.evidence import (
     ArtifactStore,
+    ImageEvidence,
+    NoStore,
     SignatureVerifier,
-    image_labels,
     read_blobs,
-    referred_provenances,
-    signed_provenances,
 )
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
@@ -44,6 +43,7 @@ from slsa_verifier_plugin.policy.binding import (
     check_annotation,
     check_provenance,
     check_unbound,
+    is_passed,
 )
 from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, Reading, examine, read
 from slsa_verifier_plugin.policy.parameters import Policy
@@ -123,7 +123,7 @@ def verify_content(
         Descriptor("application/octet-stream", Digest.of(content), len(content)),
         replace(policy, source_binding="none"),
     )
-    return _Run(request, _NoStore(), verifier, deadline, now()).verdict(content)
+    return _Run(request, NoStore(), verifier, deadline, now()).verdict(content)
 
 
 class _Run:
@@ -151,7 +151,7 @@ class _Run:
         self._candidates: list[tuple[int, Candidate]] = []
         self._others = 0
         self._subject: Descriptor | None = None
-        self._bindings: dict[str, list[SignedProvenance]] = {}
+        self._evidence: ImageEvidence | None = None
 
     def verdict(self, content: bytes | None = None) -> Verdict:
         """Run the steps; on ``content`` where given, else on the artifact in the registry."""
@@ -207,6 +207,7 @@ class _Run:
         """Step 4: the candidates that may be summaries, the most promising first."""
         entries = []
         for blob, candidate in self._candidates:
+            self._deadline.check(f"reading {len(self._candidates)} attestations")
             kind = predicate_type_of(candidate.payload_type, candidate.payload)
             if kind not in (None, PREDICATE_TYPE):
                 self._others += 1
@@ -303,11 +304,9 @@ class _Run:
         if reason is None:
             try:
                 steps.append(self._bind(examination))
-            except CheckError as error:
+            except (CheckError, RegistryError, ArtifactError) as error:
                 reason, message = error.reason, error.message
-                steps.append(failed(14, message))
-            except (RegistryError, ArtifactError) as error:
-                reason, message, transient = error.reason, error.message, error.transient
+                transient = isinstance(error, VerifierError) and error.transient
                 steps.append(failed(14, message))
         return Finding(
             entry.blob, entry.candidate.line, tuple(steps), reason, message, transient, examination, verified
@@ -315,35 +314,21 @@ class _Run:
 
     def _bind(self, examination: Examination) -> Step:
         """Step 14."""
-        if self._policy.source_binding == "none":
+        if self._policy.source_binding == "none" or examination.bound_by_digest:
             return check_unbound(examination)
+        if self._evidence is None:
+            own = [candidate for _, candidate in self._candidates]
+            place = (self._store, self._request.image, self._subject)
+            self._evidence = ImageEvidence(*place, own, self._verifier, self._policy, self._deadline)
         if self._policy.source_binding == "annotation":
-            assert self._subject is not None
-            return check_annotation(
-                examination, image_labels(self._store, self._request.image, self._subject, self._deadline)
-            )
-        return self._bind_by_provenance(examination)
+            return check_annotation(examination, self._evidence.labels())
 
-    def _bind_by_provenance(self, examination: Examination) -> Step:
         def check(provenances: list[SignedProvenance]) -> Step:
             return check_provenance(
                 examination, provenances, self._image, self._policy, self._verifier.key_identities
             )
 
-        def is_enough(provenances: list[SignedProvenance]) -> bool:
-            try:
-                check(provenances)
-            except CheckError:
-                return False
-            return True
-
-        own = [candidate for _, candidate in self._candidates]
-        found = signed_provenances(own, self._verifier, self._image, self._deadline)
-        if not is_enough(found):
-            found += referred_provenances(
-                self._store, self._request.image, self._verifier, self._policy, self._deadline, is_enough
-            )
-        return check(found)
+        return check(self._evidence.provenances(lambda found: is_passed(check, found)))
 
     # Verdicts
 
@@ -408,19 +393,3 @@ class _Run:
             roots=self._verifier.roots,
             warnings=self._verifier.warnings,
         )
-
-
-class _NoStore:
-    """The store of an attestation file: there is no registry to ask."""
-
-    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        raise RegistryError("an attestation file has no registry")
-
-    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        raise RegistryError("an attestation file has no registry")
-
-    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
-        raise RegistryError("an attestation file has no registry")
-
-    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
-        raise RegistryError("an attestation file has no registry")

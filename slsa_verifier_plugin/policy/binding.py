@@ -5,7 +5,7 @@ Attaching a summary to an image proves only that someone could push there. Pure:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slsa_verifier_plugin.errors import Reason
@@ -129,6 +129,15 @@ def check_provenance(
         f"the image was built from {', '.join(map(plain, built_from[:4])) or 'no known commit'}, the summary is about "
         f"{quoted(resource_uri)} at {examination.revision}; attach the summary of the commit that the image was built from",
     )
+
+
+def is_passed(check: Callable[[list[SignedProvenance]], Step], provenances: list[SignedProvenance]) -> bool:
+    """Return True if ``check`` passes with ``provenances``, so that no more need be fetched."""
+    try:
+        check(provenances)
+    except CheckError:
+        return False
+    return True
 
 
 def _is_trusted(item: SignedProvenance, policy: Policy, key_identities: Mapping[str, str]) -> bool:
