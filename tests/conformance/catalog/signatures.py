@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.conformance.case import BASE, Case, attested, honest, lines, signed
-from tests.support.sigstore import TAMPERINGS, Lab, Scheme, derive_key, keyed_envelope, vsa
+from tests.support.sigstore import TAMPERINGS, Identity, Lab, Scheme, derive_key, keyed_envelope, vsa
 
 ROOTS = "@CASES@/roots"
 KEY_ID = "https://example.com/verifier"
@@ -209,6 +209,15 @@ def _keys() -> Iterator[Case]:
         "SIGNATURE_INVALID",
         parameters=parameters,
         blobs=attested(json.dumps(carried).encode()),
+        step=5,
+    )
+    disguised = Identity(f"key:{good.key_id.hex()}")
+    yield Case(
+        "key-name-in-certificate",
+        "A certificate of the trusted CA that bears a configured key's name is not that key.",
+        "SIGNATURE_INVALID",
+        parameters=parameters,
+        blobs=attested(signed(statement, disguised)),
         step=5,
     )
     yield Case(
