@@ -68,7 +68,10 @@ _ADVICE = {
 
 def redacted(url: str) -> str:
     """Return scheme and host of ``url``, safe to show: a path may hold a secret as a query does."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
     return plain(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
 

@@ -42,8 +42,12 @@ class Pages:
         target = next_link(link)
         if target is None:
             return None
-        following = urljoin(url, target)
-        if "@" in following or origin_of(following) != self._home:
+        try:
+            following = urljoin(url, target)
+            elsewhere = "@" in following or origin_of(following) != self._home
+        except ValueError:
+            elsewhere = True
+        if elsewhere:
             raise faults.invalid_response(self._operation, "the link to its next page leads to another host")
         if following in self._seen:
             raise faults.invalid_response(self._operation, "the links between its pages go in a circle")

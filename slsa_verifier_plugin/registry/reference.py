@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class Reference:
             repository = f"library/{repository}"
         valid = (
             _HOST.fullmatch(registry)
+            and _is_reachable(registry)
             and _REPOSITORY.fullmatch(repository)
             and len(repository) <= 255
             and (not colon or _TAG.fullmatch(tag))
@@ -70,6 +72,17 @@ class Reference:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}@{self.digest}" if self.digest else f"{self.name}{tag or ':latest'}"
+
+
+def _is_reachable(registry: str) -> bool:
+    """Return False for a port or bracketed address that no URL may have."""
+    host, _, port = registry.rpartition(":") if registry[-1:] != "]" else (registry, "", "")
+    if host.startswith("["):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            return False
+    return int(port if host and port else 0) <= 65535
 
 
 def _split_registry(name: str) -> tuple[str, str]:

@@ -1,0 +1,164 @@
+"""Kinds of addresses, name lookup with a deadline, and the dialer."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.registry.addresses import (
+    REACH,
+    AddressRefused,
+    Dialer,
+    Endpoint,
+    Kind,
+    Resolver,
+    kind_of,
+    literal,
+)
+from tests.support.names import endpoint
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("8.8.8.8", Kind.GLOBAL),
+        ("2606:4700::1", Kind.GLOBAL),
+        ("10.0.0.1", Kind.PRIVATE),
+        ("172.16.0.1", Kind.PRIVATE),
+        ("192.168.1.1", Kind.PRIVATE),
+        ("100.64.0.1", Kind.PRIVATE),
+        ("fd12::1", Kind.PRIVATE),
+        ("127.0.0.1", Kind.LOOPBACK),
+        ("127.255.0.1", Kind.LOOPBACK),
+        ("::1", Kind.LOOPBACK),
+        ("0.0.0.0", Kind.LOOPBACK),
+        ("::", Kind.LOOPBACK),
+        ("169.254.1.1", Kind.LINK_LOCAL),
+        ("fe80::1", Kind.LINK_LOCAL),
+        ("fe80::1%eth0", Kind.LINK_LOCAL),
+        ("169.254.169.254", Kind.METADATA),
+        ("100.100.100.200", Kind.METADATA),
+        ("168.63.129.16", Kind.METADATA),
+        ("fd00:ec2::254", Kind.METADATA),
+        ("::ffff:169.254.169.254", Kind.METADATA),
+        ("64:ff9b::a9fe:a9fe", Kind.METADATA),
+        ("2002:a9fe:a9fe::", Kind.METADATA),
+        ("::ffff:127.0.0.1", Kind.LOOPBACK),
+        ("224.0.0.1", Kind.UNUSABLE),
+        ("ff02::1", Kind.UNUSABLE),
+        ("240.0.0.1", Kind.UNUSABLE),
+        ("192.0.2.1", Kind.PRIVATE),
+    ],
+)
+def test_kinds(address: str, kind: Kind) -> None:
+    assert kind_of(address) is kind
+
+
+@given(st.ip_addresses(v=4))
+def test_an_address_within_an_address_is_of_the_same_kind(address: ipaddress.IPv4Address) -> None:
+    assert kind_of(f"::ffff:{address}") is kind_of(str(address))
+    assert kind_of(str(ipaddress.IPv6Address((0x64FF9B << 96) | int(address)))) is kind_of(str(address))
+
+
+def test_nothing_but_its_like_reaches_what_is_not_global() -> None:
+    for own, reach in REACH.items():
+        assert Kind.GLOBAL in reach
+        assert Kind.METADATA not in reach
+        assert Kind.UNUSABLE not in reach
+        assert (Kind.LOOPBACK in reach) == (own is Kind.LOOPBACK)
+        assert (Kind.LINK_LOCAL in reach) == (own is Kind.LINK_LOCAL)
+    assert REACH[Kind.GLOBAL] == {Kind.GLOBAL}
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("::1", "::1"),
+        ("localhost", None),
+        ("127.1", None),
+        ("", None),
+    ],
+)
+def test_literals(host: str, expected: str | None) -> None:
+    assert literal(host) == expected
+
+
+def test_a_lookup_that_hangs_ends_at_the_deadline_and_holds_few_threads() -> None:
+    release = threading.Event()
+
+    def hangs(host: str, port: int) -> list[Endpoint]:
+        release.wait(10)
+        return []
+
+    resolver = Resolver(hangs)
+    before = threading.active_count()
+    begin = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            resolver.resolve("registry.example", 443, Deadline(0.05))
+    assert time.monotonic() - begin < 1
+    assert threading.active_count() <= before + 3
+    release.set()
+
+
+def test_a_resolver_that_is_dead_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slsa_verifier_plugin.registry.limits.MAX_LOOKUPS", 2)
+    release = threading.Event()
+    asked = []
+
+    def hangs(host: str, port: int) -> list[Endpoint]:
+        asked.append(host)
+        release.wait(10)
+        return []
+
+    resolver = Resolver(hangs)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            resolver.resolve("registry.example", 443, Deadline(0.02))
+    assert len(asked) == 2
+    release.set()
+
+
+def test_a_name_that_cannot_be_written_has_no_address() -> None:
+    resolver = Resolver()
+    with pytest.raises(socket.gaierror):
+        resolver.resolve("a" * 64 + ".example", 443, Deadline(1))
+
+
+def _listening() -> tuple[socket.socket, int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, listener.getsockname()[1]
+
+
+def _plain(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM)
+
+
+def test_the_next_address_is_tried_where_one_refuses() -> None:
+    listener, port = _listening()
+    with listener:
+        resolver = Resolver(lambda host, number: [endpoint("127.0.0.2", 1), endpoint("127.0.0.1", port)])
+        with Dialer(resolver, None, _plain).dial("registry.example", port, Deadline(2)) as sock:
+            assert sock.getpeername()[0] == "127.0.0.1"
+
+
+def test_every_address_must_be_allowed() -> None:
+    resolver = Resolver(lambda host, number: [endpoint("127.0.0.1", number), endpoint("10.0.0.1", number)])
+    dialer = Dialer(resolver, frozenset({Kind.LOOPBACK}), _plain)
+    with pytest.raises(AddressRefused) as caught:
+        dialer.dial("registry.example", 1, Deadline(1))
+    assert caught.value.kind is Kind.PRIVATE
+
+
+def test_a_name_without_addresses_is_an_error() -> None:
+    with pytest.raises(OSError, match="no address"):
+        Dialer(Resolver(lambda host, number: []), None, _plain).dial("registry.example", 1, Deadline(1))

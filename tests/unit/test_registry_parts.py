@@ -1,0 +1,313 @@
+"""The small parts of the registry room: caches, retries, pages, wording."""
+
+from __future__ import annotations
+
+import email.utils
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.cache import ENTRY_OVERHEAD_BYTES, ContentCache
+from slsa_verifier_plugin.registry.expiring import ExpiringCache
+from slsa_verifier_plugin.registry.pages import Pages, next_link
+from slsa_verifier_plugin.registry.retries import Retries, seconds_of
+from tests.support.waiting import at_once
+
+FAILED = RegistryError("failed", transient=True)
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def content(number: int, size: int = 1000) -> tuple[Digest, bytes]:
+    text = bytes([number % 256]) * size
+    return Digest.of(text), text
+
+
+def test_the_content_cache_keeps_its_budget_and_drops_what_was_used_least_recently() -> None:
+    cache = ContentCache(8 * (1000 + ENTRY_OVERHEAD_BYTES))
+    entries = [content(number) for number in range(9)]
+    for digest, text in entries[:8]:
+        cache.put(digest, text)
+    assert cache.get(entries[0][0]) == entries[0][1]
+    cache.put(*entries[8])
+    assert cache.get(entries[1][0]) is None
+    assert cache.get(entries[0][0]) == entries[0][1]
+    assert len(cache) == 8
+    assert cache.used == 8 * (1000 + ENTRY_OVERHEAD_BYTES)
+    cache.clear()
+    assert (len(cache), cache.used) == (0, 0)
+
+
+def test_the_content_cache_does_not_keep_what_would_push_out_everything() -> None:
+    cache = ContentCache(4000)
+    cache.put(*content(1, 1000))
+    assert len(cache) == 0
+
+
+def test_the_content_cache_counts_an_entry_once() -> None:
+    cache = ContentCache()
+    for _ in range(3):
+        cache.put(*content(1))
+    assert cache.used == 1000 + ENTRY_OVERHEAD_BYTES
+
+
+def test_the_content_cache_holds_under_many_threads() -> None:
+    cache = ContentCache(20 * 1512)
+
+    def work(number: int) -> None:
+        for step in range(300):
+            digest, text = content(number * 7 + step)
+            cache.put(digest, text)
+            assert cache.get(digest) in (None, text)
+
+    at_once(16, work)
+    assert cache.used == len(cache) * 1512 <= 20 * 1512
+
+
+def test_a_value_is_loaded_once_and_again_before_it_ends() -> None:
+    clock = Clock()
+    cache: ExpiringCache[str, str] = ExpiringCache(4, clock)
+    loads: list[int] = []
+
+    def load() -> tuple[str, float]:
+        loads.append(1)
+        return f"value {len(loads)}", 100.0
+
+    assert cache.peek("a") is None
+    for _ in range(3):
+        assert cache.get("a", load, Deadline(1), "waiting") == "value 1"
+    clock.now += 89
+    assert cache.peek("a") == "value 1"
+    clock.now += 2
+    assert cache.peek("a") is None
+    assert cache.get("a", load, Deadline(1), "waiting") == "value 2"
+    assert len(loads) == 2
+
+
+def test_a_value_is_dropped_only_while_it_is_the_one() -> None:
+    cache: ExpiringCache[str, str] = ExpiringCache(4)
+    cache.get("a", lambda: ("old", 100.0), Deadline(1), "waiting")
+    cache.drop("a", "another")
+    assert cache.peek("a") == "old"
+    cache.drop("a", "old")
+    assert cache.peek("a") is None
+    cache.drop("b", "unknown")
+
+
+def test_the_least_recently_used_key_goes_first() -> None:
+    cache: ExpiringCache[int, int] = ExpiringCache(2)
+    for key in (1, 2):
+        cache.get(key, lambda: (0, 100.0), Deadline(1), "waiting")
+    cache.get(1, lambda: (0, 100.0), Deadline(1), "waiting")
+    cache.get(3, lambda: (0, 100.0), Deadline(1), "waiting")
+    assert [cache.peek(key) for key in (1, 2, 3)] == [0, None, 0]
+    cache.clear()
+    assert cache.peek(1) is None
+
+
+def test_one_caller_loads_for_all() -> None:
+    cache: ExpiringCache[str, int] = ExpiringCache(4)
+    loads: list[int] = []
+
+    def load() -> tuple[int, float]:
+        loads.append(1)
+        time.sleep(0.05)
+        return 7, 100.0
+
+    assert set(at_once(32, lambda _: cache.get("a", load, Deadline(5), "waiting"))) == {7}
+    assert len(loads) == 1
+
+
+def test_where_the_loading_caller_fails_the_next_one_tries() -> None:
+    cache: ExpiringCache[str, int] = ExpiringCache(4)
+    turn = threading.Lock()
+    loads: list[int] = []
+
+    def load() -> tuple[int, float]:
+        with turn:
+            loads.append(1)
+            first = len(loads) == 1
+        time.sleep(0.05)
+        if first:
+            raise FAILED
+        return 7, 100.0
+
+    def call(_: int) -> object:
+        try:
+            return cache.get("a", load, Deadline(5), "waiting")
+        except RegistryError as error:
+            return error
+
+    found = at_once(8, call)
+    assert found.count(FAILED) == 1
+    assert found.count(7) == 7
+    assert len(loads) == 2
+
+
+def test_a_waiting_caller_gives_up_at_its_own_deadline() -> None:
+    cache: ExpiringCache[str, int] = ExpiringCache(4)
+    loading = threading.Event()
+
+    def slow() -> tuple[int, float]:
+        loading.set()
+        time.sleep(0.5)
+        return 7, 100.0
+
+    thread = threading.Thread(target=lambda: cache.get("a", slow, Deadline(5), "waiting"))
+    thread.start()
+    loading.wait(5)
+    begin = time.monotonic()
+    with pytest.raises(DeadlineError):
+        cache.get("a", slow, Deadline(0.1), "waiting")
+    assert time.monotonic() - begin < 0.4
+    thread.join()
+
+
+def test_retries_wait_longer_each_time_and_end() -> None:
+    waits: list[float] = []
+    retries = Retries(Deadline(60), waits.append)
+    for _ in range(limits.MAX_ATTEMPTS - 1):
+        retries.wait(FAILED)
+    with pytest.raises(RegistryError):
+        retries.wait(FAILED)
+    first = limits.FIRST_BACKOFF_SECONDS
+    assert len(waits) == limits.MAX_ATTEMPTS - 1
+    for number, wait in enumerate(waits):
+        assert first * 2**number <= wait <= first * 2**number * 1.5
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "retry_after"),
+    [(RegistryError("lasting"), 60, ""), (FAILED, 0.05, ""), (FAILED, 60, "61"), (FAILED, 0, "")],
+)
+def test_retries_do_not_wait_for_nothing(error: RegistryError, seconds: float, retry_after: str) -> None:
+    waits: list[float] = []
+    with pytest.raises(RegistryError) as caught:
+        Retries(Deadline(seconds), waits.append).wait(error, retry_after)
+    assert caught.value is error
+    assert waits == []
+
+
+def test_retry_after_is_waited_for_as_it_says() -> None:
+    waits: list[float] = []
+    Retries(Deadline(60), waits.append).wait(FAILED, "7")
+    assert waits == [7.0]
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "٣", "Mon, 99 Foo 2020", "1e3"])
+def test_an_unreadable_retry_after_says_nothing(text: str) -> None:
+    assert seconds_of(text) is None
+
+
+def test_a_retry_after_may_be_a_date() -> None:
+    later = seconds_of(email.utils.formatdate(time.time() + 30, usegmt=True))
+    assert later is not None
+    assert 28 <= later <= 31
+    assert seconds_of(email.utils.formatdate(time.time() - 30, usegmt=True)) == 0.0
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after_is_read(text: str) -> None:
+    found = seconds_of(text)
+    assert found is None or found >= 0
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        ("", None),
+        ('</v2/a?n=1>; rel="next"', "/v2/a?n=1"),
+        ("</v2/a?n=1>; rel=next", "/v2/a?n=1"),
+        ('</v2/a?n=1>;title="x, y";REL="Next"', "/v2/a?n=1"),
+        ('</first>; rel="first", </next>; rel="last next"', "/next"),
+        ('</v2/a>; rel="prev"', None),
+        ('</v2/a>; notrel="next"', None),
+        ("</v2/a>", None),
+        ("/v2/a; rel=next", None),
+        ('<<<>>>; rel="next"', None),
+    ],
+)
+def test_links(header: str, target: str | None) -> None:
+    assert next_link(header) == target
+
+
+def test_long_links_take_no_time() -> None:
+    begin = time.monotonic()
+    for piece in ("<", "<a>;", '<a>; rel="', "<a>; rel=x ", ";" * 50 + "<a>"):
+        next_link(piece * 100_000)
+    assert time.monotonic() - begin < 1
+
+
+def test_pages_lead_on_within_their_host() -> None:
+    pages = Pages("https://registry.example/v2/a/tags/list", 3, "listing")
+    second = pages.next("https://registry.example/v2/a/tags/list", '<?last=1>; rel="next"')
+    assert second == "https://registry.example/v2/a/tags/list?last=1"
+    assert pages.next(second, "") is None
+    for link, reason in (
+        ("<https://other.example/>", Reason.REGISTRY_INVALID_RESPONSE),
+        ("<http://registry.example/>", Reason.REGISTRY_INVALID_RESPONSE),
+        ("<https://registry.example:444/>", Reason.REGISTRY_INVALID_RESPONSE),
+        ("<https://user@registry.example/>", Reason.REGISTRY_INVALID_RESPONSE),
+        ("<https://[/>", Reason.REGISTRY_INVALID_RESPONSE),
+        ("<?last=1>", Reason.REGISTRY_INVALID_RESPONSE),
+    ):
+        with pytest.raises(RegistryError) as caught:
+            pages.next(second, f'{link}; rel="next"')
+        assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "transient"),
+    [
+        (400, Reason.REGISTRY_ERROR, False),
+        (401, Reason.REGISTRY_UNAUTHORIZED, False),
+        (403, Reason.REGISTRY_FORBIDDEN, False),
+        (404, Reason.REGISTRY_NOT_FOUND, False),
+        (407, Reason.REGISTRY_UNREACHABLE, False),
+        (408, Reason.REGISTRY_ERROR, True),
+        (429, Reason.REGISTRY_THROTTLED, True),
+        (500, Reason.REGISTRY_ERROR, True),
+        (501, Reason.REGISTRY_ERROR, False),
+        (503, Reason.REGISTRY_ERROR, True),
+    ],
+)
+def test_every_status_has_its_reason(status: int, reason: Reason, transient: bool) -> None:
+    url = "https://user:planted@registry.example/v2/planted?token=planted#planted"
+    error = faults.status_error("fetching x", url, status, ("UNKNOWN", "planted"))
+    assert (error.reason, error.transient) == (reason, transient)
+    assert f"https://registry.example answered HTTP {status} (UNKNOWN)" in error.message
+    assert "planted" not in error.message
+    assert ("trying again may help" in error.message) is transient
+
+
+@pytest.mark.parametrize(
+    ("body", "codes"),
+    [
+        (b'{"errors":[{"code":"DENIED","message":"planted"}]}', ("DENIED",)),
+        (b'{"errors":[{"code":"planted"},{"code":7},"x"]}', ()),
+        (b'{"errors":"planted"}', ()),
+        (b"[]", ()),
+        (b"<html>", ()),
+        (b"", ()),
+    ],
+)
+def test_only_known_codes_are_taken_from_an_error(body: bytes, codes: tuple[str, ...]) -> None:
+    assert faults.error_codes(body) == codes
+
+
+def test_secrets_are_hidden_in_any_case_and_short_ones_left_alone() -> None:
+    assert faults.hidden("a PLANTED-secret b", ["planted-SECRET", "b"]) == "a (secret) b"

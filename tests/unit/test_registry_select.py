@@ -1,0 +1,61 @@
+"""The choice of a credential provider by Ratify's names."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.registry.credentials import select
+from slsa_verifier_plugin.registry.credentials.docker import DockerConfig
+
+
+@pytest.mark.parametrize("config", [None, {"name": "dockerConfig"}])
+def test_docker_is_what_ratify_uses_by_default(config: dict[str, object] | None) -> None:
+    assert isinstance(select.provider_for(config, {}), DockerConfig)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"name": "planted"}, {"name": 7}, {"name": "DockerConfig"}, {"x": "y"}]
+)
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones(config: dict[str, object]) -> None:
+    with pytest.raises(RegistryError) as caught:
+        select.provider_for(config, {})
+    assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
+    for name in select.MODULES:
+        assert name in caught.value.message
+
+
+@pytest.mark.parametrize("name", [name for name, (_, extra) in select.MODULES.items() if extra])
+def test_a_missing_extra_is_an_error_that_names_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(module: str) -> object:
+        raise ModuleNotFoundError("No module named 'vendor'", name="vendor")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(RegistryError) as caught:
+        select.provider_for({"name": name, "secret": "planted"}, {})
+    assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
+    assert f"slsa-verifier-plugin[{select.MODULES[name][1]}]" in caught.value.message
+    assert "vendor" in caught.value.message
+    assert "planted" not in caught.value.message
+
+
+SCRIPT = """
+import sys
+import slsa_verifier_plugin.registry.reference
+import slsa_verifier_plugin.registry.settings
+import slsa_verifier_plugin.registry.cache
+import slsa_verifier_plugin.registry.layout
+import slsa_verifier_plugin.registry.probe
+from slsa_verifier_plugin.registry.credentials.select import provider_for
+provider_for(None, {})
+heavy = {"oras", "requests", "urllib3", "jsonschema", "ssl", "boto3", "azure", "cryptography"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_settings_references_and_docker_load_nothing_heavy() -> None:
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=60)
