@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,13 +62,11 @@ class TestCa:
             .not_valid_after(now + DAY)
         )
 
-    def context(self, *names: str) -> ssl.SSLContext:
-        """Return a server's TLS context with a certificate for ``names`` and for 127.0.0.1."""
-        import ipaddress
-
+    def issue(self, *names: str) -> Path:
+        """Return a file with a key, and a certificate for ``names`` and for 127.0.0.1."""
         key = ec.generate_private_key(ec.SECP256R1())
         general: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-        general.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        general.append(x509.IPAddress(IPv4Address("127.0.0.1")))
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
         certificate = (
             self._builder(subject, key.public_key())
@@ -81,8 +80,12 @@ class TestCa:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
+        return path
+
+    def context(self, *names: str) -> ssl.SSLContext:
+        """Return a server's TLS context with a certificate for ``names`` and for 127.0.0.1."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
+        context.load_cert_chain(self.issue(*names))
         return context
 
 

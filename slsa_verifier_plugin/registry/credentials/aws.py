@@ -42,7 +42,7 @@ _SUFFIXES = (
 """DNS suffixes of AWS's partitions (botocore ``partitions.json``, ``dnsSuffix``)."""
 
 _REGISTRY = re.compile(
-    r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z]{2,}(?:-[a-z]+)+-[0-9]{1,2})\.(?P<suffix>[a-z.-]+)"
+    r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z]{2,}(?:-[a-z]+)+-[0-9]{1,2})\.(?P<suffix>[a-z0-9.-]+)"
 )
 """A private registry's host. Ratify takes the fourth label of any host with six; here it must be ECR's, since the
 password opens every registry of the role and would else be shown to whoever names a host so."""
