@@ -29,10 +29,10 @@ from slsa_verifier_plugin.policy.parameters import (
     parse_duration,
 )
 from slsa_verifier_plugin.policy.steps import completed
-from slsa_verifier_plugin.policy.verdict import Verdict, encode, result
+from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict, encode, result
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import ascii_only, plain, quoted
 
 COMMAND = "RATIFY_VERIFIER_COMMAND"
 SUBJECT = "RATIFY_VERIFIER_SUBJECT"
@@ -226,6 +226,8 @@ def contract_failure(error: ContractError) -> Response:
     body: dict[str, Any] = {"code": int(error.code), "msg": plain(error.message, 8192)}
     if error.details:
         body["details"] = plain(error.details, 2048)
+    if len(encode(body)) > MAX_RESULT:
+        body["msg"] = ascii_only(body["msg"])
     return Response(1, encode(body) + b"\n")
 
 

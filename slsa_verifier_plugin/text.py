@@ -36,3 +36,8 @@ def quoted(value: object, limit: int = MAX_SHOWN) -> str:
     if value is None:
         return "nothing"
     return '"' + plain(value, limit).replace('"', "'") + '"'
+
+
+def ascii_only(text: str) -> str:
+    """Return ``text`` with ``?`` for whatever is not ASCII, which JSON would write in 6 to 12 bytes."""
+    return text.encode("ascii", "replace").decode("ascii")

@@ -12,7 +12,7 @@ from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.checks import Examination
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import ascii_only, plain
 
 SUCCESS_PREFIX = "SLSA Attestation Check: SUCCESS. "
 FAILURE_PREFIX = "SLSA attestation verified FAILED: "
@@ -20,7 +20,7 @@ MAX_RESULT = 60 * 1024
 """Bytes of the result line; Ratify v1.4.4 stops reading a line at 64 KiB (``bufio.Scanner``)."""
 
 _MAX_MESSAGE = 4096
-_MAX_ITEMS = 32
+_MAX_ITEMS, _SHORT_ITEMS = 32, 8
 _MAX_CANDIDATES = 64
 
 
@@ -101,9 +101,25 @@ def result(verdict: Verdict, name: str, type_: str, duration_ms: int) -> dict[st
     shown = min(len(verdict.findings), _MAX_CANDIDATES)
     while True:
         built["extensions"] = _extensions(verdict, duration_ms, shown)
-        if len(encode(built)) <= MAX_RESULT or shown == 0:
+        if len(encode(built)) <= MAX_RESULT:
             return built
+        if shown == 0:
+            short: dict[str, Any] = _in_short(built)
+            return short
         shown //= 2
+
+
+def _in_short(value: Any) -> Any:
+    """Return ``value`` in ASCII and with short lists of texts.
+
+    For text that JSON writes in many bytes a character: what a signature says may be anything, and anybody may sign.
+    """
+    if isinstance(value, dict):
+        return {key: _in_short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        is_text = all(isinstance(item, str) for item in value)
+        return [_in_short(item) for item in (value[:_SHORT_ITEMS] if is_text else value)]
+    return ascii_only(value) if isinstance(value, str) else value
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
