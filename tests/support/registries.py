@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -154,10 +154,14 @@ class TokenServer(RecordingRegistry):
         if not allowed:
             handler.fail(401, "UNAUTHORIZED")
             return True
-        token = f"tok-{secrets.token_urlsafe(24)}"
+        token = self.new_token(user, scopes)
         self.issued[token] = Issued(user, frozenset(scopes), time.monotonic() + self.seconds)
         handler.answer_json({self.name: token, "expires_in": self.seconds})
         return True
+
+    def new_token(self, user: str | None, scopes: Sequence[str]) -> str:
+        """Return a token that nobody else has."""
+        return f"tok-{secrets.token_urlsafe(24)}"
 
 
 class TokenRegistry(RecordingRegistry):
