@@ -23,6 +23,9 @@ COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 _PACKAGE = "slsa_verifier_plugin.cli"
 COMMANDS = {
     "verify": Lazy(f"{_PACKAGE}.verify:verify", "Verify images as Ratify would, and show each step."),
+    "inspect": Lazy(
+        f"{_PACKAGE}.inspect:inspect", "Show what is attached to an image, or in a file, unjudged."
+    ),
     "demo": Lazy(f"{_PACKAGE}.demo:demo", "See one image denied and one admitted, without a cluster."),
     "trust": Lazy(f"{_PACKAGE}.trust:trust", "List, refresh and export trusted roots."),
     "install": Lazy(f"{_PACKAGE}.install:install", "Put the plugin into Ratify's plugin directory."),

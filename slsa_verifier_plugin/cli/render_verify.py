@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from slsa_verifier_plugin.cli import render_sarif as sarif
 from slsa_verifier_plugin.cli.render import Painter, short
 from slsa_verifier_plugin.cli.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.cli.status import Decision, status_of
@@ -114,6 +115,14 @@ def json_of(reports: Sequence[ImageReport]) -> str:
         "images": [image_value(report) for report in reports],
     }
     return json.dumps(document, indent=2, ensure_ascii=True)
+
+
+def sarif_of(reports: Sequence[ImageReport]) -> str:
+    """Return the reports as a SARIF log."""
+    return sarif.sarif_of(
+        sarif.SarifItem(report.resolved or report.asked, report.decision, report.reason, report.message)
+        for report in reports
+    )
 
 
 def image_value(report: ImageReport) -> dict[str, Any]:

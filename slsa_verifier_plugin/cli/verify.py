@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,14 +15,17 @@ from slsa_verifier_plugin.cli.status import status_of
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.checking import Checker, Store
     from slsa_verifier_plugin.cli.reports import ImageReport
 
 EPILOG = """\b
 Examples:
   slsa-verifier-plugin verify registry.example/app:1.2 --policy verifier.yaml
-  kubectl get verifiers -o yaml | slsa-verifier-plugin verify IMAGE --policy -
-  slsa-verifier-plugin verify --bundle notes.intoto.jsonl --level SLSA_SOURCE_LEVEL_3 \\
+  slsa-verifier-plugin verify --level SLSA_SOURCE_LEVEL_3 IMAGE \\
       --resource-uri git+https://github.com/owner/repository
+  kubectl get verifiers -o yaml | slsa-verifier-plugin verify IMAGE --policy -
+  slsa-verifier-plugin verify --bundle notes.intoto.jsonl --policy verifier.yaml
+  slsa-verifier-plugin verify --offline --layout DIR IMAGE --policy verifier.yaml
 
 \b
 Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
@@ -35,49 +41,94 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
     help="An attestation file instead of what is attached to an image; - for stdin.",
 )
 @policy_options
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--layout", metavar="DIR", help="An OCI image layout, as 'fetch' writes it, instead of the registry."
+)
+@click.option("--offline", is_flag=True, help="Use no network; needs --layout or --bundle.")
+@click.option("--at", metavar="TIME", help="Judge the age as of this time (2025-11-24T12:00:00Z).")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif", "markdown"]),
+    default="text",
+    show_default=True,
+)
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
 @click.option(
     "--verbose", "-v", is_flag=True, help="Every attestation with all its steps, admitted ones too."
 )
 @click.pass_context
-def verify(context: click.Context, /, images: tuple[str, ...], bundle: str | None, **options: Any) -> int:
+def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -> int:
     """Verify images as Ratify would with a Verifier resource, and show each step.
 
     A tag is resolved to its digest; every artifact of the Verifier's artifactTypes that is attached to the image is
     verified. With --bundle, an attestation file is verified, for IMAGE (with its digest) if one is given.
     """
-    if bundle is None and not images:
+    inputs = Inputs(images, options["bundle"], options["layout"], _moment(options["at"]))
+    if inputs.bundle is None and not images:
         raise click.UsageError("an IMAGE is missing; name one, or give --bundle FILE")
-    reports = execute(session_of(context), images, bundle, demands_of(options))
+    if inputs.bundle is not None and inputs.layout is not None:
+        raise click.UsageError("--bundle and --layout exclude each other")
+    if options["offline"] and inputs.bundle is None and inputs.layout is None:
+        raise click.UsageError(
+            "an image needs its registry; with --offline give --layout DIR or --bundle FILE"
+        )
+    reports = execute(session_of(context), inputs, demands_of(options))
     show(session_of(context), reports, options["form"], options["verbose"])
     return status_of(report.decision for report in reports)
 
 
-def execute(
-    session: Session, images: tuple[str, ...], bundle: str | None, demands: Demands
-) -> list[ImageReport]:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is verified, where it comes from, and as of when."""
+
+    images: tuple[str, ...]
+    bundle: str | None = None
+    layout: str | None = None
+    at: datetime | None = None
+
+
+def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageReport]:
     """Return a report for each image, or the one on the attestation file.
 
     Raises:
         UsageError: an option, the policy or a reference is wrong.
     """
     from slsa_verifier_plugin.cli.checking import parse_image, unreachable_store
+    from slsa_verifier_plugin.cli.layout import LayoutStore
     from slsa_verifier_plugin.service import Service
 
-    if bundle == "-" and demands.policy == "-":
+    if inputs.bundle == "-" and demands.policy == "-":
         raise UsageError("standard input can be the policy or the bundle, not both")
+    for image in inputs.images:
+        parse_image(image)
     setup, service = setup_of(demands), Service(session.environ)
-    if bundle is None:
-        for image in images:
-            parse_image(image)
-        checker = checker_of(setup, demands, service)
-        return [checker.image(image) for image in images]
-    checker = checker_of(setup, demands, service, unreachable_store("a file is verified without a registry"))
-    return [_check_file(checker, bundle, images)]
+    store: Store | None = None
+    if inputs.bundle is not None:
+        store = unreachable_store("a file is verified without a registry")
+    elif inputs.layout is not None:
+        store = LayoutStore(Path(inputs.layout))
+    checker = checker_of(setup, demands, service, store)
+    if (at := inputs.at) is not None:
+        checker = replace(checker, now=lambda: at)
+    if inputs.bundle is not None:
+        return [_check_file(checker, inputs.bundle, inputs.images)]
+    return [checker.image(image) for image in inputs.images]
 
 
-def _check_file(checker: Any, bundle: str, images: tuple[str, ...]) -> ImageReport:
+def _moment(text: str | None) -> datetime | None:
+    from slsa_verifier_plugin.errors import StatementError
+    from slsa_verifier_plugin.model.vsa import parse_time
+
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except StatementError as error:
+        raise UsageError(f"--at: {error.message}; expected one such as 2025-11-24T12:00:00Z") from error
+
+
+def _check_file(checker: Checker, bundle: str, images: tuple[str, ...]) -> ImageReport:
     from slsa_verifier_plugin.cli.checking import parse_image
     from slsa_verifier_plugin.cli.documents import read_file
 
@@ -89,8 +140,7 @@ def _check_file(checker: Any, bundle: str, images: tuple[str, ...]) -> ImageRepo
             f"{images[0]} has no digest; a file can only be verified for registry/repository@sha256:..."
         )
     content, name, _ = read_file(bundle)
-    report: ImageReport = checker.content(content, name, digest)
-    return report
+    return checker.content(content, name, digest)
 
 
 def show(session: Session, reports: list[ImageReport], form: str, verbose: bool) -> None:
@@ -99,7 +149,12 @@ def show(session: Session, reports: list[ImageReport], form: str, verbose: bool)
 
     if form == "json":
         say(render_verify.json_of(reports))
+    elif form == "sarif":
+        say(render_verify.sarif_of(reports))
+    elif form == "markdown":
+        from slsa_verifier_plugin.cli.render_markdown import markdown_of
+
+        say(markdown_of(reports))
     else:
-        painter = session.painter()
-        for line in render_verify.text_of(reports, painter, verbose):
+        for line in render_verify.text_of(reports, session.painter(), verbose):
             say(line)

@@ -1,0 +1,236 @@
+"""OCI image layouts (image specification 1.1, "OCI Image Layout"): attestations taken to where there is no registry.
+
+``fetch`` writes one; ``verify --layout`` and ``inspect --layout`` read it, and so do ``oras`` and others. It holds manifests,
+configs and attestations, but no layers of images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.text import plain, quoted
+
+MAX_INDEX = 16 << 20
+MAX_MANIFEST = 4 << 20
+"""Bytes; the same as registries'."""
+REF_NAME = "org.opencontainers.image.ref.name"
+"""Annotation with a tag (image specification 1.1, "Pre-Defined Annotation Keys")."""
+IMAGE_NAME = "io.containerd.image.name"
+"""Annotation with the full name of an image, as containerd exports it."""
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A manifest in the layout's index, and the name it was fetched by, if any."""
+
+    descriptor: Descriptor
+    name: str
+
+
+class LayoutStore:
+    """Implements ``evidence.ArtifactStore`` on a folder; whatever it returns has the digest that was asked for.
+
+    Args:
+        folder: the layout.
+
+    Raises:
+        UsageError: it is no image layout.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.entries = tuple(_entries(folder))
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        """Return the descriptor of the manifest that ``image`` names: by digest, else by full name, else by tag alone."""
+        if image.digest is not None:
+            for entry in self.entries:
+                if entry.descriptor.digest == image.digest:
+                    return entry.descriptor
+            raise _missing(f"{image.digest}")
+        named = [entry for entry in self.entries if entry.name == str(image)]
+        tagged = [
+            entry
+            for entry in self.entries
+            if not entry.name and entry.descriptor.annotations.get(REF_NAME) == (image.tag or "latest")
+        ]
+        found = {entry.descriptor.digest: entry.descriptor for entry in named or tagged}
+        if len(found) != 1:
+            raise _missing(f"one image {plain(str(image))}")
+        return next(iter(found.values()))
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        """Return a manifest's bytes."""
+        deadline.check("reading a manifest")
+        return self._read(descriptor, MAX_MANIFEST)
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        """Return a blob of at most ``limit`` bytes."""
+        deadline.check("reading a blob")
+        return self._read(descriptor, limit)
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        """Return the descriptors of the manifests whose subject is ``image``'s digest, with their own types."""
+        found = []
+        for entry in self.entries:
+            deadline.check("looking for what is attached")
+            manifest = self._parsed(entry.descriptor)
+            if (
+                manifest is not None
+                and manifest.subject is not None
+                and manifest.subject.digest == image.digest
+            ):
+                found.append(
+                    Descriptor(
+                        entry.descriptor.media_type,
+                        entry.descriptor.digest,
+                        entry.descriptor.size,
+                        manifest.artifact_type or None,
+                        dict(manifest.annotations),
+                    )
+                )
+        return found
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        """Return the referrers of one type."""
+        return [item for item in self.referrers(image, deadline) if item.artifact_type == artifact_type]
+
+    def _parsed(self, descriptor: Descriptor) -> Manifest | None:
+        try:
+            return parse_manifest(self._read(descriptor, MAX_MANIFEST), descriptor.media_type)
+        except ArtifactError:
+            # Another kind of manifest, which cannot be an attestation.
+            return None
+
+    def _read(self, descriptor: Descriptor, limit: int) -> bytes:
+        if descriptor.size > limit:
+            raise RegistryError(
+                f"{descriptor.digest} has {descriptor.size} bytes, more than {limit}",
+                reason=Reason.LIMIT_EXCEEDED,
+            )
+        path = blob_path(self._folder, descriptor.digest)
+        try:
+            with path.open("rb") as file:
+                content = file.read(descriptor.size + 1)
+        except OSError as error:
+            raise _missing(f"{descriptor.digest}") from error
+        if len(content) != descriptor.size or not descriptor.digest.matches(content):
+            raise RegistryError(
+                f"what the layout holds as {descriptor.digest} is something else; fetch it again",
+                reason=Reason.REGISTRY_INVALID_RESPONSE,
+            )
+        return content
+
+
+class LayoutWriter:
+    """Writes a layout, or adds to one. Nothing is in it before ``close``: a broken-off copy is never taken for a whole one.
+
+    Args:
+        folder: made where it is missing.
+
+    Raises:
+        UsageError: there is something else than a layout.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        # Blobs alone are what a copy that was broken off has left.
+        existing = [item for item in folder.iterdir() if item.name not in ("blobs", "lost+found")]
+        self._entries: dict[tuple[str, str], Mapping[str, Any]] = {}
+        if existing:
+            for entry in _entries(folder):
+                self._add(entry.descriptor, entry.name)
+
+    def blob(self, digest: Digest, content: bytes) -> None:
+        """Write a blob or manifest, whose digest has been checked."""
+        path = blob_path(self._folder, digest)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, content)
+
+    def manifest(self, descriptor: Descriptor, content: bytes, name: str = "") -> None:
+        """Write a manifest and enter it into the index.
+
+        Args:
+            descriptor: of the manifest.
+            content: its bytes.
+            name: of the image, where it is one.
+        """
+        self.blob(descriptor.digest, content)
+        self._add(descriptor, name)
+
+    def close(self) -> None:
+        """Write the index."""
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(self._entries.values())}
+        _write(self._folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        _write(self._folder / "index.json", json.dumps(index, indent=2).encode())
+
+    def _add(self, descriptor: Descriptor, name: str) -> None:
+        annotations = dict(descriptor.annotations)
+        if name:
+            annotations[IMAGE_NAME] = name
+        entry: dict[str, Any] = {
+            "mediaType": descriptor.media_type,
+            "digest": str(descriptor.digest),
+            "size": descriptor.size,
+        }
+        if descriptor.artifact_type:
+            entry["artifactType"] = descriptor.artifact_type
+        if annotations:
+            entry["annotations"] = annotations
+        self._entries[str(descriptor.digest), name] = entry
+
+
+def blob_path(folder: Path, digest: Digest) -> Path:
+    """Return where a layout keeps the content with this digest."""
+    return folder / "blobs" / digest.algorithm / digest.hex
+
+
+def _entries(folder: Path) -> Iterator[Entry]:
+    try:
+        with (folder / "oci-layout").open("rb") as file:
+            mark = loads(file.read(4096))
+        with (folder / "index.json").open("rb") as file:
+            index = loads(file.read(MAX_INDEX))
+        if not isinstance(mark, dict) or mark.get("imageLayoutVersion") != "1.0.0":
+            raise JsonError("it is not of version 1.0.0")
+        manifests = index.get("manifests") if isinstance(index, dict) else None
+        if not isinstance(manifests, list):
+            raise JsonError("its index has no manifests")
+        for item in manifests:
+            descriptor = Descriptor.parse(item)
+            yield Entry(descriptor, descriptor.annotations.get(IMAGE_NAME, ""))
+    except OSError as error:
+        raise UsageError(
+            f"{quoted(str(folder))} is no OCI image layout: {error.strerror}: {plain(error.filename)}"
+        ) from error
+    except (JsonError, ArtifactError) as error:
+        raise UsageError(f"{quoted(str(folder))} is no OCI image layout: {plain(str(error))}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _missing(what: str) -> RegistryError:
+    return RegistryError(f"the layout does not hold {what}", reason=Reason.REGISTRY_NOT_FOUND)
