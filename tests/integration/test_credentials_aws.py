@@ -260,6 +260,16 @@ def test_aws_ca_bundle_replaces_the_roots(aws: Aws, tmp_path: Path) -> None:
     assert aws.get() is not None
 
 
+def test_roots_in_a_directory_are_the_sdk_s_too(aws: Aws, tmp_path: Path) -> None:
+    directory = tmp_path / "roots"
+    directory.mkdir()
+    (directory / "company.crt").write_bytes(aws.cloud.ca.file.read_bytes())
+    aws.environ["SSL_CERT_FILE"] = str(TestCa(tmp_path, "another CA").file)
+    assert "is not trusted" in failure(aws).message
+    aws.environ["SSL_CERT_DIR"] = str(directory)
+    assert aws.get() is not None
+
+
 def test_an_unreachable_service_is_transient(aws: Aws) -> None:
     del aws.cloud.proxy.hosts[STS]
     error = failure(aws)

@@ -256,6 +256,10 @@ def test_without_threads_there_is_an_error(exchange: Exchange, monkeypatch: pyte
             exchange.refresher.get("a", LONG)
     assert caught.value.transient
     assert exchange.refresher.get("a", LONG) == "a1"
+    exchange.now += 3600 - refresh.EARLY_SECONDS
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert exchange.refresher.get("a", LONG) == "a1", "a renewal that cannot begin does no harm"
 
 
 def test_secrets_stay_out_of_repr() -> None:

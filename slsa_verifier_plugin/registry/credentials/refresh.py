@@ -12,11 +12,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import InternalError, VerifierError
+from slsa_verifier_plugin.errors import InternalError, RegistryError, VerifierError
 from slsa_verifier_plugin.registry.credentials.failures import failed
 
 K = TypeVar("K", bound=Hashable)
@@ -104,7 +105,10 @@ class Refresher(Generic[K, V]):
                 lease = self._usable(key)
                 if lease is not None:
                     if self._clock() >= lease.renew_at and self._may_renew(key):
-                        self._begin(key, Deadline(BACKGROUND_SECONDS))
+                        with suppress(
+                            RegistryError
+                        ):  # no thread to be had: the value is good, the next call tries
+                            self._begin(key, Deadline(BACKGROUND_SECONDS))
                     return lease.value
                 deadline.check(f"waiting for {self._what} from {self._provider}")
                 flight = self._flights.get(key)
