@@ -24,6 +24,7 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
 from tests.support.content import NOTE, push
+from tests.support.names import nowhere
 from tests.support.registries import RecordingRegistry, ToxicRegistry
 from tests.support.waiting import at_once
 
@@ -148,15 +149,15 @@ def test_docker_hub_is_served_by_its_own_host() -> None:
 
     def lookup(host: str, port: int) -> list[Endpoint]:
         asked.append(f"{host}:{port}")
-        raise OSError("not here")
+        return nowhere(host, port)
 
     image = Reference.parse("alpine@sha256:" + "0" * 64)
     with (
         RegistryStore(StoreSettings(), None, {}, resolver=Resolver(lookup)) as store,
         pytest.raises(RegistryError),
     ):
-        store.referrers(image, Deadline(0.2))
-    assert asked[0] == "registry-1.docker.io:443"
+        store.referrers(image, Deadline(5))
+    assert asked == ["registry-1.docker.io:443"]
 
 
 def test_tags_and_repositories_are_listed_over_pages() -> None:
