@@ -66,7 +66,7 @@ class Keeper:
             gc.collect()
             gc.freeze()
         if not self.owns_socket():
-            return "its socket is gone or another's"
+            return self._reported("its socket is gone or another's")
         if self._settings.idle_seconds and now - last_call >= self._settings.idle_seconds:
             return "nobody called"
         if self._pool.late(self._settings.late_seconds):
@@ -74,7 +74,7 @@ class Keeper:
         if now >= self._next_sources:
             self._next_sources = now + self._settings.source_seconds
             if housekeeping.source_state() != self._sources:
-                return "its source files have changed"
+                return self._reported("its source files have changed")
         return self._look_at_memory()
 
     def _look_at_memory(self) -> str:

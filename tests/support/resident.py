@@ -73,8 +73,9 @@ class ObedientService:
             pass
         if "hold" in orders:
             collections.deque(itertools.repeat(0), maxlen=0)
-        self.leaked += [bytearray(b"x" * (1 << 20)) for _ in range(int(orders.get("leak", "0")))]
-        self.cached += [bytearray(b"x" * (1 << 20)) for _ in range(int(orders.get("cache", "0")))]
+        for name, kept in (("leak", self.leaked), ("cache", self.cached)):
+            for _ in range(int(orders.get(name, "0"))):
+                kept.append(bytearray(b"x" * (1 << 20)))
         if "junk" in orders:
             return None  # type: ignore[return-value]
         if "echo" in orders:
