@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ from tests.e2e.peers import peer
 
 ATTESTATION = "slsla/attestation"
 _SECONDS = 60
+_NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class Oras:
             "layer.tar:application/vnd.oci.image.layer.v1.tar",
         )
         return str(json.loads(answer)["reference"])
+
+    def new_image(self, address: str, *, annotations: Mapping[str, str] | None = None) -> str:
+        """Push an image to a repository that nothing else uses, and return its digest reference."""
+        return self.push_image(f"{address}/new/{next(_NUMBERS)}", annotations=annotations)
 
     def attach(
         self, image: str, content: bytes, *, artifact_type: str = ATTESTATION, media_type: str | None = None

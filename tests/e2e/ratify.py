@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,11 @@ from tests.e2e.servers import ended, free_address, wait_until_listening
 VERIFY_SECONDS = 90
 """Seconds that ``ratify verify``, which has no deadline of its own, is waited for."""
 SERVED_SECONDS = 90
-"""Seconds for one ProviderRequest; by default Ratify itself gives up after 2.9."""
+"""Seconds that the answer to one ProviderRequest is waited for."""
+
+CHART_SECONDS = 5
+"""Seconds that Ratify's chart gives a request; without it ``ratify serve`` gives 2.9."""
+PATIENT_SECONDS = 60
 
 Parameters = Mapping[str, Any]
 
@@ -30,7 +35,7 @@ class Settings(TypedDict, total=False):
 
     ``name`` of the verifier, which finds the plugin (``slsla``); the one ``artifact_type`` it verifies;
     whether ``all`` or ``any`` such artifact must pass (``policy``); the plugin contract's ``version``;
-    ``request_seconds`` that ``ratify serve`` gives a request (its default is 2.9, the chart sets 5).
+    ``request_seconds`` that ``ratify serve`` gives a request.
     """
 
     name: str
@@ -142,8 +147,18 @@ class Ratify:
 
     @contextmanager
     def serve(self, parameters: Parameters, **settings: Unpack[Settings]) -> Iterator[Provider]:
-        """Run ``ratify serve`` as Gatekeeper's external data provider, without TLS, on loopback."""
-        config, address, log = self.config(parameters, **settings), free_address(), self.home / "serve.log"
+        """Run ``ratify serve`` as Gatekeeper's external data provider, without TLS, on loopback.
+
+        The deadlines are those of Ratify's chart and of the plugin where the resident verifier answers. Without it
+        interpreters start side by side on few cores: the decisions must be right all the same, given time.
+        """
+        if self.environment["SLSA_VERIFIER_RESIDENT"] == "require":
+            settings.setdefault("request_seconds", CHART_SECONDS)
+        else:
+            settings.setdefault("request_seconds", PATIENT_SECONDS)
+            parameters = {"timeout": f"{PATIENT_SECONDS}s", **parameters}
+        config = self.config(parameters, **settings)
+        address, log = free_address(), self.home / "serve.log"
         options = ["-c", str(config), "--http", address, "--health-port", free_address()]
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -183,8 +198,12 @@ class Provider:
             data=json.dumps(request).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(post, timeout=SERVED_SECONDS) as answer:
-            response = json.load(answer)["response"]
+        try:
+            with urllib.request.urlopen(post, timeout=SERVED_SECONDS) as answer:
+                response = json.load(answer)["response"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RuntimeError(f"Ratify answered {error.code}: {error.read().decode()}") from error
         assert not response.get("systemError"), response
         items = response["items"]
         assert not [item for item in items if item.get("error")], items

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -45,7 +44,7 @@ def test_real_bundles_with_one_bit_changed(
     ratify: Ratify, plain_registry: Registry, oras: Oras, commit: str
 ) -> None:
     lines = [line for line in demo_note(commit).read_bytes().splitlines() if line.strip()]
-    image = oras.push_image(f"{plain_registry.address}/changed/{commit}")
+    image = oras.new_image(plain_registry.address)
     oras.attach(image, b"\n".join(with_flipped_byte(line) for line in lines))
     check_denied(ratify.verify(image, DEMO), "SIGNATURE_INVALID")
 
@@ -58,7 +57,7 @@ def test_public_good_does_not_vouch_for_the_lab(ratify: Ratify, attacked_images:
 
 def test_image_without_attestation(ratify: Ratify, plain_registry: Registry, oras: Oras) -> None:
     """Ratify itself denies: there is nothing to call a verifier for."""
-    image = oras.push_image(f"{plain_registry.address}/without/app")
+    image = oras.new_image(plain_registry.address)
     decision = ratify.verify(image, DEMO)
     assert not decision.admitted
     assert "No verification results" in decision.report["errorReason"]
@@ -68,7 +67,7 @@ def test_all_and_any_of_two_artifacts(
     ratify: Ratify, plain_registry: Registry, oras: Oras, lab: Lab, lab_parameters: Parameters
 ) -> None:
     """Beside an honest artifact a broken one denies where Ratify asks for all, and does not where it asks for any."""
-    image = oras.push_image(f"{plain_registry.address}/two/app")
+    image = oras.new_image(plain_registry.address)
     oras.attach(image, honest(lab))
     oras.attach(image, with_flipped_byte(lab.sign({"_type": "none"})))
     assert not ratify.verify(image, lab_parameters, policy="all").admitted
@@ -128,7 +127,7 @@ def test_fallback_tag_that_names_another_images_artifact(
 ) -> None:
     """Whoever may push may write the fallback tag; the artifact's own ``subject`` still says whose it is."""
     address = registries["docker-registry"].address
-    good = oras.push_image(f"{address}/fallback/app")
+    good = oras.new_image(address)
     oras.attach(good, honest(lab))
     assert ratify.verify(good, lab_parameters).admitted
     repository, _, digest = good.partition("@")
@@ -145,7 +144,7 @@ def test_attestation_deleted_from_the_registry(
 ) -> None:
     """The artifact is listed and its manifest is there, but what it points to is gone."""
     address = registries["docker-registry"].address
-    image = oras.push_image(f"{address}/deleted/{Path(ratify.home).name}")
+    image = oras.new_image(address)
     attached = oras.attach(image, honest(lab))
     (layer,) = oras.manifest(attached)["layers"]
     repository = image.partition("@")[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from tests.e2e.lab_cases import LEVELS, honest
@@ -24,7 +22,6 @@ SOURCE = "org.opencontainers.image.source"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 OTHER_COMMIT = "0123456789" * 4
 HOME = f"https://github.com/{REPOSITORY}"
-NUMBERS = itertools.count()
 
 LABELS: dict[str, tuple[dict[str, str], str | None]] = {
     "this commit": ({REVISION: COMMIT}, None),
@@ -40,7 +37,7 @@ LABELS: dict[str, tuple[dict[str, str], str | None]] = {
 
 
 def attested_image(oras: Oras, registry: Registry, lab: Lab, labels: dict[str, str]) -> str:
-    image = oras.push_image(f"{registry.address}/binding/{next(NUMBERS)}", annotations=labels)
+    image = oras.new_image(registry.address, annotations=labels)
     oras.attach(image, honest(lab))
     return image
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 
 import pytest
 
 from tests.e2e.conftest import DEMO
 from tests.e2e.oras import Oras
-from tests.e2e.ratify import Decision, Provider, Ratify
+from tests.e2e.ratify import Decision, Ratify
 from tests.e2e.servers import Registry
 from tests.e2e.shared import demo_note
 
@@ -36,22 +35,12 @@ def check_all(decisions: dict[str, Decision], expected: dict[str, bool]) -> None
 
 
 def test_sixteen_provider_requests_at_once(ratify: Ratify, sixteen: dict[str, bool]) -> None:
-    with serving(ratify) as provider, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ratify.serve(DEMO) as provider, ThreadPoolExecutor(AT_ONCE) as pool:
         provider.ask(list(sixteen)[:1])  # a first call may start the resident verifier
         answers = list(pool.map(lambda image: provider.ask([image]), sixteen))
     check_all({key: decision for answer in answers for key, decision in answer.items()}, sixteen)
 
 
 def test_one_request_with_sixteen_keys(ratify: Ratify, sixteen: dict[str, bool]) -> None:
-    with serving(ratify) as provider:
+    with ratify.serve(DEMO) as provider:
         check_all(provider.ask(list(sixteen)), sixteen)
-
-
-def serving(ratify: Ratify) -> AbstractContextManager[Provider]:
-    """Run ``ratify serve`` with its own deadlines, as shipped, where the resident verifier answers.
-
-    Without it sixteen interpreters start on two cores: the decisions must be right all the same, given time.
-    """
-    if ratify.environment["SLSA_VERIFIER_RESIDENT"] == "require":
-        return ratify.serve(DEMO)
-    return ratify.serve({**DEMO, "timeout": "60s"}, request_seconds=60)

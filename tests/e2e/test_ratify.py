@@ -64,7 +64,7 @@ def test_both_names_of_the_plugin(ratify: Ratify, plain_registry: Registry, oras
     """The demo's Verifier is called slsla, other guides write slsa."""
     plugins = ratify.home / ".ratify" / "plugins"
     assert {"slsa", "slsla"} <= {entry.name for entry in plugins.iterdir()}
-    image = oras.push_image(f"{plain_registry.address}/names/app")
+    image = oras.new_image(plain_registry.address)
     oras.attach(image, b'{"no": "bundle"}\n')
     decision = ratify.verify(image, DEMO, name="slsa")
     assert not decision.admitted
@@ -97,7 +97,7 @@ def test_registry_that_reports_another_type(
     ratify: Ratify, registries: dict[str, Registry], oras: Oras
 ) -> None:
     """go-containerregistry reports the config's media type: Ratify then finds no verifier, and denies."""
-    image = oras.push_image(f"{registries['ggcr'].address}/types/app")
+    image = oras.new_image(registries["ggcr"].address)
     attached = oras.attach(image, b"{}\n")
     assert oras.manifest(attached)["artifactType"] == ATTESTATION
     decision = ratify.verify(image, DEMO)
