@@ -216,12 +216,10 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
     def _find(self, deadline: Deadline) -> Credentials | None:
         credentials = self._credentials.find(self._image, deadline)
         if credentials is not None:
-            for secret in (credentials.password, credentials.identity_token):
-                if secret and secret not in self._secrets:
-                    self._secrets.append(secret)
-            value = basic_value(credentials, self._origin)
-            if value not in self._secrets:
-                self._secrets.append(value)
+            secrets = [credentials.password, credentials.identity_token]
+            if credentials.password:
+                secrets.append(basic_value(credentials, self._origin))
+            self._secrets.extend(secret for secret in secrets if secret and secret not in self._secrets)
         return credentials
 
     def _request(self, challenge: Challenge) -> TokenRequest:

@@ -17,6 +17,7 @@ from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.evidence import ArtifactStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry.cache import ContentCache
 from slsa_verifier_plugin.registry.client import RegistryStore
@@ -41,6 +42,12 @@ def layout(path: Path) -> Path:
 
 def entry(cache: Path, digest: Digest) -> Path:
     return cache / "blobs" / digest.algorithm / digest.hex
+
+
+def test_the_store_is_what_the_use_case_asks_for() -> None:
+    with RegistryStore(HTTP, None, {}) as made:
+        store: ArtifactStore = made
+        assert store is made
 
 
 def test_manifest_and_blob_are_fetched_once_and_then_known() -> None:
