@@ -68,7 +68,23 @@ def test_it_starts_the_server_that_python_finds_and_the_next_call_finds_it(plugi
 
 
 def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
-    plugin.run(RATIFY_VERIFIER_SUBJECT="s", SLSA_VERIFIER_RESIDENT="require", LD_PRELOAD="", AWS_REGION="r")
+    settings = {
+        "RATIFY_VERIFIER_SUBJECT": "s",
+        "SLSA_VERIFIER_RESIDENT": "require",
+        "LD_PRELOAD": "",
+        "AWS_REGION": "r",
+    }
+    reader, writer = os.pipe()
+    try:
+        os.set_inheritable(writer, True)
+        environment = {**plugin.environ, **settings}
+        subprocess.run(
+            [plugin.path], input=b"", capture_output=True, env=environment, close_fds=False, check=True
+        )
+    finally:
+        os.close(writer)
+    assert os.read(reader, 1) == b""  # nobody else holds it
+    os.close(reader)
     process = Path(f"/proc/{plugin.pids()[0]}")
     environment = dict(
         item.split(b"=", 1) for item in (process / "environ").read_bytes().split(b"\0") if item
