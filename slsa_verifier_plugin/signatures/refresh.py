@@ -22,7 +22,15 @@ from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
-from slsa_verifier_plugin.signatures.sources import TARGET, Repository, is_private, read_cached, repository_of
+from slsa_verifier_plugin.signatures.sources import (
+    COPY_PREFIX,
+    TARGET,
+    Repository,
+    is_private,
+    read_cached,
+    repository_of,
+    verified_copy,
+)
 from slsa_verifier_plugin.signatures.trust import MAX_ROOT, load_root
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -54,8 +62,10 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
         with _locked(repository.folder / "lock"):
             return _refresh(repository)
     except OSError as error:
+        # What copying a folder raises has no text of the system's.
+        detail = error.strerror or "its files cannot be copied"
         raise TrustRootError(
-            f"the trusted root's cache {quoted(str(repository.folder))} cannot be written: {error.strerror}",
+            f"the trusted root's cache {quoted(str(repository.folder))} cannot be written: {detail}",
             transient=True,
         ) from error
 
@@ -65,11 +75,12 @@ def _refresh(repository: Repository) -> Refreshed:
     with suppress(TrustRootError):
         # A copy that does not verify is not built upon.
         before = read_cached(repository)
-    work = Path(tempfile.mkdtemp(prefix="copy-", dir=repository.folder))
+    work = Path(tempfile.mkdtemp(prefix=COPY_PREFIX, dir=repository.folder))
     try:
         if before is not None:
             shutil.copytree(repository.current.resolve(strict=True), work, dirs_exist_ok=True)
-        content = _download(repository, work)
+        _download(repository, work)
+        content = verified_copy(repository, work)
         root = load_root(content, repository.url)
         _replace_link(repository, work)
     except BaseException:
@@ -79,7 +90,7 @@ def _refresh(repository: Repository) -> Refreshed:
     return Refreshed(repository.url, root.info.digest, content != before)
 
 
-def _download(repository: Repository, work: Path) -> bytes:
+def _download(repository: Repository, work: Path) -> None:
     config = UpdaterConfig(app_user_agent="slsa-verifier-plugin")
     try:
         updater = Updater(
@@ -95,14 +106,13 @@ def _download(repository: Repository, work: Path) -> bytes:
         info = updater.get_targetinfo(TARGET)
         if info is None or info.length > MAX_ROOT:
             raise TrustRootError(f"{quoted(repository.url)} serves no {TARGET} of at most {MAX_ROOT} bytes")
-        content = Path(updater.download_target(info)).read_bytes()
+        updater.download_target(info)
     except (DownloadError, RepositoryError, ValueError) as error:
         raise TrustRootError(
             f"the trusted root of {quoted(repository.url)} could not be refreshed: {plain(str(error))}",
             transient=True,
         ) from error
     os.utime(work / "timestamp.json")
-    return content
 
 
 def _replace_link(repository: Repository, work: Path) -> None:
@@ -112,8 +122,10 @@ def _replace_link(repository: Repository, work: Path) -> None:
 
 
 def _remove_others(repository: Repository, keep: Path) -> None:
-    for other in repository.folder.glob("copy-*"):
-        if other != keep:
+    for other in repository.folder.glob(f"{COPY_PREFIX}*"):
+        if other.is_symlink():  # left behind by a refresh that was killed
+            other.unlink(missing_ok=True)
+        elif other != keep:
             shutil.rmtree(other, ignore_errors=True)
 
 

@@ -29,7 +29,11 @@ from slsa_verifier_plugin.signatures.trust import (
 from slsa_verifier_plugin.text import plain, quoted
 
 TARGET = "trusted_root.json"
+COPY_PREFIX = "copy-"
+"""How the names of the copies beside the link begin."""
 _MAX_METADATA = 5 << 20
+_MAX_REPLACED = 8
+"""Copies that may be replaced under a reader's hands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +116,43 @@ def read_cached(repository: Repository) -> bytes | None:
     Raises:
         TrustRootError: what lies there is not ours alone, or does not verify.
     """
+    failure: OSError | TrustRootError | None = None
+    for _ in range(_MAX_REPLACED):
+        folder = _current_copy(repository)
+        if folder is None:
+            return None
+        try:
+            is_private(repository.folder)
+            is_private(folder)
+            return verified_copy(repository, folder)
+        except (OSError, TrustRootError) as error:
+            failure = error
+        if _current_copy(repository) == folder:
+            break
+        # A refresh put another copy in its place, and removed this one, while it was being read.
+    if isinstance(failure, TrustRootError):
+        raise failure
+    detail = failure.strerror if failure else "it is replaced all the time"
+    raise TrustRootError(
+        f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {detail}; remove it"
+    ) from failure
+
+
+def _current_copy(repository: Repository) -> Path | None:
+    """Return the folder that the link names, None where there is no link."""
     try:
-        folder = repository.current.resolve(strict=True)
-        is_private(folder.parent)
-        is_private(folder)
-        fetched = datetime.fromtimestamp((folder / "timestamp.json").stat().st_mtime, tz=UTC)
-        return _verified(repository, folder, fetched)
+        name = os.readlink(repository.current)  # noqa: PTH115 (a Path would have lost what a name must not hold)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise TrustRootError(
-            f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}"
+            f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}; remove it"
         ) from error
+    if not name.startswith(COPY_PREFIX) or "/" in name:
+        raise TrustRootError(
+            f"the cache {quoted(str(repository.folder))} was not made by this program; remove it"
+        )
+    return repository.folder / name
 
 
 def is_private(folder: Path) -> None:
@@ -133,8 +162,16 @@ def is_private(folder: Path) -> None:
         raise TrustRootError(f"the cache {quoted(str(folder))} is not this user's alone; remove it")
 
 
-def _verified(repository: Repository, folder: Path, fetched: datetime) -> bytes:
-    """Return the target in ``folder`` after the TUF client workflow over the copies there (TUF 1.0, 5.3 to 5.6)."""
+def verified_copy(repository: Repository, folder: Path) -> bytes:
+    """Return the trusted root in ``folder`` after the TUF client workflow over the copies there (TUF 1.0, 5.3 to 5.6).
+
+    It is held against the time at which it was fetched, which is the modification time of ``timestamp.json``.
+
+    Raises:
+        TrustRootError: it does not verify.
+        OSError: a file cannot be read.
+    """
+    fetched = datetime.fromtimestamp((folder / "timestamp.json").stat().st_mtime, tz=UTC)
     try:
         trusted = TrustedMetadataSet(repository.bootstrap, EnvelopeType.METADATA)
         trusted.reference_time = fetched

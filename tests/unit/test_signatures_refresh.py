@@ -1,0 +1,461 @@
+"""Trusted roots through TUF: what a refresh brings into the cache, what is read from it, and what neither believes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # exported, but not by __all__
+
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.signatures import refresh as refreshing
+from slsa_verifier_plugin.signatures.refresh import Refreshed, refresh
+from slsa_verifier_plugin.signatures.sources import TARGET, read_root, repository_of
+from tests.support.sigstore import Lab
+from tests.support.tuf import TufRepository, crowd
+
+FIRST = Lab().trusted_root()
+SECOND = Lab("the second").trusted_root()
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[TufRepository]:
+    with TufRepository(tmp_path) as served:
+        served.publish(FIRST)
+        yield served
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"SLSA_VERIFIER_TUF_DIR": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def cache(repository: TufRepository, environ: dict[str, str]) -> Path:
+    found = repository_of(repository.source, environ)
+    assert found is not None
+    return found.folder
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def current(cache: Path) -> Path:
+    return (cache / "current").resolve(strict=True)
+
+
+def test_nothing_is_read_before_the_first_refresh(repository: TufRepository, environ: dict[str, str]) -> None:
+    with pytest.raises(TrustRootError, match="has not been fetched yet") as caught:
+        read_root(repository.source, environ)
+    assert caught.value.transient
+    assert repository.asked.total() == 0
+
+
+def test_a_refresh_brings_the_root_and_reading_needs_no_network(
+    repository: TufRepository, environ: dict[str, str]
+) -> None:
+    url = repository.source.location
+    assert refresh(repository.source, environ) == Refreshed(url, digest(FIRST), changed=True)
+    asked = repository.asked.total()
+    assert read_root(repository.source, environ) == (FIRST, f"{url} (TUF)")
+    assert repository.asked.total() == asked
+
+
+def test_a_newer_root_replaces_the_one_before(
+    repository: TufRepository, environ: dict[str, str], cache: Path
+) -> None:
+    refresh(repository.source, environ)
+    assert refresh(repository.source, environ) == Refreshed(
+        repository.source.location, digest(FIRST), changed=False
+    )
+    repository.publish(SECOND)
+    assert refresh(repository.source, environ) == Refreshed(
+        repository.source.location, digest(SECOND), changed=True
+    )
+    assert read_root(repository.source, environ)[0] == SECOND
+    assert sorted(item.name for item in cache.iterdir()) == sorted(["lock", "current", current(cache).name])
+
+
+def test_a_file_has_nothing_to_refresh(environ: dict[str, str], tmp_path: Path) -> None:
+    assert refresh(RootSource("path", str(tmp_path / "root.json")), environ) is None
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_keys_rotate(repository: TufRepository, environ: dict[str, str], role: str) -> None:
+    refresh(repository.source, environ)
+    repository.rotate(role)
+    repository.rotate(role)
+    repository.publish(SECOND)
+    refresh(repository.source, environ)
+    assert read_root(repository.source, environ)[0] == SECOND
+
+
+def test_a_root_that_the_one_before_did_not_sign_is_refused(
+    repository: TufRepository, environ: dict[str, str]
+) -> None:
+    refresh(repository.source, environ)
+    repository.rotate("root", by=CryptoSigner.generate_ed25519())
+    repository.publish(SECOND)
+    with pytest.raises(TrustRootError, match="could not be refreshed") as caught:
+        refresh(repository.source, environ)
+    assert caught.value.transient
+    assert read_root(repository.source, environ)[0] == FIRST
+
+
+def rolled_back_timestamp(repository: TufRepository) -> None:
+    old = repository.files["/timestamp.json"]
+    repository.publish(SECOND)
+    repository.files["/timestamp.json"] = old
+
+
+def rolled_back_snapshot(repository: TufRepository) -> None:
+    """A timestamp of a newer version that names an older snapshot, properly signed."""
+    repository.publish(SECOND)
+    repository._versions["snapshot"] = repository._versions["targets"] = 0
+    repository.publish(SECOND)
+
+
+@pytest.mark.parametrize("roll_back", [rolled_back_timestamp, rolled_back_snapshot])
+def test_a_rolled_back_repository_is_refused(
+    repository: TufRepository, environ: dict[str, str], roll_back: Callable[[TufRepository], None]
+) -> None:
+    repository.publish(FIRST)
+    repository.publish(FIRST)
+    if roll_back is rolled_back_timestamp:
+        # What was seen last must be newer than what is then served.
+        old = repository.files["/timestamp.json"]
+        repository.publish(FIRST)
+        refresh(repository.source, environ)
+        repository.files["/timestamp.json"] = old
+    else:
+        refresh(repository.source, environ)
+        roll_back(repository)
+    with pytest.raises(TrustRootError, match="could not be refreshed"):
+        refresh(repository.source, environ)
+    assert read_root(repository.source, environ)[0] == FIRST
+
+
+def tampered_target(repository: TufRepository) -> None:
+    for path in repository.files:
+        if path.startswith("/targets/"):
+            repository.files[path] = repository.files[path].replace(b"trustedroot", b"trustedroos")
+
+
+def lengthened_target(repository: TufRepository) -> None:
+    for path in repository.files:
+        if path.startswith("/targets/"):
+            repository.files[path] += b" "
+
+
+def tampered_metadata(name: str) -> Callable[[TufRepository], None]:
+    def tamper(repository: TufRepository) -> None:
+        for path in repository.files:
+            if path.endswith(f"{name}.json"):
+                repository.files[path] = repository.files[path].replace(b'"version": 2', b'"version": 3')
+                repository.files[path] = repository.files[path].replace(b'"version":2', b'"version":3')
+
+    return tamper
+
+
+def emptied(repository: TufRepository) -> None:
+    repository.files.update(dict.fromkeys(repository.files, b""))
+
+
+def removed(repository: TufRepository) -> None:
+    repository.files.clear()
+
+
+def foreign(repository: TufRepository) -> None:
+    """All of it signed by somebody else."""
+    for role in ("timestamp", "snapshot", "targets"):
+        repository.signers[role] = CryptoSigner.generate_ed25519()
+    repository.publish(SECOND)
+
+
+def another_target(repository: TufRepository) -> None:
+    repository.publish(SECOND, name="other.json")
+
+
+def no_trusted_root(repository: TufRepository) -> None:
+    repository.publish(b'{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
+
+
+def too_large(repository: TufRepository) -> None:
+    repository.publish(b" " * ((4 << 20) + 1))
+
+
+def expired(repository: TufRepository) -> None:
+    repository.publish(SECOND, life=timedelta(seconds=-1))
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["nothing-cached", "cached"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        tampered_target,
+        lengthened_target,
+        tampered_metadata("timestamp"),
+        tampered_metadata("snapshot"),
+        tampered_metadata("targets"),
+        emptied,
+        removed,
+        foreign,
+        another_target,
+        no_trusted_root,
+        too_large,
+        expired,
+    ],
+)
+def test_what_does_not_verify_is_refused_and_the_copy_before_stays(
+    tmp_path: Path, environ: dict[str, str], spoil: Callable[[TufRepository], None], is_first: bool
+) -> None:
+    with TufRepository(tmp_path) as repository:
+        repository.publish(FIRST)
+        if not is_first:
+            refresh(repository.source, environ)
+        repository.publish(SECOND)
+        spoil(repository)
+        with pytest.raises(TrustRootError):
+            refresh(repository.source, environ)
+        if is_first:
+            with pytest.raises(TrustRootError, match="has not been fetched yet"):
+                read_root(repository.source, environ)
+        else:
+            assert read_root(repository.source, environ)[0] == FIRST
+        found = repository_of(repository.source, environ)
+        assert found is not None
+        assert len(list(found.folder.glob("copy-*"))) == (0 if is_first else 1)
+
+
+def test_a_repository_that_is_away_leaves_the_copy(tmp_path: Path, environ: dict[str, str]) -> None:
+    with TufRepository(tmp_path) as repository:
+        repository.publish(FIRST)
+        refresh(repository.source, environ)
+    with pytest.raises(TrustRootError, match="could not be refreshed") as caught:
+        refresh(repository.source, environ)
+    assert caught.value.transient
+    assert read_root(repository.source, environ)[0] == FIRST
+
+
+def test_a_repository_that_says_nothing_is_given_up(
+    repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refreshing, "SOCKET_TIMEOUT", 0.2)
+    repository.pause = 1.5
+    started = time.monotonic()
+    with pytest.raises(TrustRootError):
+        refresh(repository.source, environ)
+    assert time.monotonic() - started < 1.4
+
+
+def test_an_expired_copy_counts_as_of_the_time_it_was_fetched(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    """Where there is no network, the root serves on: metadata is held against when it was fetched, not against now."""
+    with TufRepository(tmp_path, life=timedelta(seconds=2)) as repository:
+        repository.publish(FIRST)
+        refresh(repository.source, environ)
+        found = repository_of(repository.source, environ)
+        assert found is not None
+        time.sleep(2.1)
+        assert read_root(repository.source, environ)[0] == FIRST
+        with pytest.raises(TrustRootError, match="could not be refreshed"):
+            refresh(repository.source, environ)
+        timestamp = current(found.folder) / "timestamp.json"
+        now = datetime.now(UTC).timestamp()
+        os.utime(timestamp, (now, now))
+        with pytest.raises(TrustRootError, match="does not verify"):
+            read_root(repository.source, environ)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "name", ["timestamp.json", "snapshot.json", "targets.json", "root_history/2.root.json", TARGET]
+)
+@pytest.mark.parametrize("spoil", [truncate, empty, Path.unlink])
+def test_a_spoilt_copy_is_not_read_and_the_next_refresh_mends_it(
+    repository: TufRepository,
+    environ: dict[str, str],
+    cache: Path,
+    name: str,
+    spoil: Callable[[Path], object],
+) -> None:
+    repository.rotate("timestamp")  # so that a chain of roots is part of the copy
+    repository.publish(FIRST)
+    refresh(repository.source, environ)
+    spoil(current(cache) / name)
+    with pytest.raises(TrustRootError, match=r"cannot be read|does not verify"):
+        read_root(repository.source, environ)
+    assert refresh(repository.source, environ) == Refreshed(
+        repository.source.location, digest(FIRST), changed=True
+    )
+    assert read_root(repository.source, environ)[0] == FIRST
+
+
+def test_a_swapped_root_in_the_cache_is_not_read(
+    repository: TufRepository, environ: dict[str, str], cache: Path
+) -> None:
+    refresh(repository.source, environ)
+    (current(cache) / TARGET).write_bytes(SECOND)
+    with pytest.raises(TrustRootError, match="does not verify"):
+        read_root(repository.source, environ)
+
+
+def test_the_cache_of_one_bootstrap_root_is_not_anothers(
+    repository: TufRepository, environ: dict[str, str], tmp_path: Path
+) -> None:
+    refresh(repository.source, environ)
+    other = tmp_path / "other"
+    other.mkdir()
+    with TufRepository(other) as stranger:
+        source = RootSource("tuf", repository.source.location, stranger.source.bootstrap)
+        with pytest.raises(TrustRootError, match="has not been fetched yet"):
+            read_root(source, environ)
+        with pytest.raises(TrustRootError, match="could not be refreshed"):
+            refresh(source, environ)
+
+
+@pytest.mark.parametrize("where", ["folder", "copy"])
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_folder_that_others_may_write_to_is_not_used(
+    repository: TufRepository, environ: dict[str, str], cache: Path, where: str, mode: int
+) -> None:
+    refresh(repository.source, environ)
+    (cache if where == "folder" else current(cache)).chmod(mode)
+    with pytest.raises(TrustRootError, match="not this user's alone"):
+        read_root(repository.source, environ)
+    if where == "folder":
+        with pytest.raises(TrustRootError, match="not this user's alone"):
+            refresh(repository.source, environ)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_another_users_folder_is_not_used(
+    repository: TufRepository, environ: dict[str, str], cache: Path
+) -> None:
+    refresh(repository.source, environ)
+    os.chown(cache, 65532, 65532)
+    with pytest.raises(TrustRootError, match="not this user's alone"):
+        read_root(repository.source, environ)
+
+
+def to_elsewhere(cache: Path) -> None:
+    shutil.copytree(current(cache), cache.parent / "copy-elsewhere")
+    (cache / "current").unlink()
+    (cache / "current").symlink_to("../copy-elsewhere")
+
+
+def to_another_name(cache: Path) -> None:
+    current(cache).rename(cache / "elsewhere")
+    (cache / "current").unlink()
+    (cache / "current").symlink_to("elsewhere")
+
+
+def no_link(cache: Path) -> None:
+    (cache / "current").unlink()
+    (cache / "current").write_bytes(b"")
+
+
+@pytest.mark.parametrize("point", [to_elsewhere, to_another_name, no_link])
+def test_a_link_that_this_program_did_not_make_is_not_followed(
+    repository: TufRepository, environ: dict[str, str], cache: Path, point: Callable[[Path], None]
+) -> None:
+    refresh(repository.source, environ)
+    point(cache)
+    with pytest.raises(TrustRootError, match=r"not made by this program|cannot be read"):
+        read_root(repository.source, environ)
+    refresh(repository.source, environ)
+    assert read_root(repository.source, environ)[0] == FIRST
+
+
+def test_what_a_killed_refresh_left_is_removed(
+    repository: TufRepository, environ: dict[str, str], cache: Path
+) -> None:
+    refresh(repository.source, environ)
+    (cache / "copy-killed").mkdir()
+    (cache / "copy-killed" / "timestamp.json").write_bytes(b"{")
+    (cache / "copy-killed.link").symlink_to("copy-killed")
+    assert read_root(repository.source, environ)[0] == FIRST
+    refresh(repository.source, environ)
+    assert sorted(item.name for item in cache.iterdir()) == sorted(["lock", "current", current(cache).name])
+
+
+FULL_DISK = """
+import os, resource, sys
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.signatures.refresh import refresh
+source = RootSource("tuf", *sys.argv[1:3])
+for limit in map(int, sys.argv[3:]):
+    if os.fork() == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            refresh(source, os.environ)
+        except TrustRootError as error:
+            os.write(1, f"{error.message}\\n".encode())
+        os._exit(0)
+    os.wait()
+"""
+"""A file size limit fails writes as a full disk does: at the first byte, or in the middle of any file."""
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["nothing-cached", "cached"])
+def test_a_full_disk_leaves_the_copy_before(
+    repository: TufRepository, environ: dict[str, str], cache: Path, is_first: bool
+) -> None:
+    if not is_first:
+        refresh(repository.source, environ)
+    repository.publish(SECOND)
+    source = repository.source
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, source.location, source.bootstrap, "0", "100", "3000"],
+        env={**os.environ, **environ},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    reason = b"File too large" if is_first else b"its files cannot be copied"
+    assert done.stdout.count(b" cannot be written: " + reason) == 3
+    assert done.stderr == b""
+    assert len(list(cache.glob("copy-*"))) == (0 if is_first else 1)
+    if not is_first:
+        assert read_root(source, environ)[0] == FIRST
+    refresh(source, environ)
+    assert read_root(source, environ)[0] == SECOND
+
+
+def test_a_folder_that_cannot_be_made_is_said(repository: TufRepository, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(TrustRootError, match="cannot be written") as caught:
+        refresh(repository.source, {"SLSA_VERIFIER_TUF_DIR": str(tmp_path / "file")})
+    assert caught.value.transient
+
+
+def test_sixteen_processes_refresh_at_once_while_others_read(
+    repository: TufRepository, environ: dict[str, str], cache: Path
+) -> None:
+    refresh(repository.source, environ)
+    outcomes = crowd(repository.source, Path(environ["SLSA_VERIFIER_TUF_DIR"]), 16, 4, 1.0)
+    assert outcomes["refreshed"] >= 16
+    assert outcomes[f"read {digest(FIRST)}"] >= 16
+    assert set(outcomes) == {"refreshed", f"read {digest(FIRST)}"}
+    assert sorted(item.name for item in cache.iterdir()) == sorted(["lock", "current", current(cache).name])
