@@ -7,28 +7,35 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-INSTALLED = Path(sys.executable).parent
-"""The folder of the console scripts of the environment that pytest runs in."""
-COMMAND = INSTALLED / "slsa-verifier-plugin"
-_SECONDS = 30
+COMMAND = Path(
+    os.environ.get("SLSA_VERIFIER_PLUGIN") or Path(sys.executable).parent / "slsa-verifier-plugin"
+).absolute()
+"""What is tested: the console script beside the Python that runs pytest, or another, such as dist/slsa."""
+_SECONDS = 60
+
+
+def run(
+    *arguments: str | Path, environment: Mapping[str, str], stdin: bytes = b"", wrapper: Sequence[str] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line as a person would, at most a minute, with ``wrapper`` before it."""
+    return subprocess.run(
+        [*wrapper, COMMAND, *arguments],
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+    )
 
 
 def install(plugins: Path, environment: Mapping[str, str]) -> None:
     """Put the plugin into ``plugins`` the way a person does."""
-    done = subprocess.run(
-        [COMMAND, "install", "--plugins-dir", plugins],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    done = run("install", "--plugins-dir", plugins, environment=environment)
     if done.returncode != 0:
-        raise RuntimeError(f"install ended with status {done.returncode}: {done.stdout}{done.stderr}")
+        raise RuntimeError(f"install ended with status {done.returncode}: {done.stdout!r} {done.stderr!r}")
 
 
 def processes_of(setting: str) -> list[int]:
@@ -50,14 +57,7 @@ def stop_resident(environment: Mapping[str, str]) -> list[int]:
     setting = f"SLSA_VERIFIER_DIR={environment['SLSA_VERIFIER_DIR']}"
     if not processes_of(setting):
         return []
-    subprocess.run(
-        [COMMAND, "resident", "stop"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    run("resident", "stop", environment=environment)
     end = time.monotonic() + _SECONDS
     while (left := processes_of(setting)) and time.monotonic() < end:
         time.sleep(0.1)

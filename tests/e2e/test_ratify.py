@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from tests.e2e import plugin
 from tests.e2e.conftest import DEMO, NOTES
 from tests.e2e.oras import ATTESTATION, Oras
 from tests.e2e.ratify import Decision, Parameters, Ratify
@@ -103,3 +104,14 @@ def test_registry_that_reports_another_type(
     decision = ratify.verify(image, DEMO)
     assert not decision.admitted
     assert "No verification results" in decision.report["errorReason"]
+
+
+def test_ratify_does_not_wait_for_the_resident_verifier(
+    ratifies: dict[str, Ratify], plain_registry: Registry, all_demo_images: dict[str, dict[str, str]]
+) -> None:
+    """Ratify waits until every holder of the plugin's output has closed it; the resident verifier outlives that."""
+    ratify = ratifies["resident"]
+    plugin.stop_resident(ratify.environment)
+    decision = ratify.verify(all_demo_images[plain_registry.kind]["fcf594d"], DEMO)
+    assert decision.admitted, decision
+    assert plugin.processes_of(f"SLSA_VERIFIER_DIR={ratify.environment['SLSA_VERIFIER_DIR']}")
