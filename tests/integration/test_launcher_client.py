@@ -77,9 +77,9 @@ def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)
-        environment = {**plugin.environ, **settings}
+        every = {**plugin.environ, **settings}
         subprocess.run(
-            [plugin.path], input=b"", capture_output=True, env=environment, close_fds=False, check=True
+            [plugin.path], input=b"", capture_output=True, env=every, close_fds=False, check=True
         )
     finally:
         os.close(writer)

@@ -32,7 +32,7 @@ STDLIB_LEFT_OUT: tuple[str, ...] = (
     ),
     *("site-packages", "dist-packages", "*.a", "msilib", "_msi.py", "_osx_support.py", "_aix_support.py"),
     # Databases and old formats, with the libraries behind them.
-    *("sqlite3", "dbm", "shelve.py", "aifc.py", "sunau.py", "wave.py", "sndhdr.py", "imghdr.py", "chunk.py"),
+    *("dbm", "shelve.py", "aifc.py", "sunau.py", "wave.py", "sndhdr.py", "imghdr.py", "chunk.py"),
     *(
         "nntplib.py",
         "telnetlib.py",
@@ -59,7 +59,7 @@ STDLIB_LEFT_OUT: tuple[str, ...] = (
 """Names and patterns of paths below the library's directory; ``*`` crosses slashes."""
 
 EXTENSIONS_LEFT_OUT: tuple[str, ...] = (
-    *("_test*", "_xxtestfuzz*", "_ctypes_test*", "xx*", "_tkinter*", "_curses*", "readline*", "_sqlite3*"),
+    *("_test*", "_xxtestfuzz*", "_ctypes_test*", "xx*", "_tkinter*", "_curses*", "readline*"),
     *(
         "_dbm*",
         "_gdbm*",
