@@ -27,14 +27,14 @@ class SourceUri:
     def parse(cls, text: object) -> SourceUri | None:
         """Return the repository that ``text`` names, or None where it names none.
 
-        User names, queries, fragments, percent escapes and dot segments are not accepted: they are ways to
-        write one repository's name so that it reads like another's.
+        User names, queries, fragments, percent escapes, dot segments and a second ``.git`` are not accepted: they are
+        ways to write one repository's name so that it reads like another's.
         """
         match = _URI.fullmatch(text) if isinstance(text, str) and len(text) <= 2048 else None
         if match is None:
             return None
         segments = match["path"].rstrip("/").removesuffix(".git").split("/")
-        if any(segment in ("", ".", "..") for segment in segments):
+        if any(segment in ("", ".", "..") for segment in segments) or segments[-1].endswith(".git"):
             return None
         return cls(match["scheme"], match["host"].lower(), "/".join(segments), match["ref"])
 

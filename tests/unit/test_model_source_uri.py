@@ -1,0 +1,113 @@
+"""Repositories and the ways to write one; each near miss is another repository or none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsa_verifier_plugin.model.source_uri import SourceUri, same_repository
+
+REPOSITORY = "https://github.com/example/source-demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        (REPOSITORY, None),
+        (f"git+{REPOSITORY}", None),
+        (f"{REPOSITORY}.git", None),
+        (f"{REPOSITORY}/", None),
+        (f"{REPOSITORY}.git/", None),
+        (f"git+{REPOSITORY}@refs/heads/main", "refs/heads/main"),
+        (f"git+{REPOSITORY}.git@v1", "v1"),
+        ("https://GitHub.com/example/source-demo", None),
+    ],
+)
+def test_all_forms_of_one_repository_are_the_same(text: str, ref: str | None) -> None:
+    parsed = SourceUri.parse(text)
+    assert parsed is not None
+    assert str(parsed) == REPOSITORY
+    assert parsed.ref == ref
+    assert same_repository(text, REPOSITORY)
+    assert same_repository(REPOSITORY, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://github.com/example/source-demo2",
+        "https://github.com/example/source-dem",
+        "https://github.com/Example/source-demo",
+        "https://github.com/example/source-demo/tree",
+        "https://github.com/example",
+        "http://github.com/example/source-demo",
+        "ssh://github.com/example/source-demo",
+        "https://github.com:443/example/source-demo",
+        "https://github.com./example/source-demo",
+        "https://gitlab.com/example/source-demo",
+        "https://evil-github.com/example/source-demo",
+    ],
+)
+def test_another_repository_is_not_the_same(text: str) -> None:
+    assert SourceUri.parse(text) is not None
+    assert not same_repository(text, REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "github.com/example/source-demo",
+        "git@github.com:example/source-demo",
+        "https://github.com",
+        "https://github.com/",
+        "https://github.com/@main",
+        "https://user@github.com/example/source-demo",
+        "https://user:secret@github.com/example/source-demo",
+        "https://github.com/example/source-demo?x=1",
+        "https://github.com/example/source-demo#main",
+        "https://github.com/example/source-demo@a@b",
+        "https://github.com/example/source-demo@",
+        "https://github.com/example/source-demo@a b",
+        "https://github.com/example/../other/source-demo",
+        "https://github.com/./example/source-demo",
+        "https://github.com//example/source-demo",
+        "https://github.com/example//source-demo",
+        "https://github.com/example/source%2ddemo",
+        "https://github.com/example\\source-demo",
+        "https://github.com/example/source-demo\n",
+        "https://github.com/example/.git",
+        "https://github.com/example/source-demo.git.git",
+        "https://github.com/example/..git",
+        "https://github.com/example/s\u00f6urce",
+        "https://git\u0131hub.com/example/source-demo",
+        "hg+https://github.com/example/source-demo",
+        "HTTPS://github.com/example/source-demo",
+        "https://github.com:123456/example/source-demo",
+        "https://github.com/" + "a" * 2048,
+        None,
+        7,
+        [REPOSITORY],
+    ],
+)
+def test_what_may_read_like_another_name_is_none(text: object) -> None:
+    assert SourceUri.parse(text) is None
+    assert not same_repository(text, text)
+    assert not same_repository(text, REPOSITORY)
+    assert not same_repository(REPOSITORY, text)
+
+
+@given(
+    st.text("abAB./:@-~%git+hps", max_size=40).map(lambda text: f"https://g/{text}") | st.text(max_size=60)
+)
+def test_what_is_a_repository_is_itself_however_written(text: str) -> None:
+    parsed = SourceUri.parse(text)
+    if parsed is None:
+        assert not same_repository(text, text)
+        return
+    again = SourceUri.parse(str(parsed))
+    assert again is not None
+    assert again.same_repository(parsed)
+    assert same_repository(text, text)
+    assert ".." not in parsed.path.split("/")
