@@ -16,7 +16,15 @@ from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials, refresh
 from slsa_verifier_plugin.registry.credentials.alibaba import DEFAULT_SESSION_NAME, AcrCredentials, make
 from slsa_verifier_plugin.registry.reference import Reference
-from tests.support.clouds import Cloud, Response, TestCa, eventually, everything_about, pieces_of
+from tests.support.clouds import (
+    Cloud,
+    Response,
+    TestCa,
+    eventually,
+    everything_about,
+    pieces_of,
+    recorded_logs,
+)
 from tests.support.clouds_alibaba import OIDC_PROVIDER, ROLE, FakeAlibaba, refused
 
 CONFIG: Mapping[str, object] = {"name": "alibabacloudAcrBasic", "defaultInstanceId": "cri-default"}
@@ -60,12 +68,12 @@ def alibaba(tmp_path: Path) -> Iterator[Alibaba]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(0)
-    yield
+def nothing_leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    with recorded_logs() as logs:
+        yield
     shown = capfd.readouterr()
     assert shown.out == shown.err == ""
-    assert not pieces_of(SECRETS, caplog.text)
+    assert not pieces_of(SECRETS, "\n".join(logs))
 
 
 def failure(

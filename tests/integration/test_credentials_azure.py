@@ -24,6 +24,7 @@ from tests.support.clouds import (
     eventually,
     everything_about,
     pieces_of,
+    recorded_logs,
 )
 from tests.support.clouds_azure import CLIENT, TENANT, FakeAzure
 
@@ -76,12 +77,12 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(0)
-    yield
+def nothing_leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    with recorded_logs() as logs:
+        yield
     shown = capfd.readouterr()
     assert shown.out == shown.err == ""
-    assert not pieces_of(SECRETS, caplog.text)
+    assert not pieces_of(SECRETS, "\n".join(logs))
 
 
 def failure(azure: Azure, config: dict[str, str], seconds: float = 10.0) -> RegistryError:

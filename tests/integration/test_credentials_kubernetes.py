@@ -16,7 +16,15 @@ from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials, refresh
 from slsa_verifier_plugin.registry.credentials.kubernetes import KubernetesSecrets, make
 from slsa_verifier_plugin.registry.reference import Reference
-from tests.support.clouds import Response, Server, TestCa, eventually, everything_about, pieces_of
+from tests.support.clouds import (
+    Response,
+    Server,
+    TestCa,
+    eventually,
+    everything_about,
+    pieces_of,
+    recorded_logs,
+)
 from tests.support.clouds_kubernetes import DOCKER_CFG, FakeKubernetes, entry, status
 
 CONFIG: Mapping[str, object] = {"name": "k8Secrets"}
@@ -63,12 +71,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(0)
-    yield
+def nothing_leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    with recorded_logs() as logs:
+        yield
     shown = capfd.readouterr()
     assert shown.out == shown.err == ""
-    assert not pieces_of(SECRETS, caplog.text)
+    assert not pieces_of(SECRETS, "\n".join(logs))
 
 
 def failure(cluster: Cluster, config: Mapping[str, object] = CONFIG) -> RegistryError:

@@ -9,14 +9,15 @@ so nothing leaves the machine. Everything listens on 127.0.0.1, on a port of the
 from __future__ import annotations
 
 import json
+import logging
 import select
 import socket
 import ssl
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -345,3 +346,23 @@ def everything_about(error: BaseException) -> str:
         if related is not None:
             shown.append(everything_about(related))
     return "\n".join(shown)
+
+
+@contextmanager
+def recorded_logs() -> Iterator[list[str]]:
+    """Collect every log record that reaches the root logger, from the lowest level up, as text."""
+    texts: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(self.format(record))
+
+    root, handler = logging.getLogger(), Handler(logging.NOTSET)
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(1)
+    try:
+        yield texts
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
