@@ -23,6 +23,9 @@ COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 _PACKAGE = "slsa_verifier_plugin.cli"
 COMMANDS = {
     "verify": Lazy(f"{_PACKAGE}.verify:verify", "Verify images as Ratify would, and show each step."),
+    "audit": Lazy(
+        f"{_PACKAGE}.audit:audit", "Say what would be admitted and denied of everything that runs."
+    ),
     "inspect": Lazy(
         f"{_PACKAGE}.inspect:inspect", "Show what is attached to an image, or in a file, unjudged."
     ),
@@ -79,8 +82,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _broken_pipe()
-    except KeyboardInterrupt:
-        return _fail("interrupted", Status.INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        return _fail(str(interrupt) or "interrupted", Status.INTERRUPTED)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else Status.USAGE
     except Exception as error:  # noqa: BLE001 (the boundary: what nobody foresaw ends in one line, too)
