@@ -7,6 +7,7 @@ from its start to the last byte of its body, and each system call waits only for
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import urllib3.connection
 import urllib3.connectionpool
+import urllib3.response
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry.addresses import Dialer
@@ -90,6 +92,7 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
 
     _end = 0.0
     _begun = False
+    _answer: http.client.HTTPResponse | None = None
 
     def __init__(self, *args: Any, dialer: Dialer, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -109,6 +112,24 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
             super().request(*args, **kwargs)
         finally:
             self._begun = False
+
+    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]  # as in urllib3
+        """Receive the head of the answer; one that urllib3 does not accept is closed, which it leaves undone."""
+        try:
+            return super().getresponse()
+        except BaseException:
+            if self._answer is not None:
+                self._answer.close()
+            raise
+        finally:
+            self._answer = None
+
+    def response_class(  # type: ignore[override]  # a method where http.client has a class to call
+        self, *args: Any, **kwargs: Any
+    ) -> http.client.HTTPResponse:
+        """Make the answer to a request (http.client's hook)."""
+        self._answer = http.client.HTTPResponse(*args, **kwargs)
+        return self._answer
 
     def _begin(self) -> None:
         self._begun = True

@@ -305,4 +305,8 @@ def _worded(error: Exception, operation: str, url: str, deadline: Deadline) -> R
     deadline.check(operation)
     if isinstance(error, (requests.exceptions.InvalidURL, UnicodeError)):
         return faults.invalid_response(operation, f"{faults.redacted(url)} is not a URL that can be asked")
+    if isinstance(error, requests.exceptions.InvalidHeader):
+        return faults.invalid_response(
+            operation, f"the headers of {faults.redacted(url)} contradict each other"
+        )
     return faults.unreachable(operation, url, error)

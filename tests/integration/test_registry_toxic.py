@@ -61,6 +61,7 @@ AT_ONCE = [
     Case(toxins.reset, Reason.REGISTRY_UNREACHABLE),
     Case(toxins.hang_up, Reason.REGISTRY_UNREACHABLE),
     Case(toxins.not_http, Reason.REGISTRY_INVALID_RESPONSE),
+    Case(toxins.two_lengths, Reason.REGISTRY_INVALID_RESPONSE),
     Case(toxins.endless_body, Reason.REGISTRY_INVALID_RESPONSE),
     Case(toxins.endless_chunks, Reason.REGISTRY_INVALID_RESPONSE),
     Case(toxins.body(NOTE[:-1] + b"!"), Reason.REGISTRY_INVALID_RESPONSE),

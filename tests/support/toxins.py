@@ -119,6 +119,11 @@ def not_http(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
     return _raw(handler, [b"220 mail.example ESMTP ready\r\n"])
 
 
+def two_lengths(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
+    """Announces two lengths, and the end of the connection."""
+    return _raw(handler, [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5, 6\r\n\r\n123456"])
+
+
 def truncating(length: int) -> Toxin:
     """Announce the whole blob and end after ``length`` bytes, wherever a range began."""
 
