@@ -1,0 +1,141 @@
+"""In-toto statements: the versions that are read, and malformed ones that are not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from slsa_verifier_plugin.errors import Reason, StatementError
+from slsa_verifier_plugin.model.statement import (
+    MAX_SUBJECTS,
+    PAYLOAD_TYPE,
+    STATEMENT_TYPES,
+    Subject,
+    parse_statement,
+    predicate_type_of,
+)
+from tests.support.sigstore import REMOVED, changed, vsa
+
+GOOD: dict[str, Any] = {
+    "_type": STATEMENT_TYPES[0],
+    "subject": [
+        {"digest": {"sha256": "ab"}, "annotations": {"refs": ["x"]}},
+        {"name": "n", "digest": {"gitCommit": "c"}},
+    ],
+    "predicateType": "https://example.com/p",
+    "predicate": {"deep": {"er": [1, None]}},
+}
+
+
+def encoded(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("version", STATEMENT_TYPES)
+def test_a_statement_is_read(version: str) -> None:
+    statement = parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "_type": version}))
+    assert statement.type == version
+    assert statement.predicate_type == "https://example.com/p"
+    assert statement.predicate == GOOD["predicate"]
+    assert statement.subjects == (Subject({"sha256": "ab"}, {"refs": ["x"]}), Subject({"gitCommit": "c"}, {}))
+
+
+def test_what_nobody_knows_yet_does_no_harm() -> None:
+    parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "tomorrow": {"a": [1]}}))
+
+
+@pytest.mark.parametrize("payload_type", ["", "application/json", PAYLOAD_TYPE + " ", PAYLOAD_TYPE.upper()])
+def test_another_payload_type_is_refused(payload_type: str) -> None:
+    with pytest.raises(StatementError, match="the payload type is") as caught:
+        parse_statement(payload_type, encoded(GOOD))
+    assert caught.value.reason is Reason.NO_VSA
+    assert predicate_type_of(payload_type, encoded(GOOD)) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{", b"\xff", b'{"_type":1,"_type":1}', b"[" * 99 + b"]" * 99, b'{"a":NaN}', b'{"a":"\\ud800"}'],
+)
+def test_what_is_no_json_with_one_meaning_is_refused(payload: bytes) -> None:
+    with pytest.raises(StatementError, match="not JSON with one meaning"):
+        parse_statement(PAYLOAD_TYPE, payload)
+    assert predicate_type_of(PAYLOAD_TYPE, payload) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"_type": "https://in-toto.io/Statement/v2"}, "expected an in-toto statement"),
+        ({"_type": "https://in-toto.io/Statement/v1 "}, "expected an in-toto statement"),
+        ({"_type": REMOVED}, "expected an in-toto statement"),
+        ({"predicate": REMOVED}, "no predicate object"),
+        ({"predicate": None}, "no predicate object"),
+        ({"predicate": []}, "no predicate object"),
+        ({"predicateType": REMOVED}, "malformed|predicateType is not a string"),
+        ({"predicateType": ""}, "malformed"),
+        ({"predicateType": None}, "malformed|predicateType is not a string"),
+        ({"predicateType": 1}, "malformed"),
+        ({"subject": REMOVED}, "malformed"),
+        ({"subject": None}, "malformed"),
+        ({"subject": []}, "malformed"),
+        ({"subject": {}}, "malformed"),
+        ({"subject": "x"}, "malformed"),
+        ({"subject.0": None}, "malformed"),
+        ({"subject.0": "x"}, "malformed"),
+        ({"subject.0": {}}, "malformed"),
+        ({"subject.0": {"name": "x"}}, "malformed"),
+        ({"subject.0.digest": {}}, "malformed"),
+        ({"subject.0.digest": None}, "malformed"),
+        ({"subject.0.digest": []}, "malformed"),
+        ({"subject.0.digest.sha256": 1}, "malformed|not an object of strings"),
+        ({"subject.0.digest.sha256": None}, "malformed|not an object of strings"),
+        ({"subject.0.annotations": []}, "malformed|not an object"),
+        ({"subject.0.annotations": "x"}, "malformed|not an object"),
+        ({"subject.1.digest": REMOVED}, "malformed"),
+    ],
+)
+def test_a_malformed_statement_is_refused(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(StatementError, match=problem):
+        parse_statement(PAYLOAD_TYPE, encoded(changed(GOOD, changes)))
+
+
+def test_protobufs_other_names_are_not_these_names() -> None:
+    other = changed(GOOD, {"predicateType": REMOVED})
+    with pytest.raises(StatementError, match="predicateType is not a string"):
+        parse_statement(PAYLOAD_TYPE, encoded({**other, "predicate_type": "https://example.com/p"}))
+
+
+@pytest.mark.parametrize("value", [[], [GOOD], None, "x", 1])
+def test_what_is_no_object_is_no_statement(value: object) -> None:
+    with pytest.raises(StatementError, match="expected an in-toto statement"):
+        parse_statement(PAYLOAD_TYPE, encoded(value))
+    assert predicate_type_of(PAYLOAD_TYPE, encoded(value)) is None
+
+
+def test_subjects_are_bounded() -> None:
+    subject = {"digest": {"sha256": "ab"}}
+    assert (
+        len(parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "subject": [subject] * MAX_SUBJECTS})).subjects)
+        == 4096
+    )
+    with pytest.raises(StatementError, match="more than 4096"):
+        parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "subject": [subject] * (MAX_SUBJECTS + 1)}))
+
+
+def test_a_look_says_the_type_without_checking_the_rest() -> None:
+    assert predicate_type_of(PAYLOAD_TYPE, encoded(vsa())) == "https://slsa.dev/verification_summary/v1"
+    assert predicate_type_of(PAYLOAD_TYPE, b'{"predicateType":"x"}') == "x"
+    assert predicate_type_of(PAYLOAD_TYPE, b'{"predicateType":1}') is None
+
+
+def test_foreign_text_in_a_message_is_harmless() -> None:
+    with pytest.raises(StatementError) as caught:
+        parse_statement(
+            PAYLOAD_TYPE, encoded({**GOOD, "_type": 'x\n{"isSuccess":true}\x1b[31m' + "y" * 9999})
+        )
+    assert "\n" not in caught.value.message
+    assert "{" not in caught.value.message
+    assert "\x1b" not in caught.value.message
+    assert len(caught.value.message) < 400
