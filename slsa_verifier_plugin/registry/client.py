@@ -228,6 +228,33 @@ class RegistryStore:
         url = f"{client.origin}/v2/_catalog"
         return list_names(client, url, "repositories", f"listing the repositories of {registry}", deadline)
 
+    def client(self, image: Reference) -> RepositoryClient:
+        """Return the client for the image's repository, with the challenge and token it has by now."""
+        key = (image.registry, image.repository)
+        with self._lock:
+            client = self._clients.get(key)
+            if client is not None:
+                self._clients.move_to_end(key)
+                return client
+            use_http = self._settings.use_http
+            origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
+            servers = TokenServers(origin, use_http, self.courier)
+            auth = RepositoryAuth(image, origin, servers, self._credentials)
+            if image.registry in self._asked:
+                auth.expect(self._asked[image.registry])
+
+            def asked(challenge: Challenge) -> None:
+                with self._lock:
+                    self._asked[image.registry] = challenge
+                    while len(self._asked) > limits.MAX_HOSTS:
+                        del self._asked[next(iter(self._asked))]
+
+            client = RepositoryClient(image, use_http, self._session, self.courier, auth, asked)
+            self._clients[key] = client
+            while len(self._clients) > limits.MAX_REPOSITORIES:
+                self._clients.popitem(last=False)
+            return client
+
     def warnings(self) -> tuple[str, ...]:
         """Return what went wrong without harm to a result, such as a cache that cannot be written."""
         with self._lock:
@@ -279,33 +306,6 @@ class RegistryStore:
             if content is not None:
                 self._cache.put(digest, content)
         return content
-
-    def client(self, image: Reference) -> RepositoryClient:
-        """Return the client for the image's repository, with the challenge and token it has by now."""
-        key = (image.registry, image.repository)
-        with self._lock:
-            client = self._clients.get(key)
-            if client is not None:
-                self._clients.move_to_end(key)
-                return client
-            use_http = self._settings.use_http
-            origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
-            servers = TokenServers(origin, use_http, self.courier)
-            auth = RepositoryAuth(image, origin, servers, self._credentials)
-            if image.registry in self._asked:
-                auth.expect(self._asked[image.registry])
-
-            def asked(challenge: Challenge) -> None:
-                with self._lock:
-                    self._asked[image.registry] = challenge
-                    while len(self._asked) > limits.MAX_HOSTS:
-                        del self._asked[next(iter(self._asked))]
-
-            client = RepositoryClient(image, use_http, self._session, self.courier, auth, asked)
-            self._clients[key] = client
-            while len(self._clients) > limits.MAX_REPOSITORIES:
-                self._clients.popitem(last=False)
-            return client
 
     def _referrers(self, image: Reference, artifact_type: str | None, deadline: Deadline) -> list[Descriptor]:
         if image.digest is None:

@@ -8,7 +8,6 @@ token handling are replaced.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import oras.container
 import oras.provider
@@ -102,7 +101,6 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
         operation: str,
         retries: Retries | None = None,
         leave_home: bool = True,
-        **_: Any,
     ) -> Reply:
         """Return the registry's answer, whatever its status but 401, 429 and 5xx; its body is still to be read.
 

@@ -122,7 +122,7 @@ def test_no_planted_secret_is_written(
         environ = config(tmp_path, registry.host, identity=identity)
         provider = provider_for(settings.auth_provider, environ)
         with RegistryStore(settings, provider, environ, resolver=Resolver(nowhere)) as store:
-            for _ in range(4):
+            for _ in range(2):
                 for call in (
                     lambda: store.referrers(pushed.image, Deadline(1)),
                     lambda: store.manifest(pushed.image, pushed.artifact, Deadline(1)),
