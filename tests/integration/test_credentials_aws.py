@@ -32,7 +32,7 @@ IMAGE = Reference.parse(f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/team/app")
 STS, ECR = "sts.us-east-2.amazonaws.com", "api.ecr.eu-west-1.amazonaws.com"
 JWT = "eyJhbGciOiJSUzI1NiJ9.planted-web-identity-token.c2lnbmF0dXJl"
 SECRET_KEY = "planted/secret+access/key/0123456789abcdef"
-SESSION_TOKEN = "planted-session-token//FwoGZXIvYXdzEBYaDPlanted"
+SESSION_TOKEN = "planted-session-token//IQoJb3JpZ2luX2VjPlanted"
 PASSWORD = "planted-ecr-password:with-a-colon-eyJwYXlsb2FkIjoi"
 SECRETS = (JWT, SECRET_KEY, SESSION_TOKEN, PASSWORD)
 

@@ -106,8 +106,13 @@ def test_exchanges_an_access_token_for_the_registry_s_refresh_token(
     assert not pieces_of(SECRETS, repr(found))
 
 
-def test_the_metadata_service_is_never_asked_through_a_proxy(azure: Azure) -> None:
+def test_the_metadata_service_is_never_asked_through_a_proxy(
+    azure: Azure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     azure.get(MANAGED)
+    assert azure.cloud.proxy.asked == [f"{REGISTRY}:443"]
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://metadata.invalid")
+    assert "has no address" in failure(azure, MANAGED).message
     assert azure.cloud.proxy.asked == [f"{REGISTRY}:443"]
 
 

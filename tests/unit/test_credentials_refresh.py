@@ -195,6 +195,29 @@ def test_who_has_more_time_begins_another_exchange(exchange: Exchange) -> None:
     assert found[0] in ("a1", "a2")
 
 
+def test_an_exchange_that_runs_out_of_its_own_time_is_not_the_others_failure() -> None:
+    begun: list[Deadline] = []
+
+    def fetch(key: str, deadline: Deadline) -> Lease[str]:
+        begun.append(deadline)
+        if len(begun) == 1:
+            time.sleep(deadline.remaining())
+            raise failed("test", "asking", "the last byte did not come in time", transient=True)
+        return Lease.until("value", time.time() + 3600)
+
+    refresher: Refresher[str, str] = Refresher("test", "a value", fetch)
+    found: list[object] = []
+    impatient = threading.Thread(
+        target=lambda: found.extend(in_threads(1, lambda: refresher.get("a", Deadline(0.3))))
+    )
+    impatient.start()
+    assert eventually(lambda: len(begun) == 1)
+    assert in_threads(4, lambda: refresher.get("a", LONG)) == ["value"] * 4
+    impatient.join()
+    assert isinstance(found[0], DeadlineError)
+    assert len(begun) == 2
+
+
 def test_no_time_at_all(exchange: Exchange) -> None:
     with pytest.raises(DeadlineError):
         exchange.refresher.get("a", Deadline(0))
