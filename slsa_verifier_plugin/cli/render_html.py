@@ -68,13 +68,14 @@ def _head(summary: Summary) -> Iterator[str]:
 
 def _levels(summary: Summary) -> Iterator[str]:
     yield "<h2>At each level</h2>\n"
+    yield _scrolled("Decisions at each level")
     yield '<table class="narrow"><thead><tr><th scope="col">if the policy demanded</th>'
     yield "".join(f'<th scope="col" class="number">{decision}</th>' for decision in Decision)
     yield "</tr></thead><tbody>\n"
     for name, counts in [("as it stands", summary.decisions), *summary.by_level.items()]:
         cells = "".join(f'<td class="number">{counts[decision]}</td>' for decision in Decision)
         yield f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>\n'
-    yield "</tbody></table>\n"
+    yield "</tbody></table></div>\n"
 
 
 def _chart(summary: Summary) -> Iterator[str]:
@@ -93,7 +94,7 @@ def _chart(summary: Summary) -> Iterator[str]:
         yield f"<li>{swatch}{_text(step)}</li>"
     yield "</ul>\n"
     yield (
-        f'<figure>\n<svg id="chart" width="{_NAMES + _LENGTH + 60}" height="{height}" role="img" '
+        f'<figure tabindex="0">\n<svg id="chart" width="{_NAMES + _LENGTH + 60}" height="{height}" role="img" '
         f'viewBox="0 0 {_NAMES + _LENGTH + 60} {height}" aria-label="Images by namespace and highest level; the table below '
         'has the same numbers.">\n'
     )
@@ -112,24 +113,26 @@ def _chart(summary: Summary) -> Iterator[str]:
             left += width
         yield f'<text class="count" x="{left + 6:.1f}" y="{top + 16}">{totals[name]}</text>\n'
     yield "</svg>\n</figure>\n<details><summary>The same as a table</summary>\n"
+    yield _scrolled("Images by namespace and highest level")
     yield '<table id="namespaces"><thead><tr><th scope="col">namespace</th>'
     yield "".join(f'<th scope="col" class="number">{_text(step)}</th>' for step in steps)
     yield "</tr></thead><tbody>\n"
     for name, counts in summary.by_namespace.items():
         cells = "".join(f'<td class="number">{counts[step]}</td>' for step in steps)
         yield f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>\n'
-    yield "</tbody></table></details>\n"
+    yield "</tbody></table></div></details>\n"
 
 
 def _reasons(summary: Summary) -> Iterator[str]:
     if not summary.by_reason:
         return
-    yield '<h2>Why not</h2>\n<table class="narrow" id="reasons"><thead><tr><th scope="col" class="number">images</th>'
+    yield f"<h2>Why not</h2>\n{_scrolled('Reasons')}"
+    yield '<table class="narrow" id="reasons"><thead><tr><th scope="col" class="number">images</th>'
     yield '<th scope="col">reason</th><th scope="col">meaning</th></tr></thead><tbody>\n'
     for reason, count in summary.by_reason.most_common():
         meaning = escape(SUMMARIES[Reason(reason)])
         yield f'<tr><td class="number">{count}</td><td><code>{_text(reason)}</code></td><td>{meaning}</td></tr>\n'
-    yield "</tbody></table>\n"
+    yield "</tbody></table></div>\n"
 
 
 def _images(summary: Summary, rows: Iterable[Row]) -> Iterator[str]:
@@ -138,13 +141,14 @@ def _images(summary: Summary, rows: Iterable[Row]) -> Iterator[str]:
         '<p class="filter" hidden><label>Show only those with <input id="filter" type="search" autocomplete="off"></label> '
         '<span id="shown" role="status"></span></p>\n'
     )
+    yield _scrolled("Images")
     yield '<table id="images"><thead><tr>'
     yield "".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in _HEADS)
     yield "</tr></thead><tbody>\n"
     ranks = {name: str(number) for number, name in enumerate(summary.levels, 1)}
     for row in rows:
         yield _row(row, ranks)
-    yield "</tbody></table>\n"
+    yield "</tbody></table></div>\n"
 
 
 def _row(row: Row, ranks: dict[str, str]) -> str:
@@ -169,6 +173,11 @@ def _row(row: Row, ranks: dict[str, str]) -> str:
         f'<td data-key="{ranks.get(row.highest, "0")}">{_text(row.highest or NO_LEVEL)}</td>'
         f"<td>{reason}</td><td>{source}</td></tr>\n"
     )
+
+
+def _scrolled(label: str) -> str:
+    """Return the start of a region that scrolls sideways by itself, with the keyboard too."""
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}">'
 
 
 def _class(step: str) -> str:
