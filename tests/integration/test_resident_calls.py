@@ -216,13 +216,14 @@ def test_start_says_when_it_cannot(world: World) -> None:
 @pytest.mark.parametrize("how", ["STOP", "SIGTERM"])
 def test_calls_at_hand_are_answered_before_the_end(world: World, how: str) -> None:
     pid = world.server()
-    callers = [world.begin(b"sleep=0.7") for _ in range(12)]
+    callers = [world.begin(b"sleep=0.7 size=240000") for _ in range(12)]
     wait_until(lambda: world.report()["running"] + world.report()["waiting"] == 12)
     if how == "STOP":
         assert manage.stop(world.environ, 20) == manage.Stopped(pid)
     else:
         kill(pid, signal.SIGTERM)
-    assert [caller.result() for caller in callers] == [(0, b"resident %d\n" % pid, b"")] * 12
+    answer = (0, b"resident %d\n" % pid + b"x" * 240000, b"")
+    assert [caller.result() for caller in callers] == [answer] * 12
     assert world.server() != pid
 
 

@@ -46,7 +46,8 @@ START = [sys.executable, "-m", "tests.support.resident", "serve"]
 
 class ObedientService:
     """Does what standard input says: ``sleep=S``, ``budget=S``, ``raise=TEXT``, ``exit=N``, ``loop=1`` (Python code),
-    ``hold=1`` (C code that keeps the interpreter lock), ``leak=MIB``, ``cache=MIB``, ``size=BYTES``, ``junk=1``, ``echo=1``."""
+    ``hold=1`` (C code that keeps the interpreter lock), ``die=1`` (the whole process),
+    ``leak=MIB``, ``cache=MIB``, ``size=BYTES``, ``junk=1``, ``echo=1``."""
 
     def __init__(self, warm_seconds: float = 0.0, warm_fails: bool = False) -> None:
         self.leaked: list[bytearray] = []
@@ -69,6 +70,8 @@ class ObedientService:
             raise ValueError(orders["raise"])
         if "exit" in orders:
             sys.exit(int(orders["exit"]))
+        if "die" in orders:
+            os.kill(os.getpid(), signal.SIGKILL)
         while "loop" in orders:
             pass
         if "hold" in orders:

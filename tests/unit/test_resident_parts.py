@@ -287,7 +287,7 @@ def test_warming_up_that_fails_lets_calls_through(log: ErrorLog) -> None:
 def test_threads_are_bounded_and_replaced_when_they_are_stuck(log: ErrorLog) -> None:
     with pool_of(ObedientService(), log, workers=2) as (pool, counters):
         pool.warm_up()
-        stuck = [job(b"sleep=2", 0.0) for _ in range(2)]
+        stuck = [job(b"sleep=1", 0.0) for _ in range(2)]
         for work, _ in stuck:
             pool.submit(work)
         wait_until(lambda: pool.load()[1] == 2)
@@ -305,7 +305,7 @@ def test_threads_are_bounded_and_replaced_when_they_are_stuck(log: ErrorLog) -> 
 
 
 def test_what_waits_for_stuck_workers_does_not_keep_a_server(log: ErrorLog) -> None:
-    with pool_of(ObedientService(warm_seconds=1.5), log, workers=1) as (pool, _):
+    with pool_of(ObedientService(warm_seconds=0.8), log, workers=1) as (pool, _):
         callers = []
         for _ in range(5):
             work, caller = job(b"", 0.0)
