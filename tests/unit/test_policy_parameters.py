@@ -1,0 +1,335 @@
+"""Parameters to a policy (step 1): all that is wrong is said at once, and nothing is passed over."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsa_verifier_plugin.policy.matching import Glob, IdentityPattern
+from slsa_verifier_plugin.policy.parameters import (
+    MAX_VIOLATIONS,
+    ParameterError,
+    Policy,
+    RootSource,
+    parse_duration,
+    parse_policy,
+    schema,
+)
+from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_ID, TrustedSigner
+from tests.support.policies import BASE, RESOURCE, policy
+
+PEM = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+SIGNER: dict[str, Any] = {"verifierId": DEFAULT_VERIFIER_ID, "issuer": "https://i", "identity": "https://a@b"}
+BUILDER: dict[str, Any] = {"builderId": "https://b", "issuer": "https://i", "identityPattern": "https://.*"}
+
+
+def violations(**changes: Any) -> list[str]:
+    with pytest.raises(ParameterError) as caught:
+        policy(**changes)
+    assert str(caught.value) == "; ".join(caught.value.violations)
+    return caught.value.violations
+
+
+def test_the_least_that_is_needed_and_its_defaults() -> None:
+    assert policy() == Policy(
+        name="slsla",
+        type="",
+        levels=("SLSA_SOURCE_LEVEL_2",),
+        resource_uris=(Glob(RESOURCE),),
+        verifier_ids=(DEFAULT_VERIFIER_ID,),
+        verifiers=BUILT_IN_VERIFIERS,
+        roots=(RootSource("public-good"),),
+        source_refs=(),
+        source_binding="none",
+        builders=(),
+        max_age=None,
+        allow_self_hosted=False,
+        timeout=4.0,
+        max_bytes=16 << 20,
+        max_bundles=1024,
+    )
+
+
+def test_everything_at_once() -> None:
+    parsed = policy(
+        type="slsa",
+        artifactTypes="slsla/attestation",
+        nestedReferences=[],
+        source={"artifact": "x"},
+        version="1.0.0",
+        expectedResourceUri=["a", "b/*"],
+        expectedVerifierId=["v", "w"],
+        trustedVerifiers=[
+            {
+                **SIGNER,
+                "verifierId": "v",
+                "maxLevel": "SLSA_SOURCE_LEVEL_2",
+                "allowedWorkflowDigests": ["ab" * 20],
+            },
+            {"verifierId": "w", "publicKey": PEM, "maxLevel": ["SLSA_SOURCE_LEVEL_2", "SLSA_BUILD_LEVEL_1"]},
+            {"verifierId": "w", "publicKey": "/k.pem"},
+        ],
+        trustedRoot=["public-good", "staging", {"path": "/r"}, {"tufUrl": "https://t/", "rootPath": "/b"}],
+        expectedSourceRefs=["refs/heads/main", "**"],
+        sourceBinding="provenance",
+        trustedBuilders=[BUILDER, {"builderId": "c", "publicKey": "/k.pem"}],
+        maxAge="720h",
+        allowSelfHostedRunners=True,
+        timeout="1m30s",
+        maxAttestationBytes=1024,
+        maxBundles=65536,
+    )
+    assert parsed.verifiers == (
+        TrustedSigner(
+            "v",
+            "https://i",
+            "https://a@b",
+            caps=("SLSA_SOURCE_LEVEL_2",),
+            workflow_digests=frozenset({"ab" * 20}),
+        ),
+        TrustedSigner("w", public_key=PEM, caps=("SLSA_SOURCE_LEVEL_2", "SLSA_BUILD_LEVEL_1")),
+        TrustedSigner("w", public_key="/k.pem"),
+    )
+    assert parsed.builders == (
+        TrustedSigner("https://b", "https://i", pattern=IdentityPattern("https://.*")),
+        TrustedSigner("c", public_key="/k.pem"),
+    )
+    assert parsed.roots == (
+        RootSource("public-good"),
+        RootSource("staging"),
+        RootSource("path", "/r"),
+        RootSource("tuf", "https://t", "/b"),
+    )
+    assert parsed.public_keys == (PEM, "/k.pem")
+    assert (parsed.max_age, parsed.timeout, parsed.max_bytes, parsed.max_bundles) == (
+        2592000,
+        90,
+        1024,
+        65536,
+    )
+    assert parsed.allow_self_hosted
+    assert parsed.source_refs == (Glob("refs/heads/main"), Glob("**"))
+
+
+def test_a_whole_number_may_be_written_as_a_fraction() -> None:
+    parsed = policy(maxBundles=10.0, maxAttestationBytes=2048.0)
+    assert (type(parsed.max_bundles), type(parsed.max_bytes)) == (int, int)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"expectedVerifiedLevels": None}, "expectedVerifiedLevels is required"),
+        ({"expectedResourceUri": None}, "expectedResourceUri is required"),
+        ({"expectedVerifiedLevels": []}, "expectedVerifiedLevels: must not be empty"),
+        ({"expectedVerifiedLevels": "SLSA_SOURCE_LEVEL_2"}, "expected a list"),
+        ({"expectedVerifiedLevels": [2]}, 'expectedVerifiedLevels[0]: found "2", expected a string'),
+        ({"expectedVerifiedLevels": ["SLSA SOURCE"]}, "expectedVerifiedLevels[0]: found"),
+        ({"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_0"]}, "demands nothing"),
+        (
+            {"expectedVerifiedLevels": ["ORG_X", "FAILED"]},
+            'expectedVerifiedLevels[1]: "FAILED" demands nothing',
+        ),
+        ({"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_UNEVALUATED"]}, "demands nothing"),
+        ({"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_2\n"]}, "ends with a line break"),
+        ({"expectedResourceUri": ""}, "expectedResourceUri: must not be empty"),
+        ({"expectedResourceUri": []}, "expectedResourceUri: "),
+        ({"expectedResourceUri": [""]}, "expectedResourceUri: "),
+        ({"expectedResourceUri": 1}, "a non-empty string or a non-empty list of strings"),
+        ({"expectedResourceUri": "a b"}, "does not have the form"),
+        ({"expectedResourceUri": f"{RESOURCE}\n"}, "ends with a line break"),
+        ({"expectedResourceUri": [RESOURCE, f"{RESOURCE}\n"]}, "ends with a line break"),
+        ({"expectedVerifierId": "https://nobody.example"}, "nobody in the built-in table may sign"),
+        (
+            {"expectedVerifierId": [DEFAULT_VERIFIER_ID, "https://nobody.example"]},
+            "nobody in the built-in table",
+        ),
+        (
+            {"expectedVerifierId": DEFAULT_VERIFIER_ID, "trustedVerifiers": [{**SIGNER, "verifierId": "x"}]},
+            "known are x",
+        ),
+        (
+            {"expectedverifiedlevels": []},
+            "expectedverifiedlevels: unknown parameter; did you mean expectedVerifiedLevels?",
+        ),
+        ({"maxage": "1h"}, "did you mean maxAge?"),
+        ({"zzzz": 1}, "zzzz: unknown parameter; known are"),
+        ({"a{b}\n": 1}, "a(b)?: unknown parameter"),
+        ({"maxAge": "1 h"}, "expected a duration such as"),
+        ({"maxAge": "h"}, "expected a duration such as"),
+        ({"maxAge": 3600}, 'maxAge: found "3600", expected a string'),
+        ({"maxAge": "0s"}, "out of range"),
+        ({"maxAge": "999ms"}, "out of range"),
+        ({"maxAge": "-1h"}, "expected a duration such as"),
+        ({"timeout": "99ms"}, "expected between 0.1 s and 300 s"),
+        ({"timeout": "301s"}, "expected between 0.1 s and 300 s"),
+        ({"timeout": "4"}, "expected a duration such as"),
+        ({"timeout": "1s" * 33}, "timeout: found"),
+        ({"allowSelfHostedRunners": "true"}, "expected true or false"),
+        ({"maxBundles": 0}, "expected minimum 1"),
+        ({"maxBundles": 65537}, "expected maximum 65536"),
+        ({"maxBundles": 1.5}, "expected a whole number"),
+        ({"maxBundles": True}, "expected a whole number"),
+        ({"maxAttestationBytes": 1023}, "expected minimum 1024"),
+        ({"expectedSourceRefs": []}, "must not be empty"),
+        ({"expectedSourceRefs": ["main"]}, 'expectedSourceRefs[0]: found "main"'),
+        ({"sourceBinding": "annotations"}, "expected one of none, annotation, provenance"),
+        ({"sourceBinding": "provenance"}, "trustedBuilders: required with sourceBinding: provenance"),
+        ({"trustedBuilders": [BUILDER]}, "has no effect with sourceBinding: none"),
+        ({"sourceBinding": "annotation", "trustedBuilders": [BUILDER]}, "has no effect"),
+        ({"trustedRoot": "private"}, "public-good, staging, an object with path"),
+        ({"trustedRoot": []}, "trustedRoot: "),
+        ({"trustedRoot": {"path": "r.json"}}, 'trustedRoot.path: "r.json" is relative'),
+        ({"trustedRoot": ["public-good", {"path": "r.json"}]}, "trustedRoot[1].path: "),
+        ({"trustedRoot": {"tufUrl": "https://t"}}, "trustedRoot: "),
+        ({"trustedRoot": {"tufUrl": "ftp://t", "rootPath": "/r"}}, "trustedRoot: "),
+        ({"trustedRoot": {"tufUrl": "https://u@t", "rootPath": "/r"}}, "trustedRoot: "),
+        ({"trustedRoot": {"tufUrl": "https://t", "rootPath": "r"}}, "trustedRoot.rootPath: "),
+        ({"name": ""}, "name: must not be empty"),
+        ({"name": 1}, "name: found"),
+    ],
+)
+def test_what_is_wrong_is_said(changes: dict[str, Any], says: str) -> None:
+    assert says in "; ".join(violations(**changes))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"issuer": "i"},
+        {"identity": "a"},
+        {"identityPattern": "a"},
+        {"identity": "a", "identityPattern": "a", "issuer": "i"},
+        {"publicKey": PEM, "issuer": "i"},
+        {"publicKey": PEM, "identity": "a"},
+        {"publicKey": PEM, "identityPattern": "a"},
+        {"publicKey": PEM, "identity": "a", "issuer": "i"},
+        {"publicKey": PEM, "identityPattern": "a", "issuer": "i"},
+        {"identity": "a", "issuer": ""},
+        {"identity": "", "issuer": "i"},
+        {"identity": "a\n", "issuer": "i"},
+        {"identity": "a", "issuer": "i\n"},
+        {"identityPattern": "a\n", "issuer": "i"},
+        {"identityPattern": "(", "issuer": "i"},
+        {"identityPattern": "", "issuer": "i"},
+        {"publicKey": ""},
+        {"publicKey": "keys/a.pem"},
+        {"identity": "a", "issuer": "i", "subject": "x"},
+    ],
+)
+@pytest.mark.parametrize("kind", ["trustedVerifiers", "trustedBuilders"])
+def test_a_signer_is_one_thing_and_whole(entry: dict[str, Any], kind: str) -> None:
+    if kind == "trustedVerifiers":
+        found = violations(trustedVerifiers=[{"verifierId": DEFAULT_VERIFIER_ID, **entry}])
+    else:
+        found = violations(sourceBinding="provenance", trustedBuilders=[{"builderId": "b", **entry}])
+    assert all(text.startswith(f"{kind}[0]") for text in found)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"maxLevel": "SLSA_SOURCE_LEVEL_2\n"},
+        {"maxLevel": "2"},
+        {"maxLevel": "ORG_X"},
+        {"maxLevel": []},
+        {"maxLevel": ["SLSA_SOURCE_LEVEL_2", "x"]},
+        {"allowedWorkflowDigests": []},
+        {"allowedWorkflowDigests": ["ab" * 19]},
+        {"allowedWorkflowDigests": ["AB" * 20]},
+        {"allowedWorkflowDigests": ["ab" * 20 + "\n"]},
+    ],
+)
+def test_caps_and_digests_are_well_formed(entry: dict[str, Any]) -> None:
+    assert "trustedVerifiers[0]" in violations(trustedVerifiers=[{**SIGNER, **entry}])[0]
+
+
+def test_builders_have_no_caps_and_keys_no_workflow() -> None:
+    violations(sourceBinding="provenance", trustedBuilders=[{**BUILDER, "maxLevel": "SLSA_BUILD_LEVEL_3"}])
+    key = {"verifierId": DEFAULT_VERIFIER_ID, "publicKey": PEM, "allowedWorkflowDigests": ["ab" * 20]}
+    violations(trustedVerifiers=[key])
+
+
+def test_all_violations_are_reported_at_once_and_bounded() -> None:
+    found = violations(expectedVerifiedLevels=None, maxage="1h", timeout="x", sourceBinding=7)
+    assert len(found) == 4
+    many = violations(expectedVerifiedLevels=[7] * 64)
+    assert len(many) == MAX_VIOLATIONS
+    contradictions = violations(expectedVerifierId=[f"https://nobody.example/{n}" for n in range(99)])
+    assert len(contradictions) == MAX_VIOLATIONS
+
+
+def test_a_public_key_is_not_repeated_in_a_message() -> None:
+    found = violations(trustedVerifiers=[{"verifierId": "x", "publicKey": PEM}])
+    assert "AAAA" not in "; ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("4s", 4),
+        ("250ms", 0.25),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("1us", 1e-6),
+        ("1\u00b5s", 1e-6),
+        ("100ns", 1e-7),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+def test_a_long_duration_is_refused_at_once() -> None:
+    assert parse_duration("1h" * 32) == 32 * 3600
+    with pytest.raises(ValueError, match="more than 64 characters"):
+        parse_duration("1" * 4_000_000)
+
+
+def test_the_schema_describes_every_parameter() -> None:
+    document = schema()
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert document["additionalProperties"] is False
+    for name, item in document["properties"].items():
+        assert item.get("description"), name
+
+
+def test_the_schemas_defaults_are_the_policys() -> None:
+    defaults = {key: item["default"] for key, item in schema()["properties"].items() if "default" in item}
+    assert parse_policy({**BASE, **defaults}) == policy()
+    assert {"timeout", "maxBundles", "maxAttestationBytes", "sourceBinding", "trustedRoot"} <= set(defaults)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from([*schema()["properties"], "expectedverifiedlevels", "x"])
+
+
+@given(st.dictionaries(KEYS, JSON | st.sampled_from(["annotation", "4s", PEM, "staging"]), max_size=8))
+def test_any_configuration_is_a_policy_or_an_error(changes: dict[str, Any]) -> None:
+    config = {**copy.deepcopy(BASE), **changes}
+    violated: list[str] = []
+    try:
+        parsed = parse_policy(config)
+    except ParameterError as error:
+        violated = error.violations
+    if violated:
+        assert len(violated) <= MAX_VIOLATIONS
+        assert not set("{}\n\r\x1b") & set("".join(violated))
+        return
+    # What was accepted demands something of somebody.
+    assert parsed.levels
+    assert parsed.resource_uris
+    assert parsed.verifier_ids
+    assert {entry.id for entry in parsed.verifiers} >= set(parsed.verifier_ids)
+    assert 0.1 <= parsed.timeout <= 300
+    assert json.dumps(config)
