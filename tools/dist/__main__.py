@@ -34,13 +34,15 @@ class Options:
     Attributes:
         output: where the results go.
         work: where everything else goes; emptied first.
-        cache: downloads and compressed payloads, kept between builds.
+        cache: what pip has installed, kept between builds.
+        payloads: what zstd has compressed, kept between builds.
         level: zstd's compression level.
     """
 
     output: Path
     work: Path
     cache: Path
+    payloads: Path
     level: int
 
 
@@ -51,7 +53,7 @@ def build(options: Options) -> list[Path]:
         BuildError: something is missing or wrong.
     """
     shutil.rmtree(options.work, ignore_errors=True)
-    for directory in (options.output, options.work, options.cache):
+    for directory in (options.output, options.work, options.cache, options.payloads):
         directory.mkdir(parents=True, exist_ok=True)
     launcher = options.work / "launcher"
     run(["make", "-C", str(PROJECT / "launcher"), f"BUILD={launcher}"])
@@ -81,11 +83,11 @@ def build(options: Options) -> list[Path]:
 
 def _compressed(packed: bytes, options: Options) -> bytes:
     """Return the payload; the same archive is compressed once, for it takes most of a build's time."""
-    kept = options.cache / f"payload-{options.level}-{hashlib.sha256(packed).hexdigest()}.zst"
+    kept = options.payloads / f"payload-{options.level}-{hashlib.sha256(packed).hexdigest()}.zst"
     if not kept.exists():
         part = kept.with_suffix(".part")
         part.write_bytes(archive.compress(packed, options.level))
-        for old in options.cache.glob("payload-*.zst"):
+        for old in options.payloads.glob("payload-*.zst"):
             old.unlink()
         part.replace(kept)
     return kept.read_bytes()
@@ -105,18 +107,26 @@ def _link(source: Path, target: Path) -> None:
 def main(arguments: list[str]) -> int:
     """Build as ``arguments`` say, and list the results with their sizes and digests."""
     parser = argparse.ArgumentParser(prog="python -m tools.dist", description=build.__doc__)
-    parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="where the results go")
-    parser.add_argument(
-        "--work", type=Path, default=PROJECT / "build" / "dist", help="where everything else goes"
+    add = parser.add_argument
+    add("--output", type=Path, default=PROJECT / "dist", help="where the results go")
+    add(
+        "--work",
+        type=Path,
+        default=PROJECT / "build" / "dist",
+        help="where everything else goes; emptied first",
     )
-    parser.add_argument(
-        "--cache", type=Path, default=PROJECT / "build" / "dist-cache", help="kept between builds"
+    add(
+        "--cache",
+        type=Path,
+        default=PROJECT / "build" / "dist-cache",
+        help="what pip installs, kept between builds",
     )
-    parser.add_argument(
-        "--level", type=int, default=archive.LEVEL, help="zstd's level; a low one makes trying quick"
-    )
+    add("--payloads", type=Path, help="what zstd compresses, kept between builds (default: as --cache)")
+    add("--level", type=int, default=archive.LEVEL, help="zstd's level; a low one makes trying quick")
     chosen = parser.parse_args(arguments)
-    options = Options(chosen.output.resolve(), chosen.work.resolve(), chosen.cache.resolve(), chosen.level)
+    output, work, cache = chosen.output.resolve(), chosen.work.resolve(), chosen.cache.resolve()
+    payloads = cache if chosen.payloads is None else chosen.payloads.resolve()
+    options = Options(output, work, cache, payloads, chosen.level)
     try:
         results = build(options)
     except (BuildError, OSError) as error:
