@@ -24,14 +24,14 @@ def home(tmp_path: Path) -> Path:
 def test_key_is_the_documented_one() -> None:
     environ = {
         "PATH": "/bin",
-        "HOME": "/root",
+        "HOME": "/home/v",
         "AWS_REGION": "eu-north-1",
         "SLSA_VERIFIER_DIR": "/run/v",
         "LANG": "C",
         "RATIFY_VERIFIER_SUBJECT": "a/b@sha256:0",
     }
     key = lifecycle.key_of(BUILD, environ)
-    preimage = f"{BUILD}\0AWS_REGION=eu-north-1\0HOME=/root\0PATH=/bin\0SLSA_VERIFIER_DIR=/run/v\0"
+    preimage = f"{BUILD}\0AWS_REGION=eu-north-1\0HOME=/home/v\0PATH=/bin\0SLSA_VERIFIER_DIR=/run/v\0"
     assert key == hashlib.sha256(preimage.encode()).hexdigest()[:16]
     assert f"`{key}`" in DOCUMENT.read_text()
 
