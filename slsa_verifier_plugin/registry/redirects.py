@@ -132,10 +132,8 @@ class Courier:
             return send(method, url, headers, deadline, operation, form=form)
         try:
             return send(method, url, headers, deadline, operation, form=form, allowed=_GLOBAL_ONLY)
-        except AddressRefused as refused:
-            allowed = self._reach_of(home, deadline)
-            if refused.kind not in allowed:
-                raise _not_there(operation, url, refused.kind) from None
+        except AddressRefused:
+            allowed = self._reach_of(home, deadline)  # looked up only now: behind a proxy it may take its time
         try:
             return send(method, url, headers, deadline, operation, form=form, allowed=allowed)
         except AddressRefused as refused:
