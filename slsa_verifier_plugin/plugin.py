@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from slsa_verifier_plugin.resident import client
 
-START = [sys.executable, "-m", "slsa_verifier_plugin", "resident", "serve", "--detached"]
+START = [sys.executable, "-P", "-m", "slsa_verifier_plugin", "resident", "serve", "--detached"]
 """How a caller starts the resident verifier; the same interpreter and package as its own."""
 
 
