@@ -315,7 +315,8 @@ def test_aws_own_variables_for_endpoints(aws: Aws) -> None:
 
 def test_fips_endpoints(aws: Aws) -> None:
     aws.cloud.serve(aws.fake.sts, "sts-fips.us-east-2.amazonaws.com")
-    aws.cloud.serve(aws.fake.ecr, "api.ecr-fips.us-east-1.amazonaws.com")
+    # Either is ECR's, as the version of botocore has it.
+    aws.cloud.serve(aws.fake.ecr, "ecr-fips.us-east-1.amazonaws.com", "api.ecr-fips.us-east-1.amazonaws.com")
     aws.environ["AWS_USE_FIPS_ENDPOINT"] = "true"
     image = Reference.parse(f"{ACCOUNT}.dkr.ecr-fips.us-east-1.amazonaws.com/app")
     assert aws.get(image=image) is not None

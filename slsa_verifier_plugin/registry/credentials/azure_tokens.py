@@ -96,10 +96,9 @@ class WorkloadIdentity:
                 failure = self._refused(step, error.status_code, error.message, assertion)
             except exceptions.AzureError as error:
                 failure = unanswered(self._provider, step, self._authority, error.inner_exception or error)
-            except ValueError:
-                failure = failed(
-                    self._provider, step, "azure-identity does not accept the tenant or the authority"
-                )
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                detail = f"azure-identity cannot make the call or read the answer ({type(error).__name__})"
+                failure = failed(self._provider, step, detail)
             else:
                 if isinstance(found.token, str) and found.token:
                     return Lease.until(found.token, float(found.expires_on))
