@@ -18,7 +18,7 @@ static const char *const RELEVANT_PREFIXES[] = {
 /* These differ from call to call, or say nothing about a verification. */
 static const char *const IRRELEVANT_NAMES[] = {
     "RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_SUBJECT", "RATIFY_VERIFIER_VERSION",
-    "SLSA_VERIFIER_BUILD",     "SLSA_VERIFIER_RESIDENT",  "SLSA_VERIFIER_ELAPSED_MS",
+    "SLSA_VERIFIER_BUILD",     "SLSA_VERIFIER_RESIDENT",  "SLSA_VERIFIER_ELAPSED_MS", "SLSA_VERIFIER_EXECUTABLE",
 };
 
 /* Libraries named by these would be loaded into the carried interpreter beside another libc. */

@@ -18,8 +18,24 @@ enum {
     INPUT_MS = 2000,             /* for standard input to end */
     RESIDENT_MS = 2800,          /* for a resident verifier to accept: a process of its own needs the rest of 4 s */
     PLUGIN_MS = 3500,            /* for the runtime to be there; Ratify's own limit is 5 s */
+    LEAST_MS = 100,              /* for either, however late it is */
     COMMAND_LINE_MS = 60 * 1000, /* for a person who waits for the first unpacking */
 };
+
+static uint64_t later(uint64_t one, uint64_t other)
+{
+    return one > other ? one : other;
+}
+
+/* Milliseconds that whoever runs this process had used of the call's time, at most `most`. */
+static uint64_t used_before(uint64_t most)
+{
+    const char *value = environment_value("SLSA_VERIFIER_ELAPSED_MS");
+    if (value == NULL || strlen(value) > 10 || strspn(value, "0123456789") != strlen(value))
+        return 0;
+    const uint64_t used = strtoull(value, NULL, 10);
+    return used < most ? used : most;
+}
 
 static void describe(const struct runtime *runtime, enum runtime_state state, char *text, size_t size)
 {
@@ -39,9 +55,13 @@ static void describe(const struct runtime *runtime, enum runtime_state state, ch
 
 static int command_line(struct runtime *runtime, char *const *arguments)
 {
-    static char *const changes[] = {"SLSA_VERIFIER_ELAPSED_MS", NULL};
+    static char name[32 + PATH_MAX] = "SLSA_VERIFIER_EXECUTABLE=";
+    static char path[PATH_MAX];
+    static char *const changes[] = {"SLSA_VERIFIER_ELAPSED_MS", name, NULL};
     char text[1400];
     enum runtime_state state;
+    if (payload_own_path(path)) /* for the command that installs this file */
+        (void)snprintf(name, sizeof name, "SLSA_VERIFIER_EXECUTABLE=%s", path);
     while ((state = runtime_find(runtime, true, clock_ms() + COMMAND_LINE_MS)) == RUNTIME_READY)
         runtime_reject(runtime, runtime_run(runtime, arguments, changes));
     describe(runtime, state, text, sizeof text);
@@ -69,7 +89,7 @@ static int own_process(struct runtime *runtime, const struct call *call)
         return answer_denial("the plugin could not hand on its input; try again.", true);
     if (call->problem != NULL)
         (void)fprintf(stderr, "warn: %s; this call is verified in a process of its own\n", call->problem);
-    while ((state = runtime_find(runtime, true, call->started + PLUGIN_MS)) == RUNTIME_READY) {
+    while ((state = runtime_find(runtime, true, later(call->started + PLUGIN_MS, clock_ms() + LEAST_MS))) == RUNTIME_READY) {
         char elapsed[64];
         (void)snprintf(elapsed, sizeof elapsed, "SLSA_VERIFIER_ELAPSED_MS=%u", (unsigned)resident_elapsed(call));
         char *const changes[] = {elapsed, "SLSA_VERIFIER_RESIDENT=off", NULL};
@@ -93,14 +113,14 @@ static int plugin(struct runtime *runtime, uint64_t started)
     struct answer answer = {0};
     struct call call = {
         .variables = {getenv("RATIFY_VERIFIER_COMMAND"), getenv("RATIFY_VERIFIER_SUBJECT"), getenv("RATIFY_VERIFIER_VERSION")},
-        .started = started,
-        .end = started + RESIDENT_MS,
+        .started = started - used_before(started),
     };
     unsigned char *const input = mmap(NULL, INPUT_LIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (input == MAP_FAILED)
         return answer_denial("the plugin has no memory for its input; try again.", true);
     const enum io read = io_read_all(STDIN_FILENO, input, INPUT_LIMIT, &call.input.size, started + INPUT_MS);
     call.input.data = input;
+    call.end = later(call.started + RESIDENT_MS, clock_ms() + LEAST_MS);
     if (read == IO_LATE)
         return answer_input_error("standard input did not end within 2 s");
     if (read != IO_DONE)

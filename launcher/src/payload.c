@@ -31,6 +31,17 @@ static int open_self(void)
     return fd;
 }
 
+bool payload_own_path(char path[PATH_MAX])
+{
+    const ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    if (length > 0) {
+        path[length] = '\0';
+        return true;
+    }
+    const char *executed = (const char *)getauxval(AT_EXECFN); // NOLINT: as above
+    return executed != NULL && realpath(executed, path) != NULL;
+}
+
 static bool read_trailer(struct payload *payload)
 {
     struct stat status;

@@ -8,6 +8,7 @@
 
 #include "sha256.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +24,9 @@ enum unpacked { UNPACKED, UNPACK_DAMAGED, UNPACK_FAILED };
 
 /* Name of the file that is written last into an unpacked payload: its digest, and the size and path of each file. */
 #define PAYLOAD_LIST "complete"
+
+/* Writes the absolute path of this executable; false where it is not known. */
+bool payload_own_path(char path[PATH_MAX]);
 
 /* Finds this executable and reads its trailer, and nothing else of the payload; false where there is none. */
 bool payload_open(struct payload *payload);

@@ -19,6 +19,7 @@ enum {
     START_MS = 2000,  /* for a server that was started to listen */
     PAUSE_MS = 2,     /* between looks at a socket that is not there yet */
     VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
+    CLOSED_TRIES = 3, /* a server that is being killed may close its connections before its socket */
     START_FAILED = 1, /* size of the lock file while its last holder's server ended without listening; else 0 */
 };
 
@@ -105,12 +106,12 @@ static enum io read_frame(int fd, unsigned char body[MAX_REPLY], unsigned *kind,
     return result == IO_FAILED && errno == ECONNRESET ? IO_ENDED : result;
 }
 
-static enum outcome no_frame(enum io result, struct call *call)
+static enum outcome no_frame(enum io result, enum outcome closed, struct call *call)
 {
     switch (result) {
     case IO_ENDED:
         call->problem = "the resident verifier ended before it had answered";
-        return OUTCOME_NOBODY;
+        return closed;
     case IO_LATE:
         return unusable(call, "the resident verifier does not answer");
     default:
@@ -138,29 +139,28 @@ static enum outcome exchange(int fd, struct call *call, struct answer *answer)
     if (result == IO_DONE)
         result = read_frame(fd, body, &kind, &size, accept_until);
     if (result != IO_DONE)
-        return no_frame(result, call);
+        return no_frame(result, OUTCOME_CLOSED, call);
     if (kind == FRAME_BUSY)
         return unusable(call, "the resident verifier has too many calls waiting");
     if (kind != FRAME_ACCEPTED || size != 4)
-        return no_frame(IO_FAILED, call);
+        return no_frame(IO_FAILED, OUTCOME_CUT, call);
 
     result = read_frame(fd, body, &kind, &size, clock_ms() + frame_number(body));
     if (result == IO_LATE)
         return OUTCOME_LATE;
     if (result != IO_DONE)
-        return no_frame(result, call);
+        return no_frame(result, OUTCOME_CUT, call);
     if (kind != FRAME_ANSWER || !frame_answer(body, size, answer))
-        return no_frame(IO_FAILED, call);
+        return no_frame(IO_FAILED, OUTCOME_CUT, call);
     return OUTCOME_ANSWERED;
 }
 
 /* Asks once. The lock, where it is held, is given up as soon as a server listens: it may be gone soon after. */
-static enum outcome ask(const struct place *place, struct call *call, int *lock, bool *listens, struct answer *answer)
+static enum outcome ask(const struct place *place, struct call *call, int *lock, struct answer *answer)
 {
     int connection = -1;
     enum outcome outcome = connect_to(place->socket, call, &connection);
-    *listens = outcome == OUTCOME_ANSWERED;
-    if (!*listens)
+    if (outcome != OUTCOME_ANSWERED)
         return outcome;
     if (*lock >= 0)
         (void)close(*lock);
@@ -170,7 +170,7 @@ static enum outcome ask(const struct place *place, struct call *call, int *lock,
     return outcome;
 }
 
-/* What the holder of the lock knows and does while it waits. */
+/* What a caller knows while it waits for a server to listen. */
 struct starter {
     int lock; /* -1: not held */
     pid_t server;
@@ -182,14 +182,12 @@ static enum outcome start_or_watch(const struct place *place, struct call *call,
                                    struct starter *starter, struct answer *answer)
 {
     struct stat status;
-    bool listens = false;
     if (starter->server > 0) {
         if (!server_has_ended(starter->server))
             return OUTCOME_NOBODY;
-        /* Those who wait need not try the same again; where this fails they only try in vain. */
-        if (ftruncate(starter->lock, START_FAILED) != 0)
-            return unusable(call, "the resident verifier's lock cannot be written");
-        return unusable(call, "no resident verifier could be started in time");
+        /* Those who wait need not try the same again; where it cannot be said they only try in vain. */
+        const bool said = starter->lock < 0 || ftruncate(starter->lock, START_FAILED) == 0;
+        return unusable(call, said ? "no resident verifier could be started in time" : "no resident verifier could be started");
     }
     starter->lock = open(place->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (starter->lock < 0)
@@ -203,9 +201,9 @@ static enum outcome start_or_watch(const struct place *place, struct call *call,
     if (starter->waited && fstat(starter->lock, &status) == 0 && status.st_size == START_FAILED)
         return unusable(call, "no resident verifier could be started in time");
     /* The previous holder's server may have come to listen since the last look. */
-    const enum outcome outcome = ask(place, call, &starter->lock, &listens, answer);
-    if (outcome != OUTCOME_NOBODY || listens)
-        return outcome == OUTCOME_NOBODY ? OUTCOME_UNUSABLE : outcome;
+    const enum outcome outcome = ask(place, call, &starter->lock, answer);
+    if (outcome != OUTCOME_NOBODY)
+        return outcome;
     if (ftruncate(starter->lock, 0) == 0)
         starter->server = server_start(runtime, call->end);
     return starter->server > 0 ? OUTCOME_NOBODY : unusable(call, "no resident verifier could be started");
@@ -216,37 +214,42 @@ static enum outcome start_and_ask(const struct place *place, struct call *call, 
 {
     struct starter starter = {.lock = -1};
     enum outcome outcome = OUTCOME_NOBODY;
+    unsigned closed = 0;
     /* Unpacking is waited for first: its time is not the server's. */
     if (runtime_find(runtime, false, call->end) != RUNTIME_READY)
         return unusable(call, "no resident verifier could be started");
     const uint64_t until = earlier(clock_ms() + START_MS, call->end);
-    while (outcome == OUTCOME_NOBODY) {
-        bool listens = false;
+    for (;;) {
         outcome = start_or_watch(place, call, runtime, &starter, answer);
-        if (outcome != OUTCOME_NOBODY)
+        if (outcome == OUTCOME_NOBODY && clock_ms() < until) {
+            sleep_ms(PAUSE_MS);
+            outcome = ask(place, call, &starter.lock, answer);
+        }
+        if (outcome == OUTCOME_CLOSED && ++closed >= CLOSED_TRIES)
+            break;
+        if (outcome != OUTCOME_NOBODY && outcome != OUTCOME_CLOSED)
             break;
         if (clock_ms() >= until) {
-            outcome = unusable(call, "no resident verifier could be started in time");
+            if (outcome == OUTCOME_NOBODY)
+                call->problem = "no resident verifier could be started in time";
             break;
         }
         sleep_ms(PAUSE_MS);
-        outcome = ask(place, call, &starter.lock, &listens, answer);
-        if (outcome == OUTCOME_NOBODY && listens)
-            outcome = OUTCOME_UNUSABLE; /* it closed early: the second failure */
     }
     if (starter.lock >= 0)
         (void)close(starter.lock);
-    return outcome;
+    return outcome == OUTCOME_ANSWERED || outcome == OUTCOME_LATE ? outcome : OUTCOME_UNUSABLE;
 }
 
 enum outcome resident_verify(struct call *call, struct runtime *runtime, struct answer *answer)
 {
     static struct place place;
     int none = -1;
-    bool listens = false;
     const char *problem = place_find(runtime->payload->digest, &place);
     if (problem != NULL)
         return unusable(call, problem);
-    const enum outcome outcome = ask(&place, call, &none, &listens, answer);
-    return outcome == OUTCOME_NOBODY ? start_and_ask(&place, call, runtime, answer) : outcome;
+    const enum outcome outcome = ask(&place, call, &none, answer);
+    if (outcome == OUTCOME_NOBODY || outcome == OUTCOME_CLOSED || outcome == OUTCOME_CUT)
+        return start_and_ask(&place, call, runtime, answer);
+    return outcome;
 }

@@ -254,6 +254,13 @@ static void test_environment(void)
     digest_text("build\0AWS_REGION=r\0HOME=/h", 27, text);
     CHECK(strncmp(key, text, KEY_SIZE) == 0);
 
+    /* The example of docs/resident-protocol.md. */
+    static const char identity[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    char example[][48] = {"PATH=/bin", "HOME=/home/v", "AWS_REGION=eu-north-1", "SLSA_VERIFIER_DIR=/run/v", "LANG=C",
+                          "RATIFY_VERIFIER_SUBJECT=a/b@sha256:0"};
+    char *const all[] = {example[0], example[1], example[2], example[3], example[4], example[5], NULL};
+    CHECK(environment_key(identity, all, key) && strcmp(key, "8635b3cb36b7d06b") == 0);
+
     char preload[] = "LD_PRELOAD=/x.so";
     char taken[] = "AWS_REGION";
     char added[] = "HOME=/new";

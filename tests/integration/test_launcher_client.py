@@ -78,9 +78,7 @@ def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
     try:
         os.set_inheritable(writer, True)
         every = {**plugin.environ, **settings}
-        subprocess.run(
-            [plugin.path], input=b"", capture_output=True, env=every, close_fds=False, check=True
-        )
+        subprocess.run([plugin.path], input=b"", capture_output=True, env=every, close_fds=False, check=True)
     finally:
         os.close(writer)
     assert os.read(reader, 1) == b""  # nobody else holds it
@@ -185,12 +183,37 @@ def test_a_server_that_closes_early_is_followed_by_another(plugin: Plugin, part:
     assert done.stdout == b"resident %d\n" % plugin.pids()[0]
 
 
-def test_a_server_that_closes_early_twice_is_given_up(plugin: Plugin) -> None:
-    with Listener(plugin, lambda connection, body: None) as listener:
+@pytest.mark.parametrize(
+    ("said", "asked"), [(b"", 4), (ACCEPTED, 2)], ids=["before accepting", "after accepting"]
+)
+def test_a_server_that_always_closes_early_is_given_up(plugin: Plugin, said: bytes, asked: int) -> None:
+    """Before it accepted it may just have been ending; after that the call itself may be what ends it."""
+    with Listener(plugin, lambda connection, body: connection.sendall(said)) as listener:
         done = plugin.run()
     assert told(done)["called"] == []
-    assert len(listener.requests) == 2
+    assert done.stderr.startswith(b"warn: the resident verifier ended before it had answered; ")
+    assert len(listener.requests) == asked
     assert plugin.pids() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "used"),
+    [
+        ("250", 250),
+        ("4000000000", 4_000_000_000),
+        ("", 0),
+        ("-1", 0),
+        ("1e3", 0),
+        ("12345678901", 0),
+        (" 7", 0),
+    ],
+)
+def test_time_that_was_used_before_counts(plugin: Plugin, value: str, used: int) -> None:
+    with Listener(plugin, answering((0, b"", b""))) as listener:
+        plugin.run(SLSA_VERIFIER_ELAPSED_MS=value)
+    elapsed = int.from_bytes(listener.requests[0][:4])
+    # Never before the machine's own start.
+    assert min(used, int(time.monotonic() * 1000) - 5000) <= elapsed < used + 3000
 
 
 def test_one_that_never_answers_is_given_up_after_a_second(plugin: Plugin) -> None:

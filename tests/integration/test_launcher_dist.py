@@ -199,6 +199,31 @@ def test_two_users_share_nothing(jail: Jail, registry: EmbeddedRegistry) -> None
 
 
 @ROOT_ONLY
+def test_the_command_line_finds_the_plugins_resident_verifier(jail: Jail, registry: EmbeddedRegistry) -> None:
+    jail.verify(3, registry)
+    [server] = jail.processes()
+    status = jail.run("/slsa", "resident", "status", "--json")
+    assert f'"pid": {server}' in status.stdout.decode().replace('"pid":', '"pid": ').replace("  ", " "), (
+        status
+    )
+    assert jail.run("/slsa", "resident", "stop").returncode == 0
+    assert jail.processes() == []
+    assert jail.run("/slsa", "resident", "start").returncode == 0
+    [started] = jail.processes()
+    assert jail.verify(3, registry, SLSA_VERIFIER_RESIDENT="require")["isSuccess"] is True
+    assert jail.processes() == [started]
+
+
+@ROOT_ONLY
+def test_it_installs_itself(jail: Jail) -> None:
+    done = jail.run("/slsa", "install", "--plugins-dir", "/tmp/plugins")
+    assert done.returncode == 0, done
+    for name in ("slsa", "slsla"):
+        assert (jail.root / "tmp/plugins" / name).read_bytes() == (jail.root / "slsa").read_bytes()
+    assert jail.run("/tmp/plugins/slsla", "--version").stdout == jail.run("/slsa", "--version").stdout
+
+
+@ROOT_ONLY
 def test_in_a_container_the_interpreter_is_complete(jail: Jail) -> None:
     (jail.root / "etc" / "hosts").write_text("127.0.0.9 registry.test\n")
     assert jail.run("/slsa", "--version").stdout.decode() == f"slsa-verifier-plugin {__version__}\n"

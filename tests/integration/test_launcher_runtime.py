@@ -84,6 +84,7 @@ def test_with_arguments_it_is_the_command_line(plugin: Plugin) -> None:
     assert done.returncode == 7
     assert value["called"] == ["trust", "status", "--json", "ü {x}"]
     assert value["environment"]["SLSA_VERIFIER_BUILD"] == plugin.digest
+    assert value["environment"]["SLSA_VERIFIER_EXECUTABLE"] == str(plugin.path)
     assert "SLSA_VERIFIER_RESIDENT" not in value["environment"]
 
 
