@@ -149,10 +149,10 @@ def scene(folder: Path) -> Iterator[Scene]:
     server = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
+    assert server.stdin is not None
+    assert server.stdout is not None
     try:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        address = server.stdout.readline().decode().strip().rpartition(" ")[2].removeprefix("http://")
+        address = server.stdout.readline().decode().strip()
         _await(address)
         yield Scene(address, folder, lab)
     finally:
