@@ -1,0 +1,320 @@
+"""Step 14 over simulators: what is fetched to bind an image to its commit, how often, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from slsa_verifier_plugin.errors import (
+    Reason,
+    RegistryError,
+)
+from slsa_verifier_plugin.evidence import MAX_PLATFORMS, MAX_REFERRERS
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.model.signer import Verified
+from slsa_verifier_plugin.policy.binding import NOT_BOUND, REVISION, SOURCE
+from slsa_verifier_plugin.policy.steps import StepOutcome
+from tests.support.policies import policy
+from tests.support.scene import (
+    BUILDER_ID,
+    Scene,
+    assert_admitted,
+    assert_denied,
+    outcomes,
+    provenance,
+    provenance_policy,
+)
+from tests.support.sigstore import (
+    COMMIT,
+    LEVEL_1_COMMIT,
+    attest_build_provenance,
+    github_source_actions,
+    person,
+    provenance_v02,
+    provenance_v1,
+    vsa,
+)
+from tests.support.simulators import (
+    IMAGE_TYPE,
+    INDEX_TYPE,
+    Notary,
+    as_json,
+)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+ANNOTATION = policy(sourceBinding="annotation")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "config"),
+    [
+        ({REVISION: COMMIT}, None),
+        ({REVISION: COMMIT, SOURCE: "https://github.com/example/source-demo"}, None),
+        (None, {"config": {"Labels": {REVISION: COMMIT}}}),
+        (
+            {SOURCE: "https://github.com/example/source-demo"},
+            {"config": {"Labels": {REVISION: COMMIT, SOURCE: "x"}}},
+        ),
+    ],
+)
+def test_step_14_an_image_that_names_its_commit(scene: Scene, annotations: Any, config: Any) -> None:
+    scene.image = scene.store.put_image(annotations, config)
+    verdict = scene.judge(scene.notary.sign(), a_policy=ANNOTATION)
+    assert_admitted(verdict)
+    assert outcomes(verdict)[14] is StepOutcome.PASSED
+    assert NOT_BOUND not in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("annotations", "config", "reason"),
+    [
+        (None, None, Reason.SOURCE_NOT_BOUND),
+        ({REVISION: ""}, {"config": {"Labels": {REVISION: COMMIT}}}, Reason.SOURCE_NOT_BOUND),
+        (
+            {REVISION: LEVEL_1_COMMIT},
+            {"config": {"Labels": {REVISION: COMMIT}}},
+            Reason.SOURCE_REVISION_MISMATCH,
+        ),
+        (
+            {REVISION: COMMIT},
+            {"config": {"Labels": {SOURCE: "https://x/y"}}},
+            Reason.SOURCE_REVISION_MISMATCH,
+        ),
+        (None, {"config": {"Labels": {REVISION: 7}}}, Reason.SOURCE_NOT_BOUND),
+        (None, {"config": {"Labels": [REVISION]}}, Reason.SOURCE_NOT_BOUND),
+        (None, {"config": [COMMIT]}, Reason.SOURCE_NOT_BOUND),
+        (None, {"Labels": {REVISION: COMMIT}}, Reason.SOURCE_NOT_BOUND),
+    ],
+)
+def test_step_14_an_image_that_does_not(scene: Scene, annotations: Any, config: Any, reason: Reason) -> None:
+    scene.image = scene.store.put_image(annotations, config)
+    assert_denied(scene.judge(scene.notary.sign(), a_policy=ANNOTATION), reason, 14)
+
+
+def index(scene: Scene, children: list[tuple[Descriptor, Any]], annotations: Any = None) -> Descriptor:
+    manifests = [
+        {**as_json(child), **({"platform": platform} if platform else {})} for child, platform in children
+    ]
+    value: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}
+    if annotations:
+        value["annotations"] = annotations
+    return scene.store.put_json(value, INDEX_TYPE)
+
+
+AMD = {"os": "linux", "architecture": "amd64"}
+ARM = {"os": "linux", "architecture": "arm64"}
+NO_PLATFORM = {"os": "unknown", "architecture": "unknown"}
+
+
+def test_step_14_an_index_says_it_itself_or_every_platform_does(scene: Scene) -> None:
+    good = scene.store.put_image({REVISION: COMMIT})
+    bad = scene.store.put_image({REVISION: LEVEL_1_COMMIT})
+    bare = scene.store.put_image()
+    cases: list[tuple[list[tuple[Descriptor, Any]], Any, Reason | None]] = [
+        ([(good, AMD), (good, ARM)], None, None),
+        ([(good, AMD), (good, None)], None, None),
+        ([(good, AMD), (bare, NO_PLATFORM)], None, None),
+        ([(bad, AMD), (bare, ARM)], {REVISION: COMMIT}, None),
+        ([(good, AMD), (bad, ARM)], None, Reason.SOURCE_REVISION_MISMATCH),
+        ([(good, AMD), (bare, ARM)], None, Reason.SOURCE_NOT_BOUND),
+        ([(good, AMD), (bare, None)], None, Reason.SOURCE_NOT_BOUND),
+        ([(good, AMD), (bare, {"os": "unknown", "architecture": "amd64"})], None, Reason.SOURCE_NOT_BOUND),
+        ([(good, AMD)], {REVISION: LEVEL_1_COMMIT}, Reason.SOURCE_REVISION_MISMATCH),
+        ([(good, AMD)], {SOURCE: "https://x/y"}, None),
+        ([(good, NO_PLATFORM)], None, Reason.SOURCE_NOT_BOUND),
+        ([], None, Reason.SOURCE_NOT_BOUND),
+    ]
+    for children, own, reason in cases:
+        scene.image = index(scene, children, own)
+        verdict = scene.judge(scene.notary.sign(), a_policy=ANNOTATION)
+        if reason is None:
+            assert_admitted(verdict)
+        else:
+            assert_denied(verdict, reason, 14)
+
+
+def test_step_14_platforms_are_bounded(scene: Scene) -> None:
+    good = scene.store.put_image({REVISION: COMMIT})
+    scene.image = index(scene, [(good, AMD)] * MAX_PLATFORMS)
+    assert_admitted(scene.judge(scene.notary.sign(), a_policy=ANNOTATION))
+    scene.image = index(scene, [(good, AMD)] * (MAX_PLATFORMS + 1))
+    assert_denied(
+        scene.judge(scene.notary.sign(), a_policy=ANNOTATION), Reason.ARTIFACT_INVALID, 14, "65 platforms"
+    )
+
+
+def test_step_14_an_image_that_cannot_be_read(scene: Scene) -> None:
+    artifact = scene.attach(scene.notary.sign())
+    scene.store.failures[scene.image.digest] = RegistryError("503", transient=True)
+    verdict = scene.verify(artifact, ANNOTATION)
+    assert_denied(verdict, Reason.REGISTRY_ERROR, 14, "503")
+    assert verdict.transient
+
+
+def test_step_14_a_config_that_is_no_json_says_nothing(scene: Scene) -> None:
+    config = scene.store.put(b"\xff", "application/vnd.oci.image.config.v1+json")
+    manifest = {"schemaVersion": 2, "mediaType": IMAGE_TYPE, "config": as_json(config), "layers": []}
+    scene.image = scene.store.put_json(manifest, IMAGE_TYPE)
+    assert_denied(scene.judge(scene.notary.sign(), a_policy=ANNOTATION), Reason.SOURCE_NOT_BOUND, 14)
+
+
+def test_step_14_the_subjects_media_type_is_not_believed(scene: Scene) -> None:
+    """Whoever attaches writes the subject's descriptor: an image cannot be made to read as an index with other annotations."""
+    manifest = {"schemaVersion": 2, "layers": [], "annotations": {REVISION: COMMIT}}
+    for media_type in (INDEX_TYPE, "application/vnd.oci.artifact.manifest.v1+json", "text/plain"):
+        image = scene.store.put_json(manifest, IMAGE_TYPE)
+        scene.image = replace(image, media_type=media_type)
+        assert_denied(scene.judge(scene.notary.sign(), a_policy=ANNOTATION), Reason.ARTIFACT_INVALID, 14)
+
+
+def test_step_14_is_asked_once_for_all_candidates(scene: Scene) -> None:
+    scene.image = scene.store.put_image({REVISION: COMMIT})
+    wrong = [
+        scene.notary.sign(vsa(f"{n:040x}"), github_source_actions(commit=f"{n:040x}")) for n in range(40)
+    ]
+    artifact = scene.attach(*wrong, scene.notary.sign())
+    assert_admitted(scene.verify(artifact, ANNOTATION))
+    assert scene.store.asked[scene.image.digest] == 1
+    scene.store.failures[scene.image.digest] = RegistryError("503")
+    scene.store.asked.clear()
+    assert_denied(scene.verify(artifact, ANNOTATION), Reason.REGISTRY_ERROR, 14)
+    assert scene.store.asked[scene.image.digest] == 1
+
+
+@pytest.mark.parametrize("version", [provenance_v1, provenance_v02])
+def test_step_14_provenance_in_the_same_artifact(scene: Scene, version: Callable[..., Any]) -> None:
+    verdict = scene.judge(
+        provenance(scene, version=version), scene.notary.sign(), a_policy=provenance_policy()
+    )
+    assert_admitted(verdict)
+    assert outcomes(verdict)[14] is StepOutcome.PASSED
+    assert scene.store.asked["referrers"] == 0
+
+
+@pytest.mark.parametrize(
+    "artifact_type",
+    ["application/vnd.dev.sigstore.bundle.v0.3+json", "application/vnd.in-toto+json", "whatever"],
+)
+def test_step_14_provenance_among_the_referrers(scene: Scene, artifact_type: str) -> None:
+    scene.store.attach(scene.image, provenance(scene), artifact_type=artifact_type)
+    assert_admitted(scene.judge(scene.notary.sign(), a_policy=provenance_policy()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"digest": "00" * 32}, Reason.SOURCE_NOT_BOUND),
+        ({"builder_id": "https://other.example"}, Reason.SOURCE_NOT_BOUND),
+        ({"commit": LEVEL_1_COMMIT}, Reason.SOURCE_REVISION_MISMATCH),
+        ({"repository": "example/other"}, Reason.SOURCE_REVISION_MISMATCH),
+        ({"changes": {"predicate.runDetails": {}}}, Reason.SOURCE_NOT_BOUND),
+    ],
+)
+@pytest.mark.parametrize("referrer", [True, False])
+def test_step_14_other_provenance(
+    scene: Scene, fields: dict[str, Any], reason: Reason, referrer: bool
+) -> None:
+    other = provenance(scene, **fields)
+    if referrer:
+        scene.store.attach(scene.image, other)
+        verdict = scene.judge(scene.notary.sign(), a_policy=provenance_policy())
+    else:
+        verdict = scene.judge(other, scene.notary.sign(), a_policy=provenance_policy())
+    assert_denied(verdict, reason, 14)
+
+
+def test_step_14_provenance_must_be_signed_by_the_builder(scene: Scene) -> None:
+    statement = provenance_v1(scene.image.digest.hex, builder_id=BUILDER_ID)
+    for bad in (
+        scene.stranger.sign(statement, attest_build_provenance()),
+        scene.notary.sign(statement, person()),
+    ):
+        verdict = scene.judge(bad, scene.notary.sign(), a_policy=provenance_policy())
+        assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14)
+
+
+def test_step_14_the_verified_provenance_counts_and_not_the_claimed_one(scene: Scene) -> None:
+    class SwappingProvenance(Notary):
+        def verify(self, candidate: Candidate) -> Verified:
+            verified = super().verify(candidate)
+            if b"provenance" not in candidate.payload:
+                return verified
+            other = provenance_v1("00" * 32, builder_id=BUILDER_ID)
+            return replace(verified, claim=replace(verified.claim, payload=json.dumps(other).encode()))
+
+    artifact = scene.attach(provenance(scene), scene.notary.sign())
+    assert_denied(
+        scene.verify(artifact, provenance_policy(), by=SwappingProvenance()), Reason.SOURCE_NOT_BOUND, 14
+    )
+
+
+def test_step_14_a_referrer_that_hangs_elsewhere_does_not_count(scene: Scene) -> None:
+    """A registry may list what it likes: the manifest decides."""
+    other = scene.store.put_image(note="another")
+    listed = scene.store.attach(other, provenance(scene))
+    scene.store.referring.setdefault(scene.image.digest, []).append(listed)
+    assert_denied(scene.judge(scene.notary.sign(), a_policy=provenance_policy()), Reason.SOURCE_NOT_BOUND, 14)
+
+
+def test_step_14_broken_referrers_do_not_hide_the_good_one(scene: Scene) -> None:
+    gone = scene.store.attach(scene.image, b"gone", artifact_type="application/vnd.in-toto+json")
+    scene.store.failures[gone.digest] = RegistryError("404", reason=Reason.REGISTRY_NOT_FOUND)
+    nonsense = scene.store.put(b"nonsense", IMAGE_TYPE)
+    scene.store.referring[scene.image.digest].append(nonsense)
+    too_large = scene.store.attach(scene.image, b"x" * 5000)
+    assert_denied(
+        scene.judge(scene.notary.sign(), a_policy=provenance_policy(maxAttestationBytes=4096)),
+        Reason.REGISTRY_NOT_FOUND,
+        14,
+    )
+    scene.store.attach(scene.image, provenance(scene))
+    large = provenance_policy(maxAttestationBytes=4999)
+    assert len(scene.store.content[too_large.digest]) < 4999
+    assert_admitted(scene.judge(scene.notary.sign(), a_policy=large))
+
+
+def test_step_14_a_registry_that_fails_for_now_is_said(scene: Scene) -> None:
+    away = scene.store.attach(scene.image, b"x", artifact_type="application/vnd.in-toto+json")
+    scene.store.failures[away.digest] = RegistryError("503", transient=True)
+    scene.store.attach(scene.image, provenance(scene))
+    artifact = scene.attach(scene.notary.sign())
+    verdict = scene.verify(artifact, provenance_policy())
+    assert_denied(verdict, Reason.REGISTRY_ERROR, 14, "503")
+    assert verdict.transient
+    scene.store.failures = {"referrers": RegistryError("no list", transient=True)}
+    assert_denied(scene.verify(artifact, provenance_policy()), Reason.REGISTRY_ERROR, 14, "no list")
+
+
+def test_step_14_referrers_are_fetched_once_and_bounded(scene: Scene) -> None:
+    junk = [scene.store.attach(scene.image, b"junk %d" % n) for n in range(MAX_REFERRERS + 5)]
+    wrong = [
+        scene.notary.sign(vsa(f"{n:040x}"), github_source_actions(commit=f"{n:040x}")) for n in range(20)
+    ]
+    artifact = scene.attach(*wrong)
+    scene.store.asked.clear()
+    assert_denied(scene.verify(artifact, provenance_policy()), Reason.SOURCE_NOT_BOUND, 14)
+    assert scene.store.asked["referrers"] == 1
+    assert sum(scene.store.asked[one.digest] for one in junk) == MAX_REFERRERS
+    # One whose type says so is looked at first, however many others there are.
+    scene.store.attach(scene.image, provenance(scene), artifact_type="application/vnd.in-toto+json")
+    assert_admitted(scene.judge(*wrong, scene.notary.sign(), a_policy=provenance_policy()))
+
+
+def test_step_14_a_summary_of_the_image_itself_asks_nobody(scene: Scene) -> None:
+    subjects = [{"digest": {"gitCommit": COMMIT}}, {"digest": {"sha256": scene.image.digest.hex}}]
+    for wanted in (ANNOTATION, provenance_policy()):
+        artifact = scene.attach(scene.notary.sign(vsa(subjects=subjects)))
+        scene.store.failures[scene.image.digest] = RegistryError("not to be asked")
+        verdict = scene.verify(artifact, wanted)
+        assert_admitted(verdict)
+        assert outcomes(verdict)[14] is StepOutcome.PASSED

@@ -1,0 +1,110 @@
+"""The deadline over simulators: where it is looked at, and what is still done while it runs out."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from slsa_verifier_plugin.errors import (
+    Reason,
+)
+from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.model.signer import Claim, Verified
+from tests.support.scene import (
+    Scene,
+    assert_admitted,
+    assert_denied,
+    provenance,
+    provenance_policy,
+)
+from tests.support.sigstore import (
+    person,
+    vsa,
+)
+from tests.support.simulators import (
+    Notary,
+)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+class Clock:
+    """A clock that only moves when told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+class Slow(Notary):
+    """Takes a second for each signature."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def verify(self, candidate: Candidate) -> Verified:
+        self.clock.now += 1
+        return super().verify(candidate)
+
+
+def test_out_of_time_is_a_denial(scene: Scene, clock: Clock) -> None:
+    forged = [scene.stranger.sign(vsa(changes={"predicate.n": n})) for n in range(20)]
+    verdict = scene.verify(scene.attach(*forged, scene.notary.sign()), seconds=5, by=Slow(clock))
+    assert_denied(verdict, Reason.DEADLINE_EXCEEDED, None, "the time limit of 5 s")
+    assert verdict.transient
+    assert len(verdict.findings) == 5
+
+
+def test_the_time_is_looked_at_while_attestations_are_read(scene: Scene, clock: Clock) -> None:
+    class Reading(Notary):
+        def claims(self, candidate: Candidate) -> list[Claim]:
+            clock.now += 1
+            return super().claims(candidate)
+
+    artifact = scene.attach(*(scene.notary.sign(vsa(changes={"predicate.n": n})) for n in range(20)))
+    verdict = scene.verify(artifact, seconds=5, by=Reading())
+    assert_denied(verdict, Reason.DEADLINE_EXCEEDED, None, "reading 20 attestations")
+
+
+def test_the_hopeless_are_verified_only_while_half_of_the_time_is_left(scene: Scene, clock: Clock) -> None:
+    low = [
+        scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n})) for n in range(9)
+    ]
+    failed = [scene.notary.sign(vsa(result="FAILED")), scene.notary.sign(vsa(), person())]
+    verdict = scene.verify(scene.attach(*failed, scene.stranger.sign(), *low), seconds=20, by=Slow(clock))
+    assert_denied(verdict, Reason.LEVEL_TOO_LOW, 11)
+    assert sum(finding.signature_checked for finding in verdict.findings) == 11
+    (unchecked,) = [finding for finding in verdict.findings if not finding.signature_checked]
+    assert unchecked.reason is Reason.SIGNER_UNTRUSTED
+    assert unchecked.verified is None
+    assert unchecked.reached == 5
+
+
+def test_a_good_one_among_many_hopeless_is_found_in_time(scene: Scene, clock: Clock) -> None:
+    low = [
+        scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n})) for n in range(500)
+    ]
+    assert_admitted(scene.verify(scene.attach(*low, scene.notary.sign()), seconds=2, by=Slow(clock)))
+
+
+def test_the_time_is_looked_at_while_provenance_is_sought(scene: Scene, clock: Clock) -> None:
+    class SlowProvenance(Notary):
+        def verify(self, candidate: Candidate) -> Verified:
+            clock.now += b"provenance" in candidate.payload
+            return super().verify(candidate)
+
+    many = [provenance(scene, commit=f"{n:040x}") for n in range(20)]
+    verdict = scene.verify(
+        scene.attach(*many, scene.notary.sign()), provenance_policy(), 5, by=SlowProvenance()
+    )
+    assert_denied(verdict, Reason.DEADLINE_EXCEEDED, None, "build provenance")
