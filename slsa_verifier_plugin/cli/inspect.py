@@ -13,6 +13,7 @@ from slsa_verifier_plugin.cli.status import Status
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.inspecting import BlobView, ImageView, Verify
+    from slsa_verifier_plugin.service import Service
 
 SECONDS = 60.0
 EPILOG = """\b
@@ -75,7 +76,7 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
     from slsa_verifier_plugin.service import Service
 
     service = Service(session.environ)
-    verify = _verifier(service, options["trusted_root"]) if options["check"] else None
+    verify = signature_check(service, options["trusted_root"]) if options["check"] else None
     if subject == "-" or (options["layout"] is None and Path(subject).is_file()):
         content, name, _ = read_file(subject)
         return look_at_file(content, name, verify)
@@ -86,11 +87,19 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
     return look_at_image(image, service.store(store_settings({}, options["plain_http"])), deadline, verify)
 
 
-def _verifier(service: Any, root: str) -> Verify:
+def signature_check(service: Service, root: str) -> Verify:
+    """Return what checks signatures against one trusted root.
+
+    Args:
+        service: makes the verifier.
+        root: ``public-good``, ``staging`` or a file.
+
+    Raises:
+        TrustRootError: the root cannot be used.
+    """
     from slsa_verifier_plugin.policy.parameters import Policy, RootSource
 
     named = root in ("public-good", "staging")
     source = RootSource(root) if named else RootSource("path", str(Path(root).absolute()))
     policy = Policy("inspect", "", (), (), (), (), (source,))
-    verify: Verify = service.verifier(policy).verify
-    return verify
+    return service.verifier(policy).verify

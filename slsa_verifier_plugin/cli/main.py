@@ -29,6 +29,9 @@ COMMANDS = {
     "inspect": Lazy(
         f"{_PACKAGE}.inspect:inspect", "Show what is attached to an image, or in a file, unjudged."
     ),
+    "policy": Lazy(f"{_PACKAGE}.policy:policy", "Check, write and describe Verifier resources."),
+    "attach": Lazy(f"{_PACKAGE}.attach:attach", "Attach an attestation file to an image."),
+    "fetch": Lazy(f"{_PACKAGE}.attach:fetch", "Take images' attestations to where there is no registry."),
     "demo": Lazy(f"{_PACKAGE}.demo:demo", "See one image denied and one admitted, without a cluster."),
     "trust": Lazy(f"{_PACKAGE}.trust:trust", "List, refresh and export trusted roots."),
     "install": Lazy(f"{_PACKAGE}.install:install", "Put the plugin into Ratify's plugin directory."),

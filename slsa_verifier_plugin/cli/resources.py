@@ -148,8 +148,12 @@ def read_setup(path: str, wanted: str | None = None) -> Setup:
     return Setup(tuple(chosen), _object(store, "parameters"), _rules(resources))
 
 
-def verifier_of(resource: Resource, folder: Path) -> VerifierResource:
-    """Return the Verifier in ``resource``; relative paths in its parameters become paths below ``folder``.
+def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
+    """Return the Verifier in ``resource``.
+
+    Args:
+        resource: a Verifier or NamespacedVerifier.
+        folder: relative paths in its parameters become paths below it; None to leave them.
 
     Raises:
         UsageError: a field that Ratify needs is missing or of a wrong type.
@@ -171,7 +175,7 @@ def verifier_of(resource: Resource, folder: Path) -> VerifierResource:
     if not isinstance(parameters, dict):
         raise UsageError(f"{resource.position('spec', 'parameters')}: spec.parameters is not an object")
     config = {
-        **absolute_paths(parameters, folder),
+        **(parameters if folder is None else absolute_paths(parameters, folder)),
         "name": name,
         "type": kind,
         "artifactTypes": artifact_types,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _HERE = "slsa_verifier_plugin.cli.trust"
 COMMANDS = {
     "list": Lazy(f"{_HERE}:list_", "Show each trusted root, its date, age and where it comes from."),
+    "export": Lazy(f"{_HERE}:export", "Write the trusted root in use to a file."),
     "refresh": Lazy(f"{_HERE}:refresh", "Fetch the newest trusted roots through TUF, and verify them."),
 }
 _OPTION = click.option(
@@ -28,7 +30,7 @@ _OPTION = click.option(
 
 @click.group(cls=LazyGroup, table=COMMANDS)
 def trust() -> None:
-    """List and refresh the trusted roots that signatures are verified against.
+    """List, refresh and export the trusted roots that signatures are verified against.
 
     The one that ships with the sigstore package is used until a newer one has been fetched; nothing is fetched while a
     verification waits.
@@ -75,6 +77,32 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
         for line in render_trust.refreshed(source, outcome, painter):
             say(line)
     return status
+
+
+@click.command()
+@click.option(
+    "--root", metavar="NAME", default="public-good", show_default=True, help="public-good or staging."
+)
+@click.option(
+    "--output", "-o", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Where to."
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.pass_context
+def export(context: click.Context, /, root: str, output: Path, force: bool) -> int:
+    """Write the trusted root in use to a file, for machines without internet: trustedRoot: {path: FILE} there."""
+    from slsa_verifier_plugin.cli.attaching import write_new
+    from slsa_verifier_plugin.policy.parameters import RootSource
+    from slsa_verifier_plugin.signatures.sources import read_root
+    from slsa_verifier_plugin.signatures.trust import SHIPPED, load_root
+
+    if root not in SHIPPED:
+        raise click.UsageError(f"the trusted root is one of {', '.join(SHIPPED)}, not '{root}'")
+    content, shown = read_root(RootSource(root), session_of(context).environ)
+    loaded = load_root(content, shown)
+    write_new(output, content, force)
+    date = f" of {loaded.info.date:%Y-%m-%d}" if loaded.info.date else ""
+    say(f"wrote {output}: {shown}{date}, sha256:{loaded.info.digest}")
+    return Status.ADMITTED
 
 
 def sources_of(policy: str | None) -> tuple[RootSource, ...]:

@@ -1,0 +1,173 @@
+"""Attaches attestation files to images, and takes attached ones away for use without a registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, UsageError
+from slsa_verifier_plugin.evidence import MAX_CONFIG, MAX_PLATFORMS, ArtifactStore
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.model.envelope import MAX_LINES, read_blob
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import quoted
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.layout import LayoutWriter
+    from slsa_verifier_plugin.registry.push import Pusher
+
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+LINES_TYPE = "application/jsonl"
+MAX_ATTESTATION = 256 << 20
+"""Bytes of one attestation that ``fetch`` takes along; the most that a policy may allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What ``fetch`` took along for one image."""
+
+    image: str
+    artifacts: tuple[Descriptor, ...]
+
+
+def check_bundles(content: bytes, name: str) -> int:
+    """Return how many bundles and envelopes are in an attestation file.
+
+    Raises:
+        UsageError: none, or more than a verifier reads.
+    """
+    try:
+        blob = read_blob(content, MAX_LINES)
+    except ArtifactError as error:
+        raise UsageError(f"{quoted(name)}: {error.message}") from error
+    if not blob.candidates:
+        raise UsageError(
+            f"{quoted(name)} holds no Sigstore bundle and no DSSE envelope ({blob.others} other lines); attach the file that the "
+            "source workflow wrote"
+        )
+    return len(blob.candidates)
+
+
+def attach(
+    pusher: Pusher,
+    image: Descriptor,
+    content: bytes,
+    title: str,
+    artifact_type: str,
+    annotations: Mapping[str, str],
+) -> Descriptor:
+    """Push ``content`` as an artifact that hangs on ``image``, as ``oras attach`` does; return its descriptor.
+
+    Args:
+        pusher: writes to the image's repository.
+        image: its descriptor.
+        content: the attestation file.
+        title: its name.
+        artifact_type: as in the Verifier's ``artifactTypes``.
+        annotations: beside the time.
+
+    Raises:
+        RegistryError: the registry does not take it.
+    """
+    lines = content.strip().count(b"\n") > 0 and content.lstrip()[:2] != b"{\n"
+    config, layer = pusher.blob(b"{}"), pusher.blob(content)
+    created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": artifact_type,
+        "config": {"mediaType": EMPTY_TYPE, "digest": str(config), "size": 2, "data": "e30="},
+        "layers": [
+            {
+                "mediaType": LINES_TYPE if lines else BUNDLE_TYPE,
+                "digest": str(layer),
+                "size": len(content),
+                "annotations": {"org.opencontainers.image.title": title},
+            }
+        ],
+        "subject": {"mediaType": image.media_type, "digest": str(image.digest), "size": image.size},
+        "annotations": {"org.opencontainers.image.created": created, **annotations},
+    }
+    return pusher.attach(image, json.dumps(manifest).encode(), artifact_type)
+
+
+def fetch(
+    image: Reference,
+    store: ArtifactStore,
+    writer: LayoutWriter,
+    artifact_types: Iterable[str],
+    deadline: Deadline,
+) -> Fetched:
+    """Take along an image's manifests and configs, and what is attached to it: all that a verification looks at.
+
+    Args:
+        image: with a tag or digest.
+        store: the registry.
+        writer: the layout.
+        artifact_types: only these; all where there are none.
+        deadline: the time for all of it.
+
+    Raises:
+        VerifierError: a part of it cannot be had.
+    """
+    descriptor = store.resolve(image, deadline)
+    pinned = image.with_digest(descriptor.digest)
+    name = str(image) if image.digest is None else image.name
+    _take_image(pinned, descriptor, store, writer, deadline, name)
+    wanted = set(artifact_types)
+    taken = []
+    for item in store.referrers(pinned, deadline):
+        content = store.manifest(pinned, item, deadline)
+        manifest = parse_manifest(content, item.media_type)
+        if not wanted or wanted & {manifest.artifact_type, item.artifact_type}:
+            for blob in (*manifest.blobs, *([manifest.config] if manifest.config else [])):
+                writer.blob(blob.digest, store.blob(pinned, blob, MAX_ATTESTATION, deadline))
+            writer.manifest(item, content)
+            taken.append(item)
+    return Fetched(str(pinned), tuple(taken))
+
+
+def _take_image(
+    image: Reference,
+    descriptor: Descriptor,
+    store: ArtifactStore,
+    writer: LayoutWriter,
+    deadline: Deadline,
+    name: str,
+) -> None:
+    content = store.manifest(image, descriptor, deadline)
+    manifest = parse_manifest(content, descriptor.media_type)
+    for child in manifest.manifests[:MAX_PLATFORMS]:
+        platform = store.manifest(image, child, deadline)
+        writer.blob(child.digest, platform)
+        _take_config(image, parse_manifest(platform, child.media_type), store, writer, deadline)
+    _take_config(image, manifest, store, writer, deadline)
+    writer.manifest(descriptor, content, name)
+
+
+def _take_config(
+    image: Reference, manifest: Manifest, store: ArtifactStore, writer: LayoutWriter, deadline: Deadline
+) -> None:
+    if manifest.config is not None and manifest.config.size <= MAX_CONFIG:
+        writer.blob(manifest.config.digest, store.blob(image, manifest.config, MAX_CONFIG, deadline))
+
+
+def write_new(path: Path, content: bytes, force: bool) -> None:
+    """Write a file that must not be there yet, unless ``force``.
+
+    Raises:
+        UsageError: it is there.
+    """
+    try:
+        with path.open("wb" if force else "xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise UsageError(f"{quoted(str(path))} exists; --force replaces it") from error

@@ -1,0 +1,219 @@
+"""``policy``: check, write and describe Verifier resources."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.policy_options import checker_of, registry_options, seconds_of, store_settings
+from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.cli.status import Decision, Status
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.checking import Store
+    from slsa_verifier_plugin.cli.policy_init import Proposal
+
+_HERE = "slsa_verifier_plugin.cli.policy"
+COMMANDS = {
+    "check": Lazy(f"{_HERE}:check", "Find what is wrong with Verifiers and what surrounds them."),
+    "init": Lazy(f"{_HERE}:init", "Write a Verifier from what an image's attestations show."),
+    "schema": Lazy(f"{_HERE}:schema", "Print the JSON schema of the parameters, for editors."),
+}
+SECONDS = 60.0
+CHECK_EPILOG = """\b
+Examples:
+  slsa-verifier-plugin policy check verifier.yaml
+  kubectl kustomize deploy | slsa-verifier-plugin policy check -
+  kubectl get verifiers,stores,policies,providers,constrainttemplates,constraints \\
+      -o yaml | slsa-verifier-plugin policy check -
+
+\b
+Exit status: 0 nothing is wrong (or warnings alone), 1 something is, 2 usage.
+"""
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def policy() -> None:
+    """Check, write and describe Verifier resources."""
+
+
+@click.command(epilog=CHECK_EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--plugins-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Ratify's plugin directory, to look into.",
+)
+@click.option("--strict", is_flag=True, help="Warnings count, too.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def check(
+    context: click.Context, /, files: tuple[str, ...], plugins_dir: Path | None, strict: bool, as_json: bool
+) -> int:
+    """Find what is wrong with Verifiers, Stores and Policies, and with Gatekeeper's side of it, before a cluster does.
+
+    Files that are meant for one cluster are checked together. Each problem comes with file, line, column and remedy.
+    """
+    from slsa_verifier_plugin.cli import policy_check, render_policy
+    from slsa_verifier_plugin.cli.problems import ERROR
+    from slsa_verifier_plugin.cli.resources import read_resources
+
+    resources = [resource for file in files for resource in read_resources(file)[0]]
+    problems = policy_check.check(resources, plugins_dir)
+    if as_json:
+        say(render_policy.json_of(problems))
+    else:
+        for line in render_policy.text_of(problems, len(resources), session_of(context).painter()):
+            say(line)
+    counted = [problem for problem in problems if strict or problem.severity == ERROR]
+    return Status.DENIED if counted else Status.ADMITTED
+
+
+@click.command()
+@click.argument("image")
+@registry_options
+@click.option("--layout", metavar="DIR", help="An OCI image layout instead of the registry.")
+@click.option("--trusted-root", metavar="FILE|NAME", default="public-good", help="public-good by default.")
+@click.option("--name", default="verifier-slsa", show_default=True, help="Of the Verifier.")
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write it, and a schema for editors beside it.",
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.pass_context
+def init(context: click.Context, /, image: str, **options: Any) -> int:
+    """Write a Verifier resource from what an image's attestations show, as strict as they allow, with comments.
+
+    Only what verifies counts, and what is written is tried out: it admits the image.
+    """
+    from slsa_verifier_plugin.cli import policy_init
+    from slsa_verifier_plugin.cli.attaching import write_new
+
+    session = session_of(context)
+    proposal = _propose(session, image, options)
+    if proposal is None:
+        say(
+            f"nothing attached to {image} is a verification summary whose signature verifies; 'slsa-verifier-plugin inspect "
+            "--verify' shows what is there",
+            error=True,
+        )
+        return Status.DENIED
+    text = policy_init.resource_of(proposal, options["name"])
+    output: Path | None = options["output"]
+    if output is None:
+        say(text.rstrip("\n"))
+    else:
+        write_new(output, text.encode(), options["force"])
+        schema_file = output.parent / policy_init.SCHEMA_FILE
+        schema_file.write_text(json.dumps(resource_schema(), indent=2) + "\n", "utf-8")
+        say(f"wrote {output}, and {schema_file} for editors")
+    return Status.ADMITTED
+
+
+@click.command()
+@click.option("--resource", is_flag=True, help="Of the whole Verifier resource.")
+def schema(resource: bool) -> int:
+    """Print the JSON schema (draft 2020-12) of a Verifier's parameters, or of the whole resource.
+
+    Editors use it through a first line '# yaml-language-server: $schema=FILE'.
+    """
+    from slsa_verifier_plugin.policy.parameters import schema as parameters_schema
+
+    say(json.dumps(resource_schema() if resource else parameters_schema(), indent=2))
+    return Status.ADMITTED
+
+
+def resource_schema() -> dict[str, Any]:
+    """Return the JSON schema of a Verifier resource, its parameters included."""
+    from slsa_verifier_plugin.cli.resources import GROUP, VERIFIER_KINDS, VERSIONS
+    from slsa_verifier_plugin.policy.parameters import schema as parameters_schema
+
+    parameters = parameters_schema()
+    definitions = parameters.pop("$defs")
+    for key in ("$schema", "$id"):
+        parameters.pop(key, None)
+    text = {"type": "string", "minLength": 1}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Ratify v1 Verifier of the SLSA verifier plugin",
+        "type": "object",
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+        "properties": {
+            "apiVersion": {"enum": [f"{GROUP}/{version}" for version in VERSIONS]},
+            "kind": {"enum": list(VERIFIER_KINDS)},
+            "metadata": {"type": "object", "required": ["name"], "properties": {"name": text}},
+            "spec": {
+                "type": "object",
+                "required": ["name", "artifactTypes"],
+                "properties": {
+                    "name": {**text, "description": "Name of the plugin's file: slsa or slsla."},
+                    "type": {**text, "description": "Name of the plugin's file, where it is not spec.name."},
+                    "version": text,
+                    "artifactTypes": {
+                        **text,
+                        "description": "Types of the attestations, with commas and no blanks.",
+                    },
+                    "source": {"type": "object"},
+                    "address": {"type": "string"},
+                    "parameters": parameters,
+                },
+                "additionalProperties": False,
+            },
+        },
+        "$defs": definitions,
+    }
+
+
+def _propose(session: Session, image: str, options: Any) -> Proposal | None:
+    """Return the proposal for an image, once it has been tried out on it."""
+    from slsa_verifier_plugin.cli import policy_init
+    from slsa_verifier_plugin.cli.checking import parse_image
+    from slsa_verifier_plugin.cli.inspect import signature_check
+    from slsa_verifier_plugin.cli.inspecting import look_at_image
+    from slsa_verifier_plugin.cli.layout import LayoutStore
+    from slsa_verifier_plugin.cli.policy_options import Demands
+    from slsa_verifier_plugin.cli.resources import Setup, VerifierResource
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.errors import InternalError
+    from slsa_verifier_plugin.evidence import image_labels
+    from slsa_verifier_plugin.service import Service
+
+    reference, service = parse_image(image), Service(session.environ)
+    deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
+    root = options["trusted_root"]
+    store: Store
+    if options["layout"] is not None:
+        store = LayoutStore(Path(options["layout"]))
+    else:
+        store = service.store(store_settings({}, options["plain_http"]))
+    view = look_at_image(reference, store, deadline, signature_check(service, root))
+    pinned = reference.with_digest(view.descriptor.digest)
+    trusted = None
+    if root != "public-good":
+        trusted = root if root == "staging" else {"path": str(Path(root).absolute())}
+    proposal = policy_init.propose(view, image_labels(store, pinned, view.descriptor, deadline), trusted)
+    if proposal is None:
+        return None
+    config = {
+        **proposal.parameters(),
+        "name": options["name"],
+        "type": "slsla",
+        "artifactTypes": proposal.artifact_type,
+    }
+    verifier = VerifierResource(options["name"], "slsla", "", (proposal.artifact_type,), config)
+    demands = Demands(plain_http=options["plain_http"], seconds=SECONDS)
+    checker = checker_of(Setup((verifier,), rules={"default": "any"}), demands, service, store)
+    report = checker.image(str(pinned))
+    if report.decision is not Decision.ADMITTED:
+        raise InternalError(
+            f"the policy made from {image} does not admit it ({report.reason}): {report.message}"
+        )
+    return proposal

@@ -1,0 +1,192 @@
+"""Writes a Verifier resource from what an image's attestations show, as strict as they allow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slsa_verifier_plugin.cli.inspecting import ImageView, Line
+from slsa_verifier_plugin.cli.resources import GROUP, VERSIONS
+from slsa_verifier_plugin.model.levels import Levels
+from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.model.vsa import VerificationSummary
+from slsa_verifier_plugin.policy.binding import REVISION, ImageLabels
+from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS
+from slsa_verifier_plugin.text import plain
+
+SCHEMA_FILE = "verifier.schema.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a policy can demand of an image: the summary it is taken from, who signed that, and what binds the image to it."""
+
+    image: str
+    artifact_type: str
+    summary: VerificationSummary
+    signer: Signer
+    binding: str
+    builder: tuple[str, Signer] | None = None
+    root: Any = None
+    """``trustedRoot``, where it is not the default."""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels and properties to demand: all that the summary states."""
+        return tuple(Levels.of(self.summary.levels).shown())
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the Verifier."""
+        found: dict[str, Any] = {
+            "expectedVerifiedLevels": list(self.levels),
+            "expectedResourceUri": self.summary.resource_uri,
+            "expectedVerifierId": self.summary.verifier_id,
+        }
+        if not self._is_known():
+            found["trustedVerifiers"] = [{"verifierId": self.summary.verifier_id, **_identity(self.signer)}]
+        if self.root is not None:
+            found["trustedRoot"] = self.root
+        refs = sorted({ref for source in self.summary.sources for ref in source.refs})
+        if refs:
+            found["expectedSourceRefs"] = refs
+        if self.binding != "none":
+            found["sourceBinding"] = self.binding
+        if self.binding == "provenance" and self.builder is not None:
+            found["trustedBuilders"] = [{"builderId": self.builder[0], **_identity(self.builder[1])}]
+        return found
+
+    def _is_known(self) -> bool:
+        return any(
+            known.id == self.summary.verifier_id and known.is_signer(self.signer, {})
+            for known in BUILT_IN_VERIFIERS
+        )
+
+
+def propose(view: ImageView, labels: Iterable[ImageLabels], root: Any = None) -> Proposal | None:
+    """Return the strictest policy that the image's verified attestations allow, None where none is of use.
+
+    Args:
+        view: the image, its signatures checked.
+        labels: what the image says of its own source.
+        root: ``trustedRoot`` that the signatures were checked against, where it is not the default.
+    """
+    found = []
+    for artifact in view.artifacts:
+        lines = [line for blob in artifact.blobs for line in blob.lines if line.checked == ""]
+        for line in lines:
+            summary = line.summary
+            if summary is None or line.signer is None or summary.result != "PASSED":
+                continue
+            if Levels.of(summary.levels).shown():
+                found.append((artifact.artifact_type, summary, line.signer))
+    if not found:
+        return None
+    kind, summary, signer = max(found, key=lambda item: _strength(item[1]))
+    provenances = [line for artifact in view.artifacts for blob in artifact.blobs for line in blob.lines]
+    builder = _builder(provenances, summary, str(view.descriptor.digest))
+    binding = "provenance" if builder else "annotation" if _is_labelled(labels, summary) else "none"
+    return Proposal(view.name, kind, summary, signer, binding, builder, root)
+
+
+def resource_of(proposal: Proposal, name: str) -> str:
+    """Return the Verifier resource as YAML with a comment on each choice."""
+    lines = [
+        f"# yaml-language-server: $schema={SCHEMA_FILE}",
+        f"# Written by 'slsa-verifier-plugin policy init' from the attestations of {plain(proposal.image, 512)}:",
+        "# as strict as they allow. Loosen on purpose; 'policy check' and 'audit' say what a change means.",
+        f"apiVersion: {GROUP}/{VERSIONS[0]}",
+        "kind: Verifier",
+        "metadata:",
+        f"  name: {_scalar(name)}",
+        "spec:",
+        "  name: slsla",
+        f"  artifactTypes: {_scalar(proposal.artifact_type)}",
+        "  parameters:",
+        *(f"    {line}" for line in _parameters(proposal)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _parameters(proposal: Proposal) -> Iterator[str]:
+    comments = {
+        "expectedVerifiedLevels": "All that it states. A higher level of a track suffices, other names match exactly.",
+        "expectedResourceUri": "The source repository. * matches within a path segment, ** across.",
+        "expectedVerifierId": "Who judged the source.",
+        "trustedVerifiers": "This signer is not among those known without configuration: make sure that it is yours.",
+        "trustedRoot": "The Sigstore that signatures are verified against; in the cluster, a path that is mounted there.",
+        "expectedSourceRefs": "Branches and tags that may be released from.",
+        "sourceBinding": _BINDINGS[proposal.binding],
+        "trustedBuilders": "Who may sign the build provenance that binds the image to the commit.",
+    }
+    for key, value in proposal.parameters().items():
+        yield f"# {comments[key]}"
+        yield from _entry(key, value)
+    if proposal.binding == "none":
+        yield f"# {_BINDINGS['none']}"
+        yield "# sourceBinding: annotation"
+    yield "# Oldest attestation accepted; after that, rebuild from a newer commit."
+    yield "# maxAge: 4320h"
+
+
+_BINDINGS = {
+    "provenance": "A build provenance says that the image was built from that commit.",
+    "annotation": f"The image's own {REVISION} is the attested commit.",
+    "none": f"Nothing binds the image to the commit yet: build it with the label {REVISION}.",
+}
+
+
+def _entry(key: str, value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield f"{key}:"
+        yield from (f"  {name}: {_scalar(text)}" for name, text in value.items())
+        return
+    if not isinstance(value, list):
+        yield f"{key}: {_scalar(value)}"
+        return
+    yield f"{key}:"
+    for item in value:
+        if isinstance(item, Mapping):
+            for number, (name, text) in enumerate(item.items()):
+                yield f"{'  ' if number else '- '}{name}: {_scalar(text)}"
+        else:
+            yield f"- {_scalar(item)}"
+
+
+def _scalar(value: Any) -> str:
+    """Return a text as YAML reads it back unchanged: JSON strings are YAML."""
+    text = str(value)
+    safe = text and all(char.isalnum() or char in "_-./+:@~" for char in text) and text[0].isalnum()
+    ambiguous = (
+        text[-1:] == ":"
+        or text.lower() in ("true", "false", "null", "yes", "no", "on", "off")
+        or text[0:1].isdigit()
+    )
+    return text if safe and not ambiguous else json.dumps(text)
+
+
+def _identity(signer: Signer) -> dict[str, str]:
+    return {"issuer": signer.issuer, "identity": signer.identity}
+
+
+def _strength(summary: VerificationSummary) -> tuple[int, int]:
+    levels = Levels.of(summary.levels)
+    return sum(levels.tracks.values()), len(levels.names)
+
+
+def _builder(lines: Iterable[Line], summary: VerificationSummary, image: str) -> tuple[str, Signer] | None:
+    commits = {source.commit for source in summary.sources}
+    for line in lines:
+        provenance = line.provenance
+        if line.checked != "" or provenance is None or line.signer is None or image not in provenance.digests:
+            continue
+        if any(material.commit in commits for material in provenance.materials):
+            return provenance.builder_id, line.signer
+    return None
+
+
+def _is_labelled(labels: Iterable[ImageLabels], summary: VerificationSummary) -> bool:
+    commits = {source.commit for source in summary.sources}
+    found = list(labels)
+    return bool(found) and all(item.revision in commits for item in found)

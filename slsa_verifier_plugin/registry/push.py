@@ -1,0 +1,222 @@
+"""Pushing an artifact (OCI distribution 1.1, "Pushing"), for people at the command line; the plugin itself never writes.
+
+oras-py's client does authentication and transport. Its uploads and their retries, which sleep for minutes, are not used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import oras.auth
+import oras.provider
+import requests
+from requests.adapters import HTTPAdapter
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry.credentials import CredentialProvider
+from slsa_verifier_plugin.registry.redirects import origin_of
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
+from slsa_verifier_plugin.registry.tls import TrustStore
+
+REQUEST_SECONDS = 60.0
+"""Without a byte from the registry, after which a request is given up."""
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+MAX_INDEX = 4 << 20
+
+
+class Pusher:
+    """Writes to one repository.
+
+    Args:
+        image: the repository; its tag and digest do not matter.
+        use_http: plain HTTP, as the store's ``useHttp``.
+        provider: finds credentials; None for anonymous access.
+        environ: places of certificates.
+
+    Raises:
+        RegistryError: the credentials cannot be had.
+    """
+
+    def __init__(
+        self,
+        image: Reference,
+        use_http: bool,
+        provider: CredentialProvider | None,
+        environ: Mapping[str, str],
+    ) -> None:
+        host = "registry-1.docker.io" if image.registry == "docker.io" else image.registry
+        self._image = image
+        self._client = oras.provider.Registry(hostname=host, insecure=use_http, auth_backend="token")
+        self._base = f"{'http' if use_http else 'https'}://{host}/v2/{image.repository}"
+        adapter = _Adapter(None if use_http else TrustStore(environ), host)
+        for scheme in ("https://", "http://"):
+            self._client.session.mount(scheme, adapter)
+        found = provider.credentials(image, Deadline(REQUEST_SECONDS)) if provider else None
+        if found is not None and found.identity_token:
+            raise RegistryError(
+                f"the credentials for {image.registry} are an identity token, which pushing does not support; "
+                "log in with a user name and password, or push with oras",
+                reason=Reason.REGISTRY_CREDENTIALS,
+            )
+        if found is not None:
+            self._client.auth.set_basic_auth(found.username, found.password)
+
+    def blob(self, content: bytes) -> Digest:
+        """Push a blob, unless it is there, and return its digest ("Pushing a blob monolithically").
+
+        Raises:
+            RegistryError: the registry does not take it.
+        """
+        digest = Digest.of(content)
+        doing = f"pushing the blob {digest} to {self._image.name}"
+        if self._send("HEAD", f"{self._base}/blobs/{digest}", doing).status_code == 200:
+            return digest
+        url = f"{self._base}/blobs/uploads/"
+        begun = self._send("POST", url, doing, headers={"Content-Length": "0"})
+        self._expect(begun, 202, doing)
+        location = urljoin(url, begun.headers.get("Location", ""))
+        if not begun.headers.get("Location") or origin_of(location) != origin_of(self._base):
+            # Our credentials go along; nobody else gets them.
+            raise faults.invalid_response(doing, "it sends the upload to another host, or nowhere")
+        target = f"{location}{'&' if '?' in location else '?'}digest={digest}"
+        headers = {"Content-Type": "application/octet-stream"}
+        self._expect(self._send("PUT", target, doing, content, headers), 201, doing)
+        return digest
+
+    def manifest(self, content: bytes, media_type: str, name: str) -> requests.Response:
+        """Push a manifest under a digest or tag ("Pushing Manifests").
+
+        Raises:
+            RegistryError: the registry does not take it.
+        """
+        doing = f"pushing the manifest {name} to {self._image.name}"
+        answer = self._send(
+            "PUT", f"{self._base}/manifests/{name}", doing, content, {"Content-Type": media_type}
+        )
+        self._expect(answer, 201, doing)
+        return answer
+
+    def attach(self, subject: Descriptor, content: bytes, artifact_type: str) -> Descriptor:
+        """Push a manifest whose subject is ``subject``, and make it findable there.
+
+        Where the registry does not say that it took note of the subject (``OCI-Subject``), the index under the fallback tag is
+        extended ("Referrers Tag Schema").
+
+        Args:
+            subject: the image's descriptor.
+            content: the manifest.
+            artifact_type: its artifact type.
+
+        Raises:
+            RegistryError: the registry does not take it.
+        """
+        digest = Digest.of(content)
+        answer = self.manifest(content, MANIFEST_TYPE, str(digest))
+        pushed = Descriptor(MANIFEST_TYPE, digest, len(content), artifact_type)
+        if answer.headers.get("OCI-Subject") != str(subject.digest):
+            self._add_to_fallback(subject.digest, pushed)
+        return pushed
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _add_to_fallback(self, subject: Digest, entry: Descriptor) -> None:
+        tag = fallback_tag(subject)
+        doing = f"adding to the referrers tag {tag} of {self._image.name}"
+        found = self._send("GET", f"{self._base}/manifests/{tag}", doing, headers={"Accept": INDEX_TYPE})
+        manifests: list[Any] = []
+        if found.status_code != 404:
+            self._expect(found, 200, doing)
+            index = _index(found.content, doing)
+            manifests = [item for item in index if item.get("digest") != str(entry.digest)]
+        manifests.append(
+            {
+                "mediaType": entry.media_type,
+                "digest": str(entry.digest),
+                "size": entry.size,
+                "artifactType": entry.artifact_type,
+            }
+        )
+        extended = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}
+        self.manifest(json.dumps(extended).encode(), INDEX_TYPE, tag)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        doing: str,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        try:
+            answer = self._client.do_request(url, method, data=content, headers=dict(headers or {}))
+        except requests.RequestException as error:
+            raise faults.unreachable(doing, url, error) from error
+        except (ValueError, KeyError, AttributeError) as error:
+            # oras-py: a 401 that it cannot answer, or a token server's answer that it cannot read.
+            raise RegistryError(
+                f"{doing} failed: the registry does not accept these credentials, or wants others; log in to "
+                f"{self._image.registry}",
+                reason=Reason.REGISTRY_UNAUTHORIZED,
+            ) from error
+        assert isinstance(answer, requests.Response)
+        return answer
+
+    def _expect(self, answer: requests.Response, status: int, doing: str) -> None:
+        if answer.status_code != status:
+            body = answer.content[:4096]
+            raise faults.status_error(doing, answer.url, answer.status_code, faults.error_codes(body))
+
+
+class _Adapter(HTTPAdapter):
+    """Ends what hangs, and trusts the authorities that the rest of this package trusts.
+
+    Args:
+        trust: makes the TLS context; None where there is no TLS.
+        host: whose.
+    """
+
+    def __init__(self, trust: TrustStore | None, host: str) -> None:
+        self._context = trust.context(host) if trust else None
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
+    ) -> None:
+        """Make the pool with our own TLS context."""
+        if self._context is not None:
+            pool_kwargs["ssl_context"] = self._context
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send with a time limit, which oras-py has none of."""
+        kwargs["timeout"] = kwargs.get("timeout") or REQUEST_SECONDS
+        return super().send(request, *args, **kwargs)
+
+
+def _index(content: bytes, doing: str) -> list[dict[str, Any]]:
+    if len(content) <= MAX_INDEX:
+        with suppress(ValueError):
+            value = json.loads(content)
+            manifests = value.get("manifests") if isinstance(value, dict) else None
+            if isinstance(manifests, list) and all(isinstance(item, dict) for item in manifests):
+                return manifests
+    raise faults.invalid_response(doing, "what stands under that tag is no index")
