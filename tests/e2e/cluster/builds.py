@@ -117,7 +117,7 @@ _LISTED = (
 )
 PROGRAMS: Mapping[str, Program] = {listed.name: listed for listed in _LISTED}
 """The cluster's own programs, in the order in which they are built."""
-SHARED = ("ratify", "oras", "crane", "ociregistry")
+SHARED = ("ratify", "oras", "crane", "ociregistry", "docker-registry")
 """Programs that the other end-to-end tests use as well; they are built by ``tests.e2e.peers``."""
 
 

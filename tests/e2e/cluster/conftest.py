@@ -15,6 +15,7 @@ from tests.e2e.cluster import builds, images, sandbox
 from tests.e2e.cluster import lab as labs
 from tests.e2e.cluster.kube import Object
 from tests.e2e.cluster.lab import Lab
+from tests.e2e.cluster.pki import Authority
 from tests.e2e.shared import REPOSITORY, demo_note
 
 collect_ignore_glob = [] if sandbox.INSIDE in os.environ else ["test_*.py"]
@@ -79,12 +80,18 @@ def bare_lab(scratch: Path, programs: dict[str, Path]) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def base_image(bare_lab: Lab, programs: dict[str, Path]) -> str:
-    """An image laid out as Ratify's own."""
+def registry_authority() -> Authority:
+    """The authority of the registries that speak TLS."""
+    return Authority("registries")
+
+
+@pytest.fixture(scope="session")
+def base_image(bare_lab: Lab, programs: dict[str, Path], registry_authority: Authority) -> str:
+    """An image laid out as Ratify's own, which trusts that authority; its digest reference."""
     image = f"{bare_lab.registry}/ratify:v1.4.4"
-    authorities = Path("/etc/ssl/certs/ca-certificates.crt").read_bytes()
+    authorities = registry_authority.certificate.encode()
     images.push_ratify(bare_lab.crane, image, programs["ratify"], authorities, bare_lab.work)
-    return image
+    return f"{bare_lab.registry}/ratify@{bare_lab.crane.run('digest', image).decode().strip()}"
 
 
 @pytest.fixture(scope="session")
@@ -101,9 +108,11 @@ def ratify_image(bare_lab: Lab, base_image: str, plugin: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def running_lab(bare_lab: Lab, ratify_image: str) -> Lab:
+def running_lab(bare_lab: Lab, ratify_image: str, level_3: bytes) -> Lab:
     bare_lab.ratify.start(ratify_image)
-    bare_lab.apply("gatekeeper/template", "ratify/demo")
+    for folder in ("ratify/demo", "gatekeeper/install", "gatekeeper/demo"):  # as the README has it
+        bare_lab.apply(folder)
+    bare_lab.first_yes = bare_lab.wait_for_a_yes(level_3)
     return bare_lab
 
 

@@ -144,7 +144,7 @@ def _start_controllers(plane: ControlPlane, processes: Processes, program: Path)
     config = kubeconfig(
         plane.folder / "kcm.kubeconfig", _server(), plane.authority.certificate, certificate_user(pair)
     )
-    options = {
+    options: dict[str, object] = {
         "kubeconfig": config,
         "bind-address": API_HOST,
         "use-service-account-credentials": "true",
@@ -153,7 +153,7 @@ def _start_controllers(plane: ControlPlane, processes: Processes, program: Path)
         "leader-elect": "false",
         "controllers": ",".join(_CONTROLLERS),
     }
-    command = (program, *(f"--{key}={value}" for key, value in options.items()))
+    command = [str(program), *(f"--{key}={value}" for key, value in options.items())]
     processes.start("kube-controller-manager", command)
     processes.wait_until(
         lambda: plane.kubectl.exists("serviceaccount", "default", "-n", "default"),

@@ -61,6 +61,9 @@ class Gatekeeper:
         """
         own = {"health-addr": "127.0.0.1:9091", "prometheus-port": "18889"}
         own |= {"cert-dir": str(self.certificates), "disable-cert-rotation": "true"}
+        scratch = self.certificates.with_name("audit")  # in place of the Pod's empty volume
+        scratch.mkdir(exist_ok=True)
+        own |= {"api-cache-dir": str(scratch), "shutdown-delay": "0"}
         self._start(_AUDIT, _AUDIT, own | _dashed(flags))
         self.processes.wait_until(lambda: _is_ready("9091"), _AUDIT, "it is ready")
 

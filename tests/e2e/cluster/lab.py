@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tests.e2e.cluster import charts, control_plane, gatekeeper
 from tests.e2e.cluster.control_plane import ControlPlane
 from tests.e2e.cluster.gatekeeper import Gatekeeper
 from tests.e2e.cluster.images import Crane
-from tests.e2e.cluster.kube import Kubectl, Object, Outcome
+from tests.e2e.cluster.kube import Kubectl, KubectlError, Object, Outcome
 from tests.e2e.cluster.pki import SERVER, Authority
 from tests.e2e.cluster.processes import Processes
 from tests.e2e.cluster.ratify import Ratify
@@ -33,6 +34,7 @@ from tests.e2e.shared import REPOSITORY
 REGISTRY_HOST = "registry.example"
 """The registry that the manifests of deploy/ name; here it has a port as well."""
 CONSTRAINT = "ratifyverification.constraints.gatekeeper.sh"
+_FIRST_YES_SECONDS = 30.0
 _RATIFY_GROUP = "config.ratify.deislabs.io"
 
 
@@ -44,6 +46,7 @@ class Lab:
         manifests: a copy of deploy/ whose images and certificates are those of this run.
         registry: host and port of the registry.
         developer: kubectl without rights over the cluster.
+        first_yes: seconds from Ratify's readiness to the first Pod that it admitted.
     """
 
     work: Path
@@ -59,6 +62,7 @@ class Lab:
     manifests: Path
     developer: Kubectl
     stack: ExitStack
+    first_yes: float = 0.0
     _names: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -112,8 +116,7 @@ class Lab:
         """Wait until all of Gatekeeper's and Ratify's programs have taken in the object as it is now."""
         kind, name = thing["kind"], thing["metadata"]["name"]
         if kind == "ConstraintTemplate":
-            self.kubectl.until(CONSTRAINT, "get", "crd", CONSTRAINT, "--ignore-not-found", "-o", "name")
-            self.kubectl.run("wait", "--for=condition=Established", f"crd/{CONSTRAINT}", "--timeout=30s")
+            self.wait_for_definition(CONSTRAINT)
         elif kind in ("RatifyVerification", "Assign", "Provider"):
             resource = f"{kind.lower()}/{name}"
             generation = self.kubectl.run("get", resource, "-o", "jsonpath={.metadata.generation}")
@@ -125,6 +128,39 @@ class Lab:
         elif thing["apiVersion"].startswith(_RATIFY_GROUP):
             resource = f"{kind.lower()}.{_RATIFY_GROUP}/{name}"
             self.kubectl.until("true", "get", resource, "-o", "jsonpath={.status.issuccess}")
+
+    def wait_for_definition(self, name: str) -> None:
+        """Wait until the API server serves a CustomResourceDefinition."""
+        condition = 'jsonpath={.status.conditions[?(@.type=="Established")].status}'
+        self.kubectl.until("True", "get", "crd", name, "--ignore-not-found", "-o", condition)
+
+    def start_ratify(self, image: str, attestation: bytes) -> float:
+        """Start Ratify in place of any that runs, and wait until it admits.
+
+        Args:
+            attestation: one that the Verifier in force accepts.
+
+        Returns:
+            Seconds from Ratify's readiness to its first yes: its manager reads its resources, and the plugin
+            unpacks itself and starts its resident verifier.
+        """
+        self.ratify.start(image)
+        return self.wait_for_a_yes(attestation)
+
+    def wait_for_a_yes(self, attestation: bytes) -> float:
+        """Create Pods of new images until one is admitted; returns the seconds that took.
+
+        Raises:
+            KubectlError: none was in time.
+        """
+        started = time.monotonic()
+        while True:
+            outcome = self.run(self.image("warm", attestation))
+            waited = time.monotonic() - started
+            if outcome.admitted:
+                return waited
+            if waited > _FIRST_YES_SECONDS:
+                raise KubectlError(f"no Pod was admitted for {waited:.0f} s: {outcome.text}")
 
     def pod(self, image: str, name: str | None = None, **spec: object) -> Object:
         """Return a Pod of one container; ``spec`` goes into its specification."""
@@ -140,6 +176,40 @@ class Lab:
     def create(self, thing: Object, namespace: str = "default") -> Outcome:
         """Create an object as a developer does, with ``kubectl create -f``."""
         return self.developer.attempt("create", "-n", namespace, "-f", "-", given=yaml.safe_dump(thing))
+
+    def start_tls_registry(self, host: str, authority: Authority) -> str:
+        """Start Debian's docker-registry over TLS as ``host``, on the port that needs no mention."""
+        folder = self.work / "plugin-registry"
+        folder.mkdir()
+        pair = authority.issue(host, SERVER, names=(host,))
+        for name, text in {
+            "ca.crt": authority.certificate,
+            "tls.crt": pair.certificate,
+            "tls.key": pair.key,
+            "config.yaml": yaml.safe_dump(
+                {
+                    "version": "0.1",
+                    "storage": {"inmemory": {}},
+                    "http": {
+                        "addr": "127.0.0.1:443",
+                        "tls": {
+                            "certificate": str(folder / "tls.crt"),
+                            "key": str(folder / "tls.key"),
+                        },
+                    },
+                }
+            ),
+        }.items():
+            (folder / name).write_text(text)
+        self.hosts.add("127.0.0.1", host)
+        program = self.programs["docker-registry"]
+        self.processes.start("docker-registry", [program, "serve", folder / "config.yaml"])
+        self.processes.wait_until(
+            lambda: "listening on" in self.processes.log("docker-registry").read_text(),
+            "docker-registry",
+            "it listens",
+        )
+        return host
 
     def run(self, image: str, namespace: str = "default") -> Outcome:
         """Create a Pod of the image, as ``kubectl run`` does."""

@@ -1,0 +1,217 @@
+"""Other ways to set Ratify up: hardened, with Notary Project signatures, with the plugin that it downloads."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import builds
+from tests.e2e.cluster.conftest import Say
+from tests.e2e.cluster.kube import Object
+from tests.e2e.cluster.lab import Lab
+from tests.e2e.cluster.pki import SIGNER, Authority
+
+_NOTATION = "application/vnd.cncf.notary.signature"
+
+
+def _parameters(**changes: object) -> Callable[[Object], None]:
+    """Return what changes parameters of our Verifier; None takes one away."""
+
+    def change(thing: Object) -> None:
+        if thing["kind"] == "Verifier" and thing["spec"]["artifactTypes"] == "slsla/attestation":
+            parameters = thing["spec"]["parameters"]
+            for key, value in changes.items():
+                parameters[key] = value
+                if value is None:
+                    del parameters[key]
+
+    return change
+
+
+def test_hardened_asks_for_provenance(lab: Lab, level_3: bytes, say: Say) -> None:
+    """the hardened Verifier denies an image that no build provenance binds to its source"""
+    lab.apply("ratify/hardened", change=_parameters(maxAge=None))  # the demo's attestations age
+    denied = lab.run(lab.image("unbound", level_3))
+    assert not denied.admitted
+    assert "provenance" in denied.text
+    say(denied.text.partition("is not admitted: ")[2])
+
+
+def test_hardened_asks_for_freshness(lab: Lab, level_3: bytes, say: Say) -> None:
+    """the hardened Verifier's maxAge denies an attestation that is older"""
+    lab.apply("ratify/hardened", change=_parameters(maxAge="1h"))
+    denied = lab.run(lab.image("old", level_3))
+    assert not denied.admitted
+    say(denied.text.partition("is not admitted: ")[2])
+
+
+def test_annotation_binds_an_image_to_its_commit(lab: Lab, level_3: bytes, say: Say) -> None:
+    """with sourceBinding annotation, the image built from the commit is admitted, one of another is not"""
+    binding = _parameters(sourceBinding="annotation", trustedBuilders=None, maxAge=None)
+    lab.apply("ratify/hardened", change=binding)
+    key = "org.opencontainers.image.revision"
+    own = "fcf594db68d6bb950b04e5eb2221ac0eda200b5c"
+    admitted = lab.run(lab.image("own", level_3, annotations={key: own}))
+    assert admitted.admitted, admitted.text
+    denied = lab.run(lab.image("other", level_3, annotations={key: "9" * 40}))
+    assert not denied.admitted
+    say(denied.text.partition("is not admitted: ")[2])
+
+
+def test_a_misspelt_parameter_denies(lab: Lab, level_3: bytes, say: Say) -> None:
+    """a misspelt parameter denies everything and names the right one"""
+    change = _parameters(expectedVerifiedLevel=["SLSA_SOURCE_LEVEL_2"], expectedVerifiedLevels=None)
+    lab.apply("ratify/demo", change=change)
+    denied = lab.run(lab.image("level-3", level_3))
+    assert not denied.admitted
+    assert "expectedVerifiedLevels" in denied.text
+    say(denied.text.partition("is not admitted: ")[2])
+
+
+class _Signer:
+    """Signs images with notation-go, under an authority."""
+
+    def __init__(self, program: Path, folder: Path, authority: Authority) -> None:
+        pair = authority.issue("signer", SIGNER)
+        self._files = [folder / "signer.key", folder / "signer.crt"]
+        self._files[0].write_text(pair.key)
+        self._files[1].write_text(pair.certificate + authority.certificate)
+        self._program = program
+
+    def sign(self, image: str) -> None:
+        """Sign the image; the signature is pushed beside it."""
+        command = [str(self._program), *map(str, self._files), image]
+        subprocess.run(command, check=True, capture_output=True, env={"HOME": str(self._files[0].parent)})
+
+
+@pytest.fixture(scope="module")
+def signers(running_lab: Lab) -> dict[str, _Signer]:
+    """A signer whose authority Ratify trusts, and one whose authority it does not."""
+    program = builds.program("notationsign")
+    found = {}
+    for name in ("trusted", "foreign"):
+        folder = running_lab.work / f"signer-{name}"
+        folder.mkdir()
+        authority = Authority(f"{name} signers")
+        found[name] = _Signer(program, folder, authority)
+        if name == "trusted":
+            (running_lab.manifests / "ratify" / "notation" / "ca.crt").write_text(authority.certificate)
+    return found
+
+
+def test_signature_and_attestation(
+    lab: Lab, signers: dict[str, _Signer], level_1: bytes, level_3: bytes, say: Say
+) -> None:
+    """with a Notary Project signature and our attestation an image is admitted; denied where either is missing or wrong"""
+    lab.apply("ratify/notation")
+
+    def image(signer: str | None, *attestations: bytes) -> str:
+        made = lab.image("signed", *attestations)
+        if signer is not None:
+            signers[signer].sign(made)
+        return made
+
+    admitted = lab.run(image("trusted", level_3))
+    assert admitted.admitted, admitted.text
+    wrong = {
+        "no attestation": (image("trusted"), _NOTATION),
+        "attestation of level 1": (image("trusted", level_1), "SLSA_SOURCE_LEVEL_1"),
+        "no signature": (image(None, level_3), "slsla/attestation"),
+        "signature of a stranger": (image("foreign", level_3), "signature"),
+        "neither": (image(None), "No verification results"),
+    }
+    for what, (made, word) in wrong.items():
+        denied = lab.run(made)
+        assert not denied.admitted, what
+        assert word in denied.text, f"{what}: {denied.text}"
+    lab.apply("ratify/demo")
+    lab.kubectl.run("delete", "verifier.config.ratify.deislabs.io", "verifier-notation")
+    say(f"both: admitted; denied: {', '.join(wrong)}")
+
+
+def test_the_image_is_ratifys_and_the_plugin(lab: Lab, base_image: str, ratify_image: str, say: Say) -> None:
+    """the image is Ratify's own plus one layer with the plugin, under both names, for its user, reproducibly"""
+    base, ours = (json.loads(lab.crane.run("manifest", image)) for image in (base_image, ratify_image))
+    assert ours["layers"][:-1] == base["layers"]
+    assert lab.crane.config(ratify_image) == lab.crane.config(base_image)
+    folder = lab.ratify.rootfs / ".ratify" / "plugins"
+    slsa, slsla = folder / "slsa", folder / "slsla"
+    assert slsa.samefile(slsla)
+    assert slsa.stat().st_uid == 65532
+    assert slsa.stat().st_mode & 0o777 == 0o755
+    static = subprocess.run(["file", "--brief", str(slsa)], check=True, capture_output=True, text=True).stdout
+    assert "static" in static
+    size = ours["layers"][-1]["size"]
+    say(
+        f"{ratify_image.partition('@')[2][:19]}, layer of {size / 2**20:.1f} MiB, {static.split(',')[1].strip()}"
+    )
+
+
+def test_ratify_downloads_the_plugin(
+    lab: Lab, base_image: str, plugin: Path, plugin_registry: str, level_1: bytes, level_3: bytes, say: Say
+) -> None:
+    """Ratify's own image downloads the plugin from a registry and verifies with it"""
+    script = lab.manifests / "image" / "push-artifact.sh"
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(lab.oras.folder),
+        "PLUGIN": str(plugin),
+        "ORAS": str(lab.programs["oras"]),
+        "SSL_CERT_FILE": str(lab.work / "plugin-registry" / "ca.crt"),
+    }
+    pushed = subprocess.run(
+        [str(script), f"{plugin_registry}/slsa-verifier-plugin:1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert pushed.returncode == 0, pushed.stderr
+    artifact = pushed.stdout.strip()
+    values = lab.ratify.variables
+    lab.ratify.variables = {**values, "RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS": "1"}
+    used = lab.ratify.image
+    lab.ratify.start(base_image)
+    try:
+        assert not list(lab.ratify.plugins.iterdir())
+
+        def from_registry(thing: Object) -> None:
+            if thing["kind"] == "Verifier":
+                thing["spec"]["source"]["artifact"] = artifact
+
+        lab.apply("ratify/dynamic", change=from_registry)
+        (downloaded,) = lab.ratify.plugins.iterdir()
+        assert downloaded.read_bytes() == plugin.read_bytes()
+        lab.wait_for_a_yes(level_3)
+        denied = lab.run(lab.image("level-1", level_1))
+        assert not denied.admitted
+        assert "SLSA_SOURCE_LEVEL_1" in denied.text
+        admitted = lab.run(lab.image("level-3", level_3))
+        assert admitted.admitted, admitted.text
+    finally:
+        lab.ratify.variables = values
+        lab.ratify.start(used)
+        lab.apply("ratify/demo")
+    lab.wait_for_a_yes(level_3)
+    say(f"{artifact} became {downloaded.name}; level 1 denied, level 3 admitted")
+
+
+@pytest.fixture(scope="session")
+def plugin_registry(bare_lab: Lab, registry_authority: Authority) -> str:
+    """Debian's docker-registry over TLS, as dynamic plugins need it; its host name."""
+    return bare_lab.start_tls_registry("plugins.example", registry_authority)
+
+
+def test_no_secret_is_in_the_provider(lab: Lab) -> None:
+    """what deploy/ applies holds certificates, and no private key"""
+    for folder in ("gatekeeper/provider", "ratify/notation"):
+        for thing in lab.kustomize(folder):
+            text = json.dumps(thing)
+            encoded = thing.get("spec", {}).get("caBundle", "")
+            assert "PRIVATE" not in text
+            assert b"PRIVATE" not in base64.b64decode(encoded)

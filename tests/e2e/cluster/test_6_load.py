@@ -1,0 +1,137 @@
+"""A hundred Pods at once, beside a plugin that only answers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster.builds import program
+from tests.e2e.cluster.conftest import Say
+from tests.e2e.cluster.images import NONROOT
+from tests.e2e.cluster.lab import Lab
+from tests.e2e.cluster.load import Burst, burst
+from tests.e2e.cluster.repack import repacked
+from tests.e2e.oras import Oras
+
+PODS = 100
+IMAGES = 20
+PAIRS = 5
+LEAST_SHARE = 0.7
+"""Of the rate with a plugin that only answers; the figure of issue F."""
+
+
+def _images(lab: Lab, level_1: bytes, level_3: bytes) -> dict[str, bool]:
+    """Push half as many images of level 3 as of level 1; returns which are to be admitted."""
+
+    def push(number: int) -> tuple[str, bool]:
+        name = lab.unique("load")
+        folder = lab.work / name  # oras writes files where it runs
+        folder.mkdir()
+        oras = Oras(folder, {"HOME": str(folder), "PATH": "/usr/bin:/bin"})
+        good = number % 2 == 0
+        image = oras.push_image(f"{lab.registry}/{name}")
+        oras.attach(image, level_3 if good else level_1)
+        shutil.rmtree(folder)
+        return image, good
+
+    with ThreadPoolExecutor(4) as pool:
+        return dict(pool.map(push, range(IMAGES)))
+
+
+def _put(lab: Lab, executable: Path) -> None:
+    """Replace the plugin under both names, by renames, as an upgrade does."""
+    for name in ("slsa", "slsla"):
+        part = lab.ratify.plugins / f".{name}"
+        shutil.copyfile(executable, part)
+        os.chown(part, NONROOT, NONROOT)
+        part.chmod(0o755)
+        part.replace(lab.ratify.plugins / name)
+
+
+@pytest.fixture
+def uncached(lab: Lab, level_3: bytes) -> Iterator[Lab]:
+    """Ratify without its cache of verdicts: every Pod costs a call of the plugin."""
+    lab.ratify.arguments.append("--cache-enabled=false")
+    lab.start_ratify(lab.ratify.image, level_3)
+    yield lab
+    lab.ratify.arguments.clear()
+    lab.ratify.variables.pop("SLSA_VERIFIER_RESIDENT", None)
+    lab.start_ratify(lab.ratify.image, level_3)
+
+
+def test_a_burst_with_the_caches_of_the_chart(lab: Lab, level_1: bytes, level_3: bytes, say: Say) -> None:
+    """100 Pods of 20 images at once, settings of deploy/: every decision right, none by timeout"""
+    result = burst(lab, _images(lab, level_1, level_3), PODS, PODS)
+    assert not result.wrong, result.wrong[:3]
+    assert not result.late, result.late[:3]
+    say(str(result))
+
+
+def test_a_burst_in_which_every_pod_costs_a_call(
+    uncached: Lab, plugin: Path, level_1: bytes, level_3: bytes, say: Say
+) -> None:
+    """100 Pods of 20 unseen images at once, a plugin call each: at least 0.7 of a plugin that only answers"""
+    pairs: list[tuple[Burst, Burst]] = []
+    memory = 0
+    for _ in range(PAIRS):
+        images = _images(uncached, level_1, level_3)
+        _put(uncached, plugin)
+        ours = burst(uncached, images, PODS, PODS)
+        assert not ours.wrong, ours.wrong[:3]
+        assert not ours.late, ours.late[:3]
+        memory = max(memory, uncached.ratify.memory()[1])
+        _put(uncached, program("staticplugin"))
+        static = burst(uncached, dict.fromkeys(images, True), PODS, PODS)
+        assert not static.wrong, static.wrong[:3]
+        pairs.append((ours, static))
+    _put(uncached, plugin)
+    share = statistics.median(ours.rate / static.rate for ours, static in pairs)
+    ours, static = sorted(pairs, key=lambda pair: pair[0].rate / pair[1].rate)[PAIRS // 2]
+    say(
+        f"share {share:.2f} (median of {PAIRS}); ours {ours}; only answering {static}; our processes {memory} MiB"
+    )
+    assert share >= LEAST_SHARE
+
+
+def test_a_burst_without_the_resident_verifier(
+    uncached: Lab, level_1: bytes, level_3: bytes, say: Say
+) -> None:
+    """the same with a process for each call, two at a time: right as well, and what it costs"""
+    uncached.ratify.variables["SLSA_VERIFIER_RESIDENT"] = "off"
+    uncached.start_ratify(uncached.ratify.image, level_3)
+    result = burst(uncached, _images(uncached, level_1, level_3), IMAGES, 2)
+    assert not result.wrong, result.wrong[:3]
+    say(str(result))
+
+
+def test_the_plugin_is_replaced_under_load(
+    uncached: Lab, plugin: Path, level_1: bytes, level_3: bytes, say: Say
+) -> None:
+    """while Pods are created, the plugin is replaced by a newer build and back: no wrong decision"""
+    newer = repacked(plugin, uncached.work / "newer")
+    expected = _images(uncached, level_1, level_3)
+    results: list[Burst] = []
+
+    def create() -> None:
+        results.append(burst(uncached, expected, 2 * PODS, 8))
+
+    creating = threading.Thread(target=create)
+    creating.start()
+    replaced = 0
+    while creating.is_alive():
+        _put(uncached, (newer, plugin)[replaced % 2])
+        replaced += 1
+        creating.join(1.0)
+    (result,) = results
+    assert replaced >= 2, "the plugin was not replaced while Pods were created"
+    assert not result.wrong, result.wrong[:3]
+    builds = {path.parent.name for path in uncached.ratify.rootfs.glob("tmp/slsa-verifier-plugin-*/*/socket")}
+    assert len(builds) >= 2, "only one build has answered"
+    say(f"{replaced} replacements, {len(builds)} builds answered; {result}")

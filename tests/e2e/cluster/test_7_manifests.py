@@ -1,0 +1,115 @@
+"""deploy/ as it is: every kustomization against the API server, and the template's own tests."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.cluster.builds import program
+from tests.e2e.cluster.conftest import Say
+from tests.e2e.cluster.lab import Lab
+from tests.e2e.shared import REPOSITORY, shared
+
+DEPLOY = REPOSITORY / "deploy"
+
+
+def _kustomizations() -> list[Path]:
+    folders = sorted(file.parent for file in DEPLOY.rglob("kustomization.yaml"))
+    assert folders
+    return folders
+
+
+def test_every_kustomization_applies(lab: Lab, say: Say) -> None:
+    """kubectl kustomize of every folder of deploy/ applies with --dry-run=server"""
+    definition = yaml.safe_load(shared("data", "kagent", "kagent.dev_agents.crd.yaml").read_text())
+    lab.kubectl.apply([definition])
+    lab.wait_for_definition("agents.kagent.dev")
+    counted = 0
+    for folder in _kustomizations():
+        text = lab.kubectl.run("kustomize", str(folder))
+        command = ["apply", "--dry-run=server", "--validate=strict", "-n", "default", "-f", "-"]
+        outcome = lab.kubectl.attempt(*command, given=text)
+        assert outcome.admitted, f"{folder.relative_to(REPOSITORY)}: {outcome.text}"
+        counted += text.count("\nkind: ")
+    say(f"{len(_kustomizations())} folders, {counted} objects")
+
+
+def test_manifests_outside_kustomizations_apply(lab: Lab, say: Say) -> None:
+    """manifests that no kustomization names are none"""
+    named = set()
+    for folder in _kustomizations():
+        kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        named |= {(folder / name).resolve() for name in kustomization.get("resources", [])}
+        named |= {
+            (folder / patch["path"]).resolve()
+            for patch in kustomization.get("patches", [])
+            if "path" in patch
+        }
+    others = {"values.yaml", "values-image.yaml", "values-dynamic.yaml", "kustomization.yaml"}
+    loose = {
+        file.relative_to(DEPLOY)
+        for file in DEPLOY.rglob("*.yaml")
+        if file.resolve() not in named and file.name not in others and "test" not in file.parts
+    }
+    assert not loose
+    assert lab.kubectl.exists("crd", "verifiers.config.ratify.deislabs.io")
+    say(f"{len(named)} files")
+
+
+def test_gator_verifies_the_template(say: Say) -> None:
+    """gator verify: the template's answers to good and broken providers"""
+    script = DEPLOY / "gatekeeper" / "test" / "run.sh"
+    done = subprocess.run(
+        [str(script), str(program("gator"))], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = done.stdout.count("--- PASS")
+    assert passed > 40
+    say(f"{passed} passed")
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "broken"),
+    [
+        ("not image in verified", "response_says_no(image)", "a-key-that-is-left-out-denies"),
+        ("in {0, 200}", "in {0, 200, 500}", "an-answer-with-status-500-denies"),
+        ('"initContainers", ', "", "init-containers-are-checked"),
+        ("response[1].isSuccess == true", "response[1].isSuccess", "a-verdict-that-is-text-denies"),
+        ('operation == "UPDATE"', 'operation != "DELETE"', "a-creation-that-shows-an-old-object-is-checked"),
+        ("count(present) == 0", "count(present) < 0", "a-kind-without-images-denies"),
+    ],
+)
+def test_gator_notices_a_broken_template(
+    tmp_path: Path, line: str, instead: str, broken: str, say: Say
+) -> None:
+    """gator verify fails for a template from which one check was taken"""
+    source = DEPLOY / "gatekeeper" / "template" / "ratify-verification.yaml"
+    text = source.read_text()
+    assert line in text
+    changed = text.replace(line, instead)
+    if "response_says_no" in instead:
+        helper = "response_says_no(image) if {\n some r in answer.responses\n r[0] == image\n"
+        helper += " r[1].isSuccess == false\n}\n"
+        indent = " " * 10
+        changed += "\n" + "".join(f"{indent}{piece}\n" for piece in helper.splitlines())
+    for folder in ("template", "test"):
+        (tmp_path / folder).mkdir()
+        for file in (DEPLOY / "gatekeeper" / folder).glob("*.*"):
+            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "template" / source.name).write_text(changed)
+    (tmp_path / "test" / "run.sh").chmod(0o755)
+    objects = tmp_path / "test" / "objects"
+    objects.symlink_to(DEPLOY / "gatekeeper" / "test" / "objects")
+    done = subprocess.run(
+        [str(tmp_path / "test" / "run.sh"), str(program("gator"))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"--- FAIL: {broken}" in done.stdout, done.stdout + done.stderr
+    say(broken)
