@@ -92,7 +92,7 @@ static int own_process(struct runtime *runtime, const struct call *call)
     while ((state = runtime_find(runtime, true, later(call->started + PLUGIN_MS, clock_ms() + LEAST_MS))) == RUNTIME_READY) {
         char elapsed[64];
         (void)snprintf(elapsed, sizeof elapsed, "SLSA_VERIFIER_ELAPSED_MS=%u", (unsigned)resident_elapsed(call));
-        char *const changes[] = {elapsed, "SLSA_VERIFIER_RESIDENT=off", NULL};
+        char *const changes[] = {elapsed, "SLSA_VERIFIER_RESIDENT=off", "SLSA_VERIFIER_EXECUTABLE", NULL};
         runtime_reject(runtime, runtime_run(runtime, no_arguments, changes));
     }
     describe(runtime, state, text, sizeof text);

@@ -73,6 +73,7 @@ def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
         "SLSA_VERIFIER_RESIDENT": "require",
         "LD_PRELOAD": "",
         "AWS_REGION": "r",
+        "SLSA_VERIFIER_EXECUTABLE": "/x",
     }
     reader, writer = os.pipe()
     try:
@@ -91,7 +92,7 @@ def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
     assert environment[b"AWS_REGION"] == b"r"
     assert environment[b"MALLOC_ARENA_MAX"] == b"2"
     unwanted = {name.encode() for name in lifecycle.PER_CALL} - {b"SLSA_VERIFIER_BUILD"}
-    assert not (unwanted | {b"LD_PRELOAD"}) & environment.keys()
+    assert not (unwanted | {b"LD_PRELOAD", b"SLSA_VERIFIER_EXECUTABLE"}) & environment.keys()
     assert (process / "cwd").readlink() == Path("/")
     assert {str((process / "fd" / name).readlink()) for name in "012"} == {"/dev/null"}
     session = (process / "stat").read_text().rpartition(")")[2].split()[3]
