@@ -39,7 +39,7 @@ Examples:
 
 @click.command(epilog=ATTACH_EPILOG)
 @click.argument("image")
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @policy_options
 @click.option(
     "--annotation",

@@ -60,7 +60,7 @@ def _output_options(function: Any) -> Any:
         (
             click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True),
             click.option("--json", "form", flag_value="json", help="Short for --format json."),
-            click.option("--output", "-o", metavar="FILE", help="Write the report there."),
+            click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the report there."),
             click.option(
                 "--fail-on",
                 type=click.Choice(list(FAIL_ON)),
@@ -76,12 +76,27 @@ def _output_options(function: Any) -> Any:
 
 @click.command(cls=_AuditGroup, epilog=EPILOG)
 @click.argument("images", nargs=-1, metavar="[IMAGE...|merge STATE...]")
-@click.option("--images", "lists", multiple=True, metavar="FILE", help="Images, one a line; - for stdin.")
 @click.option(
-    "--pods", multiple=True, metavar="FILE", help="Pods, as 'kubectl get pods -A -o json' prints them."
+    "--images",
+    "lists",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Images, one a line; - for stdin.",
 )
 @click.option(
-    "--manifests", multiple=True, metavar="PATH", help="Manifests: a file, - , a folder or kustomization."
+    "--pods",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Pods, as 'kubectl get pods -A -o json' prints them.",
+)
+@click.option(
+    "--manifests",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(),
+    help="Manifests: a file, - , a folder or kustomization.",
 )
 @click.option("--registry", "registries", multiple=True, metavar="HOST[/REPO]", help="Every tag of it.")
 @policy_options

@@ -29,14 +29,21 @@ not verify, 2 usage, 3 the registry or the trusted root could not be had.
 
 
 @click.command(epilog=EPILOG)
-@click.argument("subject", metavar="IMAGE|FILE|-")
+@click.argument("subject", metavar="IMAGE|FILE|-", type=click.Path())
 @registry_options
 @click.option(
-    "--layout", metavar="DIR", help="An OCI image layout, as 'fetch' writes it, instead of the registry."
+    "--layout",
+    metavar="DIR",
+    type=click.Path(),
+    help="An OCI image layout, as 'fetch' writes it, instead of the registry.",
 )
 @click.option("--verify", "check", is_flag=True, help="Check signatures too (not policy: that is 'verify').")
 @click.option(
-    "--trusted-root", metavar="FILE|NAME", default="public-good", help="For --verify; public-good by default."
+    "--trusted-root",
+    metavar="FILE|NAME",
+    type=click.Path(),
+    default="public-good",
+    help="For --verify; public-good by default.",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Annotations, certificate extensions and every line.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

@@ -19,6 +19,7 @@ from slsa_verifier_plugin.cli.session import Session
 from slsa_verifier_plugin.cli.status import PROGRAM, Status
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
+"""As in ``completion``, which need not be loaded to complete."""
 
 _PACKAGE = "slsa_verifier_plugin.cli"
 COMMANDS = {
@@ -33,10 +34,17 @@ COMMANDS = {
     "attach": Lazy(f"{_PACKAGE}.attach:attach", "Attach an attestation file to an image."),
     "fetch": Lazy(f"{_PACKAGE}.attach:fetch", "Take images' attestations to where there is no registry."),
     "demo": Lazy(f"{_PACKAGE}.demo:demo", "See one image denied and one admitted, without a cluster."),
+    "doctor": Lazy(f"{_PACKAGE}.doctor:doctor", "See on one screen whether all of it can work."),
+    "registry": Lazy(
+        f"{_PACKAGE}.registry:registry", "Find out what happens between this machine and a registry."
+    ),
     "trust": Lazy(f"{_PACKAGE}.trust:trust", "List, refresh and export trusted roots."),
     "install": Lazy(f"{_PACKAGE}.install:install", "Put the plugin into Ratify's plugin directory."),
     "resident": Lazy(
         f"{_PACKAGE}.resident:resident", "Start, stop and look at the verifier that stays warm."
+    ),
+    "completion": Lazy(
+        f"{_PACKAGE}.completion:completion", "Print a script that completes commands in a shell."
     ),
 }
 

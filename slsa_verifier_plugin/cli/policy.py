@@ -42,7 +42,7 @@ def policy() -> None:
 
 
 @click.command(epilog=CHECK_EPILOG)
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option(
     "--plugins-dir",
     type=click.Path(path_type=Path),
@@ -77,8 +77,16 @@ def check(
 @click.command()
 @click.argument("image")
 @registry_options
-@click.option("--layout", metavar="DIR", help="An OCI image layout instead of the registry.")
-@click.option("--trusted-root", metavar="FILE|NAME", default="public-good", help="public-good by default.")
+@click.option(
+    "--layout", metavar="DIR", type=click.Path(), help="An OCI image layout instead of the registry."
+)
+@click.option(
+    "--trusted-root",
+    metavar="FILE|NAME",
+    type=click.Path(),
+    default="public-good",
+    help="public-good by default.",
+)
 @click.option("--name", default="verifier-slsa", show_default=True, help="Of the Verifier.")
 @click.option(
     "--output",

@@ -20,7 +20,11 @@ DEFAULT_ARTIFACT_TYPE = "slsla/attestation"
 
 _POLICY = (
     click.option(
-        "--policy", "-p", metavar="FILE", help="Verifier resource(s) in YAML; - for standard input."
+        "--policy",
+        "-p",
+        metavar="FILE",
+        type=click.Path(),
+        help="Verifier resource(s) in YAML; - for standard input.",
     ),
     click.option(
         "--verifier", metavar="NAME", help="Which Verifier of the file; needed where it has several."
@@ -53,7 +57,12 @@ _POLICY = (
         "--source-binding", type=click.Choice(["none", "annotation", "provenance"]), help="sourceBinding."
     ),
     click.option("--max-age", metavar="DURATION", help="maxAge, such as 720h."),
-    click.option("--trusted-root", metavar="FILE|NAME", help="A trusted_root.json, public-good or staging."),
+    click.option(
+        "--trusted-root",
+        metavar="FILE|NAME",
+        type=click.Path(),
+        help="A trusted_root.json, public-good or staging.",
+    ),
     click.option(
         "--artifact-type",
         "artifact_types",

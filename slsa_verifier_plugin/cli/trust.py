@@ -24,6 +24,7 @@ _OPTION = click.option(
     "--policy",
     "-p",
     metavar="FILE",
+    type=click.Path(),
     help="The trusted roots of the Verifiers in FILE; without it, public-good's.",
 )
 

@@ -38,11 +38,15 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
 @click.option(
     "--bundle",
     metavar="FILE",
+    type=click.Path(),
     help="An attestation file instead of what is attached to an image; - for stdin.",
 )
 @policy_options
 @click.option(
-    "--layout", metavar="DIR", help="An OCI image layout, as 'fetch' writes it, instead of the registry."
+    "--layout",
+    metavar="DIR",
+    type=click.Path(),
+    help="An OCI image layout, as 'fetch' writes it, instead of the registry.",
 )
 @click.option("--offline", is_flag=True, help="Use no network; needs --layout or --bundle.")
 @click.option("--at", metavar="TIME", help="Judge the age as of this time (2025-11-24T12:00:00Z).")

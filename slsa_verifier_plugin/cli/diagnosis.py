@@ -1,0 +1,271 @@
+"""What ``doctor`` looks at: this installation, the machine, a registry, a cluster. Each finding has its remedy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.cli.documents import parse_documents
+from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, NAMES
+from slsa_verifier_plugin.cli.policy_check import check as check_resources
+from slsa_verifier_plugin.cli.problems import ERROR
+from slsa_verifier_plugin.cli.resources import flattened
+from slsa_verifier_plugin.errors import TrustRootError, UsageError, VerifierError
+from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.text import plain
+
+PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
+DEPENDENCIES = ("sigstore", "oras", "cryptography", "tuf", "jsonschema", "click")
+REFRESH_DAYS = 90
+"""Age of the copy in the cache from which a warning is given: Sigstore changes its root a few times a year."""
+KUBECTL_SECONDS = 20
+KINDS = (
+    "verifiers.config.ratify.deislabs.io",
+    "stores.config.ratify.deislabs.io",
+    "policies.config.ratify.deislabs.io",
+    "providers.externaldata.gatekeeper.sh",
+    "constrainttemplates.templates.gatekeeper.sh",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: its name, how it is, and what to do where it is not as it should be."""
+
+    name: str
+    outcome: str
+    message: str
+    remedy: str = ""
+
+
+def findings(
+    environ: Mapping[str, str], plugins: Path, image: str | None, plain_http: bool
+) -> Iterator[Finding]:
+    """Yield everything that was found, each as soon as it is known.
+
+    Args:
+        environ: the process's environment.
+        plugins: Ratify's plugin directory.
+        image: to fetch the attestation of; None to leave registries alone.
+        plain_http: as the store's ``useHttp``.
+    """
+    yield _installation(environ)
+    yield _plugins(plugins)
+    yield _resident(environ)
+    yield _trusted_root(environ)
+    yield _registry(environ, image, plain_http)
+    yield from _cluster(environ)
+
+
+def _installation(environ: Mapping[str, str]) -> Finding:
+    versions, missing = [], []
+    for name in DEPENDENCIES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    python = f"Python {sys.version.split()[0]}"
+    kind = "one-file plugin" if environ.get(BUILD_VARIABLE) else python
+    shown = f"{__version__} ({kind}), {', '.join(versions)}"
+    if missing:
+        return Finding(
+            "version", FAILED, f"{shown}; missing: {', '.join(missing)}", "install the package again"
+        )
+    return Finding("version", PASSED, shown)
+
+
+def _plugins(folder: Path) -> Finding:
+    if not folder.is_dir():
+        return Finding(
+            "plugin directory",
+            NOT_CHECKED,
+            f"{folder} does not exist: Ratify does not run here, or has another one",
+            "name it with --plugins-dir, or run 'slsa-verifier-plugin install'",
+        )
+    problems = []
+    for name in NAMES:
+        path = folder / name
+        if not os.access(path, os.X_OK):
+            problems.append(f"{name} is missing or not executable")
+            continue
+        version = _version_of(path)
+        if version != __version__:
+            problems.append(f"{name} is of version {version or 'unknown'}")
+    if problems:
+        return Finding(
+            "plugin directory",
+            FAILED,
+            f"{folder}: {'; '.join(problems)}",
+            f"run 'slsa-verifier-plugin install --plugins-dir {folder}'",
+        )
+    return Finding("plugin directory", PASSED, f"{folder}: {' and '.join(NAMES)}, version {__version__}")
+
+
+def _version_of(path: Path) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 (the plugin that Ratify runs, too)
+            [str(path), "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return plain(done.stdout.strip().rpartition(" ")[2], 32)
+
+
+def _resident(environ: Mapping[str, str]) -> Finding:
+    from slsa_verifier_plugin.resident import manage
+
+    status = manage.status(environ)
+    if status.report is None:
+        if status.listens:
+            return Finding(
+                "resident verifier", FAILED, status.problem, "run 'slsa-verifier-plugin resident stop'"
+            )
+        return Finding(
+            "resident verifier",
+            NOT_CHECKED,
+            f"{status.problem} for this shell's settings ({status.directory})",
+            "the first call of Ratify starts it; a place that is not private is named here",
+        )
+    errors = status.report.get("latestErrors")
+    message = f"process {status.pid}, version {plain(status.report.get('version', '?'))}"
+    if errors:
+        return Finding(
+            "resident verifier", WARNING, f"{message}; {plain(errors[-1], 256)}", "see 'resident status'"
+        )
+    return Finding("resident verifier", PASSED, message)
+
+
+def _trusted_root(environ: Mapping[str, str]) -> Finding:
+    from slsa_verifier_plugin.cli.trust_roots import look_at
+    from slsa_verifier_plugin.signatures.sources import repository_of
+
+    source = RootSource("public-good")
+    state = look_at(source, environ)
+    if state.problem:
+        return Finding("trusted root", FAILED, state.problem, "install the sigstore package again")
+    shown = f"{state.source}, newest part of {state.date:%Y-%m-%d}" if state.date else state.source
+    try:
+        repository = repository_of(source, environ)
+        assert repository is not None
+        stamp = (repository.current / "timestamp.json").stat().st_mtime
+    except (OSError, TrustRootError):
+        return Finding(
+            "trusted root",
+            WARNING,
+            f"{shown}; never refreshed here: new logs of Sigstore's would be unknown",
+            "run 'slsa-verifier-plugin trust refresh'; the resident verifier does it by itself",
+        )
+    days = (datetime.now(UTC) - datetime.fromtimestamp(stamp, tz=UTC)).days
+    if days > REFRESH_DAYS:
+        return Finding("trusted root", WARNING, f"{shown}, refreshed {days} days ago", "run 'trust refresh'")
+    return Finding("trusted root", PASSED, f"{shown}, refreshed {days} days ago")
+
+
+def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -> Finding:
+    from slsa_verifier_plugin.cli.checking import parse_image
+    from slsa_verifier_plugin.cli.registry import settings_of
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.registry.probe import probe
+
+    if image is None:
+        return Finding(
+            "registry", NOT_CHECKED, "no image was named", "run 'slsa-verifier-plugin doctor IMAGE'"
+        )
+    steps = list(probe(parse_image(image), settings_of(None, plain_http), environ, Deadline(30.0)))
+    failed = [step for step in steps if step.outcome == "failed" and step.name != "ping"]
+    if failed:
+        remedy = (
+            f"run 'slsa-verifier-plugin registry check {image}'; docs/reasons.md explains {failed[0].reason}"
+        )
+        return Finding("registry", FAILED, f"{failed[0].name}: {failed[0].message}", remedy)
+    seconds = sum(step.seconds for step in steps)
+    return Finding("registry", PASSED, f"the attestation of {image} was fetched in {seconds * 1000:.0f} ms")
+
+
+def _cluster(environ: Mapping[str, str]) -> Iterator[Finding]:
+    config = environ.get("KUBECONFIG") or str(Path(environ.get("HOME", "/")) / ".kube" / "config")
+    kubectl = shutil.which("kubectl", path=environ.get("PATH"))
+    in_cluster = "KUBERNETES_SERVICE_HOST" in environ
+    if kubectl is None or not (in_cluster or any(Path(part).is_file() for part in config.split(os.pathsep))):
+        missing = "kubectl" if kubectl is None else f"kubeconfig ({config})"
+        yield Finding(
+            "cluster",
+            NOT_CHECKED,
+            f"there is no {missing}",
+            "set KUBECONFIG to look at Ratify and Gatekeeper",
+        )
+        return
+    content = b""
+    for kind in KINDS:
+        found = _kubectl(kubectl, kind, environ)
+        if isinstance(found, Finding):
+            yield found
+            if found.outcome == FAILED:
+                return
+        else:
+            content += b"---\n" + found
+    yield from _resources(content)
+
+
+def _kubectl(kubectl: str, kind: str, environ: Mapping[str, str]) -> bytes | Finding:
+    """Return the resources of one kind; a finding where there is no such kind, or no cluster."""
+    command = [kubectl, "get", kind, "-o", "json", f"--request-timeout={KUBECTL_SECONDS // 2}s"]
+    try:
+        done = subprocess.run(  # noqa: S603 (the caller's kubectl)
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=KUBECTL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(
+            "cluster",
+            FAILED,
+            f"kubectl gave no answer: {plain(type(error).__name__)}",
+            "check the kubeconfig",
+        )
+    said = plain(done.stderr.decode("utf-8", "replace").strip().partition("\n")[0], 256)
+    if done.returncode == 0:
+        return done.stdout
+    if "doesn't have a resource type" in said:
+        owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
+        return Finding("cluster", WARNING, f"the cluster knows no {kind}", f"install {owner} there")
+    return Finding("cluster", FAILED, f"kubectl get {kind}: {said}", "check the kubeconfig and your rights")
+
+
+def _resources(content: bytes) -> Iterator[Finding]:
+    try:
+        resources = list(flattened(parse_documents(content, "cluster")))
+    except (UsageError, VerifierError) as error:
+        yield Finding(
+            "cluster", FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version"
+        )
+        return
+    problems = check_resources(resources)
+    counts: dict[str, int] = {}
+    for resource in resources:
+        counts[resource.kind] = counts.get(resource.kind, 0) + 1
+    if not any(kind.endswith("Verifier") for kind in counts):
+        yield Finding("cluster", WARNING, "there is no Verifier", "apply one; 'policy init IMAGE' writes it")
+    for problem in problems:
+        outcome = FAILED if problem.severity == ERROR else WARNING
+        yield Finding("cluster", outcome, problem.message, problem.remedy)
+    if not problems:
+        shown = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        yield Finding("cluster", PASSED, shown or "nothing of Ratify or Gatekeeper there")
