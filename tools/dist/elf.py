@@ -13,6 +13,8 @@ _CLASS_64 = 2
 _LITTLE_ENDIAN = 1
 _LOAD, _DYNAMIC = 1, 2
 _NULL, _NEEDED, _STRTAB, _SONAME, _RPATH, _RUNPATH = 0, 1, 5, 14, 15, 29
+_HEADER, _SEGMENT = 64, 56
+"""Bytes of the file's header, and of one entry of the program header table."""
 _ENTRY = 16
 """Bytes of an entry of the dynamic section: tag and value, 64 bits each."""
 
@@ -83,9 +85,11 @@ def drop_run_paths(path: Path) -> None:
 
 def _program_headers(path: Path, content: bytes) -> list[tuple[int, int, int, int]]:
     """Return type, file offset, address and size in the file of every segment."""
-    if content[:4] != MAGIC or content[4] != _CLASS_64 or content[5] != _LITTLE_ENDIAN:
+    if content[:6] != MAGIC + bytes((_CLASS_64, _LITTLE_ENDIAN)) or len(content) < _HEADER:
         raise BuildError(f"{path.name} is no 64-bit little-endian ELF file")
     table, size, count = struct.unpack_from("<Q14xHH", content, 32)
+    if table + size * count > len(content) or (count and size < _SEGMENT):
+        raise BuildError(f"{path.name} is cut short")
     headers = []
     for index in range(count):
         kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", content, table + index * size)
