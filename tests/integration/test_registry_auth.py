@@ -17,7 +17,7 @@ from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support.content import NOTE, Pushed, push
-from tests.support.registries import BasicRegistry, RecordingRegistry, TokenRegistry, TokenServer
+from tests.support.registries import BasicRegistry, RecordingRegistry, Seen, TokenRegistry, TokenServer
 from tests.support.waiting import at_once
 
 HTTP = StoreSettings(use_http=True)
@@ -362,3 +362,37 @@ def test_two_stores_do_not_share_credentials_or_tokens() -> None:
             fetch(first, pushed)
             with RegistryStore(HTTP, None, {}) as second:
                 assert failure(second, pushed).reason is Reason.REGISTRY_UNAUTHORIZED
+
+
+def test_a_guess_from_another_repository_does_not_fail_what_is_open() -> None:
+    class HalfOpen(TokenRegistry):
+        """Wants a token for one repository, and serves the other to everybody."""
+
+        def respond(self, handler: RegistryHandler, seen: Seen) -> bool:
+            return "/team/closed/" in seen.path and super().respond(handler, seen)
+
+    provider = Provider([ALICE, RegistryError("the provider failed", reason=Reason.REGISTRY_CREDENTIALS)])
+    with (
+        TokenServer(USERS) as server,
+        HalfOpen(server) as registry,
+        RegistryStore(HTTP, provider, {}) as store,
+    ):
+        closed, opened = push(registry, "team/closed"), push(registry, "team/opened")
+        assert store.referrers(closed.image, Deadline(5))
+        server.users = {}
+        assert store.referrers(opened.image, Deadline(5))
+        with pytest.raises(RegistryError):
+            store.referrers(push(registry, "team/closed/other").image, Deadline(5))
+
+
+def test_credentials_that_a_token_server_denied_are_asked_for_again_by_the_next_call() -> None:
+    provider = Provider([Credentials("alice", "old password"), ALICE])
+    with (
+        TokenServer(USERS) as server,
+        TokenRegistry(server) as registry,
+        RegistryStore(HTTP, provider, {}) as store,
+    ):
+        pushed = push(registry)
+        assert failure(store, pushed).reason is Reason.REGISTRY_UNAUTHORIZED
+        assert fetch(store, pushed) == NOTE
+    assert provider.asked == 2
