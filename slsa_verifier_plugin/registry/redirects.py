@@ -133,7 +133,8 @@ class Courier:
         try:
             return send(method, url, headers, deadline, operation, form=form, allowed=_GLOBAL_ONLY)
         except AddressRefused:
-            allowed = self._reach_of(home, deadline)  # looked up only now: behind a proxy it may take its time
+            # Looked up only now: behind a proxy the registry's name may be unknown here, which takes its time.
+            allowed = self._reach_of(home, deadline)
         try:
             return send(method, url, headers, deadline, operation, form=form, allowed=allowed)
         except AddressRefused as refused:
