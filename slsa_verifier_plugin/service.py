@@ -17,6 +17,7 @@ from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource, parse_policy
+from slsa_verifier_plugin.registry.cache import ContentCache
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
@@ -46,6 +47,7 @@ class Service:
         self._stores: LruCache[str, RegistryStore] = LruCache(MAX_STORES)
         self._roots: LruCache[tuple[object, ...], RootVerifier] = LruCache(MAX_ROOTS)
         self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
+        self._content = ContentCache()
         self._signatures: Any = LruCache(SIGNATURE_CACHE)
         self.calls = 0
 
@@ -93,9 +95,8 @@ class Service:
             store = self._stores.get(key)
             if store is None:
                 parsed = StoreSettings.parse(settings)
-                store = RegistryStore(
-                    parsed, provider_for(parsed.auth_provider, self._environ), self._environ
-                )
+                provider = provider_for(parsed.auth_provider, self._environ)
+                store = RegistryStore(parsed, provider, self._environ, cache=self._content)
                 self._stores.put(key, store)
         return store
 
@@ -129,6 +130,7 @@ class Service:
 
     def trim(self) -> None:
         """Drop what is kept only for speed."""
+        self._content.clear()
         self._signatures.clear()
         self._policies.clear()
         self._stores.clear()
