@@ -39,7 +39,7 @@ def build_packages(project: Path, python: Path, work: Path, output: Path) -> tup
             ignore = (
                 _LEFT_OUT if path.name != "tools" else shutil.ignore_patterns(".*", "__pycache__", "*.pyc")
             )
-            shutil.copytree(path, copy / path.name, ignore=ignore)
+            shutil.copytree(path, copy / path.name, symlinks=True, ignore=ignore)
         else:
             shutil.copyfile(path, copy / path.name)
     built = work / "packages"
