@@ -19,8 +19,8 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/.ratify/plugins"
 cp "$plugin" "$work/.ratify/plugins/slsa"
 chmod 755 "$work/.ratify" "$work/.ratify/plugins" "$work/.ratify/plugins/slsa"
-# The demo's Verifier calls the plugin slsla, other guides slsa: one file with two names.
-ln "$work/.ratify/plugins/slsa" "$work/.ratify/plugins/slsla"
+# The demo's Verifier calls the plugin slsla, other guides slsa: a link.
+cp -P "$root/deploy/image/plugins/slsla" "$work/.ratify/plugins/"
 tar --create --file "$work/layer.tar" --directory "$work" --format=gnu --sort=name --mtime=@0 \
   --owner=65532 --group=65532 --numeric-owner .ratify
 

@@ -234,7 +234,7 @@ def start(work: Path, programs: Mapping[str, Path], chart: Mapping[str, Path], s
     home.mkdir()
     crane = Crane(programs["crane"], home)
     manifests = work / "deploy"
-    shutil.copytree(REPOSITORY / "deploy", manifests)
+    shutil.copytree(REPOSITORY / "deploy", manifests, symlinks=True)
     for file in manifests.rglob("*.yaml"):
         file.write_text(file.read_text().replace(f"{REGISTRY_HOST}/", f"{registry}/"))
     keeper = gatekeeper.install(

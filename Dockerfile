@@ -1,0 +1,15 @@
+# syntax=docker/dockerfile:1
+# Ratify with the plugin in it: one more layer, no other change. Build dist/slsa first (make dist).
+#   docker build --build-arg RATIFY=ghcr.io/notaryproject/ratify:v1.4.4@sha256:... -t registry.example/ratify-slsa:v1.4.4 .
+# deploy/image/build.sh builds the same without a container engine; Dockerfile.python has the plugin on a Python image.
+ARG RATIFY=ghcr.io/notaryproject/ratify:v1.4.4
+FROM ${RATIFY}
+
+# For several platforms: dist/amd64 and dist/arm64.
+ARG DIST=dist
+LABEL org.opencontainers.image.title="Ratify with slsa-verifier-plugin" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+COPY --chown=65532:65532 --chmod=755 ${DIST}/slsa /.ratify/plugins/slsa
+# The demo's Verifier calls the plugin slsla, other guides slsa: a link.
+COPY --chown=65532:65532 deploy/image/plugins/ /.ratify/plugins/
