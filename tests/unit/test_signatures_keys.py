@@ -1,0 +1,198 @@
+"""Plain keys: which are accepted, and whose signature an envelope must carry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError
+from slsa_verifier_plugin.model.envelope import Candidate, read_blob
+from slsa_verifier_plugin.signatures.keys import (
+    MAX_KEY_FILE,
+    MAX_SIGNATURES,
+    is_valid,
+    load_key,
+    pre_authentication_encoding,
+    verify_with_keys,
+)
+from tests.support.sigstore import IN_TOTO, Lab, Scheme, derive_key, keyed_envelope, vsa
+from tests.support.sigstore.encoding import compact
+from tests.support.sigstore.envelope import payload_bytes
+
+PAYLOAD = payload_bytes(vsa())
+KEY = derive_key("ours", "key")
+OTHER = derive_key("another's", "key")
+TRUSTED = load_key(KEY.pem.decode())
+
+
+def candidate(content: bytes) -> Candidate:
+    (found,) = read_blob(content, 1).candidates
+    return found
+
+
+def pem(key: Any) -> str:
+    encoded: bytes = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return encoded.decode()
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+@pytest.mark.parametrize("bundle", [True, False])
+def test_signatures_of_every_scheme(scheme: Scheme, bundle: bool) -> None:
+    key = derive_key("ours", "of every scheme", scheme)
+    content = Lab().sign_with_key(PAYLOAD, key) if bundle else keyed_envelope(PAYLOAD, key)
+    trusted = load_key(key.pem.decode())
+    verified = verify_with_keys(candidate(content), [TRUSTED, trusted])
+    assert verified.claim.payload == PAYLOAD
+    assert verified.claim.signer.identity == trusted.identity == f"key:{key.key_id.hex()}"
+    assert verified.claim.signer.issuer == ""
+    with pytest.raises(SignatureError, match="none of the configured keys"):
+        verify_with_keys(candidate(content), [TRUSTED])
+
+
+def test_key_ids_are_hints_alone() -> None:
+    for hint in ("", "wrong", OTHER.key_id.hex()):
+        assert (
+            verify_with_keys(candidate(keyed_envelope(PAYLOAD, KEY, key_id=hint)), [TRUSTED]).claim.payload
+            == PAYLOAD
+        )
+        forged = keyed_envelope(PAYLOAD, OTHER, key_id=TRUSTED.identity)
+        with pytest.raises(SignatureError):
+            verify_with_keys(candidate(forged), [TRUSTED])
+        assert (
+            verify_with_keys(candidate(Lab().sign_with_key(PAYLOAD, KEY, hint=hint)), [TRUSTED]).claim.payload
+            == PAYLOAD
+        )
+
+
+def test_without_a_configured_key_nothing_verifies() -> None:
+    with pytest.raises(SignatureError, match="no key is configured") as caught:
+        verify_with_keys(candidate(keyed_envelope(PAYLOAD, KEY)), [])
+    assert caught.value.reason is Reason.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"payload": "e30="},
+        {"payloadType": "application/vnd.in-toto"},
+        {"signatures": []},
+        {"signatures": [{"sig": ""}]},
+        {"signatures": [{"sig": "***"}]},
+        {"signatures": [{"sig": None}]},
+        {"signatures": [None]},
+        {"signatures": ["x"]},
+        {"signatures": [{"keyid": "x"}]},
+    ],
+)
+def test_a_changed_envelope_does_not_verify(change: dict[str, Any]) -> None:
+    for content in (keyed_envelope(PAYLOAD, KEY), Lab().sign_with_key(PAYLOAD, KEY)):
+        value = json.loads(content)
+        value.get("dsseEnvelope", value).update(change)
+        with pytest.raises(SignatureError):
+            verify_with_keys(candidate(compact(value)), [TRUSTED])
+
+
+def test_one_good_signature_among_others_is_enough_and_they_are_bounded() -> None:
+    value = json.loads(keyed_envelope(PAYLOAD, KEY))
+    good = value["signatures"][0]
+    for bad in ([{"sig": "AAAA"}, None, {"sig": 7}, good], [good, {"sig": "***"}]):
+        assert (
+            verify_with_keys(candidate(compact({**value, "signatures": bad})), [TRUSTED]).claim.payload
+            == PAYLOAD
+        )
+    most = [{"sig": "AAAA"}] * (MAX_SIGNATURES - 1)
+    assert (
+        verify_with_keys(candidate(compact({**value, "signatures": [*most, good]})), [TRUSTED]).claim.payload
+        == PAYLOAD
+    )
+    with pytest.raises(SignatureError, match="between 1 and 16 signatures"):
+        verify_with_keys(
+            candidate(compact({**value, "signatures": [*most, {"sig": "AAAA"}, good]})), [TRUSTED]
+        )
+
+
+def test_the_encoding_counts_bytes() -> None:
+    assert pre_authentication_encoding("\u00e9", b"ab") == b"DSSEv1 2 \xc3\xa9 2 ab"
+    assert pre_authentication_encoding("", b"") == b"DSSEv1 0  0 "
+    assert pre_authentication_encoding("a b", b"c") != pre_authentication_encoding("a", b"b 1 c")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP521R1()).public_key(),
+        ec.generate_private_key(ec.SECP256K1()).public_key(),
+        ed448.Ed448PrivateKey.generate().public_key(),
+        x25519.X25519PrivateKey.generate().public_key(),
+        rsa.generate_private_key(65537, 1024).public_key(),
+        dsa.generate_private_key(1024).public_key(),
+    ],
+)
+def test_other_keys_are_not_accepted(key: Any) -> None:
+    with pytest.raises(
+        TrustRootError, match="is not ECDSA P-256 or P-384, Ed25519, or RSA of at least 2048 bits"
+    ):
+        load_key(pem(key))
+
+
+def test_keys_of_the_least_size_are_accepted() -> None:
+    for scheme in (Scheme.RSA_PSS, Scheme.ECDSA_P256, Scheme.ECDSA_P384, Scheme.ED25519):
+        load_key(derive_key("ours", "least", scheme).pem.decode())
+    with pytest.raises(TrustRootError):
+        load_key(pem(rsa.generate_private_key(65537, 2040).public_key()))
+
+
+def test_a_key_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(KEY.pem)
+    assert load_key(str(path)).identity == TRUSTED.identity
+    path.write_bytes(KEY.pem + b"\n" * MAX_KEY_FILE)
+    assert load_key(str(path)).identity == TRUSTED.identity
+
+
+@pytest.mark.parametrize("name", ["missing.pem", ".", "a\0b"])
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        TrustRootError, match=r"cannot be read: .*mount the file or correct publicKey"
+    ) as caught:
+        load_key(f"{tmp_path}/{name}")
+    assert caught.value.reason is Reason.TRUST_ROOT_UNAVAILABLE
+
+
+def test_what_is_no_public_key_is_said_without_showing_it(tmp_path: Path) -> None:
+    private = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    path = tmp_path / "key.pem"
+    for content in (
+        private,
+        b"",
+        b"nonsense",
+        b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+    ):
+        path.write_bytes(content)
+        with pytest.raises(TrustRootError, match="is no PEM public key") as caught:
+            load_key(str(path))
+        assert not content or content.decode() not in caught.value.message
+    with pytest.raises(TrustRootError, match="the configured public key is no PEM public key") as caught:
+        load_key(private.decode())
+    assert private.decode().splitlines()[1] not in caught.value.message
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+def test_a_signature_is_valid_for_its_key_and_message_alone(scheme: Scheme) -> None:
+    key, other = derive_key("ours", "valid", scheme), derive_key("another's", "valid", scheme)
+    message = pre_authentication_encoding(IN_TOTO, PAYLOAD)
+    signature = key.sign(message)
+    public, strange = load_key(key.pem.decode()).key, load_key(other.pem.decode()).key
+    assert is_valid(public, signature, message)
+    assert not is_valid(strange, signature, message)
+    assert not is_valid(public, signature, message + b" ")
+    assert not is_valid(public, signature[:-1], message)
+    assert not is_valid(public, b"", message)
+    assert not is_valid(public, signature + b"\0", message)

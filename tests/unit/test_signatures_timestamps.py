@@ -1,0 +1,333 @@
+"""Bundles that only a timestamp authority vouches for: a root without any log, and each step that must still hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from sigstore_models.bundle import v1 as bundle_v1
+
+from slsa_verifier_plugin.errors import Reason, SignatureError
+from slsa_verifier_plugin.model.envelope import read_blob
+from slsa_verifier_plugin.signatures.timestamps import (
+    MAX_TIMESTAMPS,
+    is_known,
+    verified_times,
+    verify_stamped_bundle,
+)
+from slsa_verifier_plugin.signatures.trust import LoadedRoot, load_root
+from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+from tests.support.sigstore import (
+    LOGGED_AFTER,
+    SIGNED_AT,
+    TAMPERINGS,
+    Departures,
+    Lab,
+    derive_key,
+    person,
+    vsa,
+)
+from tests.support.sigstore.certificates import (
+    CREATED,
+    FULCIO_PROFILE,
+    CertificateAuthority,
+    CtLog,
+    LeafProfile,
+)
+from tests.support.sigstore.encoding import b64, compact, unb64
+from tests.support.sigstore.envelope import payload_bytes
+from tests.support.sigstore.timestamps import TimestampAuthority
+
+PAYLOAD = payload_bytes(vsa())
+STAMPED = SIGNED_AT + LOGGED_AFTER
+NO_LOG = ("ca", "tsa")
+WITH_CT = ("ca", "tsa", "ct")
+
+
+def root(*parts: str, lab: Lab | None = None, **options: Any) -> LoadedRoot:
+    return load_root((lab or Lab()).trusted_root(parts=parts or NO_LOG, **options), "no log")
+
+
+def sign(departures: Departures = Departures(), **how: Any) -> bytes:  # noqa: B008 (frozen)
+    return Lab().sign(PAYLOAD, departures=departures, **{"log": None, "timestamp": True, **how})
+
+
+def verify(content: bytes, trusted: LoadedRoot | None = None) -> Any:
+    (candidate,) = read_blob(content, 1).candidates
+    return AttestationVerifier([RootVerifier(trusted or root())], {}).verify(candidate)
+
+
+def edited(edit: Callable[[Any], None], content: bytes | None = None) -> bytes:
+    value = json.loads(content or sign())
+    edit(value)
+    return compact(value)
+
+
+def stamps(value: Any) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = value["verificationMaterial"]["timestampVerificationData"][
+        "rfc3161Timestamps"
+    ]
+    return found
+
+
+@pytest.mark.parametrize("parts", [NO_LOG, WITH_CT])
+@pytest.mark.parametrize("entries", [True, False])
+@pytest.mark.parametrize("version", ["0.2", "0.3"])
+def test_a_timestamp_is_enough_where_the_root_has_no_log(
+    parts: tuple[str, ...], entries: bool, version: str
+) -> None:
+    content = sign(Departures(empty_log_list=entries), bundle_version=version)
+    verified = verify(content, root(*parts))
+    assert verified.claim.payload == PAYLOAD
+    assert (verified.signed_at, verified.log_index) == (STAMPED, None)
+
+
+def test_a_root_that_has_a_log_demands_its_entry() -> None:
+    for parts in (("ca", "tsa", "v1"), ("ca", "tsa", "v2", "ct")):
+        with pytest.raises(SignatureError, match="no transparency log entry"):
+            verify(sign(), root(*parts))
+    (candidate,) = read_blob(sign(), 1).candidates
+    value = json.loads(sign())
+    value["verificationMaterial"]["tlogEntries"] = []
+    bundle = bundle_v1.Bundle.from_json(json.dumps(value))
+    assert candidate.certificate is not None
+    certificate = x509.load_der_x509_certificate(candidate.certificate)
+    assert verify_stamped_bundle(bundle, certificate, root()) == STAMPED
+    with pytest.raises(SignatureError, match="so a log entry is required"):
+        verify_stamped_bundle(bundle, certificate, root("ca", "tsa", "v1"))
+
+
+def test_a_log_entry_of_an_unknown_log_adds_nothing() -> None:
+    assert verify(sign(log="v1"), root()).log_index is None
+    with pytest.raises(SignatureError, match="no signed timestamp"):
+        verify(sign(log="v1", timestamp=False), root())
+
+
+def another_key(value: Any) -> None:
+    value["dsseEnvelope"]["signatures"] = json.loads(
+        sign(Departures(signing_keys=(derive_key("a stranger", "key"),)))
+    )["dsseEnvelope"]["signatures"]
+
+
+def garbage_stamp(value: Any) -> None:
+    stamps(value)[0]["signedTimestamp"] = b64(b"garbage")
+
+
+def flipped_stamp(value: Any) -> None:
+    raw = bytearray(unb64(stamps(value)[0]["signedTimestamp"]))
+    raw[-1] ^= 1
+    stamps(value)[0]["signedTimestamp"] = b64(bytes(raw))
+
+
+def no_stamp(value: Any) -> None:
+    stamps(value).clear()
+
+
+def no_stamps_at_all(value: Any) -> None:
+    del value["verificationMaterial"]["timestampVerificationData"]
+
+
+def stamp_twice(value: Any) -> None:
+    stamps(value).append(dict(stamps(value)[0]))
+
+
+def stamp_of_another_signature(value: Any) -> None:
+    token = Lab().timestamp_authority.stamp(b"another signature", STAMPED)
+    stamps(value)[0]["signedTimestamp"] = b64(token)
+
+
+def payload_changed(value: Any) -> None:
+    value["dsseEnvelope"]["payload"] = b64(PAYLOAD + b" ")
+
+
+def payload_type_changed(value: Any) -> None:
+    value["dsseEnvelope"]["payloadType"] = "application/vnd.in-toto"
+
+
+def no_signature(value: Any) -> None:
+    value["dsseEnvelope"]["signatures"] = []
+
+
+def signature_twice(value: Any) -> None:
+    value["dsseEnvelope"]["signatures"] *= 2
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        another_key,
+        garbage_stamp,
+        flipped_stamp,
+        no_stamp,
+        no_stamps_at_all,
+        stamp_twice,
+        stamp_of_another_signature,
+        payload_changed,
+        payload_type_changed,
+        no_signature,
+        signature_twice,
+    ],
+)
+def test_a_changed_bundle_does_not_verify(edit: Callable[[Any], None]) -> None:
+    with pytest.raises(SignatureError) as caught:
+        verify(edited(edit))
+    assert caught.value.reason is Reason.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize(
+    "name", ["certificate-key-flipped", "certificate-extension-changed", "certificate-of-another-signer"]
+)
+def test_a_changed_certificate_does_not_verify(name: str) -> None:
+    changed = json.loads(TAMPERINGS[name](Lab(), PAYLOAD))["verificationMaterial"]["certificate"]
+
+    def edit(value: Any) -> None:
+        value["verificationMaterial"]["certificate"] = changed
+
+    with pytest.raises(SignatureError):
+        verify(edited(edit))
+
+
+@pytest.mark.parametrize(
+    ("departures", "says"),
+    [
+        (Departures(timestamped_at=SIGNED_AT - timedelta(seconds=1)), "does not chain"),
+        (
+            Departures(timestamped_at=SIGNED_AT + FULCIO_PROFILE.lifetime + timedelta(seconds=1)),
+            "does not chain",
+        ),
+        (Departures(timestamp_authority=TimestampAuthority("a stranger")), "no signed timestamp"),
+        (Departures(profile=LeafProfile(code_signing=False)), "not for signing code"),
+        (Departures(profile=LeafProfile(digital_signature=False)), "not for signing code"),
+        (Departures(profile=LeafProfile(is_ca=True)), "does not chain"),
+        (Departures(signing_keys=(derive_key("a stranger", "key"),)), "does not match the certificate's key"),
+        (Departures(signing_keys=(Lab().next_key, derive_key("a stranger", "key"))), "exactly one signature"),
+    ],
+)
+def test_a_signature_made_otherwise_does_not_verify(departures: Departures, says: str) -> None:
+    with pytest.raises(SignatureError, match=says):
+        verify(sign(departures))
+
+
+def test_an_unknown_authority_is_told_from_a_wrong_signature() -> None:
+    with pytest.raises(SignatureError, match="certificate authority") as caught:
+        verify(Lab("other").sign(PAYLOAD, log=None, timestamp=True))
+    assert caught.value.reason is Reason.UNKNOWN_LOG
+    # The same names and another key: the key id tells.
+    with pytest.raises(SignatureError) as caught:
+        verify(sign(Departures(authority=CertificateAuthority("a stranger"))))
+    assert caught.value.reason is Reason.UNKNOWN_LOG
+
+
+@pytest.mark.parametrize(
+    ("options", "good"),
+    [
+        ({"only_for": {"ca"}, "end": STAMPED}, True),
+        ({"only_for": {"ca"}, "end": STAMPED - timedelta(seconds=1)}, False),
+        ({"only_for": {"ca"}, "start": STAMPED}, True),
+        ({"only_for": {"ca"}, "start": STAMPED + timedelta(seconds=1)}, False),
+        ({"only_for": {"tsa"}, "end": STAMPED}, True),
+        ({"only_for": {"tsa"}, "end": STAMPED - timedelta(seconds=1)}, False),
+        ({"only_for": {"tsa"}, "start": STAMPED + timedelta(seconds=1)}, False),
+        ({"only_for": {"ct"}, "end": STAMPED - timedelta(seconds=1)}, False),
+    ],
+)
+def test_the_authorities_must_have_been_in_service(options: dict[str, Any], good: bool) -> None:
+    if good:
+        assert verify(sign(), root(*WITH_CT, **options)).signed_at == STAMPED
+    else:
+        with pytest.raises(SignatureError):
+            verify(sign(), root(*WITH_CT, **options))
+
+
+def test_a_ct_log_in_the_root_demands_a_certificate_timestamp() -> None:
+    assert verify(sign(sct=False), root()).claim.payload == PAYLOAD
+    with pytest.raises(SignatureError):
+        verify(sign(sct=False), root(*WITH_CT))
+    foreign = sign(Departures(ct_log=CtLog(derive_key("a stranger", "ctfe"))))
+    assert verify(foreign, root()).claim.payload == PAYLOAD
+    with pytest.raises(SignatureError) as caught:
+        verify(foreign, root(*WITH_CT))
+    assert caught.value.reason is Reason.UNKNOWN_LOG
+    for name in ("sct-flipped", "sct-of-another-certificate"):
+        made = TAMPERINGS[name](Lab(), PAYLOAD)
+        bundle = json.loads(made)
+        signature = unb64(bundle["dsseEnvelope"]["signatures"][0]["sig"])
+        token = Lab().timestamp_authority.stamp(signature, STAMPED)
+        bundle["verificationMaterial"]["timestampVerificationData"] = {
+            "rfc3161Timestamps": [{"signedTimestamp": b64(token)}]
+        }
+        with pytest.raises(SignatureError, match="SCT"):
+            verify(compact(bundle), root(*WITH_CT))
+
+
+def test_every_trusted_timestamp_must_fall_into_the_certificates_life_and_the_earliest_counts() -> None:
+    signature = unb64(json.loads(sign())["dsseEnvelope"]["signatures"][0]["sig"])
+    authority = Lab().timestamp_authority
+
+    def with_stamps(*moments: Any) -> bytes:
+        def edit(value: Any) -> None:
+            stamps(value)[:] = [
+                {"signedTimestamp": b64(authority.stamp(signature, moment))} for moment in moments
+            ]
+
+        return edited(edit)
+
+    later = STAMPED + timedelta(minutes=3)
+    assert verify(with_stamps(later, STAMPED)).signed_at == STAMPED
+    assert verify(with_stamps(STAMPED, later)).signed_at == STAMPED
+    outside = SIGNED_AT + FULCIO_PROFILE.lifetime + timedelta(minutes=1)
+    for moments in ((STAMPED, outside), (outside, STAMPED)):
+        with pytest.raises(SignatureError, match="does not chain"):
+            verify(with_stamps(*moments))
+
+
+def test_a_foreign_timestamp_beside_a_trusted_one_does_not_count() -> None:
+    signature = unb64(json.loads(sign())["dsseEnvelope"]["signatures"][0]["sig"])
+    foreign = TimestampAuthority("a stranger").stamp(signature, CREATED)
+
+    def edit(value: Any) -> None:
+        stamps(value).append({"signedTimestamp": b64(foreign)})
+
+    assert verify(edited(edit)).signed_at == STAMPED
+
+
+def test_timestamps_are_bounded() -> None:
+    authority = Lab().timestamp_authority
+    tokens = [authority.stamp(b"m", STAMPED + timedelta(seconds=n)) for n in range(MAX_TIMESTAMPS + 1)]
+    authorities = root().timestamp_authorities
+    assert len(verified_times(tokens[:-1], b"m", authorities)) == MAX_TIMESTAMPS
+    for bad in (tokens, [tokens[0], tokens[0]]):
+        with pytest.raises(SignatureError, match="more than 32 timestamps, or one twice"):
+            verified_times(bad, b"m", authorities)
+    with pytest.raises(SignatureError, match="cannot be read"):
+        verified_times([tokens[0], b"garbage"], b"m", authorities)
+    assert verified_times(tokens[:1], b"another message", authorities) == []
+    assert verified_times(tokens[:1], b"m", []) == []
+    assert verified_times([], b"m", authorities) == []
+
+
+def test_an_authority_without_a_root_of_its_own_stamps_nothing() -> None:
+    value = json.loads(Lab().trusted_root(parts=NO_LOG))
+    value["timestampAuthorities"][0]["certChain"]["certificates"].pop()
+    with pytest.raises(SignatureError, match="no signed timestamp"):
+        verify(sign(), load_root(json.dumps(value).encode(), "x"))
+
+
+def test_a_known_authority_is_recognized_by_its_name_and_serial() -> None:
+    token = Lab().timestamp_authority.stamp(b"m", STAMPED)
+    foreign = TimestampAuthority("a stranger").stamp(b"m", STAMPED)
+    authorities = root().timestamp_authorities
+    assert is_known([token], authorities)
+    assert is_known([foreign, token], authorities)
+    assert not is_known([foreign], authorities)
+    assert not is_known([], authorities)
+    assert not is_known([token], [])
+
+
+def test_any_identity_of_the_instance_verifies_as_itself() -> None:
+    content = Lab().sign(PAYLOAD, person(), log=None, timestamp=True)
+    assert verify(content).claim.signer.identity == "someone@example.com"

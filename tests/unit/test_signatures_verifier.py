@@ -1,0 +1,384 @@
+"""Step 5: honest bundles verify, every tampered one does not, and what is unknown is told from what is wrong."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.model.envelope import Candidate, read_blob
+from slsa_verifier_plugin.model.signer import Verified
+from slsa_verifier_plugin.signatures.keys import load_key
+from slsa_verifier_plugin.signatures.trust import load_root
+from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier, SignatureCache
+from tests.support.policies import signer
+from tests.support.sigstore import (
+    IN_TOTO,
+    LOGGED_AFTER,
+    SIGNED_AT,
+    TAMPERINGS,
+    VARIANTS,
+    Departures,
+    Lab,
+    Tampering,
+    derive_key,
+    github_source_actions,
+    keyed_envelope,
+    person,
+    vsa,
+)
+from tests.support.sigstore.encoding import compact
+from tests.support.sigstore.envelope import payload_bytes
+from tests.support.sigstore.lab import BundleVersion, Log
+
+PAYLOAD = payload_bytes(vsa())
+NOW = datetime(2025, 12, 3, tzinfo=UTC)
+ROOTS = {
+    name: RootVerifier(load_root(Lab().trusted_root(**options), name))
+    for name, options in VARIANTS.items()
+    if name not in ("empty", "no-authority", "not-yet-valid")
+}
+KEY = derive_key("somebody", "key")
+
+
+def candidate(content: bytes) -> Candidate:
+    (found,) = read_blob(content, 1).candidates
+    return found
+
+
+def verifier(*roots: str, **options: Any) -> AttestationVerifier:
+    keys = {"configured": load_key(KEY.pem.decode())} if options.pop("key", False) else {}
+    return AttestationVerifier([ROOTS[name] for name in roots or ("full",)], keys, now=NOW, **options)
+
+
+def refusal(content: bytes, *roots: str) -> SignatureError:
+    with pytest.raises(SignatureError) as caught:
+        verifier(*roots).verify(candidate(content))
+    assert not set("{}\n") & set(caught.value.message)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("version", "log", "timestamp"),
+    [
+        ("0.1", "v1", False),
+        ("0.2", "v1", True),
+        ("0.2", "v2", True),
+        ("0.3", "v1", False),
+        ("0.3", "v1", True),
+        ("0.3", "v2", True),
+        ("0.3-old", "v1", False),
+    ],
+)
+def test_honest_bundles_verify(version: BundleVersion, log: Log, timestamp: bool) -> None:
+    content = Lab().sign(PAYLOAD, bundle_version=version, log=log, timestamp=timestamp)
+    verified = verifier().verify(candidate(content))
+    assert (verified.claim.payload_type, verified.claim.payload) == (IN_TOTO, PAYLOAD)
+    assert verified.claim.signer == signer(github_source_actions())
+    assert verified.signed_at == SIGNED_AT + LOGGED_AFTER
+    assert verified.log_index is not None
+    assert verified.trusted_root == ROOTS["full"].root.info.digest
+    assert verifier().claims(candidate(content)) == [verified.claim]
+
+
+def test_the_logs_time_goes_before_a_timestamps() -> None:
+    departures = Departures(timestamped_at=SIGNED_AT + timedelta(minutes=2))
+    content = Lab().sign(PAYLOAD, timestamp=True, departures=departures)
+    assert verifier().verify(candidate(content)).signed_at == SIGNED_AT + LOGGED_AFTER
+
+
+@pytest.mark.parametrize("version", ["0.3", "0.2"])
+@pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS)
+def test_tampered_bundles_do_not_verify(tampering: Tampering, version: BundleVersion) -> None:
+    content = tampering(Lab(), PAYLOAD, bundle_version=version)
+    found = read_blob(content, 1).candidates
+    for one in found:
+        with pytest.raises(SignatureError) as caught:
+            verifier(key=True).verify(one)
+        expected = Reason.UNKNOWN_LOG if tampering.unknown_party else Reason.SIGNATURE_INVALID
+        assert caught.value.reason is expected
+        assert ("refresh the trusted root" in caught.value.message) is tampering.unknown_party
+        assert not set("{}\n") & set(caught.value.message)
+    # Those whose very shape is wrong are no candidates; nothing else may drop out of sight.
+    assert found or tampering.name in ("media-type-unknown", "envelope-removed")
+
+
+@pytest.mark.parametrize(
+    ("root", "how", "reason", "says"),
+    [
+        ("v1-only", {"log": "v1"}, None, ""),
+        ("v1-only", {"log": "v2", "timestamp": True}, Reason.UNKNOWN_LOG, "the transparency log"),
+        ("v2-only", {"log": "v2", "timestamp": True}, None, ""),
+        ("v2-only", {"log": "v1"}, Reason.UNKNOWN_LOG, "the transparency log"),
+        ("logs-only", {"log": "v1"}, None, ""),
+        ("logs-only", {"log": "v2", "timestamp": True}, Reason.UNKNOWN_LOG, "the timestamp authority"),
+        ("logs-only", {"log": "v1", "timestamp": True}, Reason.SIGNATURE_INVALID, ""),
+        ("full", {"log": None, "timestamp": True}, Reason.SIGNATURE_INVALID, "no transparency log entry"),
+        ("full", {"log": None}, Reason.SIGNATURE_INVALID, "no transparency log entry"),
+        ("full", {"log": "v2"}, Reason.SIGNATURE_INVALID, ""),
+        ("no-ct-log", {"log": "v1"}, Reason.SIGNATURE_INVALID, ""),
+        ("authority-expired", {"log": "v1"}, Reason.SIGNATURE_INVALID, "authority was not in service"),
+        ("ct-log-expired", {"log": "v1"}, Reason.SIGNATURE_INVALID, "a log was not in service"),
+        ("v1-expired", {"log": "v1"}, Reason.SIGNATURE_INVALID, "a log was not in service"),
+        ("v1-expired", {"log": "v2", "timestamp": True}, None, ""),
+        (
+            "v2-expired",
+            {"log": "v2", "timestamp": True},
+            Reason.SIGNATURE_INVALID,
+            "a log was not in service",
+        ),
+        ("timestamps-expired", {"log": "v2", "timestamp": True}, Reason.SIGNATURE_INVALID, ""),
+        ("timestamps-expired", {"log": "v1"}, None, ""),
+        ("all-expired", {"log": "v1"}, Reason.SIGNATURE_INVALID, "was not in service"),
+    ],
+)
+def test_a_trusted_root_vouches_for_its_own_parts_alone(
+    root: str, how: dict[str, Any], reason: Reason | None, says: str
+) -> None:
+    content = Lab().sign(PAYLOAD, **how)
+    if reason is None:
+        assert verifier(root).verify(candidate(content)).claim.payload == PAYLOAD
+    else:
+        error = refusal(content, root)
+        assert error.reason is reason
+        assert says in error.message
+
+
+def test_a_root_that_is_not_valid_yet_is_no_root() -> None:
+    """sigstore-python leaves parts out that are not in service yet; with none left there is nothing to verify against."""
+    with pytest.raises(TrustRootError, match="cannot be used yet"):
+        RootVerifier(load_root(Lab().trusted_root(**VARIANTS["not-yet-valid"]), "later"))
+
+
+def test_in_service_until_the_very_moment() -> None:
+    moment = SIGNED_AT + LOGGED_AFTER
+    content = Lab().sign(PAYLOAD)
+    for part in ("ca", "ct", "v1"):
+        for end, good in ((moment, True), (moment - timedelta(seconds=1), False)):
+            root = RootVerifier(load_root(Lab().trusted_root(end=end, only_for={part}), "ended"))
+            checked = AttestationVerifier([root], {})
+            if good:
+                assert checked.verify(candidate(content)).signed_at == moment
+            else:
+                with pytest.raises(SignatureError, match="not in service"):
+                    checked.verify(candidate(content))
+
+
+def test_one_of_several_roots_must_satisfy_a_bundle_alone() -> None:
+    """A CA of one instance and a log of another are no instance."""
+    content = Lab().sign(PAYLOAD)
+    other = RootVerifier(load_root(Lab("other").trusted_root(), "other"))
+    for roots in ([other, ROOTS["full"]], [ROOTS["full"], other]):
+        verified = AttestationVerifier(roots, {}).verify(candidate(content))
+        assert verified.trusted_root == ROOTS["full"].root.info.digest
+    split = [
+        RootVerifier(load_root(_mixed(Lab().trusted_root(), Lab("other").trusted_root(), part), part))
+        for part in ("certificateAuthorities", "tlogs", "ctlogs")
+    ]
+    for root in split:
+        with pytest.raises(SignatureError):
+            AttestationVerifier([root, other], {}).verify(candidate(content))
+    with pytest.raises(SignatureError):
+        AttestationVerifier(split, {}).verify(candidate(content))
+
+
+def _mixed(root: bytes, other: bytes, part: str) -> bytes:
+    """Return ``root`` with one part of ``other``."""
+    value = json.loads(root)
+    value[part] = json.loads(other)[part]
+    return json.dumps(value).encode()
+
+
+def test_of_wrong_and_unknown_what_is_wrong_speaks() -> None:
+    other = RootVerifier(load_root(Lab("other").trusted_root(), "other"))
+    content = TAMPERINGS["signature-flipped"](Lab(), PAYLOAD)
+    for roots in ([other, ROOTS["full"]], [ROOTS["full"], other]):
+        with pytest.raises(SignatureError) as caught:
+            AttestationVerifier(roots, {}).verify(candidate(content))
+        assert caught.value.reason is Reason.SIGNATURE_INVALID
+
+
+def test_what_is_unknown_says_the_roots_ages() -> None:
+    content = Lab("other").sign(PAYLOAD)
+    error = refusal(content, "full", "v1-only")
+    assert error.reason is Reason.UNKNOWN_LOG
+    assert "full of 2024-01-01 (702 days old); v1-only of 2024-01-01" in error.message
+    assert "refresh the trusted root, or add this Sigstore's to trustedRoot" in error.message
+
+
+def test_without_roots_everything_is_unknown() -> None:
+    with pytest.raises(SignatureError, match="is not known") as caught:
+        AttestationVerifier([], {}).verify(candidate(Lab().sign(PAYLOAD)))
+    assert caught.value.reason is Reason.UNKNOWN_LOG
+
+
+# One reading
+
+
+def edited(edit: Callable[[Any], None], **how: Any) -> bytes:
+    value = json.loads(Lab().sign(PAYLOAD, **how))
+    edit(value)
+    return compact(value)
+
+
+def two_certificates(value: Any) -> None:
+    material = value["verificationMaterial"]
+    other = json.loads(Lab("other").sign(PAYLOAD, person(), bundle_version="0.2"))["verificationMaterial"]
+    material["x509CertificateChain"] = other["x509CertificateChain"]
+
+
+def certificate_and_key(value: Any) -> None:
+    value["verificationMaterial"]["publicKey"] = {"hint": "x"}
+
+
+def snake_case_envelope(value: Any) -> None:
+    other = json.loads(Lab().sign(payload_bytes(vsa(levels=["SLSA_SOURCE_LEVEL_4"]))))["dsseEnvelope"]
+    value["dsse_envelope"] = other
+
+
+def snake_case_payload(value: Any) -> None:
+    value["dsseEnvelope"]["payload_type"] = "application/json"
+
+
+@pytest.mark.parametrize(
+    "edit", [two_certificates, certificate_and_key, snake_case_envelope, snake_case_payload]
+)
+def test_a_bundle_that_can_be_read_in_two_ways_verifies_as_what_was_read_or_not_at_all(
+    edit: Callable[[Any], None],
+) -> None:
+    one = candidate(edited(edit))
+    try:
+        verified = verifier(key=True).verify(one)
+    except SignatureError:
+        return
+    assert (verified.claim.payload_type, verified.claim.payload) == (one.payload_type, one.payload)
+    assert verified.claim == verifier().claims(one)[0]
+
+
+def test_the_payload_that_was_verified_must_be_the_one_that_was_read() -> None:
+    """Whatever a library makes of a bundle, the candidate's own reading is what a success is about."""
+    one = candidate(Lab().sign(PAYLOAD))
+    for other in (
+        Candidate(one.content, 1, True, one.payload_type, b"other", one.certificate),
+        Candidate(one.content, 1, True, "application/json", one.payload, one.certificate),
+    ):
+        with pytest.raises(SignatureError, match="carrying two payloads"):
+            verifier().verify(other)
+
+
+def test_the_certificate_that_was_verified_must_be_the_one_that_was_read() -> None:
+    one = candidate(Lab().sign(PAYLOAD))
+    stranger = candidate(Lab().sign(PAYLOAD, person())).certificate
+    with pytest.raises(SignatureError, match="carrying two certificates"):
+        verifier().verify(Candidate(one.content, 1, True, one.payload_type, one.payload, stranger))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("verificationMaterial", "tlogEntries"), "x"),
+        (("verificationMaterial", "tlogEntries"), [{}]),
+        (("verificationMaterial", "tlogEntries"), [None]),
+        (("verificationMaterial", "timestampVerificationData"), []),
+        (("verificationMaterial", "timestampVerificationData"), {"rfc3161Timestamps": "x"}),
+        (("verificationMaterial", "timestampVerificationData"), {"rfc3161Timestamps": [{}]}),
+        (("dsseEnvelope", "signatures"), None),
+        (("dsseEnvelope", "signatures"), [{"sig": 7}]),
+        (("dsseEnvelope", "signatures"), [{}]),
+        (("mediaType",), "application/vnd.dev.sigstore.bundle+json;version=0.1"),
+    ],
+)
+def test_malformed_bundles_are_signature_errors(place: tuple[str, ...], value: Any) -> None:
+    def edit(bundle: Any) -> None:
+        for step in place[:-1]:
+            bundle = bundle[step]
+        bundle[place[-1]] = value
+
+    assert refusal(edited(edit)).reason is Reason.SIGNATURE_INVALID
+
+
+def test_a_certificate_that_is_none() -> None:
+    def edit(bundle: Any) -> None:
+        bundle["verificationMaterial"]["certificate"]["rawBytes"] = base64.b64encode(
+            b"0\x03\x02\x01\x01"
+        ).decode()
+
+    one = candidate(edited(edit))
+    for attempt in (verifier().verify, verifier().claims):
+        with pytest.raises(SignatureError, match="certificate cannot be read"):
+            attempt(one)
+
+
+# Keys
+
+
+def test_a_keys_signature_is_of_the_configured_keys() -> None:
+    for content in (keyed_envelope(PAYLOAD, KEY), Lab().sign_with_key(PAYLOAD, KEY)):
+        checked = verifier(key=True)
+        verified = checked.verify(candidate(content))
+        assert verified.claim == checked.claims(candidate(content))[0]
+        assert verified.claim.signer.identity == checked.key_identities["configured"]
+        assert (verified.signed_at, verified.trusted_root, verified.log_index) == (None, "", None)
+        assert verifier().claims(candidate(content)) == []
+        with pytest.raises(SignatureError, match="no key is configured"):
+            verifier().verify(candidate(content))
+
+
+def test_a_keys_signature_needs_no_root_and_a_certificates_no_key() -> None:
+    keyed = AttestationVerifier([], {"configured": load_key(KEY.pem.decode())})
+    assert keyed.verify(candidate(keyed_envelope(PAYLOAD, KEY))).claim.payload == PAYLOAD
+    with pytest.raises(SignatureError):
+        keyed.verify(candidate(Lab().sign(PAYLOAD)))
+
+
+# The cache
+
+
+def test_what_was_verified_is_kept_by_content_and_root() -> None:
+    cache: SignatureCache = LruCache(1 << 20)
+    one = candidate(Lab().sign(PAYLOAD))
+    first = verifier(cache=cache).verify(one)
+    assert verifier(cache=cache).verify(one) is first
+    assert verifier(cache=cache).claims(one) == [first.claim]
+    other = RootVerifier(load_root(Lab("other").trusted_root(), "other"))
+    with pytest.raises(SignatureError):
+        AttestationVerifier([other], {}, cache).verify(one)
+    again = AttestationVerifier([other, ROOTS["v1-only"]], {}, cache).verify(one)
+    assert again.trusted_root == ROOTS["v1-only"].root.info.digest
+    assert len(cache) == 2
+
+
+def test_a_tampered_bundle_is_not_taken_for_the_cached_one() -> None:
+    cache: SignatureCache = LruCache(1 << 20)
+    verifier(cache=cache).verify(candidate(Lab().sign(PAYLOAD)))
+    for name in ("signature-flipped", "certificate-signature-flipped", "set-flipped", "payload-extended"):
+        with pytest.raises(SignatureError):
+            verifier(cache=cache).verify(candidate(TAMPERINGS[name](Lab(), PAYLOAD)))
+    assert len(cache) == 1
+
+
+def test_what_does_not_verify_is_not_kept() -> None:
+    cache: LruCache[tuple[bytes, str], Verified] = LruCache(1 << 20)
+    with pytest.raises(SignatureError):
+        verifier(cache=cache).verify(candidate(TAMPERINGS["signature-flipped"](Lab(), PAYLOAD)))
+    assert len(cache) == 0
+
+
+def test_keys_that_are_no_longer_configured_no_longer_count() -> None:
+    cache: SignatureCache = LruCache(1 << 20)
+    one = candidate(keyed_envelope(PAYLOAD, KEY))
+    verifier(key=True, cache=cache).verify(one)
+    with pytest.raises(SignatureError):
+        verifier(cache=cache).verify(one)
+    other = {"other": load_key(derive_key("somebody", "else").pem.decode())}
+    with pytest.raises(SignatureError):
+        AttestationVerifier([], other, cache).verify(one)
+    assert [claim.signer.identity for claim in AttestationVerifier([], other, cache).claims(one)] == [
+        other["other"].identity
+    ]
