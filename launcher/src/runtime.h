@@ -2,18 +2,11 @@
 #ifndef LAUNCHER_RUNTIME_H
 #define LAUNCHER_RUNTIME_H
 
-#include "payload.h"
+#include "slot.h"
 
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-enum runtime_state {
-    RUNTIME_READY,   /* `directory` holds it */
-    RUNTIME_DAMAGED, /* the payload is not what was built */
-    RUNTIME_NOWHERE, /* no directory can hold it; `report` says why for each */
-    RUNTIME_LATE,    /* it is still being unpacked, and that goes on */
-};
 
 struct runtime {
     const struct payload *payload;

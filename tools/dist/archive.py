@@ -69,7 +69,7 @@ def compress(archive: bytes, level: int = LEVEL) -> bytes:
         "--quiet",
         "-",
     ]
-    done = subprocess.run(command, input=archive, check=False, capture_output=True)  # noqa: S603
+    done = subprocess.run(command, input=archive, check=False, capture_output=True)
     if done.returncode != 0:
         raise BuildError(f"zstd failed: {done.stderr.decode(errors='replace')[-500:]}")
     return done.stdout

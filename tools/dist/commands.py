@@ -46,7 +46,7 @@ def try_run(command: list[str]) -> str | None:
 def _run(
     command: list[str], where: Path | None, settings: dict[str, str] | None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 (no shell; the commands are ours)
+    return subprocess.run(
         command,
         cwd=where,
         env={**os.environ, **(settings or {})},

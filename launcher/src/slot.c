@@ -1,0 +1,180 @@
+#include "slot.h"
+
+#include "directory.h"
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { POLL_MS = 10, SPACE_MARGIN = 16 * 1024 * 1024 };
+
+/* What one cache directory may hold of this payload. */
+struct slot {
+    int directory;
+    char name[SLOT_NAME];          /* the finished directory */
+    char temporary[SLOT_NAME + 8]; /* the one that the holder of the lock fills */
+    char lock[SLOT_NAME + 8];
+};
+
+void slot_name(const struct payload *payload, char name[SLOT_NAME])
+{
+    (void)snprintf(name, SLOT_NAME, "runtime-%s", payload->digest);
+}
+
+/* An open finished directory, or -1. It must be private too, since code is run from it. */
+static int open_finished(const struct slot *slot)
+{
+    const int fd = openat(slot->directory, slot->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &status) == 0 && status.st_uid == geteuid() && (status.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+
+static bool is_finished(const struct slot *slot, const struct payload *payload, bool thorough)
+{
+    const int fd = open_finished(slot);
+    if (fd < 0)
+        return false;
+    const bool whole = payload_is_whole(payload, fd, thorough);
+    (void)close(fd);
+    return whole;
+}
+
+/* Fills the temporary directory and gives it its final name. Whatever was left of either is removed. */
+static enum unpacked unpack_in(const struct slot *slot, const struct payload *payload)
+{
+    if (!directory_remove(slot->directory, slot->temporary) || mkdirat(slot->directory, slot->temporary, 0700) != 0)
+        return UNPACK_FAILED;
+    enum unpacked result = UNPACK_FAILED;
+    const int fd = openat(slot->directory, slot->temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0) {
+        result = payload_unpack(payload, fd);
+        const int error = errno;
+        (void)close(fd);
+        errno = error;
+    }
+    if (result == UNPACKED && (!directory_remove(slot->directory, slot->name) ||
+                               renameat(slot->directory, slot->temporary, slot->directory, slot->name) != 0))
+        result = UNPACK_FAILED;
+    if (result != UNPACKED) {
+        const int error = errno;
+        (void)directory_remove(slot->directory, slot->temporary); /* the next holder of the lock tries again */
+        errno = error;
+    }
+    return result;
+}
+
+struct report {
+    enum unpacked result;
+    int error;
+};
+
+/* Unpacks in a child that outlives this process, so that a caller killed at its deadline does not undo the work.
+ * The child inherits the lock, and holds none of the caller's files: Ratify waits for their closing. */
+static bool begin_unpacking(const struct slot *slot, const struct payload *payload, int *reports)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return false;
+    const pid_t child = fork();
+    if (child == 0) {
+        struct report report = {.result = UNPACK_FAILED};
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)setsid();
+        (void)umask(077);
+        if (chdir("/") == 0 && io_detach_standard_files())
+            report.result = unpack_in(slot, payload);
+        report.error = errno;
+        /* A reader that is gone needs no report; the next caller sees the directory. */
+        _exit(io_write(ends[1], &report, sizeof report) ? 0 : 1);
+    }
+    const int error = errno;
+    (void)close(ends[1]);
+    if (child < 0) {
+        (void)close(ends[0]);
+        errno = error;
+        return false;
+    }
+    *reports = ends[0];
+    return true;
+}
+
+static bool has_space(const struct slot *slot, const struct payload *payload)
+{
+    struct statvfs status;
+    if (fstatvfs(slot->directory, &status) != 0)
+        return true; /* then writing will tell */
+    return (uint64_t)status.f_bavail * status.f_frsize >= payload->unpacked + SPACE_MARGIN;
+}
+
+/* Called with the lock held, which it gives up. IO_ENDED: the child was killed. */
+static enum io unpack_once(const struct slot *slot, const struct payload *payload, int lock, uint64_t until,
+                           struct report *report)
+{
+    int reports = -1;
+    if (!has_space(slot, payload)) {
+        *report = (struct report){.result = UNPACK_FAILED, .error = ENOSPC};
+        (void)close(lock);
+        return IO_DONE;
+    }
+    if (!begin_unpacking(slot, payload, &reports)) {
+        *report = (struct report){.result = UNPACK_FAILED, .error = errno};
+        (void)close(lock);
+        return IO_DONE;
+    }
+    (void)close(lock);
+    const enum io result = io_read(reports, report, sizeof *report, until);
+    (void)close(reports);
+    return result;
+}
+
+enum runtime_state slot_find(int directory, const struct payload *payload, bool thorough, uint64_t until)
+{
+    struct slot here = {.directory = directory};
+    const struct slot *const slot = &here;
+    slot_name(payload, here.name);
+    (void)snprintf(here.temporary, sizeof here.temporary, "%s.part", here.name);
+    (void)snprintf(here.lock, sizeof here.lock, "%s.lock", here.name);
+    while (!is_finished(slot, payload, thorough)) {
+        const int lock = openat(slot->directory, slot->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (lock < 0)
+            return RUNTIME_NOWHERE;
+        if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+            const int error = errno;
+            (void)close(lock);
+            errno = error;
+            if (error != EWOULDBLOCK && error != EINTR)
+                return RUNTIME_NOWHERE;
+            if (clock_ms() >= until)
+                return RUNTIME_LATE;
+            sleep_ms(POLL_MS);
+            continue;
+        }
+        if (is_finished(slot, payload, thorough)) { /* between the look and the lock */
+            (void)close(lock);
+            return RUNTIME_READY;
+        }
+        struct report report = {.result = UNPACK_FAILED};
+        const enum io heard = unpack_once(slot, payload, lock, until, &report);
+        if (heard == IO_LATE || (heard == IO_ENDED && clock_ms() >= until))
+            return RUNTIME_LATE;
+        if (heard == IO_FAILED || (heard == IO_DONE && report.result == UNPACK_FAILED)) {
+            errno = heard == IO_FAILED ? EIO : report.error;
+            return RUNTIME_NOWHERE;
+        }
+        if (heard == IO_DONE && report.result == UNPACK_DAMAGED)
+            return RUNTIME_DAMAGED;
+    }
+    return RUNTIME_READY;
+}
