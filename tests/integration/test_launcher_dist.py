@@ -32,18 +32,23 @@ IMAGE_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change its root directory and user")
 
 
+def _ignored(directory: str, names: list[str]) -> set[str]:
+    """Return what is not copied: what tools and builds leave in a checkout (``tools/dist`` has the name of a result)."""
+    ours = Path(directory).name == "tools"
+    return {
+        name
+        for name in names
+        if name[0] == "." or name in ("__pycache__", "build") or (name == "dist" and not ours)
+    }
+
+
 def _build(directory: Path, source: Path = ROOT, **settings: str) -> Path:
     """Build everything below ``directory`` from a copy of ``source``: it may change meanwhile, and its path must not matter.
 
     What pip installs is kept in the checkout's build directory, but not what was compressed: a second build would find it.
     """
     copy, output, cache = directory / "source", directory / "dist", ROOT / "build" / "dist-cache"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "build")
-    shutil.copytree(
-        source,
-        copy,
-        ignore=lambda path, names: {*ignored(path, names), *(["dist"] if path == str(source) else [])},
-    )
+    shutil.copytree(source, copy, symlinks=True, ignore=_ignored)
     command = [
         sys.executable,
         "-m",
