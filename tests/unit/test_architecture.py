@@ -1,0 +1,201 @@
+"""The rooms of ``docs/design.md``: who imports whom, who touches what, and who ends the process."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "slsa_verifier_plugin"
+NAME = PACKAGE.name
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 400
+
+OWNERS = {
+    "sigstore": "signatures",
+    "sigstore_models": "signatures",
+    "tuf": "signatures",
+    "securesystemslib": "signatures",
+    "rfc3161_client": "signatures",
+    "cryptography": "signatures",
+    "oras": "registry",
+    "requests": "registry",
+    "urllib3": "registry",
+    "boto3": "registry",
+    "botocore": "registry",
+    "azure": "registry",
+    "alibabacloud_credentials": "registry",
+    "alibabacloud_cr20181201": "registry",
+    "in_toto_attestation": "model",
+    "google": "model",
+    "jsonschema": "policy",
+    "re2": "policy",
+    "click": "cli",
+    "yaml": "cli",
+}
+"""The one room that may import each dependency."""
+
+IMPURE = {
+    "os",
+    "io",
+    "time",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "random",
+    "secrets",
+    "tempfile",
+    "shutil",
+}
+"""Modules of the standard library that ``model`` and ``policy`` do without: no I/O, no clock."""
+
+ENDS_A_FORK = {"resident/isolate.py", "resident/spawn.py"}
+"""Where ``os._exit`` ends a fork that the same function made, never the caller's process."""
+
+
+def room_of(path: Path) -> str:
+    """Return the room of a file: its folder below the package, or its own name."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names that a file imports, wherever in it."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module is not None
+            if node.module == NAME:
+                yield from (f"{NAME}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def calls(path: Path) -> Iterator[str]:
+    """Yield the names that a file calls, as they are written."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            yield ast.unparse(node.func)
+
+
+def table() -> dict[str, int]:
+    """Return the rooms' rows, from the table of ``docs/design.md``."""
+    text = (ROOT / "docs" / "design.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
+    return {name: int(number) for number, names in rows for name in re.findall(r"`([a-z_]+)/?`", names)}
+
+
+ROWS = table()
+EDGES = sorted(
+    {
+        (room_of(path), target.split(".")[1])
+        for path in MODULES
+        for target in imports(path)
+        if target.startswith(f"{NAME}.") and target != f"{NAME}.__version__"
+    }
+)
+
+
+def test_the_table_names_every_room_and_no_other() -> None:
+    assert sorted(ROWS) == sorted({room_of(path) for path in MODULES} - {"__init__", "__main__"})
+
+
+def test_the_table_is_not_read_wrongly() -> None:
+    assert ROWS["errors"] == 1 < ROWS["model"] < ROWS["policy"] < ROWS["signatures"] == ROWS["registry"]
+    assert ROWS["registry"] < ROWS["verify"] < ROWS["ratify"] < ROWS["cli"] < ROWS["entry"]
+    assert ("verify", "policy") in EDGES
+    assert ("entry", "plugin") in EDGES
+
+
+@pytest.mark.parametrize(("room", "target"), EDGES, ids=str)
+def test_imports_only_go_up_the_table(room: str, target: str) -> None:
+    if room == target or room == "__main__":
+        return
+    if ROWS[room] == ROWS[target] == 1:
+        return
+    assert ROWS[target] < ROWS[room]
+
+
+def test_the_modules_of_the_first_row_do_not_go_in_circles() -> None:
+    first = {name for name, row in ROWS.items() if row == 1}
+    edges = {(room, target) for room, target in EDGES if {room, target} <= first and room != target}
+    while True:
+        leaves = {room for room, _ in edges} - {target for _, target in edges}
+        if not leaves:
+            break
+        edges = {edge for edge in edges if edge[0] not in leaves}
+    assert not edges
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_dependency_has_one_importer(path: Path) -> None:
+    for name in imports(path):
+        owner = OWNERS.get(name.split(".")[0])
+        assert owner is None or room_of(path) == owner, f"{name} is for {owner} alone"
+
+
+@pytest.mark.parametrize("room", ["model", "policy"])
+def test_the_pure_rooms_have_no_input_output_and_no_clock(room: str) -> None:
+    for path in (PACKAGE / room).rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & IMPURE, path
+        for name in calls(path):
+            assert name not in ("open", "print", "input"), path
+            assert not name.endswith((".now", ".today", ".utcnow", ".read_bytes", ".write_text", ".open")), (
+                path
+            )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_ways_in_print_and_end_the_process(path: Path) -> None:
+    room, where = room_of(path), path.relative_to(PACKAGE).as_posix()
+    for name in calls(path):
+        assert name not in ("print", "input", "breakpoint", "exit", "quit", "os.abort"), where
+        if name.startswith(("sys.stdout", "sys.stderr", "sys.exit")):
+            assert room == "cli", f"{where}: {name}"
+        if name == "os._exit":
+            assert room in ("cli", "plugin") or where in ENDS_A_FORK, where
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_longer_than_can_be_read(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+def test_nothing_is_evaluated_from_text() -> None:
+    for path in MODULES:
+        for name in calls(path):
+            assert name not in (
+                "eval",
+                "exec",
+                "compile",
+                "__import__",
+                "pickle.loads",
+                "marshal.loads",
+                "yaml.load",
+            ), path
+        assert not {"pickle", "marshal", "shelve"} & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_asserts_are_no_checks_of_what_comes_from_outside() -> None:
+    """``python -O`` drops asserts, so none may guard a verification; they only narrow types."""
+    allowed = {"is not None", "isinstance"}
+    for room in ("verify", "evidence", "policy", "signatures", "model"):
+        for path in MODULES:
+            if room_of(path) != room:
+                continue
+            for node in ast.walk(tree(path)):
+                if isinstance(node, ast.Assert):
+                    text = ast.unparse(node.test)
+                    assert any(word in text for word in allowed), f"{path}:{node.lineno}: {text}"
