@@ -1,0 +1,262 @@
+"""The two ways in, as processes: which one a call is, what it loads, and what it touches."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slsa_verifier_plugin import __version__, ratify
+from tests.support.content import push
+from tests.support.policies import BASE
+from tests.support.registries import RecordingRegistry
+from tests.support.sigstore import Lab, vsa
+
+ROOT = Path(__file__).parents[2]
+DIGEST = "sha256:" + "ab" * 32
+GOOD = {ratify.COMMAND: "VERIFY", ratify.SUBJECT: f"registry.example/app@{DIGEST}", ratify.VERSION: "1.0.0"}
+STDIN = json.dumps(
+    {
+        "config": BASE,
+        "storeConfig": {"store": {"name": "oras"}},
+        "referenceDesc": {"mediaType": "a/b", "digest": DIGEST, "size": 3},
+    }
+).encode()
+HEAVY = {
+    "sigstore",
+    "sigstore_models",
+    "tuf",
+    "cryptography",
+    "oras",
+    "requests",
+    "urllib3",
+    "jsonschema",
+    "google",
+    "re2",
+}
+COMMAND_LINE = {"click", "yaml"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a process printed, the modules that it loaded, and its exit status."""
+
+    status: int
+    out: bytes
+    err: bytes
+    loaded: set[str]
+
+
+def start(
+    arguments: list[str], environ: Mapping[str, str | None], stdin: bytes | int, home: Path | None = None
+) -> Done:
+    """Run the program as installed does, in an environment of its own, and tell what it imported (``-X importtime``)."""
+    kept = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(home or "/nonexistent"),
+        "SLSA_VERIFIER_RESIDENT": "off",
+    }
+    chosen = {name: value for name, value in {**kept, **environ}.items() if value is not None}
+    command = [sys.executable, "-X", "importtime", "-m", "slsa_verifier_plugin", *arguments]
+    if isinstance(stdin, bytes):
+        done = subprocess.run(command, env=chosen, capture_output=True, timeout=60, check=False, input=stdin)
+    else:
+        done = subprocess.run(command, env=chosen, capture_output=True, timeout=60, check=False, stdin=stdin)
+    lines = done.stderr.splitlines(keepends=True)
+    imported = [line for line in lines if line.startswith(b"import time:")]
+    loaded = {line.rpartition(b"|")[2].strip().decode().split(".")[0] for line in imported}
+    assert "slsa_verifier_plugin" in loaded
+    return Done(
+        done.returncode, done.stdout, b"".join(line for line in lines if line not in imported), loaded
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "stdin", "code"),
+    [
+        ({}, b"", 1),
+        ({}, b"{", 1),
+        ({ratify.COMMAND: "LIST"}, STDIN, 3),
+        ({ratify.SUBJECT: None}, STDIN, 4),
+        ({ratify.COMMAND: None, ratify.SUBJECT: None, ratify.VERSION: None}, b"", 4),
+        ({}, b" " * (ratify.MAX_STDIN + 1), 5),
+        ({ratify.VERSION: "2.0.0"}, STDIN, 6),
+        ({ratify.SUBJECT: "registry.example/app"}, STDIN, 7),
+    ],
+)
+def test_a_contract_error_loads_nothing_heavy(
+    environ: dict[str, str | None], stdin: bytes, code: int
+) -> None:
+    done = start([], {**GOOD, **environ}, stdin)
+    assert (done.status, done.err) == (1, b"")
+    assert json.loads(done.out)["code"] == code
+    assert done.out.count(b"\n") == 1
+    assert not done.loaded & (HEAVY | COMMAND_LINE)
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_version_and_help_load_nothing_heavy(argument: str) -> None:
+    done = start([argument], {}, b"")
+    assert (done.status, done.err) == (0, b"")
+    assert (__version__ if argument == "--version" else "Usage: slsa-verifier-plugin").encode() in done.out
+    assert not done.loaded & HEAVY
+
+
+def test_arguments_make_it_the_command_line_whatever_ratify_says() -> None:
+    assert __version__.encode() in start(["--version"], GOOD, STDIN).out
+
+
+def test_ratifys_environment_makes_it_the_plugin_even_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, b"\x04")
+        done = start([], {**GOOD, ratify.SUBJECT: None}, theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert json.loads(done.out)["code"] == 4
+
+
+def test_a_terminal_without_ratify_gets_the_help() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        done = start([], {}, theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.status, done.err) == (0, b"")
+    assert done.out.startswith(b"Usage: slsa-verifier-plugin")
+    assert "click" in done.loaded
+
+
+def test_a_closed_standard_input_is_answered_too() -> None:
+    command = [sys.executable, "-m", "slsa_verifier_plugin"]
+    for more in ({}, GOOD):
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(ROOT),
+                "SLSA_VERIFIER_RESIDENT": "off",
+                **more,
+            },
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert json.loads(done.stdout)["code"] == 5
+
+
+AUDITED = """
+import os, sys
+log = sys.argv.pop(1)
+busy = False
+RUNS = ("socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system")
+MAKES = ("os.mkdir", "os.rename", "os.symlink", "os.link", "shutil.copyfile", "tempfile.mkstemp", "tempfile.mkdtemp")
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+def note(line):
+    # Opened anew each time: the verification runs in a fork that closes all descriptors but its own.
+    global busy
+    busy = True
+    try:
+        with open(log, "a") as file:
+            file.write(line + "\\n")
+    finally:
+        busy = False
+
+def hook(event, arguments):
+    if busy:
+        return
+    if event in ("socket.connect", "socket.sendto", "socket.bind"):
+        note(f"{event} {arguments[1]!r}")
+    elif event in RUNS:
+        note(f"{event} {arguments[0]!r}")
+    elif event == "open" and isinstance(arguments[0], (str, bytes)) and (arguments[2] or 0) & WRITES:
+        note(f"write {os.fsdecode(arguments[0])}")
+    elif event in MAKES:
+        note(f"{event} {arguments!r}")
+
+sys.addaudithook(hook)
+sys.argv[0] = "slsla"
+note("begin")
+from slsa_verifier_plugin.entry import main
+main()
+"""
+
+
+HARMLESS = {
+    "write /dev/null",
+    "socket.bind ('::1', 0)",  # urllib3 looks whether there is IPv6, on loopback
+    "subprocess.Popen 'uname'",  # Python's platform.platform(), which Azure's library calls where it is installed
+}
+
+
+def audited(tmp_path: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any, list[str], Path]:
+    """Run the plugin under an audit hook; return its result, what it did that others could see, and its empty home."""
+    home, log = tmp_path / "home", tmp_path / "audit"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", AUDITED, str(log)],
+        input=json.dumps(stdin).encode(),
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(home),
+            "SLSA_VERIFIER_RESIDENT": "off",
+            **environ,
+        },
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == b""
+    events = [line for line in log.read_text().splitlines() if line not in HARMLESS]
+    assert events.pop(0) == "begin"
+    return json.loads(done.stdout), events, home
+
+
+def test_a_verification_touches_its_registry_alone_and_writes_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "root.json"
+    root.write_bytes(Lab().trusted_root())
+    with RecordingRegistry() as registry:
+        pushed = push(registry, content=Lab().sign(vsa()))
+        stdin = {
+            "config": {**BASE, "trustedRoot": ["public-good", "staging", {"path": str(root)}]},
+            "storeConfig": {"store": {"name": "oras", "useHttp": True}},
+            "referenceDesc": {
+                "mediaType": pushed.artifact.media_type,
+                "digest": str(pushed.artifact.digest),
+                "size": pushed.artifact.size,
+            },
+        }
+        subject = f"{pushed.image.registry}/{pushed.image.repository}@{pushed.image.digest}"
+        result, events, home = audited(tmp_path, stdin, {**GOOD, ratify.SUBJECT: subject})
+        host, _, port = registry.host.partition(":")
+        asked = registry.paths()
+    assert result["isSuccess"] is True
+    assert asked
+    assert [event for event in events if event.startswith("socket.connect")]
+    allowed = {f"socket.connect ({host!r}, {port})", f"socket.getaddrinfo {host!r}"}
+    assert set(events) <= allowed
+    assert list(home.iterdir()) == []
+
+
+def test_without_any_network_a_denial_is_honest_and_writes_nothing(tmp_path: Path) -> None:
+    stdin = json.loads(STDIN)
+    stdin["storeConfig"]["store"]["useHttp"] = True
+    result, events, home = audited(tmp_path, stdin, {**GOOD, ratify.SUBJECT: f"127.0.0.1:1/app@{DIGEST}"})
+    assert (result["isSuccess"], result["extensions"]["reason"]) == (False, "REGISTRY_UNREACHABLE")
+    assert {event.partition(" ")[0] for event in events} <= {"socket.connect", "socket.getaddrinfo"}
+    assert list(home.iterdir()) == []
