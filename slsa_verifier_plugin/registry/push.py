@@ -1,6 +1,6 @@
 """Pushing an artifact (OCI distribution 1.1, "Pushing"), for people at the command line; the plugin itself never writes.
 
-oras-py's client does authentication and transport. Its uploads and their retries, which sleep for minutes, are not used.
+oras-py's session and token exchange do the authentication. Its requests are not used: their retries sleep for minutes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.redirects import origin_of
 from slsa_verifier_plugin.registry.reference import Reference
@@ -55,11 +56,14 @@ class Pusher:
     ) -> None:
         host = "registry-1.docker.io" if image.registry == "docker.io" else image.registry
         self._image = image
-        self._client = oras.provider.Registry(hostname=host, insecure=use_http, auth_backend="token")
+        client = oras.provider.Registry(hostname=host, insecure=use_http)
+        self._session: requests.Session = client.session
+        self._auth = _Auth(secure=not use_http)
+        self._auth.session, self._auth.prefix, self._auth._tls_verify = client.session, client.prefix, True
         self._base = f"{'http' if use_http else 'https'}://{host}/v2/{image.repository}"
         adapter = _Adapter(None if use_http else TrustStore(environ), host)
         for scheme in ("https://", "http://"):
-            self._client.session.mount(scheme, adapter)
+            self._session.mount(scheme, adapter)
         found = provider.credentials(image, Deadline(REQUEST_SECONDS)) if provider else None
         if found is not None and found.identity_token:
             raise RegistryError(
@@ -68,7 +72,7 @@ class Pusher:
                 reason=Reason.REGISTRY_CREDENTIALS,
             )
         if found is not None:
-            self._client.auth.set_basic_auth(found.username, found.password)
+            self._auth.set_basic_auth(found.username, found.password)
 
     def blob(self, content: bytes) -> Digest:
         """Push a blob, unless it is there, and return its digest ("Pushing a blob monolithically").
@@ -128,7 +132,7 @@ class Pusher:
 
     def close(self) -> None:
         """Close every connection."""
-        self._client.session.close()
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,24 +170,66 @@ class Pusher:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
+        sent = {**(headers or {}), **self._auth.get_auth_header()}
         try:
-            answer = self._client.do_request(url, method, data=content, headers=dict(headers or {}))
+            answer = self._session.request(method, url, data=content, headers=sent)
+            if answer.status_code == 401:
+                sent, again = self._auth.authenticate_request(
+                    answer, sent, refresh=self._auth.token is not None
+                )
+                if again:
+                    answer = self._session.request(method, url, data=content, headers=sent)
         except requests.RequestException as error:
             raise faults.unreachable(doing, url, error) from error
-        except (ValueError, KeyError, AttributeError) as error:
-            # oras-py: a 401 that it cannot answer, or a token server's answer that it cannot read.
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            # What oras-py raises on a token server's answer that it cannot read.
             raise RegistryError(
-                f"{doing} failed: the registry does not accept these credentials, or wants others; log in to "
-                f"{self._image.registry}",
+                f"{doing} failed: no token could be had; log in to {self._image.registry}",
                 reason=Reason.REGISTRY_UNAUTHORIZED,
             ) from error
-        assert isinstance(answer, requests.Response)
         return answer
 
     def _expect(self, answer: requests.Response, status: int, doing: str) -> None:
         if answer.status_code != status:
             body = answer.content[:4096]
             raise faults.status_error(doing, answer.url, answer.status_code, faults.error_codes(body))
+
+
+class _Auth(oras.auth.TokenAuth):  # type: ignore[misc]  # oras has no type information
+    """Answers a challenge with a token or, where the registry asks for it, with Basic; oras-py wants to be told which.
+
+    Args:
+        secure: True where the registry speaks HTTPS; a token server must, too.
+    """
+
+    def __init__(self, secure: bool) -> None:
+        super().__init__()
+        self._secure = secure
+        self._wants_basic = False
+
+    def get_auth_header(self) -> dict[str, str]:
+        """Return what is known to be asked for, so that no content is sent in vain."""
+        if self._wants_basic:
+            return {"Authorization": f"Basic {self._basic_auth}"}
+        found: dict[str, str] = super().get_auth_header()
+        return found
+
+    def authenticate_request(
+        self, original: requests.Response, headers: dict[str, str], refresh: bool = False
+    ) -> tuple[dict[str, str], bool]:
+        """Return the headers for another attempt, and whether one is worth while."""
+        challenges = parse_challenges(original.headers.get("WWW-Authenticate", ""))
+        bearer = next((item for item in challenges if item.scheme == "bearer" and item.get("realm")), None)
+        if bearer is not None:
+            if self._secure and not str(bearer.get("realm")).startswith("https://"):
+                return headers, False
+            found: tuple[dict[str, str], bool] = super().authenticate_request(original, headers, refresh)
+            return found
+        basic = getattr(self, "_basic_auth", None)
+        if not basic or self._wants_basic or not any(item.scheme == "basic" for item in challenges):
+            return headers, False
+        self._wants_basic = True
+        return {**headers, **self.get_auth_header()}, True
 
 
 class _Adapter(HTTPAdapter):

@@ -1,0 +1,326 @@
+"""``attach``, ``fetch``, ``inspect`` and ``registry check`` against registries in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry.credentials import Credentials
+from slsa_verifier_plugin.registry.push import Pusher, _Auth
+from slsa_verifier_plugin.registry.reference import Reference
+from tests.support.command_line import (
+    ARTIFACT_TYPE,
+    LEVEL_1,
+    LEVEL_3,
+    TESTDATA,
+    TRUSTED_ROOT,
+    cli,
+    verifier,
+    write_yaml,
+)
+from tests.support.registries import BasicRegistry, RecordingRegistry, TokenRegistry, TokenServer
+
+REPOSITORY = "team/app"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+
+
+@pytest.fixture(params=[True, False], ids=["referrers-api", "tag-fallback"])
+def registry(request: pytest.FixtureRequest) -> Iterator[EmbeddedRegistry]:
+    with EmbeddedRegistry(referrers_api=request.param) as running:
+        running.push_image(REPOSITORY, "v1")
+        yield running
+
+
+def image_of(registry: EmbeddedRegistry) -> str:
+    return f"{registry.host}/{REPOSITORY}:v1"
+
+
+def test_what_is_attached_is_found_and_admitted(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    policy = write_yaml(tmp_path / "v.yaml", verifier())
+    image = image_of(registry)
+    done = cli("attach", image, LEVEL_3, "--plain-http", "--annotation", "team=shop")
+    assert (done.status, done.err) == (Status.ADMITTED, "")
+    digest = done.out.split()[1]
+    assert done.out.startswith(f"attached {digest} (slsla/attestation, 2 attestations) to {image}@sha256:")
+    assert cli("verify", image, "--policy", policy, "--plain-http").status == Status.ADMITTED
+    shown = json.loads(cli("inspect", image, "--plain-http", "--json").out)
+    (artifact,) = shown["artifacts"]
+    assert (artifact["digest"], artifact["artifactType"]) == (digest, ARTIFACT_TYPE)
+    assert artifact["annotations"]["team"] == "shop"
+    assert artifact["blobs"][0]["name"] == LEVEL_3.name
+    # A second one does not take the first one's place.
+    assert cli("attach", image, LEVEL_1, "--plain-http").status == Status.ADMITTED
+    assert len(json.loads(cli("inspect", image, "--plain-http", "--json").out)["artifacts"]) == 2
+
+
+def test_what_is_no_bundle_is_refused(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text('{"some": "json"}\n')
+    done = cli("attach", image_of(registry), tmp_path / "x", "--plain-http")
+    assert (done.status, "holds no Sigstore bundle" in done.err) == (Status.USAGE, True)
+    done = cli("attach", image_of(registry), LEVEL_3, "--plain-http", "--annotation", "no pair")
+    assert (done.status, "KEY=VALUE" in done.err) == (Status.USAGE, True)
+    assert json.loads(cli("inspect", image_of(registry), "--plain-http", "--json").out)["artifacts"] == []
+
+
+def test_what_the_policy_would_not_admit_is_refused(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    policy = write_yaml(tmp_path / "v.yaml", verifier(spec={"artifactTypes": "team/note"}))
+    done = cli("attach", image_of(registry), LEVEL_1, "--policy", policy, "--plain-http")
+    assert done.status == Status.DENIED
+    assert "✗ 11 levels" in done.out
+    assert done.out.endswith("nothing was attached\n")
+    done = cli("attach", image_of(registry), LEVEL_3, "--policy", policy, "--plain-http")
+    assert (done.status, "(team/note, " in done.out) == (Status.ADMITTED, True)
+    done = cli(
+        "attach", image_of(registry), TESTDATA / "tampered.intoto.jsonl", "--policy", policy, "--plain-http"
+    )
+    assert (done.status, "SIGNATURE_INVALID" in done.out) == (Status.DENIED, True)
+
+
+def test_an_image_that_is_not_there(registry: EmbeddedRegistry) -> None:
+    done = cli("attach", f"{registry.host}/{REPOSITORY}:missing", LEVEL_3, "--plain-http")
+    assert (done.status, done.err.count("\n")) == (Status.UNDECIDED, 1)
+
+
+def login(home: Path, host: str, user: str, password: str) -> None:
+    folder = home / ".docker"
+    folder.mkdir(parents=True)
+    secret = base64.b64encode(f"{user}:{password}".encode()).decode()
+    (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
+
+
+def test_credentials_of_the_docker_config_are_used(tmp_path: Path) -> None:
+    with BasicRegistry({"user": "hunter2"}) as registry:
+        registry.push_image(REPOSITORY, "v1")
+        refused = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
+        assert (refused.status, "hunter2" in refused.err) == (Status.UNDECIDED, False)
+        login(tmp_path / "home", registry.host, "user", "hunter2")
+        done = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
+        assert (done.status, done.err) == (Status.ADMITTED, "")
+
+
+def test_a_token_of_the_right_scope_is_asked_for(tmp_path: Path) -> None:
+    with TokenServer(users={"user": "hunter2"}) as server, TokenRegistry(server) as registry:
+        registry.push_image(REPOSITORY, "v1")
+        login(tmp_path / "home", registry.host, "user", "hunter2")
+        done = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
+        assert (done.status, done.err) == (Status.ADMITTED, "")
+        assert [seen for seen in registry.seen if "hunter2" in str(seen.headers)] == []
+        with (
+            Pusher(Reference.parse(image_of(registry)), True, None, {}) as pusher,
+            pytest.raises(RegistryError) as raised,
+        ):
+            pusher.blob(b"x")
+    assert raised.value.reason is Reason.REGISTRY_UNAUTHORIZED
+
+
+def test_a_token_server_without_tls_gets_nothing_from_a_registry_with_it() -> None:
+    auth = _Auth(secure=True)
+    auth.set_basic_auth("user", "hunter2")
+    answer = requests.Response()
+    answer.headers["WWW-Authenticate"] = 'Bearer realm="http://evil.example/token",service="x"'
+    assert auth.authenticate_request(answer, {}) == ({}, False)
+
+
+class Leading(RecordingRegistry):
+    """Sends uploads to another host."""
+
+    def respond(self, handler: object, seen: object) -> bool:
+        if getattr(handler, "command", "") != "POST":
+            return False
+        handler.send_response(202)  # type: ignore[attr-defined]
+        handler.send_header("Location", "http://evil.example/upload")  # type: ignore[attr-defined]
+        handler.send_header("Content-Length", "0")  # type: ignore[attr-defined]
+        handler.end_headers()  # type: ignore[attr-defined]
+        return True
+
+
+def test_credentials_do_not_follow_an_upload_to_another_host(tmp_path: Path) -> None:
+    with Leading() as registry:
+        registry.push_image(REPOSITORY, "v1")
+        done = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
+    assert (done.status, "sends the upload to another host" in done.err) == (Status.UNDECIDED, True)
+
+
+class Identity:
+    def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
+        return Credentials("user", identity_token="secret-token")
+
+
+def test_identity_tokens_are_not_pretended_to_work() -> None:
+    with pytest.raises(RegistryError, match="identity token, which pushing does not support") as raised:
+        Pusher(Reference.parse("registry.example/a"), True, Identity(), {})
+    assert raised.value.reason is Reason.REGISTRY_CREDENTIALS
+    assert "secret-token" not in str(raised.value)
+
+
+def test_a_registry_that_is_away() -> None:
+    with (
+        Pusher(Reference.parse("127.0.0.1:9/a"), True, None, {}) as pusher,
+        pytest.raises(RegistryError) as raised,
+    ):
+        pusher.blob(b"x")
+    assert raised.value.reason is Reason.REGISTRY_UNREACHABLE
+
+
+def test_a_fallback_tag_that_is_no_index_is_left_alone() -> None:
+    with EmbeddedRegistry(referrers_api=False) as registry:
+        subject = registry.push_image(REPOSITORY, "v1")
+        tag = str(subject.digest).replace(":", "-")
+        found = registry.storage.manifest(REPOSITORY, "v1")
+        assert found is not None
+        registry.storage.put_manifest(REPOSITORY, found[1].content, tag=tag)
+        done = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
+        assert (done.status, "is no index" in done.err) == (Status.UNDECIDED, True)
+        kept = registry.storage.manifest(REPOSITORY, tag)
+        assert kept is not None
+        assert kept[1].content == found[1].content
+
+
+def test_fetched_attestations_verify_without_a_registry(tmp_path: Path) -> None:
+    policy = write_yaml(tmp_path / "v.yaml", verifier())
+    layout = tmp_path / "layout"
+    with EmbeddedRegistry() as registry:
+        image = registry.push_image(REPOSITORY, "v1")
+        registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+        registry.attach(REPOSITORY, image, "other/type", [b"{}"])
+        name = image_of(registry)
+        done = cli("fetch", name, "-o", layout, "--plain-http")
+        assert (done.status, f"{name}@{image.digest}: 2 artifacts" in done.out) == (Status.ADMITTED, True)
+        only = tmp_path / "only"
+        done = cli("fetch", name, "-o", only, "--plain-http", "--artifact-type", "other/type")
+        assert ": 1 artifacts" in done.out
+    verified = cli("verify", name, "--offline", "--layout", layout, "--policy", policy)
+    assert (verified.status, verified.err) == (Status.ADMITTED, "")
+    pinned = f"{name.removesuffix(':v1')}@{image.digest}"
+    assert (
+        cli("verify", pinned, "--offline", "--layout", layout, "--policy", policy).status == Status.ADMITTED
+    )
+    missing = cli("verify", name, "--offline", "--layout", only, "--policy", policy)
+    assert (missing.status, "NO_ATTESTATION" in missing.out) == (Status.DENIED, True)
+    shown = cli("inspect", name, "--layout", layout)
+    assert (shown.status, "slsla/attestation" in shown.out) == (Status.ADMITTED, True)
+    # Tampered with on the way.
+    blob = layout / "blobs" / "sha256" / Digest.of(LEVEL_3.read_bytes()).hex
+    blob.write_bytes(LEVEL_1.read_bytes())
+    tampered = cli("verify", name, "--offline", "--layout", layout, "--policy", policy)
+    assert (tampered.status, "REGISTRY_INVALID_RESPONSE" in tampered.out) == (Status.UNDECIDED, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["a/b", "--offline"], "with --offline give --layout DIR or --bundle FILE"),
+        (["a/b", "--layout", "/nowhere"], "is no OCI image layout"),
+        (["a/b", "--layout", "x", "--bundle", "y"], "--bundle and --layout exclude each other"),
+        (["--bundle", str(LEVEL_3), "--at", "yesterday"], '--at: "yesterday" is not an RFC 3339 time'),
+    ],
+)
+def test_misuse_of_offline_options(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    done = cli("verify", *arguments, "--policy", write_yaml(tmp_path / "v.yaml", verifier()))
+    assert (done.status, done.err.count("\n")) == (Status.USAGE, 1)
+    assert expected in done.err
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        ("2025-11-03T12:00:00Z", "VERIFIED"),
+        ("2025-12-25T00:00:00Z", "TOO_OLD"),
+        ("2025-01-01T00:00:00Z", "TIME_INVALID"),
+    ],
+)
+def test_the_age_is_judged_as_of_a_time(tmp_path: Path, at: str, reason: str) -> None:
+    policy = write_yaml(tmp_path / "v.yaml", verifier())
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", policy, "--max-age", "240h", "--at", at, "--json")
+    assert json.loads(done.out)["images"][0]["reason"] == reason
+
+
+def test_a_tree_of_an_image(registry: EmbeddedRegistry) -> None:
+    image = registry.push_image(
+        REPOSITORY, "labelled", {"org.opencontainers.image.revision": "c" * 40, "other": "x"}
+    )
+    registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [LEVEL_3.read_bytes(), b"junk"])
+    name = f"{registry.host}/{REPOSITORY}:labelled"
+    done = cli("inspect", name, "--plain-http")
+    assert done.status == Status.ADMITTED
+    lines = done.out.splitlines()
+    assert lines[0] == f"{name}@{image.digest} (image)"
+    assert f"├─ org.opencontainers.image.revision: {'c' * 40}" in lines
+    assert any(line.startswith("└─ slsla/attestation sha256:") for line in lines)
+    assert any("line 1: no JSON" in line for line in lines)
+    assert "other: x" not in done.out
+    assert "├─ other: x" in cli("inspect", name, "--plain-http", "--verbose").out
+    bare = cli("inspect", f"{registry.host}/{REPOSITORY}:v1", "--plain-http")
+    assert "└─ nothing is attached" in bare.out
+    checked = cli("inspect", name, "--plain-http", "--verify", "--trusted-root", TRUSTED_ROOT)
+    assert (checked.status, checked.out.count("the signature verifies")) == (Status.ADMITTED, 2)
+
+
+def test_a_registry_is_checked_step_by_step(tmp_path: Path) -> None:
+    with EmbeddedRegistry() as registry:
+        image = registry.push_image(REPOSITORY, "v1")
+        registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+        name = image_of(registry)
+        done = cli("registry", "check", name, "--plain-http")
+        assert (done.status, done.err) == (Status.ADMITTED, "")
+        names = [line.split()[1] for line in done.out.splitlines()]
+        assert names == [
+            "resolve",
+            "connect",
+            "ping",
+            "authenticate",
+            "manifest",
+            "referrers",
+            "artifact",
+            "blob",
+        ]
+        assert all(line.startswith("✓ ") for line in done.out.splitlines())
+        verbose = cli("registry", "check", name, "--plain-http", "--verbose")
+        assert "GET http://" in verbose.out
+        store = write_yaml(
+            tmp_path / "s.yaml",
+            {
+                "apiVersion": "config.ratify.deislabs.io/v1beta1",
+                "kind": "Store",
+                "metadata": {"name": "s"},
+                "spec": {"name": "oras", "parameters": {"useHttp": True}},
+            },
+        )
+        assert cli("registry", "check", name, "--store", store).status == Status.ADMITTED
+        gone = json.loads(
+            cli("registry", "check", f"{registry.host}/no/such:v1", "--plain-http", "--json").out
+        )
+    assert [step["outcome"] for step in gone] == ["passed"] * 4 + ["failed"] + ["skipped"] * 3
+    assert gone[4]["reason"] == "REGISTRY_NOT_FOUND"
+    away = cli("registry", "check", "127.0.0.1:9/app:v1", "--plain-http")
+    assert away.status == Status.UNDECIDED
+    assert "REGISTRY_UNREACHABLE; a retry may help" in away.out
+    none = cli("registry", "check", "a/b", "--store", write_yaml(tmp_path / "v.yaml", verifier()))
+    assert (none.status, "holds no Store" in none.err) == (Status.USAGE, True)
+
+
+def test_a_trusted_root_is_taken_along(tmp_path: Path) -> None:
+    path = tmp_path / "root.json"
+    done = cli("trust", "export", "-o", path)
+    assert (done.status, done.err) == (Status.ADMITTED, "")
+    assert json.loads(path.read_text())["mediaType"].startswith("application/vnd.dev.sigstore.trustedroot")
+    again = cli("trust", "export", "-o", path)
+    assert (again.status, "exists; --force replaces it" in again.err) == (Status.USAGE, True)
+    assert cli("trust", "export", "-o", path, "--force", "--root", "staging").status == Status.ADMITTED
+    wrong = cli("trust", "export", "-o", path, "--root", "mine")
+    assert (wrong.status, "one of public-good, staging" in wrong.err) == (Status.USAGE, True)
