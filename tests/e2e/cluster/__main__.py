@@ -20,6 +20,9 @@ def main(arguments: list[str]) -> int:
         for name in (*builds.SHARED, *builds.PROGRAMS):
             builds.program(name)
         builds.charts()
+        builds.kyverno_definitions()
+        if "SLSA_E2E_KYVERNO" in os.environ:
+            builds.program("kyverno")
         lab.plugin_artifact()
         os.chdir(_HERE.parents[2])
         sandbox.enter(["-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", str(_HERE), *arguments])

@@ -42,6 +42,7 @@ GATEKEEPER = Module(
     "v3.23.1",
     "h1:njHTm0SJ6ZEhhEgmQTpJKTGQbc99fSs4hGiEp1OIKck=",
 )
+KYVERNO = Module("github.com/kyverno/kyverno", "v1.19.1", "h1:/MkgFii3/VlQfKR1JpC9tVwNNVNQTt2S4U6qCsafsTU=")
 HELM = Module("helm.sh/helm/v3", "v3.22.0", "h1:n1if5iQgHYsujPAcO5oonH/KiSNUmqmUF0iGVjSF3AU=")
 
 
@@ -115,8 +116,10 @@ _LISTED = (
     Program("gator", GATEKEEPER.version, _go("./cmd/gator", _GATEKEEPER_VERSION), GATEKEEPER),
     Program("helm", HELM.version, _go("./cmd/helm", ""), HELM),
 )
-PROGRAMS: Mapping[str, Program] = {listed.name: listed for listed in _LISTED}
+_OPTIONAL = (Program("kyverno", KYVERNO.version, _go("./cmd/cli/kubectl-kyverno", ""), KYVERNO),)
+PROGRAMS = tuple(listed.name for listed in _LISTED)
 """The cluster's own programs, in the order in which they are built."""
+_BY_NAME: Mapping[str, Program] = {listed.name: listed for listed in (*_LISTED, *_OPTIONAL)}
 SHARED = ("ratify", "oras", "crane", "ociregistry", "docker-registry")
 """Programs that the other end-to-end tests use as well; they are built by ``tests.e2e.peers``."""
 
@@ -129,7 +132,7 @@ def program(name: str) -> Path:
     """
     if name in SHARED:
         return peer(name)
-    listed = PROGRAMS[name]
+    listed = _BY_NAME[name]
     executable = cache_root() / f"{name}-{listed.version}-{_key(listed)}" / name
     if not executable.is_file():
         with _locked(listed.module.path.replace("/", "_") if listed.module else name):
@@ -147,6 +150,11 @@ def charts() -> dict[str, Path]:
         "ratify": _download(Module(ratify.module, ratify.version, ratify.checksum)) / "charts" / "ratify",
         "gatekeeper": _download(GATEKEEPER) / "charts" / "gatekeeper",
     }
+
+
+def kyverno_definitions() -> Path:
+    """Return the folder of Kyverno's definitions of policies, out of its verified module."""
+    return _download(KYVERNO) / "config" / "crds" / "policies.kyverno.io"
 
 
 def _key(listed: Program) -> str:

@@ -78,7 +78,7 @@ class Ratify:
                 target.touch()
         (self.rootfs / "proc").mkdir(exist_ok=True)
         settings = self.crane.config(self.image)
-        script = _script(self.rootfs, volumes, self._command())
+        script = container_script(self.rootfs, volumes, self._command())
         self.processes.start(NAME, ["unshare", "--mount", "sh", "-c", script], self._environment(settings))
         self.processes.wait_until(_is_ready, NAME, "it is ready")
         self.processes.wait_until(_serves, NAME, "it serves")
@@ -157,7 +157,7 @@ class Ratify:
         return environment | self.variables
 
 
-def _script(rootfs: Path, volumes: Mapping[str, Path], command: list[str]) -> str:
+def container_script(rootfs: Path, volumes: Mapping[str, Path], command: list[str]) -> str:
     """Return the shell script that enters the container: its mounts, its root, its user, its program."""
     root = shlex.quote(str(rootfs))
     lines = ["set -e", f"mount --bind {root} {root}", f"mount -t proc proc {root}/proc"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.cluster import builds
 from tests.e2e.cluster.builds import program
 from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.lab import Lab
@@ -27,10 +28,15 @@ def test_every_kustomization_applies(lab: Lab, say: Say) -> None:
     definition = yaml.safe_load(shared("data", "kagent", "kagent.dev_agents.crd.yaml").read_text())
     lab.kubectl.apply([definition])
     lab.wait_for_definition("agents.kagent.dev")
+    kyverno = builds.kyverno_definitions() / "policies.kyverno.io_validatingpolicies.yaml"
+    lab.kubectl.apply([yaml.safe_load(kyverno.read_text())])
+    lab.wait_for_definition("validatingpolicies.policies.kyverno.io")
+    for namespace in ("kyverno", "ratify-system"):
+        lab.kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
     counted = 0
     for folder in _kustomizations():
         text = lab.kubectl.run("kustomize", str(folder))
-        command = ["apply", "--dry-run=server", "--validate=strict", "-n", "default", "-f", "-"]
+        command = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"]
         outcome = lab.kubectl.attempt(*command, given=text)
         assert outcome.admitted, f"{folder.relative_to(REPOSITORY)}: {outcome.text}"
         counted += text.count("\nkind: ")
@@ -43,6 +49,8 @@ def test_manifests_outside_kustomizations_apply(lab: Lab, say: Say) -> None:
     for folder in _kustomizations():
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         named |= {(folder / name).resolve() for name in kustomization.get("resources", [])}
+        generators = kustomization.get("configMapGenerator", []) + kustomization.get("secretGenerator", [])
+        named |= {(folder / file).resolve() for one in generators for file in one["files"]}
         named |= {
             (folder / patch["path"]).resolve()
             for patch in kustomization.get("patches", [])
