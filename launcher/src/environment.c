@@ -9,10 +9,11 @@ static const char *const RELEVANT_NAMES[] = {
     "HOME",        "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
     "TMPDIR",      "XDG_CACHE_HOME", "XDG_CONFIG_HOME",   "HTTP_PROXY",    "HTTPS_PROXY",  "ALL_PROXY",
     "NO_PROXY",    "http_proxy",    "https_proxy",        "all_proxy",     "no_proxy",     "PATH",
+    "IMDS_ENDPOINT",
 };
 
 static const char *const RELEVANT_PREFIXES[] = {
-    "AWS_", "AZURE_", "ALIBABA_CLOUD_", "KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_",
+    "AWS_", "AZURE_", "IDENTITY_", "MSI_", "ALIBABA_CLOUD_", "KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_",
 };
 
 /* These differ from call to call, or say nothing about a verification. */

@@ -40,6 +40,7 @@ PER_CALL = frozenset(
         BUILD_VARIABLE,
         RESIDENT_VARIABLE,
         ELAPSED_VARIABLE,
+        "SLSA_VERIFIER_EXECUTABLE",
     )
 )
 """Variables that differ from call to call, or say nothing about a verification."""
@@ -49,9 +50,13 @@ _NAMES = frozenset(
         *("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
         *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+        "IMDS_ENDPOINT",
     )
 )
-_PREFIXES = ("AWS_", "AZURE_", "ALIBABA_CLOUD_", "KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_")
+_PREFIXES = (
+    *("AWS_", "AZURE_", "IDENTITY_", "MSI_", "ALIBABA_CLOUD_"),
+    *("KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_"),
+)
 
 
 class PlaceError(Exception):

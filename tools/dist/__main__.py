@@ -24,7 +24,16 @@ import importlib, pkgutil, slsa_verifier_plugin
 for module in pkgutil.walk_packages(slsa_verifier_plugin.__path__, "slsa_verifier_plugin."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
+for name in (
+    "boto3.session", "botocore.parsers", "azure.identity", "azure.core.exceptions", "msal",
+    "alibabacloud_cr20181201.client", "alibabacloud_tea_openapi.utils_models", "darabonba.runtime", "Tea.exceptions",
+):
+    importlib.import_module(name)
+import boto3
+for service in ("sts", "ecr"):
+    boto3.session.Session().client(service, region_name="eu-north-1", aws_access_key_id="a", aws_secret_access_key="b")
 """
+"""Imports all of the package, and what the cloud credential providers import only when they are chosen."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def build(options: Options) -> list[Path]:
     python = environments.tools_python(options.cache, Path(__file__).with_name("requirements.txt"))
     released = packages.build_packages(PROJECT, python, options.work, options.output)
 
-    third_party = environments.runtime_packages(options.cache, PROJECT / "requirements" / "runtime.txt")
+    third_party = environments.runtime_packages(options.cache, PROJECT / "requirements" / "all.txt", python)
     ours = options.work / "ours"
     environments.install_wheel(released[0], ours)
     root = options.work / "runtime"

@@ -11,6 +11,9 @@ from tools.dist.commands import run
 
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
 
+SOURCES = ("alibabacloud-tea",)
+"""Packages that are published as source alone."""
+
 
 def tools_python(cache: Path, requirements: Path) -> Path:
     """Return the interpreter of an environment that has the build's own tools.
@@ -28,8 +31,10 @@ def tools_python(cache: Path, requirements: Path) -> Path:
     return python
 
 
-def runtime_packages(cache: Path, requirements: Path) -> Path:
-    """Return a directory with what ``requirements`` pins, as pip installs it; wheels only, so that nothing is compiled here.
+def runtime_packages(cache: Path, requirements: Path, python: Path) -> Path:
+    """Return a directory with what ``requirements`` pins, as pip installs it: wheels, so that nothing is compiled here.
+
+    What is published as source alone (``SOURCES``, plain Python) is built by ``python``'s own pinned setuptools.
 
     Raises:
         BuildError: pip fails, for example on a hash.
@@ -38,8 +43,9 @@ def runtime_packages(cache: Path, requirements: Path) -> Path:
     if not directory.exists():
         part = directory.with_name(directory.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        source = ("--require-hashes", "--only-binary", ":all:", "--requirement", str(requirements))
-        run([sys.executable, *_PIP, "--no-compile", "--no-deps", "--target", str(part), *source])
+        binary = ("--only-binary", ":all:", "--no-binary", ",".join(SOURCES), "--no-build-isolation")
+        source = (*binary, "--require-hashes", "--requirement", str(requirements))
+        run([str(python), *_PIP, "--no-compile", "--no-deps", "--target", str(part), *source])
         part.rename(directory)
     return directory
 

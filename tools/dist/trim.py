@@ -80,6 +80,14 @@ PACKAGES_LEFT_OUT: tuple[str, ...] = (
     *("rich-*.dist-info", "pygments-*.dist-info", "markdown_it_py-*.dist-info", "mdurl-*.dist-info"),
     # Only compiling a foreign interface needs these; compiled ones are used through _cffi_backend.
     *("pycparser", "pycparser-*.dist-info", "cffi"),
+    # Of some four hundred services the two that give tokens for ECR.
+    "botocore/data/[!es_]*/*",
+    "botocore/data/e[!c]*/*",
+    "botocore/data/ec[!r]*/*",
+    "botocore/data/ecr-*/*",
+    "botocore/data/s[!t]*/*",
+    "botocore/data/st[!s]*/*",
+    "boto3/examples",
     # Headers, tests, type stubs and programs.
     *(
         "bin",
