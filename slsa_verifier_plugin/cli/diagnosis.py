@@ -217,7 +217,7 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[Finding]:
             if found.outcome == FAILED:
                 return
         else:
-            content += b"---\n" + found
+            content += b"---\n" + found + b"\n"
     yield from _resources(content)
 
 

@@ -1,0 +1,374 @@
+"""``policy check``, ``init`` and ``schema``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from slsa_verifier_plugin.cli import policy_init
+from slsa_verifier_plugin.cli.policy import resource_schema
+from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.policy.parameters import parse_policy
+from tests.support.command_line import (
+    ARTIFACT_TYPE,
+    LEVEL_1,
+    LEVEL_3,
+    ROOT,
+    SOURCE,
+    TESTDATA,
+    TRUSTED_ROOT,
+    cli,
+    parameters,
+    verifier,
+    write_yaml,
+)
+from tests.support.sigstore import (
+    COMMIT,
+    IMAGE_DIGEST,
+    Lab,
+    attest_build_provenance,
+    github_source_actions,
+    person,
+    provenance_v1,
+    vsa,
+)
+
+RATIFY = "config.ratify.deislabs.io/v1beta1"
+
+
+def policy_resource(rules: dict[str, str]) -> dict[str, Any]:
+    parameters = {"artifactVerificationPolicies": rules}
+    return {
+        "apiVersion": RATIFY,
+        "kind": "Policy",
+        "metadata": {"name": "p"},
+        "spec": {"parameters": parameters},
+    }
+
+
+def provider(**spec: Any) -> dict[str, Any]:
+    usual = {"url": "https://ratify.svc/verify", "timeout": 7, "caBundle": "Q0E="}
+    return {
+        "apiVersion": "externaldata.gatekeeper.sh/v1beta1",
+        "kind": "Provider",
+        "metadata": {"name": "ratify-provider"},
+        "spec": {**usual, **spec},
+    }
+
+
+def template(rego: str, kind: str = "RatifyVerification", engine: bool = False) -> dict[str, Any]:
+    code = {"code": [{"engine": "Rego", "source": {"rego": rego}}]} if engine else {"rego": rego}
+    return {
+        "apiVersion": "templates.gatekeeper.sh/v1",
+        "kind": "ConstraintTemplate",
+        "metadata": {"name": "t"},
+        "spec": {"crd": {"spec": {"names": {"kind": kind}}}, "targets": [code]},
+    }
+
+
+def webhook(**changes: Any) -> dict[str, Any]:
+    hook = {"name": "validation.gatekeeper.sh", "failurePolicy": "Fail", "timeoutSeconds": 8, **changes}
+    kind = "ValidatingWebhookConfiguration"
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": "w"},
+        "webhooks": [hook],
+    }
+
+
+def constraint(kind: str = "RatifyVerification", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "constraints.gatekeeper.sh/v1beta1",
+        "kind": kind,
+        "metadata": {"name": "c"},
+        "spec": spec,
+    }
+
+
+CLOSED = 'response := external_data({"provider": "ratify-provider", "keys": images})\nresponse.responses[_]'
+BOUND = verifier(spec={"parameters": parameters(sourceBinding="annotation")})
+GOOD = [
+    BOUND,
+    policy_resource({ARTIFACT_TYPE: "any", "default": "all"}),
+    provider(),
+    template(CLOSED),
+    webhook(),
+    constraint(),
+]
+
+
+def check(path: Path, *resources: object, options: tuple[str, ...] = ()) -> tuple[int, list[dict[str, Any]]]:
+    done = cli("policy", "check", write_yaml(path / "all.yaml", *resources), "--json", *options)
+    assert done.err == ""
+    problems: list[dict[str, Any]] = json.loads(done.out)
+    return done.status, problems
+
+
+def test_nothing_is_wrong_with_a_good_set_up(tmp_path: Path) -> None:
+    assert check(tmp_path, *GOOD) == (Status.ADMITTED, [])
+    assert cli("policy", "check", tmp_path / "all.yaml").out == "6 resources: nothing is wrong\n"
+
+
+def bad(**spec: Any) -> dict[str, Any]:
+    return verifier(spec={"parameters": parameters(sourceBinding="annotation"), **spec})
+
+
+def with_parameters(**changes: Any) -> dict[str, Any]:
+    return verifier(spec={"parameters": parameters(**{"sourceBinding": "annotation", **changes})})
+
+
+@pytest.mark.parametrize(
+    ("resources", "severity", "line", "expected"),
+    [
+        ([verifier()], "warning", 8, "sourceBinding is none"),
+        ([verifier(apiVersion="config.ratify.deislabs.io/v1")], "error", 1, 'Ratify v1 knows no "v1" of Verifier'),
+        ([verifier(apiVersion="ratify.dev/v1beta1")], "error", 1, "is not Ratify v1's"),
+        ([{**bad(), "apiVersion": "config.ratify.deislabs.io/v1alpha1"}], "warning", 1, "v1alpha1 is deprecated"),
+        ([bad(name="slsla-verifier")], "error", 6, 'the type "slsla-verifier" is no name that this plugin'),
+        ([bad(type="slsal")], "error", 15, 'the type "slsal" is no name'),
+        ([bad(artifactTypes="slsa/attestation")], "warning", 7, '"slsa/attestation" is not slsla/attestation'),
+        ([bad(artifactTypes="a/b, slsla/attestation")], "error", 7, "has blanks, which Ratify does not take away"),
+        ([bad(artifactTypes="*")], "warning", 7, "* hands every artifact to this verifier"),
+        ([bad(artifactTypes=7)], "error", 7, "spec.artifactTypes is not text"),
+        ([with_parameters(expectedLevels=["x"])], "error", 15, "expectedLevels: unknown parameter"),
+        ([with_parameters(expectedVerifiedLevels=[])], "error", 9, "expectedVerifiedLevels: must not be empty"),
+        ([with_parameters(expectedVerifiedLevels=["A", 2])], "error", 11, "expectedVerifiedLevels[1]: found"),
+        ([with_parameters(trustedRoot={"path": "root.json"})], "error", 13, 'trustedRoot.path: "root.json" is relative'),
+        ([with_parameters(timeout="5s")], "warning", 15, "is not below Ratify's own 5 s"),
+        ([BOUND, {**BOUND, "metadata": {"name": "second"}}], "error", 22, "are both for slsla/attestation"),
+        ([BOUND, policy_resource({"default": "all"})], "error", 22, "slsla/attestation is not named"),
+        ([BOUND, policy_resource({ARTIFACT_TYPE: "all"})], "warning", 23, "takes the image down"),
+        ([BOUND, policy_resource({ARTIFACT_TYPE: "any", "slsa/attestation": "any"})], "error", 24, "every image is denied"),
+        ([BOUND, policy_resource({ARTIFACT_TYPE: "some"})], "error", 23, 'found "some", expected any or all'),
+        ([BOUND, webhook(failurePolicy="Ignore")], "error", 22, "everything is admitted"),
+        ([BOUND, webhook(timeoutSeconds=3)], "error", 23, "waits 3 s, not more than the plugin's 4 s"),
+        ([provider(url="http://ratify/verify")], "error", 6, "is not HTTPS"),
+        ([provider(caBundle="")], "error", 5, "there is no caBundle"),
+        ([provider(timeout=4)], "error", 7, "the provider is given 4 s"),
+        ([template('external_data({"provider": "ratify"}).responses'), provider()], "error", 11, 'asks the provider "ratify"'),
+        ([template('external_data({"provider": "r"}).errors')], "error", 11, "looks at errors alone"),
+        ([template('external_data({"provider": "r"}).errors', engine=True)], "error", 14, "looks at errors alone"),
+        ([constraint("Other"), template(CLOSED)], "error", 2, 'no ConstraintTemplate here makes the kind "Other"'),
+        ([constraint(enforcementAction="dryrun")], "warning", 6, '"dryrun" denies nothing'),
+        (
+            [{"apiVersion": RATIFY, "kind": "Store", "metadata": {"name": "s"}, "spec": {"parameters": {"useHttp": True}}}],
+            "warning",
+            7,
+            "useHttp",
+        ),
+    ],
+)  # fmt: skip
+def test_each_problem_has_its_place_and_remedy(
+    tmp_path: Path, resources: list[object], severity: str, line: int, expected: str
+) -> None:
+    status, problems = check(tmp_path, *resources)
+    found = [item for item in problems if expected in item["message"]]
+    assert len(found) == 1, problems
+    (problem,) = found
+    assert (problem["severity"], problem["line"], problem["file"]) == (
+        severity,
+        line,
+        str(tmp_path / "all.yaml"),
+    )
+    assert problem["remedy"]
+    assert problem["column"] >= 1
+    # One mistake is one problem.
+    assert problems == found
+    assert status == (Status.DENIED if severity == "error" else Status.ADMITTED)
+    strict, _ = check(tmp_path, *resources, options=("--strict",))
+    assert strict == Status.DENIED
+
+
+def test_a_mutating_provider_may_be_quick(tmp_path: Path) -> None:
+    assert check(tmp_path, provider(url="https://ratify.svc/ratify/gatekeeper/v1/mutate", timeout=2))[1] == []
+
+
+def test_verifiers_of_other_plugins_are_left_alone(tmp_path: Path) -> None:
+    other = verifier(
+        spec={"name": "notation", "artifactTypes": "application/vnd.cncf.notary.signature", "parameters": {}}
+    )
+    assert check(tmp_path, other)[1] == []
+
+
+def test_the_plugin_directory_is_looked_into(tmp_path: Path) -> None:
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    status, (problem,) = check(tmp_path, BOUND, options=("--plugins-dir", str(plugins)))
+    assert (status, 'has no executable "slsla"' in problem["message"]) == (Status.DENIED, True)
+    (plugins / "slsla").write_text("")
+    (plugins / "slsla").chmod(0o755)
+    assert check(tmp_path, BOUND, options=("--plugins-dir", str(plugins)))[1] == []
+
+
+def test_text_reads_like_a_compilers(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path / "v.yaml", with_parameters(expectedLevels=["x"]))
+    done = cli("policy", "check", path)
+    assert done.out.startswith(f"{path}:15:5: error: expectedLevels: unknown parameter; did you mean ")
+    assert done.out.endswith("1 resources: 1 errors, 0 warnings\n")
+
+
+def test_our_own_manifests_are_good() -> None:
+    files = [
+        str(path)
+        for folder in (
+            "ratify/hardened",
+            "ratify/policy",
+            "ratify/store",
+            "gatekeeper/template",
+            "gatekeeper/hardened",
+        )
+        for path in sorted((ROOT / "deploy" / folder).glob("*.yaml"))
+        if path.name != "kustomization.yaml"
+    ]
+    assert len(files) >= 5
+    done = cli("policy", "check", *files)
+    assert (done.status, done.out) == (Status.ADMITTED, f"{len(files)} resources: nothing is wrong\n")
+
+
+def test_a_file_that_is_none() -> None:
+    done = cli("policy", "check", "/nowhere.yaml")
+    assert (done.status, done.err.count("\n")) == (Status.USAGE, 1)
+
+
+# init
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedRegistry]:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with EmbeddedRegistry() as running:
+        yield running
+
+
+def pushed(registry: EmbeddedRegistry, *notes: bytes, **annotations: str) -> str:
+    image = registry.push_image("team/app", "v1", annotations)
+    for note in notes:
+        registry.attach("team/app", image, ARTIFACT_TYPE, [note])
+    return f"{registry.host}/team/app:v1"
+
+
+def init(image: str, *arguments: str | Path, root: Path = TRUSTED_ROOT) -> dict[str, Any]:
+    done = cli("policy", "init", image, "--plain-http", "--trusted-root", root, *arguments)
+    assert (done.status, done.err) == (Status.ADMITTED, "")
+    resource: dict[str, Any] = yaml.safe_load(done.out)
+    assert list(Draft202012Validator(resource_schema()).iter_errors(resource)) == []
+    return resource
+
+
+def test_the_policy_is_as_strict_as_the_attestations_allow(registry: EmbeddedRegistry) -> None:
+    image = pushed(registry, LEVEL_1.read_bytes(), LEVEL_3.read_bytes())
+    spec = init(image)["spec"]
+    assert (spec["name"], spec["artifactTypes"]) == ("slsla", ARTIFACT_TYPE)
+    assert spec["parameters"] == {
+        "expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_3", "TAG_HYGIENE"],
+        "expectedResourceUri": SOURCE,
+        "expectedVerifierId": "https://github.com/slsa-framework/source-actions",
+        "trustedRoot": {"path": str(TRUSTED_ROOT)},
+        "expectedSourceRefs": ["refs/heads/main"],
+    }
+
+
+def test_what_is_written_admits_the_image_and_is_checked(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    image = pushed(registry, LEVEL_3.read_bytes(), **{"org.opencontainers.image.revision": COMMIT})
+    path = tmp_path / "made.yaml"
+    done = cli(
+        "policy", "init", image, "--plain-http", "--trusted-root", TRUSTED_ROOT, "-o", path, "--name", "mine"
+    )
+    assert done.status == Status.ADMITTED
+    assert done.out == f"wrote {path}, and {tmp_path / 'verifier.schema.json'} for editors\n"
+    assert path.read_text().startswith("# yaml-language-server: $schema=verifier.schema.json\n")
+    resource = yaml.safe_load(path.read_text())
+    assert resource["metadata"]["name"] == "mine"
+    assert resource["spec"]["parameters"]["sourceBinding"] == "annotation"
+    schema = json.loads((tmp_path / "verifier.schema.json").read_text())
+    assert list(Draft202012Validator(schema).iter_errors(resource)) == []
+    assert cli("verify", image, "--plain-http", "--policy", path).status == Status.ADMITTED
+    assert cli("policy", "check", path).out == "1 resources: nothing is wrong\n"
+    again = cli("policy", "init", image, "--plain-http", "--trusted-root", TRUSTED_ROOT, "-o", path)
+    assert (again.status, "--force replaces it" in again.err) == (Status.USAGE, True)
+
+
+def test_build_provenance_binds_more_than_a_label(registry: EmbeddedRegistry) -> None:
+    lab = Lab()
+    repository = "team/app"
+    image = registry.push_image(repository, "v1", {"org.opencontainers.image.revision": COMMIT})
+    provenance = provenance_v1(COMMIT, changes={"subject.0.digest.sha256": image.digest.hex})
+    assert IMAGE_DIGEST not in json.dumps(provenance)
+    notes = [
+        lab.sign(vsa(COMMIT), github_source_actions(commit=COMMIT)),
+        lab.sign(provenance, attest_build_provenance()),
+    ]
+    registry.attach(repository, image, ARTIFACT_TYPE, [b"\n".join(notes)])
+    found = init(f"{registry.host}/{repository}:v1")["spec"]["parameters"]
+    assert found["sourceBinding"] == "provenance"
+    (builder,) = found["trustedBuilders"]
+    assert builder["builderId"].startswith("https://")
+    assert builder["identity"].startswith("https://github.com/")
+
+
+def test_an_unknown_signer_is_named_exactly(registry: EmbeddedRegistry) -> None:
+    lab = Lab()
+    summary = vsa(COMMIT, changes={"predicate.verifier.id": "https://verifier.example"})
+    identity = person("ci@example.com")
+    found = init(pushed(registry, lab.sign(summary, identity)))["spec"]["parameters"]
+    assert found["expectedVerifierId"] == "https://verifier.example"
+    (trusted,) = found["trustedVerifiers"]
+    assert trusted["identity"] == "ci@example.com"
+    assert parse_policy({"name": "x", **found}).verifiers[0].issuer == trusted["issuer"]
+
+
+@pytest.mark.parametrize("note", [b"{}", (TESTDATA / "tampered.intoto.jsonl").read_bytes()])
+def test_what_does_not_verify_is_no_ground_for_a_policy(registry: EmbeddedRegistry, note: bytes) -> None:
+    done = cli("policy", "init", pushed(registry, note), "--plain-http", "--trusted-root", TRUSTED_ROOT)
+    assert (done.status, done.out, done.err.count("\n")) == (Status.DENIED, "", 1)
+    assert "whose signature verifies" in done.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain-text",
+        "https://github.com/x@refs/heads/main",
+        "yes",
+        "1.0",
+        "a: b",
+        "#x",
+        'a"b\\',
+        "x\ny",
+        "",
+        " ",
+        "@x",
+        "a#b",
+        "null",
+        "-",
+    ],
+)
+def test_scalars_read_back_as_they_were(text: str) -> None:
+    assert yaml.safe_load(f"key: {policy_init._scalar(text)}") == {"key": text}
+
+
+# schema
+
+
+def test_the_schema_of_the_parameters() -> None:
+    found = json.loads(cli("policy", "schema").out)
+    Draft202012Validator.check_schema(found)
+    assert "expectedVerifiedLevels" in found["properties"]
+
+
+def test_the_schema_of_the_resource_accepts_what_the_plugin_does() -> None:
+    schema = json.loads(cli("policy", "schema", "--resource").out)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    for path in (ROOT / "deploy" / "ratify").glob("*/verifier-slsa.yaml"):
+        assert list(validator.iter_errors(yaml.safe_load(path.read_text()))) == []
+    assert list(validator.iter_errors(with_parameters(expectedLevels=1)))
+    assert list(validator.iter_errors(verifier(kind="Store")))
