@@ -36,8 +36,24 @@ format: setup
 conformance: setup
 	$(BIN)/python tests/conformance/run.py --plugin $(BIN)/slsla
 
+# The plugin as one static file, the wheel, the source archive and the bill of materials; needs gcc and libzstd.
+dist: setup
+	$(BIN)/python -m tools.dist
+
+# Real Ratify, oras, cosign and registries, built from source; the launcher and the one-file plugin. Needs Go.
 e2e: setup
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m tests.e2e.packages
+	$(BIN)/python -m pytest tests/e2e --ignore=tests/e2e/cluster
+
+bench: setup
+	$(BIN)/python -m tools.bench
+
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+mutate: setup
+	$(BIN)/python tests/mutation/run.py
 
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
