@@ -43,25 +43,33 @@ def verified_times(
     """
     if len(tokens) > MAX_TIMESTAMPS or len(set(tokens)) != len(tokens):
         raise SignatureError(f"the bundle has more than {MAX_TIMESTAMPS} timestamps, or one twice")
+    known = list(authorities)
     try:
         responses = [decode_timestamp_response(token) for token in tokens]
+        return [
+            response.tst_info.gen_time
+            for response in responses
+            if any(_is_stamped_by(response, message, authority) for authority in known)
+        ]
     except ValueError as error:
+        # The library reads some parts of a token only when it is asked for them.
         raise SignatureError("a signed timestamp cannot be read") from error
-    known = list(authorities)
-    return [
-        response.tst_info.gen_time
-        for response in responses
-        if any(_is_stamped_by(response, message, authority) for authority in known)
-    ]
 
 
 def is_known(tokens: Sequence[bytes], authorities: Iterable[Authority]) -> bool:
-    """Return True if one of ``tokens`` names a trusted authority's certificate as its signer. This verifies nothing."""
-    signers = {
-        (info.issuer, info.serial_number)
-        for token in tokens[:MAX_TIMESTAMPS]
-        for info in decode_timestamp_response(token).signed_data.signer_infos
-    }
+    """Return True if one of ``tokens`` names a trusted authority's certificate as its signer. This verifies nothing.
+
+    Raises:
+        SignatureError: one cannot be read.
+    """
+    try:
+        signers = {
+            (info.issuer, info.serial_number)
+            for token in tokens[:MAX_TIMESTAMPS]
+            for info in decode_timestamp_response(token).signed_data.signer_infos
+        }
+    except ValueError as error:
+        raise SignatureError("a signed timestamp cannot be read") from error
     leaves = [authority.certificates[0] for authority in authorities]
     return any((leaf.issuer, leaf.serial_number) in signers for leaf in leaves)
 

@@ -94,6 +94,7 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
         timestamp_authorities = tuple(_authorities(inner.timestamp_authorities))
         ct_logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.ctlogs}
         logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.tlogs}
+        date = _date(inner)
     except Exception as error:
         # pydantic, cryptography and sigstore each raise their own types on bad input.
         raise TrustRootError(
@@ -105,7 +106,7 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
         raise TrustRootError(
             f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority"
         )
-    info = RootInfo(source, hashlib.sha256(content).hexdigest(), _date(inner))
+    info = RootInfo(source, hashlib.sha256(content).hexdigest(), date)
     return LoadedRoot(info, root, authorities, timestamp_authorities, logs, ct_logs)
 
 
@@ -164,6 +165,8 @@ def _window(valid_for: object) -> Window:
     start, end = getattr(valid_for, "start", None), getattr(valid_for, "end", None)
     if not isinstance(start, datetime):
         raise TypeError("an entry has no validFor.start")
+    if any(moment is not None and moment.tzinfo is None for moment in (start, end)):
+        raise ValueError("a time in validFor has no zone")
     return Window(start, end)
 
 

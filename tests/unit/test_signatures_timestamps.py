@@ -305,6 +305,11 @@ def test_timestamps_are_bounded() -> None:
             verified_times(bad, b"m", authorities)
     with pytest.raises(SignatureError, match="cannot be read"):
         verified_times([tokens[0], b"garbage"], b"m", authorities)
+    # The digest's algorithm in it is none, which the library notices only when it is asked for it.
+    torn = tokens[0].replace(bytes.fromhex("0609608648016503040201"), bytes.fromhex("0609608648016503048001"))
+    assert torn != tokens[0]
+    with pytest.raises(SignatureError, match="cannot be read"):
+        verified_times([torn], b"m", authorities)
     assert verified_times(tokens[:1], b"another message", authorities) == []
     assert verified_times(tokens[:1], b"m", []) == []
     assert verified_times([], b"m", authorities) == []
@@ -326,6 +331,8 @@ def test_a_known_authority_is_recognized_by_its_name_and_serial() -> None:
     assert not is_known([foreign], authorities)
     assert not is_known([], authorities)
     assert not is_known([token], [])
+    with pytest.raises(SignatureError, match="cannot be read"):
+        is_known([token, b"garbage"], authorities)
 
 
 def test_any_identity_of_the_instance_verifies_as_itself() -> None:

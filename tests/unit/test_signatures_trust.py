@@ -100,6 +100,12 @@ def test_the_date_is_that_of_the_newest_part() -> None:
             "cannot be used",
         ),
         (changed("ctlogs", 0, "publicKey", "validFor"), "cannot be used"),
+        (changed("tlogs", 0, "publicKey", "validFor", value={"start": "2024-01-01T00:00:00"}), "has no zone"),
+        (
+            changed("certificateAuthorities", 0, "validFor", value={"start": "2024-01-01T00:00:00"}),
+            "has no zone",
+        ),
+        (LAB.trusted_root().replace(b"00:00:00Z", b"00:00:00"), "has no zone"),
         (changed("tlogs", 0, "logId"), "cannot be used"),
         (changed("certificateAuthorities", 0, "validFor"), "cannot be used"),
         (
