@@ -142,7 +142,7 @@ def test_gatekeeper_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
 @pytest.mark.parametrize("missing", ["verifier", "policy", "store"])
 def test_ratify_lacks_a_part(lab: Lab, level_3: bytes, missing: str, say: Say) -> None:
     """a Ratify without its Verifier, Policy or Store denies what it would admit with it"""
-    names = {"verifier": "verifier-slsa", "policy": "ratify-policy", "store": "store-oras"}
+    names = {"verifier": "slsla", "policy": "ratify-policy", "store": "store-oras"}
     image = lab.image("level-3", level_3)
     lab.kubectl.run("delete", f"{missing}.config.ratify.deislabs.io", names[missing])
     outcome = lab.run(image)
