@@ -89,7 +89,7 @@ def _build(listed: GoPeer, executable: Path) -> None:
         built.mkdir(mode=0o755)
         command = ["nice", "-n", "15", "go", "build", "-p", "2", "-ldflags", listed.ldflags]
         command += ["-o", str(built / listed.name), listed.package]
-        _log.warning("building %s %s; this takes up to 3 minutes, once", listed.name, listed.version)
+        _log.warning("building %s %s; this takes some minutes, once", listed.name, listed.version)
         _run(command, f"the build of {listed.name}", folder=module)
         seconds = time.monotonic() - started
         facts = {"command": command[3:], "flags": GO_FLAGS, "cgo": False, "seconds": round(seconds, 1)}
