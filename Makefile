@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | e2e | bench | dist | conformance | fuzz | mutate | lock | clean
+# make setup | demo | test | lint | conformance | e2e | e2e-cluster | bench | dist | fuzz | mutate | lock | clean
 # Everything runs in .venv, which every target sets up first.
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCKS := requirements/dev.txt
 
-.PHONY: setup demo test lint e2e bench dist conformance fuzz mutate lock clean format
+.PHONY: setup demo test lint e2e e2e-cluster bench dist plugin-artifact conformance fuzz mutate lock clean format
 
 setup: $(STAMP)
 
@@ -44,6 +44,15 @@ dist: setup
 e2e: setup
 	$(BIN)/python -m tests.e2e.packages
 	$(BIN)/python -m pytest tests/e2e --ignore=tests/e2e/cluster
+
+# The whole admission path: kube-apiserver, Gatekeeper and Ratify on loopback, with the one-file plugin. Needs Go.
+e2e-cluster: setup
+	$(BIN)/python -m tests.e2e.packages
+	$(BIN)/python -m tests.e2e.cluster
+
+# Pushes dist/slsa as the artifact that Ratify downloads by itself: make plugin-artifact REGISTRY=registry.example/slsa:0.1.0
+plugin-artifact: dist
+	deploy/image/push-artifact.sh $(REGISTRY)
 
 bench: setup
 	$(BIN)/python -m tools.bench
