@@ -51,8 +51,8 @@ def verified_times(
             for response in responses
             if any(_is_stamped_by(response, message, authority) for authority in known)
         ]
-    except ValueError as error:
-        # The library reads some parts of a token only when it is asked for them.
+    except Exception as error:
+        # The library reads some parts of a token only when it is asked for them, and raises what comes to hand.
         raise SignatureError("a signed timestamp cannot be read") from error
 
 
@@ -68,7 +68,8 @@ def is_known(tokens: Sequence[bytes], authorities: Iterable[Authority]) -> bool:
             for token in tokens[:MAX_TIMESTAMPS]
             for info in decode_timestamp_response(token).signed_data.signer_infos
         }
-    except ValueError as error:
+    except Exception as error:
+        # As above.
         raise SignatureError("a signed timestamp cannot be read") from error
     leaves = [authority.certificates[0] for authority in authorities]
     return any((leaf.issuer, leaf.serial_number) in signers for leaf in leaves)
