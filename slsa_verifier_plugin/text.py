@@ -1,7 +1,8 @@
 """Text from outside, made safe to show.
 
 What an attestation or a registry says may end in a message, a log line or a terminal. There it must
-neither start a line of its own, nor look like JSON to Ratify, nor move a cursor, nor fill the screen.
+neither start a line of its own, nor look like JSON to Ratify, nor move a cursor, nor fill the screen, nor
+read like a success.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import unicodedata
 MAX_SHOWN = 160
 """Characters of one foreign value that a message shows."""
 
+SUCCESS = "SLSA Attestation Check: SUCCESS."
+"""What the message of a success begins with. Dashboards match it, some of them anywhere in a message."""
+
 _KEPT = re.compile(r"[\x20-\x7e]*")
 
 
@@ -19,7 +23,8 @@ def plain(value: object, limit: int = MAX_SHOWN) -> str:
     """Return ``value`` as one printable line of at most ``limit`` characters, without braces.
 
     Control, format, surrogate and line separator characters become ``?``, braces become parentheses, so
-    that no line can be taken for JSON (Ratify v1.4.4, ``parsePluginOutput``) or for a terminal sequence.
+    that no line can be taken for JSON (Ratify v1.4.4, ``parsePluginOutput``) or for a terminal sequence. A success's
+    words lose their colon.
     """
     text = value if isinstance(value, str) else repr(value)
     cut = len(text) > limit
@@ -28,6 +33,7 @@ def plain(value: object, limit: int = MAX_SHOWN) -> str:
         text = "".join(
             "?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in text
         )
+    text = text.replace(SUCCESS[:-1], SUCCESS[:-1].replace(":", ""))
     return text + "..." if cut else text
 
 

@@ -12,9 +12,9 @@ from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.checks import Examination
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
-from slsa_verifier_plugin.text import ascii_only, plain
+from slsa_verifier_plugin.text import SUCCESS, ascii_only, plain
 
-SUCCESS_PREFIX = "SLSA Attestation Check: SUCCESS. "
+SUCCESS_PREFIX = f"{SUCCESS} "
 FAILURE_PREFIX = "SLSA attestation verified FAILED: "
 MAX_RESULT = 60 * 1024
 """Bytes of the result line; Ratify v1.4.4 stops reading a line at 64 KiB (``bufio.Scanner``)."""
