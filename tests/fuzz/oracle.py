@@ -1,0 +1,181 @@
+"""When may an image be admitted? Said once more, from the raw statement and the known signers, without the product's code.
+
+Everything here is a few lines over ``json`` and the lab's identities; where it and the product disagree, one of them is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.support.sigstore import Identity
+
+VSA = "https://slsa.dev/verification_summary/v1"
+STATEMENTS = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
+PROVENANCE = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
+GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What really was signed: these bytes, by this identity (None for the configured key), at this time."""
+
+    payload: bytes
+    identity: Identity | None
+    at: datetime | None
+
+
+@dataclass
+class World:
+    """The truth about one scenario.
+
+    ``signed`` is all that known parties signed, by payload. ``signers`` maps a verifier id to the names that may sign for it
+    (``key`` for the configured key), ``caps`` the same ids to the highest source level believed.
+    """
+
+    image: str
+    now: datetime
+    parameters: Mapping[str, Any]
+    signers: Mapping[str, Sequence[str]]
+    builders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
+    signed: dict[bytes, list[Signed]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def add(self, signed: Signed) -> None:
+        """Note that something really was signed."""
+        self.signed.setdefault(signed.payload, []).append(signed)
+
+    def may_admit(self, lines: Sequence[bytes]) -> bool:
+        """Return True if one of ``lines`` justifies admitting the image."""
+        payloads = [payload for line in lines if (payload := payload_of(line)) is not None]
+        return any(
+            self._is_good(signed, payloads) for payload in payloads for signed in self.signed.get(payload, ())
+        )
+
+    def _is_good(self, signed: Signed, payloads: Sequence[bytes]) -> bool:
+        statement = json.loads(signed.payload)
+        if statement.get("_type") not in STATEMENTS or statement.get("predicateType") != VSA:
+            return False
+        predicate = statement["predicate"]
+        verifier = predicate["verifier"]["id"]
+        name = signed.identity.san if signed.identity else "key"
+        commits = [
+            subject["digest"]["gitCommit"]
+            for subject in statement["subject"]
+            if "gitCommit" in subject["digest"]
+        ]
+        is_about_image = any(
+            subject["digest"].get("sha256") == self.image for subject in statement["subject"]
+        )
+        return (
+            verifier in self.signers
+            and name in self.signers[verifier]
+            and bool(commits or is_about_image)
+            and self._is_certified(signed.identity, predicate, statement, commits)
+            and predicate["verificationResult"] == "PASSED"
+            and predicate["resourceUri"] == self.parameters["expectedResourceUri"]
+            and self._reaches(predicate["verifiedLevels"], self.caps.get(verifier))
+            and self._is_young(signed)
+            and (is_about_image or self._is_bound(predicate["resourceUri"], commits, payloads))
+        )
+
+    def _is_certified(
+        self, identity: Identity | None, predicate: Any, statement: Any, commits: Sequence[str]
+    ) -> bool:
+        subjects = [subject for subject in statement["subject"] if "gitCommit" in subject["digest"]]
+        claims = identity.extensions if identity else {}
+        is_github = claims.get(8) == GITHUB_ISSUER
+        if is_github and subjects:
+            subjects = [subject for subject in subjects if subject["digest"]["gitCommit"] == claims.get(13)]
+        refs = {ref for subject in subjects for ref in subject.get("annotations", {}).get("source_refs", [])}
+        wanted = set(self.parameters.get("expectedSourceRefs", ()))
+        if wanted and not wanted & refs:
+            return False
+        if not is_github:
+            return True
+        if claims.get(11) != "github-hosted" and not self.parameters.get("allowSelfHostedRunners"):
+            return False
+        is_same = "git+" + str(claims.get(12)) == predicate["resourceUri"] and bool(subjects)
+        return not commits or (is_same and (not refs or claims.get(14) in refs))
+
+    def _reaches(self, stated: Sequence[str], cap: int | None) -> bool:
+        def number(name: str) -> int:
+            match = re.fullmatch(r"SLSA_SOURCE_LEVEL_([0-9]{1,3})", name)
+            return int(match[1]) if match and name == f"SLSA_SOURCE_LEVEL_{int(match[1])}" else -1
+
+        reached = max(map(number, stated), default=-1)
+        reached = reached if cap is None else min(reached, cap)
+        for expected in self.parameters["expectedVerifiedLevels"]:
+            if number(expected) >= 0 and reached < number(expected):
+                return False
+            if number(expected) < 0 and expected not in stated:
+                return False
+        return True
+
+    def _is_young(self, signed: Signed) -> bool:
+        hours = self.parameters.get("maxAge")
+        if not hours:
+            return True
+        stated = json.loads(signed.payload)["predicate"].get("timeVerified")
+        if signed.at is None and stated is None:
+            return False
+        at = signed.at or datetime.fromisoformat(stated[:19] + "+00:00")
+        return (
+            -timedelta(minutes=5, seconds=1) <= self.now - at <= timedelta(hours=int(hours[:-1]), seconds=1)
+        )
+
+    def _is_bound(self, uri: str, commits: Sequence[str], payloads: Sequence[bytes]) -> bool:
+        binding = self.parameters.get("sourceBinding", "none")
+        if binding == "none":
+            return True
+        if binding == "annotation":
+            source = self.labels.get("org.opencontainers.image.source")
+            return self.labels.get("org.opencontainers.image.revision") in commits and source in (
+                None,
+                "",
+                uri.removeprefix("git+"),
+            )
+        return any(
+            self._binds(signed, uri, commits)
+            for payload in payloads
+            for signed in self.signed.get(payload, ())
+        )
+
+    def _binds(self, signed: Signed, uri: str, commits: Sequence[str]) -> bool:
+        statement = json.loads(signed.payload)
+        if statement.get("predicateType") not in PROVENANCE:
+            return False
+        predicate = statement["predicate"]
+        builder = predicate.get("runDetails", predicate)["builder"]["id"]
+        inputs = (
+            predicate.get("buildDefinition", {}).get("resolvedDependencies")
+            or predicate.get("materials")
+            or []
+        )
+        name = signed.identity.san if signed.identity else "key"
+        return (
+            name in self.builders.get(builder, ())
+            and any(subject["digest"].get("sha256") == self.image for subject in statement["subject"])
+            and any(
+                item["uri"].partition("@")[0] == uri
+                and (item["digest"].get("gitCommit") or item["digest"].get("sha1")) in commits
+                for item in inputs
+            )
+        )
+
+
+def payload_of(line: bytes) -> bytes | None:
+    """Return the payload in a bundle or envelope, None where there is none."""
+    try:
+        value = json.loads(line)
+        text = value.get("dsseEnvelope", value)["payload"]
+        # Both alphabets, as protobuf's JSON mapping has it.
+        return base64.b64decode(text.translate({ord("-"): "+", ord("_"): "/"}), validate=True)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -1,0 +1,456 @@
+"""Whole verifications: an image, a policy and an artifact full of genuine, tampered, foreign and mangled attestations.
+
+Bytes decide which. The verdict must be one line of the contract, in time, and a success only where the oracle allows it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.evidence import SignatureVerifier
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.policy.parameters import Policy, parse_policy
+from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.signatures.keys import load_key
+from slsa_verifier_plugin.signatures.trust import load_root
+from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+from slsa_verifier_plugin.verify import Request, verify
+from tests.fuzz.choices import Choices
+from tests.fuzz.oracle import Signed, World
+from tests.support.sigstore import (
+    COMMIT,
+    LEVEL_1_COMMIT,
+    LOGGED_AFTER,
+    MAIN,
+    REPOSITORY,
+    SIGNED_AT,
+    TAMPERINGS,
+    Identity,
+    Lab,
+    attest_build_provenance,
+    derive_key,
+    github_source_actions,
+    keyed_envelope,
+    person,
+    provenance_v02,
+    provenance_v1,
+    slsa_framework_actions,
+    vsa,
+)
+from tests.support.sigstore.envelope import payload_bytes
+from tests.support.simulators import MemoryStore, as_json, reference
+
+SECONDS = 4.0
+SOURCE_ACTIONS = "https://github.com/slsa-framework/source-actions"
+ACTIONS = "https://github.com/slsa-framework/actions"
+KEYED = "https://keyed.example"
+BUILDER = "https://builder.example/v1"
+RESOURCE = f"git+https://github.com/{REPOSITORY}"
+REVISION, SOURCE = "org.opencontainers.image.revision", "org.opencontainers.image.source"
+KEY = derive_key("fuzzing", "configured")
+STRANGER = derive_key("fuzzing", "a stranger's")
+POOL = 200
+"""Attestations that scenarios draw from; made once, for signing takes longer than verifying."""
+
+LEVELS: tuple[list[str], ...] = (
+    ["SLSA_SOURCE_LEVEL_3"],
+    ["SLSA_SOURCE_LEVEL_2"],
+    ["SLSA_SOURCE_LEVEL_1"],
+    ["SLSA_SOURCE_LEVEL_10"],
+    ["SLSA_SOURCE_LEVEL_03"],
+    ["SLSA_BUILD_LEVEL_3"],
+    ["SLSA_SOURCE_LEVEL_3", "ORG_SOURCE_X"],
+    ["SLSA_SOURCE_LEVEL_UNEVALUATED"],
+    ["FAILED", "SLSA_SOURCE_LEVEL_3 "],
+    [],
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """One attestation as a line, and what really was signed, if anything was."""
+
+    line: bytes
+    signed: Signed | None
+
+
+@dataclass
+class Scenario:
+    """What is asked, what there is (``untouched`` are the lines that nothing was changed in), and the truth about it."""
+
+    config: dict[str, Any]
+    lines: list[bytes]
+    untouched: list[bytes]
+    world: World
+    store: MemoryStore
+    image: Descriptor
+    artifact: Descriptor
+
+
+@cache
+def image_digest() -> str:
+    """Return the digest of the image without labels, about which some attestations are."""
+    return MemoryStore().put_image().digest.hex
+
+
+@cache
+def pool() -> tuple[Made, ...]:
+    """Return the attestations, the same at every run."""
+    choose = random.Random("slsa-verifier-plugin fuzzing")
+    lab, stranger = Lab(), Lab("a stranger")
+    made: list[Made] = []
+    for number in range(POOL):
+        kind = choose.choices(
+            ["vsa", "key", "provenance", "tampered", "stranger", "bytes"], [10, 3, 3, 4, 1, 1]
+        )[0]
+        verifier = (
+            KEYED
+            if kind == "key"
+            else choose.choice([SOURCE_ACTIONS, SOURCE_ACTIONS, SOURCE_ACTIONS, ACTIONS])
+        )
+        is_provenance = kind == "provenance" or (kind == "key" and choose.random() < 0.1)
+        payload = payload_bytes(
+            _provenance(choose, number) if is_provenance else _vsa(choose, number, verifier)
+        )
+        identity = _builder(choose) if is_provenance else _identity(choose, verifier)
+        at = SIGNED_AT - timedelta(hours=choose.choice([0, 0, 0, 50]))
+        if kind == "bytes":
+            made.append(
+                Made(lab.sign(choose.choice([b"", b"{}", b"\xff", b'{"_type":', b"[" * 99]), identity), None)
+            )
+        elif kind == "tampered":
+            tampering = choose.choice(list(TAMPERINGS.values()))
+            made.append(Made(tampering(lab, payload, identity, at=at), None))
+        elif kind == "stranger":
+            made.append(Made(stranger.sign(payload, identity, at=at), None))
+        elif kind == "key":
+            made.append(_by_key(choose, lab, payload))
+        else:
+            made.append(
+                Made(
+                    _signed(choose, lab, payload, identity, at), Signed(payload, identity, at + LOGGED_AFTER)
+                )
+            )
+    return tuple(made)
+
+
+def _signed(choose: random.Random, lab: Lab, payload: bytes, identity: Identity, at: datetime) -> bytes:
+    ways: list[dict[str, Any]] = [
+        {},
+        {"log": "v2", "timestamp": True},
+        {"bundle_version": "0.2", "timestamp": True},
+        {"bundle_version": "0.1"},
+    ]
+    return lab.sign(payload, identity, at=at, **choose.choice(ways))
+
+
+def _broken(choose: random.Random, good: dict[str, Any], bad: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Return ``good`` with none, one or two of its values replaced by bad ones."""
+    for name in choose.sample(sorted(bad), choose.choice([0, 0, 0, 1, 1, 2])):
+        good[name] = choose.choice(bad[name])
+    return good
+
+
+def _identity(choose: random.Random, verifier: str) -> Identity:
+    if choose.random() < 0.12:
+        return person()
+    fields = _broken(
+        choose,
+        {"repository": REPOSITORY, "commit": COMMIT, "ref": MAIN, "runner": "github-hosted"},
+        {
+            "repository": ["example/other"],
+            "commit": [LEVEL_1_COMMIT],
+            "ref": ["refs/heads/dev"],
+            "runner": ["self-hosted", ""],
+        },
+    )
+    makes_actions = (verifier == ACTIONS) is (choose.random() < 0.95)
+    return slsa_framework_actions(**fields) if makes_actions else github_source_actions(**fields)
+
+
+def _builder(choose: random.Random) -> Identity:
+    other = choose.choice([person(), github_source_actions(), attest_build_provenance("example/other")])
+    return attest_build_provenance() if choose.random() < 0.8 else other
+
+
+def _vsa(choose: random.Random, number: int, verifier: str) -> Any:
+    image = {"digest": {"sha256": image_digest()}}
+    fields = _broken(
+        choose,
+        {"verifier_id": verifier, "levels": choose.choice(LEVELS[:2])},
+        {
+            "commit": [LEVEL_1_COMMIT],
+            "repository": ["example/other"],
+            "levels": list(LEVELS[2:]),
+            "refs": [["refs/heads/dev"], [MAIN, "refs/heads/dev"], None],
+            "verifier_id": [SOURCE_ACTIONS, ACTIONS, KEYED, "https://other.example"],
+            "result": ["FAILED", "passed"],
+            "time_verified": ["2025-10-01T10:00:00Z", "2055-10-01T10:00:00Z"],
+            "subjects": [
+                [image],
+                [{"digest": {"sha256": "00" * 32}}],
+                [image, {"digest": {"gitCommit": COMMIT}}],
+            ],
+        },
+    )
+    return vsa(**{"commit": COMMIT, **fields}, changes={"predicate.number": number})
+
+
+def _provenance(choose: random.Random, number: int) -> Any:
+    make: Callable[..., Any] = provenance_v1 if choose.random() < 0.5 else provenance_v02
+    fields = _broken(
+        choose,
+        {"digest": image_digest(), "builder_id": BUILDER},
+        {
+            "digest": ["00" * 32],
+            "commit": [LEVEL_1_COMMIT],
+            "repository": ["example/other"],
+            "builder_id": ["https://other.example"],
+        },
+    )
+    return make(**fields, changes={"predicate.number": number})
+
+
+def _by_key(choose: random.Random, lab: Lab, payload: bytes) -> Made:
+    key = choose.choice([KEY, KEY, KEY, STRANGER])
+    line = keyed_envelope(payload, key) if choose.random() < 0.5 else lab.sign_with_key(payload, key)
+    if choose.random() < 0.1:
+        value = json.loads(line)
+        envelope = value.get("dsseEnvelope", value)
+        envelope["signatures"][0]["sig"] = envelope["signatures"][0]["sig"].swapcase()
+        return Made(json.dumps(value).encode(), None)
+    return Made(line, Signed(payload, None, None) if key is KEY else None)
+
+
+def build(data: bytes) -> Scenario:
+    """Return the scenario that ``data`` decides."""
+    choices = Choices(data)
+    labels: dict[str, str] = {}
+    if choices.chance(3):
+        labels = {REVISION: choices.one_of([COMMIT, COMMIT, LEVEL_1_COMMIT, ""])}
+        if choices.chance(2):
+            labels[SOURCE] = choices.one_of(
+                [RESOURCE.removeprefix("git+"), "https://github.com/example/other", ""]
+            )
+    store = MemoryStore()
+    image = store.put_image(labels or None)
+    config = _config(choices)
+    capped = "maxLevel" in json.dumps(config)
+    world = World(
+        image=image.digest.hex,
+        now=SIGNED_AT + timedelta(hours=1),
+        parameters=config,
+        signers=_signers(config),
+        builders={BUILDER: [attest_build_provenance().san]} if "trustedBuilders" in config else {},
+        caps={KEYED: 1} if capped else {},
+        labels=labels,
+    )
+    lines, untouched = [], []
+    for _ in range(1 + choices.number(8)):
+        line = _drawn(choices, world)
+        mangled = _mangled(choices, line)
+        lines.append(mangled)
+        if mangled == line:
+            untouched.append(line)
+    artifact = store.attach(image, *_blobs(choices, lines))
+    return Scenario(config, lines, untouched, world, store, image, artifact)
+
+
+def _config(choices: Choices) -> dict[str, Any]:
+    levels = [
+        ["SLSA_SOURCE_LEVEL_2"],
+        ["SLSA_SOURCE_LEVEL_2"],
+        ["SLSA_SOURCE_LEVEL_3"],
+        ["ORG_SOURCE_X"],
+        ["SLSA_SOURCE_LEVEL_4"],
+    ]
+    config: dict[str, Any] = {
+        "name": "slsla",
+        "expectedVerifiedLevels": choices.one_of(levels),
+        "expectedResourceUri": choices.one_of([RESOURCE] * 7 + ["git+https://github.com/example/other"]),
+    }
+    verifiers = choices.one_of(
+        [[SOURCE_ACTIONS], [SOURCE_ACTIONS], [ACTIONS], [SOURCE_ACTIONS, ACTIONS], [KEYED], [KEYED]]
+    )
+    if verifiers == [KEYED]:
+        entry = {"verifierId": KEYED, "publicKey": KEY.pem.decode()}
+        config["trustedVerifiers"] = [
+            {**entry, "maxLevel": "SLSA_SOURCE_LEVEL_1"} if choices.chance(4) else entry
+        ]
+    config["expectedVerifierId"] = verifiers
+    if choices.chance(6):
+        config["expectedSourceRefs"] = choices.one_of([[MAIN], [MAIN], ["refs/heads/dev"]])
+    if choices.chance(6):
+        config["maxAge"] = choices.one_of(["24h", "72h"])
+    if choices.chance(6):
+        config["allowSelfHostedRunners"] = True
+    binding = choices.one_of(["none", "none", "none", "annotation", "provenance", "provenance"])
+    if binding != "none":
+        config["sourceBinding"] = binding
+    if binding == "provenance":
+        identity = attest_build_provenance()
+        config["trustedBuilders"] = [
+            {"builderId": BUILDER, "issuer": identity.extensions[8], "identity": identity.san}
+        ]
+    return config
+
+
+def _signers(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    if "trustedVerifiers" in config:
+        return {KEYED: ["key"]}
+    known = {SOURCE_ACTIONS: [github_source_actions().san], ACTIONS: [slsa_framework_actions().san]}
+    return {name: known[name] for name in config["expectedVerifierId"]}
+
+
+def _drawn(choices: Choices, world: World) -> bytes:
+    made = choices.one_of(pool())
+    if made.signed is not None:
+        world.add(made.signed)
+    return made.line
+
+
+def _mangled(choices: Choices, line: bytes) -> bytes:
+    """Return ``line`` as it is in most cases, else with something changed, in the JSON or in the bytes."""
+    how = choices.number(8)
+    if how == 1:
+        return _with_byte_changed(choices, line)
+    if how in (2, 3):
+        return json.dumps(_with_value_changed(choices, json.loads(line))).encode()
+    return line
+
+
+def _with_byte_changed(choices: Choices, line: bytes) -> bytes:
+    at = choices.number(len(line))
+    how = choices.number(3)
+    if how == 0:
+        return line[:at] + bytes([line[at] ^ (1 + choices.number(255))]) + line[at + 1 :]
+    if how == 1:
+        return line[:at] + choices.bytes(8) + line[at:]
+    return line[:at] + line[at + 1 + choices.number(8) :]
+
+
+def _with_value_changed(choices: Choices, value: Any, depth: int = 0) -> Any:
+    """Return a JSON value with one value somewhere in it replaced, removed, doubled or swapped for another line's."""
+    if depth < 9 and isinstance(value, dict) and value and not choices.chance(8):
+        name = choices.one_of(sorted(value))
+        if choices.chance(6):
+            return {key: item for key, item in value.items() if key != name}
+        return {**value, name: _with_value_changed(choices, value[name], depth + 1)}
+    if depth < 9 and isinstance(value, list) and value and not choices.chance(8):
+        at = choices.number(len(value))
+        if choices.chance(4):
+            return [*value, value[at]]
+        return [
+            _with_value_changed(choices, item, depth + 1) if index == at else item
+            for index, item in enumerate(value)
+        ]
+    donor = json.loads(choices.one_of(pool()).line)
+    donated = donor.get("verificationMaterial") or donor.get("signatures")
+    options: list[Any] = [
+        None,
+        0,
+        -1,
+        1.5,
+        "",
+        "x",
+        True,
+        [],
+        {},
+        [value],
+        {"a": value},
+        donated,
+        donor.get("dsseEnvelope"),
+    ]
+    if isinstance(value, str):
+        options += [value + "A", value[:-1], value.swapcase(), value[::-1]]
+    if isinstance(value, int):
+        options += [value + 1, -value, str(value)]
+    return choices.one_of(options)
+
+
+def _blobs(choices: Choices, lines: list[bytes]) -> list[bytes]:
+    junk = [b"junk", b"", b'{"payload":1}', b"\xff\x00"]
+    blobs: list[list[bytes]] = [[]]
+    for line in lines:
+        if choices.chance(4):
+            blobs.append([])
+        blobs[-1] += [*choices.some_of(junk, 2), line]
+    return [b"\n".join(blob) for blob in blobs]
+
+
+@cache
+def root_verifier() -> RootVerifier:
+    """Return the verifier for the lab's trusted root."""
+    return RootVerifier(load_root(Lab().trusted_root(), "the lab"))
+
+
+_cache: LruCache[Any, Any] = LruCache(16 << 20)
+
+
+def verifier_for(policy: Policy, now: datetime) -> SignatureVerifier:
+    """Return the real verifier for the lab's root and the policy's keys."""
+    keys = {configured: load_key(configured) for configured in policy.public_keys}
+    return AttestationVerifier([root_verifier()], keys, _cache, now)
+
+
+VerifierFor = Callable[[Policy, datetime], SignatureVerifier]
+
+
+def check(scenario: Scenario, make_verifier: VerifierFor = verifier_for) -> Verdict:
+    """Run a scenario as the plugin would, and assert what must be true of any answer.
+
+    Raises:
+        AssertionError: an answer that breaks the contract, comes late, or admits what the oracle does not.
+    """
+    verdicts: list[Verdict] = []
+
+    def decide(call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
+        request = Request(call.image, call.artifact, policy)
+        verifier = make_verifier(policy, scenario.world.now)
+        verdicts.append(verify(request, scenario.store, verifier, deadline, lambda: scenario.world.now))
+        return verdicts[0]
+
+    started = time.monotonic()
+    stdin = {
+        "config": scenario.config,
+        "storeConfig": {"store": {}},
+        "referenceDesc": as_json(scenario.artifact),
+    }
+    environment = {
+        ratify.COMMAND: "VERIFY",
+        ratify.SUBJECT: str(reference(scenario.image.digest)),
+        ratify.VERSION: "1.0.0",
+    }
+    response = ratify.respond(environment, json.dumps(stdin).encode(), parse_policy, decide)
+    assert time.monotonic() - started < SECONDS + 2, "late"
+    assert response.status == 0
+    assert response.stderr == b""
+    assert response.stdout.endswith(b"\n")
+    assert response.stdout.count(b"\n") == 1
+    assert len(response.stdout) <= 60 * 1024 + 1
+    result = json.loads(response.stdout)
+    assert b"Traceback" not in response.stdout
+    assert result["extensions"]["reason"] != "INTERNAL_ERROR", result["message"]
+    (verdict,) = verdicts
+    assert result["isSuccess"] is verdict.success
+    if verdict.success:
+        assert scenario.world.may_admit(scenario.lines), (
+            f"admitted: {result['message']} under {scenario.config}"
+        )
+        assert verdict.best is not None
+        assert verdict.best.verified is not None
+    else:
+        assert not scenario.world.may_admit(scenario.untouched), (
+            f"denied: {result['message']} under {scenario.config}"
+        )
+    return verdict
