@@ -36,6 +36,12 @@ REGISTRY_HOST = "registry.example"
 CONSTRAINT = "ratifyverification.constraints.gatekeeper.sh"
 _FIRST_YES_SECONDS = 30.0
 _RATIFY_GROUP = "config.ratify.deislabs.io"
+_DECIDING = (
+    *(f"{kind}.{_RATIFY_GROUP}" for kind in ("verifiers", "stores", "policies")),
+    "ratifyverification",
+    "assign",
+)
+_DECIDING_KINDS = {"Verifier", "Store", "Policy", "RatifyVerification", "Assign"}
 
 
 @dataclass
@@ -63,6 +69,7 @@ class Lab:
     developer: Kubectl
     stack: ExitStack
     first_yes: float = 0.0
+    _kustomized: dict[str, list[Object]] = field(default_factory=dict)
     _names: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -83,17 +90,29 @@ class Lab:
         return image
 
     def kustomize(self, folder: str) -> list[Object]:
-        """Return what ``kubectl kustomize`` makes of a folder of the manifests."""
-        text = self.kubectl.run("kustomize", str(self.manifests / folder))
-        objects = [document for document in yaml.safe_load_all(text) if document]
-        for thing in objects:
-            if thing["kind"] == "Store":
-                thing["spec"]["parameters"]["useHttp"] = True  # the registry of the test speaks plain HTTP
-        return objects
+        """Return what ``kubectl kustomize`` makes of a folder of the manifests; made once."""
+        if folder not in self._kustomized:
+            text = self.kubectl.run("kustomize", str(self.manifests / folder))
+            objects = [document for document in yaml.safe_load_all(text) if document]
+            for thing in objects:
+                if thing["kind"] == "Store":
+                    thing["spec"]["parameters"]["useHttp"] = (
+                        True  # the registry of the test speaks plain HTTP
+                    )
+            self._kustomized[folder] = objects
+        return copy.deepcopy(self._kustomized[folder])
+
+    def holds(self, *folders: str) -> bool:
+        """Tell whether the objects of the folders, and no others that decide, are in the cluster as they are there."""
+        wanted = {_key(thing): thing["spec"] for folder in folders for thing in self.kustomize(folder)}
+        found = {_key(thing): thing["spec"] for thing in self.kubectl.get(",".join(_DECIDING))["items"]}
+        return found == {
+            key: spec for key, spec in wanted.items() if key in found or key[0] in _DECIDING_KINDS
+        }
 
     def apply(self, *folders: str, change: Callable[[Object], None] | None = None) -> list[Object]:
         """Apply folders of the manifests, each object after ``change``, and wait until they are in force."""
-        objects = [copy.deepcopy(thing) for folder in folders for thing in self.kustomize(folder)]
+        objects = [thing for folder in folders for thing in self.kustomize(folder)]
         for thing in objects:
             if change is not None:
                 change(thing)
@@ -214,6 +233,10 @@ class Lab:
     def run(self, image: str, namespace: str = "default") -> Outcome:
         """Create a Pod of the image, as ``kubectl run`` does."""
         return self.create(self.pod(image), namespace)
+
+
+def _key(thing: Object) -> tuple[str, str]:
+    return thing["kind"], thing["metadata"]["name"]
 
 
 def start(work: Path, programs: Mapping[str, Path], chart: Mapping[str, Path], stack: ExitStack) -> Lab:

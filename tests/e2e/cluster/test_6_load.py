@@ -79,22 +79,36 @@ def test_a_burst_in_which_every_pod_costs_a_call(
     """100 Pods of 20 unseen images at once, a plugin call each: at least 0.7 of a plugin that only answers"""
     pairs: list[tuple[Burst, Burst]] = []
     memory = 0
-    for _ in range(PAIRS):
+    for number in range(PAIRS):
         images = _images(uncached, level_1, level_3)
-        _put(uncached, plugin)
-        ours = burst(uncached, images, PODS, PODS)
-        assert not ours.wrong, ours.wrong[:3]
-        assert not ours.late, ours.late[:3]
+
+        def ours(images: dict[str, bool] = images) -> Burst:
+            _put(uncached, plugin)
+            result = burst(uncached, images, PODS, PODS)
+            assert not result.wrong, result.wrong[:3]
+            assert not result.late, result.late[:3]
+            return result
+
+        def only_answering(images: dict[str, bool] = images) -> Burst:
+            _put(uncached, program("staticplugin"))
+            result = burst(uncached, dict.fromkeys(images, True), PODS, PODS)
+            assert not result.wrong, result.wrong[:3]
+            return result
+
+        # each goes first half of the time: what comes second finds the machine warmer
+        if number % 2:
+            second, first = only_answering(), ours()
+        else:
+            first, second = ours(), only_answering()
+        pairs.append((first, second))
         memory = max(memory, uncached.ratify.memory()[1])
-        _put(uncached, program("staticplugin"))
-        static = burst(uncached, dict.fromkeys(images, True), PODS, PODS)
-        assert not static.wrong, static.wrong[:3]
-        pairs.append((ours, static))
     _put(uncached, plugin)
-    share = statistics.median(ours.rate / static.rate for ours, static in pairs)
-    ours, static = sorted(pairs, key=lambda pair: pair[0].rate / pair[1].rate)[PAIRS // 2]
+    shares = sorted(mine.rate / static.rate for mine, static in pairs)
+    share = statistics.median(shares)
+    mine, static = min(pairs, key=lambda pair: abs(pair[0].rate / pair[1].rate - share))
     say(
-        f"share {share:.2f} (median of {PAIRS}); ours {ours}; only answering {static}; our processes {memory} MiB"
+        f"share {share:.2f} (median of {PAIRS}, {shares[0]:.2f} to {shares[-1]:.2f}); ours {mine};"
+        f" only answering {static}; our processes {memory} MiB"
     )
     assert share >= LEAST_SHARE
 
