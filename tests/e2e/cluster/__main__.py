@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def main(arguments: list[str]) -> int:
         builds.kyverno_definitions()
         if "SLSA_E2E_KYVERNO" in os.environ:
             builds.program("kyverno")
-        lab.plugin_artifact()
+        os.environ[lab.PLUGIN] = str(lab.plugin_artifact())
+        if shutil.which("kubectl") is None:
+            os.environ["PATH"] += f"{os.pathsep}{builds.program('kubectl').parent}"
         os.chdir(_HERE.parents[2])
         sandbox.enter(["-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", str(_HERE), *arguments])
     except PeerError as error:

@@ -88,7 +88,10 @@ def _unhook_staging(source: Path) -> None:
         f"-require={entry['Path']}@{published}" for entry in stated["Require"] if entry["Version"] == "v0.0.0"
     ]
     _run(["go", "mod", "edit", *edits], "go.mod of kubernetes", folder=source)
-    packages = ["./cmd/kube-apiserver", "./cmd/kube-controller-manager", "go.etcd.io/etcd/server/v3"]
+    packages = [
+        *("./cmd/kube-apiserver", "./cmd/kube-controller-manager", "./cmd/kubectl"),
+        "go.etcd.io/etcd/server/v3",
+    ]
     _run(["go", "list", "-mod=mod", "-deps", *packages], "go.sum of kubernetes", folder=source)
 
 
@@ -116,7 +119,10 @@ _LISTED = (
     Program("gator", GATEKEEPER.version, _go("./cmd/gator", _GATEKEEPER_VERSION), GATEKEEPER),
     Program("helm", HELM.version, _go("./cmd/helm", ""), HELM),
 )
-_OPTIONAL = (Program("kyverno", KYVERNO.version, _go("./cmd/cli/kubectl-kyverno", ""), KYVERNO),)
+_OPTIONAL = (
+    _kubernetes("kubectl", "./cmd/kubectl"),  # where the machine has none
+    Program("kyverno", KYVERNO.version, _go("./cmd/cli/kubectl-kyverno", ""), KYVERNO),
+)
 PROGRAMS = tuple(listed.name for listed in _LISTED)
 """The cluster's own programs, in the order in which they are built."""
 _BY_NAME: Mapping[str, Program] = {listed.name: listed for listed in (*_LISTED, *_OPTIONAL)}

@@ -99,8 +99,8 @@ def base_image(bare_lab: Lab, programs: dict[str, Path], registry_authority: Aut
 
 @pytest.fixture(scope="session")
 def plugin() -> Path:
-    """The one-file plugin."""
-    return labs.plugin_artifact()
+    """The one-file plugin, which was built before the network was left."""
+    return Path(os.environ[labs.PLUGIN])
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ from tests.e2e.shared import REPOSITORY
 REGISTRY_HOST = "registry.example"
 """The registry that the manifests of deploy/ name; here it has a port as well."""
 CONSTRAINT = "ratifyverification.constraints.gatekeeper.sh"
+PLUGIN = "SLSA_E2E_PLUGIN"
+"""The variable that names another one-file plugin to check."""
 _FIRST_YES_SECONDS = 30.0
 _RATIFY_GROUP = "config.ratify.deislabs.io"
 _DECIDING = (
@@ -334,14 +336,20 @@ def _install_ratify(
 
 
 def plugin_artifact() -> Path:
-    """Return the one-file plugin: what SLSA_E2E_PLUGIN names, else dist/slsa, built first where it is missing.
+    """Return the one-file plugin: what the variable names, else dist/slsa, built where it is missing or old.
 
     Raises:
         subprocess.CalledProcessError: it does not build.
     """
-    if named := os.environ.get("SLSA_E2E_PLUGIN"):
+    if named := os.environ.get(PLUGIN):
         return Path(named).resolve(strict=True)
     plugin = REPOSITORY / "dist" / "slsa"
-    if not plugin.is_file():
+    sources = (
+        file
+        for folder in ("slsa_verifier_plugin", "launcher/src", "tools/dist", "requirements")
+        for file in (REPOSITORY / folder).rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    )
+    if not plugin.is_file() or plugin.stat().st_mtime < max(file.stat().st_mtime for file in sources):
         subprocess.run([sys.executable, "-m", "tools.dist"], cwd=REPOSITORY, check=True)
     return plugin
