@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.conformance.case import Case, attested, honest
+from tests.conformance.case import Case, only_here
 
 SLOW = {"timeout": "1500ms"}
 """For what hangs: the time limit itself is what ends it."""
-_AT_ONCE = ("401", "403", "404", "body-other", "body-truncated", "resets", "redirect-loop", "redirect-private")
+_AT_ONCE = (
+    "401",
+    "403",
+    "404",
+    "body-other",
+    "body-truncated",
+    "resets",
+    "redirect-loop",
+    "redirect-private",
+)
 
 
 def cases() -> Iterator[Case]:
@@ -51,7 +60,7 @@ def cases() -> Iterator[Case]:
                 reason or "|".join(either),
                 parameters={} if name in _AT_ONCE else SLOW,
                 faults=[{"on": where, **fault}],
-                blobs=attested(honest()),
+                blobs=only_here(f"{where} {name}"),
                 silent=("Traceback",),
                 seconds=6.0 if name in _AT_ONCE else 3.5,
             )
@@ -60,14 +69,14 @@ def cases() -> Iterator[Case]:
         "The registry fails once and then answers: within the time limit one tries again.",
         "VERIFIED",
         faults=[{"on": "manifest", "status": 500, "times": 1}, {"on": "blob", "status": 503, "times": 1}],
-        blobs=attested(honest()),
+        blobs=only_here("fetched 1"),
     )
     yield Case(
         "registry-429-once",
         "The registry throttles once, and says for how long.",
         "VERIFIED",
         faults=[{"on": "blob", "status": 429, "headers": {"Retry-After": "1"}, "times": 1}],
-        blobs=attested(honest()),
+        blobs=only_here("fetched 2"),
     )
     yield Case(
         "registry-429-too-long",
@@ -75,7 +84,7 @@ def cases() -> Iterator[Case]:
         "REGISTRY_THROTTLED",
         parameters=SLOW,
         faults=[{"on": "blob", "status": 429, "headers": {"Retry-After": "3600"}}],
-        blobs=attested(honest()),
+        blobs=only_here("fetched 3"),
         seconds=3.5,
     )
     yield Case(
@@ -84,7 +93,7 @@ def cases() -> Iterator[Case]:
         "REGISTRY_UNREACHABLE",
         parameters=SLOW,
         environment={"RATIFY_VERIFIER_SUBJECT": "127.0.0.1:9/conformance/app@@IMAGE@"},
-        blobs=attested(honest()),
+        blobs=only_here("fetched 4"),
         seconds=3.5,
     )
     yield Case(
@@ -92,7 +101,7 @@ def cases() -> Iterator[Case]:
         "A credential provider that nobody knows.",
         "REGISTRY_CREDENTIALS",
         store={"authProvider": {"name": "nobody", "password": "a-planted-secret"}},
-        blobs=attested(honest()),
+        blobs=only_here("fetched 5"),
         says=("nobody",),
         silent=("a-planted-secret",),
     )
