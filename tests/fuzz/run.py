@@ -52,6 +52,7 @@ def fuzz_in_process(target: str, seconds: int, folder: Path) -> None:
 
     with atheris.instrument_imports(include=["slsa_verifier_plugin"]):
         from tests.fuzz import targets
+    targets.warm_up(target)
     corpus = folder / "corpus"
     corpus.mkdir(exist_ok=True)
     for number, seed in enumerate(targets.seeds(target)):
@@ -75,6 +76,7 @@ def _mutate(target: str, seconds: int, folder: Path) -> None:
     choose = random.Random(target)
     end = time.monotonic() + seconds
     runs = 0
+    targets.warm_up(target)
     seeds = targets.seeds(target)
     while time.monotonic() < end:
         data = seeds[runs] if runs < len(seeds) else _mutated(choose, choose.choice(seeds))
