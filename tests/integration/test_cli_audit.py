@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -425,6 +424,15 @@ def test_an_incomplete_state_is_reported_as_such(
     assert "Incomplete: 1 images have not been looked at yet." in page
 
 
+def peak_kilobytes(pid: int) -> int:
+    """Return the most memory that a process has had since it began its program, 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def test_memory_stays_bounded_whatever_the_number_of_images(policy: Path, registry: SlowRegistry) -> None:
     image = push(registry, "shop/app", "v1", LEVEL_3)
     pods = {
@@ -445,7 +453,10 @@ def test_memory_stays_bounded_whatever_the_number_of_images(policy: Path, regist
     assert child.stdin is not None
     with child.stdin as stdin:
         stdin.write(json.dumps(pods).encode())
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    # Not wait4's ru_maxrss: that begins with what pytest, which started it, had.
+    peak = 0
+    while child.poll() is None:
+        peak = max(peak, peak_kilobytes(child.pid))
+        time.sleep(0.005)
     assert child.returncode == Status.ADMITTED
-    assert usage.ru_maxrss < 200 * 1024
+    assert 0 < peak < 200 * 1024

@@ -262,7 +262,9 @@ def test_two_users(world: World) -> None:
         os.setgid(OTHER_USER)
         os.setuid(OTHER_USER)
         if work == "serve":
-            return serve(ObedientService(), world.environ, Settings(source_seconds=3600.0))
+            return serve(
+                ObedientService(), world.environ, Settings(source_seconds=3600.0, memory_bytes=1 << 40)
+            )
         return world.call()
 
     ours = world.server()

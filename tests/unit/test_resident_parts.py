@@ -350,13 +350,23 @@ def test_memory_over_the_limit(
     assert len(log.latest()) == trims + bool(reason)
 
 
+ANY_MEMORY = 1 << 40
+"""The process that is looked at is pytest, which grows with every test before."""
+
+
 def test_reasons_to_end(log: ErrorLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = ObedientService()
     path = tmp_path / "socket"
     path.touch()
     monkeypatch.setattr(housekeeping, "source_state", lambda: (1, 1))
     with pool_of(service, log) as (pool, _):
-        watched = Keeper(service, Settings(idle_seconds=10, source_seconds=0.0), str(path), pool, log)
+        watched = Keeper(
+            service,
+            Settings(idle_seconds=10, source_seconds=0.0, memory_bytes=ANY_MEMORY),
+            str(path),
+            pool,
+            log,
+        )
         now = time.monotonic()
         assert watched.look(now) == ""
         assert watched.look(now - 11) == "nobody called"
@@ -373,7 +383,8 @@ def test_reasons_to_end(log: ErrorLog, tmp_path: Path, monkeypatch: pytest.Monke
 def test_idle_time_0_is_never(log: ErrorLog, tmp_path: Path) -> None:
     (tmp_path / "socket").touch()
     with pool_of(ObedientService(), log) as (pool, _):
-        watched = Keeper(ObedientService(), Settings(idle_seconds=0), str(tmp_path / "socket"), pool, log)
+        settings = Settings(idle_seconds=0, memory_bytes=ANY_MEMORY)
+        watched = Keeper(ObedientService(), settings, str(tmp_path / "socket"), pool, log)
         assert watched.look(time.monotonic() - 1e9) == ""
 
 
