@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +30,17 @@ Exit status: 0 if the one image was denied and the other admitted, as it must be
 @click.option(
     "--without-ratify", is_flag=True, help="Run the plugin alone, though there is a ratify on the PATH."
 )
+@click.option(
+    "--serve",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the registry until Ctrl-C, to try commands on; DIR gets the policy and its trusted root.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
-def demo(context: click.Context, /, ratify: str | None, without_ratify: bool, as_json: bool) -> int:
+def demo(
+    context: click.Context, /, ratify: str | None, without_ratify: bool, serve: Path | None, as_json: bool
+) -> int:
     """See what the plugin does: one image is denied and one admitted.
 
     A registry in memory, on loopback, gets two images with signed attestations of their source: one at source level 1,
@@ -40,6 +50,8 @@ def demo(context: click.Context, /, ratify: str | None, without_ratify: bool, as
 
     if ratify and without_ratify:
         raise click.UsageError("--ratify and --without-ratify exclude each other", context)
+    if serve is not None:
+        return keep(serve)
     session = session_of(context)
     shown = perform(session, None if without_ratify else find_ratify(ratify))
     painter = session.painter()
@@ -61,6 +73,27 @@ def find_ratify(named: str | None) -> Path | None:
     if found is None and named is not None:
         raise UsageError(f"{named} is no program that can be run; name Ratify's executable")
     return Path(found).absolute() if found else None
+
+
+def keep(folder: Path) -> int:
+    """Keep the demonstration's registry until it is interrupted."""
+    from slsa_verifier_plugin.cli.render_demo import kept_lines
+    from slsa_verifier_plugin.demo import scene
+    from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with EmbeddedRegistry() as registry:
+        prepared = scene.prepare(registry, folder)
+        policy = folder / "verifier.yaml"
+        policy.write_text(scene.verifier_resource(), "utf-8")
+        for line in kept_lines(registry.host, prepared, policy):
+            say(line)
+        sys.stdout.flush()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            say("ended")
+    return Status.ADMITTED
 
 
 def perform(session: Session, ratify: Path | None) -> Show:

@@ -12,6 +12,8 @@ from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, EXPECTED_LEVEL, SOURC
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slsa_verifier_plugin.demo.calls import Outcome
     from slsa_verifier_plugin.demo.scene import Scene
 
@@ -71,6 +73,16 @@ def _outcome(outcome: Outcome, painter: Painter) -> Iterator[str]:
 
 def _field(name: str, value: str, painter: Painter) -> Iterator[str]:
     yield from painter.lines(value, f"  {painter.paint(f'{name:<{_INDENT - 2}}', 'dim')}", _INDENT)
+
+
+def kept_lines(host: str, scene: Scene, policy: Path) -> Iterator[str]:
+    """Yield the lines on a registry that stays: what is in it, and the policy for it."""
+    repository = scene.exhibits[0].image.partition("@")[0]
+    yield f"registry  {host} (plain HTTP)"
+    for exhibit in scene.exhibits:
+        yield f"image     {repository}:{exhibit.tag}"
+    yield f"policy    {policy}"
+    yield "Ctrl-C ends it."
 
 
 def json_of(show: Show) -> str:

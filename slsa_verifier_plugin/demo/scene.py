@@ -15,6 +15,7 @@ ARTIFACT_TYPE = "slsla/attestation"
 VERIFIER = "slsla"
 EXPECTED_LEVEL = "SLSA_SOURCE_LEVEL_2"
 SOURCE = "git+https://github.com/example/source-demo"
+ROOT_FILE = "trusted_root.json"
 _REPOSITORY = "demo/app"
 _IMAGES = {"level-1": False, "level-3": True}
 """Tag, which names the attestation's file too, and whether its image is to be admitted."""
@@ -46,8 +47,8 @@ def prepare(registry: EmbeddedRegistry, folder: Path) -> Scene:
         folder: gets a copy of the trusted root, so that it has a path whatever this package is installed as.
     """
     data = resources.files("slsa_verifier_plugin.demo.data")
-    root = folder / "trusted_root.json"
-    root.write_bytes(data.joinpath("trusted_root.json").read_bytes())
+    root = folder / ROOT_FILE
+    root.write_bytes(data.joinpath(ROOT_FILE).read_bytes())
     exhibits = []
     for tag, admit in _IMAGES.items():
         image = registry.push_image(_REPOSITORY, tag)
@@ -62,3 +63,21 @@ def prepare(registry: EmbeddedRegistry, folder: Path) -> Scene:
         "timeout": "30s",
     }
     return Scene(tuple(exhibits), parameters)
+
+
+def verifier_resource() -> str:
+    """Return the Verifier as a file beside the trusted root; the path in it is relative, for use with the command line."""
+    return (
+        "apiVersion: config.ratify.deislabs.io/v1beta1\n"
+        "kind: Verifier\n"
+        "metadata:\n"
+        f"  name: {VERIFIER}\n"
+        "spec:\n"
+        f"  name: {VERIFIER}\n"
+        f"  artifactTypes: {ARTIFACT_TYPE}\n"
+        "  parameters:\n"
+        f"    expectedVerifiedLevels: [{EXPECTED_LEVEL}]\n"
+        f"    expectedResourceUri: {SOURCE}\n"
+        "    trustedRoot:\n"
+        f"      path: {ROOT_FILE}\n"
+    )
