@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -241,6 +241,23 @@ def test_the_authorities_must_have_been_in_service(options: dict[str, Any], good
     else:
         with pytest.raises(SignatureError):
             verify(sign(), root(*WITH_CT, **options))
+
+
+@pytest.mark.parametrize("end", [STAMPED, STAMPED - timedelta(seconds=1)])
+def test_no_authority_out_of_service_is_a_chains_end(end: datetime) -> None:
+    """Each timestamp is held against the authorities' windows, not the earliest alone."""
+    value = json.loads(sign())
+    value["verificationMaterial"]["tlogEntries"] = []
+    bundle = bundle_v1.Bundle.from_json(json.dumps(value))
+    certificate = x509.load_der_x509_certificate(
+        unb64(value["verificationMaterial"]["certificate"]["rawBytes"])
+    )
+    trusted = root(only_for={"ca"}, end=end)
+    if end == STAMPED:
+        assert verify_stamped_bundle(bundle, certificate, trusted) == STAMPED
+    else:
+        with pytest.raises(SignatureError, match="no certificate authority of the trusted root was valid"):
+            verify_stamped_bundle(bundle, certificate, trusted)
 
 
 def test_a_ct_log_in_the_root_demands_a_certificate_timestamp() -> None:

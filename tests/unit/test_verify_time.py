@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from slsa_verifier_plugin.errors import (
-    Reason,
-)
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Verified
+from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.scene import (
     Scene,
     assert_admitted,
@@ -18,13 +19,8 @@ from tests.support.scene import (
     provenance,
     provenance_policy,
 )
-from tests.support.sigstore import (
-    person,
-    vsa,
-)
-from tests.support.simulators import (
-    Notary,
-)
+from tests.support.sigstore import person, vsa
+from tests.support.simulators import MemoryStore, Notary
 
 
 @pytest.fixture
@@ -108,3 +104,16 @@ def test_the_time_is_looked_at_while_provenance_is_sought(scene: Scene, clock: C
         scene.attach(*many, scene.notary.sign()), provenance_policy(), 5, by=SlowProvenance()
     )
     assert_denied(verdict, Reason.DEADLINE_EXCEEDED, None, "build provenance")
+
+
+def test_the_time_is_looked_at_between_blobs_whatever_the_store_does(scene: Scene, clock: Clock) -> None:
+    class Unhurried(MemoryStore):
+        def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+            clock.now += 1
+            return self.content[descriptor.digest]
+
+    scene.store = Unhurried()
+    scene.image = scene.store.put_image()
+    artifact = scene.store.attach(scene.image, *(b"blob %d" % number for number in range(20)))
+    verdict = scene.verify(artifact, seconds=5)
+    assert_denied(verdict, Reason.DEADLINE_EXCEEDED, None, "reading blob 6 of 20")
