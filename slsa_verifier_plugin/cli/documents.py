@@ -56,21 +56,26 @@ class Document:
         return Position(self.source, mark.line + 1, mark.column + 1)
 
 
-def read_file(path: str) -> tuple[bytes, str, Path]:
-    """Return a file's bytes, its name for people, and the folder that relative paths in it are of; ``-`` is standard input.
+def read_file(path: str, limit: int | None = None) -> tuple[bytes, str, Path]:
+    """Return a file's bytes, its name for people, and the folder that relative paths in it are of.
+
+    Args:
+        path: the file; ``-`` is standard input.
+        limit: bytes that it may have; ``MAX_FILE`` by default.
 
     Raises:
         UsageError: it cannot be read, or is too large.
     """
+    most = MAX_FILE if limit is None else limit
     if path == "-":
-        return _bounded(sys.stdin.buffer.read(MAX_FILE + 1), "standard input"), "<stdin>", Path.cwd()
+        return _bounded(sys.stdin.buffer.read(most + 1), "standard input", most), "<stdin>", Path.cwd()
     try:
         with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+            content = file.read(most + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise UsageError(f"{quoted(path)} cannot be read: {reason}") from error
-    return _bounded(content, path), path, Path(path).absolute().parent
+    return _bounded(content, path, most), path, Path(path).absolute().parent
 
 
 def parse_documents(content: bytes, source: str) -> list[Document]:
@@ -99,9 +104,9 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     return documents
 
 
-def _bounded(content: bytes, name: str) -> bytes:
-    if len(content) > MAX_FILE:
-        raise UsageError(f"{quoted(name)} is larger than {MAX_FILE >> 20} MiB")
+def _bounded(content: bytes, name: str, most: int) -> bytes:
+    if len(content) > most:
+        raise UsageError(f"{quoted(name)} is larger than {most >> 20} MiB")
     return content
 
 

@@ -21,6 +21,8 @@ STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainer
 MANIFEST_ENDINGS = (".yaml", ".yml", ".json")
 MAX_LIST = 1_000_000
 """Lines of a list of images."""
+MAX_PODS = 1 << 30
+"""Bytes of a cluster's Pods; one has about 10 kB."""
 KUSTOMIZE_SECONDS = 120
 LISTING_SECONDS = 120.0
 
@@ -83,7 +85,7 @@ def from_pods(path: str) -> Iterator[Use]:
     Raises:
         UsageError: it cannot be read, or is no list of Pods.
     """
-    content, source, _ = read_file(path)
+    content, source, _ = read_file(path, MAX_PODS)
     value = _json_or_yaml(content, source)
     items = value.get("items") if isinstance(value, dict) else None
     pods = items if isinstance(items, list) else [value]
