@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.images import NONROOT
 from tests.e2e.cluster.lab import Lab
 from tests.e2e.cluster.load import Burst, burst
+from tests.e2e.cluster.ratify import processes_of
 from tests.e2e.cluster.repack import repacked
 from tests.e2e.oras import Oras
 
@@ -45,13 +47,41 @@ def _images(lab: Lab, level_1: bytes, level_3: bytes) -> dict[str, bool]:
         return dict(pool.map(push, range(IMAGES)))
 
 
-def _put(lab: Lab, executable: Path) -> None:
-    """Replace the plugin by a rename, as an upgrade does; its other name is a link to it."""
+def _put(lab: Lab, executable: Path, *, warm: bool = False) -> None:
+    """Replace the plugin by a rename, as an upgrade does; its other name is a link to it.
+
+    With ``warm``, its resident verifier is started before, as ``docs/operations/upgrade.md`` has it.
+    """
     part = lab.ratify.plugins / ".slsa"
     shutil.copyfile(executable, part)
     os.chown(part, NONROOT, NONROOT)
     part.chmod(0o755)
+    if warm:
+        _start_resident(part.name)
     part.replace(lab.ratify.plugins / "slsa")
+
+
+def _start_resident(name: str) -> None:
+    """Start the resident verifier of a file in the plugin directory, as Ratify's user and with Ratify's environment."""
+    (ratify,) = [entry for entry in processes_of(NONROOT) if (entry / "comm").read_text() == "ratify\n"]
+    entries = (ratify / "environ").read_bytes().decode().split("\0")
+    nsenter = shutil.which("nsenter")
+    assert nsenter is not None
+    subprocess.run(
+        [
+            nsenter,
+            f"--target={ratify.name}",
+            "--mount",
+            "--root",
+            f"--setuid={NONROOT}",
+            f"--setgid={NONROOT}",
+        ]
+        + [f"/.ratify/plugins/{name}", "resident", "start"],
+        env=dict(entry.split("=", 1) for entry in entries if entry),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+    )
 
 
 @pytest.fixture
@@ -78,7 +108,7 @@ def test_a_burst_in_which_every_pod_costs_a_call(
 ) -> None:
     """100 Pods of 20 unseen images at once, a plugin call each: at least 0.7 of a plugin that only answers"""
     pairs: list[tuple[Burst, Burst]] = []
-    memory = 0
+    memory = (0, 0)
     for number in range(PAIRS):
         images = _images(uncached, level_1, level_3)
 
@@ -101,14 +131,14 @@ def test_a_burst_in_which_every_pod_costs_a_call(
         else:
             first, second = ours(), only_answering()
         pairs.append((first, second))
-        memory = max(memory, uncached.ratify.memory()[1])
+        memory = max(memory, uncached.ratify.memory(), key=lambda both: both[1])
     _put(uncached, plugin)
     shares = sorted(mine.rate / static.rate for mine, static in pairs)
     share = statistics.median(shares)
     mine, static = min(pairs, key=lambda pair: abs(pair[0].rate / pair[1].rate - share))
     say(
         f"share {share:.2f} (median of {PAIRS}, {shares[0]:.2f} to {shares[-1]:.2f}); ours {mine};"
-        f" only answering {static}; our processes {memory} MiB"
+        f" only answering {static}; our processes {memory[1]} MiB, Ratify {memory[0]} MiB"
     )
     assert share >= LEAST_SHARE
 
@@ -139,7 +169,7 @@ def test_the_plugin_is_replaced_under_load(
     creating.start()
     replaced = 0
     while creating.is_alive():
-        _put(uncached, (newer, plugin)[replaced % 2])
+        _put(uncached, (newer, plugin)[replaced % 2], warm=True)
         replaced += 1
         creating.join(1.0)
     (result,) = results
