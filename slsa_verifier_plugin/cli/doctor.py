@@ -39,7 +39,7 @@ def doctor(
 
     session = session_of(context)
     painter = session.painter()
-    folder = plugins_dir or Path.home() / ".ratify" / "plugins"
+    folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"
     found: list[Finding] = []
     for finding in diagnosis.findings(session.environ, folder, image, plain_http):
         found.append(finding)

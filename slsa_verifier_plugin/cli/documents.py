@@ -5,6 +5,7 @@ Read as Kubernetes reads them: a key that occurs twice is an error, times stay t
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ MAX_FILE = 64 << 20
 MAX_NODES = 4_000_000
 """Values in one document, aliases followed."""
 MAX_DEPTH = 100
+
+_PAIR = re.compile(rb"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+"""How JSON may write a character beyond the basic plane, which YAML does not know."""
 
 Key = str | int
 
@@ -85,6 +89,8 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
         UsageError: not YAML, a key that occurs twice, or too large a structure. Begins with file, line and column.
     """
     documents = []
+    if content.lstrip()[:1] in (b"{", b"["):
+        content = _PAIR.sub(_character, content)
     try:
         loader = _Loader(content)
         try:
@@ -102,6 +108,11 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{source}: not YAML: {plain(str(error).splitlines()[0])}") from error
     return documents
+
+
+def _character(pair: re.Match[bytes]) -> bytes:
+    units = bytes.fromhex((pair[2] + pair[3]).decode())
+    return pair[1] + units.decode("utf-16-be").encode()
 
 
 def _bounded(content: bytes, name: str, most: int) -> bytes:

@@ -31,8 +31,14 @@ def install(context: click.Context, /, plugins_dir: Path | None) -> int:
     """
     from slsa_verifier_plugin.cli.plugin_file import install as put
 
-    folder = plugins_dir or Path.home() / ".ratify" / "plugins"
-    installed = put(folder, session_of(context).environ)
+    session = session_of(context)
+    home = session.home()
+    if plugins_dir is None and home is None:
+        raise click.UsageError(
+            "there is no home directory; name Ratify's plugin directory with --plugins-dir"
+        )
+    folder = plugins_dir or (home or Path()) / ".ratify" / "plugins"
+    installed = put(folder, session.environ)
     names = " and ".join(str(path) for path in installed.paths)
     say(f"installed {names} (version {installed.version}, {installed.kind})")
     return Status.ADMITTED

@@ -87,7 +87,7 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the program; return its exit status. Every failure is one line on standard error, tracebacks only with ``--debug``."""
-    _tolerate_any_text()
+    _prepare_output()
     try:
         status = _invoke(list(arguments))
         sys.stdout.flush()
@@ -175,9 +175,12 @@ def _quietly(write: Callable[[], object]) -> None:
         _broken_pipe()
 
 
-def _tolerate_any_text() -> None:
-    """Let no character fail a report where the terminal's encoding does not have it."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+def _prepare_output() -> None:
+    """Let neither a closed stream nor a character that the terminal's encoding lacks fail a report."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed by the caller: whoever does that wants to see nothing.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (kept to the end)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

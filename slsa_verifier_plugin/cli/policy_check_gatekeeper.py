@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slsa_verifier_plugin.cli.documents import Key
-from slsa_verifier_plugin.cli.problems import ERROR, WARNING, Problem, Problems, at
+from slsa_verifier_plugin.cli.problems import ERROR, WARNING, Problem, Problems, at, listed
 from slsa_verifier_plugin.cli.resources import Resource
 from slsa_verifier_plugin.text import quoted
 
@@ -48,7 +48,7 @@ class _GatekeeperChecker:
     def _webhooks(self, resource: Resource) -> None:
         if resource.kind != "ValidatingWebhookConfiguration":
             return
-        for index, webhook in enumerate(resource.value.get("webhooks") or []):
+        for index, webhook in enumerate(listed(resource.value.get("webhooks"))):
             name = webhook.get("name", "") if isinstance(webhook, dict) else ""
             if "gatekeeper" not in str(name) and "ratify" not in str(name):
                 continue
@@ -107,7 +107,7 @@ class _GatekeeperChecker:
         if resource.kind != "ConstraintTemplate":
             return
         known = {item.name for item in self._resources if item.kind == "Provider"}
-        for index, target in enumerate(resource.spec.get("targets") or []):
+        for index, target in enumerate(listed(resource.spec.get("targets"))):
             for path, rego in _regos(target, ["spec", "targets", index]):
                 self._rego(resource, path, rego, known)
 
@@ -164,7 +164,7 @@ def _regos(target: Any, path: list[Key]) -> Iterator[tuple[list[Key], str]]:
         return
     if isinstance(target.get("rego"), str):
         yield [*path, "rego"], target["rego"]
-    for index, code in enumerate(target.get("code") or []):
+    for index, code in enumerate(listed(target.get("code"))):
         rego = at(code, "source", "rego") if isinstance(code, dict) else None
         if isinstance(rego, str):
             yield [*path, "code", index, "source", "rego"], rego

@@ -38,3 +38,8 @@ def at(value: Any, *path: str) -> Any:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Return ``value`` if it is a list, else an empty one: a field of a wrong type is the API server's to refuse."""
+    return value if isinstance(value, list) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ MAX_LINE = 4096
 """Characters of one foreign text that is shown in full."""
 
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36, "bold": 1, "dim": 2}
+_COLORS = re.compile(r"\033\[[0-9;]*m")
 _SYMBOLS = {"passed": "✓", "failed": "✗", "not checked": "·", "warning": "!"}
 _LETTERS = {"passed": "ok", "failed": "X", "not checked": "-", "warning": "!"}
 _STYLES = {"passed": "green", "failed": "red", "not checked": "dim", "warning": "yellow"}
@@ -52,6 +54,25 @@ class Painter:
             return [(first + shown).rstrip()]
         broken = textwrap.wrap(shown, max(self.width - indent, 16), break_on_hyphens=False) or [""]
         return [first + broken[0], *(" " * indent + line for line in broken[1:])]
+
+    def broken(self, painted: str, columns: int) -> list[str]:
+        """Return painted text broken to the width at blanks; words stay whole, so that they can be copied.
+
+        Args:
+            painted: text that may hold colours.
+            columns: taken by what stands before each line.
+        """
+        if self.width is None:
+            return [painted]
+        lines = [""]
+        room = max(self.width - columns, 16)
+        for word in painted.split(" "):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if lines[-1] and len(_COLORS.sub("", longer)) > room:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return lines
 
 
 def short(digest: object) -> str:

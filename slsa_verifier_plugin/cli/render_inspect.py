@@ -64,8 +64,12 @@ def _branches(nodes: tuple[_Node, ...], indent: str, painter: Painter) -> Iterat
     signs = ("├─ ", "└─ ", "│  ") if painter.symbols else ("|- ", "`- ", "|  ")
     for number, node in enumerate(nodes, 1):
         last = number == len(nodes)
-        yield f"{indent}{signs[last]}{node.text}"
-        yield from _branches(node.children, indent + ("   " if last else signs[2]), painter)
+        below = indent + ("   " if last else signs[2])
+        first, *more = painter.broken(node.text, len(below) + 3)
+        yield f"{indent}{signs[last]}{first}"
+        hanging = below + (signs[2] if node.children else "   ")
+        yield from (f"{hanging}{line}" for line in more)
+        yield from _branches(node.children, below, painter)
 
 
 class _Tree:

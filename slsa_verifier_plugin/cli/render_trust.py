@@ -25,15 +25,20 @@ def text_of(states: Sequence[RootState], painter: Painter, now: datetime | None 
             yield from painter.lines(state.problem, "  ", 2)
             continue
         yield f"{painter.mark('passed')} {painter.paint(plain(state.asked, 512), 'bold')}"
-        yield f"  in use      {plain(state.source, 512)}"
-        yield f"  digest      sha256:{state.digest}"
+        yield from _field("in use", state.source, painter)
+        yield from _field("digest", f"sha256:{state.digest}", painter)
         if state.date is not None:
             days = max(0, ((now or datetime.now(UTC)) - state.date).days)
-            yield f"  newest part {state.date:%Y-%m-%d}, {days} days ago"
-        yield (
-            f"  holds       {state.authorities} certificate authorities, {state.logs} transparency logs, "
+            yield from _field("newest part", f"{state.date:%Y-%m-%d}, {days} days ago", painter)
+        holds = (
+            f"{state.authorities} certificate authorities, {state.logs} transparency logs, "
             f"{state.timestamp_authorities} timestamp authorities"
         )
+        yield from _field("holds", holds, painter)
+
+
+def _field(name: str, value: str, painter: Painter) -> Iterator[str]:
+    yield from painter.lines(value, f"  {name:<12}", 14)
 
 
 def json_of(states: Sequence[RootState]) -> str:

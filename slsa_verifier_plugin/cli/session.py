@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slsa_verifier_plugin.cli.render import Painter
 
 NARROWEST, WIDEST = 40, 160
@@ -41,6 +43,13 @@ class Session:
         encoding = (stream.encoding or "ascii").lower().replace("-", "")
         width = min(max(_columns(stream), NARROWEST), WIDEST) if terminal else None
         return Painter(color=self._colored(terminal), symbols=encoding == "utf8", width=width)
+
+    def home(self) -> Path | None:
+        """Return the home directory, None where there is none, as in many containers."""
+        from pathlib import Path
+
+        home = self.environ.get("HOME")
+        return Path(home) if home else None
 
     def _colored(self, terminal: bool) -> bool:
         if self.color != "auto":

@@ -245,3 +245,30 @@ def _run_command(
     monkeypatch.setattr(sys.modules[__name__], "trial", command, raising=False)
     monkeypatch.setitem(main.COMMANDS, "trial", Lazy(f"{__name__}:trial", "For this test."))
     return cli(*options, "trial", encoding=encoding)
+
+
+def test_without_a_home_directory() -> None:
+    """As in a container whose user has none."""
+    program = (
+        "import os, sys\nos.environ.pop('HOME', None)\n"
+        "from slsa_verifier_plugin.cli.main import run\nsys.exit(run(sys.argv[1:]))"
+    )
+    refused = process("-c", program, "install", command=[sys.executable])
+    assert (refused.status, refused.err.count("\n")) == (Status.USAGE, 1)
+    assert "there is no home directory; name Ratify's plugin directory with --plugins-dir" in refused.err
+    assert process("-c", program, "doctor", command=[sys.executable]).status == Status.ADMITTED
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_closed_streams_change_no_exit_status(closed: str) -> None:
+    options = f"--level SLSA_SOURCE_LEVEL_2 --resource-uri '**' --trusted-root {TESTDATA}/trusted_root.json"
+    for name, status in (("level-3", Status.ADMITTED), ("level-1", Status.DENIED)):
+        command = f"{sys.executable} -m slsa_verifier_plugin verify {options} --bundle {TESTDATA}/{name}.intoto.jsonl"
+        done = subprocess.run(
+            ["bash", "-c", f"exec 3>/dev/null; {command} >&3 {closed}"],
+            cwd=ROOT,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (status, b"")

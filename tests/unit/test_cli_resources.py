@@ -50,6 +50,14 @@ def test_values_are_what_kubernetes_takes_them_for() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["plain", "\U0001f600", "\\ud83d\\ude00", "\\\U0001f600", "a\\\\\U0001f600b"]
+)
+def test_json_in_ascii_reads_as_json_does(text: str) -> None:
+    (document,) = parsed(json.dumps({"key": text}))
+    assert document.value == {"key": text}
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("a: [1", "f.yaml:2:1: not YAML: "),
