@@ -68,7 +68,8 @@ class Painter:
         room = max(self.width - columns, 16)
         for word in painted.split(" "):
             longer = f"{lines[-1]} {word}" if lines[-1] else word
-            if lines[-1] and len(_COLORS.sub("", longer)) > room:
+            # A word that is too long for any line is not helped by one of its own.
+            if lines[-1] and len(_COLORS.sub("", longer)) > room >= len(_COLORS.sub("", word)):
                 lines.append(word)
             else:
                 lines[-1] = longer

@@ -32,7 +32,7 @@ BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 REGISTRY, FOLDER = "127.0.0.1:5000", "/tour"
 SERVE = "slsa-verifier-plugin demo --serve"
 SECONDS = 60
-COLUMNS = 120
+COLUMNS = 140
 """Of the terminal that the pictures show."""
 _LOW, _HIGH = f"{REGISTRY}/demo/app:level-1", f"{REGISTRY}/demo/app:level-3"
 PICTURES = {
