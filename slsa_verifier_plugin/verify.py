@@ -79,6 +79,11 @@ class _Entry:
         """The step at which the claims fail."""
         return self.claimed.reached if self.claimed else 5
 
+    @property
+    def is_hopeless(self) -> bool:
+        """True where the claims fail: what is verified says the same, so it fails as well."""
+        return self.claimed is None or self.claimed.reason is not None
+
 
 def verify(
     request: Request,
@@ -251,9 +256,8 @@ class _Run:
     # Steps 5 to 14
 
     def _judge(self, entries: list[_Entry]) -> Verdict:
-        hopeful = max(entry.outlook for entry in entries)
         for entry in entries:
-            if entry.outlook < hopeful and self._is_settled():
+            if entry.is_hopeless and self._is_settled():
                 self._findings.append(self._unchecked(entry))
                 continue
             self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")

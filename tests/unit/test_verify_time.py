@@ -86,6 +86,16 @@ def test_the_hopeless_are_verified_only_while_half_of_the_time_is_left(scene: Sc
     assert unchecked.reached == 5
 
 
+def test_among_the_hopeless_alone_time_does_not_run_out(scene: Scene, clock: Clock) -> None:
+    low = [
+        scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n})) for n in range(40)
+    ]
+    verdict = scene.verify(scene.attach(*low), seconds=20, by=Slow(clock))
+    assert_denied(verdict, Reason.LEVEL_TOO_LOW, 11)
+    assert sum(finding.signature_checked for finding in verdict.findings) == 11
+    assert len(verdict.findings) == 40
+
+
 def test_a_good_one_among_many_hopeless_is_found_in_time(scene: Scene, clock: Clock) -> None:
     low = [
         scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n})) for n in range(500)
