@@ -276,6 +276,10 @@ def test_step_8_the_old_repository_extension_means_github_com_alone() -> None:
         {1: enterprise, 8: enterprise, 12: "https://ghe.example/example/source-demo"}
     )
     assert run(claim(ghe, both), trusted).reached == 10
+    contradicting = both.having({5: "example/other"})
+    assert_failed(
+        run(claim(ghe, contradicting), trusted), 8, Reason.CERTIFICATE_MISMATCH, "contradicts itself"
+    )
 
 
 def test_step_8_a_summary_about_an_image_has_only_its_runner_checked() -> None:

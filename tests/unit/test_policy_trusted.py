@@ -45,6 +45,7 @@ def test_a_pattern_matches_in_full() -> None:
     assert not is_signer(entry, f"{WORKFLOW}@refs/tags/v1.0-rc")
     assert not is_signer(entry, f"https://evil.example/?{WORKFLOW}@refs/tags/v1.0")
     assert not is_signer(entry, f"{WORKFLOW}@refs/tags/v1.0", "")
+    assert not is_signer(entry, "")
 
 
 @pytest.mark.parametrize("commit", [COMMIT, "cd" * 32, COMMIT.upper(), "aB" * 32])

@@ -97,6 +97,14 @@ def test_a_changed_envelope_does_not_verify(change: dict[str, Any]) -> None:
             verify_with_keys(candidate(compact(value)), [TRUSTED])
 
 
+@pytest.mark.parametrize("signatures", [None, 7, "sig", {"sig": "AAAA"}])
+def test_a_bundle_whose_signatures_are_no_list_does_not_verify(signatures: object) -> None:
+    value = json.loads(Lab().sign_with_key(PAYLOAD, KEY))
+    value["dsseEnvelope"]["signatures"] = signatures
+    with pytest.raises(SignatureError, match="between 1 and 16 signatures"):
+        verify_with_keys(candidate(compact(value)), [TRUSTED])
+
+
 def test_one_good_signature_among_others_is_enough_and_they_are_bounded() -> None:
     value = json.loads(keyed_envelope(PAYLOAD, KEY))
     good = value["signatures"][0]

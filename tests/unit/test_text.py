@@ -17,6 +17,7 @@ from slsa_verifier_plugin.text import MAX_SHOWN, ascii_only, plain, quoted
     ("value", "shown"),
     [
         ("", ""),
+        ("SLSA Attestation Check: SUCCESS. Yes", "SLSA Attestation Check SUCCESS. Yes"),
         ("git+https://github.com/a/b@refs/heads/main", "git+https://github.com/a/b@refs/heads/main"),
         ("\u00e4\u4e2d\U0001f600", "\u00e4\u4e2d\U0001f600"),
         ('{"isSuccess":true}', '("isSuccess":true)'),
