@@ -17,6 +17,7 @@ from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures import refresh as refreshing
 from slsa_verifier_plugin.signatures.refresh import Refreshed, refresh
 from slsa_verifier_plugin.signatures.sources import read_root, repository_of
+from slsa_verifier_plugin.signatures.trust import MAX_ROOT
 from tests.support.sigstore import Lab
 from tests.support.tuf import TufRepository
 
@@ -82,6 +83,48 @@ def test_a_newer_root_replaces_the_one_before(
     )
     assert read_root(repository.source, environ)[0] == SECOND
     assert sorted(item.name for item in cache.iterdir()) == sorted(["lock", "current", current(cache).name])
+
+
+def test_the_time_of_the_latest_refresh_is_kept_though_nothing_changed(
+    repository: TufRepository, environ: dict[str, str], cache: Path
+) -> None:
+    """Metadata is held against it, for as long as there is no network."""
+    refresh(repository.source, environ)
+    os.utime(current(cache) / "timestamp.json", (1, 1))
+    for _ in range(2):
+        began = time.time()
+        refresh(repository.source, environ)
+        assert abs((current(cache) / "timestamp.json").stat().st_mtime - began) < 30
+
+
+def test_what_cannot_be_read_back_does_not_become_the_current_copy(
+    repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(repository.source, environ)
+    repository.publish(SECOND)
+
+    def refuse(*_: object) -> bytes:
+        raise TrustRootError("cannot be read back")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refreshing, "verified_copy", refuse)
+        with pytest.raises(TrustRootError, match="cannot be read back"):
+            refresh(repository.source, environ)
+    assert read_root(repository.source, environ)[0] == FIRST
+
+
+def test_a_root_is_bounded_before_it_is_downloaded(
+    repository: TufRepository, environ: dict[str, str]
+) -> None:
+    largest = FIRST + b" " * (MAX_ROOT - len(FIRST))
+    repository.publish(largest)
+    refresh(repository.source, environ)
+    assert read_root(repository.source, environ)[0] == largest
+    repository.publish(largest + b" ")
+    repository.asked.clear()
+    with pytest.raises(TrustRootError, match="serves no trusted_root"):
+        refresh(repository.source, environ)
+    assert not [path for path in repository.asked if path.startswith("/targets/")]
 
 
 def test_a_file_has_nothing_to_refresh(environ: dict[str, str], tmp_path: Path) -> None:

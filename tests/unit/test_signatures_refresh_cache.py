@@ -14,8 +14,16 @@ import pytest
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.signatures import sources
 from slsa_verifier_plugin.signatures.refresh import Refreshed, refresh
-from slsa_verifier_plugin.signatures.sources import TARGET, read_root, repository_of
+from slsa_verifier_plugin.signatures.sources import (
+    TARGET,
+    Repository,
+    is_private,
+    read_cached,
+    read_root,
+    repository_of,
+)
 from tests.support.sigstore import Lab
 from tests.support.tuf import TufRepository, crowd
 
@@ -135,6 +143,13 @@ def to_elsewhere(cache: Path) -> None:
     (cache / "current").symlink_to("../copy-elsewhere")
 
 
+def to_elsewhere_by_way_of_a_copy(cache: Path) -> None:
+    to_elsewhere(cache)
+    (cache / "copy-x").mkdir()
+    (cache / "current").unlink()
+    (cache / "current").symlink_to("copy-x/../../copy-elsewhere")
+
+
 def to_another_name(cache: Path) -> None:
     current(cache).rename(cache / "elsewhere")
     (cache / "current").unlink()
@@ -146,7 +161,7 @@ def no_link(cache: Path) -> None:
     (cache / "current").write_bytes(b"")
 
 
-@pytest.mark.parametrize("point", [to_elsewhere, to_another_name, no_link])
+@pytest.mark.parametrize("point", [to_elsewhere, to_elsewhere_by_way_of_a_copy, to_another_name, no_link])
 def test_a_link_that_this_program_did_not_make_is_not_followed(
     repository: TufRepository, environ: dict[str, str], cache: Path, point: Callable[[Path], None]
 ) -> None:
@@ -156,6 +171,48 @@ def test_a_link_that_this_program_did_not_make_is_not_followed(
         read_root(repository.source, environ)
     refresh(repository.source, environ)
     assert read_root(repository.source, environ)[0] == FIRST
+
+
+def test_only_a_folder_is_private(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o600)
+    (tmp_path / "folder").mkdir(0o700)
+    (tmp_path / "link").symlink_to("folder")
+    is_private(tmp_path / "folder")
+    for name in ("file", "link"):
+        with pytest.raises(TrustRootError, match="not this user's alone"):
+            is_private(tmp_path / name)
+
+
+def test_a_spoilt_copy_is_read_once_and_a_replaced_one_again(
+    repository: TufRepository, environ: dict[str, str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(repository.source, environ)
+    found = repository_of(repository.source, environ)
+    assert found is not None
+    reads: list[Path] = []
+
+    def torn(_: Repository, folder: Path) -> bytes:
+        reads.append(folder)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(sources, "verified_copy", torn)
+    with pytest.raises(TrustRootError, match="cannot be read: No such file"):
+        read_cached(found)
+    assert len(reads) == 1
+
+    def replaced(_: Repository, folder: Path) -> bytes:
+        reads.append(folder)
+        (cache / "next").symlink_to("copy-b" if folder.name == "copy-a" else "copy-a")
+        (cache / "next").replace(cache / "current")
+        raise FileNotFoundError(2, "No such file or directory")
+
+    for name in ("copy-a", "copy-b"):
+        (cache / name).mkdir(0o700)
+    reads.clear()
+    monkeypatch.setattr(sources, "verified_copy", replaced)
+    with pytest.raises(TrustRootError, match="cannot be read"):
+        read_cached(found)
+    assert len(reads) == 8
 
 
 def test_what_a_killed_refresh_left_is_removed(

@@ -14,9 +14,6 @@ from sigstore_models.bundle import v1 as bundle_v1
 from slsa_verifier_plugin.errors import Reason, SignatureError
 from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.signatures.timestamps import (
-    MAX_TIMESTAMPS,
-    is_known,
-    verified_times,
     verify_stamped_bundle,
 )
 from slsa_verifier_plugin.signatures.trust import LoadedRoot, load_root
@@ -310,46 +307,6 @@ def test_a_foreign_timestamp_beside_a_trusted_one_does_not_count() -> None:
         stamps(value).append({"signedTimestamp": b64(foreign)})
 
     assert verify(edited(edit)).signed_at == STAMPED
-
-
-def test_timestamps_are_bounded() -> None:
-    authority = Lab().timestamp_authority
-    tokens = [authority.stamp(b"m", STAMPED + timedelta(seconds=n)) for n in range(MAX_TIMESTAMPS + 1)]
-    authorities = root().timestamp_authorities
-    assert len(verified_times(tokens[:-1], b"m", authorities)) == MAX_TIMESTAMPS
-    for bad in (tokens, [tokens[0], tokens[0]]):
-        with pytest.raises(SignatureError, match="more than 32 timestamps, or one twice"):
-            verified_times(bad, b"m", authorities)
-    with pytest.raises(SignatureError, match="cannot be read"):
-        verified_times([tokens[0], b"garbage"], b"m", authorities)
-    # The digest's algorithm in it is none, which the library notices only when it is asked for it.
-    torn = tokens[0].replace(bytes.fromhex("0609608648016503040201"), bytes.fromhex("0609608648016503048001"))
-    assert torn != tokens[0]
-    with pytest.raises(SignatureError, match="cannot be read"):
-        verified_times([torn], b"m", authorities)
-    assert verified_times(tokens[:1], b"another message", authorities) == []
-    assert verified_times(tokens[:1], b"m", []) == []
-    assert verified_times([], b"m", authorities) == []
-
-
-def test_an_authority_without_a_root_of_its_own_stamps_nothing() -> None:
-    value = json.loads(Lab().trusted_root(parts=NO_LOG))
-    value["timestampAuthorities"][0]["certChain"]["certificates"].pop()
-    with pytest.raises(SignatureError, match="no signed timestamp"):
-        verify(sign(), load_root(json.dumps(value).encode(), "x"))
-
-
-def test_a_known_authority_is_recognized_by_its_name_and_serial() -> None:
-    token = Lab().timestamp_authority.stamp(b"m", STAMPED)
-    foreign = TimestampAuthority("a stranger").stamp(b"m", STAMPED)
-    authorities = root().timestamp_authorities
-    assert is_known([token], authorities)
-    assert is_known([foreign, token], authorities)
-    assert not is_known([foreign], authorities)
-    assert not is_known([], authorities)
-    assert not is_known([token], [])
-    with pytest.raises(SignatureError, match="cannot be read"):
-        is_known([token, b"garbage"], authorities)
 
 
 def test_any_identity_of_the_instance_verifies_as_itself() -> None:

@@ -21,11 +21,12 @@ from slsa_verifier_plugin.signatures.trust import (
     Window,
     load_root,
     read_root_file,
+    shipped_file,
     shipped_root,
 )
 from slsa_verifier_plugin.signatures.verifier import RootVerifier
 from tests.support.sigstore import VARIANTS, Lab
-from tests.support.sigstore.certificates import CREATED
+from tests.support.sigstore.certificates import CREATED, distinguished
 from tests.support.sigstore.encoding import unb64
 
 LAB = Lab()
@@ -155,6 +156,32 @@ def test_an_issuer_is_recognized_by_name_and_key() -> None:
     assert not root.is_issuer_of(LAB.timestamp_authority.certificate)
 
 
+def certificate(issuer: str, key_id: bytes | None) -> x509.Certificate:
+    """Return a certificate that names an issuer, and the issuer's key where there is one."""
+    key = LAB.next_key.elliptic
+    builder = (
+        x509.CertificateBuilder(subject_name=x509.Name([]), issuer_name=distinguished(issuer))
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(CREATED)
+        .not_valid_after(CREATED + timedelta(days=1))
+    )
+    if key_id is not None:
+        builder = builder.add_extension(x509.AuthorityKeyIdentifier(key_id, None, None), critical=False)
+    return builder.sign(key, LAB.next_key.digest)
+
+
+def test_an_issuer_is_recognized_by_both_where_there_are_both() -> None:
+    (authority,) = load_root(LAB.trusted_root(), "x").authorities
+    own = x509.SubjectKeyIdentifier.from_public_key(LAB.authority.key.elliptic.public_key()).digest
+    name = "sigstore-intermediate"
+    assert authority.is_issuer_of(certificate(name, own))
+    assert authority.is_issuer_of(certificate(name, None))
+    assert not authority.is_issuer_of(certificate(name, b"x" * 20))
+    assert not authority.is_issuer_of(certificate("somebody", own))
+    assert not authority.is_issuer_of(certificate("somebody", None))
+
+
 # Where roots come from
 
 
@@ -166,6 +193,11 @@ def test_the_shipped_roots_are_used_at_once_and_without_a_network(kind: str) -> 
     RootVerifier(loaded)
     assert loaded.info.date is not None
     assert loaded.info.date > datetime(2021, 1, 1, tzinfo=UTC)
+
+
+def test_what_the_package_does_not_carry_is_said() -> None:
+    with pytest.raises(TrustRootError, match=r"carries no other\.json for staging; install it again"):
+        shipped_file("staging", "other.json")
 
 
 def test_a_root_may_be_a_file(tmp_path: Path) -> None:

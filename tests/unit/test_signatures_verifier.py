@@ -33,7 +33,7 @@ from tests.support.sigstore import (
     person,
     vsa,
 )
-from tests.support.sigstore.encoding import compact
+from tests.support.sigstore.encoding import b64, compact, unb64
 from tests.support.sigstore.envelope import payload_bytes
 from tests.support.sigstore.lab import BundleVersion, Log
 
@@ -91,6 +91,27 @@ def test_the_logs_time_goes_before_a_timestamps() -> None:
     departures = Departures(timestamped_at=SIGNED_AT + timedelta(minutes=2))
     content = Lab().sign(PAYLOAD, timestamp=True, departures=departures)
     assert verifier().verify(candidate(content)).signed_at == SIGNED_AT + LOGGED_AFTER
+
+
+def test_a_logs_time_that_no_promise_covers_does_not_count() -> None:
+    """An inclusion proof says that an entry is in the log, not when it came there."""
+    value = json.loads(Lab().sign(PAYLOAD, timestamp=True))
+    (entry,) = value["verificationMaterial"]["tlogEntries"]
+    del entry["inclusionPromise"]
+    entry["integratedTime"] = str(int((SIGNED_AT + timedelta(days=300)).timestamp()))
+    assert verifier().verify(candidate(compact(value))).signed_at == SIGNED_AT + LOGGED_AFTER
+
+
+def test_the_earliest_of_several_timestamps_counts() -> None:
+    value = json.loads(Lab().sign(PAYLOAD, log="v2", timestamp=True))
+    stamps = value["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    signature = unb64(value["dsseEnvelope"]["signatures"][0]["sig"])
+    later = Lab().timestamp_authority.stamp(signature, SIGNED_AT + timedelta(minutes=3))
+    for place in (0, 1):
+        both = list(stamps)
+        both.insert(place, {"signedTimestamp": b64(later)})
+        value["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"] = both
+        assert verifier().verify(candidate(compact(value))).signed_at == SIGNED_AT + LOGGED_AFTER
 
 
 @pytest.mark.parametrize("version", ["0.3", "0.2"])

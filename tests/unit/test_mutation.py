@@ -1,0 +1,164 @@
+"""The mutants and their runner: complete, in step with the source, and able to see both a survivor and a death."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.mutation import mutants as making
+from tests.mutation import named as naming
+from tests.mutation.equivalent import EQUIVALENT
+from tests.mutation.mutants import PACKAGE, SCOPE, Mutant, systematic
+from tests.mutation.named import named
+from tests.mutation.run import CORE, PASSED, TESTS, main
+
+ROOT = Path(__file__).parents[2]
+ALL = [*named(ROOT), *systematic(ROOT)]
+
+
+def source(path: str) -> str:
+    return (ROOT / PACKAGE / path).read_text("utf-8")
+
+
+def test_mutants_are_code_and_no_two_are_the_same() -> None:
+    # The runner finds out about each; here every eighth of those that operators make must do.
+    for mutant in [*named(ROOT), *ALL[::8]]:
+        changed = mutant.applied(source(mutant.path))
+        assert changed != source(mutant.path), mutant.name
+        if mutant.path.endswith(".json"):
+            json.loads(changed)
+        else:
+            ast.parse(changed)
+    assert len({(mutant.path, mutant.start, mutant.end, mutant.new) for mutant in ALL}) == len(ALL)
+
+
+def test_the_whole_core_is_in_scope() -> None:
+    """Whatever is added to these rooms is mutated, or left out here by name."""
+    rooms = [*(ROOT / PACKAGE / "policy").glob("*.py"), *(ROOT / PACKAGE / "signatures").glob("*.py")]
+    rooms += [
+        *(ROOT / PACKAGE / "model").glob("*.py"),
+        ROOT / PACKAGE / "verify.py",
+        ROOT / PACKAGE / "evidence.py",
+    ]
+    paths = {path.relative_to(ROOT / PACKAGE).as_posix() for path in rooms if path.name != "__init__.py"}
+    only_shown = {"policy/verdict.py", "policy/steps.py", "model/signer.py"}
+    assert paths - set(SCOPE) == only_shown
+    assert set(SCOPE) - paths == {"strict_json.py"}
+
+
+@pytest.mark.parametrize("path", SCOPE)
+def test_every_raise_of_a_file_is_a_mutant(path: str) -> None:
+    raises = 0
+    for node in ast.walk(ast.parse(source(path))):
+        if isinstance(node, ast.FunctionDef) and node.name not in making.WORDING.get(path, ()):
+            raises += sum(isinstance(child, ast.Raise) for child in ast.walk(node))
+    assert sum(mutant.path == path and mutant.operator == "no raise" for mutant in ALL) == raises
+
+
+def test_every_step_of_the_policy_has_a_mutant_that_leaves_it_out() -> None:
+    what = {one["what"] for one in tomllib.loads(naming.LIST.read_text("utf-8"))["mutant"]}
+    assert {f"step {number} is left out" for number in range(7, 14)} <= what
+    for step in (1, 2, 3, 4, 5, 6, 14):
+        assert any(text.startswith(f"step {step}:") for text in what), step
+
+
+def test_tests_of_every_file_are_there() -> None:
+    assert {mutant.path for mutant in ALL} == set(TESTS)
+    for name in {*CORE, *(name for names in TESTS.values() for name in names)}:
+        assert (ROOT / "tests" / "unit" / name).is_file(), name
+
+
+def test_every_explanation_is_of_a_mutant_and_explains() -> None:
+    assert set(EQUIVALENT) <= {mutant.name for mutant in ALL}
+    assert all(len(text) > 20 for text in EQUIVALENT.values())
+
+
+def test_a_mutant_of_another_source_is_an_error() -> None:
+    mutant = ALL[-1]
+    with pytest.raises(ValueError, match="the source has changed"):
+        mutant.applied("x" + source(mutant.path))
+
+
+@pytest.mark.parametrize("old", ["no such text", "import"])
+def test_a_named_mutant_whose_text_is_not_there_once_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str
+) -> None:
+    (tmp_path / "list.toml").write_text(
+        f"[[mutant]]\npath = 'verify.py'\nwhat = 'x'\nold = '{old}'\nnew = ''\n"
+    )
+    monkeypatch.setattr(naming, "LIST", tmp_path / "list.toml")
+    with pytest.raises(ValueError, match=r"occurs \d+ times, expected once"):
+        list(named(ROOT))
+
+
+def found(code: str) -> list[tuple[str, str, str]]:
+    finder = making._Finder("x.py", code)
+    finder.visit(ast.parse(code))
+    return [(mutant.operator, mutant.old, mutant.new) for mutant in finder.found]
+
+
+def test_the_operators() -> None:
+    assert found("def f():\n    raise ValueError('\u00e4') from None\n") == [
+        ("no raise", "raise ValueError('\u00e4') from None", "pass")
+    ]
+    assert found("def f(a, b):\n    if a and not b:\n        return 1\n") == [
+        ("without a", "a and not b", "((not b))"),
+        ("without not b", "a and not b", "((a))"),
+        ("never", "a and not b", "False"),
+        ("always", "a and not b", "True"),
+    ]
+    assert found("def f(a) -> bool:\n    return a < 1\n") == [
+        ("true", "a < 1", "True"),
+        ("false", "a < 1", "False"),
+        ("boundary", "a < 1", "a <= 1"),
+    ]
+    assert found("def f(a):\n    return [b for b in a if b]\n") == [("no filter", "b", "True")]
+    assert found("def f(a):\n    return a or ''\n") == []
+
+
+def drive(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, str(ROOT / "tests" / "mutation" / "run.py"), *arguments]
+    return subprocess.run(program, capture_output=True, timeout=300, check=False, text=True)
+
+
+def test_the_runner_sees_a_death() -> None:
+    done = drive("--match", "step 9 is left out", "--jobs", "1", "--verbose")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed: policy/checks.py:named: step 9 is left out" in done.stdout
+    assert done.stdout.endswith("1 mutants, 0 survivors\n")
+
+
+SURVIVING = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.mutation import run
+from tests.mutation.mutants import Mutant
+old = "every other name stands for itself alone"
+start = (run.ROOT / run.PACKAGE / "model/levels.py").read_text("utf-8").index(old)
+mutant = Mutant("model/levels.py", "module", "harmless", 1, start, start + len(old), old, "other words")
+run.CORE[:] = ["test_policy_trusted.py"]
+survivors = run.run([mutant], 1)
+print(len(survivors), survivors[0].name)
+"""
+
+
+def test_the_runner_sees_a_survivor() -> None:
+    command = [sys.executable, "-c", SURVIVING.format(root=str(ROOT))]
+    done = subprocess.run(command, capture_output=True, timeout=300, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "SURVIVED: model/levels.py:module: harmless" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("1 model/levels.py")
+    assert PASSED not in done.stdout
+
+
+def test_the_list_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", "--match", "policy/trusted.py"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed == [mutant.name for mutant in ALL if "policy/trusted.py" in mutant.name]
+    assert isinstance(ALL[0], Mutant)

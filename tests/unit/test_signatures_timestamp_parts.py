@@ -1,0 +1,188 @@
+"""Timestamps and certificates one by one: what is a token, an authority, and a key that may sign."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
+from sigstore_models.bundle import v1 as bundle_v1
+
+from slsa_verifier_plugin.errors import SignatureError
+from slsa_verifier_plugin.model.envelope import read_blob
+from slsa_verifier_plugin.signatures.timestamps import (
+    MAX_TIMESTAMPS,
+    is_known,
+    verified_times,
+    verify_stamped_bundle,
+)
+from slsa_verifier_plugin.signatures.trust import Authority, LoadedRoot, Window, load_root
+from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+from tests.support.sigstore import (
+    IN_TOTO,
+    LOGGED_AFTER,
+    SIGNED_AT,
+    Departures,
+    Lab,
+    Scheme,
+    derive_key,
+    vsa,
+)
+from tests.support.sigstore.certificates import (
+    CREATED,
+    distinguished,
+)
+from tests.support.sigstore.encoding import b64, compact, unb64
+from tests.support.sigstore.envelope import payload_bytes, pre_authentication_encoding
+from tests.support.sigstore.timestamps import TimestampAuthority
+
+PAYLOAD = payload_bytes(vsa())
+STAMPED = SIGNED_AT + LOGGED_AFTER
+NO_LOG = ("ca", "tsa")
+WITH_CT = ("ca", "tsa", "ct")
+
+
+def root(*parts: str, lab: Lab | None = None, **options: Any) -> LoadedRoot:
+    return load_root((lab or Lab()).trusted_root(parts=parts or NO_LOG, **options), "no log")
+
+
+def sign(departures: Departures = Departures(), **how: Any) -> bytes:  # noqa: B008 (frozen)
+    return Lab().sign(PAYLOAD, departures=departures, **{"log": None, "timestamp": True, **how})
+
+
+def verify(content: bytes, trusted: LoadedRoot | None = None) -> Any:
+    (candidate,) = read_blob(content, 1).candidates
+    return AttestationVerifier([RootVerifier(trusted or root())], {}).verify(candidate)
+
+
+def edited(edit: Callable[[Any], None], content: bytes | None = None) -> bytes:
+    value = json.loads(content or sign())
+    edit(value)
+    return compact(value)
+
+
+def stamps(value: Any) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = value["verificationMaterial"]["timestampVerificationData"][
+        "rfc3161Timestamps"
+    ]
+    return found
+
+
+def test_timestamps_are_bounded() -> None:
+    authority = Lab().timestamp_authority
+    tokens = [authority.stamp(b"m", STAMPED + timedelta(seconds=n)) for n in range(MAX_TIMESTAMPS + 1)]
+    authorities = root().timestamp_authorities
+    assert len(verified_times(tokens[:-1], b"m", authorities)) == MAX_TIMESTAMPS
+    for bad in (tokens, [tokens[0], tokens[0]]):
+        with pytest.raises(SignatureError, match="more than 32 timestamps, or one twice"):
+            verified_times(bad, b"m", authorities)
+    with pytest.raises(SignatureError, match="cannot be read"):
+        verified_times([tokens[0], b"garbage"], b"m", authorities)
+    # The digest's algorithm in it is none, which the library notices only when it is asked for it.
+    torn = tokens[0].replace(bytes.fromhex("0609608648016503040201"), bytes.fromhex("0609608648016503048001"))
+    assert torn != tokens[0]
+    with pytest.raises(SignatureError, match="cannot be read"):
+        verified_times([torn], b"m", authorities)
+    assert verified_times(tokens[:1], b"another message", authorities) == []
+    assert verified_times(tokens[:1], b"m", []) == []
+    assert verified_times([], b"m", authorities) == []
+
+
+def test_an_authority_without_a_root_of_its_own_stamps_nothing() -> None:
+    value = json.loads(Lab().trusted_root(parts=NO_LOG))
+    value["timestampAuthorities"][0]["certChain"]["certificates"].pop()
+    with pytest.raises(SignatureError, match="no signed timestamp"):
+        verify(sign(), load_root(json.dumps(value).encode(), "x"))
+
+
+def test_a_self_signed_authority_is_no_chain() -> None:
+    """Sigstore's client specification wants an authority's certificate and the root that issued it."""
+    authority = TimestampAuthority("alone")
+    builder = x509.CertificateBuilder(subject_name=distinguished("alone"), issuer_name=distinguished("alone"))
+    builder = (
+        builder.public_key(authority.key.elliptic.public_key())
+        .serial_number(7)
+        .not_valid_before(CREATED)
+        .not_valid_after(authority.certificate.not_valid_after_utc)
+    )
+    for extension in authority.certificate.extensions:
+        if extension.oid != ExtensionOID.AUTHORITY_KEY_IDENTIFIER:
+            builder = builder.add_extension(extension.value, extension.critical)
+    authority.certificate = builder.sign(authority.key.elliptic, authority.key.digest)
+    alone = Authority((authority.certificate,), Window(CREATED, None))
+    assert verified_times([authority.stamp(b"m", STAMPED)], b"m", [alone]) == []
+
+
+def parsed(content: bytes) -> bundle_v1.Bundle:
+    value = json.loads(content)
+    value["verificationMaterial"].setdefault("tlogEntries", [])
+    return bundle_v1.Bundle.from_json(json.dumps(value))
+
+
+def leaf(key: Any, *extensions: tuple[x509.ExtensionType, bool]) -> x509.Certificate:
+    """Return a certificate of the lab's authority with these extensions alone, for any kind of key."""
+    builder = x509.CertificateBuilder(
+        subject_name=x509.Name([]), issuer_name=Lab().authority.intermediate.subject
+    )
+    builder = (
+        builder.public_key(key)
+        .serial_number(7)
+        .not_valid_before(SIGNED_AT)
+        .not_valid_after(SIGNED_AT + timedelta(minutes=10))
+    )
+    for value, critical in extensions:
+        builder = builder.add_extension(value, critical)
+    return builder.sign(Lab().authority.key.elliptic, Lab().authority.key.digest)
+
+
+GENUINE = x509.load_der_x509_certificate(
+    unb64(json.loads(sign())["verificationMaterial"]["certificate"]["rawBytes"])
+)
+EXTENSIONS = [
+    (extension.value, extension.critical)
+    for extension in GENUINE.extensions
+    if "57264" not in extension.oid.dotted_string
+]
+
+
+def test_a_bundle_without_an_envelope_has_no_signature_to_verify() -> None:
+    blob = json.loads(Lab().sign_blob(b"content"))
+    with pytest.raises(SignatureError, match="exactly one signature in a DSSE envelope"):
+        verify_stamped_bundle(parsed(compact(blob)), GENUINE, root())
+
+
+@pytest.mark.parametrize("missing", [x509.KeyUsage, x509.ExtendedKeyUsage])
+def test_a_certificate_must_say_what_its_key_is_for(missing: type[x509.ExtensionType]) -> None:
+    kept = [(value, critical) for value, critical in EXTENSIONS if not isinstance(value, missing)]
+    certificate = leaf(GENUINE.public_key(), *kept)
+    with pytest.raises(SignatureError, match="does not say what its key is for"):
+        verify_stamped_bundle(parsed(sign()), certificate, root())
+
+
+def test_only_an_elliptic_curve_key_signs() -> None:
+    """Fulcio certifies no others; what other keys' signatures look like is nobody's specification here."""
+    key = derive_key("ours", "ed25519", Scheme.ED25519)
+    value = json.loads(sign())
+    signature = key.sign(pre_authentication_encoding(IN_TOTO, PAYLOAD))
+    value["dsseEnvelope"]["signatures"] = [{"sig": b64(signature)}]
+    stamps(value)[0]["signedTimestamp"] = b64(Lab().timestamp_authority.stamp(signature, STAMPED))
+    certificate = leaf(key.private.public_key(), *EXTENSIONS)
+    with pytest.raises(SignatureError, match="not an elliptic curve key"):
+        verify_stamped_bundle(parsed(compact(value)), certificate, root())
+
+
+def test_a_known_authority_is_recognized_by_its_name_and_serial() -> None:
+    token = Lab().timestamp_authority.stamp(b"m", STAMPED)
+    foreign = TimestampAuthority("a stranger").stamp(b"m", STAMPED)
+    authorities = root().timestamp_authorities
+    assert is_known([token], authorities)
+    assert is_known([foreign, token], authorities)
+    assert not is_known([foreign], authorities)
+    assert not is_known([], authorities)
+    assert not is_known([token], [])
+    with pytest.raises(SignatureError, match="cannot be read"):
+        is_known([token, b"garbage"], authorities)
