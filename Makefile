@@ -58,7 +58,9 @@ bench: setup
 	$(BIN)/python -m tools.bench
 
 FUZZ_SECONDS ?= 60
+# atheris has wheels for some interpreters only; where it is not to be had, seeds are mutated without it.
 fuzz: setup
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 mutate: setup
@@ -70,6 +72,7 @@ lock: setup
 	$(UV_LOCK) pyproject.toml --all-extras --output-file requirements/all.txt
 	$(UV_LOCK) pyproject.toml --constraint requirements/all.txt --output-file requirements/runtime.txt
 	$(UV_LOCK) pyproject.toml --all-extras --group dev --constraint requirements/all.txt --output-file requirements/dev.txt
+	$(UV_LOCK) --group fuzz --output-file requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

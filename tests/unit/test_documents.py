@@ -112,7 +112,7 @@ def test_dependencies_are_all_listed_and_no_others() -> None:
     for heading, expected in (
         ("## Runtime", project["project"]["dependencies"]),
         ("## Extras", [text for group in extras.values() for text in group]),
-        ("## Development", project["dependency-groups"]["dev"]),
+        ("## Development", [*project["dependency-groups"]["dev"], *project["dependency-groups"]["fuzz"]]),
     ):
         listed = rows("dependencies.md", heading)
         assert sorted(row[0] for row in listed) == sorted(distributions(expected)), heading
