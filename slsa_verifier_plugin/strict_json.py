@@ -94,7 +94,9 @@ def loads(content: bytes) -> Any:
         raise JsonError(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
-    _check_depth(value)
+    # Few documents have brackets enough to be too deep; the others need no walk.
+    if content.count(b"[") + content.count(b"{") >= MAX_DEPTH:
+        _check_depth(value)
     if _SURROGATE.search(text):
         _check_surrogates(value)
     return value

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 from cryptography import x509
 from sigstore.errors import Error as SigstoreError
@@ -199,17 +198,20 @@ class AttestationVerifier:
         Raises:
             SignatureError: it does not verify; reason ``UNKNOWN_LOG`` where no trusted root knows its CA or log.
         """
+        if (known := self._known(candidate)) is not None:
+            return known
         digest = hashlib.sha256(candidate.content).digest()
         if candidate.certificate is None:
             keys = list(self._keys.values())
-            return self._cached((digest, self._key_ring), partial(verify_with_keys, candidate, keys))
+            return self._kept((digest, self._key_ring), verify_with_keys(candidate, keys))
         certificate = certificates.load(candidate.certificate)
         invalid: SignatureError | None = None
         unknown: SignatureError | None = None
         for verifier in self._roots:
             try:
-                key = (digest, verifier.root.info.digest)
-                return self._cached(key, partial(verifier.verify, candidate, certificate))
+                return self._kept(
+                    (digest, verifier.root.info.digest), verifier.verify(candidate, certificate)
+                )
             except SignatureError as error:
                 if error.reason is Reason.UNKNOWN_LOG:
                     unknown = error
@@ -230,12 +232,8 @@ class AttestationVerifier:
             (kept for name in vouchers if (kept := self._cache.get((digest, name))) is not None), None
         )
 
-    def _cached(self, key: CacheKey, verify: Callable[[], Verified]) -> Verified:
-        if self._cache is None:
-            return verify()
-        verified = self._cache.get(key)
-        if verified is None:
-            verified = verify()
+    def _kept(self, key: CacheKey, verified: Verified) -> Verified:
+        if self._cache is not None:
             self._cache.put(key, verified, len(verified.claim.payload) + 4096)
         return verified
 
