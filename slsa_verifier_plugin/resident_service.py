@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Any
 from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource
+from slsa_verifier_plugin.resident.fork import Fork
+from slsa_verifier_plugin.resident.housekeeping import usable_processors
+from slsa_verifier_plugin.resident.settings import read_settings
 from slsa_verifier_plugin.service import Service
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.resident.protocol import Answer
     from slsa_verifier_plugin.signatures.refresh import Refreshed
-    from slsa_verifier_plugin.signatures.verifier import AttestationVerifier
+    from slsa_verifier_plugin.signatures.sharing import Ask
+    from slsa_verifier_plugin.signatures.trust import LoadedRoot
+    from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 
 REFRESH_VARIABLE = "SLSA_VERIFIER_REFRESH_HOURS"
 """Hours between two refreshes of a trusted root; 0 for never, as where there is no network."""
@@ -54,7 +59,8 @@ class ResidentService:
 
     def __init__(self, environ: Mapping[str, str], refresh: Refresh | None = None) -> None:
         self._environ = environ
-        self._service = _Following(environ, self._follow)
+        self._fork = _fork(environ)
+        self._service = _Service(environ, self._follow, self._fork.ask if self._fork else None)
         self._refresh = refresh
         self._every = refresh_seconds(environ)
         self._lock = threading.Lock()
@@ -86,6 +92,9 @@ class ResidentService:
     def warm_up(self) -> None:
         """Import and load what every call needs, and begin to refresh trusted roots."""
         self._service.warm_up()
+        if self._fork is not None:
+            # Now: workers wait for the end of this, and no other thread has begun.
+            self._fork.start()
         if self._every:
             threading.Thread(target=self._refresh_for_ever, name="trusted-roots", daemon=True).start()
 
@@ -107,6 +116,7 @@ class ResidentService:
             ]
         return {
             "calls": self._service.calls,
+            "signatureProcess": self._fork.state if self._fork else "none, for one processor or worker",
             "refreshHours": round(self._every / 3600, 3),
             "trustedRoots": roots,
         }
@@ -163,18 +173,49 @@ class ResidentService:
         return self._refresh
 
 
-class _Following(Service):
-    """A service that tells which trusted roots policies ask for."""
+class _Service(Service):
+    """A service that tells which trusted roots policies ask for, and has signatures verified elsewhere.
 
-    def __init__(self, environ: Mapping[str, str], follow: Callable[[RootSource], None]) -> None:
+    Args:
+        environ: the process's environment.
+        follow: gets each trusted root.
+        ask: reaches the process that verifies signatures; None where there is none.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], follow: Callable[[RootSource], None], ask: Ask | None
+    ) -> None:
         super().__init__(environ)
         self._follow = follow
+        self._ask = ask
+
+    def root_verifier(self, root: LoadedRoot) -> RootVerifier:
+        """Return the verifier for one trusted root, one that shares the work where there is somebody to share it with."""
+        if self._ask is None:
+            return super().root_verifier(root)
+        from slsa_verifier_plugin.signatures.sharing import SharedVerifier
+
+        return SharedVerifier(root, self._ask)
 
     def verifier(self, policy: Policy) -> AttestationVerifier:
         """Return the verifier for a policy, after noting its trusted roots."""
         for source in policy.roots:
             self._follow(source)
         return super().verifier(policy)
+
+
+def _fork(environ: Mapping[str, str]) -> Fork | None:
+    """Return the fork that verifies signatures where more than one processor is of use."""
+    workers = read_settings(environ)[0].workers
+    if workers == 1 or usable_processors() == 1:
+        return None
+    return Fork(_answerer, workers)
+
+
+def _answerer() -> Callable[[bytes], bytes]:
+    from slsa_verifier_plugin.signatures.sharing import Answerer
+
+    return Answerer()
 
 
 def refresh_seconds(environ: Mapping[str, str]) -> float:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.policy.verdict import Verdict
     from slsa_verifier_plugin.registry.client import RegistryStore
     from slsa_verifier_plugin.signatures.keys import TrustedKey
+    from slsa_verifier_plugin.signatures.trust import LoadedRoot
     from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 
 SIGNATURE_CACHE = 16 << 20
@@ -139,16 +140,25 @@ class Service:
         """Read every trusted root again when it is next needed, for one has been refreshed."""
         self._roots.clear()
 
+    def root_verifier(self, root: LoadedRoot) -> RootVerifier:
+        """Return the verifier for one trusted root.
+
+        Raises:
+            TrustRootError: no part of the root is in service yet.
+        """
+        from slsa_verifier_plugin.signatures.verifier import RootVerifier
+
+        return RootVerifier(root)
+
     def _root(self, source: RootSource) -> RootVerifier:
         from slsa_verifier_plugin.signatures.sources import read_root
         from slsa_verifier_plugin.signatures.trust import load_root
-        from slsa_verifier_plugin.signatures.verifier import RootVerifier
 
         key = (source, *_stamp(source.location))
         root = self._roots.get(key)
         if root is None:
             content, shown = read_root(source, self._environ)
-            root = RootVerifier(load_root(content, shown))
+            root = self.root_verifier(load_root(content, shown))
             self._roots.put(key, root)
         return root
 

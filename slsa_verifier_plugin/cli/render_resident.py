@@ -46,7 +46,11 @@ def text_of(status: Status, painter: Painter) -> Iterator[str]:
     if isinstance(memory, int) and isinstance(limit, int):
         yield f"  memory      {memory // _MIB} MiB of {limit // _MIB} MiB"
     service = report.get("service")
-    roots = service.get("trustedRoots") if isinstance(service, Mapping) else None
+    if not isinstance(service, Mapping):
+        service = {}
+    if "signatureProcess" in service:
+        yield f"  signatures  {_of(service, 'signatureProcess')}"
+    roots = service.get("trustedRoots")
     for root in roots if isinstance(roots, list) else []:
         yield from _root(root, painter)
     errors = report.get("latestErrors")

@@ -69,7 +69,7 @@ def run_isolated(work: "Callable[[], Answer]", seconds: float, on_timeout: bytes
             return 0, on_crash, b""
     finally:
         os.close(reader)
-        _kill(child)
+        end_child(child)
 
 
 def _run_child(work: "Callable[[], Answer]", writer: int, seconds: float) -> "NoReturn":
@@ -152,8 +152,8 @@ def _death_descriptor(child: int) -> int:
         return -1
 
 
-def _kill(child: int) -> None:
-    """Kill the child and its process group, and reap it."""
+def end_child(child: int) -> None:
+    """Kill a child and its process group, and reap it."""
     for target in (-child, child):
         try:
             os.kill(target, _SIGKILL)

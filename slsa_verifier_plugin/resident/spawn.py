@@ -119,14 +119,12 @@ def detach_standard_files() -> None:
         os.close(nothing)
 
 
-def close_from(first: int, kept: int = -1) -> None:
-    """Close every descriptor from ``first`` on, but one."""
-    most = min(os.sysconf("SC_OPEN_MAX"), MAX_DESCRIPTOR)
-    if kept < first:
-        os.closerange(first, most)
-    else:
-        os.closerange(first, kept)
-        os.closerange(kept + 1, most)
+def close_from(first: int, *kept: int) -> None:
+    """Close every descriptor from ``first`` on, but those that are ``kept``."""
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = max(first, descriptor + 1)
+    os.closerange(first, min(os.sysconf("SC_OPEN_MAX"), MAX_DESCRIPTOR))
 
 
 def _try_connect(place: Place) -> "_socket.socket | None":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography import x509
 from cryptography.hazmat import asn1
 
@@ -15,14 +17,23 @@ _OLD_ARCS = range(1, 7)
 _DER_ARCS = range(8, 25)
 _ISSUER, _ISSUER_V2 = 1, 8
 _MAX_IDENTITY = 2048
+MAX_CERTIFICATE = 32 << 10
+"""Bytes of a signing certificate; Fulcio's have less than two thousand."""
+_KEPT = 64
+"""Certificates that are kept parsed, for each is looked at twice: for what it claims, and to verify it."""
 
 
+@lru_cache(_KEPT)
 def load(der: bytes) -> x509.Certificate:
     """Return the certificate in ``der``.
 
     Raises:
-        SignatureError: it is not a certificate.
+        SignatureError: it is not a certificate, or a huge one.
     """
+    if len(der) > MAX_CERTIFICATE:
+        raise SignatureError(
+            f"the signing certificate has {len(der)} bytes, expected at most {MAX_CERTIFICATE}; attach the original bundle"
+        )
     try:
         return x509.load_der_x509_certificate(der)
     except Exception as error:
@@ -41,6 +52,7 @@ def ct_log_ids(certificate: x509.Certificate) -> list[bytes]:
     return [timestamp.log_id for timestamp in value]
 
 
+@lru_cache(_KEPT)
 def signer_of(certificate: x509.Certificate) -> Signer:
     """Return whom ``certificate`` names. This verifies nothing.
 

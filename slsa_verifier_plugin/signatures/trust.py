@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
+from sigstore._internal.trust import CertificateAuthority, CTKeyring, KeyringPurpose, RekorKeyring
 from sigstore.models import TrustedRoot
 from sigstore_models.trustroot import v1 as trustroot
 
@@ -61,10 +63,36 @@ class Authority:
         )
 
 
+class _KeptRoot(TrustedRoot):
+    """sigstore-python's root, which reads its keys and certificates once, not for every bundle."""
+
+    def rekor_keyring(self, purpose: KeyringPurpose) -> RekorKeyring:
+        return self._log_keys if purpose is KeyringPurpose.VERIFY else super().rekor_keyring(purpose)
+
+    def ct_keyring(self, purpose: KeyringPurpose) -> CTKeyring:
+        return self._ct_log_keys if purpose is KeyringPurpose.VERIFY else super().ct_keyring(purpose)
+
+    def get_timestamp_authorities(self) -> list[CertificateAuthority]:
+        return self._timestamp_authorities
+
+    @cached_property
+    def _log_keys(self) -> RekorKeyring:
+        return super().rekor_keyring(KeyringPurpose.VERIFY)
+
+    @cached_property
+    def _ct_log_keys(self) -> CTKeyring:
+        return super().ct_keyring(KeyringPurpose.VERIFY)
+
+    @cached_property
+    def _timestamp_authorities(self) -> list[CertificateAuthority]:
+        return super().get_timestamp_authorities()
+
+
 @dataclass(frozen=True)
 class LoadedRoot:
     """A parsed trusted root. ``logs`` maps a transparency log's key id to its window, ``ct_logs`` a CT log's."""
 
+    content: bytes = field(repr=False)
     info: RootInfo
     root: TrustedRoot
     authorities: tuple[Authority, ...]
@@ -89,7 +117,7 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
     """
     try:
         inner = trustroot.TrustedRoot.from_json(content)
-        root = TrustedRoot(inner)
+        root = _KeptRoot(inner)
         authorities = tuple(_authorities(inner.certificate_authorities))
         timestamp_authorities = tuple(_authorities(inner.timestamp_authorities))
         ct_logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.ctlogs}
@@ -107,7 +135,7 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
             f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority"
         )
     info = RootInfo(source, hashlib.sha256(content).hexdigest(), date)
-    return LoadedRoot(info, root, authorities, timestamp_authorities, logs, ct_logs)
+    return LoadedRoot(content, info, root, authorities, timestamp_authorities, logs, ct_logs)
 
 
 def shipped_root(kind: str) -> bytes:

@@ -53,7 +53,9 @@ def test_start_status_stop(place: dict[str, str]) -> None:
     assert shown.status == Status.ADMITTED
     assert f"version {__version__}, warm" in shown.out
     document = json.loads(process("resident", "status", "--json", environ=place).out)
-    assert document["report"]["service"] == {"calls": 0, "refreshHours": 0.0, "trustedRoots": []}
+    service = document["report"]["service"]
+    assert f"  signatures  {service.pop('signatureProcess')}" in shown.out.splitlines()
+    assert service == {"calls": 0, "refreshHours": 0.0, "trustedRoots": []}
     stopped = process("resident", "stop", environ=place)
     assert stopped.out == f"the resident verifier (process {document['pid']}) was stopped\n"
     assert process("resident", "status", environ=place).status == Status.DENIED
@@ -99,12 +101,16 @@ def test_a_report_is_shown_with_its_errors_and_roots() -> None:
         "memoryBytes": 50 << 20,
         "memoryLimitBytes": 192 << 20,
         "latestErrors": [f"error {number}" for number in range(8)] + ["bad\033[2J{}"],
-        "service": {"trustedRoots": [{"source": "https://tuf", "refreshed": "", "error": "no network"}]},
+        "service": {
+            "signatureProcess": "ended: bad\033[2J",
+            "trustedRoots": [{"source": "https://tuf", "refreshed": "", "error": "no network"}],
+        },
     }
     lines = list(render_resident.text_of(manage.Status("/d", True, 7, report), Painter()))
     assert "process 7, version 9, warming up" in lines[0]
     assert "  calls       accepted 3; 1 waiting, 2 running" in lines
     assert "  memory      50 MiB of 192 MiB" in lines
+    assert "  signatures  ended: bad?[2J" in lines
     assert "  root        https://tuf: not refreshed yet; no network" in lines
     assert sum("error " in line for line in lines) == 4
     assert "bad?[2J()" in lines[-1]
@@ -202,7 +208,7 @@ def test_files_are_not_refreshed() -> None:
 
 def test_warming_up_starts_the_refreshes_in_the_background() -> None:
     refreshes = Refreshes(Refreshed("u", "a" * 64, changed=False))
-    service = ResidentService({}, refreshes)
+    service = ResidentService({"SLSA_VERIFIER_WORKERS": "1"}, refreshes)
     service.warm_up()
     service._service.verifier(parse_policy({"name": "x", **parameters(trustedRoot="public-good")}))
     end = time.monotonic() + 30

@@ -55,7 +55,7 @@ IMPURE = {
 }
 """Modules of the standard library that ``model`` and ``policy`` do without: no I/O, no clock."""
 
-ENDS_A_FORK = {"resident/isolate.py", "resident/spawn.py"}
+ENDS_A_FORK = {"resident/fork.py", "resident/isolate.py", "resident/spawn.py"}
 """Where ``os._exit`` ends a fork that the same function made, never the caller's process."""
 
 

@@ -7,6 +7,7 @@ on a kept-alive connection costs one delay, as a round trip does. Ends with its 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 
@@ -32,6 +33,7 @@ async def serve(host: str, port: int, seconds: float) -> None:
     server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=256)
     print("{}:{}".format(*server.sockets[0].getsockname()), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    os._exit(0)  # whatever is under way is nobody's any more
 
 
 if __name__ == "__main__":

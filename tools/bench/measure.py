@@ -133,7 +133,13 @@ def pss(pid: int) -> int:
     return 0
 
 
+def pss_of_all(pid: int) -> int:
+    """Return the proportional set size of a process and its children in bytes."""
+    return pss(pid) + sum(pss(child.pid) for child in psutil.Process(pid).children())
+
+
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds that a process has used so far."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    """Return the CPU seconds that a process and its children have used so far."""
+    process = psutil.Process(pid)
+    times = [item.cpu_times() for item in (process, *process.children())]
+    return float(sum(item.user + item.system for item in times))

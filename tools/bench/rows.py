@@ -18,9 +18,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from slsa_verifier_plugin.resident import protocol
 from tests.e2e.peers import peer
-from tools.bench.measure import MemoryWatch, Run, Spread, at_once, call, cpu_seconds, pss
+from tools.bench.measure import MemoryWatch, Run, Spread, at_once, call, cpu_seconds, pss_of_all
 from tools.bench.scene import Artifact, Scene
 
 MIB = 1 << 20
@@ -99,7 +101,7 @@ class Bench:
         return _checked(call(command, b"", environment), b"")
 
     def residents(self, place: str = "main") -> list[int]:
-        """Return the process ids of the resident verifiers at ``place``."""
+        """Return the process ids of the resident verifiers at ``place``, without those of their forks."""
         found = []
         mark = f"SLSA_VERIFIER_DIR={self.scene.folder / f'resident-{place}'}\0".encode()
         for folder in Path("/proc").iterdir():
@@ -110,7 +112,7 @@ class Bench:
                     continue
                 if mark in environ and b"resident" in line:
                     found.append(int(folder.name))
-        return found
+        return [pid for pid in found if psutil.Process(pid).ppid() not in found]
 
     def stop(self, place: str = "main") -> None:
         """End the resident verifiers at ``place``."""
@@ -274,14 +276,14 @@ def thousand(bench: Bench) -> str:
     (resident,) = bench.residents()
     texts = []
     for name, item in (("of lower levels", artifact), ("with broken signatures", hard)):
-        before = pss(resident)
+        before = pss_of_all(resident)
         times = []
         for number in range(3):
             # Another expectation each time, so that nothing but content by digest can be known already.
             stdin = bench.scene.stdin(item, maxBundles=many + number)
             run = call([str(bench.plugin)], stdin, bench.environment(item))
             times.append(_checked(run, b'"isSuccess":true').wall / many)
-        grown = (pss(resident) - before) / MIB
+        grown = (pss_of_all(resident) - before) / MIB
         texts.append(f"{name} {Spread.of(times).shown(1000)} ms a bundle, memory {grown:+.0f} MiB")
     return "; ".join(texts)
 
@@ -308,7 +310,7 @@ def memory(bench: Bench) -> str:
         artifact = artifacts[number % digests]
         _speak(bench, artifact)
         if number >= digests and number % (calls // 20) == 0:
-            samples.append(pss(resident) / MIB)
+            samples.append(pss_of_all(resident) / MIB)
     low, high = min(samples), max(samples)
     share = (high - low) / low * 100
     return f"{low:.0f} to {high:.0f} MiB ({share:.1f} %) after the first {digests} of {calls} calls"

@@ -1,0 +1,255 @@
+"""A fork that does work: whatever becomes of it, who asks is told so in time and nothing else is said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slsa_verifier_plugin.resident import fork as forking
+from slsa_verifier_plugin.resident import housekeeping
+from slsa_verifier_plugin.resident.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
+from slsa_verifier_plugin.resident.housekeeping import usable_processors
+from tests.support.resident import wait_until
+
+BASE = os.getpid()
+
+
+def obey(request: bytes) -> bytes:
+    """Do what the request's first word says."""
+    word, _, rest = request.partition(b" ")
+    if word == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == b"exit":
+        os._exit(0)
+    if word == b"sleep":
+        time.sleep(float(rest))
+    if word == b"raise":
+        raise ValueError("secret")
+    if word == b"long":
+        return b"x" * (MAX_REPLY + 1)
+    if word == b"empty":
+        return b""
+    if word == b"files":
+        return " ".join(os.listdir("/proc/self/fd")).encode()  # noqa: PTH208
+    return b"%d %d " % (os.getpid(), len(request)) + request[:16]
+
+
+@pytest.fixture
+def fork() -> Iterator[Fork]:
+    made = Fork(lambda: obey, 4)
+    made.start()
+    yield made
+    made.end()
+
+
+def pid_of(fork: Fork) -> int:
+    reply = fork.ask(b"who")
+    assert reply is not None
+    return int(reply.split()[0])
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_work_is_done_in_another_process(fork: Fork) -> None:
+    pid = pid_of(fork)
+    assert pid != BASE
+    assert fork.state == f"process {pid}"
+    assert fork.ask(b"hello") == b"%d 5 hello" % pid
+
+
+def test_many_ask_at_once_and_each_gets_its_own_reply(fork: Fork) -> None:
+    wrong: list[bytes | None] = []
+
+    def ask_often(name: int) -> None:
+        for number in range(50):
+            word = b"%d-%d" % (name, number)
+            reply = fork.ask(word)
+            if reply is not None and not reply.endswith(b" " + word):
+                wrong.append(reply)
+
+    threads = [threading.Thread(target=ask_often, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert fork.ask(b"still") is not None
+
+
+def test_who_finds_no_lane_does_not_wait(fork: Fork) -> None:
+    threads = [threading.Thread(target=fork.ask, args=(b"sleep 0.2",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    started = time.monotonic()
+    assert fork.ask(b"hello") is None
+    assert time.monotonic() - started < 0.1
+    for thread in threads:
+        thread.join()
+    assert fork.ask(b"hello") is not None
+
+
+@pytest.mark.parametrize("order", [b"raise", b"long", b"empty"])
+def test_work_that_fails_is_no_reply_and_the_fork_goes_on(fork: Fork, order: bytes) -> None:
+    pid = pid_of(fork)
+    assert fork.ask(order) is None
+    assert pid_of(fork) == pid
+
+
+def test_a_request_may_be_large_but_not_larger(fork: Fork) -> None:
+    reply = fork.ask(b"x" * MAX_REQUEST)
+    assert reply is not None
+    assert b" %d " % MAX_REQUEST in reply
+    assert fork.ask(b"x" * (MAX_REQUEST + 1)) is None
+    assert pid_of(fork)
+
+
+@pytest.mark.parametrize("order", [b"die", b"exit", b"sleep 60"])
+def test_a_fork_that_gives_no_reply_is_ended(fork: Fork, order: bytes) -> None:
+    pid = pid_of(fork)
+    started = time.monotonic()
+    assert fork.ask(order) is None
+    assert time.monotonic() - started < ASK_SECONDS + 1
+    wait_until(lambda: not is_there(pid))
+    assert fork.state == f"ended: no answer of process {pid}"
+    assert fork.ask(b"hello") is None
+
+
+def test_a_stopped_fork_holds_nobody_for_long(fork: Fork) -> None:
+    pid = pid_of(fork)
+    os.kill(pid, signal.SIGSTOP)
+    replies: list[bytes | None] = []
+    threads = [threading.Thread(target=lambda: replies.append(fork.ask(b"hello"))) for _ in range(8)]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - started < ASK_SECONDS + 1
+    assert replies == [None] * 8
+    wait_until(lambda: not is_there(pid))
+
+
+def test_a_fork_has_none_of_its_parents_files(fork: Fork) -> None:
+    with Path("/dev/null").open("rb"):
+        other = Fork(lambda: obey, 1)
+        other.start()
+    try:
+        reply = other.ask(b"files")
+        assert reply is not None
+        # Standard files, one lane, and the directory that is being listed.
+        assert len(reply.split()) == 5
+        standard = [os.readlink(f"/proc/{pid_of(other)}/fd/{number}") for number in (0, 1, 2)]  # noqa: PTH115
+        assert standard == ["/dev/null"] * 3
+        assert os.getsid(pid_of(other)) == pid_of(other)
+    finally:
+        other.end()
+
+
+def test_a_fork_ends_with_its_parent() -> None:
+    reader, writer = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        made = Fork(lambda: obey, 2)
+        made.start()
+        os.write(writer, b"%d" % pid_of(made))
+        signal.pause()
+    os.close(writer)
+    child = int(os.read(reader, 20))
+    os.close(reader)
+    assert is_there(child)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    wait_until(lambda: not is_there(child))
+
+
+def test_work_without_an_end_is_ended_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "WORK_SECONDS", 1)
+    monkeypatch.setattr(forking, "ASK_SECONDS", 30)
+    made = Fork(lambda: obey, 1)
+    made.start()
+    try:
+        started = time.monotonic()
+        assert made.ask(b"sleep 60") is None
+        assert time.monotonic() - started < 10
+    finally:
+        made.end()
+
+
+def test_where_nothing_can_be_forked_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    made = Fork(lambda: obey, 4)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    made.start()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert made.state == "not started: Resource temporarily unavailable"
+    assert made.ask(b"hello") is None
+    made.end()
+
+
+def test_before_it_is_started_nothing_is_asked() -> None:
+    assert Fork(lambda: obey, 4).ask(b"hello") is None
+
+
+def test_a_fork_that_cannot_prepare_gives_no_reply() -> None:
+    def fail() -> Work:
+        raise ImportError("no such module")
+
+    made = Fork(fail, 1)
+    made.start()
+    assert made.ask(b"hello") is None
+    made.end()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "150000 100000\n"}, 1),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu.max": "nonsense"}, 8),
+        ({"cpu.max": ""}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "200000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "0\n"}, 8),
+    ],
+)
+def test_usable_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+) -> None:
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(housekeeping, "_CONTROL_GROUPS", str(tmp_path))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert usable_processors() == expected
+
+
+def test_a_mask_of_one_processor_is_one() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert usable_processors() == 1
+    finally:
+        os.sched_setaffinity(0, before)
