@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
 from slsa_verifier_plugin.resident import client
+
+TYPE_CHECKING = False  # importing typing for it takes longer than the whole call
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 START = [sys.executable, "-P", "-m", "slsa_verifier_plugin", "resident", "serve", "--detached"]
 """How a caller starts the resident verifier; the same interpreter and package as its own."""

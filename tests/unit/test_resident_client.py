@@ -35,6 +35,13 @@ def test_the_client_loads_only_these_modules() -> None:
     assert loaded_by(f"import {PACKAGE}.resident.client") <= LOADED
 
 
+def test_a_call_of_the_plugin_loads_hardly_more() -> None:
+    """``typing`` alone would make a call half as long again."""
+    ways_in = {f"{PACKAGE}.entry", f"{PACKAGE}.plugin", "__future__"}
+    loaded = loaded_by(f"import {PACKAGE}.entry, {PACKAGE}.plugin")
+    assert loaded <= LOADED | ways_in
+
+
 def test_the_list_can_fail() -> None:
     assert "json" in loaded_by("import json")
 
