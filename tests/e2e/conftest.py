@@ -19,7 +19,11 @@ from tests.e2e.servers import Registry, docker_registry, in_memory_registry
 from tests.e2e.shared import demo_note
 from tests.support.sigstore import REPOSITORY, Lab
 
-REGISTRIES = ("ociregistry", "ggcr", "docker-registry")
+REGISTRIES = {
+    "ociregistry": "Ratify and ociregistry, referrers API",
+    "ggcr": "Ratify and go-containerregistry, wrong artifactType",
+    "docker-registry": "Ratify and docker-registry, fallback tag",
+}
 NOTES = ("fcf594d", "9bef61f", "4be84a6")
 MODES = {"own-process": "off", "resident": "require"}
 """With ``require``, a resident verifier that does not answer is a denial: these runs prove it answers."""
@@ -74,7 +78,9 @@ def registries(scratch: Path) -> Iterator[dict[str, Registry]]:
         }
 
 
-@pytest.fixture(params=REGISTRIES)
+@pytest.fixture(
+    params=[pytest.param(kind, marks=pytest.mark.server(what)) for kind, what in REGISTRIES.items()]
+)
 def registry(request: pytest.FixtureRequest, registries: dict[str, Registry]) -> Registry:
     return registries[request.param]
 

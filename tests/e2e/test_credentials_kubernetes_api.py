@@ -16,6 +16,8 @@ from tests.support.clouds import eventually, everything_about, pieces_of
 from tests.support.clouds_apiserver import ApiServer, api_server, program
 from tests.support.clouds_kubernetes import DOCKER_CFG, DOCKER_CONFIG_JSON, data_of, entry
 
+pytestmark = pytest.mark.server("k8Secrets: a real kube-apiserver")
+
 NAMESPACE = "/api/v1/namespaces/ratify"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/ratify"
 PASSWORD = "planted-pull-password-0123456789"

@@ -178,11 +178,13 @@ def refusal(settings: StoreSettings, environ: dict[str, str], pushed: Pushed) ->
     return caught.value
 
 
+@pytest.mark.server("docker-registry, fallback tag")
 def test_docker_registry_without_the_referrers_api(storage: Path) -> None:
     with docker_registry(storage, {}) as host:
         check(HTTP, {}, moved(host, storage))
 
 
+@pytest.mark.server("docker-registry, htpasswd (dockerConfig)")
 def test_docker_registry_with_htpasswd(storage: Path, tmp_path: Path) -> None:
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     environ = {
@@ -200,6 +202,7 @@ def test_docker_registry_with_htpasswd(storage: Path, tmp_path: Path) -> None:
             assert "planted" not in error.message
 
 
+@pytest.mark.server("docker-registry, token server (dockerConfig)")
 def test_docker_registry_with_tokens(storage: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     with JwtServer(authority.client("signer"), USERS) as server:
@@ -220,6 +223,7 @@ def test_docker_registry_with_tokens(storage: Path, tmp_path: Path) -> None:
     assert "planted" not in error.message
 
 
+@pytest.mark.server("docker-registry, TLS by a CA of the tests")
 def test_docker_registry_with_tls(storage: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     pair = authority.server("docker", "127.0.0.1")
@@ -234,7 +238,13 @@ def test_docker_registry_with_tls(storage: Path, tmp_path: Path) -> None:
         assert "HTTP 400" in refusal(HTTP, {}, pushed).message
 
 
-@pytest.mark.parametrize("name", ["ociregistry", "ggcr"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ociregistry", marks=pytest.mark.server("ociregistry, referrers API")),
+        pytest.param("ggcr", marks=pytest.mark.server("go-containerregistry, wrong artifactType")),
+    ],
+)
 def test_registries_with_the_referrers_api(name: str) -> None:
     with in_memory(name) as host:
         served = copied(host, referrers_api=True)
@@ -246,6 +256,7 @@ def test_registries_with_the_referrers_api(name: str) -> None:
         check(HTTP, {}, served.pushed)
 
 
+@pytest.mark.server("embedded registry, pushed to by oras")
 def test_oras_pushes_to_the_embedded_registry(tmp_path: Path) -> None:
     program = built("oras")
     (tmp_path / "note.jsonl").write_bytes(NOTE)
@@ -274,6 +285,7 @@ def test_oras_pushes_to_the_embedded_registry(tmp_path: Path) -> None:
             assert manifest["layers"][0]["size"] == len(NOTE)
 
 
+@pytest.mark.server("embedded registry, copied by crane")
 def test_crane_copies_from_the_embedded_registry(tmp_path: Path) -> None:
     program = built("crane")
     environ = {"HOME": str(tmp_path), "PATH": os.defpath}

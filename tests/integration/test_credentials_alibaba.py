@@ -27,6 +27,8 @@ from tests.support.clouds import (
 )
 from tests.support.clouds_alibaba import OIDC_PROVIDER, ROLE, FakeAlibaba, refused
 
+pytestmark = pytest.mark.server("alibabacloudAcrBasic: STS and ACR of the tests")
+
 CONFIG: Mapping[str, object] = {"name": "alibabacloudAcrBasic", "defaultInstanceId": "cri-default"}
 STS, ACR = "sts.aliyuncs.com", "cr.cn-hangzhou.aliyuncs.com"
 IMAGE = Reference.parse("planted-registry.cn-hangzhou.cr.aliyuncs.com/team/app")

@@ -27,6 +27,8 @@ from tests.support.clouds import (
 )
 from tests.support.clouds_aws import ACCOUNT, ROLE, FakeAws
 
+pytestmark = pytest.mark.server("awsEcrBasic: STS and ECR of the tests")
+
 CONFIG = {"name": "awsEcrBasic"}
 IMAGE = Reference.parse(f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/team/app")
 STS, ECR = "sts.us-east-2.amazonaws.com", "api.ecr.eu-west-1.amazonaws.com"

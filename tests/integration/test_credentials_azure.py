@@ -28,6 +28,10 @@ from tests.support.clouds import (
 )
 from tests.support.clouds_azure import CLIENT, TENANT, FakeAzure
 
+pytestmark = pytest.mark.server(
+    "azureWorkloadIdentity, azureManagedIdentity: Entra, IMDS and ACR of the tests"
+)
+
 WORKLOAD = {"name": "azureWorkloadIdentity"}
 MANAGED = {"name": "azureManagedIdentity"}
 BOTH = pytest.mark.parametrize("config", [WORKLOAD, MANAGED], ids=["workload", "managed"])

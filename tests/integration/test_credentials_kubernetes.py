@@ -27,6 +27,8 @@ from tests.support.clouds import (
 )
 from tests.support.clouds_kubernetes import DOCKER_CFG, FakeKubernetes, entry, status
 
+pytestmark = pytest.mark.server("k8Secrets: API server of the tests")
+
 CONFIG: Mapping[str, object] = {"name": "k8Secrets"}
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.planted-kubernetes-token.c2lnbmF0dXJl"
 PASSWORD = "planted-pull-password-0123456789"

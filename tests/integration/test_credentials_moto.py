@@ -14,6 +14,8 @@ from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.clouds import Cloud
 from tests.support.clouds_aws import ACCOUNT, ROLE, moto_server
 
+pytestmark = pytest.mark.server("awsEcrBasic: moto's ECR")
+
 CONFIG = {"name": "awsEcrBasic"}
 IMAGE = Reference.parse(f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/team/app")
 STS, ECR = "sts.us-east-2.amazonaws.com", "api.ecr.eu-west-1.amazonaws.com"

@@ -20,6 +20,8 @@ from tests.support.content import NOTE, Pushed, push
 from tests.support.registries import BasicRegistry, RecordingRegistry, Seen, TokenRegistry, TokenServer
 from tests.support.waiting import at_once
 
+pytestmark = pytest.mark.server("registries and token servers of the tests")
+
 HTTP = StoreSettings(use_http=True)
 ALICE = Credentials("alice", "correct horse")
 USERS = {"alice": "correct horse"}

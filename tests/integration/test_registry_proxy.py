@@ -27,6 +27,8 @@ from tests.support.content import NOTE, push
 from tests.support.names import nowhere
 from tests.support.registries import ToxicRegistry
 
+pytestmark = pytest.mark.server("proxies, plain and over TLS")
+
 HTTP = StoreSettings(use_http=True)
 
 

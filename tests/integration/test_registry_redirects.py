@@ -19,6 +19,8 @@ from tests.support.content import NOTE, Pushed, push
 from tests.support.names import knowing, nowhere
 from tests.support.registries import BasicRegistry, RecordingRegistry, Seen, ToxicRegistry
 
+pytestmark = pytest.mark.server("registries that redirect to object stores")
+
 HTTP = StoreSettings(use_http=True)
 
 

@@ -20,6 +20,8 @@ from tests.support import toxins
 from tests.support.content import ARTIFACT_TYPE, Pushed, push
 from tests.support.registries import RecordingRegistry, Seen, ToxicRegistry, Toxin
 
+pytestmark = pytest.mark.server("registries with pages, without the API, with wrong types")
+
 HTTP = StoreSettings(use_http=True)
 
 

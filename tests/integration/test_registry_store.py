@@ -29,6 +29,8 @@ from tests.support.names import nowhere
 from tests.support.registries import RecordingRegistry, ToxicRegistry
 from tests.support.waiting import at_once
 
+pytestmark = pytest.mark.server("embedded registry")
+
 HTTP = StoreSettings(use_http=True)
 
 

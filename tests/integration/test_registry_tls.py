@@ -19,6 +19,8 @@ from tests.support.certificates import Authority
 from tests.support.content import NOTE, push
 from tests.support.registries import RecordingRegistry, TokenRegistry, TokenServer, ToxicRegistry, Toxin
 
+pytestmark = pytest.mark.server("registries with TLS by a CA of the tests")
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:

@@ -18,6 +18,8 @@ from tests.support import toxins
 from tests.support.content import NOTE, Pushed, push
 from tests.support.registries import ToxicRegistry, Toxin
 
+pytestmark = pytest.mark.server("toxic registries")
+
 SECONDS = 1.0
 """The deadline of the calls that run into it."""
 

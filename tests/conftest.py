@@ -1,0 +1,35 @@
+"""Prints what each kind of server and credential provider was tested with, a line each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator
+
+import pytest
+
+_outcomes: dict[str, Counter[str]] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count the outcomes of the tests that are marked with a ``server``."""
+    report = yield
+    if report.when == "call" or not report.passed:
+        for mark in item.iter_markers("server"):
+            _outcomes.setdefault(mark.args[0], Counter())[report.outcome] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts."""
+    if not _outcomes:
+        return
+    terminalreporter.section("servers and credential providers")
+    for name, counts in sorted(_outcomes.items()):
+        others = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if outcome != "passed")
+        word = "FAILED" if counts["failed"] else "passed" if counts["passed"] else "skipped"
+        terminalreporter.write_line(
+            f"{word}  {name}: {counts['passed']} passed{', ' if others else ''}{others}"
+        )
