@@ -78,10 +78,8 @@ def _artifact(artifact: ArtifactReport, painter: Painter, verbose: bool) -> Iter
                 f"blob {finding.blob}, line {finding.line}: {reason} {finding.message}", "    candidate ", 14
             )
         for root in verdict.roots:
-            date = f" of {root.date:%Y-%m-%d}" if root.date else ""
-            yield painter.paint(
-                f"    trusted root {plain(root.source)}{date}, sha256:{root.digest[:12]}", "dim"
-            )
+            shown = f"{plain(root.source)} of {root.date:%Y-%m-%d}, sha256:{root.digest[:12]}"
+            yield painter.paint(f"    trusted root {shown}", "dim")
 
 
 def _step(step: Step, painter: Painter, indent: str) -> Iterator[str]:

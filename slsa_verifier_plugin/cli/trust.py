@@ -101,8 +101,7 @@ def export(context: click.Context, /, root: str, output: Path, force: bool) -> i
     content, shown = read_root(RootSource(root), session_of(context).environ)
     loaded = load_root(content, shown)
     write_new(output, content, force)
-    date = f" of {loaded.info.date:%Y-%m-%d}" if loaded.info.date else ""
-    say(f"wrote {output}: {shown}{date}, sha256:{loaded.info.digest}")
+    say(f"wrote {output}: {shown} of {loaded.info.date:%Y-%m-%d}, sha256:{loaded.info.digest}")
     return Status.ADMITTED
 
 

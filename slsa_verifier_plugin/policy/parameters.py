@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
 from slsa_verifier_plugin.policy.matching import Glob, PatternError
@@ -33,6 +33,8 @@ MAX_VIOLATIONS = 20
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+
+Default = TypeVar("Default", float, None)
 
 
 class ParameterError(ValueError):
@@ -140,7 +142,7 @@ class _Builder:
             builders=self._signers("trustedBuilders", "builderId"),
             max_age=self._seconds("maxAge", None, 1.0, float("inf")),
             allow_self_hosted=config.get("allowSelfHostedRunners", False),
-            timeout=self._seconds("timeout", DEFAULT_TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT) or DEFAULT_TIMEOUT,
+            timeout=self._seconds("timeout", DEFAULT_TIMEOUT, MIN_TIMEOUT, MAX_TIMEOUT),
             # JSON Schema takes 1024.0 for an integer.
             max_bytes=int(config.get("maxAttestationBytes", 16 << 20)),
             max_bundles=int(config.get("maxBundles", 1024)),
@@ -193,7 +195,7 @@ class _Builder:
             )
         return path
 
-    def _seconds(self, key: str, default: float | None, least: float, most: float) -> float | None:
+    def _seconds(self, key: str, default: Default, least: float, most: float) -> float | Default:
         if key not in self._config:
             return default
         seconds = parse_duration(self._config[key])

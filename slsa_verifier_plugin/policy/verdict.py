@@ -54,7 +54,7 @@ class RootInfo:
 
     source: str
     digest: str
-    date: datetime | None
+    date: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +210,11 @@ def _root(verdict: Verdict) -> dict[str, Any] | None:
 
 
 def _root_info(root: RootInfo) -> dict[str, Any]:
-    info = {"source": plain(root.source), "digest": f"sha256:{root.digest}"}
-    if root.date is not None:
-        info["date"] = _time(root.date)
-    return info
+    return {
+        "source": plain(root.source),
+        "digest": f"sha256:{root.digest}",
+        "date": _time(root.date),
+    }
 
 
 def _texts(items: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from slsa_verifier_plugin.text import quoted
 FULCIO_ARC = "1.3.6.1.4.1.57264.1."
 _OLD_ARCS = range(1, 7)
 """Extensions whose value is the bare string; from 8 on it is a DER UTF8String."""
-_DER_ARCS = range(8, 25)
+_ARCS = {f"{FULCIO_ARC}{arc}": arc for arc in (*_OLD_ARCS, *range(8, 25))}
 _ISSUER, _ISSUER_V2 = 1, 8
 _MAX_IDENTITY = 2048
 MAX_CERTIFICATE = 32 << 10
@@ -75,15 +75,11 @@ def signer_of(certificate: x509.Certificate) -> Signer:
 def _claims(certificate: x509.Certificate) -> dict[int, str]:
     claims: dict[int, str] = {}
     for extension in certificate.extensions:
-        dotted = extension.oid.dotted_string
-        if not dotted.startswith(FULCIO_ARC) or not isinstance(extension.value, x509.UnrecognizedExtension):
+        arc = _ARCS.get(extension.oid.dotted_string)
+        if arc is None:
             continue
-        last = dotted.removeprefix(FULCIO_ARC)
-        arc = 0 if "." in last else int(last)
-        if arc in _OLD_ARCS:
-            claims[arc] = extension.value.value.decode("utf-8")
-        elif arc in _DER_ARCS:
-            claims[arc] = asn1.decode_der(str, extension.value.value)
+        value = extension.value.public_bytes()
+        claims[arc] = value.decode("utf-8") if arc in _OLD_ARCS else asn1.decode_der(str, value)
     return claims
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,16 +106,12 @@ def _signatures(candidate: Candidate) -> list[bytes]:
         raise SignatureError(f"the envelope does not have between 1 and {MAX_SIGNATURES} signatures")
     signatures = []
     for item in items:
-        text = item.get("sig") if isinstance(item, Mapping) else None
         try:
-            signatures.append(
-                base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
-                if isinstance(text, str)
-                else b""
-            )
-        except (binascii.Error, ValueError):
-            signatures.append(b"")
-    return [signature for signature in signatures if signature]
+            text = item["sig"].replace("-", "+").replace("_", "/")
+            signatures.append(base64.b64decode(text, validate=True))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # one that cannot be read verifies nothing
+    return signatures
 
 
 def _is_accepted(key: object) -> bool:

@@ -106,8 +106,7 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
 
 def _is_newer(refreshed: bytes, shipped: bytes) -> bool:
     """Return True unless the shipped root has parts that the refreshed one is too old to know."""
-    mine, theirs = load_root(refreshed, "TUF").info.date, load_root(shipped, "shipped").info.date
-    return mine is not None and (theirs is None or mine >= theirs)
+    return load_root(refreshed, "TUF").info.date >= load_root(shipped, "shipped").info.date
 
 
 def read_cached(repository: Repository) -> bytes | None:

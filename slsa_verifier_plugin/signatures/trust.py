@@ -122,7 +122,6 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
         timestamp_authorities = tuple(_authorities(inner.timestamp_authorities))
         ct_logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.ctlogs}
         logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.tlogs}
-        date = _date(inner)
     except Exception as error:
         # pydantic, cryptography and sigstore each raise their own types on bad input.
         raise TrustRootError(
@@ -134,6 +133,9 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
         raise TrustRootError(
             f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority"
         )
+    windows = [authority.window for authority in (*authorities, *timestamp_authorities)]
+    # When the newest part began to count: the root was made then or later.
+    date = max(window.start for window in (*windows, *logs.values(), *ct_logs.values()))
     info = RootInfo(source, hashlib.sha256(content).hexdigest(), date)
     return LoadedRoot(content, info, root, authorities, timestamp_authorities, logs, ct_logs)
 
@@ -196,15 +198,6 @@ def _window(valid_for: object) -> Window:
     if any(moment is not None and moment.tzinfo is None for moment in (start, end)):
         raise ValueError("a time in validFor has no zone")
     return Window(start, end)
-
-
-def _date(inner: trustroot.TrustedRoot) -> datetime | None:
-    """Return when the newest part of the root began to count: the root was made then or later."""
-    starts = [item.valid_for.start for item in (*inner.certificate_authorities, *inner.timestamp_authorities)]
-    starts += [
-        log.public_key.valid_for.start for log in (*inner.tlogs, *inner.ctlogs) if log.public_key.valid_for
-    ]
-    return max(starts, default=None)
 
 
 def _key_id(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bytes | None:

@@ -200,17 +200,16 @@ class AttestationVerifier:
         """
         if (known := self._known(candidate)) is not None:
             return known
-        digest = hashlib.sha256(candidate.content).digest()
         if candidate.certificate is None:
             keys = list(self._keys.values())
-            return self._kept((digest, self._key_ring), verify_with_keys(candidate, keys))
+            return self._kept(candidate, self._key_ring, verify_with_keys(candidate, keys))
         certificate = certificates.load(candidate.certificate)
         invalid: SignatureError | None = None
         unknown: SignatureError | None = None
         for verifier in self._roots:
             try:
                 return self._kept(
-                    (digest, verifier.root.info.digest), verifier.verify(candidate, certificate)
+                    candidate, verifier.root.info.digest, verifier.verify(candidate, certificate)
                 )
             except SignatureError as error:
                 if error.reason is Reason.UNKNOWN_LOG:
@@ -225,23 +224,19 @@ class AttestationVerifier:
         """Return ``candidate`` as it was verified before under one of the roots or keys, None where it was not."""
         if self._cache is None:
             return None
-        digest = hashlib.sha256(candidate.content).digest()
         by_key = candidate.certificate is None
         vouchers = [self._key_ring] if by_key else [root.digest for root in self.roots]
-        return next(
-            (kept for name in vouchers if (kept := self._cache.get((digest, name))) is not None), None
-        )
+        found = (self._cache.get(_cache_key(candidate, voucher)) for voucher in vouchers)
+        return next((kept for kept in found if kept is not None), None)
 
-    def _kept(self, key: CacheKey, verified: Verified) -> Verified:
+    def _kept(self, candidate: Candidate, voucher: str, verified: Verified) -> Verified:
         if self._cache is not None:
-            self._cache.put(key, verified, len(verified.claim.payload) + 4096)
+            self._cache.put(_cache_key(candidate, voucher), verified, len(verified.claim.payload) + 4096)
         return verified
 
     def _with_ages(self, unknown: SignatureError | None) -> SignatureError:
         ages = "; ".join(
             f"{plain(root.source)} of {root.date:%Y-%m-%d} ({max(0, (self._now - root.date).days)} days old)"
-            if root.date
-            else plain(root.source)
             for root in self.roots
         )
         what = unknown.message if unknown else "the signature's Sigstore instance is not known"
@@ -249,6 +244,10 @@ class AttestationVerifier:
             f"{what} is in no trusted root ({ages}); refresh the trusted root, or add this Sigstore's to trustedRoot",
             reason=Reason.UNKNOWN_LOG,
         )
+
+
+def _cache_key(candidate: Candidate, voucher: str) -> CacheKey:
+    return hashlib.sha256(candidate.content).digest(), voucher
 
 
 def _unknown(what: str) -> SignatureError:

@@ -30,6 +30,7 @@ SCOPE = (
     "signatures/certificate.py",
     "signatures/keys.py",
     "signatures/refresh.py",
+    "signatures/sharing.py",
     "signatures/sources.py",
     "signatures/timestamps.py",
     "signatures/trust.py",

@@ -42,6 +42,7 @@ TESTS = {
     "signatures/certificate.py": ["test_signatures_certificate.py"],
     "signatures/keys.py": ["test_signatures_keys.py"],
     "signatures/refresh.py": ["test_signatures_refresh.py", "test_signatures_refresh_cache.py"],
+    "signatures/sharing.py": ["test_signatures_sharing.py"],
     "signatures/sources.py": [
         "test_signatures_trust.py",
         "test_signatures_refresh.py",

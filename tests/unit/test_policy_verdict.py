@@ -143,13 +143,17 @@ def test_what_was_not_verified_is_marked() -> None:
 
 
 def test_the_root_that_vouched_is_named_among_several() -> None:
-    mine = RootInfo("mine", "cd" * 32, None)
+    mine = RootInfo("mine", "cd" * 32, DATE)
     verdict = honest()
     assert verdict.best is not None
     assert verdict.best.verified is not None
     by_mine = replace(verdict.best, verified=replace(verdict.best.verified, trusted_root=mine.digest))
     extensions = result(replace(verdict, best=by_mine, roots=(ROOT, mine)), "n", "", 1)["extensions"]
-    assert extensions["trustedRoot"] == {"source": "mine", "digest": f"sha256:{mine.digest}"}
+    assert extensions["trustedRoot"] == {
+        "source": "mine",
+        "digest": f"sha256:{mine.digest}",
+        "date": f"{DATE:%Y-%m-%dT%H:%M:%SZ}",
+    }
     assert [root["source"] for root in extensions["trustedRoots"]] == ["public-good", "mine"]
     by_key = replace(verdict.best, verified=replace(verdict.best.verified, trusted_root=""))
     extensions = result(replace(verdict, best=by_key, roots=(ROOT, mine)), "n", "", 1)["extensions"]
