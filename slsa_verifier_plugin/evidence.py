@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, SignatureError, StatementError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Candidate, read_blob
+from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim, Verified
@@ -99,7 +99,12 @@ class SignatureVerifier(Protocol):
 
 
 def read_blobs(
-    store: ArtifactStore, image: Reference, manifest: Manifest, policy: Policy, deadline: Deadline
+    store: ArtifactStore,
+    image: Reference,
+    manifest: Manifest,
+    policy: Policy,
+    deadline: Deadline,
+    read: Callable[[bytes, int], Blob] = read_blob,
 ) -> Iterator[tuple[int, tuple[Candidate, ...], int]]:
     """Yield, for each blob of an artifact, its number from 1, its candidates, and the count of other lines (steps 3, 4).
 
@@ -122,7 +127,7 @@ def read_blobs(
             )
         content = store.blob(image, descriptor, bytes_left, deadline)
         bytes_left -= len(content)
-        blob = read_blob(content, bundles_left)
+        blob = read(content, bundles_left)
         bundles_left -= len(blob.candidates)
         yield number, blob.candidates, blob.others
 

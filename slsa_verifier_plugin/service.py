@@ -17,6 +17,7 @@ from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource, parse_policy
+from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.registry.cache import ContentCache
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SIGNATURE_CACHE = 16 << 20
 """Bytes of verified payloads that are kept."""
+READINGS = 8 << 20
+"""Bytes of parsed blobs that are kept, and of parsed payloads."""
 MAX_STORES = 32
 MAX_POLICIES = 64
 MAX_ROOTS = 16
@@ -49,6 +52,7 @@ class Service:
         self._roots: LruCache[tuple[object, ...], RootVerifier] = LruCache(MAX_ROOTS)
         self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
         self._content = ContentCache()
+        self._readings = Readings(READINGS)
         self._signatures: Any = LruCache(SIGNATURE_CACHE)
         self.calls = 0
 
@@ -79,7 +83,9 @@ class Service:
         from slsa_verifier_plugin.verify import Request, verify
 
         request = Request(call.image, call.artifact, policy)
-        return verify(request, self.store(call.store), self.verifier(policy), deadline)
+        return verify(
+            request, self.store(call.store), self.verifier(policy), deadline, readings=self._readings
+        )
 
     def store(self, settings: Mapping[str, Any]) -> RegistryStore:
         """Return the store for Ratify's store settings.
@@ -132,6 +138,7 @@ class Service:
     def trim(self) -> None:
         """Drop what is kept only for speed."""
         self._content.clear()
+        self._readings.clear()
         self._signatures.clear()
         self._policies.clear()
         self._stores.clear()

@@ -32,10 +32,9 @@ from slsa_verifier_plugin.evidence import (
     read_blobs,
 )
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Candidate, read_blob
+from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.signer import Verified
-from slsa_verifier_plugin.model.statement import predicate_type_of
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
 from slsa_verifier_plugin.policy.binding import (
     NOT_BOUND,
@@ -45,8 +44,9 @@ from slsa_verifier_plugin.policy.binding import (
     check_unbound,
     is_passed,
 )
-from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, Reading, examine, read
+from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, Reading, examine
 from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.policy.steps import Step, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.registry.reference import Reference
@@ -91,6 +91,7 @@ def verify(
     verifier: SignatureVerifier,
     deadline: Deadline,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    readings: Readings | None = None,
 ) -> Verdict:
     """Return the verdict on ``request.artifact``. Whatever fails on the way is a denial that says why.
 
@@ -100,8 +101,9 @@ def verify(
         verifier: verifies signatures against the policy's trusted roots and keys.
         deadline: the time for all of it.
         now: the current time in UTC.
+        readings: what earlier calls have read.
     """
-    return _Run(request, store, verifier, deadline, now()).verdict()
+    return _Run(request, store, verifier, deadline, now(), readings or Readings()).verdict()
 
 
 def verify_content(
@@ -128,7 +130,7 @@ def verify_content(
         Descriptor("application/octet-stream", Digest.of(content), len(content)),
         replace(policy, source_binding="none"),
     )
-    return _Run(request, NoStore(), verifier, deadline, now()).verdict(content)
+    return _Run(request, NoStore(), verifier, deadline, now(), Readings()).verdict(content)
 
 
 class _Run:
@@ -141,6 +143,7 @@ class _Run:
         verifier: SignatureVerifier,
         deadline: Deadline,
         now: datetime,
+        readings: Readings,
     ) -> None:
         if request.image.digest is None:
             raise InternalError("a verification needs the image's digest")
@@ -151,6 +154,7 @@ class _Run:
         self._verifier = verifier
         self._deadline = deadline
         self._now = now
+        self._readings = readings
         self._steps: list[Step] = [passed(1)]
         self._findings: list[Finding] = []
         self._candidates: list[tuple[int, Candidate]] = []
@@ -175,14 +179,14 @@ class _Run:
         manifest = self._artifact_manifest()
         self._steps.append(passed(2, f"{self._request.artifact.digest} hangs on the admitted image"))
         for number, candidates, others in read_blobs(
-            self._store, self._request.image, manifest, self._policy, self._deadline
+            self._store, self._request.image, manifest, self._policy, self._deadline, self._readings.blob
         ):
             self._candidates += [(number, candidate) for candidate in candidates]
             self._others += others
         self._steps.append(passed(3, f"{len(manifest.blobs)} blobs with their digests"))
 
     def _read_file(self, content: bytes) -> None:
-        blob = read_blob(content, self._policy.max_bundles)
+        blob = self._readings.blob(content, self._policy.max_bundles)
         self._candidates = [(1, candidate) for candidate in blob.candidates]
         self._others = blob.others
 
@@ -213,11 +217,10 @@ class _Run:
         entries = []
         for blob, candidate in self._candidates:
             self._deadline.check(f"reading {len(self._candidates)} attestations")
-            kind = predicate_type_of(candidate.payload_type, candidate.payload)
-            if kind not in (None, PREDICATE_TYPE):
+            _, reading = self._readings.said(candidate)
+            if reading is None:
                 self._others += 1
                 continue
-            reading = read(candidate.payload_type, candidate.payload)
             entries.append(_Entry(blob, candidate, reading, self._claimed(candidate, reading)))
         if not entries:
             self._no_candidates()
@@ -233,9 +236,7 @@ class _Run:
                 "signed_bundle.intoto.jsonl",
                 reason=Reason.NO_ATTESTATION,
             )
-        kinds = sorted(
-            {str(predicate_type_of(item.payload_type, item.payload)) for _, item in self._candidates}
-        )
+        kinds = sorted({str(self._readings.said(candidate)[0]) for _, candidate in self._candidates})
         self._steps.append(passed(4, f"{len(self._candidates)} attestations, none a verification summary"))
         raise ArtifactError(
             f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification summary "

@@ -26,6 +26,7 @@ SCOPE = (
     "policy/checks.py",
     "policy/matching.py",
     "policy/parameters.py",
+    "policy/readings.py",
     "policy/trusted.py",
     "signatures/certificate.py",
     "signatures/keys.py",

@@ -38,6 +38,7 @@ TESTS = {
     "policy/matching.py": ["test_policy_matching.py", "test_policy_trusted.py"],
     "policy/parameters.py": ["test_policy_parameters.py"],
     "policy/parameters.schema.json": ["test_policy_parameters.py"],
+    "policy/readings.py": ["test_policy_readings.py"],
     "policy/trusted.py": ["test_policy_trusted.py", "test_policy_parameters.py"],
     "signatures/certificate.py": ["test_signatures_certificate.py"],
     "signatures/keys.py": ["test_signatures_keys.py"],

@@ -189,6 +189,12 @@ def test_certificate_timestamps_name_their_logs() -> None:
     assert ct_log_ids(issue(person(), sct=False)) == []
 
 
+@pytest.mark.parametrize(("size", "says"), [(32768, "cannot be read"), (32769, "has 32769 bytes")])
+def test_a_huge_certificate_is_not_parsed(size: int, says: str) -> None:
+    with pytest.raises(SignatureError, match=says):
+        load(b"\x30" * size)
+
+
 @pytest.mark.parametrize("der", [b"", b"x", b"0\x03\x02\x01\x01", b"0" * 10_000])
 def test_what_is_no_certificate_is_an_error(der: bytes) -> None:
     with pytest.raises(SignatureError, match="certificate cannot be read"):

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from sigstore._internal.trust import KeyringPurpose
+from sigstore.models import TrustedRoot
 
 from slsa_verifier_plugin.errors import Reason, TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
@@ -69,6 +71,22 @@ def test_every_variant_is_a_root(name: str) -> None:
     parts = VARIANTS[name].get("parts", {"ca", "ct", "v1", "v2", "tsa"})
     assert len(loaded.logs) == len({"v1", "v2"} & set(parts))
     assert bool(loaded.ct_logs) == ("ct" in parts)
+
+
+def test_what_verifies_is_read_once_and_what_signs_is_sigstores_own() -> None:
+    root = load_root(Lab().trusted_root(), "full").root
+    for keyring in (root.rekor_keyring, root.ct_keyring):
+        assert keyring(KeyringPurpose.VERIFY) is keyring(KeyringPurpose.VERIFY)
+        # Keys that have expired verify what they signed before; they sign no more.
+        assert keyring(KeyringPurpose.SIGN) is not keyring(KeyringPurpose.VERIFY)
+    assert root.get_timestamp_authorities() is root.get_timestamp_authorities()
+    plain = TrustedRoot(root._inner)
+    for mine, theirs in (
+        (root.rekor_keyring, plain.rekor_keyring),
+        (root.ct_keyring, plain.ct_keyring),
+    ):
+        for purpose in KeyringPurpose:
+            assert mine(purpose)._keyring.keys() == theirs(purpose)._keyring.keys()
 
 
 def test_the_date_is_that_of_the_newest_part() -> None:

@@ -20,6 +20,7 @@ from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Verified
 from slsa_verifier_plugin.policy.binding import NOT_BOUND
+from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.verify import Request, verify
 from tests.support.policies import RESOURCE, policy
@@ -325,7 +326,7 @@ def test_what_only_resembles_a_verified_claim_is_never_admitted(scene: Scene) ->
 def test_a_finding_that_did_not_pass_is_not_admitted_by_mistake(scene: Scene, spoilt: str) -> None:
     """The last line of defence asks for everything once more; whatever else is broken, it does not admit."""
     request = Request(reference(scene.image.digest), scene.attach(scene.notary.sign()), policy())
-    run = verifying._Run(request, scene.store, scene.notary, Deadline(30), SIGNED_AT)
+    run = verifying._Run(request, scene.store, scene.notary, Deadline(30), SIGNED_AT, Readings())
     run._fetch()
     (entry,) = run._entries()
     finding = run._find(entry)

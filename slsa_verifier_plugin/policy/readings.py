@@ -1,0 +1,58 @@
+"""What attestations say, kept by their very bytes: to read the same again would give the same.
+
+Nothing here depends on a policy or on a signature, so what is kept decides nothing.
+"""
+
+from __future__ import annotations
+
+from slsa_verifier_plugin.errors import StatementError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
+from slsa_verifier_plugin.model.statement import predicate_type_of
+from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
+from slsa_verifier_plugin.policy.checks import Reading, read
+
+Said = tuple[str | None, Reading | None]
+"""The predicate type that a payload claims, None for no statement; and what it says, None for another kind than a summary."""
+
+_COPIES = 3
+"""Bytes kept for each byte that was read: lines, payloads, certificates."""
+_OVERHEAD = 2048
+
+
+class Readings:
+    """Reads blobs and payloads, and keeps what came of it; safe under threads.
+
+    Args:
+        capacity: bytes that are kept of each; 0 for none.
+    """
+
+    def __init__(self, capacity: int = 0) -> None:
+        self._blobs: LruCache[tuple[bytes, int], Blob] = LruCache(capacity)
+        self._said: LruCache[tuple[str, bytes], Said] = LruCache(capacity)
+
+    def blob(self, content: bytes, most: int) -> Blob:
+        """Return the candidates in ``content``; as ``read_blob``, which says what it raises."""
+        key = (content, most)
+        blob = self._blobs.get(key)
+        if blob is None:
+            blob = read_blob(content, most)
+            self._blobs.put(key, blob, _COPIES * len(content) + _OVERHEAD)
+        return blob
+
+    def said(self, candidate: Candidate) -> Said:
+        """Return what the payload of ``candidate`` says. This verifies nothing."""
+        key = (candidate.payload_type, candidate.payload)
+        said = self._said.get(key)
+        if said is None:
+            kind = predicate_type_of(*key)
+            said = kind, read(*key) if kind in (None, PREDICATE_TYPE) else None
+            # An error holds on to the frames that it came through.
+            if not isinstance(said[1], StatementError):
+                self._said.put(key, said, _COPIES * len(candidate.payload) + _OVERHEAD)
+        return said
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._blobs.clear()
+        self._said.clear()
