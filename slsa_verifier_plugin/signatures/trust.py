@@ -15,7 +15,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cryptography import x509
-from cryptography.x509.oid import ExtensionOID
 from sigstore._internal.trust import CertificateAuthority, CTKeyring, KeyringPurpose, RekorKeyring
 from sigstore.models import TrustedRoot
 from sigstore_models.trustroot import v1 as trustroot
@@ -55,10 +54,10 @@ class Authority:
 
         This recognizes; it verifies nothing.
         """
-        wanted = _key_id(certificate, ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
+        wanted = _key_id(certificate, x509.AuthorityKeyIdentifier)
         return any(
             known.subject == certificate.issuer
-            and (wanted is None or _key_id(known, ExtensionOID.SUBJECT_KEY_IDENTIFIER) in (wanted, None))
+            and (wanted is None or _key_id(known, x509.SubjectKeyIdentifier) in (wanted, None))
             for known in self.certificates
         )
 
@@ -200,11 +199,10 @@ def _window(valid_for: object) -> Window:
     return Window(start, end)
 
 
-def _key_id(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bytes | None:
+def _key_id(
+    certificate: x509.Certificate, kind: type[x509.AuthorityKeyIdentifier | x509.SubjectKeyIdentifier]
+) -> bytes | None:
     try:
-        value = certificate.extensions.get_extension_for_oid(oid).value
+        return certificate.extensions.get_extension_for_class(kind).value.key_identifier
     except x509.ExtensionNotFound:
         return None
-    if isinstance(value, x509.AuthorityKeyIdentifier):
-        return value.key_identifier
-    return value.digest if isinstance(value, x509.SubjectKeyIdentifier) else None

@@ -102,6 +102,16 @@ def test_a_logs_time_that_no_promise_covers_does_not_count() -> None:
     assert verifier().verify(candidate(compact(value))).signed_at == SIGNED_AT + LOGGED_AFTER
 
 
+@pytest.mark.parametrize("time", [None, "0"])
+def test_a_promise_without_a_time_vouches_for_none(time: str | None) -> None:
+    value = json.loads(Lab().sign(PAYLOAD, timestamp=True))
+    (entry,) = value["verificationMaterial"]["tlogEntries"]
+    entry["integratedTime"] = time
+    if time is None:
+        del entry["integratedTime"]
+    assert verifier().verify(candidate(compact(value))).signed_at == SIGNED_AT + LOGGED_AFTER
+
+
 def test_the_earliest_of_several_timestamps_counts() -> None:
     value = json.loads(Lab().sign(PAYLOAD, log="v2", timestamp=True))
     stamps = value["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]

@@ -59,7 +59,10 @@ class TimestampAuthority:
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
             .sign(root_key.elliptic, root_key.digest, ecdsa_deterministic=True)
         )
-        self._own = asn1.Certificate.load(self.certificate.public_bytes(Encoding.DER))
+
+    @property
+    def _own(self) -> asn1.Certificate:
+        return asn1.Certificate.load(self.certificate.public_bytes(Encoding.DER))
 
     def stamp(self, message: bytes, at: datetime) -> bytes:
         """Return a DER TimeStampResp over ``message``, whole seconds of ``at`` being its time."""
