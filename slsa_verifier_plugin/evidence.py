@@ -10,9 +10,9 @@ from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, Si
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
-from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, parse_provenance
+from slsa_verifier_plugin.model.provenance import parse_provenance
 from slsa_verifier_plugin.model.signer import Claim, Verified
-from slsa_verifier_plugin.model.statement import parse_statement, predicate_type_of
+from slsa_verifier_plugin.model.statement import parse_statement
 from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels, SignedProvenance
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.verdict import RootInfo
@@ -190,7 +190,7 @@ class ImageEvidence:
     Args:
         store: where manifests and blobs come from.
         image: the admitted image, with its digest.
-        subject: its descriptor, None where there is no registry to ask.
+        subject: its descriptor.
         own: the candidates of the artifact that is judged.
         verifier: verifies their signatures, and those among the image's referrers.
         policy: its limits hold for each referrer.
@@ -201,7 +201,7 @@ class ImageEvidence:
         self,
         store: ArtifactStore,
         image: Reference,
-        subject: Descriptor | None,
+        subject: Descriptor,
         own: Sequence[Candidate],
         verifier: SignatureVerifier,
         policy: Policy,
@@ -230,8 +230,6 @@ class ImageEvidence:
         if self._failure is not None:
             raise self._failure
         if self._labels is None:
-            if self._subject is None:
-                raise ArtifactError("there is no image to ask for its source")
             try:
                 self._labels = image_labels(self._store, self._image, self._subject, self._deadline)
             except (RegistryError, ArtifactError) as error:
@@ -275,7 +273,7 @@ class ImageEvidence:
                 if error.transient:
                     raise
                 # One that is broken for good, which anyone who may push can attach, must not hide the others.
-                failure = failure or error
+                failure = error
             else:
                 yield self._signed(candidates)
         if failure is not None:
@@ -295,8 +293,6 @@ class ImageEvidence:
         found = []
         for candidate in candidates:
             self._deadline.check("verifying build provenance")
-            if predicate_type_of(candidate.payload_type, candidate.payload) not in PREDICATE_TYPES:
-                continue
             try:
                 # Only what was verified counts; the look before it saves the work for other images' provenance.
                 claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))

@@ -46,7 +46,7 @@ from slsa_verifier_plugin.policy.binding import (
 )
 from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, Reading, examine
 from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.policy.readings import Readings
+from slsa_verifier_plugin.policy.readings import NOTHING_KEPT, Readings
 from slsa_verifier_plugin.policy.steps import Step, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.registry.reference import Reference
@@ -91,7 +91,7 @@ def verify(
     verifier: SignatureVerifier,
     deadline: Deadline,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    readings: Readings | None = None,
+    readings: Readings = NOTHING_KEPT,
 ) -> Verdict:
     """Return the verdict on ``request.artifact``. Whatever fails on the way is a denial that says why.
 
@@ -103,7 +103,7 @@ def verify(
         now: the current time in UTC.
         readings: what earlier calls have read.
     """
-    return _Run(request, store, verifier, deadline, now(), readings or Readings()).verdict()
+    return _Run(request, store, verifier, deadline, now(), readings).verdict()
 
 
 def verify_content(
@@ -130,7 +130,7 @@ def verify_content(
         Descriptor("application/octet-stream", Digest.of(content), len(content)),
         replace(policy, source_binding="none"),
     )
-    return _Run(request, NoStore(), verifier, deadline, now(), Readings()).verdict(content)
+    return _Run(request, NoStore(), verifier, deadline, now(), NOTHING_KEPT).verdict(content)
 
 
 class _Run:
@@ -322,6 +322,7 @@ class _Run:
         if self._policy.source_binding == "none" or examination.bound_by_digest:
             return check_unbound(examination)
         if self._evidence is None:
+            assert self._subject is not None  # a file's policy binds nothing
             own = [candidate for _, candidate in self._candidates]
             place = (self._store, self._request.image, self._subject)
             self._evidence = ImageEvidence(*place, own, self._verifier, self._policy, self._deadline)
@@ -358,9 +359,10 @@ class _Run:
         return self._verdict(success=True, reason=Reason.VERIFIED, sentence=sentence, best=finding)
 
     def _deny(self, best: Finding) -> Verdict:
+        assert best.reason is not None
         return self._verdict(
             success=False,
-            reason=best.reason or Reason.INTERNAL_ERROR,
+            reason=best.reason,
             sentence=f"{best.message}.",
             best=best,
             transient=best.transient,

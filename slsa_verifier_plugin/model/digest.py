@@ -80,7 +80,7 @@ class Descriptor:
             raise ArtifactError("a descriptor's artifactType is not a string")
         annotations = value.get("annotations") or {}
         if not isinstance(annotations, Mapping) or not all(
-            isinstance(key, str) and isinstance(text, str) for key, text in annotations.items()
+            isinstance(text, str) for text in annotations.values()
         ):
             raise ArtifactError("a descriptor's annotations are not strings")
         platform = value.get("platform")

@@ -65,7 +65,7 @@ def parse_manifest(content: bytes, media_type: str) -> Manifest:
             f"the manifest calls itself {quoted(own)}, its descriptor says {quoted(media_type)}"
         )
     kind = _kind(media_type, value)
-    config = Descriptor.parse(value["config"]) if kind == "image" and "config" in value else None
+    config = Descriptor.parse(value["config"]) if "config" in value else None
     return Manifest(
         kind=kind,
         artifact_type=_artifact_type(value, config),

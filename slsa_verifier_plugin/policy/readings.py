@@ -56,3 +56,7 @@ class Readings:
         """Drop everything."""
         self._blobs.clear()
         self._said.clear()
+
+
+NOTHING_KEPT = Readings()
+"""For one verification alone."""

@@ -47,6 +47,15 @@ def test_a_bundle_with_a_chain_names_its_leaf() -> None:
     assert candidate.certificate == b"leaf"
 
 
+def test_a_certificate_goes_before_a_chain() -> None:
+    """Both at once are no bundle; whoever verifies it says so of the one that is looked at."""
+    both = {
+        "certificate": {"rawBytes": "b25l"},
+        "x509CertificateChain": {"certificates": [{"rawBytes": "bGVhZg=="}]},
+    }
+    assert only(line({**BUNDLE, "verificationMaterial": both})).certificate == b"one"
+
+
 @pytest.mark.parametrize(
     ("material", "certificate", "hint"),
     [

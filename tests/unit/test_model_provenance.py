@@ -109,3 +109,8 @@ def test_no_dependencies_are_no_materials(statement: dict[str, Any]) -> None:
 def test_malformed_provenance_is_refused(statement: dict[str, Any], problem: str) -> None:
     with pytest.raises(StatementError, match=problem):
         parse(statement)
+
+
+def test_as_many_dependencies_as_allowed_are_read() -> None:
+    statement = provenance_v1(changes={V1_DEPENDENCIES: [0] * MAX_MATERIALS})
+    assert parse(statement).materials == ()

@@ -111,3 +111,9 @@ def test_what_is_a_repository_is_itself_however_written(text: str) -> None:
     assert again.same_repository(parsed)
     assert same_repository(text, text)
     assert ".." not in parsed.path.split("/")
+
+
+def test_a_name_may_have_2048_characters() -> None:
+    longest = "https://github.com/" + "a" * (2048 - len("https://github.com/"))
+    assert str(SourceUri.parse(longest)) == longest
+    assert SourceUri.parse(longest + "a") is None

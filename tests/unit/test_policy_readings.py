@@ -30,6 +30,12 @@ def test_what_is_kept_is_what_is_read() -> None:
         assert reading is None
 
 
+def test_other_content_is_something_else() -> None:
+    readings = Readings(1 << 20)
+    for content in (TWO, Lab().sign(SUMMARY), b"", TWO):
+        assert readings.blob(content, 9) == read_blob(content, 9)
+
+
 def test_the_same_is_read_once() -> None:
     readings = Readings(1 << 20)
     assert readings.blob(TWO, 9) is readings.blob(bytes(bytearray(TWO)), 9)

@@ -143,6 +143,15 @@ def test_step_14_an_index_says_it_itself_or_every_platform_does(scene: Scene) ->
             assert_denied(verdict, reason, 14)
 
 
+@pytest.mark.parametrize("platform", [ARM, None])
+def test_step_14_says_which_platform_it_is(scene: Scene, platform: Any) -> None:
+    good, bad = scene.store.put_image({REVISION: COMMIT}), scene.store.put_image({REVISION: LEVEL_1_COMMIT})
+    scene.image = index(scene, [(good, AMD), (bad, platform)])
+    named = "the image for linux/arm64 " if platform else f"the image for {bad.digest} "
+    verdict = scene.judge(scene.notary.sign(), a_policy=ANNOTATION)
+    assert_denied(verdict, Reason.SOURCE_REVISION_MISMATCH, 14, named)
+
+
 def test_step_14_platforms_are_bounded(scene: Scene) -> None:
     good = scene.store.put_image({REVISION: COMMIT})
     scene.image = index(scene, [(good, AMD)] * MAX_PLATFORMS)
@@ -159,6 +168,35 @@ def test_step_14_an_image_that_cannot_be_read(scene: Scene) -> None:
     verdict = scene.verify(artifact, ANNOTATION)
     assert_denied(verdict, Reason.REGISTRY_ERROR, 14, "503")
     assert verdict.transient
+    scene.store.failures[scene.image.digest] = RegistryError("404", reason=Reason.REGISTRY_NOT_FOUND)
+    verdict = scene.verify(artifact, ANNOTATION)
+    assert_denied(verdict, Reason.REGISTRY_NOT_FOUND, 14, "404")
+    assert not verdict.transient
+
+
+def test_step_14_an_image_is_asked_for_no_more_than_it_takes(scene: Scene) -> None:
+    """Annotations that say everything make the config needless; without a config they are all there is."""
+    config = scene.store.put(b"{}", "application/vnd.oci.image.config.v1+json")
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE_TYPE,
+        "config": as_json(config),
+        "layers": [],
+        "annotations": {REVISION: COMMIT, SOURCE: "https://github.com/example/source-demo"},
+    }
+    scene.store.failures[config.digest] = RegistryError("not to be asked")
+    scene.image = scene.store.put_json(manifest, IMAGE_TYPE)
+    assert_admitted(scene.judge(scene.notary.sign(), a_policy=ANNOTATION))
+    for missing in (REVISION, SOURCE):
+        del manifest["annotations"][missing]
+        scene.image = scene.store.put_json(manifest, IMAGE_TYPE)
+        assert_denied(scene.judge(scene.notary.sign(), a_policy=ANNOTATION), Reason.REGISTRY_ERROR, 14)
+        manifest["annotations"][missing] = COMMIT
+    del manifest["config"]
+    for own, reason in (({REVISION: COMMIT}, None), ({}, Reason.SOURCE_NOT_BOUND)):
+        scene.image = scene.store.put_json({**manifest, "annotations": own}, IMAGE_TYPE)
+        verdict = scene.judge(scene.notary.sign(), a_policy=ANNOTATION)
+        assert_admitted(verdict) if reason is None else assert_denied(verdict, reason, 14)
 
 
 def test_step_14_a_config_that_is_no_json_says_nothing(scene: Scene) -> None:
@@ -263,6 +301,8 @@ def test_step_14_a_referrer_that_hangs_elsewhere_does_not_count(scene: Scene) ->
     other = scene.store.put_image(note="another")
     listed = scene.store.attach(other, provenance(scene))
     scene.store.referring.setdefault(scene.image.digest, []).append(listed)
+    nowhere = scene.store.attach(None, provenance(scene))
+    scene.store.referring[scene.image.digest].append(nowhere)
     assert_denied(scene.judge(scene.notary.sign(), a_policy=provenance_policy()), Reason.SOURCE_NOT_BOUND, 14)
 
 

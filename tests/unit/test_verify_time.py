@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.errors import Reason, SignatureError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Verified
@@ -84,6 +85,26 @@ def test_the_hopeless_are_verified_only_while_half_of_the_time_is_left(scene: Sc
     assert unchecked.reason is Reason.SIGNER_UNTRUSTED
     assert unchecked.verified is None
     assert unchecked.reached == 5
+
+
+def test_one_that_cannot_be_read_and_is_not_verified_for_want_of_time(scene: Scene, clock: Clock) -> None:
+    class Unreadable(Slow):
+        def claims(self, candidate: Candidate) -> list[Claim]:
+            if candidate.certificate == b"":
+                raise SignatureError("no certificate")
+            return super().claims(candidate)
+
+    low = [
+        scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n})) for n in range(40)
+    ]
+    bundle = json.loads(scene.notary.sign())
+    bundle["verificationMaterial"] = {"certificate": {}}
+    artifact = scene.attach(json.dumps(bundle).encode(), *low)
+    verdict = scene.verify(artifact, seconds=20, by=Unreadable(clock))
+    assert_denied(verdict, Reason.LEVEL_TOO_LOW, 11)
+    unread = verdict.findings[-1]
+    assert (unread.reason, unread.message) == (Reason.SIGNATURE_INVALID, "its certificate cannot be read")
+    assert not unread.signature_checked
 
 
 def test_among_the_hopeless_alone_time_does_not_run_out(scene: Scene, clock: Clock) -> None:
