@@ -258,7 +258,7 @@ class _Run:
 
     def _judge(self, entries: list[_Entry]) -> Verdict:
         for entry in entries:
-            if entry.is_hopeless and self._is_settled():
+            if entry.is_hopeless and self._deadline.remaining() < self._deadline.seconds * REPORT_SHARE:
                 self._findings.append(self._unchecked(entry))
                 continue
             self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")
@@ -267,10 +267,6 @@ class _Run:
             if finding.reason is None:
                 return self._admit(finding)
         return self._deny(max(self._findings, key=lambda finding: finding.reached))
-
-    def _is_settled(self) -> bool:
-        """Return True once a further candidate could change the report only, and the time for that is used up."""
-        return self._deadline.remaining() < self._deadline.seconds * REPORT_SHARE
 
     def _unchecked(self, entry: _Entry) -> Finding:
         claimed = entry.claimed
