@@ -111,6 +111,13 @@ def test_other_json_is_passed_over_and_counted(value: object) -> None:
     assert blob.others == 1
 
 
+@pytest.mark.parametrize("value", [BUNDLE, ENVELOPE])
+def test_who_escapes_the_payloads_name_is_passed_over(value: object) -> None:
+    escaped = line(value).replace(b'"payload"', b'"p\\u0061yload"')
+    assert json.loads(escaped) == value
+    assert read_blob(escaped + b"\n" + line(value), 1) == read_blob(b"junk\n" + line(value), 1)
+
+
 @pytest.mark.parametrize(
     "junk", [b"x", b"{", b'{"payload":', b"\xff\xfe", b'{"payload":"","payload":""}', b'"payload"', b"\x00"]
 )

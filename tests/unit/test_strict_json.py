@@ -25,6 +25,7 @@ from slsa_verifier_plugin.strict_json import MAX_DEPTH, MAX_VALUES, JsonError, l
         (b"-" + b"9" * 31, -int("9" * 31)),
         (b"1e308", 1e308),
         (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, None),
+        (b"[" * (MAX_DEPTH - 1) + b"1" + b"]" * (MAX_DEPTH - 1), None),
     ],
 )
 def test_json_is_read(content: bytes, value: object) -> None:
@@ -62,6 +63,9 @@ def test_json_is_read(content: bytes, value: object) -> None:
         (b'"a\nb"', "control character"),
         (b'"a\x00b"', "control character"),
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested deeper"),
+        # What the innermost one holds is a level too.
+        (b"[" * MAX_DEPTH + b"1" + b"]" * MAX_DEPTH, "nested deeper"),
+        (b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH, "nested deeper"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "nested deeper"),
         (b"[" * 100_000 + b"]" * 100_000, "nested deeper"),
         (b'{"a":' * 100_000, "nested deeper|Expecting value"),
