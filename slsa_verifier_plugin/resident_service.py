@@ -60,10 +60,11 @@ class ResidentService:
     def __init__(self, environ: Mapping[str, str], refresh: Refresh | None = None) -> None:
         self._environ = environ
         self._fork = _fork(environ)
-        self._service = _Service(environ, self._follow, self._fork.ask if self._fork else None)
+        self._service = _Service(environ, self._follow, self._ask if self._fork else None)
         self._refresh = refresh
         self._every = refresh_seconds(environ)
         self._lock = threading.Lock()
+        self._running = 0
         self._wake = threading.Event()
         self._followed: dict[RootSource, _Followed] = {}
 
@@ -82,7 +83,13 @@ class ResidentService:
             for name, value in zip(names, (command, subject, version), strict=True)
             if value is not None
         }
-        response = self._service.respond(environment, stdin, elapsed)
+        with self._lock:
+            self._running += 1
+        try:
+            response = self._service.respond(environment, stdin, elapsed)
+        finally:
+            with self._lock:
+                self._running -= 1
         return response.status, response.stdout, response.stderr
 
     def budget(self, stdin: bytes) -> float:
@@ -132,6 +139,10 @@ class ResidentService:
             return max(
                 0.0, min((item.due for item in self._followed.values()), default=now + self._every) - now
             )
+
+    def _ask(self, request: bytes) -> bytes | None:
+        """Have the fork verify a signature where that leaves this process something to do meanwhile."""
+        return self._fork.ask(request) if self._fork is not None and self._running > 1 else None
 
     def _follow(self, source: RootSource) -> None:
         """Note that a policy has asked for ``source``."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,17 @@ def assert_right(cluster: Cluster) -> None:
     assert (forged["isSuccess"], forged["extensions"]["reason"]) == (False, "SIGNATURE_INVALID")
 
 
+def assert_right_at_once(cluster: Cluster, until: Callable[[], bool]) -> None:
+    """See images judged as they must be, twelve at a time, which is when the fork has something to do."""
+    levels = [1 + number % 3 for number in range(12)]
+    for _ in range(9):
+        verdicts = at_once(12, lambda number: cluster.call(level=levels[number])["isSuccess"])
+        assert verdicts == [level > 1 for level in levels]
+        if until():
+            return
+    pytest.fail("the fork was never asked")
+
+
 def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
@@ -151,11 +162,15 @@ def cpu(pid: int) -> int:
 def test_signatures_are_verified_there_and_the_verdicts_are_the_same(two: Cluster) -> None:
     fork = two.fork()
     before = cpu(fork)
-    assert_right(two)
-    for _ in range(8):
-        assert two.call()["isSuccess"] is True
-    assert cpu(fork) > before
+    assert_right_at_once(two, until=lambda: cpu(fork) > before)
     assert two.fork() == fork
+
+
+def test_a_call_that_is_alone_is_not_sent_round(two: Cluster) -> None:
+    before = cpu(two.fork())
+    for _ in range(4):
+        assert_right(two)
+    assert cpu(two.fork()) == before
 
 
 def test_with_one_processor_there_is_none() -> None:
@@ -170,10 +185,11 @@ def test_with_one_processor_there_is_none() -> None:
 def test_verdicts_stay_right_when_it_is_lost(two: Cluster, number: signal.Signals) -> None:
     fork = two.fork()
     os.kill(fork, number)
-    assert_right(two)
-    assert two.signatures() == f"ended: no answer of process {fork}"
+    ended = f"ended: no answer of process {fork}"
+    assert_right_at_once(two, until=lambda: two.signatures() == ended)
     wait_until(lambda: not is_there(fork))
     assert_right(two)
+    assert_right_at_once(two, until=lambda: two.signatures() == ended)
 
 
 def test_verdicts_stay_right_when_it_is_lost_under_load(two: Cluster) -> None:
