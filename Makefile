@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A lock is complete. Without --no-deps pip would still look for a newer package wherever one asks for another's extra.
 LOCKS := requirements/dev.txt
 
 .PHONY: setup demo test lint e2e e2e-cluster bench dist plugin-artifact conformance fuzz mutate lock clean format
@@ -14,8 +15,9 @@ setup: $(STAMP)
 $(STAMP): $(LOCKS) pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCKS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	touch $@
 
 demo: setup
@@ -60,7 +62,7 @@ bench: setup
 FUZZ_SECONDS ?= 60
 # atheris has wheels for some interpreters only; where it is not to be had, seeds are mutated without it.
 fuzz: setup
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/fuzz.txt
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 mutate: setup

@@ -26,7 +26,7 @@ def tools_python(cache: Path, requirements: Path) -> Path:
     if not (directory / "complete").exists():
         shutil.rmtree(directory, ignore_errors=True)
         run([sys.executable, "-m", "venv", str(directory)])
-        run([str(python), *_PIP, "--require-hashes", "--requirement", str(requirements)])
+        run([str(python), *_PIP, "--no-deps", "--require-hashes", "--requirement", str(requirements)])
         (directory / "complete").touch()
     return python
 
