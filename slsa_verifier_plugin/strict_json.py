@@ -13,7 +13,7 @@ import re
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
-"""Nesting levels of objects and arrays."""
+"""Nesting levels of objects and arrays, and of what stands in the innermost."""
 MAX_VALUES = 1 << 18
 """Commas and opening brackets of one document, which bound the number of its values: three bytes can ask for 64 of memory."""
 

@@ -258,11 +258,12 @@ def _tokens(bundle: bundle_v1.Bundle) -> list[bytes]:
 
 def _parsed(candidate: Candidate) -> bundle_v1.Bundle:
     """Return the bundle; log entries may be missing altogether, as where there is only a timestamp authority."""
-    if b'"tlogEntries"' in candidate.content:
+    try:
         return bundle_v1.Bundle.from_json(candidate.content)
-    value = loads(candidate.content)
-    value["verificationMaterial"].setdefault("tlogEntries", [])
-    return bundle_v1.Bundle.from_json(json.dumps(value))
+    except ValueError:
+        value = loads(candidate.content)
+        value["verificationMaterial"].setdefault("tlogEntries", [])
+        return bundle_v1.Bundle.from_json(json.dumps(value))
 
 
 def _in_short(error: Exception) -> str:

@@ -71,6 +71,13 @@ def stamps(value: Any) -> list[dict[str, str]]:
     return found
 
 
+def test_a_bundle_without_log_entries_may_speak_of_them() -> None:
+    value = json.loads(sign(Departures(empty_log_list=False)))
+    assert "tlogEntries" not in value["verificationMaterial"]
+    value["dsseEnvelope"]["signatures"][0]["keyid"] = "tlogEntries"
+    assert verify(compact(value), root(*NO_LOG)).claim.payload == PAYLOAD
+
+
 @pytest.mark.parametrize("parts", [NO_LOG, WITH_CT])
 @pytest.mark.parametrize("entries", [True, False])
 @pytest.mark.parametrize("version", ["0.2", "0.3"])
