@@ -105,6 +105,11 @@ class ResidentService:
         if self._every:
             threading.Thread(target=self._refresh_for_ever, name="trusted-roots", daemon=True).start()
 
+    def close(self) -> None:
+        """End the process that verifies signatures, so that nothing is left when this one ends."""
+        if self._fork is not None:
+            self._fork.end()
+
     def trim(self) -> None:
         """Drop what is kept only for speed."""
         self._service.trim()

@@ -86,7 +86,9 @@ def serve(context: click.Context, /, detached: bool) -> int:
     from slsa_verifier_plugin.resident_service import ResidentService
 
     environ = dict(session_of(context).environ)
-    run(ResidentService(environ), environ, echo=None if detached else _echo)
+    service = ResidentService(environ)
+    run(service, environ, echo=None if detached else _echo)
+    service.close()
     sys.stdout.flush()
     # A verification that loops in a thread must not keep the process.
     os._exit(Status.ADMITTED)

@@ -222,3 +222,10 @@ def test_it_has_nothing_of_its_parents_but_the_lanes(two: Cluster) -> None:
     assert sorted(files)[:3] == ["/dev/null"] * 3
     assert len(files) == 3 + 8
     assert all(name.startswith("socket:") for name in sorted(files)[3:])
+
+
+def test_when_its_parent_has_been_stopped_it_is_gone(two: Cluster) -> None:
+    fork = two.fork()
+    assert process("resident", "stop", environ=two.environ).status == 0
+    assert two.server.wait(10) == 0
+    assert not is_there(fork)
