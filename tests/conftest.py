@@ -14,12 +14,18 @@ _outcomes: dict[str, Counter[str]] = {}
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count the outcomes of the tests that are marked with a ``server``."""
+    """Note in a test's report the ``server`` marks that it has; the report travels from worker to controller."""
     report = yield
-    if report.when == "call" or not report.passed:
-        for mark in item.iter_markers("server"):
-            _outcomes.setdefault(mark.args[0], Counter())[report.outcome] += 1
+    report.user_properties += [("server", mark.args[0]) for mark in item.iter_markers("server")]
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the outcomes."""
+    if report.when == "call" or not report.passed:
+        for name, value in report.user_properties:
+            if name == "server":
+                _outcomes.setdefault(str(value), Counter())[report.outcome] += 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,7 +14,10 @@ from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry.reference import Reference
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-SOON = Deadline(30)
+
+
+def soon() -> Deadline:
+    return Deadline(30)
 
 
 def described(content: bytes, kind: str | None = None, **annotations: str) -> Descriptor:
@@ -48,17 +51,17 @@ def layout(tmp_path: Path) -> Path:
 def test_what_was_written_is_read_back(layout: Path) -> None:
     store = LayoutStore(layout)
     image = Reference.parse("registry.example/app:v1")
-    found = store.resolve(image, SOON)
+    found = store.resolve(image, soon())
     assert found.digest == Digest.of(IMAGE)
     pinned = image.with_digest(found.digest)
-    assert store.manifest(pinned, found, SOON) == IMAGE
-    attached = store.referrers(pinned, SOON)
+    assert store.manifest(pinned, found, soon()) == IMAGE
+    attached = store.referrers(pinned, soon())
     assert [item.artifact_type for item in attached] == ["slsla/attestation", "other/type"]
-    assert [item.digest for item in store.matching_referrers(pinned, "other/type", SOON)] == [
+    assert [item.digest for item in store.matching_referrers(pinned, "other/type", soon())] == [
         Digest.of(OTHER)
     ]
-    assert store.blob(pinned, Descriptor("x", Digest.of(b"blob"), 4), 4, SOON) == b"blob"
-    assert store.resolve(pinned, SOON) == found
+    assert store.blob(pinned, Descriptor("x", Digest.of(b"blob"), 4), 4, soon()) == b"blob"
+    assert store.resolve(pinned, soon()) == found
 
 
 def test_an_index_has_what_others_read(layout: Path) -> None:
@@ -73,9 +76,9 @@ def test_layouts_of_other_tools_are_found_by_tag(tmp_path: Path) -> None:
     writer.manifest(described(IMAGE, **{REF_NAME: "v1"}), IMAGE)
     writer.close()
     store = LayoutStore(tmp_path)
-    assert store.resolve(Reference.parse("any.example/name:v1"), SOON).digest == Digest.of(IMAGE)
+    assert store.resolve(Reference.parse("any.example/name:v1"), soon()).digest == Digest.of(IMAGE)
     with pytest.raises(RegistryError, match=r"does not hold one image any\.example/name:v2"):
-        store.resolve(Reference.parse("any.example/name:v2"), SOON)
+        store.resolve(Reference.parse("any.example/name:v2"), soon())
 
 
 def test_a_tag_of_two_images_is_none(tmp_path: Path) -> None:
@@ -84,12 +87,12 @@ def test_a_tag_of_two_images_is_none(tmp_path: Path) -> None:
         writer.manifest(described(content, **{REF_NAME: "v1"}), content)
     writer.close()
     with pytest.raises(RegistryError, match="does not hold one image"):
-        LayoutStore(tmp_path).resolve(Reference.parse("any.example/name:v1"), SOON)
+        LayoutStore(tmp_path).resolve(Reference.parse("any.example/name:v1"), soon())
 
 
 def test_another_images_name_is_not_taken_for_a_tag(layout: Path) -> None:
     with pytest.raises(RegistryError) as raised:
-        LayoutStore(layout).resolve(Reference.parse("registry.example/other:v1"), SOON)
+        LayoutStore(layout).resolve(Reference.parse("registry.example/other:v1"), soon())
     assert raised.value.reason is Reason.REGISTRY_NOT_FOUND
 
 
@@ -97,16 +100,16 @@ def test_changed_content_is_refused(layout: Path) -> None:
     path = blob_path(layout, Digest.of(ATTACHED))
     path.write_bytes(ATTACHED.replace(b"slsla", b"SLSLA"))
     with pytest.raises(RegistryError, match="is something else; fetch it again") as raised:
-        LayoutStore(layout).referrers(Reference("r.example", "app", digest=Digest.of(IMAGE)), SOON)
+        LayoutStore(layout).referrers(Reference("r.example", "app", digest=Digest.of(IMAGE)), soon())
     assert raised.value.reason is Reason.REGISTRY_INVALID_RESPONSE
 
 
 def test_missing_and_oversized_content(layout: Path) -> None:
     store, image = LayoutStore(layout), Reference("r.example", "app", digest=Digest.of(IMAGE))
     with pytest.raises(RegistryError, match="does not hold sha256:"):
-        store.blob(image, Descriptor("x", Digest.of(b"none"), 4), 100, SOON)
+        store.blob(image, Descriptor("x", Digest.of(b"none"), 4), 100, soon())
     with pytest.raises(RegistryError) as raised:
-        store.blob(image, Descriptor("x", Digest.of(b"blob"), 4), 3, SOON)
+        store.blob(image, Descriptor("x", Digest.of(b"blob"), 4), 3, soon())
     assert raised.value.reason is Reason.LIMIT_EXCEEDED
 
 

@@ -15,7 +15,9 @@ from slsa_verifier_plugin.registry.credentials.failures import failed
 from slsa_verifier_plugin.registry.credentials.refresh import Lease, Refresher
 from tests.support.clouds import eventually, everything_about
 
-LONG = Deadline(60)
+
+def a_minute() -> Deadline:
+    return Deadline(60)
 
 
 class Exchange:
@@ -72,28 +74,28 @@ def in_threads(count: int, call: Callable[[], object]) -> list[object]:
 
 
 def test_a_value_is_kept_until_it_ends(exchange: Exchange) -> None:
-    assert exchange.refresher.get("a", LONG) == "a1"
+    assert exchange.refresher.get("a", a_minute()) == "a1"
     exchange.now += 3600 - refresh.EARLY_SECONDS - 1
-    assert exchange.refresher.get("a", LONG) == "a1"
+    assert exchange.refresher.get("a", a_minute()) == "a1"
     assert exchange.calls == ["a"]
     exchange.now += refresh.EARLY_SECONDS + 1
-    assert exchange.refresher.get("a", LONG) == "a2"
+    assert exchange.refresher.get("a", a_minute()) == "a2"
 
 
 def test_a_value_is_not_handed_out_in_its_last_seconds(exchange: Exchange) -> None:
-    exchange.refresher.get("a", LONG)
+    exchange.refresher.get("a", a_minute())
     exchange.now += 3600 - refresh.SKEW_SECONDS
-    assert exchange.refresher.get("a", LONG) == "a2"
+    assert exchange.refresher.get("a", a_minute()) == "a2"
 
 
 def test_keys_are_apart(exchange: Exchange) -> None:
-    assert [exchange.refresher.get(key, LONG) for key in "abab"] == ["a1", "b2", "a1", "b2"]
+    assert [exchange.refresher.get(key, a_minute()) for key in "abab"] == ["a1", "b2", "a1", "b2"]
 
 
 def test_one_exchange_for_all_that_wait(exchange: Exchange) -> None:
     exchange.gate = threading.Event()
     threading.Timer(0.2, exchange.gate.set).start()
-    assert in_threads(64, lambda: exchange.refresher.get("a", LONG)) == ["a1"] * 64
+    assert in_threads(64, lambda: exchange.refresher.get("a", a_minute())) == ["a1"] * 64
     assert exchange.calls == ["a"]
 
 
@@ -101,7 +103,7 @@ def test_all_that_wait_get_the_error_each_one_of_its_own(exchange: Exchange) -> 
     exchange.gate = threading.Event()
     exchange.error = failed("test", "asking", "no", transient=True)
     threading.Timer(0.2, exchange.gate.set).start()
-    errors = in_threads(16, lambda: exchange.refresher.get("a", LONG))
+    errors = in_threads(16, lambda: exchange.refresher.get("a", a_minute()))
     assert len(exchange.calls) == 1
     assert len({id(error) for error in errors}) == 16
     for error in errors:
@@ -116,45 +118,45 @@ def test_all_that_wait_get_the_error_each_one_of_its_own(exchange: Exchange) -> 
 def test_an_error_is_not_kept(exchange: Exchange) -> None:
     exchange.error = failed("test", "asking", "no")
     with pytest.raises(RegistryError):
-        exchange.refresher.get("a", LONG)
+        exchange.refresher.get("a", a_minute())
     exchange.error = None
-    assert exchange.refresher.get("a", LONG) == "a2"
+    assert exchange.refresher.get("a", a_minute()) == "a2"
 
 
 def test_renewal_begins_early_and_nobody_waits_for_it(exchange: Exchange) -> None:
-    exchange.refresher.get("a", LONG)
+    exchange.refresher.get("a", a_minute())
     exchange.now += 3600 - refresh.EARLY_SECONDS
     exchange.gate = threading.Event()
     begun = time.monotonic()
-    assert [exchange.refresher.get("a", LONG) for _ in range(50)] == ["a1"] * 50
+    assert [exchange.refresher.get("a", a_minute()) for _ in range(50)] == ["a1"] * 50
     assert time.monotonic() - begun < 5
     assert eventually(lambda: len(exchange.calls) == 2)
     exchange.gate.set()
-    assert eventually(lambda: exchange.refresher.get("a", LONG) == "a2")
+    assert eventually(lambda: exchange.refresher.get("a", a_minute()) == "a2")
     assert len(exchange.calls) == 2
 
 
 def test_a_renewal_that_fails_leaves_the_value_in_use(exchange: Exchange) -> None:
-    exchange.refresher.get("a", LONG)
+    exchange.refresher.get("a", a_minute())
     exchange.error = failed("test", "asking", "no")
     exchange.now += 3600 - refresh.EARLY_SECONDS
-    assert exchange.refresher.get("a", LONG) == "a1"
+    assert exchange.refresher.get("a", a_minute()) == "a1"
     assert eventually(lambda: len(exchange.calls) == 2)
-    assert exchange.refresher.get("a", LONG) == "a1"
+    assert exchange.refresher.get("a", a_minute()) == "a1"
     exchange.now += refresh.EARLY_SECONDS
     with pytest.raises(RegistryError):
-        exchange.refresher.get("a", LONG)
+        exchange.refresher.get("a", a_minute())
 
 
 def test_renewals_that_fail_are_spaced(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    exchange.refresher.get("a", LONG)
+    exchange.refresher.get("a", a_minute())
     exchange.error = failed("test", "asking", "no")
     exchange.now += 3600 - refresh.EARLY_SECONDS
-    exchange.refresher.get("a", LONG)
+    exchange.refresher.get("a", a_minute())
     assert eventually(lambda: len(exchange.calls) == 2)
     monkeypatch.setattr(refresh, "RETRY_SECONDS", 60.0)
     for _ in range(100):
-        exchange.refresher.get("a", LONG)
+        exchange.refresher.get("a", a_minute())
     assert len(exchange.calls) == 2
 
 
@@ -184,7 +186,7 @@ def test_who_has_more_time_begins_another_exchange(exchange: Exchange) -> None:
     impatient.start()
     assert eventually(lambda: exchange.calls == ["a"])
     patient = threading.Thread(
-        target=lambda: found.extend(in_threads(1, lambda: exchange.refresher.get("a", LONG)))
+        target=lambda: found.extend(in_threads(1, lambda: exchange.refresher.get("a", a_minute())))
     )
     found: list[object] = []
     patient.start()
@@ -213,7 +215,7 @@ def test_an_exchange_that_runs_out_of_its_own_time_is_not_the_others_failure() -
     )
     impatient.start()
     assert eventually(lambda: len(begun) == 1)
-    assert in_threads(4, lambda: refresher.get("a", LONG)) == ["value"] * 4
+    assert in_threads(4, lambda: refresher.get("a", a_minute())) == ["value"] * 4
     impatient.join()
     assert isinstance(found[0], DeadlineError)
     assert len(begun) == 2
@@ -226,7 +228,7 @@ def test_no_time_at_all(exchange: Exchange) -> None:
 
 
 def test_a_value_at_hand_needs_no_time(exchange: Exchange) -> None:
-    exchange.refresher.get("a", LONG)
+    exchange.refresher.get("a", a_minute())
     assert exchange.refresher.get("a", Deadline(0)) == "a1"
 
 
@@ -241,31 +243,31 @@ def test_exchanges_that_do_not_end_are_bounded(exchange: Exchange) -> None:
     exchange.gate.set()
     last = f"key{refresh.MAX_EXCHANGES - 1}"
     assert eventually(lambda: None not in (exchange.at_hand("key0"), exchange.at_hand(last)))
-    assert exchange.refresher.get("one more", LONG).startswith("one more")
+    assert exchange.refresher.get("one more", a_minute()).startswith("one more")
 
 
 def test_values_are_bounded_the_least_recently_used_out_first(exchange: Exchange) -> None:
     for number in range(refresh.MAX_VALUES):
-        exchange.refresher.get(f"{number}:", LONG)
-    exchange.refresher.get("0:", LONG)
-    exchange.refresher.get("more:", LONG)
+        exchange.refresher.get(f"{number}:", a_minute())
+    exchange.refresher.get("0:", a_minute())
+    exchange.refresher.get("more:", a_minute())
     begun = len(exchange.calls)
-    exchange.refresher.get("0:", LONG)
+    exchange.refresher.get("0:", a_minute())
     assert len(exchange.calls) == begun
-    exchange.refresher.get("1:", LONG)
+    exchange.refresher.get("1:", a_minute())
     assert len(exchange.calls) == begun + 1
 
 
 def test_a_value_that_has_ended_already_is_an_error(exchange: Exchange) -> None:
     exchange.life = refresh.SKEW_SECONDS
     with pytest.raises(RegistryError, match="clock"):
-        exchange.refresher.get("a", LONG)
+        exchange.refresher.get("a", a_minute())
 
 
 def test_a_defect_is_a_denial_that_shows_nothing(exchange: Exchange) -> None:
     exchange.error = KeyError("planted-secret-in-an-exception")
     with pytest.raises(InternalError) as caught:
-        exchange.refresher.get("a", LONG)
+        exchange.refresher.get("a", a_minute())
     assert "KeyError" in caught.value.message
     assert "planted" not in everything_about(caught.value)
 
@@ -277,13 +279,13 @@ def test_without_threads_there_is_an_error(exchange: Exchange, monkeypatch: pyte
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RegistryError, match="no thread") as caught:
-            exchange.refresher.get("a", LONG)
+            exchange.refresher.get("a", a_minute())
     assert caught.value.transient
-    assert exchange.refresher.get("a", LONG) == "a1"
+    assert exchange.refresher.get("a", a_minute()) == "a1"
     exchange.now += 3600 - refresh.EARLY_SECONDS
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        assert exchange.refresher.get("a", LONG) == "a1", "a renewal that cannot begin does no harm"
+        assert exchange.refresher.get("a", a_minute()) == "a1", "a renewal that cannot begin does no harm"
 
 
 def test_secrets_stay_out_of_repr() -> None:
