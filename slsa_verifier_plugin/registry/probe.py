@@ -18,21 +18,10 @@ from slsa_verifier_plugin.text import plain
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.registry.addresses import Resolver
-    from slsa_verifier_plugin.registry.probe_steps import Action, Probing
+    from slsa_verifier_plugin.registry.probe_steps import Action, Probing, Request
     from slsa_verifier_plugin.registry.reference import Reference
     from slsa_verifier_plugin.registry.settings import StoreSettings
     from slsa_verifier_plugin.registry.tls import TrustStore
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request of a step: redacted URL, status, seconds to the answer's head, and redacted headers."""
-
-    method: str
-    url: str
-    status: int
-    seconds: float
-    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +20,6 @@ from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.select import DEFAULT, provider_for
 from slsa_verifier_plugin.registry.manifests import json_object
-from slsa_verifier_plugin.registry.probe import Request
 from slsa_verifier_plugin.registry.proxies import proxy_for
 from slsa_verifier_plugin.registry.redirects import Exchange, origin_of
 from slsa_verifier_plugin.registry.reference import Reference
@@ -42,6 +41,17 @@ SHOWN_HEADERS = (
 Facts = dict[str, str]
 Action = Callable[[], tuple[str, Facts]]
 """Makes a step: returns its message and facts, or raises a ``VerifierError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a step: redacted URL, status, seconds to the answer's head, and redacted headers."""
+
+    method: str
+    url: str
+    status: int
+    seconds: float
+    headers: Mapping[str, str]
 
 
 class Probing:
