@@ -10,9 +10,9 @@ from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, Si
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
-from slsa_verifier_plugin.model.provenance import parse_provenance
+from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim, Verified
-from slsa_verifier_plugin.model.statement import parse_statement
+from slsa_verifier_plugin.model.statement import parse_statement, predicate_type_of
 from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels, SignedProvenance
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.verdict import RootInfo
@@ -293,6 +293,8 @@ class ImageEvidence:
         found = []
         for candidate in candidates:
             self._deadline.check("verifying build provenance")
+            if predicate_type_of(candidate.payload_type, candidate.payload) not in PREDICATE_TYPES:
+                continue
             try:
                 # Only what was verified counts; the look before it saves the work for other images' provenance.
                 claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))
