@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 
 import pytest
 
 from tests.support.command_line import LEVEL_1, ROOT, SOURCE, TRUSTED_ROOT
+from tests.support.terminal import run_on_terminal
 
 POLICY = f"--level SLSA_SOURCE_LEVEL_2 --resource-uri {SOURCE} --trusted-root {TRUSTED_ROOT}"
 COMMANDS = {
@@ -26,26 +22,10 @@ _COLORS = re.compile(r"\033\[[0-9;]*m")
 
 
 def on_a_terminal(command: str, columns: int, **environ: str) -> tuple[int, str]:
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "slsa_verifier_plugin", *command.split()],
-        cwd=ROOT,
-        env={**os.environ, "TERM": "xterm", "PYTHONUTF8": "1", **environ},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
+    program = [sys.executable, "-m", "slsa_verifier_plugin", *command.split()]
+    return run_on_terminal(
+        program, columns, ROOT, {**os.environ, "TERM": "xterm", "PYTHONUTF8": "1", **environ}
     )
-    os.close(slave)
-    written = b""
-    try:
-        while chunk := os.read(master, 65536):
-            written += chunk
-    except OSError:  # the program has ended
-        pass
-    finally:
-        os.close(master)
-    return child.wait(60), written.decode("utf-8").replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize("columns", [40, 72])

@@ -5,16 +5,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +21,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from tests.support.command_line import ROOT
+from tests.support.terminal import run_on_terminal
 
 TOUR = ROOT / "docs" / "tour.md"
 UPDATE = bool(os.environ.get("SLSA_UPDATE_DOCS"))
@@ -158,27 +155,9 @@ _FORMAT = """\
 
 def on_a_terminal(reader: Reader, command: str, columns: int) -> str:
     """Return what a command writes to a terminal of that width, colours and all."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    child = subprocess.Popen(
-        ["bash", "-c", command.replace(REGISTRY, reader.host)],
-        cwd=reader.folder,
-        env={**reader.environ, "TERM": "xterm"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-    )
-    os.close(slave)
-    written = b""
-    try:
-        while chunk := os.read(master, 65536):
-            written += chunk
-    except OSError:  # the terminal's other side is closed: the program has ended
-        pass
-    finally:
-        os.close(master)
-    child.wait(SECONDS)
-    return reader.named(written.decode().replace("\r\n", "\n"))
+    program = ["bash", "-c", command.replace(REGISTRY, reader.host)]
+    _, written = run_on_terminal(program, columns, reader.folder, {**reader.environ, "TERM": "xterm"})
+    return reader.named(written)
 
 
 def picture(text: str, label: str) -> str:

@@ -20,7 +20,7 @@ from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.resident import manage
 from tests.support.command_line import ROOT, process
 from tests.support.content import push
-from tests.support.resident import wait_until
+from tests.support.resident import is_there, wait_until
 from tests.support.sigstore import TAMPERINGS, Lab, github_source_actions, vsa
 from tests.support.sigstore.envelope import payload_bytes
 from tests.support.waiting import at_once
@@ -147,10 +147,6 @@ def assert_right_at_once(cluster: Cluster, until: Callable[[], bool]) -> None:
         if until():
             return
     pytest.fail("the fork was never asked")
-
-
-def is_there(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 def cpu(pid: int) -> int:

@@ -288,6 +288,11 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     reap(pid)
 
 
+def is_there(pid: int) -> bool:
+    """Return True for a process that runs, or whose end its parent has not noticed yet."""
+    return Path(f"/proc/{pid}").exists()
+
+
 def has_ended(descriptor: int, seconds: float) -> bool:
     """Wait for the end of the process behind a process descriptor."""
     return bool(select.select([descriptor], [], [], seconds)[0])

@@ -15,7 +15,7 @@ from slsa_verifier_plugin.resident import fork as forking
 from slsa_verifier_plugin.resident import housekeeping
 from slsa_verifier_plugin.resident.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
 from slsa_verifier_plugin.resident.housekeeping import usable_processors
-from tests.support.resident import wait_until
+from tests.support.resident import is_there, wait_until
 
 BASE = os.getpid()
 
@@ -52,14 +52,6 @@ def pid_of(fork: Fork) -> int:
     reply = fork.ask(b"who")
     assert reply is not None
     return int(reply.split()[0])
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_work_is_done_in_another_process(fork: Fork) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,63 +12,28 @@ from cryptography.x509.oid import ExtensionOID
 from sigstore_models.bundle import v1 as bundle_v1
 
 from slsa_verifier_plugin.errors import SignatureError
-from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.signatures.timestamps import (
     MAX_TIMESTAMPS,
     is_known,
     verified_times,
     verify_stamped_bundle,
 )
-from slsa_verifier_plugin.signatures.trust import Authority, LoadedRoot, Window, load_root
-from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+from slsa_verifier_plugin.signatures.trust import Authority, Window, load_root
 from tests.support.sigstore import (
     IN_TOTO,
-    LOGGED_AFTER,
     SIGNED_AT,
-    Departures,
     Lab,
     Scheme,
     derive_key,
-    vsa,
 )
 from tests.support.sigstore.certificates import (
     CREATED,
     distinguished,
 )
 from tests.support.sigstore.encoding import b64, compact, unb64
-from tests.support.sigstore.envelope import payload_bytes, pre_authentication_encoding
+from tests.support.sigstore.envelope import pre_authentication_encoding
 from tests.support.sigstore.timestamps import TimestampAuthority
-
-PAYLOAD = payload_bytes(vsa())
-STAMPED = SIGNED_AT + LOGGED_AFTER
-NO_LOG = ("ca", "tsa")
-WITH_CT = ("ca", "tsa", "ct")
-
-
-def root(*parts: str, lab: Lab | None = None, **options: Any) -> LoadedRoot:
-    return load_root((lab or Lab()).trusted_root(parts=parts or NO_LOG, **options), "no log")
-
-
-def sign(departures: Departures = Departures(), **how: Any) -> bytes:  # noqa: B008 (frozen)
-    return Lab().sign(PAYLOAD, departures=departures, **{"log": None, "timestamp": True, **how})
-
-
-def verify(content: bytes, trusted: LoadedRoot | None = None) -> Any:
-    (candidate,) = read_blob(content, 1).candidates
-    return AttestationVerifier([RootVerifier(trusted or root())], {}).verify(candidate)
-
-
-def edited(edit: Callable[[Any], None], content: bytes | None = None) -> bytes:
-    value = json.loads(content or sign())
-    edit(value)
-    return compact(value)
-
-
-def stamps(value: Any) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = value["verificationMaterial"]["timestampVerificationData"][
-        "rfc3161Timestamps"
-    ]
-    return found
+from tests.support.stamped import NO_LOG, PAYLOAD, STAMPED, root, sign, stamps, verify
 
 
 def test_timestamps_are_bounded() -> None:

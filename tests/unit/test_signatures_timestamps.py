@@ -16,17 +16,13 @@ from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.signatures.timestamps import (
     verify_stamped_bundle,
 )
-from slsa_verifier_plugin.signatures.trust import LoadedRoot, load_root
-from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from tests.support.sigstore import (
-    LOGGED_AFTER,
     SIGNED_AT,
     TAMPERINGS,
     Departures,
     Lab,
     derive_key,
     person,
-    vsa,
 )
 from tests.support.sigstore.certificates import (
     CREATED,
@@ -36,39 +32,8 @@ from tests.support.sigstore.certificates import (
     LeafProfile,
 )
 from tests.support.sigstore.encoding import b64, compact, unb64
-from tests.support.sigstore.envelope import payload_bytes
 from tests.support.sigstore.timestamps import TimestampAuthority
-
-PAYLOAD = payload_bytes(vsa())
-STAMPED = SIGNED_AT + LOGGED_AFTER
-NO_LOG = ("ca", "tsa")
-WITH_CT = ("ca", "tsa", "ct")
-
-
-def root(*parts: str, lab: Lab | None = None, **options: Any) -> LoadedRoot:
-    return load_root((lab or Lab()).trusted_root(parts=parts or NO_LOG, **options), "no log")
-
-
-def sign(departures: Departures = Departures(), **how: Any) -> bytes:  # noqa: B008 (frozen)
-    return Lab().sign(PAYLOAD, departures=departures, **{"log": None, "timestamp": True, **how})
-
-
-def verify(content: bytes, trusted: LoadedRoot | None = None) -> Any:
-    (candidate,) = read_blob(content, 1).candidates
-    return AttestationVerifier([RootVerifier(trusted or root())], {}).verify(candidate)
-
-
-def edited(edit: Callable[[Any], None], content: bytes | None = None) -> bytes:
-    value = json.loads(content or sign())
-    edit(value)
-    return compact(value)
-
-
-def stamps(value: Any) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = value["verificationMaterial"]["timestampVerificationData"][
-        "rfc3161Timestamps"
-    ]
-    return found
+from tests.support.stamped import NO_LOG, PAYLOAD, STAMPED, WITH_CT, edited, root, sign, stamps, verify
 
 
 def test_a_bundle_without_log_entries_may_speak_of_them() -> None:
