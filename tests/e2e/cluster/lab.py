@@ -32,6 +32,8 @@ from tests.e2e.servers import in_memory_registry
 from tests.e2e.shared import REPOSITORY
 
 REGISTRY_HOST = "registry.example"
+SECOND_REGISTRY_HOST = "down.example"
+TLS_REGISTRY_HOST = "plugins.example"
 """The registry that the manifests of deploy/ name; here it has a port as well."""
 CONSTRAINT = "ratifyverification.constraints.gatekeeper.sh"
 PLUGIN = "SLSA_E2E_PLUGIN"
@@ -60,7 +62,6 @@ class Lab:
     work: Path
     programs: Mapping[str, Path]
     processes: Processes
-    hosts: Hosts
     plane: ControlPlane
     gatekeeper: Gatekeeper
     ratify: Ratify
@@ -198,8 +199,9 @@ class Lab:
         """Create an object as a developer does, with ``kubectl create -f``."""
         return self.developer.attempt("create", "-n", namespace, "-f", "-", given=yaml.safe_dump(thing))
 
-    def start_tls_registry(self, host: str, authority: Authority) -> str:
-        """Start Debian's docker-registry over TLS as ``host``, on the port that needs no mention."""
+    def start_tls_registry(self, authority: Authority) -> str:
+        """Start Debian's docker-registry over TLS, on the port that needs no mention; return its host."""
+        host = TLS_REGISTRY_HOST
         folder = self.work / "plugin-registry"
         folder.mkdir()
         pair = authority.issue(host, SERVER, names=(host,))
@@ -222,7 +224,6 @@ class Lab:
             ),
         }.items():
             (folder / name).write_text(text)
-        self.hosts.add("127.0.0.1", host)
         program = self.programs["docker-registry"]
         self.processes.start("docker-registry", [program, "serve", folder / "config.yaml"])
         self.processes.wait_until(
@@ -248,12 +249,11 @@ def start(work: Path, programs: Mapping[str, Path], chart: Mapping[str, Path], s
     """
     processes = Processes(work / "logs")
     stack.callback(processes.stop_all)
-    hosts = Hosts(work / "hosts")
+    hosts = Hosts(work / "hosts", REGISTRY_HOST, SECOND_REGISTRY_HOST, TLS_REGISTRY_HOST)
     plane = control_plane.start(work / "control-plane", processes, programs)
     folder = work / "registry"
     folder.mkdir()
     running = stack.enter_context(in_memory_registry("ociregistry", folder))
-    hosts.add("127.0.0.1", REGISTRY_HOST)
     registry = f"{REGISTRY_HOST}:{running.address.rpartition(':')[2]}"
     home = work / "home"
     home.mkdir()
@@ -282,7 +282,6 @@ def start(work: Path, programs: Mapping[str, Path], chart: Mapping[str, Path], s
         work,
         programs,
         processes,
-        hosts,
         plane,
         keeper,
         ratify,

@@ -55,10 +55,14 @@ def raise_loopback() -> None:
 class Hosts:
     """The hosts file of the namespace: names of Services and registries."""
 
-    def __init__(self, file: Path) -> None:
-        """Mount ``file`` over /etc/hosts, for this namespace alone."""
+    def __init__(self, file: Path, *local: str) -> None:
+        """Mount ``file`` over /etc/hosts, for this namespace alone, with the names of all that will listen here.
+
+        Go programs look at the file again after five seconds at the earliest (``cacheMaxAge`` of its net package):
+        a name that comes while they run is unknown to them for as long.
+        """
         self.file = file
-        self._lines = ["127.0.0.1 localhost"]
+        self._lines = [f"127.0.0.1 {' '.join(('localhost', *local))}"]
         self._write()
         subprocess.run(["mount", "--bind", str(file), "/etc/hosts"], check=True)
 

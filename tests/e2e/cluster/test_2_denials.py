@@ -11,8 +11,7 @@ import pytest
 
 from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.kube import Object
-from tests.e2e.cluster.lab import Lab
-from tests.e2e.oras import Oras
+from tests.e2e.cluster.lab import SECOND_REGISTRY_HOST, Lab
 from tests.e2e.servers import in_memory_registry
 from tests.support.sigstore import Lab as Sigstore
 from tests.support.sigstore import github_source_actions, vsa
@@ -91,13 +90,12 @@ def test_registry_is_down(lab: Lab, scratch: Path, level_3: bytes, say: Say) -> 
     folder.mkdir()
     with ExitStack() as running:
         registry = running.enter_context(in_memory_registry("ociregistry", folder))
-        lab.hosts.add("127.0.0.1", "down.example")
-        port = registry.address.rpartition(":")[2]
-        image = Oras(lab.oras.folder, lab.oras.environment).push_image(f"down.example:{port}/app")
+        address = f"{SECOND_REGISTRY_HOST}:{registry.address.rpartition(':')[2]}"
+        image = lab.oras.push_image(f"{address}/app")
         lab.oras.attach(image, level_3)
         outcome = lab.run(image)
         assert outcome.admitted, outcome.text
-    unseen = f"down.example:{port}/app@sha256:{'a' * 64}"
+    unseen = f"{address}/app@sha256:{'a' * 64}"
     say(_expect_denied(lab, unseen, "could not resolve descriptor"))  # Ratify keeps the cause to its log
 
 

@@ -204,7 +204,7 @@ def test_ratify_downloads_the_plugin(
 @pytest.fixture(scope="session")
 def plugin_registry(bare_lab: Lab, registry_authority: Authority) -> str:
     """Debian's docker-registry over TLS, as dynamic plugins need it; its host name."""
-    return bare_lab.start_tls_registry("plugins.example", registry_authority)
+    return bare_lab.start_tls_registry(registry_authority)
 
 
 def test_no_secret_is_in_the_provider(lab: Lab) -> None:
