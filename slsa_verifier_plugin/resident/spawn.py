@@ -27,6 +27,8 @@ CONNECT_SECONDS = 0.25
 """How long one attempt to connect may take."""
 MAX_DESCRIPTOR = 65536
 _PAUSE_SECONDS = 0.005
+_PAUSE_SHARE = 0.1
+"""Of the time waited so far: many callers that look as often as at first keep the verifier they wait for from a processor."""
 _FAILED = 1
 """Size of the lock file whose last holder's verifier ended without listening; else the file is empty."""
 
@@ -51,6 +53,7 @@ def await_listener(
     """
     check_directories(place, make=True)
     lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    begun = time.monotonic()
     try:
         child, waited = 0, False
         while True:
@@ -61,7 +64,8 @@ def await_listener(
             if ended:
                 os.ftruncate(lock, _FAILED)
                 return None
-            if time.monotonic() >= end:
+            now = time.monotonic()
+            if now >= end:
                 return None
             if child == 0 and _try_lock(lock):
                 if waited and os.fstat(lock).st_size == _FAILED:
@@ -73,7 +77,7 @@ def await_listener(
                 os.ftruncate(lock, 0)
                 child = start_detached(command, environ)
             waited = True
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(max(_PAUSE_SECONDS, min((now - begun) * _PAUSE_SHARE, end - now)))
     finally:
         os.close(lock)
 

@@ -754,9 +754,10 @@ def test_64_callers_as_the_very_first(world: World) -> None:
     callers = [Caller(call) for _ in range(64)]
     os.close(writer)
     try:
-        answers = [pid_of(caller.result(60)) for caller in callers]
+        results = [caller.result(60) for caller in callers]
     finally:
         os.close(reader)
+    answers = [pid_of(result) for result in results]
     assert len(world.pids()) == 1
     assert answers == world.pids() * 64
     assert world.server() == answers[0]
