@@ -18,9 +18,16 @@ uint64_t clock_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-void sleep_ms(unsigned milliseconds)
+void sleep_between(uint64_t begun, unsigned least, uint64_t until)
 {
-    const struct timespec pause = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
+    const uint64_t now = clock_ms();
+    const uint64_t left = now < until ? until - now : 0;
+    uint64_t length = (now - begun) / 10;
+    if (length > left)
+        length = left;
+    if (length < least)
+        length = least;
+    const struct timespec pause = {.tv_sec = (time_t)(length / 1000), .tv_nsec = (long)(length % 1000) * 1000000};
     (void)nanosleep(&pause, NULL); /* a signal only makes the pause shorter */
 }
 

@@ -9,7 +9,11 @@
 enum io { IO_DONE, IO_ENDED, IO_LATE, IO_FAILED };
 
 uint64_t clock_ms(void);
-void sleep_ms(unsigned milliseconds);
+
+/* Sleeps between two looks at something that was first looked for at `begun`: a tenth of the time since then, at least
+ * `least` milliseconds, hardly longer than `until`. Many callers that all look as often as at first keep the process that
+ * they wait for from a processor. */
+void sleep_between(uint64_t begun, unsigned least, uint64_t until);
 
 /* Waits until `fd` is ready for `events` (as of poll) or the clock shows `until`. */
 enum io io_wait(int fd, short events, uint64_t until);

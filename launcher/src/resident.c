@@ -52,7 +52,8 @@ static enum outcome connect_to(const char *path, struct call *call, int *connect
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat status;
-    const uint64_t until = earlier(clock_ms() + ACCEPT_MS, call->end);
+    const uint64_t begun = clock_ms();
+    const uint64_t until = earlier(begun + ACCEPT_MS, call->end);
     memcpy(address.sun_path, path, strlen(path) + 1); /* place_find has seen to its length */
     if (lstat(path, &status) != 0)
         return errno == ENOENT ? OUTCOME_NOBODY : unusable(call, "the resident verifier's socket cannot be looked at");
@@ -64,7 +65,7 @@ static enum outcome connect_to(const char *path, struct call *call, int *connect
     int failed;
     while ((failed = connect(fd, (const struct sockaddr *)&address, sizeof address)) != 0 &&
            (errno == EAGAIN || errno == EINTR) && clock_ms() < until)
-        sleep_ms(PAUSE_MS); /* EAGAIN: as many wait to be accepted as the kernel keeps */
+        sleep_between(begun, PAUSE_MS, until); /* EAGAIN: as many wait to be accepted as the kernel keeps */
     const int error = errno;
     if (failed == 0 && is_of_this_user(fd)) {
         *connection = fd;
@@ -218,11 +219,12 @@ static enum outcome start_and_ask(const struct place *place, struct call *call, 
     /* Unpacking is waited for first: its time is not the server's. */
     if (runtime_find(runtime, false, call->end) != RUNTIME_READY)
         return unusable(call, "no resident verifier could be started");
-    const uint64_t until = earlier(clock_ms() + START_MS, call->end);
+    const uint64_t begun = clock_ms();
+    const uint64_t until = earlier(begun + START_MS, call->end);
     for (;;) {
         outcome = start_or_watch(place, call, runtime, &starter, answer);
         if (outcome == OUTCOME_NOBODY && clock_ms() < until) {
-            sleep_ms(PAUSE_MS);
+            sleep_between(begun, PAUSE_MS, until);
             outcome = ask(place, call, &starter.lock, answer);
         }
         if (outcome == OUTCOME_CLOSED && ++closed >= CLOSED_TRIES)
@@ -234,7 +236,8 @@ static enum outcome start_and_ask(const struct place *place, struct call *call, 
                 call->problem = "no resident verifier could be started in time";
             break;
         }
-        sleep_ms(PAUSE_MS);
+        if (outcome == OUTCOME_CLOSED)
+            sleep_between(begun, PAUSE_MS, until);
     }
     if (starter.lock >= 0)
         (void)close(starter.lock);

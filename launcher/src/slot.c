@@ -141,6 +141,7 @@ static enum io unpack_once(const struct slot *slot, const struct payload *payloa
 
 enum runtime_state slot_find(int directory, const struct payload *payload, bool thorough, uint64_t until)
 {
+    const uint64_t begun = clock_ms();
     struct slot here = {.directory = directory};
     const struct slot *const slot = &here;
     slot_name(payload, here.name);
@@ -158,7 +159,7 @@ enum runtime_state slot_find(int directory, const struct payload *payload, bool 
                 return RUNTIME_NOWHERE;
             if (clock_ms() >= until)
                 return RUNTIME_LATE;
-            sleep_ms(POLL_MS);
+            sleep_between(begun, POLL_MS, until);
             continue;
         }
         if (is_finished(slot, payload, thorough)) { /* between the look and the lock */

@@ -333,6 +333,25 @@ static void test_io(void)
     CHECK(io_read(ends[0], buffer, 1, clock_ms() + 1000) == IO_FAILED);
 }
 
+static uint64_t pause_of(uint64_t begun, unsigned least, uint64_t until)
+{
+    const uint64_t before = clock_ms();
+    sleep_between(begun, least, until);
+    return clock_ms() - before;
+}
+
+/* The upper bounds are far off, for a busy machine; without them a mistake would sleep for hours. */
+static void test_pauses(void)
+{
+    const uint64_t now = clock_ms();
+    CHECK(pause_of(now, 30, now + 60000) >= 30);                    /* at least that */
+    CHECK(pause_of(now - 1000, 2, now + 60000) >= 99);              /* a tenth of the time waited */
+    CHECK(pause_of(now - 1000, 2, now + 60000) < 30000);
+    const uint64_t length = pause_of(now - 1000000, 2, clock_ms() + 50); /* not beyond the end */
+    CHECK(length >= 49 && length < 30000);
+    CHECK(pause_of(now - 1000000, 2, clock_ms() - 50) < 30000);     /* an end that is past */
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "digest") == 0) {
@@ -359,6 +378,7 @@ int main(int argc, char **argv)
     test_answers();
     test_directories(base);
     test_io();
+    test_pauses();
     CHECK(directory_remove(AT_FDCWD, base));
     (void)printf("%u passed, %u failed\n", checks - failures, failures);
     return failures != 0;
