@@ -23,6 +23,12 @@ CRASHED = b"crashed\n"
 GOOD: Answer = (0, b"good\n", b"warn: x\n")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the end of a killed child may take longer than a caller waits for it."""
+    monkeypatch.setattr(isolate, "REAP_SECONDS", 20.0)
+
+
 def run(work: Callable[[], Answer], seconds: float = 20.0) -> Answer:
     """Run it isolated; whatever it does, it leaves no child, not even a dead one."""
     before = children()
