@@ -20,7 +20,7 @@ from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.resident import manage
 from tests.support.command_line import ROOT, process
 from tests.support.content import push
-from tests.support.resident import is_there, wait_until
+from tests.support.resident import is_there, open_files, wait_until
 from tests.support.sigstore import TAMPERINGS, Lab, github_source_actions, vsa
 from tests.support.sigstore.envelope import payload_bytes
 from tests.support.waiting import at_once
@@ -214,7 +214,7 @@ def test_it_goes_with_its_parent_and_keeps_nothing_from_the_next(two: Cluster) -
 
 
 def test_it_has_nothing_of_its_parents_but_the_lanes(two: Cluster) -> None:
-    files = [str(path.readlink()) for path in Path(f"/proc/{two.fork()}/fd").iterdir()]
+    files = list(open_files(two.fork()).values())
     assert sorted(files)[:3] == ["/dev/null"] * 3
     assert len(files) == 3 + 8
     assert all(name.startswith("socket:") for name in sorted(files)[3:])

@@ -7,6 +7,7 @@ own. What the service does is in standard input: words of the form ``key=value``
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import json
 import os
@@ -291,6 +292,15 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 def is_there(pid: int) -> bool:
     """Return True for a process that runs, or whose end its parent has not noticed yet."""
     return Path(f"/proc/{pid}").exists()
+
+
+def open_files(pid: int | str) -> dict[int, str]:
+    """Return what the descriptors of a process lead to, without those that are closed while it is looked at."""
+    files = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+        with contextlib.suppress(FileNotFoundError):
+            files[int(name)] = str(Path(f"/proc/{pid}/fd/{name}").readlink())
+    return files
 
 
 def has_ended(descriptor: int, seconds: float) -> bool:

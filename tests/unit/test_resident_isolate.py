@@ -16,7 +16,7 @@ import pytest
 from slsa_verifier_plugin.resident import isolate
 from slsa_verifier_plugin.resident.isolate import run_isolated
 from slsa_verifier_plugin.resident.protocol import MAX_REPLY, Answer, encode_answer
-from tests.support.resident import wait_until
+from tests.support.resident import open_files, wait_until
 
 LATE = b"late\n"
 CRASHED = b"crashed\n"
@@ -194,13 +194,7 @@ def test_the_child_has_no_descriptor_but_the_pipe() -> None:
     os.set_inheritable(kept, True)
 
     def work() -> Answer:
-        names = {}
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-            try:
-                names[int(name)] = str(Path(f"/proc/self/fd/{name}").readlink())
-            except OSError:
-                continue
-        return 0, repr(names).encode(), b""
+        return 0, repr(open_files("self")).encode(), b""
 
     try:
         files = ast.literal_eval(run(work)[1].decode())
