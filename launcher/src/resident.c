@@ -17,7 +17,7 @@
 enum {
     ACCEPT_MS = 1000, /* for a connection and ACCEPTED to come, after which the server counts as not answering */
     START_MS = 2000,  /* for a server that was started to listen */
-    PAUSE_MS = 2,     /* between looks at a socket that is not there yet */
+    PAUSE_MS = 2,     /* at least, between looks at a socket that is not there yet */
     VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
     CLOSED_TRIES = 3, /* a server that is being killed may close its connections before its socket */
     START_FAILED = 1, /* size of the lock file while its last holder's server ended without listening; else 0 */

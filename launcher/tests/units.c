@@ -344,12 +344,12 @@ static uint64_t pause_of(uint64_t begun, unsigned least, uint64_t until)
 static void test_pauses(void)
 {
     const uint64_t now = clock_ms();
-    CHECK(pause_of(now, 30, now + 60000) >= 30);                    /* at least that */
-    CHECK(pause_of(now - 1000, 2, now + 60000) >= 99);              /* a tenth of the time waited */
-    CHECK(pause_of(now - 1000, 2, now + 60000) < 30000);
-    const uint64_t length = pause_of(now - 1000000, 2, clock_ms() + 50); /* not beyond the end */
-    CHECK(length >= 49 && length < 30000);
-    CHECK(pause_of(now - 1000000, 2, clock_ms() - 50) < 30000);     /* an end that is past */
+    CHECK(pause_of(now, 30, now + 60000) >= 30); /* at least that */
+    const uint64_t tenth = pause_of(now - 1000, 2, now + 60000);
+    CHECK(tenth >= 99 && tenth < 30000);
+    const uint64_t rest = pause_of(now - 1000000, 2, clock_ms() + 50); /* not beyond the end */
+    CHECK(rest >= 49 && rest < 30000);
+    CHECK(pause_of(now - 1000000, 2, clock_ms() - 50) < 30000); /* an end that is past */
 }
 
 int main(int argc, char **argv)

@@ -20,7 +20,7 @@ from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.resident import manage
 from tests.support.command_line import ROOT, process
 from tests.support.content import push
-from tests.support.resident import is_there, open_files, wait_until
+from tests.support.resident import children, is_there, open_files, wait_until
 from tests.support.sigstore import TAMPERINGS, Lab, github_source_actions, vsa
 from tests.support.sigstore.envelope import payload_bytes
 from tests.support.waiting import at_once
@@ -173,8 +173,7 @@ def test_with_one_processor_there_is_none() -> None:
     with cluster(1) as one:
         assert_right(one)
         assert one.signatures() == "none, for one processor or worker"
-        children = Path(f"/proc/{one.server.pid}/task/{one.server.pid}/children").read_text()
-        assert children == ""
+        assert children(one.server.pid) == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])

@@ -294,6 +294,11 @@ def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def children(thread: int) -> set[str]:
+    """Return the processes that a thread has started, dead ones that nobody waited for among them."""
+    return set(Path(f"/proc/{thread}/task/{thread}/children").read_text().split())
+
+
 def open_files(pid: int | str) -> dict[int, str]:
     """Return what the descriptors of a process lead to, without those that are closed while it is looked at."""
     files = {}

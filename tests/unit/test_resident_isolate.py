@@ -16,7 +16,7 @@ import pytest
 from slsa_verifier_plugin.resident import isolate
 from slsa_verifier_plugin.resident.isolate import run_isolated
 from slsa_verifier_plugin.resident.protocol import MAX_REPLY, Answer, encode_answer
-from tests.support.resident import open_files, wait_until
+from tests.support.resident import children, open_files, wait_until
 
 LATE = b"late\n"
 CRASHED = b"crashed\n"
@@ -31,15 +31,10 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(work: Callable[[], Answer], seconds: float = 20.0) -> Answer:
     """Run it isolated; whatever it does, it leaves no child, not even a dead one."""
-    before = children()
+    before = children(threading.get_native_id())
     answer = run_isolated(work, seconds, LATE, CRASHED)
-    assert children() == before
+    assert children(threading.get_native_id()) == before
     return answer
-
-
-def children() -> set[str]:
-    """Return the children of this thread, dead ones that nobody waited for among them."""
-    return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
 
 
 @pytest.mark.parametrize("answer", [GOOD, (1, b"", b""), (255, b"x" * 200_000, b"y" * 50_000)])

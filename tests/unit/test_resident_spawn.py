@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from slsa_verifier_plugin.resident import lifecycle, spawn
+from tests.support.resident import World
 
 SECONDS = 20.0
 
@@ -28,26 +26,19 @@ class Clock:
         self.now += seconds
 
 
-@pytest.fixture
-def place() -> Iterator[lifecycle.Place]:
-    # pytest's own directory has a longer name than a socket may have
-    with tempfile.TemporaryDirectory(prefix="rv") as folder:
-        yield lifecycle.find_place({"SLSA_VERIFIER_DIR": str(Path(folder) / "d")})
-
-
-def test_who_waits_looks_less_often_the_longer_it_takes(
-    place: lifecycle.Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_looks_less_often_the_longer_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many callers that look without rest keep the verifier that they all wait for from a processor."""
     clock = Clock()
     monkeypatch.setattr(spawn, "time", clock)
-    lifecycle.check_directories(place, make=True)
-    other = os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        assert spawn.await_listener(place, ["/nonexistent/python"], {}, clock.now + SECONDS) is None
-    finally:
-        os.close(other)
+    with World() as world:
+        lifecycle.check_directories(world.place, make=True)
+        other = os.open(world.place.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            assert spawn.await_listener(world.place, world.start, {}, clock.now + SECONDS) is None
+        finally:
+            os.close(other)
+        assert world.pids() == []
     assert len(clock.pauses) < 100
     assert clock.pauses[0] < 0.01
     assert sum(clock.pauses) == pytest.approx(SECONDS, abs=0.01)

@@ -32,9 +32,11 @@ from tests.e2e.servers import in_memory_registry
 from tests.e2e.shared import REPOSITORY
 
 REGISTRY_HOST = "registry.example"
-SECOND_REGISTRY_HOST = "down.example"
-TLS_REGISTRY_HOST = "plugins.example"
 """The registry that the manifests of deploy/ name; here it has a port as well."""
+SECOND_REGISTRY_HOST = "down.example"
+"""Of a registry that a test starts, and stops again."""
+TLS_REGISTRY_HOST = "plugins.example"
+"""Of the registry that Ratify downloads the plugin from."""
 CONSTRAINT = "ratifyverification.constraints.gatekeeper.sh"
 PLUGIN = "SLSA_E2E_PLUGIN"
 """The variable that names another one-file plugin to check."""
@@ -201,10 +203,9 @@ class Lab:
 
     def start_tls_registry(self, authority: Authority) -> str:
         """Start Debian's docker-registry over TLS, on the port that needs no mention; return its host."""
-        host = TLS_REGISTRY_HOST
         folder = self.work / "plugin-registry"
         folder.mkdir()
-        pair = authority.issue(host, SERVER, names=(host,))
+        pair = authority.issue(TLS_REGISTRY_HOST, SERVER, names=(TLS_REGISTRY_HOST,))
         for name, text in {
             "ca.crt": authority.certificate,
             "tls.crt": pair.certificate,
@@ -231,7 +232,7 @@ class Lab:
             "docker-registry",
             "it listens",
         )
-        return host
+        return TLS_REGISTRY_HOST
 
     def run(self, image: str, namespace: str = "default") -> Outcome:
         """Create a Pod of the image, as ``kubectl run`` does."""
