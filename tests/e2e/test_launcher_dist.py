@@ -20,6 +20,7 @@ import pytest
 from launcher.tests.harness import ROOT
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from tests.e2e.peers import cache_root
 from tests.support.resident import kill
 from tests.support.waiting import at_once
 from tools.dist import elf, stage
@@ -45,9 +46,9 @@ def _ignored(directory: str, names: list[str]) -> set[str]:
 def _build(directory: Path, source: Path = ROOT, **settings: str) -> Path:
     """Build everything below ``directory`` from a copy of ``source``: it may change meanwhile, and its path must not matter.
 
-    What pip installs is kept in the checkout's build directory, but not what was compressed: a second build would find it.
+    What pip installs is kept outside the tree, but not what was compressed: a second build would find it.
     """
-    copy, output, cache = directory / "source", directory / "dist", ROOT / "build" / "dist-cache"
+    copy, output, cache = directory / "source", directory / "dist", cache_root().with_name("dist")
     shutil.copytree(source, copy, symlinks=True, ignore=_ignored)
     command = [
         sys.executable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -43,7 +44,7 @@ class Options:
     Attributes:
         output: where the results go.
         work: where everything else goes; emptied first.
-        cache: what pip has installed, kept between builds.
+        cache: what pip has installed, kept between builds; one of them at a time uses it.
         payloads: what zstd has compressed, kept between builds.
         level: zstd's compression level.
     """
@@ -64,6 +65,12 @@ def build(options: Options) -> list[Path]:
     shutil.rmtree(options.work, ignore_errors=True)
     for directory in (options.output, options.work, options.cache, options.payloads):
         directory.mkdir(parents=True, exist_ok=True)
+    with (options.cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(options)
+
+
+def _build(options: Options) -> list[Path]:
     launcher = options.work / "launcher"
     run(["make", "-C", str(PROJECT / "launcher"), f"BUILD={launcher}"])
     python = environments.tools_python(options.cache, Path(__file__).with_name("requirements.txt"))
