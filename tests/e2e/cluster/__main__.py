@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.e2e.cluster import builds, lab, sandbox
+from tests.e2e.cluster import builds, sandbox
 from tests.e2e.peers import PeerError
 
 _HERE = Path(__file__).resolve().parent
@@ -18,15 +18,14 @@ def main(arguments: list[str]) -> int:
     """Build, enter the namespaces and hand over to pytest there; returns only where that fails."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
-        for name in (*builds.SHARED, *builds.PROGRAMS):
-            builds.program(name)
+        optional = ["kyverno"] if "SLSA_E2E_KYVERNO" in os.environ else []
+        if shutil.which("kubectl") is None:
+            optional.append("kubectl")
+        os.environ[builds.PLUGIN] = str(builds.everything(*optional))
+        if "kubectl" in optional:
+            os.environ["PATH"] += f"{os.pathsep}{builds.program('kubectl').parent}"
         builds.charts()
         builds.kyverno_definitions()
-        if "SLSA_E2E_KYVERNO" in os.environ:
-            builds.program("kyverno")
-        os.environ[lab.PLUGIN] = str(lab.plugin_artifact())
-        if shutil.which("kubectl") is None:
-            os.environ["PATH"] += f"{os.pathsep}{builds.program('kubectl').parent}"
         os.chdir(_HERE.parents[2])
         sandbox.enter(["-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", str(_HERE), *arguments])
     except PeerError as error:

@@ -9,18 +9,23 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.peers import PEERS, PeerError, cache_root, peer
+from tests.e2e.shared import REPOSITORY
 
 SOURCES = Path(__file__).resolve().parent / "sources"
 BUILD_SECONDS = 1800
 """Seconds that one program may take; kube-apiserver takes 5 minutes on two idle cores."""
+PLUGIN = "SLSA_E2E_PLUGIN"
+"""The variable that names another one-file plugin to check."""
 _GO_FLAGS = "-buildvcs=false -trimpath"
 _UNTRUSTED_SETTINGS = ("GOFLAGS", "GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GOINSECURE", "GOWORK")
 
@@ -145,6 +150,65 @@ def program(name: str) -> Path:
             if not executable.is_file():  # another process may have built it while this one waited
                 _build(listed, executable)
     return executable
+
+
+def everything(*optional: str) -> Path:
+    """Build all that the cache has not, two modules at a time, the largest first; returns the one-file plugin.
+
+    Linking and fetching leave a processor idle. Programs of one module share its prepared source, and most of what
+    they compile, so they are built one after the other.
+
+    Args:
+        optional: programs to build beside those of ``SHARED`` and ``PROGRAMS``.
+
+    Raises:
+        PeerError: something could not be fetched or does not build.
+    """
+    listed = [_BY_NAME[name] for name in (*PROGRAMS, *optional)]
+    groups = [
+        [one.name for one in listed if one.module is module]
+        for module in (KUBERNETES, GATEKEEPER, HELM, KYVERNO)
+    ]
+    groups += [[name] for name in (*SHARED, *(one.name for one in listed if one.module is None))]
+
+    def build(names: list[str]) -> None:
+        for name in names:
+            program(name)
+
+    with ThreadPoolExecutor(2) as pool:
+        plugin = pool.submit(plugin_artifact)
+        building = [pool.submit(build, names) for names in groups]
+        try:
+            for one in building:
+                one.result()
+            return plugin.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def plugin_artifact() -> Path:
+    """Return the one-file plugin: what the variable names, else dist/slsa, built where it is missing or old.
+
+    Raises:
+        PeerError: it does not build.
+    """
+    if named := os.environ.get(PLUGIN):
+        return Path(named).resolve(strict=True)
+    plugin = REPOSITORY / "dist" / "slsa"
+    sources = (
+        file
+        for folder in ("slsa_verifier_plugin", "launcher/src", "tools/dist", "requirements")
+        for file in (REPOSITORY / folder).rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    )
+    if not plugin.is_file() or plugin.stat().st_mtime < max(file.stat().st_mtime for file in sources):
+        kept = ["--cache", str(cache_root().with_name("dist"))]  # outside the tree, as the programs are
+        if subprocess.run(
+            [sys.executable, "-m", "tools.dist", *kept], cwd=REPOSITORY, check=False
+        ).returncode:
+            raise PeerError("the one-file plugin does not build")
+    return plugin
 
 
 def charts() -> dict[str, Path]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.cluster.kube import Object
+from tests.e2e.cluster.kube import Object, read_objects
 
 NAMESPACE = "gatekeeper-system"
 
@@ -48,8 +48,7 @@ def render(
         done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise ChartError(f"{' '.join(command)}: {done.stderr}")
-    objects = [document for document in yaml.safe_load_all(done.stdout) if document]
-    return sorted(objects, key=lambda thing: _ORDER.get(thing["kind"], 9))
+    return sorted(read_objects(done.stdout), key=lambda thing: _ORDER.get(thing["kind"], 9))
 
 
 _ORDER = {"Namespace": 0, "CustomResourceDefinition": 1, "ServiceAccount": 2, "Secret": 3, "ConfigMap": 3}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -11,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import builds, images, sandbox
-from tests.e2e.cluster import lab as labs
+from tests.e2e.cluster import bring_up, builds, sandbox
 from tests.e2e.cluster.kube import Object
 from tests.e2e.cluster.lab import Lab
 from tests.e2e.cluster.pki import Authority
-from tests.e2e.shared import REPOSITORY, demo_note
+from tests.e2e.cluster.ratify import Setting
+from tests.e2e.shared import demo_note
 
 collect_ignore_glob = [] if sandbox.INSIDE in os.environ else ["test_*.py"]
 """The checks need the namespaces that ``python -m tests.e2e.cluster`` makes."""
@@ -61,25 +60,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """A folder with a short path: sockets in it must fit into 107 bytes. Kept where a check failed."""
+    """A folder with a short path: sockets in it must fit into 107 bytes. Kept, on disk, where SLSA_E2E_KEEP asks for it."""
     folder = Path(tempfile.mkdtemp(prefix="slsa-cluster-"))
     folder.chmod(0o755)  # Ratify's user has to get through it
-    yield folder
-    if "SLSA_E2E_KEEP" not in os.environ:
-        shutil.rmtree(folder)
+    if "SLSA_E2E_KEEP" in os.environ:
+        yield folder
+    else:
+        with sandbox.in_memory(folder):
+            yield folder
+        folder.rmdir()
 
 
 @pytest.fixture(scope="session")
 def programs() -> dict[str, Path]:
     return {name: builds.program(name) for name in (*builds.SHARED, *builds.PROGRAMS)}
-
-
-@pytest.fixture(scope="session")
-def bare_lab(scratch: Path, programs: dict[str, Path]) -> Iterator[Lab]:
-    """The cluster, without a Ratify that runs."""
-    sandbox.raise_loopback()
-    with ExitStack() as stack:
-        yield labs.start(scratch, programs, builds.charts(), stack)
 
 
 @pytest.fixture(scope="session")
@@ -89,30 +83,31 @@ def registry_authority() -> Authority:
 
 
 @pytest.fixture(scope="session")
-def base_image(bare_lab: Lab, programs: dict[str, Path], registry_authority: Authority) -> str:
-    """An image laid out as Ratify's own, which trusts that authority; its digest reference."""
-    image = f"{bare_lab.registry}/ratify:v1.4.4"
-    authorities = registry_authority.certificate.encode()
-    images.push_ratify(bare_lab.crane, image, programs["ratify"], authorities, bare_lab.work)
-    return f"{bare_lab.registry}/ratify@{bare_lab.crane.run('digest', image).decode().strip()}"
-
-
-@pytest.fixture(scope="session")
 def plugin() -> Path:
     """The one-file plugin, which was built before the network was left."""
-    return Path(os.environ[labs.PLUGIN])
+    return Path(os.environ[builds.PLUGIN])
 
 
 @pytest.fixture(scope="session")
-def ratify_image(bare_lab: Lab, base_image: str, plugin: Path) -> str:
-    """The project's image, built by its own script; its digest reference."""
-    script = REPOSITORY / "deploy" / "image" / "build.sh"
-    return images.build(script, bare_lab.crane, base_image, f"{bare_lab.registry}/ratify-slsa:v1.4.4", plugin)
+def bare_lab(
+    scratch: Path, programs: dict[str, Path], plugin: Path, registry_authority: Authority
+) -> Iterator[Lab]:
+    """The cluster, without a Ratify that runs."""
+    sandbox.raise_loopback()
+    authorities = registry_authority.certificate.encode()
+    with ExitStack() as stack:
+        yield bring_up.start(scratch, programs, builds.charts(), plugin, authorities, stack)
 
 
 @pytest.fixture(scope="session")
-def running_lab(bare_lab: Lab, ratify_image: str, level_3: bytes) -> Lab:
-    bare_lab.ratify.start(ratify_image)
+def setting(bare_lab: Lab) -> Setting:
+    """Ratify as deploy/ has it."""
+    return Setting(bare_lab.ratify_image)
+
+
+@pytest.fixture(scope="session")
+def running_lab(bare_lab: Lab, setting: Setting, level_3: bytes) -> Lab:
+    bare_lab.ratify.start(setting)
     for folder in ("ratify/demo", "gatekeeper/install", "gatekeeper/demo"):  # as the README has it
         bare_lab.apply(folder)
     bare_lab.first_yes = bare_lab.wait_for_a_yes(level_3)
@@ -120,12 +115,9 @@ def running_lab(bare_lab: Lab, ratify_image: str, level_3: bytes) -> Lab:
 
 
 @pytest.fixture
-def lab(running_lab: Lab) -> Lab:
-    """The cluster as the demo sets it up: its Verifier, its Policy and its Constraint."""
-    assert running_lab.processes.is_alive("ratify"), "a check before this one has left Ratify stopped"
-    demo = ("ratify/demo", "gatekeeper/mutation", "gatekeeper/demo")
-    if not running_lab.holds(*demo):
-        running_lab.apply(*demo)
+def lab(running_lab: Lab, setting: Setting, level_3: bytes) -> Lab:
+    """The cluster as the demo sets it up, with Ratify as deploy/ has it."""
+    running_lab.prepare(setting, level_3)
     return running_lab
 
 

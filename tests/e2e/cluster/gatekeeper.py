@@ -118,7 +118,7 @@ def install(
     plane.kubectl.apply([namespace])
     definitions = [thing for thing in objects if thing["kind"] == "CustomResourceDefinition"]
     plane.kubectl.apply(definitions)
-    plane.kubectl.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    plane.kubectl.wait_for_definitions()
     plane.kubectl.apply(
         charts.without(
             _less_hooks(objects),

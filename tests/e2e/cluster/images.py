@@ -73,11 +73,14 @@ def layer(files: Mapping[str, bytes | Path], folders: Mapping[str, tuple[int, in
     return packed.getvalue()
 
 
-def push_ratify(crane: Crane, image: str, ratify: Path, authorities: bytes, work: Path) -> None:
+def push_ratify(crane: Crane, image: str, ratify: Path, authorities: bytes, work: Path) -> str:
     """Push an image laid out as Ratify's own (httpserver/Dockerfile of v1.4.4), which cannot be fetched here.
 
     Args:
         authorities: what the image has as its CA certificates.
+
+    Returns:
+        Its digest reference.
     """
     files: dict[str, bytes | Path] = {
         "app/ratify": ratify,
@@ -106,6 +109,7 @@ def push_ratify(crane: Crane, image: str, ratify: Path, authorities: bytes, work
         *("--env", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"),
         *("--entrypoint", "/app/ratify,serve,--http,:6001"),
     )
+    return f"{image.rpartition(':')[0]}@{crane.run('digest', image).decode().strip()}"
 
 
 def build(script: Path, crane: Crane, base: str, image: str, plugin: Path) -> str:
@@ -118,9 +122,27 @@ def build(script: Path, crane: Crane, base: str, image: str, plugin: Path) -> st
     return _run([str(script), base, image], environment).decode().strip()
 
 
-def unpack(crane: Crane, image: str, folder: Path) -> Path:
-    """Unpack all layers of the image into a new ``folder``, owners and modes kept."""
-    folder.mkdir(mode=0o755)
-    with tarfile.open(fileobj=io.BytesIO(crane.run("export", image, "-"))) as archive:
-        archive.extractall(folder, filter="fully_trusted", numeric_owner=True)  # sticky bits too
-    return folder
+@dataclass(frozen=True)
+class Images:
+    """What the images hold, fetched and unpacked once each.
+
+    Attributes:
+        folder: a new one, for the unpacked images.
+    """
+
+    crane: Crane
+    folder: Path
+
+    def unpack(self, image: str) -> Path:
+        """Return the folder with all layers of a digest reference, owners and modes kept; not to be written to."""
+        unpacked = self.folder / image.partition("@sha256:")[2]
+        if not unpacked.exists():
+            unpacked.mkdir(mode=0o755, parents=True)
+            with tarfile.open(fileobj=io.BytesIO(self.crane.run("export", image, "-"))) as archive:
+                archive.extractall(unpacked, filter="fully_trusted", numeric_owner=True)  # sticky bits too
+        return unpacked
+
+    def copy(self, image: str, folder: Path) -> Path:
+        """Lay out the image in a new ``folder`` and return it; its files are shared: replace them, do not write to them."""
+        subprocess.run(["cp", "--archive", "--link", str(self.unpack(image)), str(folder)], check=True)
+        return folder

@@ -24,6 +24,11 @@ _POLL_SECONDS = 0.2
 Object = dict[str, Any]
 
 
+def read_objects(text: str) -> list[Object]:
+    """Return the objects in YAML documents; PyYAML's own parser takes seconds over a large definition."""
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
+
+
 class KubectlError(RuntimeError):
     """kubectl ended with another status than 0; the message is what it printed."""
 
@@ -92,8 +97,8 @@ class Kubectl:
 
     def apply(self, objects: Iterable[Object], *arguments: str) -> str:
         """Apply the objects in their order, on the server's side, as the owner of all their fields."""
-        documents = yaml.safe_dump_all(objects)
-        return self.run("apply", "--server-side", "--force-conflicts", *arguments, "-f", "-", given=documents)
+        given = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        return self.run("apply", "--server-side", "--force-conflicts", *arguments, "-f", "-", given=given)
 
     def get(self, *arguments: str) -> Object:
         """Return what ``kubectl get ARGUMENTS`` finds."""
@@ -104,10 +109,22 @@ class Kubectl:
         """Tell whether ``kubectl get ARGUMENTS`` finds anything."""
         return bool(self.attempt("get", "-o", "name", "--ignore-not-found", *arguments).text)
 
-    def wait(self, kind: str, name: str, path: str, value: str, seconds: float = 30.0) -> None:
-        """Wait until the field at the JSON ``path`` of an object has ``value``."""
-        condition = f"--for=jsonpath={{{path}}}={value}"
-        self.run("wait", condition, f"{kind}/{name}", f"--timeout={seconds:.0f}s")
+    def wait_for_definitions(self, *names: str, seconds: float = 60.0) -> None:
+        """Wait until the API server serves the CustomResourceDefinitions of those names, or all that there are.
+
+        Raises:
+            KubectlError: ``seconds`` have passed.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            definitions = {thing["metadata"]["name"]: thing for thing in self.get("crd")["items"]}
+            served = {name for name, thing in definitions.items() if _is_established(thing)}
+            if missing := set(names or definitions) - served:
+                if time.monotonic() > end:
+                    raise KubectlError(f"not served after {seconds:.0f} s: {', '.join(sorted(missing))}")
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
 
     def until(self, wanted: str, *arguments: str, seconds: float = 30.0) -> str:
         """Repeat ``kubectl ARGUMENTS`` until it prints ``wanted``; return all that it printed then.
@@ -125,6 +142,11 @@ class Kubectl:
             time.sleep(_POLL_SECONDS)
 
 
+def _is_established(definition: Object) -> bool:
+    conditions = definition.get("status", {}).get("conditions") or ()  # null at first
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
 class Client:
     """One kept-alive connection to the API server, for requests that are timed."""
 
@@ -138,11 +160,24 @@ class Client:
 
     def create(self, path: str, thing: Object) -> tuple[int, str]:
         """POST ``thing``; returns the status, and the message where it is not 201."""
-        body = json.dumps(thing)
-        self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+        status, answer = self._ask("POST", path, thing)
+        return status, "" if status == http.HTTPStatus.CREATED else answer["message"]
+
+    def delete_all(self, path: str) -> None:
+        """DELETE all objects of a collection without grace; kubectl would send a request for each.
+
+        Raises:
+            KubectlError: it was refused.
+        """
+        status, answer = self._ask("DELETE", path, {"gracePeriodSeconds": 0})
+        if status != http.HTTPStatus.OK:
+            raise KubectlError(f"DELETE {path}: {answer['message']}")
+
+    def _ask(self, method: str, path: str, body: Object) -> tuple[int, Object]:
+        self._connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
         response = self._connection.getresponse()
-        answer = json.loads(response.read())
-        return response.status, "" if response.status == http.HTTPStatus.CREATED else answer["message"]
+        answer: Object = json.loads(response.read())
+        return response.status, answer
 
     def close(self) -> None:
         """Close the connection."""

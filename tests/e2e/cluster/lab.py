@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import itertools
-import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from tests.e2e.cluster import charts, control_plane, gatekeeper
 from tests.e2e.cluster.control_plane import ControlPlane
 from tests.e2e.cluster.gatekeeper import Gatekeeper
 from tests.e2e.cluster.images import Crane
-from tests.e2e.cluster.kube import Kubectl, KubectlError, Object, Outcome
+from tests.e2e.cluster.kube import Kubectl, KubectlError, Object, Outcome, read_objects
 from tests.e2e.cluster.pki import SERVER, Authority
 from tests.e2e.cluster.processes import Processes
-from tests.e2e.cluster.ratify import Ratify
-from tests.e2e.cluster.sandbox import Hosts
+from tests.e2e.cluster.ratify import Ratify, Setting
 from tests.e2e.oras import Oras
-from tests.e2e.servers import in_memory_registry
-from tests.e2e.shared import REPOSITORY
 
 REGISTRY_HOST = "registry.example"
 """The registry that the manifests of deploy/ name; here it has a port as well."""
@@ -38,12 +27,17 @@ SECOND_REGISTRY_HOST = "down.example"
 TLS_REGISTRY_HOST = "plugins.example"
 """Of the registry that Ratify downloads the plugin from."""
 CONSTRAINT = "ratifyverification.constraints.gatekeeper.sh"
-PLUGIN = "SLSA_E2E_PLUGIN"
-"""The variable that names another one-file plugin to check."""
+DEMO = ("ratify/demo", "gatekeeper/mutation", "gatekeeper/demo")
+"""Folders of deploy/: the demo's Verifier, Store and Policy, its mutation and its Constraint."""
 _FIRST_YES_SECONDS = 30.0
+_SETTLE_SECONDS = 30.0
+_POLL_SECONDS = 0.1
 _RATIFY_GROUP = "config.ratify.deislabs.io"
+_RATIFY_KINDS = ("verifiers", "stores", "policies")
+_GATEKEEPER_KINDS = ("RatifyVerification", "Assign", "Provider")
+"""Of which both of Gatekeeper's programs report the generation that they have taken in."""
 _DECIDING = (
-    *(f"{kind}.{_RATIFY_GROUP}" for kind in ("verifiers", "stores", "policies")),
+    *(f"{kind}.{_RATIFY_GROUP}" for kind in _RATIFY_KINDS),
     "ratifyverification",
     "assign",
 )
@@ -58,6 +52,8 @@ class Lab:
         manifests: a copy of deploy/ whose images and certificates are those of this run.
         registry: host and port of the registry.
         developer: kubectl without rights over the cluster.
+        base_image: laid out as Ratify's own; its digest reference.
+        ratify_image: the project's image, built on it by its own script; its digest reference.
         first_yes: seconds from Ratify's readiness to the first Pod that it admitted.
     """
 
@@ -72,7 +68,8 @@ class Lab:
     registry: str
     manifests: Path
     developer: Kubectl
-    stack: ExitStack
+    base_image: str
+    ratify_image: str
     first_yes: float = 0.0
     _kustomized: dict[str, list[Object]] = field(default_factory=dict)
     _names: itertools.count[int] = field(default_factory=itertools.count)
@@ -97,8 +94,7 @@ class Lab:
     def kustomize(self, folder: str) -> list[Object]:
         """Return what ``kubectl kustomize`` makes of a folder of the manifests; made once."""
         if folder not in self._kustomized:
-            text = self.kubectl.run("kustomize", str(self.manifests / folder))
-            objects = [document for document in yaml.safe_load_all(text) if document]
+            objects = read_objects(self.kubectl.run("kustomize", str(self.manifests / folder)))
             for thing in objects:
                 if thing["kind"] == "Store":
                     thing["spec"]["parameters"]["useHttp"] = (
@@ -121,55 +117,55 @@ class Lab:
         for thing in objects:
             if change is not None:
                 change(thing)
-            self._make_way(thing)
+        self._make_way(objects)
         self.kubectl.apply(objects)
-        for thing in objects:
-            self._settle(thing)
+        self._settle(objects)
         return objects
 
-    def _make_way(self, thing: Object) -> None:
+    def _make_way(self, objects: list[Object]) -> None:
         """Delete what Ratify has read in another form: its status would not tell when it has read the new one."""
-        if not thing["apiVersion"].startswith(_RATIFY_GROUP):
+        specs = {_resource(thing): thing["spec"] for thing in objects if _is_ratifys(thing)}
+        if not specs:
             return
-        resource = f"{thing['kind'].lower()}.{_RATIFY_GROUP}/{thing['metadata']['name']}"
-        found = self.kubectl.attempt("get", resource, "-o", "json")
-        if found.admitted and json.loads(found.text)["spec"] != thing["spec"]:
-            self.kubectl.run("delete", resource)
+        found = self.kubectl.get(",".join(f"{kind}.{_RATIFY_GROUP}" for kind in _RATIFY_KINDS))["items"]
+        stale = [
+            name for thing in found if specs.get(name := _resource(thing), thing["spec"]) != thing["spec"]
+        ]
+        if stale:
+            self.kubectl.run("delete", *stale)
 
-    def _settle(self, thing: Object) -> None:
-        """Wait until all of Gatekeeper's and Ratify's programs have taken in the object as it is now."""
-        kind, name = thing["kind"], thing["metadata"]["name"]
-        if kind == "ConstraintTemplate":
-            self.wait_for_definition(CONSTRAINT)
-        elif kind in ("RatifyVerification", "Assign", "Provider"):
-            resource = f"{kind.lower()}/{name}"
-            generation = self.kubectl.run("get", resource, "-o", "jsonpath={.metadata.generation}")
-            programs = 1 if kind == "Provider" else 2
-            wanted = " ".join([generation] * programs)
-            self.kubectl.until(
-                wanted, "get", resource, "-o", "jsonpath={.status.byPod[*].observedGeneration}"
-            )
-        elif thing["apiVersion"].startswith(_RATIFY_GROUP):
-            resource = f"{kind.lower()}.{_RATIFY_GROUP}/{name}"
-            self.kubectl.until("true", "get", resource, "-o", "jsonpath={.status.issuccess}")
+    def _settle(self, objects: list[Object]) -> None:
+        """Wait until all of Gatekeeper's and Ratify's programs have taken in the objects as they are now."""
+        if any(thing["kind"] == "ConstraintTemplate" for thing in objects):
+            self.kubectl.wait_for_definitions(CONSTRAINT)
+        waiting = [
+            _resource(thing) for thing in objects if thing["kind"] in _GATEKEEPER_KINDS or _is_ratifys(thing)
+        ]
+        end = time.monotonic() + _SETTLE_SECONDS
+        while waiting:
+            found = self.kubectl.get(*waiting)
+            states = found["items"] if found["kind"] == "List" else [found]
+            waiting = [_resource(state) for state in states if not _is_settled(state)]
+            if waiting and time.monotonic() > end:
+                raise KubectlError(f"not taken in after {_SETTLE_SECONDS:.0f} s: {', '.join(waiting)}")
+            time.sleep(_POLL_SECONDS if waiting else 0)
 
-    def wait_for_definition(self, name: str) -> None:
-        """Wait until the API server serves a CustomResourceDefinition."""
-        condition = 'jsonpath={.status.conditions[?(@.type=="Established")].status}'
-        self.kubectl.until("True", "get", "crd", name, "--ignore-not-found", "-o", condition)
-
-    def start_ratify(self, image: str, attestation: bytes) -> float:
-        """Start Ratify in place of any that runs, and wait until it admits.
+    def prepare(self, setting: Setting, attestation: bytes) -> None:
+        """Have a Ratify of that setting run over the demo's manifests; what is so already is left alone.
 
         Args:
-            attestation: one that the Verifier in force accepts.
-
-        Returns:
-            Seconds from Ratify's readiness to its first yes: its manager reads its resources, and the plugin
-            unpacks itself and starts its resident verifier.
+            attestation: one that the demo's Verifier accepts.
         """
-        self.ratify.start(image)
-        return self.wait_for_a_yes(attestation)
+        started = self.ratify.setting != setting
+        if started:
+            self.ratify.start(setting)
+        assert self.processes.is_alive("ratify"), "a check before this one has left Ratify stopped"
+        if not self.holds(*DEMO):
+            self.apply(*DEMO)
+        if (
+            started
+        ):  # its manager reads its resources, the plugin unpacks itself and starts its resident verifier
+            self.wait_for_a_yes(attestation)
 
     def wait_for_a_yes(self, attestation: bytes) -> float:
         """Create Pods of new images until one is admitted; returns the seconds that took.
@@ -243,113 +239,20 @@ def _key(thing: Object) -> tuple[str, str]:
     return thing["kind"], thing["metadata"]["name"]
 
 
-def start(work: Path, programs: Mapping[str, Path], chart: Mapping[str, Path], stack: ExitStack) -> Lab:
-    """Bring up the control plane, a registry, Gatekeeper and Ratify's objects, in this order.
-
-    Ratify itself is started by the checks, with the image they are about.
-    """
-    processes = Processes(work / "logs")
-    stack.callback(processes.stop_all)
-    hosts = Hosts(work / "hosts", REGISTRY_HOST, SECOND_REGISTRY_HOST, TLS_REGISTRY_HOST)
-    plane = control_plane.start(work / "control-plane", processes, programs)
-    folder = work / "registry"
-    folder.mkdir()
-    running = stack.enter_context(in_memory_registry("ociregistry", folder))
-    registry = f"{REGISTRY_HOST}:{running.address.rpartition(':')[2]}"
-    home = work / "home"
-    home.mkdir()
-    crane = Crane(programs["crane"], home)
-    manifests = work / "deploy"
-    shutil.copytree(REPOSITORY / "deploy", manifests, symlinks=True)
-    for file in manifests.rglob("*.yaml"):
-        file.write_text(file.read_text().replace(f"{REGISTRY_HOST}/", f"{registry}/"))
-    keeper = gatekeeper.install(
-        plane,
-        processes,
-        programs,
-        chart["gatekeeper"],
-        manifests / "gatekeeper" / "values.yaml",
-        work / "gatekeeper-certificates",
-    )
-    ratify = _install_ratify(work, plane, processes, programs, chart["ratify"], manifests, keeper, crane)
-    services = plane.kubectl.get("service", "ratify", "-n", charts.NAMESPACE)
-    hosts.add(services["spec"]["clusterIP"], f"ratify.{charts.NAMESPACE}")
-    keeper.register_webhooks()
-    plane.kubectl.run(
-        "create", "rolebinding", "dev", "-n", "default", "--clusterrole=edit", "--group=developers"
-    )
-    oras = Oras(home, {"HOME": str(home), "PATH": "/usr/bin:/bin"})
-    return Lab(
-        work,
-        programs,
-        processes,
-        plane,
-        keeper,
-        ratify,
-        crane,
-        oras,
-        registry,
-        manifests,
-        plane.developer(),
-        stack,
-    )
+def _is_ratifys(thing: Object) -> bool:
+    return str(thing["apiVersion"]).startswith(_RATIFY_GROUP)
 
 
-def _install_ratify(
-    work: Path,
-    plane: ControlPlane,
-    processes: Processes,
-    programs: Mapping[str, Path],
-    chart: Path,
-    manifests: Path,
-    keeper: Gatekeeper,
-    crane: Crane,
-) -> Ratify:
-    """Put the objects of Ratify's chart into the cluster, with the certificates of an authority of ours."""
-    authority = Authority("ratify-ca")
-    name = f"ratify.{charts.NAMESPACE}"
-    serving = authority.issue(name, SERVER, names=(name,))
-    (manifests / "gatekeeper" / "provider" / "ca.crt").write_text(authority.certificate)
-    tls = {
-        "crt": serving.certificate,
-        "key": serving.key,
-        "caCert": authority.certificate,
-        "caKey": authority.key,
-        "cabundle": base64.b64encode(authority.certificate.encode()).decode(),
-    }
-    settings = {
-        "provider": {"tls": tls},
-        "featureFlags": {"RATIFY_CERT_ROTATION": False},  # its Secret would have to be mounted by a kubelet
-        "upgradeCRDs": {"enabled": False},  # a hook that runs in a Pod
-        "replicaCount": 1,
-    }
-    values = manifests / "ratify" / "values-image.yaml"
-    config = plane.folder / "admin.kubeconfig"
-    objects = charts.render(programs["helm"], chart, "ratify", [values], settings, config)
-    definitions = [thing for thing in objects if thing["kind"] == "CustomResourceDefinition"]
-    plane.kubectl.apply(definitions)
-    plane.kubectl.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    plane.kubectl.apply(charts.without(objects, "CustomResourceDefinition"), "-n", charts.NAMESPACE)
-    folder = work / "ratify"
-    folder.mkdir()
-    return Ratify(plane, processes, objects, crane, folder, keeper.authority.certificate)
+def _resource(thing: Object) -> str:
+    """Return how kubectl names the object."""
+    group = thing["apiVersion"].partition("/")[0]
+    return f"{thing['kind'].lower()}.{group}/{thing['metadata']['name']}"
 
 
-def plugin_artifact() -> Path:
-    """Return the one-file plugin: what the variable names, else dist/slsa, built where it is missing or old.
-
-    Raises:
-        subprocess.CalledProcessError: it does not build.
-    """
-    if named := os.environ.get(PLUGIN):
-        return Path(named).resolve(strict=True)
-    plugin = REPOSITORY / "dist" / "slsa"
-    sources = (
-        file
-        for folder in ("slsa_verifier_plugin", "launcher/src", "tools/dist", "requirements")
-        for file in (REPOSITORY / folder).rglob("*")
-        if file.is_file() and file.suffix != ".pyc"
-    )
-    if not plugin.is_file() or plugin.stat().st_mtime < max(file.stat().st_mtime for file in sources):
-        subprocess.run([sys.executable, "-m", "tools.dist"], cwd=REPOSITORY, check=True)
-    return plugin
+def _is_settled(state: Object) -> bool:
+    """Tell whether whoever acts on the object says that it has taken in the object's present form."""
+    status = state.get("status", {})
+    if _is_ratifys(state):
+        return status.get("issuccess") is True
+    seen = [entry.get("observedGeneration") for entry in status.get("byPod", ())]
+    return seen == [state["metadata"]["generation"]] * 2

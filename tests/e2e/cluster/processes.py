@@ -93,9 +93,9 @@ class Processes:
         process.wait()
 
     def stop_all(self) -> None:
-        """End everything, last started first."""
+        """End everything at once, last started first: nothing of it is to be kept."""
         for name in reversed(list(self._running)):
-            self.stop(name)
+            self.kill(name)
 
     def _tail(self, name: str) -> str:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-15:])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.e2e.cluster import charts
 from tests.e2e.cluster.control_plane import API_HOST, API_PORT, ControlPlane
-from tests.e2e.cluster.images import NONROOT, Crane, unpack
+from tests.e2e.cluster.images import NONROOT, Images
 from tests.e2e.cluster.kube import Object
 from tests.e2e.cluster.processes import Processes
 
@@ -25,41 +25,53 @@ _ACCOUNT = "var/run/secrets/kubernetes.io/serviceaccount"
 _DEVICES = ("null", "zero", "random", "urandom")
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a Pod of Ratify is started with.
+
+    Attributes:
+        image: its digest reference.
+        variables: over those of the chart and the image.
+        arguments: behind those of the chart; the last of two equal flags counts.
+    """
+
+    image: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+
+
 @dataclass
 class Ratify:
     """Ratify's Deployment and the one Pod of it that runs.
 
     Attributes:
-        rootfs: the unpacked image; changes stay in it until ``start`` unpacks the image anew.
-        variables: over those of the chart and the image.
-        arguments: behind those of the chart; the last of two equal flags counts.
+        rootfs: the Pod's files; changes stay in it until ``start`` lays out the image anew.
+        setting: what the Pod was started with; None before the first.
     """
 
     plane: ControlPlane
     processes: Processes
     objects: list[Object]
-    crane: Crane
+    images: Images
     folder: Path
     client_authority: str
     rootfs: Path = Path("/nonexistent")
-    image: str = ""
-    variables: dict[str, str] = field(default_factory=dict)
-    arguments: list[str] = field(default_factory=list)
+    setting: Setting | None = None
 
     @property
     def plugins(self) -> Path:
         """The plugin directory of the running Pod."""
         return self.rootfs / ".ratify" / "plugins"
 
-    def start(self, image: str) -> None:
-        """Start a Pod of ``image`` in place of any that runs.
+    def start(self, setting: Setting) -> None:
+        """Start a Pod in place of any that runs.
 
         Raises:
             ProcessDiedError: it did not become ready.
         """
         self.stop()
-        self.rootfs = unpack(self.crane, image, self.folder / "rootfs")
-        self.image = image
+        self.rootfs = self.images.copy(setting.image, self.folder / "rootfs")
+        self.setting = setting
         self.resume()
 
     def resume(self) -> None:
@@ -68,6 +80,7 @@ class Ratify:
         Raises:
             ProcessDiedError: it did not become ready.
         """
+        assert self.setting is not None, "resume() is for what start() has started"
         volumes = self._volumes()
         for path, source in volumes.items():
             target = self.rootfs / path
@@ -77,9 +90,13 @@ class Ratify:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.touch()
         (self.rootfs / "proc").mkdir(exist_ok=True)
-        settings = self.crane.config(self.image)
-        script = container_script(self.rootfs, volumes, self._command())
-        self.processes.start(NAME, ["unshare", "--mount", "sh", "-c", script], self._environment(settings))
+        shown = self._container()
+        command = [*shown["command"], *shown["args"], *self.setting.arguments]
+        script = container_script(self.rootfs, volumes, command)
+        environment = self._environment(self.images.crane.config(self.setting.image)) | dict(
+            self.setting.variables
+        )
+        self.processes.start(NAME, ["unshare", "--mount", "sh", "-c", script], environment)
         self.processes.wait_until(_is_ready, NAME, "it is ready")
         self.processes.wait_until(_serves, NAME, "it serves")
 
@@ -111,10 +128,6 @@ class Ratify:
     def _container(self) -> Object:
         return charts.container(charts.find(self.objects, "Deployment", NAME))
 
-    def _command(self) -> list[str]:
-        shown = self._container()
-        return [*shown["command"], *shown["args"], *self.arguments]
-
     def _volumes(self) -> dict[str, Path]:
         """Write out what the Pod's volumes hold; paths in the image to files and folders here."""
         volumes = self.folder / "volumes"
@@ -145,7 +158,7 @@ class Ratify:
         }
 
     def _environment(self, image: Mapping[str, object]) -> dict[str, str]:
-        """Return the image's variables, then the kubelet's, then the chart's, then the test's."""
+        """Return the image's variables, then the kubelet's, then the chart's."""
         environment = {"HOME": "/home/nonroot", "HOSTNAME": "ratify-0"}
         stated = image.get("Env")
         assert isinstance(stated, list)
@@ -154,7 +167,7 @@ class Ratify:
         for entry in self._container()["env"]:
             # the one field that the chart refers to is the Pod's namespace
             environment[entry["name"]] = str(entry.get("value", charts.NAMESPACE))
-        return environment | self.variables
+        return environment
 
 
 def container_script(rootfs: Path, volumes: Mapping[str, Path], command: list[str]) -> str:

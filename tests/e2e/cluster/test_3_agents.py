@@ -69,9 +69,9 @@ def agent_images(running_lab: Lab, level_1: bytes, level_3: bytes) -> dict[str, 
 @pytest.fixture(scope="module")
 def definition(running_lab: Lab) -> None:
     """kagent's own definition of an Agent."""
-    definition = yaml.safe_load(shared("data", "kagent", "kagent.dev_agents.crd.yaml").read_text())
-    running_lab.kubectl.apply([definition])
-    running_lab.wait_for_definition(_DEFINITION)
+    file = shared("data", "kagent", "kagent.dev_agents.crd.yaml")
+    running_lab.kubectl.run("apply", "--server-side", "-f", str(file))
+    running_lab.kubectl.wait_for_definitions(_DEFINITION)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Other ways to set Ratify up: hardened, with Notary Project signatures, with the plugin that it downloads."""
+"""Other ways to set Ratify up: hardened, with Notary Project signatures; and the image that carries the plugin."""
 
 from __future__ import annotations
 
@@ -134,11 +134,13 @@ def test_signature_and_attestation(
     say(f"both: admitted; denied: {', '.join(wrong)}")
 
 
-def test_the_image_is_ratifys_and_the_plugin(lab: Lab, base_image: str, ratify_image: str, say: Say) -> None:
+def test_the_image_is_ratifys_and_the_plugin(lab: Lab, say: Say) -> None:
     """the image is Ratify's own plus one layer with the plugin, under both names, for its user, reproducibly"""
-    base, ours = (json.loads(lab.crane.run("manifest", image)) for image in (base_image, ratify_image))
+    base, ours = (
+        json.loads(lab.crane.run("manifest", image)) for image in (lab.base_image, lab.ratify_image)
+    )
     assert ours["layers"][:-1] == base["layers"]
-    assert lab.crane.config(ratify_image) == lab.crane.config(base_image)
+    assert lab.crane.config(lab.ratify_image) == lab.crane.config(lab.base_image)
     folder = lab.ratify.rootfs / ".ratify" / "plugins"
     slsa, slsla = folder / "slsa", folder / "slsla"
     assert slsa.samefile(slsla)
@@ -149,62 +151,7 @@ def test_the_image_is_ratifys_and_the_plugin(lab: Lab, base_image: str, ratify_i
     assert "LOAD" in segments
     assert "INTERP" not in segments, "it needs no loader"
     size = ours["layers"][-1]["size"]
-    say(f"{ratify_image.partition('@')[2][:19]}, one static file, layer of {size / 2**20:.1f} MiB")
-
-
-def test_ratify_downloads_the_plugin(
-    lab: Lab, base_image: str, plugin: Path, plugin_registry: str, level_1: bytes, level_3: bytes, say: Say
-) -> None:
-    """Ratify's own image downloads the plugin from a registry and verifies with it"""
-    script = lab.manifests / "image" / "push-artifact.sh"
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(lab.oras.folder),
-        "PLUGIN": str(plugin),
-        "ORAS": str(lab.programs["oras"]),
-        "SSL_CERT_FILE": str(lab.work / "plugin-registry" / "ca.crt"),
-    }
-    pushed = subprocess.run(
-        [str(script), f"{plugin_registry}/slsa-verifier-plugin:1"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert pushed.returncode == 0, pushed.stderr
-    artifact = pushed.stdout.strip()
-    values = lab.ratify.variables
-    lab.ratify.variables = {**values, "RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS": "1"}
-    used = lab.ratify.image
-    lab.ratify.start(base_image)
-    try:
-        assert not list(lab.ratify.plugins.iterdir())
-
-        def from_registry(thing: Object) -> None:
-            if thing["kind"] == "Verifier":
-                thing["spec"]["source"]["artifact"] = artifact
-
-        lab.apply("ratify/dynamic", change=from_registry)
-        (downloaded,) = lab.ratify.plugins.iterdir()
-        assert downloaded.read_bytes() == plugin.read_bytes()
-        lab.wait_for_a_yes(level_3)
-        denied = lab.run(lab.image("level-1", level_1))
-        assert not denied.admitted
-        assert "SLSA_SOURCE_LEVEL_1" in denied.text
-        admitted = lab.run(lab.image("level-3", level_3))
-        assert admitted.admitted, admitted.text
-    finally:
-        lab.ratify.variables = values
-        lab.ratify.start(used)
-        lab.apply("ratify/demo")
-    lab.wait_for_a_yes(level_3)
-    say(f"{artifact} became {downloaded.name}; level 1 denied, level 3 admitted")
-
-
-@pytest.fixture(scope="session")
-def plugin_registry(bare_lab: Lab, registry_authority: Authority) -> str:
-    """Debian's docker-registry over TLS, as dynamic plugins need it; its host name."""
-    return bare_lab.start_tls_registry(registry_authority)
+    say(f"{lab.ratify_image.partition('@')[2][:19]}, one static file, layer of {size / 2**20:.1f} MiB")
 
 
 def test_no_secret_is_in_the_provider(lab: Lab) -> None:

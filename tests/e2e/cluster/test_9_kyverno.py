@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import yaml
 from tests.e2e.cluster.builds import program
 from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.lab import Lab
+from tests.e2e.cluster.ratify import Setting
 
 _SERVICE = "ratify.ratify-system"
 _LOOPBACK_ALLOWED = "169.254.169.254/32"
@@ -20,14 +21,9 @@ _LOOPBACK_ALLOWED = "169.254.169.254/32"
 
 
 @pytest.fixture
-def ratify_without_client_certificates(lab: Lab, level_3: bytes) -> Iterator[Lab]:
-    lab.ratify.arguments.append("--ca-cert-file=")
-    lab.ratify.start(lab.ratify.image)
-    lab.wait_for_a_yes(level_3)
-    yield lab
-    lab.ratify.arguments.clear()
-    lab.ratify.start(lab.ratify.image)
-    lab.wait_for_a_yes(level_3)
+def ratify_without_client_certificates(running_lab: Lab, setting: Setting, level_3: bytes) -> Lab:
+    running_lab.prepare(replace(setting, arguments=("--ca-cert-file=",)), level_3)
+    return running_lab
 
 
 def _apply(lab: Lab, folder: Path, image: str) -> subprocess.CompletedProcess[str]:

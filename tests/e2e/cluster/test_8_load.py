@@ -7,8 +7,8 @@ import shutil
 import statistics
 import subprocess
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.images import NONROOT
 from tests.e2e.cluster.lab import Lab
 from tests.e2e.cluster.load import Burst, burst
-from tests.e2e.cluster.ratify import processes_of
+from tests.e2e.cluster.ratify import Setting, processes_of
 from tests.e2e.cluster.repack import repacked
 from tests.e2e.oras import Oras
 
@@ -80,14 +80,15 @@ def _warm(lab: Lab, executable: Path) -> None:
 
 
 @pytest.fixture
-def uncached(lab: Lab, level_3: bytes) -> Iterator[Lab]:
+def uncached_setting(setting: Setting) -> Setting:
     """Ratify without its cache of verdicts: every Pod costs a call of the plugin."""
-    lab.ratify.arguments.append("--cache-enabled=false")
-    lab.start_ratify(lab.ratify.image, level_3)
-    yield lab
-    lab.ratify.arguments.clear()
-    lab.ratify.variables.pop("SLSA_VERIFIER_RESIDENT", None)
-    lab.start_ratify(lab.ratify.image, level_3)
+    return replace(setting, arguments=("--cache-enabled=false",))
+
+
+@pytest.fixture
+def uncached(running_lab: Lab, uncached_setting: Setting, level_3: bytes) -> Lab:
+    running_lab.prepare(uncached_setting, level_3)
+    return running_lab
 
 
 def test_a_burst_with_the_caches_of_the_chart(lab: Lab, level_1: bytes, level_3: bytes, say: Say) -> None:
@@ -138,17 +139,6 @@ def test_a_burst_in_which_every_pod_costs_a_call(
     assert share >= LEAST_SHARE
 
 
-def test_a_burst_without_the_resident_verifier(
-    uncached: Lab, level_1: bytes, level_3: bytes, say: Say
-) -> None:
-    """the same with a process for each call, two at a time: right as well, and what it costs"""
-    uncached.ratify.variables["SLSA_VERIFIER_RESIDENT"] = "off"
-    uncached.start_ratify(uncached.ratify.image, level_3)
-    result = burst(uncached, _images(uncached, level_1, level_3), IMAGES, 2)
-    assert not result.wrong, result.wrong[:3]
-    say(str(result))
-
-
 def test_the_plugin_is_replaced_under_load(
     uncached: Lab, plugin: Path, level_1: bytes, level_3: bytes, say: Say
 ) -> None:
@@ -174,3 +164,13 @@ def test_the_plugin_is_replaced_under_load(
     builds = {path.parent.name for path in uncached.ratify.rootfs.glob("tmp/slsa-verifier-plugin-*/*/socket")}
     assert len(builds) >= 2, "only one build has answered"
     say(f"{replaced} replacements, {len(builds)} builds answered; {result}")
+
+
+def test_a_burst_without_the_resident_verifier(
+    running_lab: Lab, uncached_setting: Setting, level_1: bytes, level_3: bytes, say: Say
+) -> None:
+    """the same burst with a process for each call, two at a time: right as well, and what it costs"""
+    running_lab.prepare(replace(uncached_setting, variables={"SLSA_VERIFIER_RESIDENT": "off"}), level_3)
+    result = burst(running_lab, _images(running_lab, level_1, level_3), IMAGES, 2)
+    assert not result.wrong, result.wrong[:3]
+    say(str(result))

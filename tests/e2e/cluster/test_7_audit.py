@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.cluster.conftest import Say
-from tests.e2e.cluster.images import NONROOT, unpack
+from tests.e2e.cluster.images import NONROOT
 from tests.e2e.cluster.kube import Object
 from tests.e2e.cluster.lab import Lab
 from tests.e2e.cluster.ratify import container_script
@@ -40,9 +41,7 @@ def _images(report: Object) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [8])
-def test_shards_and_their_merge(
-    lab: Lab, ratify_image: str, count: int, level_1: bytes, level_3: bytes, say: Say
-) -> None:
+def test_shards_and_their_merge(lab: Lab, count: int, level_1: bytes, level_3: bytes, say: Say) -> None:
     """four shards of an Indexed Job audit the images once each, and the merge reports all of them"""
     images = [lab.image("audited", (level_1, level_3)[number % 2]) for number in range(count)]
     objects = {
@@ -53,7 +52,7 @@ def test_shards_and_their_merge(
     job = objects["slsa-audit"]
     (merge,) = lab.kustomize("audit/merge")
     folder = lab.work / "audit-job"
-    rootfs = unpack(lab.crane, ratify_image, folder)
+    rootfs = lab.ratify.images.copy(lab.ratify_image, folder)
     volumes = {}
     for name in ("config", "state", "tmp"):
         volumes[name] = lab.work / f"audit-job-{name}"
@@ -67,10 +66,13 @@ def test_shards_and_their_merge(
     (rootfs / "etc" / "hosts").touch()
     volumes["etc/hosts"] = Path("/etc/hosts")
     completions = job["spec"]["completions"]
-    listed = [
-        json.loads(_run(lab, rootfs, job, volumes, index, "--plain-http", "--json"))
-        for index in range(completions)
-    ]
+
+    def shard(index: int) -> Object:
+        listed: Object = json.loads(_run(lab, rootfs, job, volumes, index, "--plain-http", "--json"))
+        return listed
+
+    with ThreadPoolExecutor(job["spec"]["parallelism"]) as pool:
+        listed = list(pool.map(shard, range(completions)))
     found = sorted(name for shard in listed for name in _images(shard))
     assert found == sorted(images), "each image is in one shard"
     _run(lab, rootfs, merge, {name: volumes[name] for name in ("state", "tmp", "etc/hosts")}, 0)
