@@ -26,7 +26,6 @@ SOON_SECONDS = 0.1
 """How long ACCEPTED is waited for before the call's own time limit is looked up."""
 MAX_ATTEMPTS = 3
 """Connections to a verifier that was not there at first, as long as they are closed before the call is accepted."""
-_RETRY_SECONDS = 0.005
 _CHUNK = 65536
 
 
@@ -187,6 +186,7 @@ def open_channel(place: lifecycle.Place, end: float) -> Channel:
         TimeoutError: the verifier takes no connection until ``end`` by ``time.monotonic``.
         OSError: the place cannot be looked at.
     """
+    begun = time.monotonic()
     while True:
         left = end - time.monotonic()
         if left <= 0:
@@ -195,7 +195,7 @@ def open_channel(place: lifecycle.Place, end: float) -> Channel:
             return Channel(lifecycle.connect(place, left))
         except BlockingIOError:
             # Its backlog is full, and a connect with a time limit does not wait for room there.
-            time.sleep(_RETRY_SECONDS)
+            lifecycle.pause(begun, end)
 
 
 class _Call:
@@ -244,7 +244,7 @@ class _Call:
         """Return the answer of a verifier that listens by now, or is started (step 6); None for none in time."""
         from slsa_verifier_plugin.resident import spawn
 
-        end = self._until(spawn.START_SECONDS)
+        begun, end = time.monotonic(), self._until(spawn.START_SECONDS)
         attempts = 0
         while True:
             connection = spawn.await_listener(place, self._start_command, self._environ, end)
@@ -259,7 +259,7 @@ class _Call:
                 # was accepted twice may be what ends verifiers.
                 if error.accepted or attempts == MAX_ATTEMPTS:
                     raise
-            time.sleep(_RETRY_SECONDS)
+            lifecycle.pause(begun, end)
 
     def _exchange(self, channel: Channel) -> Answer:
         """Return the answer to this call on a new connection (steps 3 to 5), and close it.

@@ -14,6 +14,7 @@ from slsa_verifier_plugin.resident.lifecycle import (
     Place,
     check_directories,
     connect,
+    pause,
 )
 
 TYPE_CHECKING = False
@@ -26,9 +27,6 @@ START_SECONDS = 2.0
 CONNECT_SECONDS = 0.25
 """How long one attempt to connect may take."""
 MAX_DESCRIPTOR = 65536
-_PAUSE_SECONDS = 0.005
-_PAUSE_SHARE = 0.1
-"""Of the time waited so far: many callers that look as often as at first keep the verifier they wait for from a processor."""
 _FAILED = 1
 """Size of the lock file whose last holder's verifier ended without listening; else the file is empty."""
 
@@ -64,8 +62,7 @@ def await_listener(
             if ended:
                 os.ftruncate(lock, _FAILED)
                 return None
-            now = time.monotonic()
-            if now >= end:
+            if time.monotonic() >= end:
                 return None
             if child == 0 and _try_lock(lock):
                 if waited and os.fstat(lock).st_size == _FAILED:
@@ -77,7 +74,7 @@ def await_listener(
                 os.ftruncate(lock, 0)
                 child = start_detached(command, environ)
             waited = True
-            time.sleep(max(_PAUSE_SECONDS, min((now - begun) * _PAUSE_SHARE, end - now)))
+            pause(begun, end)
     finally:
         os.close(lock)
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 
 import pytest
 
-from slsa_verifier_plugin.resident import lifecycle, spawn
+from slsa_verifier_plugin.resident import client, lifecycle, spawn
 from tests.support.resident import World
 
 SECONDS = 20.0
@@ -26,10 +27,23 @@ class Clock:
         self.now += seconds
 
 
-def test_who_waits_looks_less_often_the_longer_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many callers that look without rest keep the verifier that they all wait for from a processor."""
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """In place of the clock of everything that waits for a verifier."""
     clock = Clock()
-    monkeypatch.setattr(spawn, "time", clock)
+    for module in (client, lifecycle, spawn):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def expect_ever_longer_pauses(clock: Clock) -> None:
+    """Many callers that look without rest keep the verifier that they all wait for from a processor."""
+    assert len(clock.pauses) < 100
+    assert clock.pauses[0] < 0.01
+    assert sum(clock.pauses) == pytest.approx(SECONDS, abs=0.01)
+
+
+def test_who_waits_for_a_start_looks_less_often_the_longer_it_takes(clock: Clock) -> None:
     with World() as world:
         lifecycle.check_directories(world.place, make=True)
         other = os.open(world.place.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -39,6 +53,15 @@ def test_who_waits_looks_less_often_the_longer_it_takes(monkeypatch: pytest.Monk
         finally:
             os.close(other)
         assert world.pids() == []
-    assert len(clock.pauses) < 100
-    assert clock.pauses[0] < 0.01
-    assert sum(clock.pauses) == pytest.approx(SECONDS, abs=0.01)
+    expect_ever_longer_pauses(clock)
+
+
+def test_who_waits_for_room_in_the_backlog_does_too(clock: Clock) -> None:
+    with World() as world, socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as waiting:
+        lifecycle.check_directories(world.place, make=True)
+        full.bind(world.place.socket)
+        full.listen(0)
+        waiting.connect(world.place.socket)
+        with pytest.raises(TimeoutError):
+            client.open_channel(world.place, clock.now + SECONDS)
+    expect_ever_longer_pauses(clock)

@@ -162,9 +162,7 @@ class Lab:
         assert self.processes.is_alive("ratify"), "a check before this one has left Ratify stopped"
         if not self.holds(*DEMO):
             self.apply(*DEMO)
-        if (
-            started
-        ):  # its manager reads its resources, the plugin unpacks itself and starts its resident verifier
+        if started:  # Ratify reads its resources; the plugin unpacks itself and starts its resident verifier
             self.wait_for_a_yes(attestation)
 
     def wait_for_a_yes(self, attestation: bytes) -> float:
