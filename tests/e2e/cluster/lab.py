@@ -249,8 +249,8 @@ def _resource(thing: Object) -> str:
 
 def _is_settled(state: Object) -> bool:
     """Tell whether whoever acts on the object says that it has taken in the object's present form."""
-    status = state.get("status", {})
+    status = state.get("status") or {}
     if _is_ratifys(state):
         return status.get("issuccess") is True
-    seen = [entry.get("observedGeneration") for entry in status.get("byPod", ())]
+    seen = [entry.get("observedGeneration") for entry in status.get("byPod") or ()]
     return seen == [state["metadata"]["generation"]] * 2

@@ -1,0 +1,181 @@
+"""What comes over a resident verifier's connections, and how many there are, and what its callers get then."""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.lifecycle import Place
+from slsa_verifier_plugin.resident.protocol import Answer
+from tests.support.answers import pid_of
+from tests.support.resident import OWN, World, wait_until
+
+
+@contextmanager
+def connections(place: Place, count: int) -> Iterator[list[socket.socket]]:
+    opened: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            opened.append(socket.socket(socket.AF_UNIX))
+            opened[-1].settimeout(20)
+            opened[-1].connect(place.socket)
+        yield opened
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+def test_200_connections_that_send_nothing(world: World) -> None:
+    pid = world.server()
+    with connections(world.place, 200) as silent:
+        started = time.monotonic()
+        assert [world.server() for _ in range(5)] == [pid] * 5
+        assert world.report()["connections"] >= 200 or time.monotonic() - started > protocol.FRAME_SECONDS
+        for connection in silent:
+            assert connection.recv(1) == b""
+        assert time.monotonic() - started < protocol.FRAME_SECONDS + 5
+    assert world.report()["connections"] <= 1
+
+
+def test_more_connections_than_it_keeps() -> None:
+    with World({"connections": 40}) as world:
+        pid = world.server()
+        with connections(world.place, 100):
+            assert [world.server() for _ in range(5)] == [pid] * 5
+            assert world.report()["connections"] <= 40
+
+
+def test_fewer_descriptors_than_connections() -> None:
+    with World() as world:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+        try:
+            pid = world.server()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        with connections(world.place, 150):
+            assert [world.server() for _ in range(3)] == [pid] * 3
+            assert any("cannot accept" in line for line in world.report()["latestErrors"])
+        assert world.server() == pid
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SLSV\x00\x01\x00\x01\xff\xff\xff\xff",
+        b"SLSV\x00\x01\x00\x01\xff\xff\xff\xff" + b"x" * 100_000,
+        b"SLSV\x00\x01\x00\x01\x00\x40\x00\x01",
+        b"SLSV\x00\x09\x00\x01\x00\x00\x00\x00",
+        b"GET / HTTP/1.1\r\n\r\n",
+        protocol.frame(protocol.ANSWER, b"\x00" * 9),
+        protocol.frame(99),
+        protocol.frame(protocol.VERIFY),
+        protocol.frame(protocol.STATUS, b"x"),
+        protocol.frame(protocol.STOP, b"x"),
+        protocol.frame(protocol.STATUS) + b"x",
+        protocol.frame(protocol.STATUS) * 2,
+    ],
+)
+def test_a_broken_frame_ends_its_connection_only(world: World, data: bytes) -> None:
+    pid = world.server()
+    with connections(world.place, 1) as (connection,):
+        try:
+            connection.sendall(data)
+            assert connection.recv(100) == b""
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        wait_until(lambda: world.report()["calls"]["refused"] == 1)
+    assert world.server() == pid
+
+
+def test_whatever_comes_it_goes_on(world: World) -> None:
+    pid = world.server()
+    source = random.Random(20251124)
+    good = protocol.encode_request((0.0, b"VERIFY", b"subject", b"1.0.0", b"x" * 40))
+    for _ in range(150):
+        data = bytearray(good[: source.randrange(1, len(good) + 1)])
+        for _ in range(source.randrange(1, 4)):
+            data[source.randrange(len(data))] = source.randrange(256)
+        with connections(world.place, 1) as (connection,):
+            try:
+                connection.sendall(bytes(data))
+                if source.random() < 0.5:
+                    connection.shutdown(socket.SHUT_WR)
+            except BrokenPipeError:
+                continue
+    assert world.server() == pid
+
+
+def test_a_frame_that_comes_in_drops_has_2_seconds_in_all(world: World) -> None:
+    world.server()
+    frame = protocol.encode_request((0.0, None, None, None, b"x" * 1000))
+    with connections(world.place, 1) as (connection,):
+        started = time.monotonic()
+        try:
+            for byte in frame:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert protocol.FRAME_SECONDS - 0.1 <= time.monotonic() - started < protocol.FRAME_SECONDS + 5
+
+
+def test_more_bytes_than_it_holds() -> None:
+    with World({"held_bytes": 1 << 20}) as world:
+        pid = world.server()
+        with connections(world.place, 3) as hoarders:
+            for connection in hoarders:
+                connection.setblocking(False)
+            content = protocol.encode_request((0.0, None, None, None, bytes(3 << 20)))[:-1]
+            unsent = {connection: memoryview(content) for connection in hoarders}
+            end = time.monotonic() + 1
+            while unsent and time.monotonic() < end:
+                for connection in list(unsent):
+                    try:
+                        unsent[connection] = unsent[connection][connection.send(unsent[connection]) :]
+                    except BlockingIOError:
+                        continue
+                    except OSError:
+                        del unsent[connection]
+            assert world.report()["calls"]["busy"] >= 2
+        assert world.server() == pid
+
+
+def test_more_calls_than_it_queues() -> None:
+    with World({"workers": 1, "queue": 3}) as world:
+        pid = world.server()
+        callers = [world.begin(b"sleep=0.15") for _ in range(10)]
+        answers = [caller.result() for caller in callers]
+        answered = [answer for answer in answers if not is_own_or_busy(answer)]
+        assert {pid_of(answer) for answer in answered} == {pid}
+        assert 4 <= len(answered) < 10
+        assert world.report()["calls"]["busy"] == 10 - len(answered)
+
+
+def is_own_or_busy(answer: Answer) -> bool:
+    return answer[1] == OWN[1] and b"too many calls waiting" in answer[2]
+
+
+def test_standard_input_that_never_ends(hasty: World) -> None:
+    command = [sys.executable, "-m", "tests.support.resident", "call"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=hasty.environ
+    ) as caller:
+        assert caller.stdin is not None
+        assert caller.stdout is not None
+        assert caller.stderr is not None
+        caller.stdin.write(b"{")
+        caller.stdin.flush()
+        assert caller.wait(30) == 1
+        assert caller.stdout.read() == protocol.STDIN_SLOW_LINE
+        assert caller.stderr.read() == b""
+    assert hasty.pids() == []

@@ -1,0 +1,121 @@
+"""A resident verifier is killed or stopped, or has to serve many callers before it is there, and what they get then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from slsa_verifier_plugin.resident import manage
+from slsa_verifier_plugin.resident.protocol import Answer
+from tests.support.answers import LATE, is_own, pid_of
+from tests.support.resident import (
+    START_DELAY,
+    Caller,
+    World,
+    kill,
+    wait_for_end,
+    wait_until,
+)
+
+
+def test_killed_while_idle(world: World) -> None:
+    first = world.server()
+    kill(first)
+    assert Path(world.place.socket).exists()
+    assert world.server() not in (0, first)
+
+
+def test_killed_while_answering(world: World) -> None:
+    first = world.server()
+    callers = [world.begin(b"sleep=0.6") for _ in range(6)]
+    wait_until(lambda: world.report()["running"] == 6)
+    kill(first)
+    answers = {pid_of(caller.result()) for caller in callers}
+    assert answers == {world.server()}
+    assert first not in answers
+
+
+def test_killed_while_starting(world: World) -> None:
+    world.environ[START_DELAY] = "60"
+    callers = [world.begin() for _ in range(4)]
+    wait_until(world.pids)
+    time.sleep(0.1)
+    kill(world.pids()[0])
+    for caller in callers:
+        assert is_own(caller.result(10), b"no resident verifier could be started")
+    assert len(world.pids()) == 1
+    del world.environ[START_DELAY]
+    assert world.server()
+
+
+def test_its_starter_killed_while_starting(world: World) -> None:
+    world.environ[START_DELAY] = "1"
+    starter = world.begin()
+    wait_until(world.pids)
+    others = [world.begin() for _ in range(3)]
+    time.sleep(0.1)
+    os.kill(starter.pid, signal.SIGKILL)
+    (pid,) = {pid_of(caller.result()) for caller in others}
+    with pytest.raises(AssertionError, match="without an answer"):
+        starter.result()
+    # The others may have started one more, which finds the place taken.
+    wait_until(lambda: all(wait_for_end(other, 0.1) for other in world.pids() if other != pid))
+    assert world.server() == pid
+
+
+def test_stopped(hasty: World) -> None:
+    pid = hasty.server()
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    assert is_own(hasty.call(), b"does not answer")
+    assert is_own(hasty.call(b"budget=1.5"), b"does not answer")
+    # One second, and the tenth that a call gets whose own process needs the rest of its time.
+    assert 1.0 <= time.monotonic() - started < 3.5
+    assert hasty.status().problem == "a process listens, but does not answer"
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: hasty.call() == (0, b"resident %d\n" % pid, b""))
+
+
+def test_stopped_while_answering(hasty: World) -> None:
+    pid = hasty.server()
+    caller = hasty.begin(b"budget=0.8 sleep=0.4")
+    wait_until(lambda: hasty.report()["running"] == 1)
+    os.kill(pid, signal.SIGSTOP)
+    assert caller.result(5) == LATE
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: hasty.call() == (0, b"resident %d\n" % pid, b""))
+
+
+def test_a_stopped_one_can_be_ended_by_the_command_line(
+    hasty: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manage, "ASK_SECONDS", 0.3)
+    pid = hasty.server()
+    os.kill(pid, signal.SIGSTOP)
+    assert manage.stop(hasty.environ, 20) == manage.Stopped(pid, killed=True)
+    assert hasty.server() != pid
+
+
+def test_64_callers_as_the_very_first(world: World) -> None:
+    reader, writer = os.pipe()
+
+    def call() -> Answer:
+        os.close(writer)
+        os.read(reader, 1)  # returns for all at once, when the last writer has closed
+        return world.call(b"sleep=0.01")
+
+    callers = [Caller(call) for _ in range(64)]
+    os.close(writer)
+    try:
+        results = [caller.result(60) for caller in callers]
+    finally:
+        os.close(reader)
+    answers = [pid_of(result) for result in results]
+    assert len(world.pids()) == 1
+    assert answers == world.pids() * 64
+    assert world.server() == answers[0]
+    assert world.report()["calls"]["accepted"] == 65
