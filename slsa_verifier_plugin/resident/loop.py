@@ -25,6 +25,8 @@ from slsa_verifier_plugin.resident.settings import DEFAULT_BUDGET, MAX_BUDGET, S
 _CHUNK = 256 << 10
 _ENDING_PAUSE = 0.02
 """Seconds between two looks at whether the last calls are done."""
+_HELD_UP_PAUSE = 0.1
+"""Between two looks at whether calls that wait have others in front of them that wait for a registry."""
 _NO_DESCRIPTORS_PAUSE = 0.05
 
 
@@ -107,6 +109,8 @@ class Loop:
     def _pause(self) -> float:
         now = time.monotonic()
         end = now + _ENDING_PAUSE if self._reason else self._next_tick
+        if self._pool.reinforce():
+            end = min(end, now + _HELD_UP_PAUSE)
         return max(min(end, self._peers.next_deadline(end)) - now, 0.0)
 
     def _keep_house(self) -> None:

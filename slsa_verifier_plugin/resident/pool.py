@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import select
 import socket
 import threading
@@ -21,6 +20,7 @@ from slsa_verifier_plugin.resident.protocol import (
     encode_answer,
 )
 from slsa_verifier_plugin.resident.settings import Settings
+from slsa_verifier_plugin.resident.turns import Turns
 
 
 class Service(Protocol):
@@ -66,13 +66,16 @@ class Job:
         seconds: what is left of the call's time, from now on.
     """
 
-    __slots__ = ("accepted", "connection", "deadline", "request")
+    __slots__ = ("accepted", "begun", "connection", "deadline", "registry", "request")
 
     def __init__(self, connection: socket.socket, request: Request, seconds: float) -> None:
         self.connection = connection
         self.request = request
         self.accepted = time.monotonic()
+        self.begun = self.accepted
+        """When a worker took it."""
         self.deadline = self.accepted + seconds
+        self.registry = (request[2] or b"").partition(b"/")[0]
 
     @property
     def size(self) -> int:
@@ -101,8 +104,9 @@ class Counters:
 class Pool:
     """Runs jobs in threads that are started as they are needed.
 
-    A job that is still running once its caller has given up keeps its thread, which nothing in Python can end; others take
-    its place, up to as many again. How many may wait is for the one thread that submits them to decide, by ``load``.
+    A job that has run for a while waits for its registry, or keeps its thread for ever, for nothing in Python can end it:
+    another thread takes its place, up to ``Settings.threads``. How many may wait is for the one thread that submits them
+    to decide, by ``load``.
 
     Args:
         service: does the work.
@@ -126,9 +130,10 @@ class Pool:
         self._counters = counters
         self._unsent = unsent
         self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._queued = 0
+        self._changed = threading.Condition(self._lock)
+        self._waiting = Turns()
         self._queued_bytes = 0
+        self._closing = False
         self._last_deadline = 0.0
         self._running: set[Job] = set()
         self._threads = 0
@@ -141,22 +146,28 @@ class Pool:
     def submit(self, job: Job) -> None:
         """Queue a job."""
         with self._lock:
-            self._queued += 1
+            self._waiting.add(job)
             self._queued_bytes += job.size
             self._last_deadline = max(self._last_deadline, job.deadline)
-            self._waiting.put(job)
-            self._add_thread()
+            self._add_threads()
+            self._changed.notify()
 
     def close(self) -> None:
         """Let the workers end, each after its call; what waits by now is still worked on."""
         with self._lock:
-            for _ in range(self._threads):
-                self._waiting.put(None)
+            self._closing = True
+            self._changed.notify_all()
 
     def load(self) -> tuple[int, int, int]:
         """Return how many jobs wait and run, and how many bytes the waiting ones hold."""
         with self._lock:
-            return self._queued, len(self._running), self._queued_bytes
+            return len(self._waiting), len(self._running), self._queued_bytes
+
+    def reinforce(self) -> bool:
+        """Start threads in the place of those that wait for a registry; return True where calls wait nevertheless."""
+        with self._lock:
+            self._add_threads()
+            return bool(self._waiting)
 
     @property
     def threads(self) -> int:
@@ -168,10 +179,9 @@ class Pool:
         return self._warm.is_set()
 
     def late(self, seconds: float) -> int:
-        """Return how many running jobs are more than ``seconds`` past their deadline; start threads for those that wait."""
+        """Return how many running jobs are more than ``seconds`` past their deadline."""
         now = time.monotonic()
         with self._lock:
-            self._add_thread()
             return sum(now > job.deadline + seconds for job in self._running)
 
     def unfinished(self) -> int:
@@ -180,20 +190,24 @@ class Pool:
         with self._lock:
             if now > self._last_deadline + GRACE_SECONDS:
                 return 0  # though some may wait for a worker that never comes
-            return self._queued + sum(now <= job.deadline + GRACE_SECONDS for job in self._running)
+            return len(self._waiting) + sum(now <= job.deadline + GRACE_SECONDS for job in self._running)
 
-    def _add_thread(self) -> None:
-        """Start another thread if a job waits for one and there may be more; the lock is held."""
-        now = time.monotonic()
-        stuck = sum(now > job.deadline + GRACE_SECONDS for job in self._running)
-        most = self._settings.workers + min(stuck, self._settings.workers)
-        if self._threads < most and self._queued + len(self._running) > self._threads:
+    def _add_threads(self) -> None:
+        """Start threads for the jobs that wait, as many as there may be; the lock is held."""
+        if not self._waiting:
+            return
+        since = time.monotonic() - self._settings.patience_seconds
+        held_up = sum(job.begun < since for job in self._running)
+        most = min(self._settings.workers + held_up, self._settings.threads)
+        most = min(most, len(self._waiting) + len(self._running))
+        while self._threads < most:
             self._threads += 1
             try:
                 threading.Thread(target=self._work, name=f"worker-{self._threads}", daemon=True).start()
             except RuntimeError:  # the system has no more; the others go on
                 self._threads -= 1
                 self._log.add("the system allows no more threads")
+                return
 
     def _warm_up(self) -> None:
         try:
@@ -204,14 +218,7 @@ class Pool:
             self._warm.set()
 
     def _work(self) -> None:
-        while True:
-            job = self._waiting.get()
-            if job is None:
-                return
-            with self._lock:
-                self._queued -= 1
-                self._queued_bytes -= job.size
-                self._running.add(job)
+        while (job := self._next()) is not None:
             try:
                 self._process(job)
             except BaseException as error:  # noqa: BLE001 (a worker outlives everything)
@@ -220,7 +227,21 @@ class Pool:
             finally:
                 with self._lock:
                     self._running.discard(job)
+                    self._waiting.done(job)
                 del job  # an idle worker holds no request
+
+    def _next(self) -> Job | None:
+        """Wait for a job and return it; None once there will be none."""
+        with self._lock:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            job = self._waiting.take()
+            self._queued_bytes -= job.size
+            job.begun = time.monotonic()
+            self._running.add(job)
+            return job
 
     def _process(self, job: Job) -> None:
         warm = self._warm.wait(max(job.deadline - time.monotonic(), 0.0))

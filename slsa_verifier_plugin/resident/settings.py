@@ -22,7 +22,9 @@ class Settings:
     """Limits of one resident verifier.
 
     Attributes:
-        workers: calls verified at once.
+        workers: calls verified at once, beside those that wait for a registry.
+        threads: calls at once in all.
+        patience_seconds: time after which a call that is not done counts as waiting for its registry.
         queue: calls that wait beyond those.
         connections: open connections.
         held_bytes: bytes of requests that are being read or wait.
@@ -35,6 +37,8 @@ class Settings:
     """
 
     workers: int = 8
+    threads: int = 64
+    patience_seconds: float = 0.5
     queue: int = 256
     connections: int = 512
     held_bytes: int = 32 << 20

@@ -41,7 +41,7 @@ def test_a_worker_that_loops() -> None:
 
 
 def test_all_workers_loop() -> None:
-    with World({"late_seconds": 30.0, "workers": 2}) as world:
+    with World({"late_seconds": 30.0, "workers": 2, "threads": 4}) as world:
         first = world.server()
         looping = [world.begin(b"budget=0.2 loop=1") for _ in range(2)]
         assert [caller.result() for caller in looping] == [LATE] * 2

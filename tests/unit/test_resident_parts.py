@@ -8,11 +8,9 @@ import os
 import re
 import resource
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,10 +18,11 @@ import pytest
 from slsa_verifier_plugin.resident import errorlog, housekeeping, protocol
 from slsa_verifier_plugin.resident.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.keeper import Keeper
-from slsa_verifier_plugin.resident.pool import Counters, Job, Pool, describe
+from slsa_verifier_plugin.resident.pool import describe
 from slsa_verifier_plugin.resident.report import report
 from slsa_verifier_plugin.resident.settings import Settings, read_settings
-from tests.support.resident import ObedientService, wait_until
+from tests.support.pool import pool_of
+from tests.support.resident import ObedientService
 
 
 @pytest.fixture
@@ -172,22 +171,6 @@ class NoJson(ObedientService):
         return {"value": float("nan")}
 
 
-@contextmanager
-def pool_of(service: ObedientService, log: ErrorLog, **settings: int) -> Iterator[tuple[Pool, Counters]]:
-    counters = Counters()
-    before = threading.active_count()
-    unsent: list[socket.socket] = []
-    pool = Pool(service, Settings(**settings), log, counters, lambda connection, _: unsent.append(connection))
-    try:
-        yield pool, counters
-    finally:
-        pool.close()
-        # Other tests fork, which must not be done beside threads.
-        wait_until(lambda: threading.active_count() == before)
-        for connection in unsent:
-            connection.close()
-
-
 @pytest.mark.parametrize("service", [Broken(), Boundless(), NoJson()])
 def test_a_report_is_complete_without_the_service(service: ObedientService, log: ErrorLog) -> None:
     with pool_of(service, log) as (pool, counters):
@@ -198,123 +181,6 @@ def test_a_report_is_complete_without_the_service(service: ObedientService, log:
     assert value["pid"] == os.getpid()
     assert value["calls"]["accepted"] == 1
     assert b"secret" not in body
-
-
-def job(stdin: bytes, seconds: float = 20.0) -> tuple[Job, socket.socket]:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.settimeout(20)
-    return Job(ours, (0.5, b"VERIFY", None, b"1.0.0", stdin), seconds), theirs
-
-
-def answer_on(connection: socket.socket) -> protocol.Answer:
-    data = b""
-    with connection:
-        while chunk := connection.recv(65536):
-            data += chunk
-    kind, length = protocol.parse_header(data, protocol.MAX_REPLY)
-    assert kind == protocol.ANSWER
-    assert len(data) == protocol.HEADER_BYTES + length
-    return protocol.decode_answer(data[protocol.HEADER_BYTES :])
-
-
-def test_a_worker_answers_with_what_the_service_says(log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log) as (pool, _):
-        pool.warm_up()
-        work, caller = job(b"echo=1")
-        pool.submit(work)
-        status, stdout, stderr = answer_on(caller)
-    assert (status, stderr) == (3, b"warn: echoed\n")
-    command, subject, version, stdin, elapsed = eval(stdout.decode())
-    assert (command, subject, version, stdin) == (b"VERIFY", None, b"1.0.0", b"echo=1")
-    assert 0.5 <= elapsed < 5
-
-
-@pytest.mark.parametrize("stdin", [b"raise=secret", b"exit=0", b"junk=1", b"size=300000"])
-def test_a_worker_that_fails_answers_with_a_denial_and_lives_on(stdin: bytes, log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log, workers=1) as (pool, counters):
-        pool.warm_up()
-        for _ in range(2):
-            work, caller = job(stdin)
-            pool.submit(work)
-            assert answer_on(caller) == (0, protocol.INTERNAL_LINE, b"")
-        work, caller = job(b"")
-        pool.submit(work)
-        assert answer_on(caller)[1].startswith(b"resident")
-        assert counters.get("failed") == 2
-        assert len(log.latest()) == 2
-        assert "secret" not in "".join(log.latest())
-
-
-def test_a_call_that_was_given_up_is_not_worked_on(log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log, workers=1) as (pool, counters):
-        first, waiting = job(b"sleep=0.2")
-        given_up, caller = job(b"raise=never")
-        pool.submit(first)
-        pool.submit(given_up)
-        caller.close()
-        pool.warm_up()
-        assert answer_on(waiting)[0] == 0
-        wait_until(lambda: counters.get("abandoned") == 1)
-        wait_until(lambda: pool.unfinished() == 0)
-        assert log.latest() == []
-
-
-def test_calls_wait_for_warming_up_but_not_beyond_their_time(log: ErrorLog) -> None:
-    with pool_of(ObedientService(warm_seconds=0.6), log) as (pool, _):
-        pool.warm_up()
-        hasty, hasty_caller = job(b"", 0.1)
-        patient, patient_caller = job(b"", 20)
-        started = time.monotonic()
-        pool.submit(hasty)
-        pool.submit(patient)
-        assert answer_on(hasty_caller) == (0, protocol.DEADLINE_LINE, b"")
-        assert answer_on(patient_caller)[1].startswith(b"resident")
-        assert time.monotonic() - started >= 0.5
-
-
-def test_warming_up_that_fails_lets_calls_through(log: ErrorLog) -> None:
-    with pool_of(ObedientService(warm_fails=True), log) as (pool, _):
-        pool.warm_up()
-        work, caller = job(b"")
-        pool.submit(work)
-        assert answer_on(caller)[1].startswith(b"resident")
-        (line,) = log.latest()
-        assert "warming up failed: RuntimeError in resident.py" in line
-        assert "secret" not in line
-
-
-def test_threads_are_bounded_and_replaced_when_they_are_stuck(log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log, workers=2) as (pool, counters):
-        pool.warm_up()
-        stuck = [job(b"sleep=1", 0.0) for _ in range(2)]
-        for work, _ in stuck:
-            pool.submit(work)
-        wait_until(lambda: pool.load()[1] == 2)
-        others = [job(b"sleep=0.05") for _ in range(6)]
-        for work, _ in others:
-            pool.submit(work)
-        assert pool.threads == 2
-        wait_until(lambda: pool.late(protocol.GRACE_SECONDS) == 2)
-        for _, caller in others:
-            assert answer_on(caller)[1].startswith(b"resident")
-        assert pool.threads <= 4
-        for _, caller in stuck:
-            assert answer_on(caller)[1].startswith(b"resident")
-        wait_until(lambda: counters.get("late") == 2)
-
-
-def test_what_waits_for_stuck_workers_does_not_keep_a_server(log: ErrorLog) -> None:
-    with pool_of(ObedientService(warm_seconds=0.8), log, workers=1) as (pool, _):
-        callers = []
-        for _ in range(5):
-            work, caller = job(b"", 0.0)
-            pool.submit(work)
-            callers.append(caller)
-        # Nothing warms up: the first one waits, the others wait for its worker.
-        wait_until(lambda: pool.unfinished() == 0, 5)
-        for caller in callers:
-            caller.close()
 
 
 class Growing:

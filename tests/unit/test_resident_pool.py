@@ -1,0 +1,162 @@
+"""The workers of a resident verifier, without its socket: answers, failures, turns and limits."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.pool import Job
+from slsa_verifier_plugin.resident.turns import Turns
+from tests.support.pool import answer_on, job, pool_of
+from tests.support.resident import ObedientService, wait_until
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[ErrorLog]:
+    with closing(ErrorLog(str(tmp_path / "log"))) as log:
+        yield log
+
+
+def test_a_worker_answers_with_what_the_service_says(log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log) as (pool, _):
+        pool.warm_up()
+        work, caller = job(b"echo=1")
+        pool.submit(work)
+        status, stdout, stderr = answer_on(caller)
+    assert (status, stderr) == (3, b"warn: echoed\n")
+    command, subject, version, stdin, elapsed = eval(stdout.decode())
+    assert (command, subject, version, stdin) == (b"VERIFY", None, b"1.0.0", b"echo=1")
+    assert 0.5 <= elapsed < 5
+
+
+@pytest.mark.parametrize("stdin", [b"raise=secret", b"exit=0", b"junk=1", b"size=300000"])
+def test_a_worker_that_fails_answers_with_a_denial_and_lives_on(stdin: bytes, log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log, workers=1) as (pool, counters):
+        pool.warm_up()
+        for _ in range(2):
+            work, caller = job(stdin)
+            pool.submit(work)
+            assert answer_on(caller) == (0, protocol.INTERNAL_LINE, b"")
+        work, caller = job(b"")
+        pool.submit(work)
+        assert answer_on(caller)[1].startswith(b"resident")
+        assert counters.get("failed") == 2
+        assert len(log.latest()) == 2
+        assert "secret" not in "".join(log.latest())
+
+
+def test_a_call_that_was_given_up_is_not_worked_on(log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log, workers=1) as (pool, counters):
+        first, waiting = job(b"sleep=0.2")
+        given_up, caller = job(b"raise=never")
+        pool.submit(first)
+        pool.submit(given_up)
+        caller.close()
+        pool.warm_up()
+        assert answer_on(waiting)[0] == 0
+        wait_until(lambda: counters.get("abandoned") == 1)
+        wait_until(lambda: pool.unfinished() == 0)
+        assert log.latest() == []
+
+
+def test_calls_wait_for_warming_up_but_not_beyond_their_time(log: ErrorLog) -> None:
+    with pool_of(ObedientService(warm_seconds=0.6), log) as (pool, _):
+        pool.warm_up()
+        hasty, hasty_caller = job(b"", 0.1)
+        patient, patient_caller = job(b"", 20)
+        started = time.monotonic()
+        pool.submit(hasty)
+        pool.submit(patient)
+        assert answer_on(hasty_caller) == (0, protocol.DEADLINE_LINE, b"")
+        assert answer_on(patient_caller)[1].startswith(b"resident")
+        assert time.monotonic() - started >= 0.5
+
+
+def test_warming_up_that_fails_lets_calls_through(log: ErrorLog) -> None:
+    with pool_of(ObedientService(warm_fails=True), log) as (pool, _):
+        pool.warm_up()
+        work, caller = job(b"")
+        pool.submit(work)
+        assert answer_on(caller)[1].startswith(b"resident")
+        (line,) = log.latest()
+        assert "warming up failed: RuntimeError in resident.py" in line
+        assert "secret" not in line
+
+
+def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log, workers=2, threads=4, patience_seconds=0.2) as (pool, counters):
+        pool.warm_up()
+        held_up = [job(b"sleep=2", 0.0) for _ in range(5)]
+        for work, _ in held_up:
+            pool.submit(work)
+        wait_until(lambda: pool.reinforce() and pool.threads == 4)
+        wait_until(lambda: pool.load()[1] == 4)
+        time.sleep(0.3)
+        assert pool.reinforce(), "one still waits"
+        assert pool.threads == 4
+        wait_until(lambda: pool.late(protocol.GRACE_SECONDS) == 4)
+        for _, caller in held_up:
+            assert answer_on(caller)[1].startswith(b"resident")
+        wait_until(lambda: counters.get("late") == 5)
+
+
+def test_calls_that_are_not_held_up_wait_for_their_turn(log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log, workers=2, patience_seconds=60.0) as (pool, _):
+        pool.warm_up()
+        many = [job(b"sleep=0.05") for _ in range(8)]
+        for work, _ in many:
+            pool.submit(work)
+            pool.reinforce()
+        assert pool.threads == 2
+        for _, caller in many:
+            assert answer_on(caller)[1].startswith(b"resident")
+
+
+def test_a_silent_registry_holds_up_its_own_calls_only(log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log, workers=2, threads=2) as (pool, _):
+        pool.warm_up()
+        silent = [job(b"sleep=0.5", subject=b"silent.example/app@sha256:0") for _ in range(8)]
+        for work, _ in silent:
+            pool.submit(work)
+        other, caller = job(b"", subject=b"good.example/app@sha256:0")
+        pool.submit(other)
+        assert answer_on(caller)[1].startswith(b"resident")
+        assert pool.load()[0] >= 4, "most of those that came before it still wait"
+        for _, caller in silent:
+            assert answer_on(caller)[1].startswith(b"resident")
+
+
+def test_turns_go_round_the_registries() -> None:
+    turns = Turns()
+    for subject in (b"a/1", b"a/2", b"a/3", b"b/1", None, b"b/2"):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            turns.add(Job(ours, (0.0, None, subject, None, b""), 1.0))
+    assert len(turns) == 6
+    taken = [turns.take() for _ in range(4)]
+    assert [one.request[2] for one in taken] == [b"a/1", b"b/1", None, b"a/2"]
+    turns.done(taken[1])
+    assert turns.take().request[2] == b"b/2"
+    assert turns.take().request[2] == b"a/3"
+    with pytest.raises(ValueError, match="empty"):
+        turns.take()
+
+
+def test_what_waits_for_stuck_workers_does_not_keep_a_server(log: ErrorLog) -> None:
+    with pool_of(ObedientService(warm_seconds=0.8), log, workers=1) as (pool, _):
+        callers = []
+        for _ in range(5):
+            work, caller = job(b"", 0.0)
+            pool.submit(work)
+            callers.append(caller)
+        # Nothing warms up: the first one waits, the others wait for its worker.
+        wait_until(lambda: pool.unfinished() == 0, 5)
+        for caller in callers:
+            caller.close()
