@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.capacity import Capacity
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource, parse_policy
@@ -54,6 +55,7 @@ class Service:
         self._content = ContentCache()
         self._readings = Readings(READINGS)
         self._signatures: Any = LruCache(SIGNATURE_CACHE)
+        self._capacity = Capacity()
         self.calls = 0
 
     def respond(self, environment: Mapping[str, str], stdin: bytes, elapsed: float = 0.0) -> ratify.Response:
@@ -83,9 +85,8 @@ class Service:
         from slsa_verifier_plugin.verify import Request, verify
 
         request = Request(call.image, call.artifact, policy)
-        return verify(
-            request, self.store(call.store), self.verifier(policy), deadline, readings=self._readings
-        )
+        with self._capacity.for_call(self.store(call.store)) as store:
+            return verify(request, store, self.verifier(policy), deadline, readings=self._readings)
 
     def store(self, settings: Mapping[str, Any]) -> RegistryStore:
         """Return the store for Ratify's store settings.
