@@ -55,5 +55,14 @@ class LruCache(Generic[K, V]):
             self._items.clear()
             self._cost = 0
 
+    def values(self) -> list[V]:
+        """Return what is kept, least recently used first; no use of it."""
+        with self._lock:
+            return [value for value, _ in self._items.values()]
+
+    def usage(self) -> dict[str, int]:
+        """Return how often something was found and not found, and what is kept costs, for the status."""
+        return {"hits": self.hits, "misses": self.misses, "bytes": self._cost}
+
     def __len__(self) -> int:
         return len(self._items)

@@ -115,7 +115,7 @@ class ResidentService:
         self._service.trim()
 
     def status(self) -> Mapping[str, object]:
-        """Return the calls so far, and each trusted root with its last refresh."""
+        """Return the calls so far, what is kept, and each trusted root in use and with its last refresh."""
         with self._lock:
             roots = [
                 {
@@ -128,6 +128,7 @@ class ResidentService:
             ]
         return {
             "calls": self._service.calls,
+            **self._service.usage(),
             "signatureProcess": self._fork.state if self._fork else "none, for one processor or worker",
             "refreshHours": round(self._every / 3600, 3),
             "trustedRoots": roots,

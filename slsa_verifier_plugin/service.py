@@ -20,6 +20,7 @@ from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource, parse_policy
 from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.registry.cache import ContentCache
+from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
@@ -135,6 +136,20 @@ class Service:
         import slsa_verifier_plugin.verify  # noqa: F401
 
         self._root(RootSource("public-good"))
+
+    def usage(self) -> dict[str, object]:
+        """Return what the caches hold and how often they helped, and the trusted roots in use, for the status."""
+        return {
+            "caches": {
+                "content": self._content.usage(),
+                "readings": self._readings.usage(),
+                "signatures": self._signatures.usage(),
+            },
+            "loadedRoots": [
+                {"source": plain(info.source), "digest": info.digest, "date": f"{info.date:%Y-%m-%d}"}
+                for info in (verifier.root.info for verifier in self._roots.values())
+            ],
+        }
 
     def trim(self) -> None:
         """Drop what is kept only for speed."""

@@ -52,6 +52,11 @@ class Readings:
                 self._said.put(key, said, _COPIES * len(candidate.payload) + _OVERHEAD)
         return said
 
+    def usage(self) -> dict[str, int]:
+        """Return how often a blob or payload had been read before and had not, and the bytes kept, for the status."""
+        both = self._blobs.usage(), self._said.usage()
+        return {name: sum(one[name] for one in both) for name in both[0]}
+
     def clear(self) -> None:
         """Drop everything."""
         self._blobs.clear()

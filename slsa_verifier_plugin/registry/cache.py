@@ -30,12 +30,17 @@ class ContentCache:
         self._used = 0
         self._entries: OrderedDict[Digest, bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._hits = 0
+        self._misses = 0
 
     def get(self, digest: Digest) -> bytes | None:
         """Return the content with this digest, or None."""
         with self._lock:
             content = self._entries.get(digest)
-            if content is not None:
+            if content is None:
+                self._misses += 1
+            else:
+                self._hits += 1
                 self._entries.move_to_end(digest)
             return content
 
@@ -62,6 +67,10 @@ class ContentCache:
         with self._lock:
             self._entries.clear()
             self._used = 0
+
+    def usage(self) -> dict[str, int]:
+        """Return how often content was found and not found, and the bytes kept, for the status."""
+        return {"hits": self._hits, "misses": self._misses, "bytes": self._used}
 
     @property
     def used(self) -> int:

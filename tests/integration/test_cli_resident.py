@@ -55,6 +55,14 @@ def test_start_status_stop(place: dict[str, str]) -> None:
     document = json.loads(process("resident", "status", "--json", environ=place).out)
     service = document["report"]["service"]
     assert f"  signatures  {service.pop('signatureProcess')}" in shown.out.splitlines()
+    unused = {"hits": 0, "misses": 0, "bytes": 0}
+    assert service.pop("caches") == dict.fromkeys(("content", "readings", "signatures"), unused)
+    (root,) = service.pop("loadedRoots")
+    assert root["source"] == "public-good"
+    assert f"public-good in use: of {root['date']} (" in shown.out
+    assert root["digest"] in shown.out
+    assert "  cache       content: 0 hits, 0 misses, 0 KiB" in shown.out.splitlines()
+    assert "  uptime      " in shown.out
     assert service == {"calls": 0, "refreshHours": 0.0, "trustedRoots": []}
     stopped = process("resident", "stop", environ=place)
     assert stopped.out == f"the resident verifier (process {document['pid']}) was stopped\n"
@@ -95,6 +103,7 @@ def test_a_report_is_shown_with_its_errors_and_roots() -> None:
     report = {
         "version": "9",
         "warm": False,
+        "uptimeSeconds": 2 * 86400 + 3 * 60,
         "calls": {"accepted": 3},
         "waiting": 1,
         "running": 2,
@@ -103,6 +112,8 @@ def test_a_report_is_shown_with_its_errors_and_roots() -> None:
         "latestErrors": [f"error {number}" for number in range(8)] + ["bad\033[2J{}"],
         "service": {
             "signatureProcess": "ended: bad\033[2J",
+            "caches": {"con\033tent": {"hits": 5, "misses": 2, "bytes": 4096}, "odd": {}},
+            "loadedRoots": [{"source": "mine\033", "date": "not one", "digest": "ab"}],
             "trustedRoots": [{"source": "https://tuf", "refreshed": "", "error": "no network"}],
         },
     }
@@ -111,6 +122,10 @@ def test_a_report_is_shown_with_its_errors_and_roots() -> None:
     assert "  calls       accepted 3; 1 waiting, 2 running" in lines
     assert "  memory      50 MiB of 192 MiB" in lines
     assert "  signatures  ended: bad?[2J" in lines
+    assert "  uptime      2 d 3 min" in lines
+    assert "  cache       con?tent: 5 hits, 2 misses, 4 KiB" in lines
+    assert "  cache       odd: ? hits, ? misses, 0 KiB" in lines
+    assert "  root        mine? in use: of not one, sha256:ab" in lines
     assert "  root        https://tuf: not refreshed yet; no network" in lines
     assert sum("error " in line for line in lines) == 4
     assert "bad?[2J()" in lines[-1]

@@ -95,9 +95,9 @@ def test_settings_come_from_the_environment() -> None:
     environ = {
         "SLSA_VERIFIER_WORKERS": "3",
         "SLSA_VERIFIER_IDLE_SECONDS": "0",
-        "SLSA_VERIFIER_MEMORY_MIB": "64",
+        "SLSA_VERIFIER_MEMORY_MIB": "112",
     }
-    assert read_settings(environ) == (Settings(workers=3, idle_seconds=0, memory_bytes=64 << 20), [])
+    assert read_settings(environ) == (Settings(workers=3, idle_seconds=0, memory_bytes=112 << 20), [])
     assert read_settings({}) == (Settings(workers=8, idle_seconds=3600, memory_bytes=192 << 20), [])
 
 
