@@ -80,14 +80,14 @@ def _refresh(repository: Repository) -> Refreshed:
         if before is not None:
             shutil.copytree(repository.current.resolve(strict=True), work, dirs_exist_ok=True)
         _download(repository, work)
-        content = verified_copy(repository, work)
+        content = verified_copy(repository, work).content
         root = load_root(content, repository.url)
         _replace_link(repository, work)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
     _remove_others(repository, work)
-    return Refreshed(repository.url, root.info.digest, content != before)
+    return Refreshed(repository.url, root.info.digest, before is None or content != before.content)
 
 
 def _download(repository: Repository, work: Path) -> None:
