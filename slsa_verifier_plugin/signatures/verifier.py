@@ -111,6 +111,8 @@ class RootVerifier:
         for entry in entries:
             if entry.log_id.key_id not in self.root.logs:
                 raise _unknown(f"the transparency log {entry.log_id.key_id.hex()[:16]}")
+            if entry.inclusion_proof.checkpoint is None:
+                raise _unproved()
 
     def _time(self, bundle: Bundle) -> datetime:
         """Return the log's time where its promise covers it, else the earliest verified timestamp."""
@@ -252,6 +254,13 @@ def _unknown(what: str) -> SignatureError:
     return SignatureError(what, reason=Reason.UNKNOWN_LOG)
 
 
+def _unproved() -> SignatureError:
+    return SignatureError(
+        "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here; attach the "
+        "original bundle, and where that is such a bundle of v0.1 have the commit attested anew"
+    )
+
+
 def _tokens(bundle: bundle_v1.Bundle) -> list[bytes]:
     """Return the bundle's signed timestamps in DER."""
     data = bundle.verification_material.timestamp_verification_data
@@ -278,7 +287,9 @@ def _parsed(candidate: Candidate) -> bundle_v1.Bundle:
         return bundle_v1.Bundle.from_json(candidate.content)
     except ValueError:
         value = loads(candidate.content)
-        value["verificationMaterial"].setdefault("tlogEntries", [])
+        entries = value["verificationMaterial"].setdefault("tlogEntries", [])
+        if not all(entry.get("inclusionProof") for entry in entries):
+            raise _unproved() from None
         return bundle_v1.Bundle.from_json(json.dumps(value))
 
 

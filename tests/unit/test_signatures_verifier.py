@@ -213,6 +213,20 @@ def test_timestamps_of_an_unknown_authority_are_told_where_nothing_else_gives_a_
     assert error.message.startswith("the timestamp authority is in no trusted root")
 
 
+@pytest.mark.parametrize("path", [("inclusionProof",), ("inclusionProof", "checkpoint")])
+def test_an_entry_with_a_promise_alone_is_told_as_what_it_is(path: tuple[str, ...]) -> None:
+    value = json.loads(Lab().sign(PAYLOAD, bundle_version="0.1"))
+    (place,) = value["verificationMaterial"]["tlogEntries"]
+    *way, last = path
+    for step in way:
+        place = place[step]
+    del place[last]
+    error = refusal(compact(value))
+    assert error.reason is Reason.SIGNATURE_INVALID
+    assert "has no inclusion proof with a checkpoint" in error.message
+    assert "have the commit attested anew" in error.message
+
+
 def test_a_root_that_is_not_valid_yet_is_no_root() -> None:
     """sigstore-python leaves parts out that are not in service yet; with none left there is nothing to verify against."""
     with pytest.raises(TrustRootError, match="cannot be used yet"):
