@@ -179,8 +179,6 @@ class ResidentService:
             if refreshed is not None:
                 item.refreshed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
                 item.digest = refreshed.digest
-        if refreshed is not None and refreshed.changed:
-            self._service.forget_roots()
 
     def _refresher(self) -> Refresh:
         if self._refresh is None:

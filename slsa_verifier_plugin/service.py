@@ -52,6 +52,7 @@ class Service:
         self._policies: LruCache[str, Policy] = LruCache(MAX_POLICIES)
         self._stores: LruCache[str, RegistryStore] = LruCache(MAX_STORES)
         self._roots: LruCache[tuple[object, ...], RootVerifier] = LruCache(MAX_ROOTS)
+        self._links: LruCache[tuple[object, ...], str] = LruCache(MAX_ROOTS)
         self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
         self._content = ContentCache()
         self._readings = Readings(READINGS)
@@ -159,10 +160,6 @@ class Service:
         self._policies.clear()
         self._stores.clear()
 
-    def forget_roots(self) -> None:
-        """Read every trusted root again when it is next needed, for one has been refreshed."""
-        self._roots.clear()
-
     def root_verifier(self, root: LoadedRoot) -> RootVerifier:
         """Return the verifier for one trusted root.
 
@@ -177,13 +174,33 @@ class Service:
         from slsa_verifier_plugin.signatures.sources import read_root
         from slsa_verifier_plugin.signatures.trust import load_root
 
-        key = (source, *_stamp(source.location))
+        # Taken before the root is read: where it is replaced meanwhile, the next call finds another stamp.
+        key = (source, *self._root_stamp(source))
         root = self._roots.get(key)
         if root is None:
             content, shown = read_root(source, self._environ)
             root = self.root_verifier(load_root(content, shown))
             self._roots.put(key, root)
         return root
+
+    def _root_stamp(self, source: RootSource) -> tuple[object, ...]:
+        """Return what changes when a root's file or refreshed copy is replaced, by this process or another.
+
+        Raises:
+            TrustRootError: the root that a TUF repository's trust begins with cannot be read.
+        """
+        if source.kind == "path":
+            return _stamp(source.location)
+        key = (source, *_stamp(source.bootstrap))
+        link = self._links.get(key)
+        if link is None:
+            from slsa_verifier_plugin.signatures.sources import repository_of
+
+            repository = repository_of(source, self._environ)
+            assert repository is not None
+            link = str(repository.current)
+            self._links.put(key, link)
+        return (*key, _target(link))
 
     def _key(self, configured: str) -> TrustedKey:
         from slsa_verifier_plugin.signatures.keys import load_key
@@ -198,8 +215,18 @@ class Service:
 
 def _stamp(path: str) -> tuple[int, ...]:
     """Return what changes when a file is replaced; empty where there is no such file."""
+    if not path:
+        return ()
     try:
         status = os.stat(path)  # noqa: PTH116 (pathlib costs on this path)
     except (OSError, ValueError):
         return ()
     return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _target(link: str) -> str:
+    """Return where a link leads, which is new with every refresh; empty where there is none."""
+    try:
+        return os.readlink(link)  # noqa: PTH115 (as above)
+    except (OSError, ValueError):
+        return ""

@@ -38,7 +38,9 @@ def load(der: bytes) -> x509.Certificate:
         return x509.load_der_x509_certificate(der)
     except Exception as error:
         # The parser has several error types, and panics of its Rust side are no ValueErrors.
-        raise SignatureError(f"the signing certificate cannot be read: {quoted(str(error))}") from error
+        raise SignatureError(
+            f"the signing certificate cannot be read: {quoted(str(error))}; attach the original bundle, unchanged"
+        ) from error
 
 
 def ct_log_ids(certificate: x509.Certificate) -> list[bytes]:
@@ -65,7 +67,9 @@ def signer_of(certificate: x509.Certificate) -> Signer:
     except SignatureError:
         raise
     except Exception as error:
-        raise SignatureError(f"the certificate's extensions cannot be read: {quoted(str(error))}") from error
+        raise SignatureError(
+            f"the certificate's extensions cannot be read: {quoted(str(error))}; attach the original bundle, unchanged"
+        ) from error
     issuer, issuer_v2 = claims.pop(_ISSUER, None), claims.pop(_ISSUER_V2, None)
     if issuer is not None and issuer_v2 is not None and issuer != issuer_v2:
         raise SignatureError(f"the certificate names two issuers: {quoted(issuer)} and {quoted(issuer_v2)}")

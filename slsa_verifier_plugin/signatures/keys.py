@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from slsa_verifier_plugin.errors import SignatureError, TrustRootError
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import KEY_PREFIX, Claim, Signer, Verified
+from slsa_verifier_plugin.signatures.files import read_regular
 from slsa_verifier_plugin.strict_json import loads
 from slsa_verifier_plugin.text import quoted
 
@@ -48,8 +48,7 @@ def load_key(configured: str) -> TrustedKey:
     if "-----BEGIN" not in configured:
         what = f"the public key {quoted(configured)}"
         try:
-            with Path(configured).open("rb") as file:
-                pem = file.read(MAX_KEY_FILE)
+            pem = read_regular(configured, MAX_KEY_FILE)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a path"
             raise TrustRootError(

@@ -10,15 +10,19 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
+from urllib3 import BaseHTTPResponse, Retry
+from urllib3.exceptions import HTTPError
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
@@ -36,6 +40,11 @@ from slsa_verifier_plugin.text import plain, quoted
 
 SOCKET_TIMEOUT = 15
 """Seconds without a byte after which a download is given up."""
+TOTAL_SECONDS = 120.0
+"""Seconds after which a refresh is given up, however steadily its bytes trickle in."""
+LOCK_SECONDS = 180.0
+"""Seconds to wait for another refresh of the same cache: longer than one takes."""
+_LOCK_PAUSE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +89,14 @@ def _refresh(repository: Repository) -> Refreshed:
         if before is not None:
             shutil.copytree(repository.current.resolve(strict=True), work, dirs_exist_ok=True)
         _download(repository, work)
-        content = verified_copy(repository, work)
+        content = verified_copy(repository, work).content
         root = load_root(content, repository.url)
         _replace_link(repository, work)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
     _remove_others(repository, work)
-    return Refreshed(repository.url, root.info.digest, content != before)
+    return Refreshed(repository.url, root.info.digest, before is None or content != before.content)
 
 
 def _download(repository: Repository, work: Path) -> None:
@@ -98,7 +107,7 @@ def _download(repository: Repository, work: Path) -> None:
             repository.url,
             str(work),
             f"{repository.url}/targets",
-            fetcher=Urllib3Fetcher(socket_timeout=SOCKET_TIMEOUT, app_user_agent=config.app_user_agent),
+            fetcher=_Fetcher(config.app_user_agent),
             config=config,
             bootstrap=repository.bootstrap,
         )
@@ -109,10 +118,41 @@ def _download(repository: Repository, work: Path) -> None:
         updater.download_target(info)
     except (DownloadError, RepositoryError, ValueError) as error:
         raise TrustRootError(
-            f"the trusted root of {quoted(repository.url)} could not be refreshed: {plain(str(error))}",
+            f"the trusted root of {quoted(repository.url)} could not be refreshed: {plain(str(error)) or 'no answer in time'}",
             transient=True,
         ) from error
     os.utime(work / "timestamp.json")
+
+
+class _Fetcher(Urllib3Fetcher):
+    """python-tuf's fetcher, which ends: it looks at a clock at whatever comes in, and does not wait because it is told to."""
+
+    def __init__(self, user_agent: str | None) -> None:
+        super().__init__(socket_timeout=SOCKET_TIMEOUT, app_user_agent=user_agent)
+        self._proxy_env._kw_args["retries"] = Retry(3, respect_retry_after_header=False)
+        self._seconds = TOTAL_SECONDS
+        self._end = time.monotonic() + TOTAL_SECONDS
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        self._check()
+        return super()._fetch(url)
+
+    def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            # Not ``stream``, which waits until a whole chunk has come together.
+            while chunk := response.read1(self.chunk_size):
+                self._check()
+                yield chunk
+        except HTTPError as error:
+            raise DownloadError(f"the download broke off: {error}") from error
+        finally:
+            response.release_conn()
+
+    def _check(self) -> None:
+        if time.monotonic() > self._end:
+            raise DownloadError(
+                f"not complete after {self._seconds:g} s; try again, or look at the network or proxy between"
+            )
 
 
 def _replace_link(repository: Repository, work: Path) -> None:
@@ -132,6 +172,21 @@ def _remove_others(repository: Repository, keep: Path) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock, so that two refreshes do not remove each other's copies."""
+    end = time.monotonic() + LOCK_SECONDS
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not _has_lock(file):
+            if time.monotonic() > end:
+                raise TrustRootError(
+                    f"another refresh has held {quoted(str(path))} for {LOCK_SECONDS:g} s; try again, or end its process",
+                    transient=True,
+                )
+            time.sleep(_LOCK_PAUSE)
         yield
+
+
+def _has_lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

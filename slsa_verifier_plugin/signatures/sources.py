@@ -50,6 +50,14 @@ class Repository:
         return self.folder / "current"
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A refreshed trusted root, verified, and until when its repository says that there is no newer one."""
+
+    content: bytes
+    expires: datetime
+
+
 def repository_of(source: RootSource, environ: Mapping[str, str]) -> Repository | None:
     """Return the TUF repository behind ``source``, None for a plain file.
 
@@ -97,19 +105,24 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
                 "in the background, 'slsa-verifier-plugin trust refresh' at once",
                 transient=True,
             )
-        return refreshed, f"{source.location} (TUF)"
+        return refreshed.content, f"{source.location} (TUF)"
     shipped = shipped_root(source.kind)
-    if refreshed is not None and _is_newer(refreshed, shipped):
-        return refreshed, f"{source.kind} (TUF)"
-    return shipped, source.kind
+    if refreshed is None or _is_outdated(refreshed, shipped):
+        return shipped, source.kind
+    return refreshed.content, f"{source.kind} (TUF)"
 
 
-def _is_newer(refreshed: bytes, shipped: bytes) -> bool:
-    """Return True unless the shipped root has parts that the refreshed one is too old to know."""
-    return load_root(refreshed, "TUF").info.date >= load_root(shipped, "shipped").info.date
+def _is_outdated(copy: Copy, shipped: bytes) -> bool:
+    """Return True if the shipped root has parts that are newer than the copy.
+
+    A copy that could know them and does not has had them withdrawn. Its age is told by what its repository signed, for this
+    machine's clock may have been wrong when it was fetched.
+    """
+    newest = load_root(shipped, "shipped").info.date
+    return copy.expires < newest and load_root(copy.content, "TUF").info.date < newest
 
 
-def read_cached(repository: Repository) -> bytes | None:
+def read_cached(repository: Repository) -> Copy | None:
     """Return the refreshed root in a repository's cache, verified as of when it was fetched; None where there is none.
 
     Raises:
@@ -161,7 +174,7 @@ def is_private(folder: Path) -> None:
         raise TrustRootError(f"the cache {quoted(str(folder))} is not this user's alone; remove it")
 
 
-def verified_copy(repository: Repository, folder: Path) -> bytes:
+def verified_copy(repository: Repository, folder: Path) -> Copy:
     """Return the trusted root in ``folder`` after the TUF client workflow over the copies there (TUF 1.0, 5.3 to 5.6).
 
     It is held against the time at which it was fetched, which is the modification time of ``timestamp.json``.
@@ -189,7 +202,7 @@ def verified_copy(repository: Repository, folder: Path) -> bytes:
         raise TrustRootError(
             f"the cached trusted root does not verify: {plain(str(error))}; remove {quoted(str(folder))}"
         ) from error
-    return content
+    return Copy(content, trusted.timestamp.expires)
 
 
 def _bounded(path: Path, limit: int = _MAX_METADATA) -> bytes:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from importlib import resources
-from pathlib import Path
 from urllib.parse import quote
 
 from cryptography import x509
@@ -21,6 +20,7 @@ from sigstore_models.trustroot import v1 as trustroot
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.signatures.files import read_regular
 from slsa_verifier_plugin.text import plain, quoted
 
 MAX_ROOT = 4 << 20
@@ -170,15 +170,17 @@ def read_root_file(path: str) -> bytes:
         TrustRootError: it cannot be read, or is too large.
     """
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_ROOT + 1)
+        content = read_regular(path, MAX_ROOT + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise TrustRootError(
             f"the trusted root {quoted(path)} cannot be read: {reason}; mount it or correct trustedRoot"
         ) from error
     if len(content) > MAX_ROOT:
-        raise TrustRootError(f"the trusted root {quoted(path)} is larger than {MAX_ROOT} bytes")
+        raise TrustRootError(
+            f"the trusted root {quoted(path)} is larger than {MAX_ROOT} bytes; mount a Sigstore trusted_root.json or correct "
+            "trustedRoot"
+        )
     return content
 
 

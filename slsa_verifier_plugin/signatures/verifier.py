@@ -68,7 +68,7 @@ class RootVerifier:
                 assert envelope is not None
                 content, index = (envelope.payload_type, envelope.payload), None
             else:
-                bundle = Bundle(inner)
+                bundle = Bundle(inner if self.root.timestamp_authorities else _unstamped(inner))
                 content = self._verifier.verify_dsse(bundle, _AnySigner())
                 if bundle.signing_certificate != certificate:
                     raise SignatureError("the bundle can be read as carrying two certificates")
@@ -90,7 +90,9 @@ class RootVerifier:
         """Raise ``UNKNOWN_LOG`` unless this root has the CA and the logs that the bundle names."""
         if not self.root.authority_of(certificate):
             raise _unknown(f"the certificate authority {plain(certificate.issuer.rfc4514_string())}")
-        for log_id in certificates.ct_log_ids(certificate) if self.root.ct_logs else ():
+        # Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
+        needs_sct = self.root.ct_logs or self.root.logs
+        for log_id in certificates.ct_log_ids(certificate) if needs_sct else ():
             if log_id not in self.root.ct_logs:
                 raise _unknown(f"the certificate transparency log {log_id.hex()[:16]}")
         if not self.root.logs:
@@ -98,8 +100,8 @@ class RootVerifier:
         material = bundle.verification_material
         entries = material.tlog_entries
         tokens = _tokens(bundle)
-        has_promise = any(entry.inclusion_promise for entry in entries)
-        if tokens and not has_promise and not is_known(tokens, self.root.timestamp_authorities):
+        has_time = any(entry.inclusion_promise and entry.integrated_time for entry in entries)
+        if tokens and not has_time and not is_known(tokens, self.root.timestamp_authorities):
             raise _unknown("the timestamp authority")
         if not entries:
             raise SignatureError(
@@ -109,6 +111,8 @@ class RootVerifier:
         for entry in entries:
             if entry.log_id.key_id not in self.root.logs:
                 raise _unknown(f"the transparency log {entry.log_id.key_id.hex()[:16]}")
+            if entry.inclusion_proof.checkpoint is None:
+                raise _unproved()
 
     def _time(self, bundle: Bundle) -> datetime:
         """Return the log's time where its promise covers it, else the earliest verified timestamp."""
@@ -250,10 +254,31 @@ def _unknown(what: str) -> SignatureError:
     return SignatureError(what, reason=Reason.UNKNOWN_LOG)
 
 
+def _unproved() -> SignatureError:
+    return SignatureError(
+        "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here; attach the "
+        "original bundle, and where that is such a bundle of v0.1 have the commit attested anew"
+    )
+
+
 def _tokens(bundle: bundle_v1.Bundle) -> list[bytes]:
     """Return the bundle's signed timestamps in DER."""
     data = bundle.verification_material.timestamp_verification_data
     return [stamp.signed_timestamp for stamp in (data.rfc3161_timestamps if data else [])]
+
+
+def _unstamped(bundle: bundle_v1.Bundle) -> bundle_v1.Bundle:
+    """Return ``bundle`` without its signed timestamps, for a root that has no authority to check them with.
+
+    sigstore-python refuses them there. They are no part of what is signed or logged: anybody could take them out, and what is
+    left must vouch for its time by the log's promise as ever.
+
+    Raises:
+        SignatureError: too many, a repeated one, or one that cannot be read.
+    """
+    verified_times(_tokens(bundle), b"", ())
+    material = bundle.verification_material.model_copy(update={"timestamp_verification_data": None})
+    return bundle.model_copy(update={"verification_material": material})
 
 
 def _parsed(candidate: Candidate) -> bundle_v1.Bundle:
@@ -262,7 +287,9 @@ def _parsed(candidate: Candidate) -> bundle_v1.Bundle:
         return bundle_v1.Bundle.from_json(candidate.content)
     except ValueError:
         value = loads(candidate.content)
-        value["verificationMaterial"].setdefault("tlogEntries", [])
+        entries = value["verificationMaterial"].setdefault("tlogEntries", [])
+        if not all(entry.get("inclusionProof") for entry in entries):
+            raise _unproved() from None
         return bundle_v1.Bundle.from_json(json.dumps(value))
 
 

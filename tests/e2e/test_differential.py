@@ -88,7 +88,6 @@ UNUSABLE_ROOTS = {"no-authority", "empty", "not-yet-valid"}
 """Trusted roots that we refuse to load, whatever is to be verified."""
 
 ROOT_DIFFERENCES = {
-    ("logs-only", "v1, timestamp"): EVERY_TIMESTAMP,
     (
         "v2-expired",
         "v2, timestamp",

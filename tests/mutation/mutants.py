@@ -29,6 +29,7 @@ SCOPE = (
     "policy/readings.py",
     "policy/trusted.py",
     "signatures/certificate.py",
+    "signatures/files.py",
     "signatures/keys.py",
     "signatures/refresh.py",
     "signatures/sharing.py",

@@ -41,10 +41,12 @@ TESTS = {
     "policy/readings.py": ["test_policy_readings.py"],
     "policy/trusted.py": ["test_policy_trusted.py", "test_policy_parameters.py"],
     "signatures/certificate.py": ["test_signatures_certificate.py"],
+    "signatures/files.py": ["test_signatures_files.py"],
     "signatures/keys.py": ["test_signatures_keys.py"],
     "signatures/refresh.py": ["test_signatures_refresh.py", "test_signatures_refresh_cache.py"],
     "signatures/sharing.py": ["test_signatures_sharing.py"],
     "signatures/sources.py": [
+        "test_signatures_shipped.py",
         "test_signatures_trust.py",
         "test_signatures_refresh.py",
         "test_signatures_refresh_cache.py",

@@ -204,14 +204,6 @@ def test_policies_are_parsed_once_and_errors_each_time(place: Place) -> None:
             service.policy({**BASE, "maxage": "1h"})
 
 
-def test_forgotten_roots_are_read_again(place: Place) -> None:
-    policy = parse_policy({**BASE, "trustedRoot": {"path": str(place.root)}})
-    first = place.service.verifier(policy)._roots[0]
-    assert place.service.verifier(policy)._roots[0] is first
-    place.service.forget_roots()
-    assert place.service.verifier(policy)._roots[0] is not first
-
-
 def test_warming_up_loads_the_default_root_without_a_network() -> None:
     service = Service({"HOME": "/nonexistent"})
     service.warm_up()

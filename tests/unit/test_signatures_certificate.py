@@ -122,7 +122,7 @@ def test_no_single_uri_or_mail_address_is_no_identity(names: list[x509.GeneralNa
 
 
 def test_no_names_at_all_is_no_identity() -> None:
-    with pytest.raises(SignatureError, match="extensions cannot be read"):
+    with pytest.raises(SignatureError, match=r"extensions cannot be read: .*; attach the original bundle"):
         signer_of(with_names(None))
 
 
@@ -180,7 +180,7 @@ def test_an_extension_below_another_does_not_replace_it() -> None:
     ],
 )
 def test_an_extension_that_is_encoded_wrongly_is_an_error(arc: int, value: bytes) -> None:
-    with pytest.raises(SignatureError, match="extensions cannot be read"):
+    with pytest.raises(SignatureError, match=r"extensions cannot be read: .*; attach the original bundle"):
         signer_of(with_names([URI], [(f"{ARC}.{arc}", value)]))
 
 
@@ -197,7 +197,7 @@ def test_a_huge_certificate_is_not_parsed(size: int, says: str) -> None:
 
 @pytest.mark.parametrize("der", [b"", b"x", b"0\x03\x02\x01\x01", b"0" * 10_000])
 def test_what_is_no_certificate_is_an_error(der: bytes) -> None:
-    with pytest.raises(SignatureError, match="certificate cannot be read"):
+    with pytest.raises(SignatureError, match=r"certificate cannot be read: .*; attach the original bundle"):
         load(der)
 
 

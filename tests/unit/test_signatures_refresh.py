@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # exported, but not by __all__
+from urllib3 import Retry
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
@@ -297,6 +303,96 @@ def test_a_repository_that_says_nothing_is_given_up(
     with pytest.raises(TrustRootError):
         refresh(repository.source, environ)
     assert time.monotonic() - started < 1.4
+
+
+class Trickle:
+    """A server that sends the head of an answer and then a byte now and then, for as long as somebody listens."""
+
+    def __init__(self, head: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n") -> None:
+        self._head = head
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(self._head)
+                while not self._is_over.wait(0.05):
+                    connection.sendall(b" ")
+
+
+def test_a_repository_that_trickles_is_given_up(
+    repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refreshing, "TOTAL_SECONDS", 0.5)
+    with Trickle() as server:
+        source = RootSource("tuf", server.url, repository.source.bootstrap)
+        with pytest.raises(TrustRootError, match=r"not complete after 0\.5 s; try again") as caught:
+            refresh(source, environ)
+    assert caught.value.transient
+
+
+def test_a_download_that_breaks_off_is_told(
+    repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Trickle() as server:
+        source = RootSource("tuf", server.url, repository.source.bootstrap)
+        monkeypatch.setattr(server._is_over, "wait", lambda seconds: True)
+        with pytest.raises(TrustRootError, match="could not be refreshed: the download broke off"):
+            refresh(source, environ)
+
+
+def test_a_repository_that_says_when_to_come_back_is_not_waited_for(
+    repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[object] = []
+    monkeypatch.setattr(Retry, "sleep_for_retry", lambda self, response: waited.append(response))
+    head = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"
+    with Trickle(head) as server:
+        monkeypatch.setattr(server._is_over, "wait", lambda seconds: True)
+        source = RootSource("tuf", server.url, repository.source.bootstrap)
+        with pytest.raises(TrustRootError, match=r"could not be refreshed: HTTP error .* 503"):
+            refresh(source, environ)
+    assert waited == []
+
+
+def test_no_download_begins_when_the_time_is_up(
+    repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refreshing, "TOTAL_SECONDS", -1.0)
+    with pytest.raises(TrustRootError, match="not complete after"):
+        refresh(repository.source, environ)
+    assert repository.asked.total() == 0
+
+
+def test_a_lock_that_is_never_given_up_is_not_waited_for_for_ever(
+    repository: TufRepository, environ: dict[str, str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(repository.source, environ)
+    monkeypatch.setattr(refreshing, "LOCK_SECONDS", 0.1)
+    with (cache / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(TrustRootError, match=r"another refresh has held .*; try again, or end") as caught:
+            refresh(repository.source, environ)
+    assert caught.value.transient
+    refresh(repository.source, environ)
 
 
 def test_an_expired_copy_counts_as_of_the_time_it_was_fetched(

@@ -56,7 +56,7 @@ def test_a_timestamp_is_enough_where_the_root_has_no_log(
 
 
 def test_a_root_that_has_a_log_demands_its_entry() -> None:
-    for parts in (("ca", "tsa", "v1"), ("ca", "tsa", "v2", "ct")):
+    for parts in (("ca", "tsa", "ct", "v1"), ("ca", "tsa", "v2", "ct")):
         with pytest.raises(SignatureError, match="no transparency log entry"):
             verify(sign(), root(*parts))
     (candidate,) = read_blob(sign(), 1).candidates

@@ -16,7 +16,7 @@ from sigstore.models import TrustedRoot
 from slsa_verifier_plugin.errors import Reason, TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures import sources
-from slsa_verifier_plugin.signatures.sources import cache_folder, read_root, repository_of
+from slsa_verifier_plugin.signatures.sources import Copy, cache_folder, read_root, repository_of
 from slsa_verifier_plugin.signatures.trust import (
     MAX_ROOT,
     SHIPPED,
@@ -236,7 +236,7 @@ def test_a_file_is_bounded(tmp_path: Path) -> None:
     path.write_bytes(b" " * MAX_ROOT)
     assert len(read_root_file(str(path))) == MAX_ROOT
     path.write_bytes(b" " * (MAX_ROOT + 1))
-    with pytest.raises(TrustRootError, match="larger than"):
+    with pytest.raises(TrustRootError, match=r"larger than \d+ bytes; mount .* or correct trustedRoot"):
         read_root_file(str(path))
 
 
@@ -273,18 +273,24 @@ OLD, NEW = CREATED, CREATED + timedelta(days=100)
 
 
 @pytest.mark.parametrize(
-    ("refreshed", "shipped", "is_used"),
-    [(NEW, OLD, True), (OLD, OLD, True), (OLD, NEW, False)],
+    ("refreshed", "expires", "shipped", "is_used"),
+    [
+        (NEW, NEW, OLD, True),
+        (OLD, OLD, OLD, True),
+        (OLD, NEW, NEW, True),
+        (OLD, NEW - timedelta(seconds=1), NEW, False),
+        (NEW, OLD, NEW, True),
+    ],
 )
-def test_the_newer_of_the_refreshed_and_the_shipped_root_is_used(
-    monkeypatch: pytest.MonkeyPatch, refreshed: datetime, shipped: datetime, is_used: bool
+def test_the_refreshed_root_is_used_unless_it_is_too_old_to_know_all_parts_of_the_shipped_one(
+    monkeypatch: pytest.MonkeyPatch, refreshed: datetime, expires: datetime, shipped: datetime, is_used: bool
 ) -> None:
     """A package that was upgraded after the last refresh may know a log that the refreshed root is too old to know."""
     contents = {
         "TUF": Lab("refreshed").trusted_root(start=refreshed, only_for={"v1"}),
         "shipped": Lab("shipped").trusted_root(start=shipped, only_for={"v1"}),
     }
-    monkeypatch.setattr(sources, "read_cached", lambda repository: contents["TUF"])
+    monkeypatch.setattr(sources, "read_cached", lambda repository: Copy(contents["TUF"], expires))
     monkeypatch.setattr(sources, "shipped_root", lambda kind: contents["shipped"])
     expected = (contents["TUF"], "public-good (TUF)") if is_used else (contents["shipped"], "public-good")
     assert read_root(RootSource("public-good"), NOWHERE) == expected

@@ -149,11 +149,11 @@ def test_tampered_bundles_do_not_verify(tampering: Tampering, version: BundleVer
         ("v2-only", {"log": "v1"}, Reason.UNKNOWN_LOG, "the transparency log"),
         ("logs-only", {"log": "v1"}, None, ""),
         ("logs-only", {"log": "v2", "timestamp": True}, Reason.UNKNOWN_LOG, "the timestamp authority"),
-        ("logs-only", {"log": "v1", "timestamp": True}, Reason.SIGNATURE_INVALID, ""),
+        ("logs-only", {"log": "v1", "timestamp": True}, None, ""),
         ("full", {"log": None, "timestamp": True}, Reason.SIGNATURE_INVALID, "no transparency log entry"),
         ("full", {"log": None}, Reason.SIGNATURE_INVALID, "no transparency log entry"),
         ("full", {"log": "v2"}, Reason.SIGNATURE_INVALID, ""),
-        ("no-ct-log", {"log": "v1"}, Reason.SIGNATURE_INVALID, ""),
+        ("no-ct-log", {"log": "v1"}, Reason.UNKNOWN_LOG, "the certificate transparency log"),
         ("authority-expired", {"log": "v1"}, Reason.SIGNATURE_INVALID, "authority was not in service"),
         ("ct-log-expired", {"log": "v1"}, Reason.SIGNATURE_INVALID, "a log was not in service"),
         ("v1-expired", {"log": "v1"}, Reason.SIGNATURE_INVALID, "a log was not in service"),
@@ -179,6 +179,52 @@ def test_a_trusted_root_vouches_for_its_own_parts_alone(
         error = refusal(content, root)
         assert error.reason is reason
         assert says in error.message
+
+
+def test_timestamps_that_a_root_has_no_authority_for_are_left_out_but_must_be_well_formed() -> None:
+    """They might as well have been taken out of the bundle; what is left must have the log's time."""
+    value = json.loads(Lab().sign(PAYLOAD, timestamp=True))
+    stamps = value["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    (good,) = stamps
+    for many, says in (
+        ([good, good], "or one twice"),
+        ([good] * 33, "more than 32 timestamps"),
+        ([{"signedTimestamp": b64(b"no token")}], "cannot be read"),
+    ):
+        stamps[:] = many
+        error = refusal(compact(value), "logs-only")
+        assert error.reason is Reason.SIGNATURE_INVALID
+        assert says in error.message
+    stamps[:] = [good]
+    verified = verifier("logs-only").verify(candidate(compact(value)))
+    assert verified.signed_at == SIGNED_AT + LOGGED_AFTER
+    assert verified.claim.payload == PAYLOAD
+    (entry,) = value["verificationMaterial"]["tlogEntries"]
+    entry["integratedTime"] = str(int((SIGNED_AT + timedelta(minutes=1)).timestamp()))
+    assert refusal(compact(value), "logs-only").reason is Reason.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize("part", ["inclusionPromise", "integratedTime"])
+def test_timestamps_of_an_unknown_authority_are_told_where_nothing_else_gives_a_time(part: str) -> None:
+    value = json.loads(Lab().sign(PAYLOAD, timestamp=True))
+    del value["verificationMaterial"]["tlogEntries"][0][part]
+    error = refusal(compact(value), "logs-only")
+    assert error.reason is Reason.UNKNOWN_LOG
+    assert error.message.startswith("the timestamp authority is in no trusted root")
+
+
+@pytest.mark.parametrize("path", [("inclusionProof",), ("inclusionProof", "checkpoint")])
+def test_an_entry_with_a_promise_alone_is_told_as_what_it_is(path: tuple[str, ...]) -> None:
+    value = json.loads(Lab().sign(PAYLOAD, bundle_version="0.1"))
+    (place,) = value["verificationMaterial"]["tlogEntries"]
+    *way, last = path
+    for step in way:
+        place = place[step]
+    del place[last]
+    error = refusal(compact(value))
+    assert error.reason is Reason.SIGNATURE_INVALID
+    assert "has no inclusion proof with a checkpoint" in error.message
+    assert "have the commit attested anew" in error.message
 
 
 def test_a_root_that_is_not_valid_yet_is_no_root() -> None:

@@ -108,7 +108,7 @@ def _roots() -> Iterator[Case]:
         ("authority-expired", "SIGNATURE_INVALID", "The CA was out of service when this was signed."),
         ("v1-expired", "SIGNATURE_INVALID", "The log was out of service when this was signed."),
         ("ct-log-expired", "SIGNATURE_INVALID", "The CT log was out of service when this was signed."),
-        ("no-ct-log", "SIGNATURE_INVALID", "A root without a CT log cannot verify an SCT."),
+        ("no-ct-log", "UNKNOWN_LOG", "A root without a CT log cannot verify an SCT."),
         ("not-yet-valid", "TRUST_ROOT_UNAVAILABLE", "A root whose parts are all still to come."),
         ("no-authority", "TRUST_ROOT_UNAVAILABLE", "A root without a certificate authority."),
         ("missing", "TRUST_ROOT_UNAVAILABLE", "A root file that is not there."),
