@@ -139,7 +139,7 @@ def test_ratify_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
 def test_gatekeeper_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
     """while Gatekeeper is stopped, nothing is admitted but what the cluster itself lives on: failurePolicy Fail"""
     image = lab.image("level-3", level_3)
-    leases = [
+    leases: list[Object] = [
         {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
