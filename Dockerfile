@@ -1,7 +1,9 @@
 # syntax=docker/dockerfile:1
-# Ratify with the plugin in it: one more layer, no other change. Build dist/slsa first (make dist).
+# Ratify with the plugin in it: two small layers (the file, its second name) and two labels more. Build dist/slsa first
+# (make dist).
 #   docker build --build-arg RATIFY=ghcr.io/notaryproject/ratify:v1.4.4@sha256:... -t registry.example/ratify-slsa:v1.4.4 .
-# deploy/image/build.sh builds the same without a container engine; Dockerfile.python has the plugin on a Python image.
+# deploy/image/build.sh adds the same files in one layer, without a container engine and reproducibly; Dockerfile.python
+# has the plugin on a Python image.
 ARG RATIFY=ghcr.io/notaryproject/ratify:v1.4.4
 FROM ${RATIFY}
 

@@ -75,6 +75,7 @@ lock: setup
 	$(UV_LOCK) pyproject.toml --constraint requirements/all.txt --output-file requirements/runtime.txt
 	$(UV_LOCK) pyproject.toml --all-extras --group dev --constraint requirements/all.txt --output-file requirements/dev.txt
 	$(UV_LOCK) --group fuzz --output-file requirements/fuzz.txt
+	$(UV_LOCK) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

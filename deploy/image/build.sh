@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the image that the Dockerfile describes, without a container engine: the plugin as one more layer on
-# Ratify's image, reproducibly (same base and plugin, same digest). Prints the digest reference of what it pushed.
+# Builds the image that the Dockerfile describes, less its labels, without a container engine: the plugin as one more
+# layer on Ratify's image, reproducibly (same base and plugin, same digest). Prints the digest reference of what it pushed.
 #
 #   build.sh BASE IMAGE
 #   build.sh ghcr.io/notaryproject/ratify:v1.4.4 registry.example/ratify-slsa:v1.4.4

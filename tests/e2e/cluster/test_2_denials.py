@@ -46,7 +46,8 @@ def test_no_attestation(lab: Lab, say: Say) -> None:
 def test_unsigned(lab: Lab, level_3: bytes, say: Say) -> None:
     """an image with bare statements, which nobody signed, is denied"""
     unsigned = b"\n".join(_payload(line) for line in level_3.splitlines())
-    say(_expect_denied(lab, lab.image("unsigned", unsigned), "SLSA attestation verified FAILED: "))
+    words = ("SLSA attestation verified FAILED: ", "lines of other kinds, expected Sigstore bundles")
+    say(_expect_denied(lab, lab.image("unsigned", unsigned), *words))
 
 
 def test_tampered(lab: Lab, level_1: bytes, say: Say) -> None:
@@ -85,56 +86,87 @@ def test_another_repository(lab: Lab, scratch: Path, say: Say) -> None:
 
 
 def test_registry_is_down(lab: Lab, scratch: Path, level_3: bytes, say: Say) -> None:
-    """an image of a registry that is down is denied"""
+    """an image of a registry that is down is denied, though it would pass and its like was admitted before"""
     folder = scratch / "second-registry"
     folder.mkdir()
     with ExitStack() as running:
         registry = running.enter_context(in_memory_registry("ociregistry", folder))
         address = f"{SECOND_REGISTRY_HOST}:{registry.address.rpartition(':')[2]}"
-        image = lab.oras.push_image(f"{address}/app")
-        lab.oras.attach(image, level_3)
+        image, unseen = (
+            lab.oras.push_image(f"{address}/{name}", annotations={"example.name": name})
+            for name in ("seen", "unseen")
+        )
+        for pushed in (image, unseen):
+            lab.oras.attach(pushed, level_3)
         outcome = lab.run(image)
         assert outcome.admitted, outcome.text
-    unseen = f"{address}/app@sha256:{'a' * 64}"
     say(_expect_denied(lab, unseen, "could not resolve descriptor"))  # Ratify keeps the cause to its log
 
 
 def test_no_such_image(lab: Lab, say: Say) -> None:
     """an image that the registry does not have is denied"""
-    say(_expect_denied(lab, f"{lab.registry}/nothing@sha256:{'b' * 64}"))
+    say(_expect_denied(lab, f"{lab.registry}/nothing@sha256:{'b' * 64}", "could not resolve descriptor"))
 
 
 def test_ratify_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
-    """while Ratify is stopped, an image that would pass is denied, by the mutation and without it by the constraint"""
+    """while Ratify is stopped, an image that would pass is denied, by the mutation and without it by the constraint
+
+    So the emergency step of rollout.md takes both away, and "dryrun" is one that has the mutation look on as well.
+    """
     image = lab.image("level-3", level_3)
+    both = (image, f"{image.partition('@')[0]}:v1")
     lab.ratify.pause()
     try:
         outcome = lab.run(image)
         assert not outcome.admitted
         assert "connection refused" in outcome.text
         assert "ratify-mutation-provider" in outcome.text
+        lab.apply("gatekeeper/dryrun")
+        looked_on = [lab.run(name) for name in both]
+        lab.apply("gatekeeper/mutation")
+        with_mutation = lab.run(image)
         for thing in lab.kustomize("gatekeeper/mutation"):
             lab.kubectl.run("delete", "assign", thing["metadata"]["name"])
+        without = [lab.run(name) for name in both]
+        lab.apply("gatekeeper/demo")
         said = _expect_denied(lab, image, "Ratify could not be asked", "connection refused")
     finally:
         lab.ratify.resume()
-        lab.apply("gatekeeper/mutation")
+        lab.apply("gatekeeper/mutation", "gatekeeper/demo")
     lab.wait_for_a_yes(level_3)
+    assert all(one.admitted for one in (*looked_on, *without)), "dryrun denied"
+    assert not with_mutation.admitted, "dryrun beside the mutation as it is"
     assert lab.run(image).admitted
     say(said)
 
 
 def test_gatekeeper_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
-    """while Gatekeeper is stopped, nothing is admitted: failurePolicy Fail"""
+    """while Gatekeeper is stopped, nothing is admitted but what the cluster itself lives on: failurePolicy Fail"""
     image = lab.image("level-3", level_3)
+    leases: list[Object] = [
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": lab.unique("lease"), "namespace": namespace},
+            "spec": {"holderIdentity": "before", "leaseDurationSeconds": 40},
+        }
+        for namespace in ("kube-node-lease", "kube-system")
+    ]
+    own = lab.pod("registry.example/coredns:v1")
+    own["metadata"]["namespace"] = "kube-system"
+    lab.kubectl.apply(leases)
     lab.gatekeeper.stop_webhook()
     try:
         outcome = lab.run(image)
+        for lease in leases:
+            lease["spec"]["holderIdentity"] = "meanwhile"
+        lab.kubectl.apply([*leases, own])  # raises what was refused
     finally:
         lab.gatekeeper.start_webhook()
     assert not outcome.admitted
     assert "failed calling webhook" in outcome.text
-    say(outcome.text)
+    lab.kubectl.run("delete", "pod", own["metadata"]["name"], "-n", "kube-system", "--wait=false")
+    say(f"leases renewed, a Pod of kube-system created; of default: {outcome.text}")
 
 
 @pytest.mark.parametrize("missing", ["verifier", "policy", "store"])

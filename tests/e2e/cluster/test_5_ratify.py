@@ -44,9 +44,11 @@ def test_hardened_asks_for_provenance(lab: Lab, level_3: bytes, say: Say) -> Non
 
 def test_hardened_asks_for_freshness(lab: Lab, level_3: bytes, say: Say) -> None:
     """the hardened Verifier's maxAge denies an attestation that is older"""
-    lab.apply("ratify/hardened", change=_parameters(maxAge="1h"))
+    # unbound, so that nothing but its age can deny it
+    lab.apply("ratify/hardened", change=_parameters(maxAge="1h", sourceBinding="none", trustedBuilders=None))
     denied = lab.run(lab.image("old", level_3))
     assert not denied.admitted
+    assert "days ago, expected at most 60 min (maxAge)" in denied.text
     say(denied.text.partition("is not admitted: ")[2])
 
 

@@ -93,6 +93,12 @@ def test_gator_verifies_the_template(say: Say) -> None:
         ("in {0, 200}", "in {0, 200, 500}", "an-answer-with-status-500-denies"),
         ('"initContainers", ', "", "init-containers-are-checked"),
         ("response[1].isSuccess == true", "response[1].isSuccess", "a-verdict-that-is-text-denies"),
+        ("not says_yes(response)", "false", "a-yes-before-a-no-denies"),
+        (
+            "error[0] == image\n          }\n\n",
+            "error[0] != image\n          }\n\n",
+            "an-error-beside-a-yes-denies",
+        ),
         ('operation == "UPDATE"', 'operation != "DELETE"', "a-creation-that-shows-an-old-object-is-checked"),
         ("count(present) == 0", "count(present) < 0", "a-kind-without-images-denies"),
     ],

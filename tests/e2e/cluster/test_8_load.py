@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -63,20 +64,28 @@ def _beside(lab: Lab, executable: Path) -> Path:
     return part
 
 
-def _warm(lab: Lab, executable: Path) -> None:
-    """Start a build's resident verifier as Ratify's user and with its environment (``docs/operations/upgrade.md``)."""
+def _resident(lab: Lab, executable: Path, *words: str) -> str:
+    """Run ``resident`` of a build as Ratify's user and with its environment (``docs/operations/upgrade.md``)."""
     part = _beside(lab, executable)
     (ratify,) = [entry for entry in processes_of(NONROOT) if (entry / "comm").read_text() == "ratify\n"]
     entries = (ratify / "environ").read_bytes().decode().split("\0")
     enter = [f"--target={ratify.name}", "--mount", "--root", f"--setuid={NONROOT}", f"--setgid={NONROOT}"]
-    subprocess.run(
-        [shutil.which("nsenter") or "nsenter", *enter, f"/.ratify/plugins/{part.name}", "resident", "start"],
+    done = subprocess.run(
+        [shutil.which("nsenter") or "nsenter", *enter, f"/.ratify/plugins/{part.name}", "resident", *words],
         env=dict(entry.split("=", 1) for entry in entries if entry),
         check=True,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
         timeout=60,
     )
     part.unlink()
+    return done.stdout
+
+
+def _accepted(lab: Lab, executable: Path) -> tuple[int, int]:
+    """Return the process of a build's resident verifier, and how many calls it has taken on."""
+    said = json.loads(_resident(lab, executable, "status", "--json"))
+    return said["pid"], said["report"]["calls"]["accepted"]
 
 
 @pytest.fixture
@@ -144,7 +153,10 @@ def test_the_plugin_is_replaced_under_load(
 ) -> None:
     """while Pods are created, the plugin is replaced by a newer build and back: no wrong decision"""
     newer = repacked(plugin, uncached.work / "newer")
-    _warm(uncached, newer)
+    both = (newer, plugin)
+    for build in both:
+        _resident(uncached, build, "start")
+    before = [_accepted(uncached, build) for build in both]
     expected = _images(uncached, level_1, level_3)
     results: list[Burst] = []
 
@@ -155,15 +167,19 @@ def test_the_plugin_is_replaced_under_load(
     creating.start()
     replaced = 0
     while creating.is_alive():
-        _put(uncached, (newer, plugin)[replaced % 2])
+        _put(uncached, both[replaced % 2])
         replaced += 1
         creating.join(1.0)
     (result,) = results
     assert replaced >= 2, "the plugin was not replaced while Pods were created"
     assert not result.wrong, result.wrong[:3]
-    builds = {path.parent.name for path in uncached.ratify.rootfs.glob("tmp/slsa-verifier-plugin-*/*/socket")}
-    assert len(builds) >= 2, "only one build has answered"
-    say(f"{replaced} replacements, {len(builds)} builds answered; {result}")
+    calls = []
+    for build, (process, accepted) in zip(both, before, strict=True):
+        now, total = _accepted(uncached, build)
+        calls.append(total - accepted if now == process else total)
+    assert all(calls), f"calls that the newer build and the older took on: {calls}"
+    _put(uncached, plugin)
+    say(f"{replaced} replacements, {calls[0]} calls for the newer build, {calls[1]} for the older; {result}")
 
 
 def test_a_burst_without_the_resident_verifier(

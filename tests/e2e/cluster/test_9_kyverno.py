@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import ssl
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,9 +19,10 @@ import yaml
 from tests.e2e.cluster.builds import program
 from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.lab import Lab
+from tests.e2e.cluster.pki import SERVER, Authority
 from tests.e2e.cluster.ratify import Setting
 
-_SERVICE = "ratify.ratify-system"
+_SERVICE = "ratify.ratify-system:6001"
 _LOOPBACK_ALLOWED = "169.254.169.254/32"
 """In place of Kyverno's list of addresses it does not call, which has loopback: where Ratify is in this test."""
 
@@ -26,11 +33,18 @@ def ratify_without_client_certificates(running_lab: Lab, setting: Setting, level
     return running_lab
 
 
-def _apply(lab: Lab, folder: Path, image: str) -> subprocess.CompletedProcess[str]:
+def _apply(
+    lab: Lab,
+    folder: Path,
+    image: str,
+    address: str = "ratify.gatekeeper-system:6001",
+    authority: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Apply the policy to a Pod of the image, with Ratify, or what stands in for it, at that address."""
     policy = folder / "policy.yaml"
     (thing,) = [one for one in lab.kustomize("kyverno") if one["kind"] == "ValidatingPolicy"]
     # the certificate of this run is for the name of the chart's Service
-    policy.write_text(yaml.safe_dump(thing).replace(_SERVICE, "ratify.gatekeeper-system"))
+    policy.write_text(yaml.safe_dump(thing).replace(_SERVICE, address))
     pod = folder / "pod.yaml"
     body = lab.pod(image)
     body["metadata"]["namespace"] = "default"
@@ -45,7 +59,7 @@ def _apply(lab: Lab, folder: Path, image: str) -> subprocess.CompletedProcess[st
             "HOME": str(folder),
             "PATH": os.environ["PATH"],
             "FLAG_HTTP_BLOCKLIST": _LOOPBACK_ALLOWED,
-            "SSL_CERT_FILE": str(lab.manifests / "gatekeeper" / "provider" / "ca.crt"),
+            "SSL_CERT_FILE": str(authority or lab.manifests / "gatekeeper" / "provider" / "ca.crt"),
         },
         capture_output=True,
         text=True,
@@ -75,3 +89,52 @@ def test_kyverno_asks_ratify(
         lab.wait_for_a_yes(level_3)
     assert away.returncode != 0
     say(next(line.strip() for line in bad.stdout.splitlines() if "SLSA_SOURCE_LEVEL_1" in line))
+
+
+@contextmanager
+def _answering(folder: Path, status: int, extra: dict[str, object], verdicts: list[bool]) -> Iterator[str]:
+    """Serve one answer about whatever is asked, over TLS; yields host and port."""
+    authority = Authority("answers")
+    pair = authority.issue("localhost", SERVER, names=("localhost",))
+    (folder / "answers.crt").write_text(authority.certificate)
+    (folder / "answers.pem").write_text(pair.certificate + pair.key)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]["keys"]
+            items = [{"key": key, "value": {"isSuccess": verdict}} for key in keys for verdict in verdicts]
+            body = json.dumps({"response": {"items": items, **extra}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "answers.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"localhost:{server.server_port}"
+        server.shutdown()
+
+
+def test_kyverno_reads_the_whole_answer(lab: Lab, tmp_path: Path, say: Say) -> None:
+    """Kyverno's ValidatingPolicy denies a success in an answer with status 500, with a system error, or beside a no"""
+    image = f"registry.example/app@sha256:{'a' * 64}"
+    broken: dict[str, tuple[int, dict[str, object], list[bool], str]] = {
+        "status 500": (500, {}, [True], "status 500"),
+        "a system error": (200, {"systemError": "the store is broken"}, [True], "the store is broken"),
+        "a no beside it": (200, {}, [True, False], "is not admitted"),
+    }
+    with _answering(tmp_path, 200, {}, [True]) as address:
+        good = _apply(lab, tmp_path, image, address, tmp_path / "answers.crt")
+    assert "pass: 1" in good.stdout, good.stdout + good.stderr
+    for what, (status, extra, verdicts, words) in broken.items():
+        with _answering(tmp_path, status, extra, verdicts) as address:
+            denied = _apply(lab, tmp_path, image, address, tmp_path / "answers.crt")
+        assert denied.returncode != 0, what
+        assert words in denied.stdout, f"{what}: {denied.stdout}"
+    say(", ".join(broken))
