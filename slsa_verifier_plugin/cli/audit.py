@@ -184,11 +184,14 @@ class Sources:
         """
         from slsa_verifier_plugin.cli import images
 
-        yield from images.from_arguments(self.images)
-        yield from chain.from_iterable(images.from_list(path) for path in self.lists)
-        yield from chain.from_iterable(images.from_pods(path) for path in self.pods)
-        yield from chain.from_iterable(images.from_manifests(path) for path in self.manifests)
-        yield from chain.from_iterable(images.from_registry(name, catalog) for name in self.registries)
+        sources = (
+            images.from_arguments(self.images),
+            *(images.from_list(path) for path in self.lists),
+            *(images.from_pods(path) for path in self.pods),
+            *(images.from_manifests(path) for path in self.manifests),
+            *(images.from_registry(name, catalog) for name in self.registries),
+        )
+        yield from map(images.storable, chain.from_iterable(sources))
 
 
 def _audited(
@@ -288,6 +291,7 @@ def _shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
     index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count) <= 10_000):
+    are_numbers = all(part.isascii() and part.isdecimal() and len(part) < 6 for part in (index, count))
+    if not (slash and are_numbers and int(index) < int(count) <= 10_000):
         raise UsageError(f"--shard {text}: expected I/N with I from 0 to N-1, such as 0/4")
     return int(index), int(count)

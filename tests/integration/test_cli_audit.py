@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -223,6 +224,21 @@ def test_a_pods_image_that_is_none_is_denied_and_not_the_end(policy: Path, image
     ]
 
 
+def test_names_that_are_no_unicode_are_no_defect(
+    policy: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    pods = {"items": [{"metadata": {"name": "\ud800"}, "spec": {"containers": [{"image": "a\ud800:1"}]}}]}
+    document = as_json(policy, "--pods", "-", "--shard", "0/1", stdin=json.dumps(pods).encode())
+    assert [(item["decision"], item["image"]) for item in document["images"]] == [("denied", "a\\ud800:1")]
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.yaml")).write_text(
+        json.dumps({"kind": "Pod", "spec": {"containers": [{"image": images["high"]}]}})
+    )
+    document = as_json(policy, "--manifests", folder)
+    assert document["images"][0]["uses"][0]["source"].endswith("caf\\udce9.yaml")
+
+
 @pytest.mark.parametrize(
     ("names", "fail_on", "status"),
     [
@@ -293,6 +309,8 @@ def test_shards_are_joined(policy: Path, registry: SlowRegistry, tmp_path: Path)
         ([], "there is nothing to audit"),
         (["a/b", "--shard", "3/3"], "--shard 3/3: expected I/N"),
         (["a/b", "--shard", "x"], "expected I/N"),
+        (["a/b", "--shard", "²/4"], "expected I/N"),
+        (["a/b", "--shard", "0/" + "9" * 5000], "expected I/N"),
         (["NO IMAGE"], "the argument: "),
         (["--images", "-", "--pods", "-"], "standard input can only be one of"),
         (["--images", "/nowhere"], "cannot be read"),
