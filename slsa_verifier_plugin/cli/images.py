@@ -54,8 +54,11 @@ def storable(use: Use) -> Use:
 
     No image's name has such a thing: what is made of it is denied.
     """
-    texts = (use.image, use.namespace, use.workload, use.source)
-    return Use(*(text.encode("utf-8", "backslashreplace").decode() for text in texts), line=use.line)
+    image, namespace, workload, source = (
+        text.encode("utf-8", "backslashreplace").decode()
+        for text in (use.image, use.namespace, use.workload, use.source)
+    )
+    return Use(image, namespace, workload, source, use.line)
 
 
 def from_arguments(images: Iterable[str]) -> Iterator[Use]:

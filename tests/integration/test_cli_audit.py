@@ -17,6 +17,7 @@ import pytest
 
 from slsa_verifier_plugin.cli import auditing
 from slsa_verifier_plugin.cli.audit_state import AuditState
+from slsa_verifier_plugin.cli.images import Use
 from slsa_verifier_plugin.cli.status import Decision, Status
 from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
@@ -337,6 +338,60 @@ def test_a_report_that_cannot_be_written_leaves_the_one_before(
     assert sorted(path.name for path in tmp_path.glob("report*")) == ["report.html"]
 
 
+def test_where_the_report_goes_is_tried_before_the_audit(
+    policy: Path, registry: SlowRegistry, images: dict[str, str], tmp_path: Path
+) -> None:
+    registry.asked.clear()
+    assert audit(policy, images["high"], "-o", tmp_path / "no" / "report.html").status == Status.USAGE
+    assert registry.asked == []
+    report, link = tmp_path / "report.txt", tmp_path / "link.txt"
+    report.write_text("before")
+    link.symlink_to(report)
+    # An audit that fails leaves the report before, and nothing else.
+    assert audit(policy, "NO IMAGE", "-o", link).status == Status.USAGE
+    assert report.read_text() == "before"
+    assert audit(policy, images["high"], "-o", link).status == Status.ADMITTED
+    assert link.is_symlink()
+    assert report.read_text().startswith("1 images in 1 places")
+    assert not list(tmp_path.glob("*.part"))
+    assert audit(policy, images["high"], "-o", "/dev/null").status == Status.ADMITTED
+
+
+def test_another_list_with_the_same_state_is_reported_alone(
+    policy: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "audit.db"
+    as_json(policy, images["high"], images["low"], "--state", state)
+    document = as_json(policy, images["high"], images["bare"], "--state", state)
+    assert {item["image"] for item in document["images"]} == {images["high"], images["bare"]}
+
+
+def test_what_was_not_looked_at_counts_as_undecided(
+    policy: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "a.db"
+    as_json(policy, images["high"], "--state", state)
+    whole = cli("audit", "merge", state, "--fail-on", "undecided")
+    assert (whole.status, "incomplete" in whole.out) == (Status.ADMITTED, False)
+    with AuditState(state) as kept:
+        kept.add_uses([Use("registry.example/not-yet")])
+    assert cli("audit", "merge", state, "--fail-on", "undecided").status == Status.UNDECIDED
+    assert cli("audit", "merge", state, "--fail-on", "denied").status == Status.ADMITTED
+
+
+def test_shards_that_are_absent_are_named(policy: Path, images: dict[str, str], tmp_path: Path) -> None:
+    state = tmp_path / "1.db"
+    as_json(policy, *images.values(), "--shard", "1/3", "--state", state)
+    done = cli("audit", "merge", state, "--fail-on", "undecided")
+    assert "incomplete: without the shards 0/3, 2/3\n" in done.out
+    assert done.status != Status.ADMITTED
+    assert cli("audit", "merge", state).status == Status.ADMITTED
+    page = cli("audit", "merge", state, "--format", "html").out
+    assert "Incomplete: without the shards 0/3, 2/3." in page
+    gaps = json.loads(cli("audit", "merge", state, "--json").out)["summary"]["gaps"]
+    assert gaps == ["without the shards 0/3, 2/3"]
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
     while not condition():
@@ -432,8 +487,6 @@ def test_an_incomplete_state_is_reported_as_such(
     state = tmp_path / "a.db"
     as_json(policy, images["high"], "--state", state)
     with AuditState(state) as kept:
-        from slsa_verifier_plugin.cli.images import Use
-
         kept.add_uses([Use("registry.example/not-yet")])
         assert [row.decision for row in kept.rows()] == [Decision.ADMITTED]
     done = cli("audit", "merge", state)
