@@ -269,7 +269,10 @@ class AuditState:
         if version not in ("", VERSION) or (self._readonly and not version):
             raise UsageError(f"{self._name()} was written by another version; begin with a new file")
         if known and fingerprint and known != fingerprint:
-            raise UsageError(f"{self._name()} was made with another policy; use another file, or --restart")
+            raise UsageError(
+                f"{self._name()} was made with another policy; use another file, or --restart "
+                "(a trusted root or key that the policy names is part of it)"
+            )
         if not self._readonly:
             self._set("version", VERSION)
             if fingerprint:

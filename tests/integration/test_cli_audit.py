@@ -17,6 +17,7 @@ import pytest
 
 from slsa_verifier_plugin.cli import auditing
 from slsa_verifier_plugin.cli.audit_state import AuditState
+from slsa_verifier_plugin.cli.checking import Checker
 from slsa_verifier_plugin.cli.images import Use
 from slsa_verifier_plugin.cli.status import Decision, Status
 from slsa_verifier_plugin.demo.handler import RegistryHandler
@@ -26,6 +27,7 @@ from tests.support.command_line import (
     LEVEL_1,
     LEVEL_3,
     ROOT,
+    TRUSTED_ROOT,
     Done,
     cli,
     parameters,
@@ -283,6 +285,49 @@ def test_a_state_goes_on_where_it_was(policy: Path, registry: SlowRegistry, tmp_
     done = audit(other, steady, "--state", state)
     assert (done.status, "made with another policy" in done.err) == (Status.USAGE, True)
     assert audit(other, steady, "--state", state, "--restart").status == Status.ADMITTED
+
+
+@pytest.mark.parametrize("kind", ["path", "rootPath", "publicKey"])
+def test_another_trusted_root_or_key_is_another_policy(
+    images: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    file, state = tmp_path / "file", tmp_path / "audit.db"
+    file.write_bytes(TRUSTED_ROOT.read_bytes())
+    signer = {"verifierId": "https://verifier.example", "publicKey": "file"}
+    options: dict[str, dict[str, Any]] = {
+        "path": {"trustedRoot": {"path": "file"}},
+        "rootPath": {"trustedRoot": {"tufUrl": "http://127.0.0.1:9", "rootPath": "file"}},
+        "publicKey": {"trustedVerifiers": [signer], "expectedVerifierId": "https://verifier.example"},
+    }
+    policy = write_yaml(tmp_path / "v.yaml", verifier(spec={"parameters": parameters(2, **options[kind])}))
+    for _ in range(2):
+        assert audit(policy, images["bare"], "--state", state).status == Status.ADMITTED
+    file.write_bytes(b"{}")
+    done = audit(policy, images["bare"], "--state", state)
+    assert (done.status, "made with another policy" in done.err) == (Status.USAGE, True)
+
+
+def test_a_verifier_of_another_track_keeps_its_demands(
+    tmp_path: Path, registry: SlowRegistry, images: dict[str, str]
+) -> None:
+    source = verifier("source", spec={"parameters": parameters(2)})
+    tags = parameters(expectedVerifiedLevels=["TAG_HYGIENE"])
+    other = verifier("tags", spec={"artifactTypes": "org/tags", "parameters": tags})
+    image = registry.push_image("shop/two", "v1")
+    registry.attach("shop/two", image, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+    registry.attach("shop/two", image, "org/tags", [LEVEL_3.read_bytes()])
+    asked: list[tuple[str, ...]] = []
+    whole = Checker.image
+
+    def image_of(self: Checker, text: str) -> Any:
+        asked.extend(check.policy.levels for check in self.checks if check.resource.name == "tags")
+        return whole(self, text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checker, "image", image_of)
+        document = as_json(write_yaml(tmp_path / "two.yaml", source, other), f"{registry.host}/shop/two:v1")
+    assert list(document["images"][0]["levels"].values()) == ["admitted"] * 3 + ["denied"]
+    assert set(asked) == {("TAG_HYGIENE",)}
 
 
 def test_shards_are_joined(policy: Path, registry: SlowRegistry, tmp_path: Path) -> None:
