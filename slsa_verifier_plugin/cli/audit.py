@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
+from click.shell_completion import CompletionItem
 
 from slsa_verifier_plugin.cli.policy_options import Demands, checker_of, demands_of, policy_options, setup_of
 from slsa_verifier_plugin.cli.session import Session, session_of
@@ -57,6 +58,11 @@ class _AuditGroup(click.Command):
         return super().make_context(info_name, args, parent, **extra)
 
 
+def _completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    is_first = not context.params.get("images")
+    return [CompletionItem("merge")] if is_first and "merge".startswith(incomplete) else []
+
+
 def _output_options(function: Any) -> Any:
     for option in reversed(
         (
@@ -77,7 +83,7 @@ def _output_options(function: Any) -> Any:
 
 
 @click.command(cls=_AuditGroup, epilog=EPILOG)
-@click.argument("images", nargs=-1, metavar="[IMAGE...|merge STATE...]")
+@click.argument("images", nargs=-1, metavar="[IMAGE...|merge STATE...]", shell_complete=_completed)
 @click.option(
     "--images",
     "lists",
