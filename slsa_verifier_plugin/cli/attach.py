@@ -55,7 +55,7 @@ def attach(
     """Attach an attestation file to an image, as 'oras attach' does, and print the artifact's digest.
 
     What holds no Sigstore bundle or DSSE envelope is refused. With a policy (--policy, or --level and --resource-uri) what
-    the policy would not admit is refused too, with the step that fails.
+    the policy would not admit, attached to this image, is refused too, with the step that fails.
     """
     from slsa_verifier_plugin.cli import attaching
     from slsa_verifier_plugin.cli.checking import parse_image
@@ -77,21 +77,21 @@ def attach(
     settings = store_settings({}, demands.plain_http)
     store = service.store(settings)
     descriptor = store.resolve(reference, Deadline(SECONDS))
-    kinds = list(demands.artifact_types)
-    if not demands.is_empty:
-        setup = setup_of(demands)
-        kinds = kinds or list(setup.verifiers[0].artifact_types)
-        report = checker_of(setup, demands, service).content(content, name, descriptor.digest)
+    setup = None if demands.is_empty else setup_of(demands)
+    kinds = demands.artifact_types or (setup.verifiers[0].artifact_types if setup else ())
+    kind = kinds[0] if kinds else DEFAULT_ARTIFACT_TYPE
+    title = Path(name).name if file != "-" else "attestation.intoto.jsonl"
+    own = {key: value for key, _, value in pairs}
+    artifact = attaching.artifact_of(descriptor, content, title, kind, own)
+    if setup is not None:
+        checker, pinned = checker_of(setup, demands, service), reference.with_digest(descriptor.digest)
+        report = attaching.judge(checker, pinned, store, artifact, content, name)
         if report.decision is not Decision.ADMITTED:
             return _refused(session, report)
-    kind = kinds[0] if kinds else DEFAULT_ARTIFACT_TYPE
     with Pusher(
         reference, demands.plain_http, provider_for(None, session.environ), session.environ
     ) as pusher:
-        title = Path(name).name if file != "-" else "attestation.intoto.jsonl"
-        attached = attaching.attach(
-            pusher, descriptor, content, title, kind, {key: value for key, _, value in pairs}
-        )
+        attached = attaching.attach(pusher, descriptor, artifact, content, kind)
     say(
         f"attached {attached.digest} ({kind}, {count} attestations) to {reference.with_digest(descriptor.digest)}"
     )
@@ -136,6 +136,8 @@ def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **op
     writer.close()
     for item in fetched:
         say(f"{item.image}: {len(item.artifacts)} artifacts")
+        for warning in item.warnings:
+            say(f"warning: {warning}", error=True)
     say(f"written to {output}")
     return Status.ADMITTED
 

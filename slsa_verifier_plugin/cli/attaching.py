@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, UsageError
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError, VerifierError
 from slsa_verifier_plugin.evidence import MAX_CONFIG, MAX_PLATFORMS, ArtifactStore
-from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import MAX_LINES, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.text import quoted
+from slsa_verifier_plugin.text import plain, quoted
 
 if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.checking import Checker, Store
     from slsa_verifier_plugin.cli.layout import LayoutWriter
+    from slsa_verifier_plugin.cli.reports import ImageReport
     from slsa_verifier_plugin.registry.push import Pusher
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -32,10 +34,11 @@ MAX_ATTESTATION = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What ``fetch`` took along for one image."""
+    """What ``fetch`` took along for one image, and what of other types it had to pass over."""
 
     image: str
     artifacts: tuple[Descriptor, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def check_bundles(content: bytes, name: str) -> int:
@@ -56,39 +59,29 @@ def check_bundles(content: bytes, name: str) -> int:
     return len(blob.candidates)
 
 
-def attach(
-    pusher: Pusher,
-    image: Descriptor,
-    content: bytes,
-    title: str,
-    artifact_type: str,
-    annotations: Mapping[str, str],
-) -> Descriptor:
-    """Push ``content`` as an artifact that hangs on ``image``, as ``oras attach`` does; return its descriptor.
+def artifact_of(
+    image: Descriptor, content: bytes, title: str, artifact_type: str, annotations: Mapping[str, str]
+) -> bytes:
+    """Return the manifest of the artifact that holds ``content`` and hangs on ``image``, as ``oras attach`` writes it.
 
     Args:
-        pusher: writes to the image's repository.
         image: its descriptor.
         content: the attestation file.
         title: its name.
         artifact_type: as in the Verifier's ``artifactTypes``.
         annotations: beside the time.
-
-    Raises:
-        RegistryError: the registry does not take it.
     """
     lines = content.strip().count(b"\n") > 0 and content.lstrip()[:2] != b"{\n"
-    config, layer = pusher.blob(b"{}"), pusher.blob(content)
     created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": artifact_type,
-        "config": {"mediaType": EMPTY_TYPE, "digest": str(config), "size": 2, "data": "e30="},
+        "config": {"mediaType": EMPTY_TYPE, "digest": str(Digest.of(b"{}")), "size": 2, "data": "e30="},
         "layers": [
             {
                 "mediaType": LINES_TYPE if lines else BUNDLE_TYPE,
-                "digest": str(layer),
+                "digest": str(Digest.of(content)),
                 "size": len(content),
                 "annotations": {"org.opencontainers.image.title": title},
             }
@@ -96,7 +89,84 @@ def attach(
         "subject": {"mediaType": image.media_type, "digest": str(image.digest), "size": image.size},
         "annotations": {"org.opencontainers.image.created": created, **annotations},
     }
-    return pusher.attach(image, json.dumps(manifest).encode(), artifact_type)
+    return json.dumps(manifest).encode()
+
+
+def judge(
+    checker: Checker, image: Reference, store: Store, artifact: bytes, content: bytes, name: str
+) -> ImageReport:
+    """Return what every verifier would say of an artifact if it hung on ``image``: all steps, and of this artifact alone.
+
+    Args:
+        checker: the policy.
+        image: with its digest.
+        store: has the image, and what else is attached to it (step 14 looks there).
+        artifact: its manifest.
+        content: its one blob.
+        name: of the file, for people.
+    """
+    checks = tuple(
+        replace(check, resource=replace(check.resource, artifact_types=check.resource.artifact_types[:1]))
+        for check in checker.checks
+    )
+    report = replace(checker, checks=checks, store=_AsAttached(store, artifact, content)).image(str(image))
+    return replace(report, asked=name, resolved="")
+
+
+class _AsAttached:
+    """A registry as it would be with one more artifact, which alone is found where an artifact type is asked for."""
+
+    def __init__(self, store: Store, artifact: bytes, content: bytes) -> None:
+        self._store = store
+        self._artifact = artifact
+        self._content = content
+        self._digest = Digest.of(artifact)
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        return self._store.resolve(image, deadline)
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        if descriptor.digest == self._digest:
+            return self._artifact
+        return self._store.manifest(image, descriptor, deadline)
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        if descriptor.digest != Digest.of(self._content):
+            return self._store.blob(image, descriptor, limit, deadline)
+        if len(self._content) > limit:
+            raise RegistryError(
+                f"the file has {len(self._content)} bytes, at most {limit} are read; raise maxAttestationBytes",
+                reason=Reason.LIMIT_EXCEEDED,
+            )
+        return self._content
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        return self._store.referrers(image, deadline)
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        return [Descriptor(MANIFEST_TYPE, self._digest, len(self._artifact), artifact_type)]
+
+
+def attach(
+    pusher: Pusher, image: Descriptor, artifact: bytes, content: bytes, artifact_type: str
+) -> Descriptor:
+    """Push ``content`` and the manifest that ``artifact_of`` made for it; return the artifact's descriptor.
+
+    Args:
+        pusher: writes to the image's repository.
+        image: its descriptor.
+        artifact: the manifest.
+        content: the attestation file.
+        artifact_type: as in the manifest.
+
+    Raises:
+        RegistryError: the registry does not take it.
+    """
+    pusher.blob(b"{}")
+    pusher.blob(content)
+    return pusher.attach(image, artifact, artifact_type)
 
 
 def fetch(
@@ -123,16 +193,35 @@ def fetch(
     name = str(image) if image.digest is None else image.name
     _take_image(pinned, descriptor, store, writer, deadline, name)
     wanted = set(artifact_types)
-    taken = []
+    taken, warnings = [], []
     for item in store.referrers(pinned, deadline):
-        content = store.manifest(pinned, item, deadline)
-        manifest = parse_manifest(content, item.media_type)
-        if not wanted or wanted & {manifest.artifact_type, item.artifact_type}:
+        try:
+            content = store.manifest(pinned, item, deadline)
+            manifest = parse_manifest(content, item.media_type)
+        except VerifierError as error:
+            _locate(error, item, pinned)
+            # What its own manifest would say of its type cannot be known; the registry says it is another.
+            if not wanted or not item.artifact_type or item.artifact_type in wanted:
+                raise
+            warnings.append(f"passed over {error.message}")
+            continue
+        if wanted and not wanted & {manifest.artifact_type, item.artifact_type}:
+            continue
+        try:
             for blob in (*manifest.blobs, *([manifest.config] if manifest.config else [])):
                 writer.blob(blob.digest, store.blob(pinned, blob, MAX_ATTESTATION, deadline))
-            writer.manifest(item, content)
-            taken.append(item)
-    return Fetched(str(pinned), tuple(taken))
+        except VerifierError as error:
+            _locate(error, item, pinned)
+            raise
+        writer.manifest(item, content)
+        taken.append(item)
+    return Fetched(str(pinned), tuple(taken), tuple(warnings))
+
+
+def _locate(error: VerifierError, artifact: Descriptor, image: Reference) -> None:
+    """Put the artifact that ``error`` is about, and its image, into the message."""
+    kind = plain(artifact.artifact_type or "of no type")
+    error.message = f"{artifact.digest} ({kind}), attached to {plain(str(image))}: {error.message}"
 
 
 def _take_image(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
+from click.shell_completion import CompletionItem
 
 from slsa_verifier_plugin.cli.policy_options import Demands, checker_of, demands_of, policy_options, setup_of
 from slsa_verifier_plugin.cli.session import Session, session_of
-from slsa_verifier_plugin.cli.status import Decision, Status
+from slsa_verifier_plugin.cli.status import Decision, status_of
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ Examples:
 
 \b
 Exit status: 0 the audit is complete, 1 something was denied and --fail-on says so,
-2 usage, 3 something was undecided and --fail-on says so, 130 interrupted.
+2 usage, 3 something was undecided or not looked at and --fail-on undecided is given,
+130 interrupted.
 """
 
 
@@ -53,6 +56,11 @@ class _AuditGroup(click.Command):
         if args[:1] == ["merge"]:
             return merge.make_context(f"{info_name} merge", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
+
+
+def _completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    is_first = not context.params.get("images")
+    return [CompletionItem("merge")] if is_first and "merge".startswith(incomplete) else []
 
 
 def _output_options(function: Any) -> Any:
@@ -75,7 +83,7 @@ def _output_options(function: Any) -> Any:
 
 
 @click.command(cls=_AuditGroup, epilog=EPILOG)
-@click.argument("images", nargs=-1, metavar="[IMAGE...|merge STATE...]")
+@click.argument("images", nargs=-1, metavar="[IMAGE...|merge STATE...]", shell_complete=_completed)
 @click.option(
     "--images",
     "lists",
@@ -127,9 +135,9 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     sources = Sources(images, options["lists"], options["pods"], options["manifests"], options["registries"])
     sources.check(demands)
     shard = _shard(options["shard"])
-    report = Report(options["form"], options["output"], options["fail_on"])
     service = Service(session.environ)
     with ExitStack() as stack:
+        report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
         state, name = _audited(session, sources, shard, demands, service, options, stack)
         return report.write(session, state, name)
 
@@ -145,14 +153,18 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
 @_output_options
 @click.pass_context
 def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | None, **options: Any) -> int:
-    """Join the states of shards, or of several clusters audited with one policy, and report on all of it."""
+    """Join the states of shards, or of several clusters audited with one policy, and report on all of it.
+
+    Shards that are absent, and images that a state has not looked at yet, count as undecided.
+    """
     from slsa_verifier_plugin.cli.audit_state import AuditState
 
-    report = Report(options["form"], options["output"], options["fail_on"])
-    with AuditState(state) as joined:
+    with ExitStack() as stack:
+        report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
+        joined = stack.enter_context(AuditState(state))
         for path in states:
             joined.join(path)
-        return report.write(session_of(context), joined, f"policy {joined.fingerprint[:12]}")
+        return report.write(session_of(context), joined, f"policy {joined.fingerprint[:12]}", joined.gaps())
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +196,14 @@ class Sources:
         """
         from slsa_verifier_plugin.cli import images
 
-        yield from images.from_arguments(self.images)
-        yield from chain.from_iterable(images.from_list(path) for path in self.lists)
-        yield from chain.from_iterable(images.from_pods(path) for path in self.pods)
-        yield from chain.from_iterable(images.from_manifests(path) for path in self.manifests)
-        yield from chain.from_iterable(images.from_registry(name, catalog) for name in self.registries)
+        sources = (
+            images.from_arguments(self.images),
+            *(images.from_list(path) for path in self.lists),
+            *(images.from_pods(path) for path in self.pods),
+            *(images.from_manifests(path) for path in self.manifests),
+            *(images.from_registry(name, catalog) for name in self.registries),
+        )
+        yield from map(images.storable, chain.from_iterable(sources))
 
 
 def _audited(
@@ -202,7 +217,7 @@ def _audited(
 ) -> tuple[AuditState, str]:
     """Return the state once every image in it has been looked at, and the policy's name."""
     from slsa_verifier_plugin.cli import auditing
-    from slsa_verifier_plugin.cli.audit_state import AuditState
+    from slsa_verifier_plugin.cli.audit_state import AuditState, forget
     from slsa_verifier_plugin.cli.progress import Bar
 
     path: Path | None = options["state"]
@@ -210,9 +225,10 @@ def _audited(
     checker = checker_of(setup, demands, service)
     auditor = auditing.Auditor(checker)
     if options["restart"] and path is not None:
-        path.unlink(missing_ok=True)
+        forget(path)
     state = stack.enter_context(AuditState(path, auditor.fingerprint, auditor.levels))
-    state.add_uses(use for use in sources.uses(checker.store) if auditing.in_shard(use.image, *shard))
+    found = sources.uses(checker.store)
+    state.begin((use for use in found if auditing.in_shard(use.image, *shard)), shard)
     bar = Bar(session.painter(sys.stderr))
     try:
         auditing.run(auditor, state, options["jobs"], bar.show)
@@ -234,36 +250,62 @@ class Interrupted(KeyboardInterrupt):
     """An audit that was interrupted; its text says how to go on."""
 
 
+class Output:
+    """Where the report goes: standard output, or a file that appears complete or not at all.
+
+    It is opened before the audit, which may take hours, and not after it.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self._stack = ExitStack()
+        self._write: Callable[[str], object] = sys.stdout.write
+
+    def __enter__(self) -> Self:
+        if self.path is None:
+            return self
+        # What a link points to is replaced, not the link.
+        self._target = Path(os.path.realpath(self.path))
+        is_special = self._target.exists() and not self._target.is_file()
+        self._fresh = self._target if is_special else Path(f"{self._target}.part")
+        if not is_special:
+            self._stack.callback(self._fresh.unlink, missing_ok=True)
+        self._file = self._stack.enter_context(self._fresh.open("w", encoding="utf-8"))
+        self._write = self._file.write
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self._stack.close()
+
+    def write(self, parts: Iterable[str]) -> None:
+        """Write the whole report, and let it appear."""
+        for part in parts:
+            self._write(part)
+        if self.path is not None and self._fresh != self._target:
+            self._file.close()
+            self._fresh.replace(self._target)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """How the outcome is written, and what makes it a failure."""
 
     form: str
-    output: str | None
     fail_on: str
+    output: Output
 
-    def write(self, session: Session, state: AuditState, policy: str) -> int:
-        """Write the report on ``state`` and return the exit status."""
+    def write(self, session: Session, state: AuditState, policy: str, gaps: tuple[str, ...] = ()) -> int:
+        """Write the report on ``state`` and return the exit status; ``gaps`` say what else is not in it."""
         from slsa_verifier_plugin.cli.audit_summary import summary_of
 
         total, _ = state.counts()
         seen = sum(1 for _ in state.rows())
-        summary = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen)
-        if self.output is None:
-            self._parts(sys.stdout.write, self._text(session, state, summary))
-        else:
-            fresh = Path(f"{self.output}.part")
-            with fresh.open("w", encoding="utf-8") as file:
-                self._parts(file.write, self._text(session, state, summary))
-            fresh.replace(self.output)
-        for decision, status in ((Decision.DENIED, Status.DENIED), (Decision.UNDECIDED, Status.UNDECIDED)):
-            if decision in FAIL_ON[self.fail_on] and summary.decisions[decision]:
-                return status
-        return Status.ADMITTED
-
-    def _parts(self, write: Any, parts: Iterable[str]) -> None:
-        for part in parts:
-            write(part)
+        summary = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen, gaps)
+        self.output.write(self._text(session, state, summary))
+        decisions = {decision for decision, count in summary.decisions.items() if count}
+        if summary.is_incomplete:
+            decisions.add(Decision.UNDECIDED)
+        return status_of(decisions & FAIL_ON[self.fail_on])
 
     def _text(self, session: Session, state: AuditState, summary: Any) -> Iterator[str]:
         from slsa_verifier_plugin.cli import render_audit
@@ -279,7 +321,7 @@ class Report:
         elif self.form == "sarif":
             yield render_audit.audit_sarif(state.rows()) + "\n"
         else:
-            painter = session.painter() if self.output is None else Painter(symbols=True)
+            painter = session.painter() if self.output.path is None else Painter(symbols=True)
             for line in render_audit.text_of(summary, state.rows(), painter):
                 yield f"{line}\n"
 
@@ -288,6 +330,7 @@ def _shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
     index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count) <= 10_000):
+    are_numbers = all(part.isascii() and part.isdecimal() and len(part) < 6 for part in (index, count))
+    if not (slash and are_numbers and int(index) < int(count) <= 10_000):
         raise UsageError(f"--shard {text}: expected I/N with I from 0 to N-1, such as 0/4")
     return int(index), int(count)

@@ -17,8 +17,10 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.text import plain, quoted
 
 VERSION = "1"
+MAX_SHOWN_SHARDS = 8
 COMMIT_SECONDS = 1.0
 """How much work an audit that is killed may lose."""
+_TABLES = {"meta", "uses", "images"}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS uses (
@@ -57,6 +59,17 @@ class Row:
         """The highest level at which it would be admitted, empty where at none."""
         admitted = [name for name, decision in self.levels.items() if decision is Decision.ADMITTED]
         return admitted[-1] if admitted else ""
+
+
+def forget(path: Path) -> None:
+    """Delete a state, of whatever policy; what is not there, or is empty, stays.
+
+    Raises:
+        UsageError: the file is something else, which is left alone, or is in use.
+    """
+    if path.is_file() and path.stat().st_size:
+        AuditState(path).close()
+        path.unlink()
 
 
 class AuditState:
@@ -113,6 +126,36 @@ class AuditState:
             "INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?, ?)",
             ((use.image, use.namespace, use.workload, use.source, use.line) for use in uses),
         )
+
+    def begin(self, uses: Iterable[Use], shard: tuple[int, int]) -> None:
+        """Take ``uses`` in the place of those of earlier runs, whose decisions stay; note which shard of how many they are.
+
+        Where they cannot all be had, the state stays as it was.
+        """
+        try:
+            self._run("DELETE FROM uses", [()])
+            self.add_uses(uses)
+            self._set("shards", json.dumps([shard]))
+        except BaseException:
+            self._database.rollback()
+            raise
+        self.commit()
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return, for people, what a whole audit would have beside what is here: shards, and lists that broke off."""
+        by_count: dict[int, set[int]] = {}
+        for index, count in self._list("shards"):
+            by_count.setdefault(count, set()).add(index)
+        absent = [
+            f"{index}/{count}"
+            for count, seen in sorted(by_count.items())
+            for index in range(count)
+            if index not in seen
+        ]
+        more = f" and {len(absent) - MAX_SHOWN_SHARDS} more" if len(absent) > MAX_SHOWN_SHARDS else ""
+        shards = (f"without the shards {', '.join(absent[:MAX_SHOWN_SHARDS])}{more}",) if absent else ()
+        broken = (f"{quoted(name)} ended before its images were listed" for name in self._list("unlisted"))
+        return (*shards, *broken)
 
     def pending(self) -> Iterator[str]:
         """Yield the images without a decision, in order; those that could not be decided are tried again."""
@@ -171,11 +214,20 @@ class AuditState:
             if not self.fingerprint:
                 self._set("fingerprint", source.fingerprint)
                 self._set("levels", json.dumps(source.levels))
+            self._join_parts(source, str(other))
             self.add_uses(Use(*row) for row in source._query("SELECT * FROM uses"))
             for row in source._query("SELECT * FROM images"):
                 known = next(self._query("SELECT decision FROM images WHERE image = ?", row[0]), None)
                 if known is None or known[0] == Decision.UNDECIDED:
                     self._put(*row)
+
+    def _join_parts(self, source: AuditState, name: str) -> None:
+        """Note which shards are in, and which states do not know all of their images."""
+        shards, unlisted = source._list("shards"), {*self._list("unlisted"), *source._list("unlisted")}
+        unlisted = unlisted - {name} if shards else unlisted | {name}
+        known = {(index, count) for index, count in (*self._list("shards"), *shards)}
+        self._set("shards", json.dumps(sorted(known)))
+        self._set("unlisted", json.dumps(sorted(unlisted)))
 
     def commit(self) -> None:
         """Write to the file what has been kept so far."""
@@ -203,6 +255,11 @@ class AuditState:
         self.close()
 
     def _open(self, fingerprint: str, levels: tuple[str, ...]) -> None:
+        tables = {
+            row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        if tables and not tables >= _TABLES:
+            raise UsageError(f"{self._name()} is a database of something else; use another file")
         if not self._readonly:
             self._database.executescript(_SCHEMA)
             # A second audit on one file would count everything twice.
@@ -212,7 +269,10 @@ class AuditState:
         if version not in ("", VERSION) or (self._readonly and not version):
             raise UsageError(f"{self._name()} was written by another version; begin with a new file")
         if known and fingerprint and known != fingerprint:
-            raise UsageError(f"{self._name()} was made with another policy; use another file, or --restart")
+            raise UsageError(
+                f"{self._name()} was made with another policy; use another file, or --restart "
+                "(a trusted root or key that the policy names is part of it)"
+            )
         if not self._readonly:
             self._set("version", VERSION)
             if fingerprint:
@@ -230,6 +290,10 @@ class AuditState:
     def _meta(self, key: str) -> str:
         row = next(self._query("SELECT value FROM meta WHERE key = ?", key), None)
         return str(row[0]) if row else ""
+
+    def _list(self, key: str) -> list[Any]:
+        found: list[Any] = json.loads(self._meta(key) or "[]")
+        return found
 
     def _set(self, key: str, value: str) -> None:
         self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(key, value)])

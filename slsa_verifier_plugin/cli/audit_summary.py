@@ -33,10 +33,21 @@ class Summary:
     by_reason: Counter[str] = field(default_factory=Counter)
     by_namespace: dict[str, Counter[str]] = field(default_factory=dict)
     missing: int = 0
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True where something that should have been looked at was not."""
+        return bool(self.missing or self.gaps)
 
 
 def summary_of(
-    rows: Iterable[Row], policy: str, levels: Sequence[str], created: datetime, missing: int = 0
+    rows: Iterable[Row],
+    policy: str,
+    levels: Sequence[str],
+    created: datetime,
+    missing: int = 0,
+    gaps: tuple[str, ...] = (),
 ) -> Summary:
     """Return the counts of ``rows``.
 
@@ -46,6 +57,7 @@ def summary_of(
         levels: names of the levels that were asked for, lowest first.
         created: when the report is made (UTC).
         missing: images that have not been looked at yet.
+        gaps: for people, what else is not in it, such as shards.
     """
     images = uses = 0
     decisions: Counter[Decision] = Counter()
@@ -74,6 +86,7 @@ def summary_of(
         by_reason=reasons,
         by_namespace=ordered,
         missing=missing,
+        gaps=gaps,
     )
 
 

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from slsa_verifier_plugin.cli.audit_state import AuditState, Row
 from slsa_verifier_plugin.cli.checking import LISTING_SECONDS, Check, Checker, Store
@@ -27,6 +28,8 @@ from slsa_verifier_plugin.registry.reference import Reference
 REMEMBERED = 20_000
 """Decided digests that are kept in memory, a kilobyte or two each."""
 LOCKS = 1024
+MAX_NAMED_FILE = 64 << 20
+"""Bytes of a file named by a policy that stand for it; none that is accepted is larger."""
 SOURCE_TRACK = "SOURCE"
 HIGHEST = {"SOURCE": 4, "BUILD": 3}
 """The highest level of each track (SLSA v1.2 "Tracks"); of other tracks four are asked for."""
@@ -59,9 +62,11 @@ class Auditor:
 
     @property
     def fingerprint(self) -> str:
-        """What stands for the policy: an audit may only be resumed with the same one."""
+        """What stands for the policy and the files that it names: an audit may only be resumed with the same ones."""
         configs = [check.resource.config for check in self._checker.checks]
-        text = json.dumps([configs, dict(self._checker.rules), self.levels], sort_keys=True, default=str)
+        files = {path: _digest(path) for check in self._checker.checks for path in _files(check.policy)}
+        told = [configs, dict(self._checker.rules), self.levels, files]
+        text = json.dumps(told, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def audit(self, image: str) -> Row:
@@ -108,9 +113,16 @@ class Auditor:
     def _by_level(self, checker: Checker, report: ImageReport) -> Iterator[tuple[str, Decision]]:
         """Yield each level's decision, lowest first: what one level denies, every higher one denies."""
         decision = Decision.ADMITTED
+        # One that is about something else stays as it is, where another is about the track.
+        asked = [_demands_track(check, self._track) for check in checker.checks]
+        if not any(asked):
+            asked = [True] * len(asked)
         for number, name in enumerate(self.levels, 1):
             if decision is Decision.ADMITTED:
-                checks = tuple(_at_level(check, self._track, number) for check in checker.checks)
+                checks = tuple(
+                    _at_level(check, self._track, number) if is_asked else check
+                    for check, is_asked in zip(checker.checks, asked, strict=True)
+                )
                 same = all(a.policy == b.policy for a, b in zip(checks, checker.checks, strict=True))
                 decision = (
                     report.decision if same else replace(checker, checks=checks).image(report.asked).decision
@@ -215,6 +227,29 @@ def _track(checks: Sequence[Check]) -> str:
             if level is not None:
                 return level[0]
     return SOURCE_TRACK
+
+
+def _files(policy: Policy) -> Iterator[str]:
+    """Yield the paths of the trusted roots and keys that a policy names."""
+    for root in policy.roots:
+        if root.kind == "path":
+            yield root.location
+        elif root.bootstrap:
+            yield root.bootstrap
+    yield from (key for key in policy.public_keys if "-----BEGIN" not in key)
+
+
+def _digest(path: str) -> str:
+    """Return the digest of a file, empty where it cannot be read: then every image says so."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.sha256(file.read(MAX_NAMED_FILE)).hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+def _demands_track(check: Check, track: str) -> bool:
+    return any((track_level(name) or ("", 0))[0] == track for name in check.policy.levels)
 
 
 def _at_level(check: Check, track: str, number: int) -> Check:

@@ -16,7 +16,8 @@ from slsa_verifier_plugin.errors import ArtifactError, UsageError
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
 
-CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers")
+CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers", "extraContainers")
+"""Lists of containers; the last is of kagent's Agents. ``deploy/gatekeeper/template`` looks at the same ones."""
 STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 MANIFEST_ENDINGS = (".yaml", ".yml", ".json")
 MAX_LIST = 1_000_000
@@ -46,6 +47,18 @@ class Catalog(Protocol):
 
     def tags(self, image: Reference, deadline: Deadline) -> list[str]:
         """Return a repository's tags."""
+
+
+def storable(use: Use) -> Use:
+    """Return ``use`` with what no UTF-8 can hold written out, as in a file's name or JSON's half of a character.
+
+    No image's name has such a thing: what is made of it is denied.
+    """
+    image, namespace, workload, source = (
+        text.encode("utf-8", "backslashreplace").decode()
+        for text in (use.image, use.namespace, use.workload, use.source)
+    )
+    return Use(image, namespace, workload, source, use.line)
 
 
 def from_arguments(images: Iterable[str]) -> Iterator[Use]:
@@ -101,7 +114,7 @@ def from_pods(path: str) -> Iterator[Use]:
 def from_manifests(path: str) -> Iterator[Use]:
     """Yield the images in Kubernetes manifests: a file, ``-``, a folder of them, or a folder with a kustomization.
 
-    Every object with containers counts, of whatever kind, and kagent's Agents.
+    Every object with containers or volumes of images counts, of whatever kind, and kagent's Agents with their skills.
 
     Raises:
         UsageError: they cannot be read, or ``kubectl kustomize`` fails.
@@ -134,7 +147,8 @@ def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
     """
     deadline = Deadline(LISTING_SECONDS)
     repositories = [] if "/" in name else catalog.repositories(name, deadline)
-    for full in [f"{name}/{item}" for item in repositories] or [name]:
+    # A host's name alone would be read as an image of Docker Hub.
+    for full in [name] if "/" in name else [f"{name}/{item}" for item in repositories]:
         reference = Reference.parse(_checked(full, "the registry"))
         for tag in catalog.tags(reference, deadline):
             # Referrers' own fallback tags are no images.
@@ -165,6 +179,10 @@ def _pod(pod: Mapping[str, Any], source: str) -> Iterator[Use]:
             if isinstance(image, str) and image:
                 running = _running(image, digests.get(str(container.get("name")), ""))
                 yield Use(running, str(metadata.get("namespace", "")), f"{kind}/{name}", source)
+    for volume in _objects(spec, "volumes"):
+        image = _object(volume, "image").get("reference")
+        if isinstance(image, str) and image:
+            yield Use(image, str(metadata.get("namespace", "")), f"{kind}/{name}", source)
 
 
 def _running(image: str, image_id: str) -> str:
@@ -209,19 +227,39 @@ def _containers(value: Any, path: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, 
     if not isinstance(value, dict):
         return
     for key, item in value.items():
-        if key in CONTAINER_KEYS and isinstance(item, list):
-            for index, container in enumerate(item):
-                image = container.get("image") if isinstance(container, dict) else None
-                if isinstance(image, str) and image:
-                    yield (*path, key, index, "image"), image
-        elif (
-            key == "byo"
-            and isinstance(item, dict)
-            and isinstance(_object(item, "deployment").get("image"), str)
-        ):
-            yield (*path, key, "deployment", "image"), item["deployment"]["image"]
+        here = (*path, key)
+        for place in _image_places(here, item):
+            image = _at(item, place)
+            if isinstance(image, str) and image:
+                yield (*here, *place), image
+        if key not in CONTAINER_KEYS:
+            yield from _containers(item, here)
+
+
+def _image_places(path: tuple[Key, ...], item: Any) -> Iterator[tuple[Key, ...]]:
+    """Yield where in ``item``, which stands at ``path``, an image may be named, as admission's template looks for it."""
+    key = path[-1]
+    if isinstance(item, list):
+        if key in CONTAINER_KEYS:
+            yield from ((index, "image") for index in range(len(item)))
+        elif key == "volumes":
+            yield from ((index, "image", "reference") for index in range(len(item)))
+        elif path[-3:] == ("spec", "skills", "refs"):
+            yield from ((index,) for index in range(len(item)))
+    elif key == "byo":
+        yield ("deployment", "image")
+
+
+def _at(value: Any, path: tuple[Key, ...]) -> Any:
+    """Return what stands at ``path``, None where there is no such place."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
         else:
-            yield from _containers(item, (*path, key))
+            return None
+    return value
 
 
 def _kustomized(folder: Path) -> bytes:
@@ -250,6 +288,8 @@ def _json_or_yaml(content: bytes, source: str) -> Any:
             return json.loads(content)
         except ValueError as error:
             raise UsageError(f"{source}: not JSON: {plain(str(error))}") from error
+        except RecursionError as error:
+            raise UsageError(f"{source}: too deeply nested a structure to be a list of Pods") from error
     documents = parse_documents(content, source)
     if len(documents) != 1:
         raise UsageError(f"{source}: expected one list of Pods; use 'kubectl get pods -A -o json'")

@@ -24,7 +24,8 @@ Examples:
 
 \b
 Exit status: 0 shown (with --verify: and every signature verifies), 1 a signature does
-not verify, 2 usage, 3 the registry or the trusted root could not be had.
+not verify, 2 usage, 3 the registry or the trusted root could not be had (with --verify:
+or some of what is attached could not be had or read).
 """
 
 
@@ -65,7 +66,9 @@ def inspect(context: click.Context, /, subject: str, **options: Any) -> int:
             view, painter, verified=options["check"], verbose=options["verbose"]
         ):
             say(line)
-    return Status.DENIED if render_inspect.has_failed(view) else Status.ADMITTED
+    if render_inspect.has_failed(view):
+        return Status.DENIED
+    return Status.UNDECIDED if options["check"] and render_inspect.is_incomplete(view) else Status.ADMITTED
 
 
 def execute(session: Session, subject: str, options: Any) -> ImageView | BlobView:

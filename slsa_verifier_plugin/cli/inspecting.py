@@ -64,7 +64,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class BlobView:
-    """A blob or file: its name for people, digest, media type, size and lines."""
+    """A blob or file: its name for people, digest, media type, size and lines; ``unseen`` where it could not be looked into."""
 
     name: str
     digest: str
@@ -72,17 +72,19 @@ class BlobView:
     media_type: str = ""
     lines: tuple[Line, ...] = ()
     problem: str = ""
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactView:
-    """An artifact that is attached to an image: what the registry says of it, and what is in it."""
+    """An artifact that is attached to an image: what the registry says of it, and what is in it; ``unseen`` as of a blob."""
 
     descriptor: Descriptor
     artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
     blobs: tuple[BlobView, ...] = ()
     problem: str = ""
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def _artifact(
     try:
         manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
     except VerifierError as error:
-        return ArtifactView(descriptor, descriptor.artifact_type or "", problem=error.message)
+        return ArtifactView(descriptor, descriptor.artifact_type or "", problem=error.message, unseen=True)
     blobs = tuple(
         _fetched(image, item, store, deadline, verify) for item in manifest.blobs if item.digest != EMPTY
     )
@@ -162,14 +164,14 @@ def _fetched(
     try:
         return _blob(view, store.blob(image, descriptor, MAX_BLOB, deadline), verify)
     except VerifierError as error:
-        return replace(view, problem=error.message)
+        return replace(view, problem=error.message, unseen=True)
 
 
 def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
     try:
         found = {item.line: item for item in read_blob(content, MAX_LINES).candidates}
     except ArtifactError as error:
-        return replace(view, problem=error.message)
+        return replace(view, problem=error.message, unseen=True)
     lines = [_line(candidate, verify) for candidate in found.values()]
     if not (len(found) == 1 and next(iter(found.values())).content == content.strip()):
         for number, raw in enumerate(content.split(b"\n"), 1):

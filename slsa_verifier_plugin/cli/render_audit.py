@@ -49,6 +49,8 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
     )
     if summary.missing:
         yield painter.paint(f"{summary.missing} more have not been looked at yet", "yellow")
+    for gap in summary.gaps:
+        yield painter.paint(f"incomplete: {plain(gap, 1024)}", "yellow")
     width = max((len(name) for name in summary.levels), default=0)
     width = max(width, len("as it stands"))
     yield f"  {'':<{width}} {'admitted':>9} {'denied':>9} {'undecided':>9}"
@@ -76,6 +78,7 @@ def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[str]:
             "images": summary.images,
             "places": summary.uses,
             "missing": summary.missing,
+            "gaps": [plain(gap, 1024) for gap in summary.gaps],
             "asItStands": _plain_counts(summary.decisions),
             "levels": {name: _plain_counts(counts) for name, counts in summary.by_level.items()},
             "reasons": dict(summary.by_reason),

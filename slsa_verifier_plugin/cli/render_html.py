@@ -60,6 +60,8 @@ def _head(summary: Summary) -> Iterator[str]:
     )
     if summary.missing:
         yield f'<p class="undecided"><strong>Incomplete: {summary.missing} images have not been looked at yet.</strong></p>\n'
+    for gap in summary.gaps:
+        yield f'<p class="undecided"><strong>Incomplete: {escape(gap)}.</strong></p>\n'
     yield '<ul class="cards">\n'
     for decision in Decision:
         yield f'<li><strong class="{decision}">{summary.decisions[decision]}</strong> {decision}</li>\n'

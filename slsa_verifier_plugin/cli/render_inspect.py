@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +52,20 @@ def has_failed(view: ImageView | BlobView) -> bool:
     return any(line.checked for line in _all_lines(view))
 
 
+def is_incomplete(view: ImageView | BlobView) -> bool:
+    """Return True if a part could not be had or looked into, so that its signatures are unknown."""
+    artifacts = view.artifacts if isinstance(view, ImageView) else ()
+    return any(part.unseen for part in artifacts) or any(blob.unseen for blob in _blobs(view))
+
+
+def _blobs(view: ImageView | BlobView) -> list[BlobView]:
+    if isinstance(view, BlobView):
+        return [view]
+    return [blob for artifact in view.artifacts for blob in artifact.blobs]
+
+
 def _all_lines(view: ImageView | BlobView) -> Iterator[Line]:
-    blobs: Iterable[BlobView] = (
-        [view] if isinstance(view, BlobView) else (b for a in view.artifacts for b in a.blobs)
-    )
-    for blob in blobs:
+    for blob in _blobs(view):
         yield from blob.lines
 
 

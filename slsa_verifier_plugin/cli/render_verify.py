@@ -115,10 +115,10 @@ def json_of(reports: Sequence[ImageReport]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=True)
 
 
-def sarif_of(reports: Sequence[ImageReport]) -> str:
-    """Return the reports as a SARIF log."""
+def sarif_of(reports: Sequence[ImageReport], file: str = "") -> str:
+    """Return the reports as a SARIF log; ``file`` is what they are about where that is no image."""
     return sarif.sarif_of(
-        sarif.SarifItem(report.resolved or report.asked, report.decision, report.reason, report.message)
+        sarif.SarifItem(report.resolved or report.asked, report.decision, report.reason, report.message, file)
         for report in reports
     )
 

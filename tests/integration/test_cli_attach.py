@@ -12,6 +12,7 @@ import requests
 
 from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
@@ -25,10 +26,12 @@ from tests.support.command_line import (
     TESTDATA,
     TRUSTED_ROOT,
     cli,
+    parameters,
     verifier,
     write_yaml,
 )
 from tests.support.registries import BasicRegistry, RecordingRegistry, TokenRegistry, TokenServer
+from tests.support.sigstore import COMMIT, Lab, github_source_actions, vsa
 
 REPOSITORY = "team/app"
 
@@ -89,6 +92,80 @@ def test_what_the_policy_would_not_admit_is_refused(registry: EmbeddedRegistry, 
         "attach", image_of(registry), TESTDATA / "tampered.intoto.jsonl", "--policy", policy, "--plain-http"
     )
     assert (done.status, "SIGNATURE_INVALID" in done.out) == (Status.DENIED, True)
+
+
+@pytest.mark.parametrize(("revision", "status"), [(COMMIT, Status.ADMITTED), ("7" * 40, Status.DENIED)])
+def test_the_binding_to_the_image_is_checked_before_it_is_attached(
+    registry: EmbeddedRegistry, tmp_path: Path, revision: str, status: Status
+) -> None:
+    lab = Lab()
+    (tmp_path / "root.json").write_bytes(lab.trusted_root())
+    note = tmp_path / "note.jsonl"
+    note.write_bytes(lab.sign(vsa(COMMIT), github_source_actions(commit=COMMIT)))
+    demands = parameters(1, sourceBinding="annotation", trustedRoot={"path": "root.json"})
+    policy = write_yaml(tmp_path / "v.yaml", verifier(spec={"parameters": demands}))
+    registry.push_image(REPOSITORY, "labelled", {"org.opencontainers.image.revision": revision})
+    image = f"{registry.host}/{REPOSITORY}:labelled"
+    # What hangs there already is not what is asked about.
+    assert cli("attach", image, LEVEL_1, "--plain-http").status == Status.ADMITTED
+    done = cli("attach", image, note, "--policy", policy, "--plain-http")
+    assert (done.status, "nothing was attached" in done.out) == (status, status is Status.DENIED)
+    assert ("SOURCE_REVISION_MISMATCH" in done.out) is (status is Status.DENIED)
+    shown = json.loads(cli("inspect", image, "--plain-http", "--json").out)
+    assert len(shown["artifacts"]) == (2 if status is Status.ADMITTED else 1)
+
+
+def test_a_file_over_the_policys_limit_is_refused(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    policy = write_yaml(
+        tmp_path / "v.yaml", verifier(spec={"parameters": parameters(maxAttestationBytes=1024)})
+    )
+    done = cli("attach", image_of(registry), LEVEL_3, "--policy", policy, "--plain-http")
+    assert (done.status, "LIMIT_EXCEEDED" in done.out) == (Status.DENIED, True)
+
+
+class Failing(EmbeddedRegistry):
+    """Has one blob that it does not give."""
+
+    lost = "/nothing/"
+
+    def intercept(self, handler: RegistryHandler) -> bool:
+        if handler.command == "GET" and self.lost in handler.path:
+            handler.send_error(503)
+            return True
+        return False
+
+
+def test_a_referrer_that_cannot_be_read_stops_only_those_who_want_it(tmp_path: Path) -> None:
+    with Failing() as registry:
+        image = registry.push_image(REPOSITORY, "v1")
+        registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+        bad = registry.attach(REPOSITORY, image, "other/type", [b"{}"])
+        name = image_of(registry)
+        registry.lost = f"/manifests/{bad.digest}"
+        only = ("--artifact-type", ARTIFACT_TYPE)
+        done = cli("fetch", name, "-o", tmp_path / "some", "--plain-http", *only)
+        assert (done.status, ": 1 artifacts" in done.out) == (Status.ADMITTED, True)
+        where = f"{bad.digest} (other/type), attached to {name}@{image.digest}: "
+        assert done.err.startswith(f"warning: passed over {where}")
+        done = cli("fetch", name, "-o", tmp_path / "all", "--plain-http")
+        assert (done.status, where in done.err) == (Status.UNDECIDED, True)
+        registry.lost = "/blobs/"
+        done = cli("fetch", name, "-o", tmp_path / "type", "--plain-http", "--artifact-type", "other/type")
+        assert done.status == Status.UNDECIDED
+
+
+def test_signatures_that_could_not_be_looked_at_are_not_said_to_verify() -> None:
+    verify = ("--verify", "--trusted-root", TRUSTED_ROOT)
+    with Failing() as registry:
+        image = registry.push_image(REPOSITORY, "v1")
+        artifact = registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+        name = image_of(registry)
+        for lost in (f"/blobs/{Digest.of(LEVEL_3.read_bytes())}", f"/manifests/{artifact.digest}"):
+            registry.lost = lost
+            assert cli("inspect", name, "--plain-http", *verify).status == Status.UNDECIDED
+            assert cli("inspect", name, "--plain-http").status == Status.ADMITTED
+        registry.lost = "/nothing/"
+        assert cli("inspect", name, "--plain-http", *verify).status == Status.ADMITTED
 
 
 def test_an_image_that_is_not_there(registry: EmbeddedRegistry) -> None:

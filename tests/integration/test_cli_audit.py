@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 
 from slsa_verifier_plugin.cli import auditing
 from slsa_verifier_plugin.cli.audit_state import AuditState
+from slsa_verifier_plugin.cli.checking import Checker
+from slsa_verifier_plugin.cli.images import Use
 from slsa_verifier_plugin.cli.status import Decision, Status
 from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
@@ -24,6 +27,7 @@ from tests.support.command_line import (
     LEVEL_1,
     LEVEL_3,
     ROOT,
+    TRUSTED_ROOT,
     Done,
     cli,
     parameters,
@@ -223,6 +227,21 @@ def test_a_pods_image_that_is_none_is_denied_and_not_the_end(policy: Path, image
     ]
 
 
+def test_names_that_are_no_unicode_are_no_defect(
+    policy: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    pods = {"items": [{"metadata": {"name": "\ud800"}, "spec": {"containers": [{"image": "a\ud800:1"}]}}]}
+    document = as_json(policy, "--pods", "-", "--shard", "0/1", stdin=json.dumps(pods).encode())
+    assert [(item["decision"], item["image"]) for item in document["images"]] == [("denied", "a\\ud800:1")]
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.yaml")).write_text(
+        json.dumps({"kind": "Pod", "spec": {"containers": [{"image": images["high"]}]}})
+    )
+    document = as_json(policy, "--manifests", folder)
+    assert document["images"][0]["uses"][0]["source"].endswith("caf\\udce9.yaml")
+
+
 @pytest.mark.parametrize(
     ("names", "fail_on", "status"),
     [
@@ -268,6 +287,49 @@ def test_a_state_goes_on_where_it_was(policy: Path, registry: SlowRegistry, tmp_
     assert audit(other, steady, "--state", state, "--restart").status == Status.ADMITTED
 
 
+@pytest.mark.parametrize("kind", ["path", "rootPath", "publicKey"])
+def test_another_trusted_root_or_key_is_another_policy(
+    images: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    file, state = tmp_path / "file", tmp_path / "audit.db"
+    file.write_bytes(TRUSTED_ROOT.read_bytes())
+    signer = {"verifierId": "https://verifier.example", "publicKey": "file"}
+    options: dict[str, dict[str, Any]] = {
+        "path": {"trustedRoot": {"path": "file"}},
+        "rootPath": {"trustedRoot": {"tufUrl": "http://127.0.0.1:9", "rootPath": "file"}},
+        "publicKey": {"trustedVerifiers": [signer], "expectedVerifierId": "https://verifier.example"},
+    }
+    policy = write_yaml(tmp_path / "v.yaml", verifier(spec={"parameters": parameters(2, **options[kind])}))
+    for _ in range(2):
+        assert audit(policy, images["bare"], "--state", state).status == Status.ADMITTED
+    file.write_bytes(b"{}")
+    done = audit(policy, images["bare"], "--state", state)
+    assert (done.status, "made with another policy" in done.err) == (Status.USAGE, True)
+
+
+def test_a_verifier_of_another_track_keeps_its_demands(
+    tmp_path: Path, registry: SlowRegistry, images: dict[str, str]
+) -> None:
+    source = verifier("source", spec={"parameters": parameters(2)})
+    tags = parameters(expectedVerifiedLevels=["TAG_HYGIENE"])
+    other = verifier("tags", spec={"artifactTypes": "org/tags", "parameters": tags})
+    image = registry.push_image("shop/two", "v1")
+    registry.attach("shop/two", image, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+    registry.attach("shop/two", image, "org/tags", [LEVEL_3.read_bytes()])
+    asked: list[tuple[str, ...]] = []
+    whole = Checker.image
+
+    def image_of(self: Checker, text: str) -> Any:
+        asked.extend(check.policy.levels for check in self.checks if check.resource.name == "tags")
+        return whole(self, text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checker, "image", image_of)
+        document = as_json(write_yaml(tmp_path / "two.yaml", source, other), f"{registry.host}/shop/two:v1")
+    assert list(document["images"][0]["levels"].values()) == ["admitted"] * 3 + ["denied"]
+    assert set(asked) == {("TAG_HYGIENE",)}
+
+
 def test_shards_are_joined(policy: Path, registry: SlowRegistry, tmp_path: Path) -> None:
     names = [
         push(registry, f"shop/app{number}", "v1", LEVEL_3 if number % 2 else LEVEL_1) for number in range(8)
@@ -293,6 +355,8 @@ def test_shards_are_joined(policy: Path, registry: SlowRegistry, tmp_path: Path)
         ([], "there is nothing to audit"),
         (["a/b", "--shard", "3/3"], "--shard 3/3: expected I/N"),
         (["a/b", "--shard", "x"], "expected I/N"),
+        (["a/b", "--shard", "²/4"], "expected I/N"),
+        (["a/b", "--shard", "0/" + "9" * 5000], "expected I/N"),
         (["NO IMAGE"], "the argument: "),
         (["--images", "-", "--pods", "-"], "standard input can only be one of"),
         (["--images", "/nowhere"], "cannot be read"),
@@ -317,6 +381,60 @@ def test_a_report_that_cannot_be_written_leaves_the_one_before(
     assert audit(policy, images["high"], "-o", report, "--format", "html").status == Status.ADMITTED
     assert report.read_text().startswith("<!doctype html>")
     assert sorted(path.name for path in tmp_path.glob("report*")) == ["report.html"]
+
+
+def test_where_the_report_goes_is_tried_before_the_audit(
+    policy: Path, registry: SlowRegistry, images: dict[str, str], tmp_path: Path
+) -> None:
+    registry.asked.clear()
+    assert audit(policy, images["high"], "-o", tmp_path / "no" / "report.html").status == Status.USAGE
+    assert registry.asked == []
+    report, link = tmp_path / "report.txt", tmp_path / "link.txt"
+    report.write_text("before")
+    link.symlink_to(report)
+    # An audit that fails leaves the report before, and nothing else.
+    assert audit(policy, "NO IMAGE", "-o", link).status == Status.USAGE
+    assert report.read_text() == "before"
+    assert audit(policy, images["high"], "-o", link).status == Status.ADMITTED
+    assert link.is_symlink()
+    assert report.read_text().startswith("1 images in 1 places")
+    assert not list(tmp_path.glob("*.part"))
+    assert audit(policy, images["high"], "-o", "/dev/null").status == Status.ADMITTED
+
+
+def test_another_list_with_the_same_state_is_reported_alone(
+    policy: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "audit.db"
+    as_json(policy, images["high"], images["low"], "--state", state)
+    document = as_json(policy, images["high"], images["bare"], "--state", state)
+    assert {item["image"] for item in document["images"]} == {images["high"], images["bare"]}
+
+
+def test_what_was_not_looked_at_counts_as_undecided(
+    policy: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "a.db"
+    as_json(policy, images["high"], "--state", state)
+    whole = cli("audit", "merge", state, "--fail-on", "undecided")
+    assert (whole.status, "incomplete" in whole.out) == (Status.ADMITTED, False)
+    with AuditState(state) as kept:
+        kept.add_uses([Use("registry.example/not-yet")])
+    assert cli("audit", "merge", state, "--fail-on", "undecided").status == Status.UNDECIDED
+    assert cli("audit", "merge", state, "--fail-on", "denied").status == Status.ADMITTED
+
+
+def test_shards_that_are_absent_are_named(policy: Path, images: dict[str, str], tmp_path: Path) -> None:
+    state = tmp_path / "1.db"
+    as_json(policy, *images.values(), "--shard", "1/3", "--state", state)
+    done = cli("audit", "merge", state, "--fail-on", "undecided")
+    assert "incomplete: without the shards 0/3, 2/3\n" in done.out
+    assert done.status != Status.ADMITTED
+    assert cli("audit", "merge", state).status == Status.ADMITTED
+    page = cli("audit", "merge", state, "--format", "html").out
+    assert "Incomplete: without the shards 0/3, 2/3." in page
+    gaps = json.loads(cli("audit", "merge", state, "--json").out)["summary"]["gaps"]
+    assert gaps == ["without the shards 0/3, 2/3"]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -414,8 +532,6 @@ def test_an_incomplete_state_is_reported_as_such(
     state = tmp_path / "a.db"
     as_json(policy, images["high"], "--state", state)
     with AuditState(state) as kept:
-        from slsa_verifier_plugin.cli.images import Use
-
         kept.add_uses([Use("registry.example/not-yet")])
         assert [row.decision for row in kept.rows()] == [Decision.ADMITTED]
     done = cli("audit", "merge", state)

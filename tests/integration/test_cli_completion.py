@@ -102,6 +102,9 @@ def test_commands_options_and_files_complete_in_bash(bash: Bash, tmp_path: Path)
     several = bash.complete("slsa-verifier-plugin resident st", "stop")
     assert {"start", "status", "stop"} <= set(re.findall(r"\w+", several))
     assert bash.complete("slsa-verifier-plugin verify --format s", "sarif ")
+    assert bash.complete("slsa-verifier-plugin audit me", "merge ")
+    (tmp_path / "audit-0.db").write_text("")
+    assert bash.complete("slsa-verifier-plugin audit merge aud", "audit-0.db ")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.cli import audit_state
-from slsa_verifier_plugin.cli.audit_state import AuditState, Row
+from slsa_verifier_plugin.cli.audit_state import AuditState, Row, forget
 from slsa_verifier_plugin.cli.audit_summary import NO_LEVEL, NO_NAMESPACE, UNDECIDED, summary_of
 from slsa_verifier_plugin.cli.auditing import in_shard
 from slsa_verifier_plugin.cli.images import Use
@@ -157,6 +158,70 @@ def test_states_of_two_policies_are_not_joined(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot be used: no such table"):
             joined.join(tmp_path / "empty.db")
     assert (tmp_path / "empty.db").read_bytes() == b""
+
+
+def test_a_run_takes_the_place_of_the_uses_before_and_keeps_decisions(tmp_path: Path) -> None:
+    with AuditState(tmp_path / "a.db", "f", LEVELS) as kept:
+        kept.begin([Use("good"), Use("low")], (0, 1))
+        kept.put(GOOD)
+        kept.put(LOW)
+        kept.begin([Use("good"), Use("new")], (0, 1))
+        assert [item.image for item in kept.rows()] == ["good"]
+        assert list(kept.pending()) == ["new"]
+
+        def breaks_off() -> Iterator[Use]:
+            yield Use("other")
+            raise UsageError("a registry that cannot be listed")
+
+        with pytest.raises(UsageError, match="cannot be listed"):
+            kept.begin(breaks_off(), (0, 1))
+        assert kept.counts() == (2, 1)
+
+
+def test_absent_shards_and_lists_that_broke_off_are_named(tmp_path: Path) -> None:
+    for index in (0, 2):
+        with AuditState(tmp_path / f"{index}.db", "f", LEVELS) as part:
+            part.begin([Use(f"image{index}")], (index, 4))
+    # As where it is killed before it has listed its images.
+    state(tmp_path / "1.db", GOOD).close()
+    broken = tmp_path / "1.db"
+    with AuditState(tmp_path / "all.db") as joined:
+        for index in (0, 1, 2):
+            joined.join(tmp_path / f"{index}.db")
+        assert joined.gaps() == (
+            "without the shards 1/4, 3/4",
+            f'"{broken}" ended before its images were listed',
+        )
+    with AuditState(None) as again:
+        again.join(tmp_path / "all.db")
+        assert len(again.gaps()) == 2
+        for index in (1, 3):
+            with AuditState(tmp_path / f"{index}.db", "f", LEVELS) as part:
+                part.begin([Use(f"image{index}")], (index, 4))
+            again.join(tmp_path / f"{index}.db")
+        assert again.gaps() == ()
+
+
+def test_only_a_state_is_forgotten(tmp_path: Path) -> None:
+    state(tmp_path / "a.db", GOOD, fingerprint="another policy's").close()
+    forget(tmp_path / "a.db")
+    assert not (tmp_path / "a.db").exists()
+    forget(tmp_path / "missing.db")
+    text = tmp_path / "notes.txt"
+    text.write_text("precious " * 400)
+    database = sqlite3.connect(tmp_path / "other.db")
+    database.execute("CREATE TABLE bookmarks (url TEXT)")
+    database.commit()
+    database.close()
+    before = (tmp_path / "other.db").read_bytes()
+    for path, expected in ((text, "cannot be used"), (tmp_path / "other.db", "a database of something else")):
+        for touch in (forget, AuditState):
+            with pytest.raises(UsageError, match=expected):
+                touch(path)
+    assert text.read_text() == "precious " * 400
+    assert (tmp_path / "other.db").read_bytes() == before
+    with state(tmp_path / "b.db", GOOD), pytest.raises(UsageError, match="in use by another audit"):
+        forget(tmp_path / "b.db")
 
 
 def test_every_image_is_in_exactly_one_shard() -> None:

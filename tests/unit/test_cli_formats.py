@@ -71,6 +71,13 @@ def options(level: int) -> list[str]:
     ]
 
 
+def test_a_files_sarif_is_about_the_file() -> None:
+    done = cli("verify", "--bundle", LEVEL_1, *options(2), "--format", "sarif")
+    (result,) = json.loads(done.out)["runs"][0]["results"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert uri == str(LEVEL_1)
+
+
 def test_sarif_says_what_where_and_how_bad() -> None:
     run = json.loads(sarif_of(ITEMS))["runs"][0]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]

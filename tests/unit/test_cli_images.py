@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.registry.reference import Reference
 
 DIGEST = "sha256:" + "a" * 64
+GATEKEEPER = Path(__file__).parents[2] / "deploy" / "gatekeeper"
 
 
 def pod(name: str, image: str, image_id: str = "", **metadata: Any) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def test_pods_belong_to_their_owners(tmp_path: Path) -> None:
         ('{"items": ', "not JSON"),
         ("a: 1\n---\nb: 2\n", "expected one list of Pods"),
         ("- 1\n", 'found "list", expected Pods'),
+        ('{"items": ' + "[" * 200_000, "too deeply nested"),
     ],
 )
 def test_what_is_no_list_of_pods(tmp_path: Path, text: str, expected: str) -> None:
@@ -155,6 +158,78 @@ def test_manifests_of_every_kind(tmp_path: Path) -> None:
     ]
 
 
+def nested(path: Iterable[str], value: object) -> Any:
+    for key in reversed(list(path)):
+        value = {key: value}
+    return value
+
+
+def images_of_template() -> tuple[list[list[str]], list[str], str]:
+    """Return where the template looks for Pods' specifications, the lists of containers, and the text of its ``images_of``."""
+    template = yaml.safe_load((GATEKEEPER / "template" / "ratify-verification.yaml").read_text())
+    rego = template["spec"]["targets"][0]["code"][0]["source"]["rego"]
+    paths = re.search(r"pod_spec_paths := (\[.*?\n\])", rego, re.DOTALL)
+    lists = re.search(r"container_lists := (\[.*?\])", rego)
+    body = re.search(r"images_of\(thing\) := (.*?)\n\n", rego, re.DOTALL)
+    assert paths
+    assert lists
+    assert body
+    parsed: list[list[str]] = yaml.safe_load(paths[1])
+    return parsed, json.loads(lists[1]), body[1]
+
+
+def test_manifests_images_are_those_that_admission_asks_about(tmp_path: Path) -> None:
+    paths, lists, body = images_of_template()
+    # What the template looks for beside containers; whoever adds to it adds to these, and to the audit.
+    others = re.findall(r"\w+\.image\.reference|\"volumes\"|\[\"spec\", [^]]*\]", body)
+    assert others == [
+        "volume.image.reference", '"volumes"', '["spec", "byo", "deployment", "image"]', '["spec", "skills", "refs"]',
+    ]  # fmt: skip
+    assert (body.count(":="), body.count("some ")) == (2, 6)
+    values: list[Any] = [nested([*path, name], [{"image": "low:1"}]) for path in paths for name in lists]
+    values += [nested([*path, "volumes"], [{"image": {"reference": "low:1"}}]) for path in paths]
+    values += [
+        {"spec": {"byo": {"deployment": {"image": "low:1"}}}},
+        {"spec": {"skills": {"refs": ["low:1"]}}},
+    ]
+    for value in values:
+        path = write(tmp_path / "object.json", {"kind": "Any", **value})
+        assert [use.image for use in images.from_manifests(path)] == ["low:1"], value
+
+
+def test_every_image_of_the_templates_own_tests_is_audited() -> None:
+    for path in (GATEKEEPER / "test" / "objects").glob("*-agent-are-checked.yaml"):
+        assert "registry.example/low:1" in [use.image for use in images.from_manifests(str(path))], path
+    both = GATEKEEPER / "test" / "objects" / "extra-containers-of-an-agent-are-checked.yaml"
+    assert [use.image for use in images.from_manifests(str(both))] == [
+        "registry.example/good:1", "registry.example/low:1",
+    ]  # fmt: skip
+
+
+def test_what_only_looks_like_a_place_of_images_is_none(tmp_path: Path) -> None:
+    skills = {"spec": {"skills": {"refs": [7, ""]}, "declarative": {"a2aConfig": {"skills": [{"id": "x"}]}}}}
+    other = {"data": {"skills": {"refs": ["no:1"]}}, "byo": {"deployment": "no:1"}, "byo2": {"image": "no:1"}}
+    volumes = {"spec": {"volumes": [{"name": "v", "emptyDir": {}}, {"image": "no:1"}, 7], "containers": "no"}}
+    for value in (skills, other, volumes):
+        assert list(images.from_manifests(write(tmp_path / "object.json", value))) == []
+
+
+def test_volumes_of_running_pods_are_images_too(tmp_path: Path) -> None:
+    value = pod("p", "a:1")
+    value["spec"]["volumes"] = [
+        {"name": "v", "image": {"reference": "model:1"}},
+        {"name": "w", "emptyDir": {}},
+    ]
+    path = write(tmp_path / "p.json", value)
+    assert [use.image for use in images.from_pods(path)] == ["a:1", "init:1", "model:1"]
+
+
+def test_texts_that_are_no_unicode_are_written_out() -> None:
+    use = images.storable(Use("a\udce9:1", "n", "Pod/\ud800", "caf\udce9.yaml", 3))
+    assert use == Use("a\\udce9:1", "n", "Pod/\\ud800", "caf\\udce9.yaml", 3)
+    assert images.storable(Use("café:1")) == Use("café:1")
+
+
 def test_a_folder_of_manifests(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.yml").write_text(MANIFESTS)
@@ -195,8 +270,7 @@ def test_a_kustomization_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 class Catalog:
     def repositories(self, registry: str, deadline: Deadline) -> list[str]:
-        assert registry == "r.example"
-        return ["a", "b/c"]
+        return ["a", "b/c"] if registry == "r.example" else []
 
     def tags(self, image: Reference, deadline: Deadline) -> list[str]:
         return {"a": ["1", f"sha256-{'0' * 64}"], "b/c": []}[image.repository]
@@ -206,3 +280,5 @@ def test_a_registry_without_its_fallback_tags() -> None:
     assert [use.image for use in images.from_registry("r.example", Catalog())] == ["r.example/a:1"]
     assert [use.image for use in images.from_registry("r.example/a", Catalog())] == ["r.example/a:1"]
     assert list(images.from_registry("r.example/b/c", Catalog())) == []
+    # Its name is no image's: nothing of Docker Hub is listed for it.
+    assert list(images.from_registry("empty.example", Catalog())) == []
