@@ -169,6 +169,28 @@ def test_docker_hub_is_served_by_its_own_host() -> None:
     assert asked == ["registry-1.docker.io:443"]
 
 
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("localhost/app", "http://localhost/v2/app"),
+        ("localhost/team/app", "http://localhost/v2/team/app"),
+        ("localhost:5000/app", "http://localhost:5000/v2/app"),
+        ("[::1]:5000/app", "http://[::1]:5000/v2/app"),
+        ("registry.example/a/b/c", "http://registry.example/v2/a/b/c"),
+        ("alpine", "http://registry-1.docker.io/v2/library/alpine"),
+        ("docker.io/team/app", "http://registry-1.docker.io/v2/team/app"),
+    ],
+)
+def test_every_url_is_of_the_references_registry(name: str, base: str) -> None:
+    digest = "sha256:" + "0" * 64
+    with RegistryStore(HTTP, None, {}) as store:
+        client = store.client(Reference.parse(name))
+    assert client.manifest_url("1") == f"{base}/manifests/1"
+    assert client.blob_url(digest) == f"{base}/blobs/{digest}"
+    assert client.referrers_url(digest) == f"{base}/referrers/{digest}"
+    assert client.tags_url() == f"{base}/tags/list"
+
+
 def test_tags_and_repositories_are_listed_over_pages() -> None:
     with EmbeddedRegistry(page_size=2) as registry, RegistryStore(HTTP, None, {}) as store:
         for tag in "abcde":
