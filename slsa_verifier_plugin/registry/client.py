@@ -80,6 +80,7 @@ class RegistryStore:
         self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_HOSTS)
         self._warnings: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
+        self._parsing = threading.Lock()
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
         """Return a manifest's bytes; their digest and size are the descriptor's (step 2 of a verification).
@@ -315,7 +316,7 @@ class RegistryStore:
             )
         client = self.client(image)
         if not self._without_api.peek(image.registry):
-            found = referrers.from_api(client, image.digest, deadline, artifact_type)
+            found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
             if found is not None:
                 return found
             self._without_api.get(
@@ -332,7 +333,8 @@ class RegistryStore:
             raise faults.status_error(
                 operation, reply.url, reply.status, faults.error_codes(reply.error_body())
             )
-        return referrers.from_index(reply.read(limits.MAX_MANIFEST_BYTES), operation)
+        content = reply.read(limits.MAX_MANIFEST_BYTES)
+        return referrers.from_index(content, operation, deadline, parsing=self._parsing)
 
     def _of_type(
         self, image: Reference, entries: Iterable[Descriptor], artifact_type: str, deadline: Deadline

@@ -12,7 +12,16 @@ MAX_REFERRERS_PAGES = 256
 """Pages of one referrers list; registries serve 50 to 1,000 entries a page."""
 
 MAX_REFERRERS_BYTES = 16 * 1024 * 1024
-"""Bytes of one referrers list over all its pages: bounds the annotations that are kept."""
+"""Bytes of one referrers list over all its pages, which anyone who may push can fill with annotations."""
+
+MAX_REFERRERS_VALUES = 1 << 18
+"""Commas and opening brackets of one referrers list over all its pages, 26 for each of the most entries.
+
+They bound the time and memory that parsing takes, as ``strict_json.MAX_VALUES`` does for one document.
+"""
+
+MAX_TYPE_CHARACTERS = 255
+"""Characters that are kept of a media or artifact type in a list; RFC 6838 allows 127, a slash and 127."""
 
 MAX_INSPECTED_MANIFESTS = 64
 """Manifests that one call of ``matching_referrers`` fetches to learn their artifact type."""
