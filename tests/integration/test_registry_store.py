@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -315,8 +316,6 @@ def test_an_entry_that_is_no_file_is_passed_over(tmp_path: Path, kind: str) -> N
 
 
 def test_a_full_or_broken_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     from slsa_verifier_plugin.registry.layout import LayoutCache
 
     def full(path: Path, content: bytes) -> None:
@@ -340,6 +339,28 @@ def test_a_cache_path_that_is_a_file_is_no_error(tmp_path: Path) -> None:
     with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
         pushed = push(registry)
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 300, "/a\0b"])
+def test_a_cache_path_that_no_file_can_have_is_a_warning(path: str) -> None:
+    settings = StoreSettings(use_http=True, local_cache_path=path)
+    with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
+        pushed = push(registry)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert "going on without it" in store.warnings()[0]
+
+
+def test_a_cache_behind_a_closed_directory_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", closed)  # as for a HOME that only its owner may search
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {"HOME": str(tmp_path)}) as store:
+        pushed = push(registry)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert "Permission denied" in store.warnings()[0]
 
 
 READER = """

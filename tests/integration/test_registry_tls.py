@@ -219,6 +219,21 @@ def test_a_broken_host_directory_is_an_error_that_names_the_file(
     assert said in failure(registry, {}, TrustStore({}, host_directories=(str(tmp_path),))).message
 
 
+def test_a_home_that_may_not_be_searched_has_no_certificates_for_hosts(
+    registry: EmbeddedRegistry, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.is_dir
+
+    def closed(self: Path) -> bool:
+        if self.is_relative_to(tmp_path / "home"):
+            raise PermissionError
+        return original(self)
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    environ = {"SSL_CERT_FILE": str(authority.root), "HOME": str(tmp_path / "home")}
+    assert fetched(registry, environ) == NOTE
+
+
 @pytest.mark.parametrize(("hosts", "days"), [(("registry.example",), 30), (("127.0.0.1",), -1)])
 def test_another_name_or_a_certificate_that_is_over_is_refused(
     authority: Authority, hosts: tuple[str, ...], days: int
