@@ -77,7 +77,7 @@ class RegistryStore:
         self._credentials = CredentialCache(provider)
         self._clients: OrderedDict[tuple[str, str], RepositoryClient] = OrderedDict()
         self._asked: dict[str, Challenge] = {}
-        self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_HOSTS)
+        self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_REPOSITORIES)
         self._warnings: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._parsing = threading.Lock()
@@ -315,12 +315,13 @@ class RegistryStore:
                 reason=Reason.REGISTRY_INVALID_RESPONSE,
             )
         client = self.client(image)
-        if not self._without_api.peek(image.registry):
+        # By repository: one host may route its repositories to several registries.
+        if not self._without_api.peek(image.name):
             found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
             if found is not None:
                 return found
             self._without_api.get(
-                image.registry, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
+                image.name, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
             )
         operation = f"listing the referrers of {image.digest} by their tag"
         url = client.manifest_url(referrers.fallback_tag(image.digest))

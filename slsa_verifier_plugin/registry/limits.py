@@ -47,6 +47,9 @@ MAX_REDIRECTS = 5
 MAX_AUTHENTICATIONS = 2
 """Answers to a 401 within one request: the first token, and one more if that had been revoked."""
 
+GUESS_PART = 1 / 3
+"""Part of the time left that goes into a token for a repository that has not asked for one yet, as others of its registry did."""
+
 MAX_ATTEMPTS = 4
 """Times one request is sent, all transient failures together, however much time is left."""
 
@@ -81,7 +84,7 @@ CREDENTIALS_SECONDS = 60.0
 """Time for which credentials without an expiry are used again without asking the provider."""
 
 API_SUPPORT_SECONDS = 300.0
-"""Time for which it is remembered that a registry has no referrers API."""
+"""Time for which it is remembered that a repository has no referrers API."""
 
 MAX_REPOSITORIES = 1024
 """Repositories whose challenge and token one store remembers."""

@@ -367,13 +367,14 @@ def test_two_stores_do_not_share_credentials_or_tokens() -> None:
                 assert failure(second, pushed).reason is Reason.REGISTRY_UNAUTHORIZED
 
 
+class HalfOpen(TokenRegistry):
+    """Wants a token for one repository, and serves the other to everybody."""
+
+    def respond(self, handler: RegistryHandler, seen: Seen) -> bool:
+        return "/team/closed/" in seen.path and super().respond(handler, seen)
+
+
 def test_a_guess_from_another_repository_does_not_fail_what_is_open() -> None:
-    class HalfOpen(TokenRegistry):
-        """Wants a token for one repository, and serves the other to everybody."""
-
-        def respond(self, handler: RegistryHandler, seen: Seen) -> bool:
-            return "/team/closed/" in seen.path and super().respond(handler, seen)
-
     provider = Provider([ALICE, RegistryError("the provider failed", reason=Reason.REGISTRY_CREDENTIALS)])
     with (
         TokenServer(USERS) as server,
@@ -386,6 +387,19 @@ def test_a_guess_from_another_repository_does_not_fail_what_is_open() -> None:
         assert store.referrers(opened.image, Deadline(5))
         with pytest.raises(RegistryError):
             store.referrers(push(registry, "team/closed/other").image, Deadline(5))
+
+
+def test_a_guess_leaves_time_for_what_is_open_where_the_token_server_never_answers() -> None:
+    with (
+        TokenServer(USERS) as server,
+        HalfOpen(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        closed, opened = push(registry, "team/closed"), push(registry, "team/opened")
+        assert store.referrers(closed.image, Deadline(5))
+        server.first = [lambda handler: bool(server.over.wait(30)) and None for _ in range(2)]
+        assert store.referrers(opened.image, Deadline(3))
+        assert len(server.first) == 1  # the guess was made
 
 
 def test_credentials_that_a_token_server_denied_are_asked_for_again_by_the_next_call() -> None:

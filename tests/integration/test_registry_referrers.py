@@ -84,6 +84,16 @@ def test_a_missing_api_is_asked_once() -> None:
     assert len(asked) == 1
 
 
+def test_a_repository_without_the_api_says_nothing_of_the_others() -> None:
+    with (
+        ToxicRegistry(toxins.status(404), "/v2/old/.*/referrers/") as registry,
+        RegistryStore(HTTP, None, {}) as store,
+    ):
+        old, new = push(registry, "old/app"), push(registry, "new/app")
+        assert store.referrers(old.image, Deadline(5)) == []
+        assert [item.digest for item in store.referrers(new.image, Deadline(5))] == [new.artifact.digest]
+
+
 @pytest.mark.parametrize(
     "toxin",
     [
