@@ -38,7 +38,7 @@ class LayoutCache:
         self._root = root
         self._lock = threading.Lock()
         self._swept = False
-        self._writable = True
+        self._unwritable: str | None = None
 
     def read(self, digest: Digest, limit: int) -> tuple[bytes | None, str | None]:
         """Return the content with this digest, or None, and a warning if there was an entry that is not usable.
@@ -81,8 +81,8 @@ class LayoutCache:
 
         After a failure that lasts (no permission, a read-only file system) nothing more is written.
         """
-        if not self._writable:
-            return None
+        if self._unwritable is not None:
+            return self._unwritable
         path = self._path(digest)
         ingest = self._root / "ingest"
         temporary = ingest / f"{_PREFIX}{digest.hex[:16]}-{secrets.token_hex(8)}"
@@ -97,9 +97,10 @@ class LayoutCache:
         except (OSError, ValueError) as error:
             with contextlib.suppress(OSError, ValueError):
                 temporary.unlink()
+            warning = self._warning("written", error)
             if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
-                self._writable = False
-            return self._warning("written", error)
+                self._unwritable = warning
+            return warning
         return None
 
     @staticmethod
