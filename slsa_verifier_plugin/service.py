@@ -10,6 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,10 @@ class Service:
         from slsa_verifier_plugin.verify import Request, verify
 
         request = Request(call.image, call.artifact, policy)
-        with self._capacity.for_call(self.store(call.store)) as store:
-            return verify(request, store, self.verifier(policy), deadline, readings=self._readings)
+        store = self.store(call.store)
+        with self._capacity.for_call(store) as guarded, store.remarks.of_this_call() as remarks:
+            verdict = verify(request, guarded, self.verifier(policy), deadline, readings=self._readings)
+        return replace(verdict, warnings=(*verdict.warnings, *remarks)) if remarks else verdict
 
     def store(self, settings: Mapping[str, Any]) -> RegistryStore:
         """Return the store for Ratify's store settings.

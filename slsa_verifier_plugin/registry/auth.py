@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import oras.auth.base
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.challenge import Challenge
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
@@ -123,11 +123,12 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
         challenge = self._challenge
         if challenge is None:
             return None
-        try:
+        if not self._guessed:
             return self._answer(challenge, deadline)
-        except RegistryError:
-            if not self._guessed:
-                raise
+        try:
+            return self._answer(challenge, deadline.within(deadline.remaining() * limits.GUESS_PART))
+        except (RegistryError, DeadlineError):
+            deadline.check(f"getting a token for {self._image.name}")
             self._challenge = None  # a guess must not fail what would succeed without it
             self._guessed = False
             return None

@@ -6,7 +6,6 @@ against its descriptor, so the places differ in speed only.
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections import OrderedDict
@@ -31,6 +30,7 @@ from slsa_verifier_plugin.registry.listing import list_names
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
 from slsa_verifier_plugin.registry.redirects import Courier, Exchange
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.remarks import Remarks
 from slsa_verifier_plugin.registry.repository import RepositoryClient, host_of, new_session
 from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
 from slsa_verifier_plugin.registry.tls import TrustStore
@@ -38,10 +38,7 @@ from slsa_verifier_plugin.registry.tokens import TokenServers
 from slsa_verifier_plugin.registry.transport import Transport
 from slsa_verifier_plugin.text import plain
 
-_MAX_WARNINGS = 32
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
-
-_log = logging.getLogger(__name__)
 
 
 class RegistryStore:
@@ -77,9 +74,10 @@ class RegistryStore:
         self._credentials = CredentialCache(provider)
         self._clients: OrderedDict[tuple[str, str], RepositoryClient] = OrderedDict()
         self._asked: dict[str, Challenge] = {}
-        self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_HOSTS)
-        self._warnings: OrderedDict[str, None] = OrderedDict()
+        self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_REPOSITORIES)
+        self.remarks = Remarks()
         self._lock = threading.Lock()
+        self._parsing = threading.Lock()
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
         """Return a manifest's bytes; their digest and size are the descriptor's (step 2 of a verification).
@@ -257,8 +255,7 @@ class RegistryStore:
 
     def warnings(self) -> tuple[str, ...]:
         """Return what went wrong without harm to a result, such as a cache that cannot be written."""
-        with self._lock:
-            return tuple(self._warnings)
+        return self.remarks.all()
 
     def close(self) -> None:
         """Close every connection; the store can be used again."""
@@ -294,7 +291,7 @@ class RegistryStore:
             content = fetch_content(client, url, accept, descriptor, deadline, operation)
         self._cache.put(descriptor.digest, content)
         if self._layout is not None:
-            self._warn(self._layout.write(descriptor.digest, content))
+            self.remarks.add(self._layout.write(descriptor.digest, content))
         return content
 
     def _known(self, digest: Digest, limit: int) -> bytes | None:
@@ -302,7 +299,7 @@ class RegistryStore:
         content = self._cache.get(digest)
         if content is None and self._layout is not None:
             content, warning = self._layout.read(digest, limit)
-            self._warn(warning)
+            self.remarks.add(warning)
             if content is not None:
                 self._cache.put(digest, content)
         return content
@@ -314,12 +311,13 @@ class RegistryStore:
                 reason=Reason.REGISTRY_INVALID_RESPONSE,
             )
         client = self.client(image)
-        if not self._without_api.peek(image.registry):
-            found = referrers.from_api(client, image.digest, deadline, artifact_type)
+        # By repository: one host may route its repositories to several registries.
+        if not self._without_api.peek(image.name):
+            found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
             if found is not None:
                 return found
             self._without_api.get(
-                image.registry, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
+                image.name, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
             )
         operation = f"listing the referrers of {image.digest} by their tag"
         url = client.manifest_url(referrers.fallback_tag(image.digest))
@@ -332,7 +330,8 @@ class RegistryStore:
             raise faults.status_error(
                 operation, reply.url, reply.status, faults.error_codes(reply.error_body())
             )
-        return referrers.from_index(reply.read(limits.MAX_MANIFEST_BYTES), operation)
+        content = reply.read(limits.MAX_MANIFEST_BYTES)
+        return referrers.from_index(content, operation, deadline, parsing=self._parsing)
 
     def _of_type(
         self, image: Reference, entries: Iterable[Descriptor], artifact_type: str, deadline: Deadline
@@ -343,27 +342,16 @@ class RegistryStore:
             try:
                 content = self.manifest(image, entry, deadline)
             except RegistryError as error:
-                self._warn(f"a referrer was passed over: {error.message}")
+                self.remarks.add(f"a referrer was passed over: {error.message}")
                 continue
             if referrers.type_in(content) == artifact_type:
                 found.append(entry)
         if len(entries) > limits.MAX_INSPECTED_MANIFESTS:
-            self._warn(
+            self.remarks.add(
                 f"{len(entries)} referrers of {image.name} do not say their type; the first "
                 f"{limits.MAX_INSPECTED_MANIFESTS} were looked into"
             )
         return found
-
-    def _warn(self, warning: str | None) -> None:
-        if warning is None:
-            return
-        with self._lock:
-            if warning in self._warnings:
-                return
-            self._warnings[warning] = None
-            while len(self._warnings) > _MAX_WARNINGS:
-                self._warnings.popitem(last=False)
-        _log.warning("%s", plain(warning, 1000))
 
 
 def _layout(settings: StoreSettings, environ: Mapping[str, str]) -> LayoutCache | None:

@@ -38,7 +38,7 @@ class LayoutCache:
         self._root = root
         self._lock = threading.Lock()
         self._swept = False
-        self._writable = True
+        self._unwritable: str | None = None
 
     def read(self, digest: Digest, limit: int) -> tuple[bytes | None, str | None]:
         """Return the content with this digest, or None, and a warning if there was an entry that is not usable.
@@ -53,8 +53,8 @@ class LayoutCache:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None, None
-        except OSError as error:
-            if error.errno == errno.ENOTDIR:
+        except (OSError, ValueError) as error:  # ValueError: no path, such as one with a NUL
+            if getattr(error, "errno", None) == errno.ENOTDIR:
                 return None, None
             return None, self._warning("read", error)
         try:
@@ -81,23 +81,26 @@ class LayoutCache:
 
         After a failure that lasts (no permission, a read-only file system) nothing more is written.
         """
-        if not self._writable or not self._root.is_dir():
-            return None
+        if self._unwritable is not None:
+            return self._unwritable
         path = self._path(digest)
         ingest = self._root / "ingest"
         temporary = ingest / f"{_PREFIX}{digest.hex[:16]}-{secrets.token_hex(8)}"
         try:
+            if not self._root.is_dir():
+                return None
             ingest.mkdir(exist_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._sweep(ingest)
             self._fill(temporary, content)
             temporary.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
+        except (OSError, ValueError) as error:
+            with contextlib.suppress(OSError, ValueError):
                 temporary.unlink()
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                self._writable = False
-            return self._warning("written", error)
+            warning = self._warning("written", error)
+            if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
+                self._unwritable = warning
+            return warning
         return None
 
     @staticmethod
@@ -125,5 +128,6 @@ class LayoutCache:
     def _shown(self) -> str:
         return quoted(str(self._root))
 
-    def _warning(self, done: str, error: OSError) -> str:
-        return f"the cache in {self._shown} cannot be {done} ({plain(error.strerror or 'failed')}); going on without it"
+    def _warning(self, done: str, error: OSError | ValueError) -> str:
+        why = plain(getattr(error, "strerror", None) or "no usable path")
+        return f"the cache in {self._shown} cannot be {done} ({why}); going on without it"

@@ -12,7 +12,16 @@ MAX_REFERRERS_PAGES = 256
 """Pages of one referrers list; registries serve 50 to 1,000 entries a page."""
 
 MAX_REFERRERS_BYTES = 16 * 1024 * 1024
-"""Bytes of one referrers list over all its pages: bounds the annotations that are kept."""
+"""Bytes of one referrers list over all its pages, which anyone who may push can fill with annotations."""
+
+MAX_REFERRERS_VALUES = 1 << 18
+"""Commas and opening brackets of one referrers list over all its pages, 26 for each of the most entries.
+
+They bound the time and memory that parsing takes, as ``strict_json.MAX_VALUES`` does for one document.
+"""
+
+MAX_TYPE_CHARACTERS = 255
+"""Characters that are kept of a media or artifact type in a list; RFC 6838 allows 127, a slash and 127."""
 
 MAX_INSPECTED_MANIFESTS = 64
 """Manifests that one call of ``matching_referrers`` fetches to learn their artifact type."""
@@ -37,6 +46,9 @@ MAX_REDIRECTS = 5
 
 MAX_AUTHENTICATIONS = 2
 """Answers to a 401 within one request: the first token, and one more if that had been revoked."""
+
+GUESS_PART = 1 / 3
+"""Part of the time left that goes into a token for a repository that has not asked for one yet, as others of its registry did."""
 
 MAX_ATTEMPTS = 4
 """Times one request is sent, all transient failures together, however much time is left."""
@@ -72,7 +84,7 @@ CREDENTIALS_SECONDS = 60.0
 """Time for which credentials without an expiry are used again without asking the provider."""
 
 API_SUPPORT_SECONDS = 300.0
-"""Time for which it is remembered that a registry has no referrers API."""
+"""Time for which it is remembered that a repository has no referrers API."""
 
 MAX_REPOSITORIES = 1024
 """Repositories whose challenge and token one store remembers."""

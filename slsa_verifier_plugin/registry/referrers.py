@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +19,9 @@ from slsa_verifier_plugin.registry.transport import Reply
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
+PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+"""The one annotation of an entry that is kept: what kind of statement a Sigstore bundle holds."""
+
 _NO_API = frozenset({301, 302, 303, 307, 308, 404, 405, 406, 501})
 """Statuses with which registries answer that they have no such API; a redirect leaves for a web page."""
 
@@ -28,7 +32,12 @@ def fallback_tag(digest: Digest) -> str:
 
 
 def from_api(
-    client: RepositoryClient, digest: Digest, deadline: Deadline, artifact_type: str | None = None
+    client: RepositoryClient,
+    digest: Digest,
+    deadline: Deadline,
+    artifact_type: str | None = None,
+    *,
+    parsing: threading.Lock,
 ) -> list[Descriptor] | None:
     """Return the referrers from the API, None where the registry has none.
 
@@ -38,6 +47,7 @@ def from_api(
         deadline: the end of all pages.
         artifact_type: asks the registry to leave out other types. Whether it did (``OCI-Filters-Applied``) makes
             no difference: what it leaves in is looked at by the caller.
+        parsing: held while a page is parsed, so that callers at once have one parsed page in memory together.
 
     Raises:
         RegistryError: a page failed, is no index, or the list is over a limit.
@@ -49,7 +59,7 @@ def from_api(
     if artifact_type is not None:
         url += "?" + urlencode({"artifactType": artifact_type})
     pages = Pages(url, limits.MAX_REFERRERS_PAGES, operation)
-    found: list[Descriptor] = []
+    entries = _Entries(operation, deadline, parsing)
     budget = limits.MAX_REFERRERS_BYTES
     first = True
     while url is not None:
@@ -65,12 +75,10 @@ def from_api(
             )
         body = reply.read(min(limits.MAX_MANIFEST_BYTES, budget))
         budget -= len(body)
-        found += _entries(body, operation)
-        if len(found) > limits.MAX_REFERRERS:
-            raise faults.too_many(operation, "entries", limits.MAX_REFERRERS)
+        entries.add(body)
         url = pages.next(url, reply.header("Link"))
         deadline.check(operation)
-    return found
+    return entries.found
 
 
 def _is_api(reply: Reply, operation: str) -> bool:
@@ -91,35 +99,97 @@ def media_type_of(reply: Reply) -> str:
     return reply.header("Content-Type").partition(";")[0].strip().lower()
 
 
-def from_index(content: bytes, operation: str) -> list[Descriptor]:
+def from_index(
+    content: bytes, operation: str, deadline: Deadline, *, parsing: threading.Lock
+) -> list[Descriptor]:
     """Return the referrers listed in a fallback tag's index.
+
+    Args:
+        content: the index.
+        operation: what is being done, for messages.
+        deadline: the end of it.
+        parsing: as for ``from_api``.
 
     Raises:
         RegistryError: it is no index, or over a limit.
+        DeadlineError: out of time.
     """
-    found = list(_entries(content, operation))
-    if len(found) > limits.MAX_REFERRERS:
-        raise faults.too_many(operation, "entries", limits.MAX_REFERRERS)
-    return found
+    entries = _Entries(operation, deadline, parsing)
+    entries.add(content)
+    return entries.found
 
 
-def _entries(body: bytes, operation: str) -> Iterator[Descriptor]:
-    try:
-        value = strict_json.loads(body)
-    except strict_json.JsonError as error:
-        raise faults.invalid_response(operation, f"the list is not JSON ({error})") from None
-    manifests = value.get("manifests") if isinstance(value, dict) else None
-    if manifests is None and isinstance(value, dict) and value.get("mediaType") in (None, INDEX_TYPE):
-        manifests = []  # Go writes an empty list as null
-    if not isinstance(manifests, list):
-        raise faults.invalid_response(operation, "the list is not an image index")
-    for item in manifests:
+class _Entries:
+    """The entries of one list so far, without what nobody reads of them: whoever may push writes the annotations.
+
+    Args:
+        operation: what is being done, for messages.
+        deadline: the end of it.
+        parsing: held while a page is parsed.
+    """
+
+    def __init__(self, operation: str, deadline: Deadline, parsing: threading.Lock) -> None:
+        self._operation = operation
+        self._deadline = deadline
+        self._parsing = parsing
+        self._values = limits.MAX_REFERRERS_VALUES
+        self._texts: dict[str, str] = {}
+        self._unannotated: dict[str, str] = {}
+        self.found: list[Descriptor] = []
+
+    def add(self, body: bytes) -> None:
+        """Take over the entries of a page.
+
+        Raises:
+            RegistryError: it is no index, or the list is over a limit.
+            DeadlineError: out of time.
+        """
+        self._values -= sum(map(body.count, (b",", b"[", b"{")))
+        if self._values < 0:
+            raise faults.too_many(self._operation, "values", limits.MAX_REFERRERS_VALUES)
+        while not self._parsing.acquire(timeout=self._deadline.remaining()):
+            self._deadline.check(self._operation)
         try:
-            yield Descriptor.parse(item)
+            for item in self._manifests(body):
+                self._deadline.check(self._operation)
+                if len(self.found) == limits.MAX_REFERRERS:
+                    raise faults.too_many(self._operation, "entries", limits.MAX_REFERRERS)
+                self.found.append(self._entry(item))
+        finally:
+            self._parsing.release()
+
+    def _manifests(self, body: bytes) -> list[Any]:
+        try:
+            value = strict_json.loads(body)
+        except strict_json.JsonError as error:
+            raise faults.invalid_response(self._operation, f"the list is not JSON ({error})") from None
+        manifests = value.get("manifests") if isinstance(value, dict) else None
+        if manifests is None and isinstance(value, dict) and value.get("mediaType") in (None, INDEX_TYPE):
+            return []  # Go writes an empty list as null
+        if not isinstance(manifests, list):
+            raise faults.invalid_response(self._operation, "the list is not an image index")
+        return manifests
+
+    def _entry(self, item: object) -> Descriptor:
+        try:
+            entry = Descriptor.parse(item)
         except ArtifactError as error:
             raise faults.invalid_response(
-                operation, f"an entry of the list is broken: {error.message}"
+                self._operation, f"an entry of the list is broken: {error.message}"
             ) from None
+        told = entry.annotations.get(PREDICATE_TYPE, "")
+        return Descriptor(
+            self._text(entry.media_type),
+            entry.digest,
+            entry.size,
+            None if entry.artifact_type is None else self._text(entry.artifact_type),
+            {PREDICATE_TYPE: self._text(told)} if told else self._unannotated,
+        )
+
+    def _text(self, text: str) -> str:
+        """Return ``text``, cut; the same string for all entries that say the same."""
+        text = text[: limits.MAX_TYPE_CHARACTERS]
+        return self._texts.setdefault(text, text)
 
 
 def type_in(content: bytes) -> str | None:

@@ -1,15 +1,14 @@
 """oras-py's client for one repository, with requests of our own underneath.
 
-From oras-py come the session with its cookie policy, the URLs of the distribution API, and the place where a
-request is sent (``do_request``) and authorized (``auth``). Its retries (131 s of sleep), its unbounded reads and its
-token handling are replaced.
+From oras-py come the session with its cookie policy, and the place where a request is sent (``do_request``) and
+authorized (``auth``). Its retries (131 s of sleep), its unbounded reads, its token handling and its URLs (which take
+the registry ``localhost`` for a repository of docker.io) are replaced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import oras.container
 import oras.provider
 import requests
 
@@ -68,7 +67,6 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
         self.image = image
         self._courier = courier
         self._asked = asked
-        self._container = oras.container.Container(f"{host_of(image.registry)}/{image.repository}")
 
     @property
     def origin(self) -> str:
@@ -77,19 +75,23 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
 
     def manifest_url(self, name: str) -> str:
         """Return the URL of the manifest with this tag or digest (OCI distribution 1.1, end-3)."""
-        return f"{self.prefix}://{self._container.manifest_url(name)}"
+        return f"{self._base}/manifests/{name}"
 
     def blob_url(self, digest: str) -> str:
         """Return the URL of the blob with this digest (end-2)."""
-        return f"{self.prefix}://{self._container.get_blob_url(digest)}"
+        return f"{self._base}/blobs/{digest}"
 
     def referrers_url(self, digest: str) -> str:
         """Return the URL of the list of referrers of this digest (end-12a)."""
-        return f"{self.origin}/v2/{self.image.repository}/referrers/{digest}"
+        return f"{self._base}/referrers/{digest}"
 
     def tags_url(self) -> str:
         """Return the URL of the list of tags (end-8a)."""
-        return f"{self.prefix}://{self._container.tags_url()}"
+        return f"{self._base}/tags/list"
+
+    @property
+    def _base(self) -> str:
+        return f"{self.origin}/v2/{self.image.repository}"
 
     def do_request(
         self,
@@ -134,8 +136,9 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
     ) -> Reply:
         authenticated = 0
         renewed = False
+        at_home = origin_of(url) == origin_of(self.origin)
         while True:
-            used = self.auth.authorization(deadline)
+            used = self.auth.authorization(deadline) if at_home else None  # for this registry, for no other
             sent = {**_ALWAYS, **headers, **({"Authorization": used} if used else {})}
             try:
                 reply = self._courier.carry(

@@ -2,11 +2,15 @@
 
 Roots are found as Go's crypto/x509 finds them on Linux (``root_unix.go``): ``SSL_CERT_FILE`` replaces the list of
 files, of which the first readable one counts; ``SSL_CERT_DIR`` replaces the list of directories, of which every
-file counts. Where the system has none, certifi's are used. Verification is never switched off.
+file counts but links to another of the same directory. A broken certificate takes none of the others away. Where the
+system has none, certifi's are used; where the environment names places and they hold none, that is an error.
+Verification is never switched off.
 """
 
 from __future__ import annotations
 
+import binascii
+import contextlib
 import re
 import ssl
 import threading
@@ -39,19 +43,21 @@ HOST_DIRECTORIES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 RECHECK_SECONDS = 60.0
 """How often the files are looked at again, so that a rotated CA is noticed without a restart."""
 
-_CERTIFICATE = re.compile(
-    rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----"
-)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----")
+"""A PEM certificate; as in Go not OpenSSL's ``TRUSTED CERTIFICATE``, which may say that it is *not* to be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Files that make up the trust of one host, with their state when they were looked at."""
+    """Files that make up the trust of one host, with their state when they were looked at.
+
+    ``named`` are the places of roots that the environment names, in the words of an error, "" where it names none.
+    """
 
     bundle: Path | None
     directories: tuple[Path, ...]
-    hashed: tuple[Path, ...]
     host_directory: Path | None
+    named: str
     state: tuple[tuple[str, int, int], ...]
 
 
@@ -61,7 +67,7 @@ class TrustStore:
     Args:
         environ: the environment that says where certificates are; ``HOME`` for the user's ``certs.d``.
         bundles: files with the system's roots; tests replace them.
-        directories: the system's directories of hashed certificates.
+        directories: the system's directories of certificates.
         host_directories: directories with a directory for each host.
     """
 
@@ -109,17 +115,16 @@ class TrustStore:
 
     def _sources(self, host: str) -> Sources:
         file, directory = self._environ.get("SSL_CERT_FILE"), self._environ.get("SSL_CERT_DIR")
-        bundles = (file,) if file else self._bundles
-        bundle = next((Path(item) for item in bundles if Path(item).is_file()), None)
-        if file and bundle is None:
-            raise _unusable("SSL_CERT_FILE", Path(file), "no such file")
-        directories = tuple(Path(item) for item in directory.split(":") if item) if directory else ()
-        hashed = () if directory else tuple(Path(item) for item in self._directories if Path(item).is_dir())
+        bundle = next(filter(_is_readable, map(Path, (file,) if file else self._bundles)), None)
+        listed = [item for item in directory.split(":") if item] if directory else self._directories
+        directories = tuple(path for path in map(Path, listed) if _is_directory(path))
+        named = {"SSL_CERT_FILE": file, "SSL_CERT_DIR": directory}
+        own = self._host_directory(host)
         return Sources(
             bundle,
             directories,
-            hashed,
-            own := self._host_directory(host),
+            own,
+            " and ".join(f"{name} {quoted(value)}" for name, value in named.items() if value),
             _state((bundle, *directories, own)),
         )
 
@@ -130,7 +135,7 @@ class TrustStore:
         if host == "registry-1.docker.io":
             names.append("docker.io")
         candidates = (Path(root) / name for root in self._host_directories for name in names)
-        return next((path for path in candidates if path.is_dir()), None)
+        return next(filter(_is_directory, candidates), None)
 
 
 def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
@@ -138,7 +143,7 @@ def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
     found = []
     for path in paths:
         if path is not None:
-            for item in (path, *(_files(path) if path.is_dir() else ())):
+            for item in (path, *(_files(path) if _is_directory(path) else ())):
                 try:
                     stat = item.stat()
                 except OSError:
@@ -147,24 +152,54 @@ def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def _files(directory: Path) -> list[Path]:
+def _is_directory(path: Path) -> bool:
+    """Return True if there is a directory that may be looked for; one behind a closed directory is as good as none."""
     try:
-        return sorted(item for item in directory.iterdir() if item.is_file())
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        if not path.is_file():
+            return False  # a pipe would hold us
+        with path.open("rb"):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _files(directory: Path) -> list[Path]:
+    found = []
+    with contextlib.suppress(OSError):
+        for item in directory.iterdir():
+            with contextlib.suppress(OSError):  # one that may not be looked at does not hide the others
+                if item.is_file():
+                    found.append(item)
+    return sorted(found)
+
+
+def _is_twin(path: Path) -> bool:
+    """Return True for a link to another file of the same directory (Go: ``isSameDirSymlink``)."""
+    try:
+        return path.is_symlink() and "/" not in str(path.readlink())
     except OSError:
-        return []
+        return False
 
 
 def _make(sources: Sources) -> ssl.SSLContext:
     context = DeadlineContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # any certificate listed is an anchor, as in Go
-    if sources.bundle is not None:
-        _load_file(context, "the CA bundle", sources.bundle)
-    for directory in sources.hashed:
-        context.load_verify_locations(capath=str(directory))
-    for pem in _certificates(sources.directories):
-        _load_data(context, pem)
-    if sources.bundle is None and not sources.hashed and not context.cert_store_stats()["x509"]:
+    _load_roots(context, list(dict.fromkeys(_certificates(sources))))
+    if not context.cert_store_stats()["x509"]:
+        if sources.named:
+            raise RegistryError(
+                f"no CA certificate was found: {sources.named} cannot be read or hold no PEM certificate, and there "
+                "is none beside them; name a file with the registry's CA there, or take the setting away",
+                reason=Reason.REGISTRY_TLS,
+            )
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())
@@ -173,29 +208,34 @@ def _make(sources: Sources) -> ssl.SSLContext:
     return context
 
 
-def _certificates(directories: tuple[Path, ...]) -> Iterator[bytes]:
-    """Yield every PEM certificate in the files of ``directories``; other files are passed over, as Go does."""
+def _certificates(sources: Sources) -> Iterator[bytes]:
+    """Yield every certificate in the files of ``sources``, in DER; other files are passed over, as Go does."""
     budget = limits.MAX_CA_BYTES
-    for directory in directories:
-        for path in _files(directory):
-            try:
-                with path.open("rb") as file:
-                    content = file.read(budget + 1)
-            except OSError:
-                continue  # unreadable for this user: Go passes over it too
-            budget -= len(content)
-            if budget < 0:
-                raise _unusable(
-                    "SSL_CERT_DIR", directory, f"more than {limits.MAX_CA_BYTES} bytes of certificates"
-                )
-            yield from _CERTIFICATE.findall(content)
+    files = [sources.bundle] if sources.bundle is not None else []
+    for directory in sources.directories:
+        files += [path for path in _files(directory) if not _is_twin(path)]
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                content = file.read(budget + 1)
+        except OSError:
+            continue  # unreadable for this user: Go passes over it too
+        budget -= len(content)
+        if budget < 0:
+            raise _unusable("the CA file", path, f"with it there are more than {limits.MAX_CA_BYTES} bytes")
+        for body in _CERTIFICATE.findall(content):
+            with contextlib.suppress(binascii.Error):
+                yield binascii.a2b_base64(body)
 
 
-def _load_data(context: ssl.SSLContext, pem: bytes) -> None:
-    try:
-        context.load_verify_locations(cadata=pem.decode("ascii"))
-    except (ssl.SSLError, UnicodeDecodeError):
-        return  # one broken certificate among many does not take the others away (Go: AppendCertsFromPEM)
+def _load_roots(context: ssl.SSLContext, roots: list[bytes]) -> None:
+    """Load certificates all at once or, where that fails, one by one without the broken ones."""
+    with contextlib.suppress(ssl.SSLError, ValueError):
+        context.load_verify_locations(cadata=b"".join(roots))
+    if context.cert_store_stats()["x509"] != len(roots):  # OpenSSL takes some broken ones for the end
+        for root in roots:
+            with contextlib.suppress(ssl.SSLError, ValueError):
+                context.load_verify_locations(cadata=root)
 
 
 def _load_file(context: ssl.SSLContext, what: str, path: Path) -> None:
@@ -207,12 +247,13 @@ def _load_file(context: ssl.SSLContext, what: str, path: Path) -> None:
 
 def _load_host(context: ssl.SSLContext, directory: Path) -> None:
     """Load a host's ``*.crt`` as further roots and its ``*.cert`` with ``*.key`` as client certificate."""
-    for path in _files(directory):
+    files = _files(directory)
+    for path in files:
         if path.suffix == ".crt":
             _load_file(context, "a host's CA", path)
         elif path.suffix == ".cert":
             key = path.with_suffix(".key")
-            if not key.is_file():
+            if key not in files:
                 raise _unusable("a client certificate", path, f"its key {key.name} is missing")
             try:
                 context.load_cert_chain(str(path), str(key), password=_no_password)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -366,13 +367,14 @@ def test_two_stores_do_not_share_credentials_or_tokens() -> None:
                 assert failure(second, pushed).reason is Reason.REGISTRY_UNAUTHORIZED
 
 
+class HalfOpen(TokenRegistry):
+    """Wants a token for one repository, and serves the other to everybody."""
+
+    def respond(self, handler: RegistryHandler, seen: Seen) -> bool:
+        return "/team/closed/" in seen.path and super().respond(handler, seen)
+
+
 def test_a_guess_from_another_repository_does_not_fail_what_is_open() -> None:
-    class HalfOpen(TokenRegistry):
-        """Wants a token for one repository, and serves the other to everybody."""
-
-        def respond(self, handler: RegistryHandler, seen: Seen) -> bool:
-            return "/team/closed/" in seen.path and super().respond(handler, seen)
-
     provider = Provider([ALICE, RegistryError("the provider failed", reason=Reason.REGISTRY_CREDENTIALS)])
     with (
         TokenServer(USERS) as server,
@@ -387,6 +389,19 @@ def test_a_guess_from_another_repository_does_not_fail_what_is_open() -> None:
             store.referrers(push(registry, "team/closed/other").image, Deadline(5))
 
 
+def test_a_guess_leaves_time_for_what_is_open_where_the_token_server_never_answers() -> None:
+    with (
+        TokenServer(USERS) as server,
+        HalfOpen(server) as registry,
+        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
+    ):
+        closed, opened = push(registry, "team/closed"), push(registry, "team/opened")
+        assert store.referrers(closed.image, Deadline(5))
+        server.first = [lambda handler: bool(server.over.wait(30)) and None for _ in range(2)]
+        assert store.referrers(opened.image, Deadline(3))
+        assert len(server.first) == 1  # the guess was made
+
+
 def test_credentials_that_a_token_server_denied_are_asked_for_again_by_the_next_call() -> None:
     provider = Provider([Credentials("alice", "old password"), ALICE])
     with (
@@ -398,3 +413,33 @@ def test_credentials_that_a_token_server_denied_are_asked_for_again_by_the_next_
         assert failure(store, pushed).reason is Reason.REGISTRY_UNAUTHORIZED
         assert fetch(store, pushed) == NOTE
     assert provider.asked == 2
+
+
+def test_the_registry_localhost_is_not_docker_hub() -> None:
+    from slsa_verifier_plugin.registry.addresses import Endpoint, Resolver
+
+    with BasicRegistry(USERS) as local, RecordingRegistry() as hub:
+        pushed = push(local)
+        push(hub)
+        ports = {"localhost": local.host, "registry-1.docker.io": hub.host, "docker.io": hub.host}
+
+        def lookup(host: str, port: int) -> list[Endpoint]:
+            return [Endpoint(socket.AF_INET, ("127.0.0.1", int(ports[host].rpartition(":")[2])))]
+
+        image = Reference("localhost", "team/app", digest=pushed.image.digest)
+        with RegistryStore(HTTP, Provider([ALICE]), {}, resolver=Resolver(lookup)) as store:
+            assert [item.digest for item in store.referrers(image, Deadline(5))] == [pushed.artifact.digest]
+            assert store.manifest(image, pushed.artifact, Deadline(5))
+            assert store.blob(image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+            assert store.tags(image, Deadline(5)) == ["1"]
+        assert hub.seen == []
+
+
+def test_no_authorization_goes_to_a_url_of_another_host() -> None:
+    with BasicRegistry(USERS) as registry, RecordingRegistry() as other:
+        pushed = push(registry)
+        with RegistryStore(HTTP, Provider([ALICE]), {}) as store:
+            assert fetch(store, pushed) == NOTE
+            client = store.client(pushed.image)
+            client.do_request(f"{other.url}/v2/", deadline=Deadline(5), operation="asking").error_body()
+        assert [seen.headers.get("Authorization") for seen in other.seen] == [None]

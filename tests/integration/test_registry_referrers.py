@@ -11,10 +11,11 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE
-from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.client import RegistryStore
+from slsa_verifier_plugin.registry.referrers import PREDICATE_TYPE
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
 from tests.support.content import ARTIFACT_TYPE, Pushed, push
@@ -81,6 +82,16 @@ def test_a_missing_api_is_asked_once() -> None:
             assert store.referrers(pushed.image, Deadline(5))
         asked = [path for path in registry.paths() if "/referrers/" in path]
     assert len(asked) == 1
+
+
+def test_a_repository_without_the_api_says_nothing_of_the_others() -> None:
+    with (
+        ToxicRegistry(toxins.status(404), "/v2/old/.*/referrers/") as registry,
+        RegistryStore(HTTP, None, {}) as store,
+    ):
+        old, new = push(registry, "old/app"), push(registry, "new/app")
+        assert store.referrers(old.image, Deadline(5)) == []
+        assert [item.digest for item in store.referrers(new.image, Deadline(5))] == [new.artifact.digest]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +171,51 @@ def test_a_list_that_is_too_long_is_asked_for_with_the_filter() -> None:
         found = store.matching_referrers(pushed.image, ARTIFACT_TYPE, Deadline(30))
         assert [item.digest for item in found] == [pushed.artifact.digest]
         assert any("artifactType=slsla%2Fattestation" in path for path in registry.paths())
+
+
+def test_of_the_annotations_in_a_list_one_is_kept() -> None:
+    kind = {PREDICATE_TYPE: "https://slsa.dev/provenance/v1"}
+    entries = [{**entry(number), "annotations": {"a": "b" * 1000}} for number in range(3)]
+    entries[1]["annotations"] |= kind
+    entries[2] = {**entry(2, "x/" + "y" * 10_000), "annotations": {PREDICATE_TYPE: "z" * 10_000}}
+    with RecordingRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        registry.storage.referrers = lambda name, digest: entries  # type: ignore[method-assign]
+        found = store.referrers(pushed.image, Deadline(5))
+    assert [dict(item.annotations) for item in found[:2]] == [{}, kind]
+    most = limits.MAX_TYPE_CHARACTERS
+    assert [len(found[2].artifact_type or ""), len(found[2].annotations[PREDICATE_TYPE])] == [most, most]
+
+
+@pytest.mark.parametrize("api", [True, False])
+def test_the_values_of_a_list_are_counted_over_its_pages(api: bool) -> None:
+    many = {"mediaType": MANIFEST_TYPE, "digest": "sha256:" + "0" * 64, "size": 1, "annotations": {}}
+    many["annotations"] = {f"{number}": "" for number in range(limits.MAX_REFERRERS_VALUES // 100)}
+    with (
+        RecordingRegistry(page_size=50, referrers_api=api) as registry,
+        RegistryStore(HTTP, None, {}) as store,
+    ):
+        pushed = push(registry)
+        entries = [many] * 90
+        registry.storage.referrers = lambda name, digest: entries  # type: ignore[method-assign]
+        tag = str(pushed.image.digest).replace(":", "-")
+        registry.storage.put_manifest("team/app", index(*entries), INDEX_TYPE, tag)
+        assert len(store.referrers(pushed.image, Deadline(30))) == 90
+        entries += [many] * 20
+        registry.storage.put_manifest("team/app", index(*entries), INDEX_TYPE, tag)
+        error = failure(store, pushed)
+        assert (error.reason, f"more than {limits.MAX_REFERRERS_VALUES} values" in error.message) == (
+            Reason.LIMIT_EXCEEDED,
+            True,
+        )
+
+
+def test_a_page_that_waits_for_others_to_be_parsed_waits_until_the_deadline() -> None:
+    with RecordingRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
+        pushed = push(registry)
+        with store._parsing, pytest.raises(DeadlineError):
+            store.referrers(pushed.image, Deadline(0.5))
+        assert store.referrers(pushed.image, Deadline(5))
 
 
 def _linking(link: str) -> Toxin:

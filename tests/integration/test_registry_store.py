@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -169,6 +170,28 @@ def test_docker_hub_is_served_by_its_own_host() -> None:
     assert asked == ["registry-1.docker.io:443"]
 
 
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("localhost/app", "http://localhost/v2/app"),
+        ("localhost/team/app", "http://localhost/v2/team/app"),
+        ("localhost:5000/app", "http://localhost:5000/v2/app"),
+        ("[::1]:5000/app", "http://[::1]:5000/v2/app"),
+        ("registry.example/a/b/c", "http://registry.example/v2/a/b/c"),
+        ("alpine", "http://registry-1.docker.io/v2/library/alpine"),
+        ("docker.io/team/app", "http://registry-1.docker.io/v2/team/app"),
+    ],
+)
+def test_every_url_is_of_the_references_registry(name: str, base: str) -> None:
+    digest = "sha256:" + "0" * 64
+    with RegistryStore(HTTP, None, {}) as store:
+        client = store.client(Reference.parse(name))
+    assert client.manifest_url("1") == f"{base}/manifests/1"
+    assert client.blob_url(digest) == f"{base}/blobs/{digest}"
+    assert client.referrers_url(digest) == f"{base}/referrers/{digest}"
+    assert client.tags_url() == f"{base}/tags/list"
+
+
 def test_tags_and_repositories_are_listed_over_pages() -> None:
     with EmbeddedRegistry(page_size=2) as registry, RegistryStore(HTTP, None, {}) as store:
         for tag in "abcde":
@@ -293,8 +316,6 @@ def test_an_entry_that_is_no_file_is_passed_over(tmp_path: Path, kind: str) -> N
 
 
 def test_a_full_or_broken_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     from slsa_verifier_plugin.registry.layout import LayoutCache
 
     def full(path: Path, content: bytes) -> None:
@@ -318,6 +339,28 @@ def test_a_cache_path_that_is_a_file_is_no_error(tmp_path: Path) -> None:
     with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
         pushed = push(registry)
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 300, "/a\0b"])
+def test_a_cache_path_that_no_file_can_have_is_a_warning(path: str) -> None:
+    settings = StoreSettings(use_http=True, local_cache_path=path)
+    with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
+        pushed = push(registry)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert "going on without it" in store.warnings()[0]
+
+
+def test_a_cache_behind_a_closed_directory_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", closed)  # as for a HOME that only its owner may search
+    with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {"HOME": str(tmp_path)}) as store:
+        pushed = push(registry)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert "Permission denied" in store.warnings()[0]
 
 
 READER = """

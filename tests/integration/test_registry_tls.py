@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,76 @@ def test_ssl_cert_dir_counts_whatever_the_files_are_called(
     assert fetched(registry, {"SSL_CERT_DIR": f"{tmp_path}/one:{tmp_path}/two"}) == NOTE
 
 
+BROKEN = b"-----BEGIN CERTIFICATE-----\nMIIBbroken\n-----END CERTIFICATE-----\n"
+
+
+def test_a_file_in_the_systems_directory_counts_whatever_it_is_called(
+    registry: EmbeddedRegistry, authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other", "other root")
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "certs" / "company.crt").write_bytes(authority.root.read_bytes())
+    trust = TrustStore({}, (str(other.root),), (str(tmp_path / "certs"),), ())
+    assert fetched(registry, {}, trust) == NOTE
+
+
+@pytest.mark.parametrize("broken", [BROKEN, BROKEN[:40], BROKEN.replace(b"MIIBbroken", b"MA==")])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_broken_certificate_takes_none_of_the_others_away(
+    registry: EmbeddedRegistry, authority: Authority, tmp_path: Path, broken: bytes, first: bool
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    good = authority.root.read_bytes()
+    bundle.write_bytes(broken + b"\n" + good if first else good + broken)
+    environ = {"SSL_CERT_FILE": str(bundle)}
+    assert fetched(registry, environ, TrustStore(environ, directories=(), host_directories=())) == NOTE
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_file_without_roots_is_an_error_only_where_there_are_no_others(
+    registry: EmbeddedRegistry, authority: Authority, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "certs").mkdir()
+    if content is not None:
+        (tmp_path / "ca.pem").write_bytes(content)
+    environ = {"SSL_CERT_FILE": str(tmp_path / "ca.pem"), "SSL_CERT_DIR": str(tmp_path / "certs")}
+    message = failure(registry, environ).message
+    assert "no CA certificate was found" in message
+    assert all(value in message for value in environ.values())
+    (tmp_path / "certs" / "company.crt").write_bytes(authority.root.read_bytes())
+    assert fetched(registry, environ) == NOTE
+
+
+def test_links_within_a_directory_of_roots_are_not_read_again(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certs = tmp_path / "certs"
+    (certs / "..data").mkdir(parents=True)
+    (certs / "..data" / "company.crt").write_bytes(authority.root.read_bytes())
+    (certs / "company.crt").symlink_to("..data/company.crt")
+    (certs / "0a1b2c3d.0").symlink_to("company.crt")
+    opened: list[str] = []
+    original = Path.open
+
+    def recording(self: Path, *args: Any, **kwargs: Any) -> Any:
+        opened.append(self.name)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", recording)
+    context = TrustStore({"SSL_CERT_DIR": str(certs)}, bundles=(), host_directories=()).context("a.example")
+    assert (opened, len(context.get_ca_certs())) == (["company.crt"], 1)
+
+
+def test_a_certificate_that_openssl_marks_is_not_taken_for_a_root(
+    registry: EmbeddedRegistry, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(
+        authority.root.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE")
+    )
+    environ = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+    failure(registry, environ, TrustStore(environ, directories=(), host_directories=()))
+
+
 def test_a_missing_ssl_cert_file_trusts_nobody_new(registry: EmbeddedRegistry, tmp_path: Path) -> None:
     failure(registry, {"SSL_CERT_FILE": str(tmp_path / "missing.pem")})
 
@@ -146,6 +217,21 @@ def test_a_broken_host_directory_is_an_error_that_names_the_file(
     for name, content in files.items():
         (directory / name).write_bytes(content)
     assert said in failure(registry, {}, TrustStore({}, host_directories=(str(tmp_path),))).message
+
+
+def test_a_home_that_may_not_be_searched_has_no_certificates_for_hosts(
+    registry: EmbeddedRegistry, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.is_dir
+
+    def closed(self: Path) -> bool:
+        if self.is_relative_to(tmp_path / "home"):
+            raise PermissionError
+        return original(self)
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    environ = {"SSL_CERT_FILE": str(authority.root), "HOME": str(tmp_path / "home")}
+    assert fetched(registry, environ) == NOTE
 
 
 @pytest.mark.parametrize(("hosts", "days"), [(("registry.example",), 30), (("127.0.0.1",), -1)])

@@ -35,10 +35,10 @@ def test_the_file_of_roots_holds_those_of_the_environment_and_ends_with_the_bloc
 
 
 def test_no_roots_at_all_is_an_error(tmp_path: Path) -> None:
-    hashed_only = TrustStore({}, bundles=(), directories=(str(tmp_path),))  # which OpenSSL reads when it must
+    empty = TrustStore({"SSL_CERT_DIR": str(tmp_path)}, bundles=())
     with (
         pytest.raises(RegistryError, match="reading CA certificates") as caught,
-        ca_file(hashed_only, "a", "test"),
+        ca_file(empty, "a", "test"),
     ):
         pass
     assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
@@ -46,7 +46,7 @@ def test_no_roots_at_all_is_an_error(tmp_path: Path) -> None:
 
 def test_a_broken_file_of_roots_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "broken.pem").write_text("no certificate")
-    trust = TrustStore({"SSL_CERT_FILE": str(tmp_path / "broken.pem")})
+    trust = TrustStore({"SSL_CERT_FILE": str(tmp_path / "broken.pem")}, directories=())
     with pytest.raises(RegistryError, match=r"broken\.pem") as caught, ca_file(trust, "a", "test"):
         pass
     assert caught.value.reason is Reason.REGISTRY_CREDENTIALS

@@ -131,6 +131,18 @@ def test_one_usable_root_of_several_is_enough_and_the_others_are_warned_of(place
     assert reason(place.ask(trustedRoot=[missing, missing])) == "TRUST_ROOT_UNAVAILABLE"
 
 
+def test_a_cache_that_cannot_be_written_is_a_warning_of_the_call_that_met_it(place: Place) -> None:
+    cache = place.folder / "cache"
+    cache.mkdir()
+    (cache / "ingest").write_text("a file: nothing can be written below it")
+    result = place.ask({"localCachePath": str(cache)})
+    assert reason(result) == "VERIFIED"
+    assert "cannot be written" in result["extensions"]["warnings"][0]
+    assert result["warnings"].startswith("warn: the cache in ")
+    again = place.ask({"localCachePath": str(cache)})  # from memory: nothing is written
+    assert (reason(again), "warnings" in again["extensions"]) == ("VERIFIED", False)
+
+
 def test_a_tuf_root_is_not_fetched_while_a_verification_waits(place: Place) -> None:
     bootstrap = place.folder / "bootstrap.json"
     bootstrap.write_bytes(b"{}")

@@ -1,0 +1,55 @@
+"""What went wrong without harm to a result: kept for a store, and given to the call that met it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from slsa_verifier_plugin.text import plain
+
+MAX_REMARKS = 32
+"""Remarks that are kept of a store, and of one call."""
+
+_log = logging.getLogger(__name__)
+
+
+class Remarks:
+    """The last remarks of one store, each once; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._all: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._call = threading.local()
+
+    def add(self, remark: str | None) -> None:
+        """Keep a remark, and log it the first time; None is none."""
+        if remark is None:
+            return
+        call: dict[str, None] | None = getattr(self._call, "remarks", None)
+        if call is not None and len(call) < MAX_REMARKS:
+            call[remark] = None
+        with self._lock:
+            if remark in self._all:
+                return
+            self._all[remark] = None
+            while len(self._all) > MAX_REMARKS:
+                self._all.popitem(last=False)
+        _log.warning("%s", plain(remark, 1000))
+
+    def all(self) -> tuple[str, ...]:
+        """Return the remarks that are kept."""
+        with self._lock:
+            return tuple(self._all)
+
+    @contextmanager
+    def of_this_call(self) -> Iterator[dict[str, None]]:
+        """Give the remarks that this thread makes within the block, in their order: a call stays in its thread."""
+        remarks: dict[str, None] = {}
+        self._call.remarks = remarks
+        try:
+            yield remarks
+        finally:
+            self._call.remarks = None
