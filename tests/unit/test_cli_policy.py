@@ -93,7 +93,21 @@ def constraint(kind: str = "RatifyVerification", **spec: Any) -> dict[str, Any]:
     }
 
 
-CLOSED = 'response := external_data({"provider": "ratify-provider", "keys": images})\nresponse.responses[_]'
+ASKED = """package closed
+images contains image if some image in ["a"]
+response := external_data({"provider": "ratify-provider", "keys": [image | some image in images]})
+"""
+CLOSED = f"""{ASKED}
+verified contains item[0] if {{
+  some item in response.responses
+  item[1].isSuccess == true  # "not" is no part of it
+}}
+
+violation contains {{"msg": image}} if {{
+  some image in images
+  not image in verified
+}}
+"""
 BOUND = verifier(spec={"parameters": parameters(sourceBinding="annotation")})
 GOOD = [
     BOUND,
@@ -153,8 +167,9 @@ def with_parameters(**changes: Any) -> dict[str, Any]:
         ([provider(url="http://ratify/verify")], "error", 6, "is not HTTPS"),
         ([provider(caBundle="")], "error", 5, "there is no caBundle"),
         ([provider(timeout=4)], "error", 7, "the provider is given 4 s"),
-        ([template('external_data({"provider": "ratify"}).responses'), provider()], "error", 11, 'asks the provider "ratify"'),
+        ([template(CLOSED.replace("ratify-provider", "ratify")), provider()], "error", 11, 'asks the provider "ratify"'),
         ([template('external_data({"provider": "r"}).errors')], "error", 11, "looks at errors alone"),
+        ([template('external_data({"provider": "r"}).errors # responses')], "error", 11, "looks at errors alone"),
         ([template('external_data({"provider": "r"}).errors', engine=True)], "error", 14, "looks at errors alone"),
         ([constraint("Other"), template(CLOSED)], "error", 2, 'no ConstraintTemplate here makes the kind "Other"'),
         ([constraint(enforcementAction="dryrun")], "warning", 6, '"dryrun" denies nothing'),
@@ -185,6 +200,59 @@ def test_each_problem_has_its_place_and_remedy(
     assert status == (Status.DENIED if severity == "error" else Status.ADMITTED)
     strict, _ = check(tmp_path, *resources, options=("--strict",))
     assert strict == Status.DENIED
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        # As in Ratify's own library: false is looked for, so that what is absent passes.
+        "violation[{}] {\n  item := response.responses[_]\n  item[1].isSuccess == false\n}",
+        "violation[{}] {\n  item := response.responses[_]\n  not passes(item[1])\n}\n"
+        "passes(result) if {\n  result.isSuccess == true\n}",
+        "violation[{}] {\n  item := response.responses[_]\n  fails(item[1])\n}\nfails(result) if {\n  not passes(result)\n}\n"
+        "passes(result) if {\n  one(result) > 0\n}\none(result) := n if {\n  n := count([x | result[i].isSuccess == true])\n}",
+        "violation[{}] {\n  item := response.responses[_]\n  not item[1].isSuccess == true\n}",
+        # A comment is no rule.
+        "# some image in images; not image in verified; isSuccess == true\nviolation[{}] { response.responses[_][1].x }",
+        # Another set than that of the positive answers.
+        "verified contains item[0] if {\n  some item in response.responses\n  item[1].isSuccess == true\n}\n"
+        "exempt contains 1\nviolation[{}] {\n  some image in images\n  not image in exempt\n}",
+        "verified contains item[0] if {\n  some item in response.responses\n  item[1].isSuccess != false\n}\n"
+        "violation[{}] {\n  some image in images\n  not image in verified\n}",
+    ],
+)
+def test_templates_that_admit_what_is_not_answered_are_found(tmp_path: Path, rules: str) -> None:
+    status, (problem,) = check(tmp_path, provider(), template(ASKED + rules))
+    assert (status, problem["severity"]) == (Status.DENIED, "error")
+    assert "leaves out of its answer" in problem["message"]
+    indented = "\n".join(f"    {line}" for line in (ASKED + rules).splitlines())
+    assert len(check(tmp_path, provider(), template(indented))[1]) == 1
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "verified[item[0]] {\n  item := response.responses[_]\n  item[1].isSuccess == true\n}\n"
+        "violation[{}] {\n  image := images[_]\n  not verified[image]\n}",
+        "verified := {item[0] | item := response.responses[_]; item[1].isSuccess == true}\n"
+        "violation[{}] {\n  image := images[_]\n  not image in verified\n}",
+        'verified(image) if {\n  some item in response.responses\n  item[0] == image\n  item[1]["isSuccess"] == true\n}\n'
+        "violation[{}] {\n  image := images[_]\n  not verified(image)\n}",
+        "verified contains item[0] if {\n  some item in response.responses\n"
+        '  object.get(item[1], "isSuccess", false) == true\n}\n'
+        "violation[{}] {\n  some image in images\n  not image in verified\n}",
+    ],
+)
+def test_templates_of_the_closed_form_are_good(tmp_path: Path, rules: str) -> None:
+    for text in (ASKED + rules, "\n".join(f"    {line}" for line in (ASKED + rules).splitlines())):
+        assert check(tmp_path, provider(), template(text))[1] == []
+
+
+def test_the_library_of_a_template_is_read_with_it(tmp_path: Path) -> None:
+    resource = template("package x\nviolation[{}] { data.lib.r.ask.errors }")
+    resource["spec"]["targets"][0]["libs"] = ['package lib.r\nask := external_data({"provider": "p"})']
+    (problem,) = check(tmp_path, resource)[1]
+    assert "looks at errors alone" in problem["message"]
 
 
 def test_a_mutating_provider_may_be_quick(tmp_path: Path) -> None:
