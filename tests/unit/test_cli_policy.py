@@ -34,6 +34,7 @@ from tests.support.sigstore import (
     IMAGE_DIGEST,
     Lab,
     attest_build_provenance,
+    github_actions,
     github_source_actions,
     person,
     provenance_v1,
@@ -323,9 +324,19 @@ def pushed(registry: EmbeddedRegistry, *notes: bytes, **annotations: str) -> str
     return f"{registry.host}/team/app:v1"
 
 
-def init(image: str, *arguments: str | Path, root: Path = TRUSTED_ROOT) -> dict[str, Any]:
+ALL_DENIES = "it admits the image only where Ratify's Policy says 'slsla/attestation: any'"
+
+
+def init(
+    image: str, *arguments: str | Path, root: Path = TRUSTED_ROOT, notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
     done = cli("policy", "init", image, "--plain-http", "--trusted-root", root, *arguments)
-    assert (done.status, done.err) == (Status.ADMITTED, "")
+    told = done.err.splitlines()
+    assert (done.status, len(told)) == (Status.ADMITTED, len(notes)), done
+    for line, note in zip(told, notes, strict=True):
+        assert line.startswith("note: ")
+        assert note in line
+        assert f"# Note: {line.removeprefix('note: ')}.\n" in done.out
     resource: dict[str, Any] = yaml.safe_load(done.out)
     assert list(Draft202012Validator(resource_schema()).iter_errors(resource)) == []
     return resource
@@ -333,7 +344,7 @@ def init(image: str, *arguments: str | Path, root: Path = TRUSTED_ROOT) -> dict[
 
 def test_the_policy_is_as_strict_as_the_attestations_allow(registry: EmbeddedRegistry) -> None:
     image = pushed(registry, LEVEL_1.read_bytes(), LEVEL_3.read_bytes())
-    spec = init(image)["spec"]
+    spec = init(image, notes=(ALL_DENIES,))["spec"]
     assert (spec["name"], spec["artifactTypes"]) == ("slsla", ARTIFACT_TYPE)
     assert spec["parameters"] == {
         "expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_3", "TAG_HYGIENE"],
@@ -386,11 +397,56 @@ def test_an_unknown_signer_is_named_exactly(registry: EmbeddedRegistry) -> None:
     lab = Lab()
     summary = vsa(COMMIT, changes={"predicate.verifier.id": "https://verifier.example"})
     identity = person("ci@example.com")
-    found = init(pushed(registry, lab.sign(summary, identity)))["spec"]["parameters"]
+    image = pushed(registry, lab.sign(summary, identity))
+    found = init(image, notes=("the signer ci@example.com is not among those known",))["spec"]["parameters"]
     assert found["expectedVerifierId"] == "https://verifier.example"
     (trusted,) = found["trustedVerifiers"]
     assert trusted["identity"] == "ci@example.com"
     assert parse_policy({"name": "x", **found}).verifiers[0].issuer == trusted["issuer"]
+
+
+def attested(lab: Lab, commit: str, *levels: str, repository: str = "", workflow: str = "") -> bytes:
+    """Return a summary of a known signer; with a workflow, of that one in ``evil/repo``."""
+    named = {"repository": repository} if repository else {}
+    if not workflow:
+        return lab.sign(vsa(commit, levels=list(levels)), github_source_actions(commit=commit))
+    signer = github_actions(workflow, repository="evil/repo", commit=commit)
+    return lab.sign(vsa(commit, levels=list(levels), **named), signer)
+
+
+EVIL_WORKFLOW = "evil/repo/.github/workflows/x.yml@refs/heads/main"
+
+
+@pytest.mark.parametrize("repository", ["evil/repo", "other/repo"], ids=["verifies", "contradicts itself"])
+def test_whoever_may_push_does_not_choose_the_policy(registry: EmbeddedRegistry, repository: str) -> None:
+    lab = Lab()
+    good = attested(lab, COMMIT, "SLSA_SOURCE_LEVEL_3")
+    evil = attested(
+        lab, "6" * 40, "SLSA_SOURCE_LEVEL_4", "TAG_HYGIENE", repository=repository, workflow=EVIL_WORKFLOW
+    )
+    other = f"git+https://github.com/{repository}"
+    found = init(
+        pushed(registry, evil, good), notes=(f"other repositories are attached, too ({other})", ALL_DENIES)
+    )
+    assert found["spec"]["parameters"]["expectedVerifiedLevels"] == ["SLSA_SOURCE_LEVEL_3"]
+    assert "trustedVerifiers" not in found["spec"]["parameters"]
+
+
+def test_a_summary_that_its_own_policy_does_not_admit_is_none(registry: EmbeddedRegistry) -> None:
+    evil = attested(Lab(), "6" * 40, "SLSA_SOURCE_LEVEL_4", repository="other/repo", workflow=EVIL_WORKFLOW)
+    done = cli("policy", "init", pushed(registry, evil), "--plain-http", "--trusted-root", TRUSTED_ROOT)
+    assert (done.status, done.out, done.err.count("\n")) == (Status.DENIED, "", 1)
+    assert "admits it; the most likely one: CERTIFICATE_MISMATCH: " in done.err
+
+
+def test_what_the_image_is_bound_to_goes_before_what_claims_more(registry: EmbeddedRegistry) -> None:
+    lab = Lab()
+    good = attested(lab, COMMIT, "SLSA_SOURCE_LEVEL_3")
+    stronger = attested(lab, "7" * 40, "SLSA_SOURCE_LEVEL_3", "TAG_HYGIENE")
+    image = pushed(registry, stronger, good, **{"org.opencontainers.image.revision": COMMIT})
+    found = init(image, notes=(ALL_DENIES,))["spec"]["parameters"]
+    assert found["expectedVerifiedLevels"] == ["SLSA_SOURCE_LEVEL_3"]
+    assert found["sourceBinding"] == "annotation"
 
 
 @pytest.mark.parametrize("note", [b"{}", (TESTDATA / "tampered.intoto.jsonl").read_bytes()])
