@@ -142,7 +142,7 @@ def _measure(content: bytes, source: str) -> None:
         loader.dispose()
 
 
-def _error(source: str, mark: yaml.Mark, problem: str) -> UsageError:
+def _error(source: str, mark: Any, problem: str) -> UsageError:
     return UsageError(f"{source}:{mark.line + 1}:{mark.column + 1}: {problem}")
 
 

@@ -16,6 +16,9 @@ from slsa_verifier_plugin.text import quoted
 GATEKEEPER_SECONDS = 3
 """The chart's default ``validatingWebhookTimeoutSeconds`` (Gatekeeper 3.x)."""
 
+GATEKEEPER_KINDS = ("ValidatingWebhookConfiguration", "Provider", "ConstraintTemplate")
+"""The kinds that are looked at, beside constraints, whose kinds templates name."""
+
 _PROVIDER = re.compile(r'"provider"\s*:\s*"([^"]+)"')
 
 
@@ -28,6 +31,11 @@ def check_gatekeeper(resources: Sequence[Resource], seconds: float) -> list[Prob
     """
     checker = _GatekeeperChecker(resources, seconds)
     return checker.problems()
+
+
+def is_constraint(resource: Resource) -> bool:
+    """Return True for a Gatekeeper constraint, of whatever kind."""
+    return resource.api_version.startswith("constraints.gatekeeper.sh/")
 
 
 class _GatekeeperChecker:
@@ -139,7 +147,7 @@ class _GatekeeperChecker:
         )
 
     def _constraint(self, resource: Resource) -> None:
-        if not resource.api_version.startswith("constraints.gatekeeper.sh/"):
+        if not is_constraint(resource):
             return
         kinds = {
             at(item.spec, "crd", "spec", "names", "kind")
@@ -155,7 +163,8 @@ class _GatekeeperChecker:
                 f"write {' or '.join(sorted(str(kind) for kind in kinds))}",
             )
         action = resource.spec.get("enforcementAction", "deny")
-        if action != "deny":
+        scoped = [at(item, "action") for item in listed(resource.spec.get("scopedEnforcementActions"))]
+        if action != "deny" and not (action == "scoped" and "deny" in scoped):
             self._problems.add(
                 resource,
                 ["spec", "enforcementAction"],

@@ -256,6 +256,35 @@ def test_the_library_of_a_template_is_read_with_it(tmp_path: Path) -> None:
     assert "looks at errors alone" in problem["message"]
 
 
+def test_a_kind_that_is_none_is_told_with_the_nearest(tmp_path: Path) -> None:
+    wrong = {**BOUND, "kind": "Verifer"}
+    status, (problem,) = check(tmp_path, wrong)
+    assert (status, problem["line"], problem["remedy"]) == (Status.DENIED, 2, "write Verifier")
+    assert 'the kind "Verifer" is none that is known here: nothing of it is checked' in problem["message"]
+    assert len(check(tmp_path, BOUND, wrong)[1]) == 1
+
+
+def test_files_with_nothing_that_is_known_are_not_called_good(tmp_path: Path) -> None:
+    others = [{"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}} for kind in ("Pod", "Secret")]
+    status, (problem,) = check(tmp_path, *others)
+    assert (status, 'the kind "Pod" is none that is known' in problem["message"]) == (Status.DENIED, True)
+    assert check(tmp_path, BOUND, *others) == (Status.ADMITTED, [])
+
+
+@pytest.mark.parametrize(("action", "warnings"), [("deny", 0), ("warn", 1)])
+def test_scoped_enforcement_denies_where_a_scope_does(tmp_path: Path, action: str, warnings: int) -> None:
+    scoped = constraint(enforcementAction="scoped", scopedEnforcementActions=[{"action": action}])
+    assert len(check(tmp_path, scoped)[1]) == warnings
+
+
+def test_a_path_may_have_a_colon_and_a_blank(tmp_path: Path) -> None:
+    folder = tmp_path / "a: b"
+    folder.mkdir()
+    status, (problem,) = check(folder, bad(artifactTypes=7))
+    assert (status, problem["file"], problem["line"]) == (Status.DENIED, str(folder / "all.yaml"), 7)
+    assert problem["message"].startswith("spec.artifactTypes is not text")
+
+
 def test_a_mutating_provider_may_be_quick(tmp_path: Path) -> None:
     assert check(tmp_path, provider(url="https://ratify.svc/ratify/gatekeeper/v1/mutate", timeout=2))[1] == []
 
@@ -407,11 +436,10 @@ def test_an_unknown_signer_is_named_exactly(registry: EmbeddedRegistry) -> None:
 
 def attested(lab: Lab, commit: str, *levels: str, repository: str = "", workflow: str = "") -> bytes:
     """Return a summary of a known signer; with a workflow, of that one in ``evil/repo``."""
-    named = {"repository": repository} if repository else {}
     if not workflow:
         return lab.sign(vsa(commit, levels=list(levels)), github_source_actions(commit=commit))
     signer = github_actions(workflow, repository="evil/repo", commit=commit)
-    return lab.sign(vsa(commit, levels=list(levels), **named), signer)
+    return lab.sign(vsa(commit, levels=list(levels), repository=repository), signer)
 
 
 EVIL_WORKFLOW = "evil/repo/.github/workflows/x.yml@refs/heads/main"

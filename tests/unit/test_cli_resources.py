@@ -13,7 +13,7 @@ import yaml
 
 from slsa_verifier_plugin.cli import documents, resources
 from slsa_verifier_plugin.cli.documents import Document, parse_documents, read_file
-from slsa_verifier_plugin.cli.policy_options import Demands, setup_of, store_settings
+from slsa_verifier_plugin.cli.policy_options import Demands, seconds_of, setup_of, store_settings
 from slsa_verifier_plugin.cli.resources import read_setup
 from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.errors import UsageError
@@ -129,6 +129,16 @@ def test_merge_keys_may_not_blow_up(monkeypatch: pytest.MonkeyPatch) -> None:
     growing = ["k0: &k0 {x0: v}", *(f"k{n}: &k{n} {{<<: *k{n - 1}, x{n}: v}}" for n in range(1, 60))]
     with pytest.raises(UsageError, match="too large"):
         parsed("\n".join(growing))
+
+
+@pytest.mark.parametrize("text", ["abc0.2s", "-1s", "1s" * 40, "1s x", "", "99ms", "6m"])
+def test_a_time_limit_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--timeout .*expected a duration between 100ms and 5m"):
+        seconds_of(text)
+
+
+def test_a_time_limit() -> None:
+    assert (seconds_of(None), seconds_of("1m30s"), seconds_of("0.5s")) == (None, 90.0, 0.5)
 
 
 def test_a_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
