@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from slsa_verifier_plugin.cli.reports import ArtifactReport, ImageReport, combined, failure
+from slsa_verifier_plugin.cli.elsewhere import notes_on
+from slsa_verifier_plugin.cli.reports import ArtifactReport, ImageReport, combined, failure, with_required
 from slsa_verifier_plugin.cli.resources import VerifierResource
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError, VerifierError
@@ -65,7 +66,8 @@ class Check:
 class Checker:
     """Checks images and files.
 
-    ``rules`` are any or all by artifact type; ``seconds`` replaces the policies' time limits; ``now`` tells the time (UTC).
+    ``rules`` are any or all by artifact type; ``seconds`` replaces the policies' time limits; ``now`` tells the time (UTC);
+    ``hints``: look where else a missing attestation may hang.
     """
 
     checks: tuple[Check, ...]
@@ -74,6 +76,7 @@ class Checker:
     rules: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    hints: bool = False
 
     def image(self, text: str) -> ImageReport:
         """Return the report on the image that ``text`` names. Whatever fails on the way is in the report.
@@ -91,12 +94,19 @@ class Checker:
                 image = asked.with_digest(self.store.resolve(asked, deadline).digest)
                 notes.append(f"{asked} is {image.digest} now; a tag may point elsewhere tomorrow")
             resolved = str(image)
-            reports = self._artifacts(image, deadline, notes)
+            reports, misreported = self._artifacts(image, deadline)
         except VerifierError as error:
             return failure(text, resolved, error, notes)
         if not reports:
-            return failure(text, resolved, self._nothing_attached(image, deadline), notes)
-        return combined(text, resolved, reports, self.rules, notes)
+            missing = self._nothing_attached(image, deadline, misreported)
+            if self.hints and missing.reason is Reason.NO_ATTESTATION:
+                types = [artifact_type for artifact_type, _ in self._types()]
+                notes += misreported[1:] or notes_on(self.store, image, types, deadline)
+            return failure(text, resolved, missing, notes)
+        report = combined(text, resolved, reports, self.rules, [*notes, *misreported])
+        return with_required(
+            report, self.rules, lambda kind: any(check.is_for(kind) for check in self.checks)
+        )
 
     def content(self, content: bytes, name: str, image: Digest | None = None) -> ImageReport:
         """Return the report on an attestation file, against every verifier; steps 2, 3 and 14 are not checked.
@@ -121,8 +131,9 @@ class Checker:
             reports.append(_report(check, check.resource.artifact_types[0], verdict, started))
         return combined(name, "", reports, self.rules)
 
-    def _artifacts(self, image: Reference, deadline: Deadline, notes: list[str]) -> list[ArtifactReport]:
-        reports = []
+    def _artifacts(self, image: Reference, deadline: Deadline) -> tuple[list[ArtifactReport], list[str]]:
+        """Return a report for each artifact that Ratify would find, and a remark for each that it would not."""
+        reports, misreported = [], []
         for artifact_type, check in self._types():
             if artifact_type == "*":
                 found = self.store.referrers(image, deadline)
@@ -130,13 +141,14 @@ class Checker:
                 found = self.store.matching_referrers(image, artifact_type, deadline)
             for descriptor in found:
                 if descriptor.artifact_type != artifact_type != "*":
-                    notes.append(
+                    misreported.append(
                         f"the registry reports {descriptor.digest} as {quoted(descriptor.artifact_type)}, though its own "
                         f"manifest says {artifact_type}; Ratify goes by the registry and will not find it"
                     )
+                    continue
                 kind = artifact_type if artifact_type != "*" else descriptor.artifact_type or "*"
                 reports.append(self._artifact(image, descriptor, kind, check))
-        return reports
+        return reports, misreported
 
     def _types(self) -> Iterable[tuple[str, Check]]:
         """Yield each artifact type with the verifier that Ratify would choose for it: the first that matches."""
@@ -167,8 +179,15 @@ class Checker:
     def _deadline(self, check: Check) -> Deadline:
         return Deadline(self.seconds or check.policy.timeout)
 
-    def _nothing_attached(self, image: Reference, deadline: Deadline) -> VerifierError:
-        """Return the denial for an image that has none of the artifacts that are asked for."""
+    def _nothing_attached(
+        self, image: Reference, deadline: Deadline, misreported: Sequence[str]
+    ) -> VerifierError:
+        """Return the denial for an image that has none of the artifacts that are asked for, or none that Ratify finds."""
+        if misreported:
+            return ArtifactError(
+                f"{misreported[0]}; use a registry that reports artifact types as OCI 1.1 says",
+                reason=Reason.NO_ATTESTATION,
+            )
         wanted = ", ".join(artifact_type for artifact_type, _ in self._types())
         try:
             present = {item.artifact_type or "no type" for item in self.store.referrers(image, deadline)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,12 @@ from slsa_verifier_plugin.text import plain, quoted
 MAX_FILE = 64 << 20
 """Bytes of a file of Kubernetes resources."""
 MAX_NODES = 4_000_000
-"""Values in one document, aliases followed."""
+"""Values in one document, aliases and merge keys followed."""
 MAX_DEPTH = 100
+
+_TOO_LARGE = "too large or too deeply nested a structure"
+_MERGE = "tag:yaml.org,2002:merge"
+"""The tag of the key ``<<``."""
 
 _PAIR = re.compile(rb"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 """How JSON may write a character beyond the basic plane, which YAML does not know."""
@@ -72,6 +76,8 @@ def read_file(path: str, limit: int | None = None) -> tuple[bytes, str, Path]:
     """
     most = MAX_FILE if limit is None else limit
     if path == "-":
+        if sys.stdin is None:
+            raise UsageError("standard input is closed; name a file, or pipe one in")
         return _bounded(sys.stdin.buffer.read(most + 1), "standard input", most), "<stdin>", Path.cwd()
     try:
         with Path(path).open("rb") as file:
@@ -92,6 +98,7 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     if content.lstrip()[:1] in (b"{", b"["):
         content = _PAIR.sub(_character, content)
     try:
+        _measure(content, source)
         loader = _Loader(content)
         try:
             while loader.check_node():
@@ -108,6 +115,35 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{source}: not YAML: {plain(str(error).splitlines()[0])}") from error
     return documents
+
+
+def _measure(content: bytes, source: str) -> None:
+    """Refuse what is nested too deeply, or has too many values, before libyaml builds nodes of it: that recurses without limit.
+
+    Raises:
+        UsageError: it is so.
+        yaml.YAMLError: it is not YAML.
+    """
+    count = depth = 0
+    loader = _Loader(content)
+    try:
+        while loader.check_event():
+            event = loader.get_event()
+            if isinstance(event, yaml.DocumentStartEvent):
+                count = 0
+            elif isinstance(event, yaml.NodeEvent):
+                count += 1
+                if count > MAX_NODES or depth > MAX_DEPTH:
+                    raise _error(source, event.start_mark, _TOO_LARGE)
+                depth += isinstance(event, yaml.CollectionStartEvent)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    finally:
+        loader.dispose()
+
+
+def _error(source: str, mark: Any, problem: str) -> UsageError:
+    return UsageError(f"{source}:{mark.line + 1}:{mark.column + 1}: {problem}")
 
 
 def _character(pair: re.Match[bytes]) -> bytes:
@@ -139,33 +175,54 @@ class _Reader:
         self._count = 0
 
     def value(self, node: yaml.Node, depth: int) -> Any:
-        self._count += 1
-        if self._count > MAX_NODES or depth > MAX_DEPTH:
-            raise self._error(node, "too large or too deeply nested a structure")
+        self._bound(node, depth)
         if isinstance(node, yaml.MappingNode):
-            self._loader.flatten_mapping(node)
-            return dict(self._pairs(node, depth))
+            self._merge(node, depth)
+            return {str(key.value): self.value(value, depth + 1) for key, value in node.value}
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, depth + 1) for item in node.value]
         try:
             return self._loader.construct_object(node)
-        except (yaml.constructor.ConstructorError, ValueError) as error:
+        except (yaml.constructor.ConstructorError, ValueError, LookupError, AttributeError) as error:
+            # PyYAML's constructors raise whatever their text makes them trip over.
             raise self._error(node, f"{quoted(node.value)} is no value that Kubernetes knows") from error
 
-    def _pairs(self, node: yaml.MappingNode, depth: int) -> Iterator[tuple[str, Any]]:
-        seen: set[str] = set()
+    def _bound(self, node: yaml.Node, depth: int) -> None:
+        self._count += 1
+        if self._count > MAX_NODES or depth > MAX_DEPTH:
+            raise self._error(node, _TOO_LARGE)
+
+    def _merge(self, node: yaml.MappingNode, depth: int) -> None:
+        """Put what ``<<`` merges into ``node`` in its place. Keys of the node's own win, then what is named first.
+
+        PyYAML's ``flatten_mapping`` keeps every copy, so that a few aliases fill the memory.
+        """
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        sources: list[yaml.Node] = []
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self._error(key_node, "a key that is not text")
             key = str(key_node.value)
-            if key in seen:
+            if key in own:
                 raise self._error(key_node, f"the key {quoted(key)} occurs twice")
-            seen.add(key)
-            yield key, self.value(value_node, depth + 1)
+            own[key] = key_node, value_node
+            if key_node.tag == _MERGE:
+                sources += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+        if not any(key_node.tag == _MERGE for key_node, _ in own.values()):
+            return
+        pairs = {key: pair for key, pair in own.items() if pair[0].tag != _MERGE}
+        for source in sources:
+            self._bound(source, depth)
+            if not isinstance(source, yaml.MappingNode):
+                raise self._error(source, "<< takes an object or a list of objects")
+            self._merge(source, depth + 1)
+            for key_node, value_node in source.value:
+                self._bound(source, depth)
+                pairs.setdefault(str(key_node.value), (key_node, value_node))
+        node.value = list(pairs.values())
 
     def _error(self, node: yaml.Node, problem: str) -> UsageError:
-        mark = node.start_mark
-        return UsageError(f"{self._source}:{mark.line + 1}:{mark.column + 1}: {problem}")
+        return _error(self._source, node.start_mark, problem)
 
 
 def _child(node: yaml.Node, part: Key) -> tuple[yaml.Mark, yaml.Node] | None:

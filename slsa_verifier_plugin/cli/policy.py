@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from slsa_verifier_plugin.cli.session import Session, say, session_of
 from slsa_verifier_plugin.cli.status import Decision, Status
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.checking import Store
+    from slsa_verifier_plugin.cli.checking import Checker, Store
     from slsa_verifier_plugin.cli.policy_init import Proposal
+    from slsa_verifier_plugin.service import Service
 
 _HERE = "slsa_verifier_plugin.cli.policy"
 COMMANDS = {
@@ -24,6 +26,8 @@ COMMANDS = {
     "schema": Lazy(f"{_HERE}:schema", "Print the JSON schema of the parameters, for editors."),
 }
 SECONDS = 60.0
+MAX_TRIED = 16
+"""Proposals of ``policy init`` that are tried out."""
 CHECK_EPILOG = """\b
 Examples:
   slsa-verifier-plugin policy check verifier.yaml
@@ -100,20 +104,19 @@ def check(
 def init(context: click.Context, /, image: str, **options: Any) -> int:
     """Write a Verifier resource from what an image's attestations show, as strict as they allow, with comments.
 
-    Only what verifies counts, and what is written is tried out: it admits the image.
+    Only what verifies counts, known signers first, and what is written is tried out: it admits the image. Notes on it are on
+    standard error.
     """
     from slsa_verifier_plugin.cli import policy_init
     from slsa_verifier_plugin.cli.attaching import write_new
 
     session = session_of(context)
     proposal = _propose(session, image, options)
-    if proposal is None:
-        say(
-            f"nothing attached to {image} is a verification summary whose signature verifies; 'slsa-verifier-plugin inspect "
-            "--verify' shows what is there",
-            error=True,
-        )
+    if isinstance(proposal, str):
+        say(proposal, error=True)
         return Status.DENIED
+    for remark in proposal.remarks:
+        say(f"note: {remark}", error=True)
     text = policy_init.resource_of(proposal, options["name"])
     output: Path | None = options["output"]
     if output is None:
@@ -180,17 +183,19 @@ def resource_schema() -> dict[str, Any]:
     }
 
 
-def _propose(session: Session, image: str, options: Any) -> Proposal | None:
-    """Return the proposal for an image, once it has been tried out on it."""
+def _propose(session: Session, image: str, options: Any) -> Proposal | str:
+    """Return the best proposal for an image that admits it when tried out, or else why there is none.
+
+    Raises:
+        VerifierError: the image, or what is attached to it, cannot be had.
+    """
     from slsa_verifier_plugin.cli import policy_init
     from slsa_verifier_plugin.cli.checking import parse_image
     from slsa_verifier_plugin.cli.inspect import signature_check
     from slsa_verifier_plugin.cli.inspecting import look_at_image
     from slsa_verifier_plugin.cli.layout import LayoutStore
-    from slsa_verifier_plugin.cli.policy_options import Demands
-    from slsa_verifier_plugin.cli.resources import Setup, VerifierResource
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.errors import InternalError
+    from slsa_verifier_plugin.errors import RegistryError
     from slsa_verifier_plugin.evidence import image_labels
     from slsa_verifier_plugin.service import Service
 
@@ -207,21 +212,41 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | None:
     trusted = None
     if root != "public-good":
         trusted = root if root == "staging" else {"path": str(Path(root).absolute())}
-    proposal = policy_init.propose(view, image_labels(store, pinned, view.descriptor, deadline), trusted)
-    if proposal is None:
-        return None
+    found = policy_init.proposals(view, image_labels(store, pinned, view.descriptor, deadline), trusted)
+    refused = ""
+    for proposal in found[:MAX_TRIED]:
+        reports = {
+            rule: _checker(proposal, rule, options, service, store).image(str(pinned))
+            for rule in ("any", "all")
+        }
+        report = reports["any"]
+        if report.decision is Decision.UNDECIDED:
+            # Another may be worse, and be taken only because this one could not be tried.
+            raise RegistryError(report.message.rstrip("."), reason=report.reason, transient=report.transient)
+        if report.decision is Decision.ADMITTED:
+            every = reports["all"].decision is Decision.ADMITTED
+            return replace(proposal, remarks=tuple(policy_init.remarks_on(proposal, found, every)))
+        refused = refused or f"{report.reason}: {report.message}"
+    if refused:
+        return f"no policy made from what is attached to {image} admits it; the most likely one: {refused}"
+    return (
+        f"nothing attached to {image} is a verification summary whose signature verifies; 'slsa-verifier-plugin inspect "
+        "--verify' shows what is there"
+    )
+
+
+def _checker(proposal: Proposal, rule: str, options: Any, service: Service, store: Store) -> Checker:
+    """Return what tries a proposal out, under ``any`` or ``all``."""
+    from slsa_verifier_plugin.cli.policy_options import Demands
+    from slsa_verifier_plugin.cli.resources import Setup, VerifierResource
+
+    name = options["name"]
     config = {
         **proposal.parameters(),
-        "name": options["name"],
+        "name": name,
         "type": "slsla",
         "artifactTypes": proposal.artifact_type,
     }
-    verifier = VerifierResource(options["name"], "slsla", "", (proposal.artifact_type,), config)
+    verifier = VerifierResource(name, "slsla", "", (proposal.artifact_type,), config)
     demands = Demands(plain_http=options["plain_http"], seconds=SECONDS)
-    checker = checker_of(Setup((verifier,), rules={"default": "any"}), demands, service, store)
-    report = checker.image(str(pinned))
-    if report.decision is not Decision.ADMITTED:
-        raise InternalError(
-            f"the policy made from {image} does not admit it ({report.reason}): {report.message}"
-        )
-    return proposal
+    return checker_of(Setup((verifier,), rules={"default": rule}), demands, service, store)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from slsa_verifier_plugin.cli.documents import Key, Position
-from slsa_verifier_plugin.cli.policy_check_gatekeeper import check_gatekeeper
+from slsa_verifier_plugin.cli.policy_check_gatekeeper import GATEKEEPER_KINDS, check_gatekeeper, is_constraint
 from slsa_verifier_plugin.cli.problems import ERROR, WARNING, Problem, Problems, at
 from slsa_verifier_plugin.cli.resources import (
     GROUP,
@@ -71,6 +71,7 @@ class _Checker:
             for resource in self._resources:
                 one(resource)
         self._same_types()
+        self._nothing_known()
         return [*self._problems.found, *check_gatekeeper(self._resources, self._timeout)]
 
     def _api_version(self, resource: Resource) -> None:
@@ -104,9 +105,11 @@ class _Checker:
             # Paths stay as they are: in the cluster there is no folder that they could be relative to.
             verifier = verifier_of(resource, None)
         except UsageError as error:
-            place, _, message = str(error).partition(": ")
-            line, column = (int(part) for part in place.split(":")[-2:])
-            position = Position(resource.document.source, line, column)
+            source = resource.document.source
+            # The path itself may have colons and blanks.
+            place, _, message = str(error).removeprefix(f"{source}:").partition(": ")
+            line, column = (int(part) for part in place.split(":"))
+            position = Position(source, line, column)
             self._problems.found.append(Problem(position, ERROR, message, "Ratify cannot use it without"))
             return
         if not self._is_ours(verifier):
@@ -207,6 +210,25 @@ class _Checker:
                 "sourceBinding is none: whoever may push to the repository can attach another commit's attestation to any image",
                 "set sourceBinding: annotation, or provenance",
             )
+
+    def _nothing_known(self) -> None:
+        """Say so where nothing here is of a kind that is looked at: silence would pass for approval."""
+        kinds = [*VERIFIER_KINDS, *STORE_KINDS, *POLICY_KINDS, *GATEKEEPER_KINDS]
+        unknown = [item for item in self._resources if not (item.kind in kinds or is_constraint(item))]
+        nothing = len(unknown) == len(self._resources)
+        for number, resource in enumerate(unknown):
+            near = difflib.get_close_matches(resource.kind, kinds, 1, 0.8)
+            is_ratifys = resource.api_version.partition("/")[0] == GROUP
+            if (near and is_ratifys) or (nothing and number == 0):
+                self._problems.add(
+                    resource,
+                    ["kind"],
+                    ERROR,
+                    f"the kind {quoted(resource.kind)} is none that is known here: nothing of it is checked",
+                    f"write {near[0]}"
+                    if near
+                    else f"give a file with a {VERIFIER_KINDS[0]}, or what surrounds one",
+                )
 
     def _same_types(self) -> None:
         for index, verifier in enumerate(self._verifiers):

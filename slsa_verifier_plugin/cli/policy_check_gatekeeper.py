@@ -9,11 +9,15 @@ from typing import Any
 
 from slsa_verifier_plugin.cli.documents import Key
 from slsa_verifier_plugin.cli.problems import ERROR, WARNING, Problem, Problems, at, listed
+from slsa_verifier_plugin.cli.rego import is_closed, without_comments
 from slsa_verifier_plugin.cli.resources import Resource
 from slsa_verifier_plugin.text import quoted
 
 GATEKEEPER_SECONDS = 3
 """The chart's default ``validatingWebhookTimeoutSeconds`` (Gatekeeper 3.x)."""
+
+GATEKEEPER_KINDS = ("ValidatingWebhookConfiguration", "Provider", "ConstraintTemplate")
+"""The kinds that are looked at, beside constraints, whose kinds templates name."""
 
 _PROVIDER = re.compile(r'"provider"\s*:\s*"([^"]+)"')
 
@@ -27,6 +31,11 @@ def check_gatekeeper(resources: Sequence[Resource], seconds: float) -> list[Prob
     """
     checker = _GatekeeperChecker(resources, seconds)
     return checker.problems()
+
+
+def is_constraint(resource: Resource) -> bool:
+    """Return True for a Gatekeeper constraint, of whatever kind."""
+    return resource.api_version.startswith("constraints.gatekeeper.sh/")
 
 
 class _GatekeeperChecker:
@@ -111,7 +120,8 @@ class _GatekeeperChecker:
             for path, rego in _regos(target, ["spec", "targets", index]):
                 self._rego(resource, path, rego, known)
 
-    def _rego(self, resource: Resource, path: Sequence[Key], rego: str, known: set[str]) -> None:
+    def _rego(self, resource: Resource, path: Sequence[Key], text: str, known: set[str]) -> None:
+        rego = without_comments(text)
         named = set(_PROVIDER.findall(rego))
         for name in sorted(named - known) if known else ():
             near = difflib.get_close_matches(name, known, 1, 0.4)
@@ -122,17 +132,22 @@ class _GatekeeperChecker:
                 f"the template asks the provider {quoted(name)}, and there is none of that name here",
                 f"write {quoted(near[0])}" if near else "apply that Provider, or correct the name",
             )
-        if named and "responses" not in rego:
-            self._problems.add(
-                resource,
-                path,
-                ERROR,
-                "the template looks at errors alone: an image that the provider leaves out of its answer is admitted",
-                "demand a response with isSuccess for every image; deploy/gatekeeper/template has the closed form",
-            )
+        if "external_data" not in rego or is_closed(rego):
+            return
+        self._problems.add(
+            resource,
+            path,
+            ERROR,
+            "the template looks at errors alone: an image that the provider leaves out of its answer is admitted"
+            if "responses" not in rego
+            else "the template looks for failures: an image that the provider leaves out of its answer, or answers without "
+            "isSuccess, is admitted",
+            "deny each image that is 'not in' the set of those with isSuccess == true; deploy/gatekeeper/template has the closed "
+            "form",
+        )
 
     def _constraint(self, resource: Resource) -> None:
-        if not resource.api_version.startswith("constraints.gatekeeper.sh/"):
+        if not is_constraint(resource):
             return
         kinds = {
             at(item.spec, "crd", "spec", "names", "kind")
@@ -148,7 +163,8 @@ class _GatekeeperChecker:
                 f"write {' or '.join(sorted(str(kind) for kind in kinds))}",
             )
         action = resource.spec.get("enforcementAction", "deny")
-        if action != "deny":
+        scoped = [at(item, "action") for item in listed(resource.spec.get("scopedEnforcementActions"))]
+        if action != "deny" and not (action == "scoped" and "deny" in scoped):
             self._problems.add(
                 resource,
                 ["spec", "enforcementAction"],
@@ -159,12 +175,14 @@ class _GatekeeperChecker:
 
 
 def _regos(target: Any, path: list[Key]) -> Iterator[tuple[list[Key], str]]:
-    """Yield the places and texts of Rego in one target of a template, in either form."""
+    """Yield the places and texts of Rego in one target of a template, in either form, each with its libraries."""
     if not isinstance(target, dict):
         return
-    if isinstance(target.get("rego"), str):
-        yield [*path, "rego"], target["rego"]
+    sources = [(path, target)]
     for index, code in enumerate(listed(target.get("code"))):
-        rego = at(code, "source", "rego") if isinstance(code, dict) else None
+        sources.append(([*path, "code", index, "source"], at(code, "source")))
+    for place, source in sources:
+        rego = at(source, "rego")
         if isinstance(rego, str):
-            yield [*path, "code", index, "source", "rego"], rego
+            libraries = [text for text in listed(at(source, "libs")) if isinstance(text, str)]
+            yield [*place, "rego"], "\n".join([rego, *libraries])

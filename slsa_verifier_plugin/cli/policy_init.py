@@ -31,6 +31,8 @@ class Proposal:
     builder: tuple[str, Signer] | None = None
     root: Any = None
     """``trustedRoot``, where it is not the default."""
+    remarks: tuple[str, ...] = ()
+    """What whoever takes the policy over must know; a comment each."""
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ class Proposal:
             "expectedResourceUri": self.summary.resource_uri,
             "expectedVerifierId": self.summary.verifier_id,
         }
-        if not self._is_known():
+        if not self.is_known:
             found["trustedVerifiers"] = [{"verifierId": self.summary.verifier_id, **_identity(self.signer)}]
         if self.root is not None:
             found["trustedRoot"] = self.root
@@ -57,37 +59,66 @@ class Proposal:
             found["trustedBuilders"] = [{"builderId": self.builder[0], **_identity(self.builder[1])}]
         return found
 
-    def _is_known(self) -> bool:
+    @property
+    def is_known(self) -> bool:
+        """True where the signer is trusted for this verifier id without configuration."""
         return any(
             known.id == self.summary.verifier_id and known.is_signer(self.signer, {})
             for known in BUILT_IN_VERIFIERS
         )
 
 
-def propose(view: ImageView, labels: Iterable[ImageLabels], root: Any = None) -> Proposal | None:
-    """Return the strictest policy that the image's verified attestations allow, None where none is of use.
+def proposals(view: ImageView, labels: Iterable[ImageLabels], root: Any = None) -> list[Proposal]:
+    """Return the policies that the image's verified attestations suggest, the one to prefer first.
+
+    Whoever may push can attach a summary with any signer and any claim: what a known signer says goes before what an unknown
+    one does, then what the image is bound to, and only then what claims most.
 
     Args:
         view: the image, its signatures checked.
         labels: what the image says of its own source.
         root: ``trustedRoot`` that the signatures were checked against, where it is not the default.
     """
-    found = []
+    said = list(labels)
+    every = [line for artifact in view.artifacts for blob in artifact.blobs for line in blob.lines]
+    found: list[Proposal] = []
     for artifact in view.artifacts:
-        lines = [line for blob in artifact.blobs for line in blob.lines if line.checked == ""]
-        for line in lines:
+        for line in (line for blob in artifact.blobs for line in blob.lines if line.checked == ""):
             summary = line.summary
             if summary is None or line.signer is None or summary.result != "PASSED":
                 continue
             if Levels.of(summary.levels).shown():
-                found.append((artifact.artifact_type, summary, line.signer))
-    if not found:
-        return None
-    kind, summary, signer = max(found, key=lambda item: _strength(item[1]))
-    provenances = [line for artifact in view.artifacts for blob in artifact.blobs for line in blob.lines]
-    builder = _builder(provenances, summary, str(view.descriptor.digest))
-    binding = "provenance" if builder else "annotation" if _is_labelled(labels, summary) else "none"
-    return Proposal(view.name, kind, summary, signer, binding, builder, root)
+                builder = _builder(every, summary, str(view.descriptor.digest))
+                binding = "provenance" if builder else "annotation" if _is_labelled(said, summary) else "none"
+                kind = artifact.artifact_type
+                found.append(Proposal(view.name, kind, summary, line.signer, binding, builder, root))
+    return sorted(found, key=_preference, reverse=True)
+
+
+def remarks_on(chosen: Proposal, others: Iterable[Proposal], every: bool) -> Iterator[str]:
+    """Yield what must be known of the policy that was chosen.
+
+    Args:
+        chosen: it admits the image.
+        others: the other proposals.
+        every: whether it admits the image where every attestation must pass, too.
+    """
+    if not chosen.is_known:
+        yield (
+            f"the signer {plain(chosen.signer.identity, 200)} is not among those known without configuration, and anybody who "
+            "may push can attach what they signed: make sure that it is yours"
+        )
+    repositories = {item.summary.resource_uri for item in others} - {chosen.summary.resource_uri}
+    if repositories:
+        yield (
+            f"attestations of other repositories are attached, too ({plain(sorted(repositories)[0], 200)}): make sure that "
+            f"{plain(chosen.summary.resource_uri, 200)} is the one that is meant"
+        )
+    if not every:
+        yield (
+            f"it admits the image only where Ratify's Policy says '{plain(chosen.artifact_type, 80)}: any'; under Ratify's "
+            "default, all, the other attestations on the image deny it"
+        )
 
 
 def resource_of(proposal: Proposal, name: str) -> str:
@@ -96,6 +127,7 @@ def resource_of(proposal: Proposal, name: str) -> str:
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# Written by 'slsa-verifier-plugin policy init' from the attestations of {plain(proposal.image, 512)}:",
         "# as strict as they allow. Loosen on purpose; 'policy check' and 'audit' say what a change means.",
+        *(f"# Note: {remark}." for remark in proposal.remarks),
         f"apiVersion: {GROUP}/{VERSIONS[0]}",
         "kind: Verifier",
         "metadata:",
@@ -168,6 +200,10 @@ def _scalar(value: Any) -> str:
 
 def _identity(signer: Signer) -> dict[str, str]:
     return {"issuer": signer.issuer, "identity": signer.identity}
+
+
+def _preference(proposal: Proposal) -> tuple[bool, bool, tuple[int, int]]:
+    return proposal.is_known, proposal.binding != "none", _strength(proposal.summary)
 
 
 def _strength(summary: VerificationSummary) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 DEFAULT_ARTIFACT_TYPE = "slsla/attestation"
 """The artifact type of the demo's Verifier resource."""
 
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
 _POLICY = (
     click.option(
         "--policy",
@@ -154,12 +156,19 @@ def seconds_of(duration: str | None) -> float | None:
     """
     from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT, parse_duration
+    from slsa_verifier_plugin.text import quoted
 
     if duration is None:
         return None
-    seconds = parse_duration(duration)
+    try:
+        # ``parse_duration`` adds up the parts that it finds: what is left over between them it does not see.
+        seconds = parse_duration(duration) if _DURATION.fullmatch(duration) else 0.0
+    except ValueError:
+        seconds = 0.0
     if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
-        raise UsageError(f"--timeout {duration}: expected a duration between 100ms and 5m, such as 10s")
+        raise UsageError(
+            f"--timeout {quoted(duration, 40)}: expected a duration between 100ms and 5m, such as 10s"
+        )
     return seconds
 
 

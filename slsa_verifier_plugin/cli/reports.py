@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.cli.status import Decision, decision_of
 from slsa_verifier_plugin.errors import Reason, VerifierError
 from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.text import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,46 @@ def combined(
         notes=tuple(notes),
         transient=verdict.transient,
     )
+
+
+def with_required(
+    report: ImageReport, rules: Mapping[str, str], is_ours: Callable[[str], bool]
+) -> ImageReport:
+    """Return the report once Ratify's Policy has its say on absent types: each that it names must have passed.
+
+    Every named type but ``default`` begins as failed, and all must become true (Ratify v1.4.4, ``configpolicy.go``,
+    ``OverallVerifyResult``).
+
+    Args:
+        report: on an image with at least one artifact.
+        rules: any or all by artifact type.
+        is_ours: says whether one of the verifiers at hand is for an artifact type.
+    """
+    seen = {item.artifact_type for item in report.artifacts}
+    absent = [kind for kind in rules if kind not in seen and kind != "default"]
+    missing = [kind for kind in absent if is_ours(kind)]
+    if missing and report.decision is not Decision.DENIED:
+        return replace(
+            report,
+            decision=Decision.DENIED,
+            reason=Reason.NO_ATTESTATION,
+            message=f"found no attestation of {_listed(missing)}, but Ratify's Policy also requires one that passes; attach it, "
+            "or take the type out of the Policy.",
+            transient=False,
+        )
+    if absent and report.decision is Decision.ADMITTED:
+        return replace(
+            report,
+            decision=Decision.UNDECIDED,
+            reason=Reason.NO_ATTESTATION,
+            message=f"what these Verifiers are for passes, but Ratify's Policy also requires {_listed(absent)}, which none of "
+            "them is for; ask Ratify, or judge without the Policy (--any or --all).",
+        )
+    return report
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    return ", ".join(plain(kind, 80) for kind in kinds[:6])
 
 
 def rule_of(rules: Mapping[str, str], artifact_type: str) -> str:

@@ -112,7 +112,7 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
         store = unreachable_store("a file is verified without a registry")
     elif inputs.layout is not None:
         store = LayoutStore(Path(inputs.layout))
-    checker = checker_of(setup, demands, service, store)
+    checker = replace(checker_of(setup, demands, service, store), hints=True)
     if (at := inputs.at) is not None:
         checker = replace(checker, now=lambda: at)
     if inputs.bundle is not None:

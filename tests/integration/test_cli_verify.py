@@ -11,6 +11,7 @@ import pytest
 
 from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.storage import INDEX_TYPE, to_json
 from slsa_verifier_plugin.model.digest import Descriptor
 from tests.support.command_line import (
     ARTIFACT_TYPE,
@@ -185,7 +186,7 @@ def test_a_trusted_root_that_is_missing_is_status_3(registry: EmbeddedRegistry, 
     assert str(tmp_path / "missing.json") in report["message"]
 
 
-def test_a_registry_that_reports_another_type_is_pointed_out(
+def test_what_a_registry_reports_as_another_type_is_not_found_by_ratify_either(
     registry: EmbeddedRegistry, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from slsa_verifier_plugin.registry.client import RegistryStore
@@ -201,8 +202,84 @@ def test_a_registry_that_reports_another_type_is_pointed_out(
 
     monkeypatch.setattr(RegistryStore, "matching_referrers", misreported)
     done = verify(registry, policy, f"@{image.digest}")
-    assert done.status == Status.ADMITTED
-    assert "Ratify goes by the registry and will not find it" in done.out
+    assert done.status == Status.DENIED
+    assert "NO_ATTESTATION" in done.out
+    assert "Ratify goes by the registry and will not find it; use a registry that" in done.out
+
+
+def ratify_policy(**rules: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "config.ratify.deislabs.io/v1beta1",
+        "kind": "Policy",
+        "metadata": {"name": "ratify-policy"},
+        "spec": {"type": "config-policy", "parameters": {"artifactVerificationPolicies": rules}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("types", "decision", "told"),
+    [
+        ("slsla/attestation,slsla/build", Status.DENIED, "found no attestation of slsla/build, but Ratify's"),
+        (
+            "slsla/attestation",
+            Status.UNDECIDED,
+            "Ratify's Policy also requires slsla/build, which none of them",
+        ),
+    ],
+)
+def test_a_type_that_ratifys_policy_names_must_be_there(
+    registry: EmbeddedRegistry, tmp_path: Path, types: str, decision: Status, told: str
+) -> None:
+    image = push(registry, "v1", LEVEL_3)
+    rules = ratify_policy(**{ARTIFACT_TYPE: "any", "slsla/build": "any", "default": "all"})
+    path = write_yaml(tmp_path / "v.yaml", verifier(spec={"artifactTypes": types}), rules)
+    name = f"{registry.host}/{REPOSITORY}@{image.digest}"
+    status, (report,) = as_json(name, "--policy", path, "--plain-http")
+    assert (status, report["reason"], len(report["artifacts"])) == (decision, "NO_ATTESTATION", 1)
+    assert told in report["message"]
+    # Options replace the Policy's rules.
+    assert cli("verify", name, "--policy", path, "--plain-http", "--any").status == Status.ADMITTED
+    audited = cli("audit", name, "--policy", path, "--plain-http", "--fail-on", "undecided")
+    assert audited.status == decision
+    # What is there and fails is the reason, as without the other type.
+    low = push(registry, "low", LEVEL_1)
+    name = f"{registry.host}/{REPOSITORY}@{low.digest}"
+    status, (report,) = as_json(name, "--policy", path, "--plain-http")
+    assert (status, report["reason"]) == (Status.DENIED, "LEVEL_TOO_LOW")
+
+
+def test_an_attestation_that_hangs_on_the_index_or_on_a_platform_is_pointed_out(
+    registry: EmbeddedRegistry, policy: Path
+) -> None:
+    platform = registry.push_image(REPOSITORY, "amd64")
+    child = {**to_json(platform), "platform": {"os": "linux", "architecture": "amd64"}}
+    content = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [child]}).encode()
+    index = registry.storage.put_manifest(REPOSITORY, content, INDEX_TYPE, "multi")
+    done = verify(registry, policy, ":multi")
+    assert (done.status, "hangs on" in done.out) == (Status.DENIED, False)
+    done = verify(registry, policy, f"@{platform.digest}")
+    assert (done.status, "the attestation may hang on its index" in done.out) == (Status.DENIED, True)
+
+    registry.attach(REPOSITORY, platform, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+    status, (report,) = as_json(
+        f"{registry.host}/{REPOSITORY}@{index.digest}", "--policy", policy, "--plain-http"
+    )
+    assert (status, report["reason"]) == (Status.DENIED, "NO_ATTESTATION")
+    (note,) = report["notes"]
+    assert f"the attestation hangs on the manifest for linux/amd64, {platform.digest}, not on this" in note
+
+
+def test_an_attestation_that_hangs_on_the_index_of_the_tag(registry: EmbeddedRegistry, policy: Path) -> None:
+    platform = registry.push_image(REPOSITORY, "amd64")
+    child = {**to_json(platform), "platform": {"os": "linux", "architecture": "amd64"}}
+    content = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [child]}).encode()
+    index = registry.storage.put_manifest(REPOSITORY, content, INDEX_TYPE, "multi")
+    registry.attach(REPOSITORY, index, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
+    name = f"{registry.host}/{REPOSITORY}:multi@{platform.digest}"
+    status, (report,) = as_json(name, "--policy", policy, "--plain-http")
+    assert (status, report["reason"]) == (Status.DENIED, "NO_ATTESTATION")
+    (note,) = report["notes"]
+    assert f"the attestation hangs on the index {registry.host}/{REPOSITORY}:multi@{index.digest}" in note
 
 
 def test_an_attestation_file_needs_no_registry(policy: Path) -> None:

@@ -34,6 +34,7 @@ from tests.support.sigstore import (
     IMAGE_DIGEST,
     Lab,
     attest_build_provenance,
+    github_actions,
     github_source_actions,
     person,
     provenance_v1,
@@ -93,7 +94,21 @@ def constraint(kind: str = "RatifyVerification", **spec: Any) -> dict[str, Any]:
     }
 
 
-CLOSED = 'response := external_data({"provider": "ratify-provider", "keys": images})\nresponse.responses[_]'
+ASKED = """package closed
+images contains image if some image in ["a"]
+response := external_data({"provider": "ratify-provider", "keys": [image | some image in images]})
+"""
+CLOSED = f"""{ASKED}
+verified contains item[0] if {{
+  some item in response.responses
+  item[1].isSuccess == true  # "not" is no part of it
+}}
+
+violation contains {{"msg": image}} if {{
+  some image in images
+  not image in verified
+}}
+"""
 BOUND = verifier(spec={"parameters": parameters(sourceBinding="annotation")})
 GOOD = [
     BOUND,
@@ -153,8 +168,9 @@ def with_parameters(**changes: Any) -> dict[str, Any]:
         ([provider(url="http://ratify/verify")], "error", 6, "is not HTTPS"),
         ([provider(caBundle="")], "error", 5, "there is no caBundle"),
         ([provider(timeout=4)], "error", 7, "the provider is given 4 s"),
-        ([template('external_data({"provider": "ratify"}).responses'), provider()], "error", 11, 'asks the provider "ratify"'),
+        ([template(CLOSED.replace("ratify-provider", "ratify")), provider()], "error", 11, 'asks the provider "ratify"'),
         ([template('external_data({"provider": "r"}).errors')], "error", 11, "looks at errors alone"),
+        ([template('external_data({"provider": "r"}).errors # responses')], "error", 11, "looks at errors alone"),
         ([template('external_data({"provider": "r"}).errors', engine=True)], "error", 14, "looks at errors alone"),
         ([constraint("Other"), template(CLOSED)], "error", 2, 'no ConstraintTemplate here makes the kind "Other"'),
         ([constraint(enforcementAction="dryrun")], "warning", 6, '"dryrun" denies nothing'),
@@ -185,6 +201,88 @@ def test_each_problem_has_its_place_and_remedy(
     assert status == (Status.DENIED if severity == "error" else Status.ADMITTED)
     strict, _ = check(tmp_path, *resources, options=("--strict",))
     assert strict == Status.DENIED
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        # As in Ratify's own library: false is looked for, so that what is absent passes.
+        "violation[{}] {\n  item := response.responses[_]\n  item[1].isSuccess == false\n}",
+        "violation[{}] {\n  item := response.responses[_]\n  not passes(item[1])\n}\n"
+        "passes(result) if {\n  result.isSuccess == true\n}",
+        "violation[{}] {\n  item := response.responses[_]\n  fails(item[1])\n}\nfails(result) if {\n  not passes(result)\n}\n"
+        "passes(result) if {\n  one(result) > 0\n}\none(result) := n if {\n  n := count([x | result[i].isSuccess == true])\n}",
+        "violation[{}] {\n  item := response.responses[_]\n  not item[1].isSuccess == true\n}",
+        # A comment is no rule.
+        "# some image in images; not image in verified; isSuccess == true\nviolation[{}] { response.responses[_][1].x }",
+        # Another set than that of the positive answers.
+        "verified contains item[0] if {\n  some item in response.responses\n  item[1].isSuccess == true\n}\n"
+        "exempt contains 1\nviolation[{}] {\n  some image in images\n  not image in exempt\n}",
+        "verified contains item[0] if {\n  some item in response.responses\n  item[1].isSuccess != false\n}\n"
+        "violation[{}] {\n  some image in images\n  not image in verified\n}",
+    ],
+)
+def test_templates_that_admit_what_is_not_answered_are_found(tmp_path: Path, rules: str) -> None:
+    status, (problem,) = check(tmp_path, provider(), template(ASKED + rules))
+    assert (status, problem["severity"]) == (Status.DENIED, "error")
+    assert "leaves out of its answer" in problem["message"]
+    indented = "\n".join(f"    {line}" for line in (ASKED + rules).splitlines())
+    assert len(check(tmp_path, provider(), template(indented))[1]) == 1
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "verified[item[0]] {\n  item := response.responses[_]\n  item[1].isSuccess == true\n}\n"
+        "violation[{}] {\n  image := images[_]\n  not verified[image]\n}",
+        "verified := {item[0] | item := response.responses[_]; item[1].isSuccess == true}\n"
+        "violation[{}] {\n  image := images[_]\n  not image in verified\n}",
+        'verified(image) if {\n  some item in response.responses\n  item[0] == image\n  item[1]["isSuccess"] == true\n}\n'
+        "violation[{}] {\n  image := images[_]\n  not verified(image)\n}",
+        "verified contains item[0] if {\n  some item in response.responses\n"
+        '  object.get(item[1], "isSuccess", false) == true\n}\n'
+        "violation[{}] {\n  some image in images\n  not image in verified\n}",
+    ],
+)
+def test_templates_of_the_closed_form_are_good(tmp_path: Path, rules: str) -> None:
+    for text in (ASKED + rules, "\n".join(f"    {line}" for line in (ASKED + rules).splitlines())):
+        assert check(tmp_path, provider(), template(text))[1] == []
+
+
+def test_the_library_of_a_template_is_read_with_it(tmp_path: Path) -> None:
+    resource = template("package x\nviolation[{}] { data.lib.r.ask.errors }")
+    resource["spec"]["targets"][0]["libs"] = ['package lib.r\nask := external_data({"provider": "p"})']
+    (problem,) = check(tmp_path, resource)[1]
+    assert "looks at errors alone" in problem["message"]
+
+
+def test_a_kind_that_is_none_is_told_with_the_nearest(tmp_path: Path) -> None:
+    wrong = {**BOUND, "kind": "Verifer"}
+    status, (problem,) = check(tmp_path, wrong)
+    assert (status, problem["line"], problem["remedy"]) == (Status.DENIED, 2, "write Verifier")
+    assert 'the kind "Verifer" is none that is known here: nothing of it is checked' in problem["message"]
+    assert len(check(tmp_path, BOUND, wrong)[1]) == 1
+
+
+def test_files_with_nothing_that_is_known_are_not_called_good(tmp_path: Path) -> None:
+    others = [{"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}} for kind in ("Pod", "Secret")]
+    status, (problem,) = check(tmp_path, *others)
+    assert (status, 'the kind "Pod" is none that is known' in problem["message"]) == (Status.DENIED, True)
+    assert check(tmp_path, BOUND, *others) == (Status.ADMITTED, [])
+
+
+@pytest.mark.parametrize(("action", "warnings"), [("deny", 0), ("warn", 1)])
+def test_scoped_enforcement_denies_where_a_scope_does(tmp_path: Path, action: str, warnings: int) -> None:
+    scoped = constraint(enforcementAction="scoped", scopedEnforcementActions=[{"action": action}])
+    assert len(check(tmp_path, scoped)[1]) == warnings
+
+
+def test_a_path_may_have_a_colon_and_a_blank(tmp_path: Path) -> None:
+    folder = tmp_path / "a: b"
+    folder.mkdir()
+    status, (problem,) = check(folder, bad(artifactTypes=7))
+    assert (status, problem["file"], problem["line"]) == (Status.DENIED, str(folder / "all.yaml"), 7)
+    assert problem["message"].startswith("spec.artifactTypes is not text")
 
 
 def test_a_mutating_provider_may_be_quick(tmp_path: Path) -> None:
@@ -255,9 +353,19 @@ def pushed(registry: EmbeddedRegistry, *notes: bytes, **annotations: str) -> str
     return f"{registry.host}/team/app:v1"
 
 
-def init(image: str, *arguments: str | Path, root: Path = TRUSTED_ROOT) -> dict[str, Any]:
+ALL_DENIES = "it admits the image only where Ratify's Policy says 'slsla/attestation: any'"
+
+
+def init(
+    image: str, *arguments: str | Path, root: Path = TRUSTED_ROOT, notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
     done = cli("policy", "init", image, "--plain-http", "--trusted-root", root, *arguments)
-    assert (done.status, done.err) == (Status.ADMITTED, "")
+    told = done.err.splitlines()
+    assert (done.status, len(told)) == (Status.ADMITTED, len(notes)), done
+    for line, note in zip(told, notes, strict=True):
+        assert line.startswith("note: ")
+        assert note in line
+        assert f"# Note: {line.removeprefix('note: ')}.\n" in done.out
     resource: dict[str, Any] = yaml.safe_load(done.out)
     assert list(Draft202012Validator(resource_schema()).iter_errors(resource)) == []
     return resource
@@ -265,7 +373,7 @@ def init(image: str, *arguments: str | Path, root: Path = TRUSTED_ROOT) -> dict[
 
 def test_the_policy_is_as_strict_as_the_attestations_allow(registry: EmbeddedRegistry) -> None:
     image = pushed(registry, LEVEL_1.read_bytes(), LEVEL_3.read_bytes())
-    spec = init(image)["spec"]
+    spec = init(image, notes=(ALL_DENIES,))["spec"]
     assert (spec["name"], spec["artifactTypes"]) == ("slsla", ARTIFACT_TYPE)
     assert spec["parameters"] == {
         "expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_3", "TAG_HYGIENE"],
@@ -318,11 +426,55 @@ def test_an_unknown_signer_is_named_exactly(registry: EmbeddedRegistry) -> None:
     lab = Lab()
     summary = vsa(COMMIT, changes={"predicate.verifier.id": "https://verifier.example"})
     identity = person("ci@example.com")
-    found = init(pushed(registry, lab.sign(summary, identity)))["spec"]["parameters"]
+    image = pushed(registry, lab.sign(summary, identity))
+    found = init(image, notes=("the signer ci@example.com is not among those known",))["spec"]["parameters"]
     assert found["expectedVerifierId"] == "https://verifier.example"
     (trusted,) = found["trustedVerifiers"]
     assert trusted["identity"] == "ci@example.com"
     assert parse_policy({"name": "x", **found}).verifiers[0].issuer == trusted["issuer"]
+
+
+def attested(lab: Lab, commit: str, *levels: str, repository: str = "", workflow: str = "") -> bytes:
+    """Return a summary of a known signer; with a workflow, of that one in ``evil/repo``."""
+    if not workflow:
+        return lab.sign(vsa(commit, levels=list(levels)), github_source_actions(commit=commit))
+    signer = github_actions(workflow, repository="evil/repo", commit=commit)
+    return lab.sign(vsa(commit, levels=list(levels), repository=repository), signer)
+
+
+EVIL_WORKFLOW = "evil/repo/.github/workflows/x.yml@refs/heads/main"
+
+
+@pytest.mark.parametrize("repository", ["evil/repo", "other/repo"], ids=["verifies", "contradicts itself"])
+def test_whoever_may_push_does_not_choose_the_policy(registry: EmbeddedRegistry, repository: str) -> None:
+    lab = Lab()
+    good = attested(lab, COMMIT, "SLSA_SOURCE_LEVEL_3")
+    evil = attested(
+        lab, "6" * 40, "SLSA_SOURCE_LEVEL_4", "TAG_HYGIENE", repository=repository, workflow=EVIL_WORKFLOW
+    )
+    other = f"git+https://github.com/{repository}"
+    found = init(
+        pushed(registry, evil, good), notes=(f"other repositories are attached, too ({other})", ALL_DENIES)
+    )
+    assert found["spec"]["parameters"]["expectedVerifiedLevels"] == ["SLSA_SOURCE_LEVEL_3"]
+    assert "trustedVerifiers" not in found["spec"]["parameters"]
+
+
+def test_a_summary_that_its_own_policy_does_not_admit_is_none(registry: EmbeddedRegistry) -> None:
+    evil = attested(Lab(), "6" * 40, "SLSA_SOURCE_LEVEL_4", repository="other/repo", workflow=EVIL_WORKFLOW)
+    done = cli("policy", "init", pushed(registry, evil), "--plain-http", "--trusted-root", TRUSTED_ROOT)
+    assert (done.status, done.out, done.err.count("\n")) == (Status.DENIED, "", 1)
+    assert "admits it; the most likely one: CERTIFICATE_MISMATCH: " in done.err
+
+
+def test_what_the_image_is_bound_to_goes_before_what_claims_more(registry: EmbeddedRegistry) -> None:
+    lab = Lab()
+    good = attested(lab, COMMIT, "SLSA_SOURCE_LEVEL_3")
+    stronger = attested(lab, "7" * 40, "SLSA_SOURCE_LEVEL_3", "TAG_HYGIENE")
+    image = pushed(registry, stronger, good, **{"org.opencontainers.image.revision": COMMIT})
+    found = init(image, notes=(ALL_DENIES,))["spec"]["parameters"]
+    assert found["expectedVerifiedLevels"] == ["SLSA_SOURCE_LEVEL_3"]
+    assert found["sourceBinding"] == "annotation"
 
 
 @pytest.mark.parametrize("note", [b"{}", (TESTDATA / "tampered.intoto.jsonl").read_bytes()])

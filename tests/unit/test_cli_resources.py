@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import yaml
 
 from slsa_verifier_plugin.cli import documents, resources
 from slsa_verifier_plugin.cli.documents import Document, parse_documents, read_file
-from slsa_verifier_plugin.cli.policy_options import Demands, setup_of, store_settings
+from slsa_verifier_plugin.cli.policy_options import Demands, seconds_of, setup_of, store_settings
 from slsa_verifier_plugin.cli.resources import read_setup
+from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.policy.parameters import parse_policy
 from tests.support.command_line import SOURCE, verifier, write_yaml
@@ -65,7 +68,16 @@ def test_json_in_ascii_reads_as_json_does(text: str) -> None:
         ("a:\n\t- 1\n", "f.yaml:2:1: not YAML: "),
         ("? [a]\n: 1\n", "f.yaml:1:3: a key that is not text"),
         ("a: !!python/object:os.system x\n", "f.yaml:1:4: "),
-        ("[" * 200 + "]" * 200, "too large or too deeply nested"),
+        ("[" * 200 + "]" * 200, "f.yaml:1:102: too large or too deeply nested"),
+        ("{a: " * 200 + "}" * 200, "f.yaml:1:402: too large or too deeply nested"),
+        ("a: &a [*a]\n", "too large or too deeply nested"),
+        ("a: &a {<<: *a}\n", "too large or too deeply nested"),
+        ("a: {<<: 1}\n", "f.yaml:1:9: << takes an object or a list of objects"),
+        ("a: {<<: [{x: 1}, [y]]}\n", "f.yaml:1:18: << takes an object or a list of objects"),
+        ("a: {<<: {x: 1}, <<: {y: 1}}\n", 'f.yaml:1:17: the key "<<" occurs twice'),
+        ("a: {<<: {x: 1, x: 2}}\n", 'f.yaml:1:16: the key "x" occurs twice'),
+        ("a: !!timestamp x\n", 'f.yaml:1:4: "x" is no value that Kubernetes knows'),
+        ("a: !!bool x\n", 'f.yaml:1:4: "x" is no value that Kubernetes knows'),
         ("a: \x07\n", "f.yaml: not YAML: "),
     ],
 )
@@ -86,6 +98,53 @@ def test_aliases_may_not_blow_up(monkeypatch: pytest.MonkeyPatch) -> None:
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     with pytest.raises(UsageError, match="too large"):
         parsed("\n".join(levels))
+
+
+def test_what_is_merged_gives_way_to_what_is_written() -> None:
+    text = "one: &one {a: 1, b: 1, c: 1}\ntwo: &two {c: 2, d: 2}\n"
+    (document,) = parsed(f"{text}all: {{a: 0, <<: [*two, *one], d: 0}}\nlast: {{<<: *one, b: 0}}\n")
+    assert document.value["all"] == {"a": 0, "b": 1, "c": 2, "d": 0}
+    assert document.value["last"] == {"a": 1, "b": 0, "c": 1}
+    assert str(document.position(("last", "b"))) == "f.yaml:4:18"
+    assert str(document.position(("last", "a"))) == "f.yaml:1:12"
+
+
+def test_what_is_nested_too_deeply_does_not_end_the_program(tmp_path: Path) -> None:
+    # In a process of its own: libyaml's recursion ends in a signal, which nothing catches.
+    path = tmp_path / "deep.yaml"
+    path.write_text("[" * 50_000)
+    command = [sys.executable, "-m", "slsa_verifier_plugin", "policy", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (Status.USAGE, "")
+    assert "deep.yaml:1:102: too large or too deeply nested" in done.stderr
+
+
+def test_merge_keys_may_not_blow_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = "{k: v}"
+    for number in range(9):
+        levels = f"{{<<: [&a{number} {levels}{f', *a{number}' * 9}]}}"
+    monkeypatch.setattr(documents, "MAX_NODES", 1_000)
+    (document,) = parsed(f"x: {levels}")
+    assert document.value == {"x": {"k": "v"}}
+    growing = ["k0: &k0 {x0: v}", *(f"k{n}: &k{n} {{<<: *k{n - 1}, x{n}: v}}" for n in range(1, 60))]
+    with pytest.raises(UsageError, match="too large"):
+        parsed("\n".join(growing))
+
+
+@pytest.mark.parametrize("text", ["abc0.2s", "-1s", "1s" * 40, "1s x", "", "99ms", "6m"])
+def test_a_time_limit_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--timeout .*expected a duration between 100ms and 5m"):
+        seconds_of(text)
+
+
+def test_a_time_limit() -> None:
+    assert (seconds_of(None), seconds_of("1m30s"), seconds_of("0.5s")) == (None, 90.0, 0.5)
+
+
+def test_a_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match="standard input is closed"):
+        read_file("-")
 
 
 def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
