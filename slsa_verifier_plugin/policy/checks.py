@@ -283,10 +283,17 @@ class _Examiner:
         patterns = self._policy.source_refs
         if not patterns:
             return not_checked(12, "expectedSourceRefs is not set")
+        matched = [
+            (source, ref)
+            for source in self._sources
+            for ref in source.refs
+            if any(pattern.matches(ref) for pattern in patterns)
+        ]
+        if matched:
+            # A commit without an expected ref is none that the image may be bound to.
+            self._sources = tuple(dict.fromkeys(source for source, _ in matched))
+            return passed(12, plain(matched[0][1]))
         refs = [ref for source in self._sources for ref in source.refs]
-        for ref in refs:
-            if any(pattern.matches(ref) for pattern in patterns):
-                return passed(12, plain(ref))
         raise CheckError(
             Reason.SOURCE_REF_MISMATCH,
             f"found {_alternatives(refs) or 'no source ref'}, expected {_alternatives([item.pattern for item in patterns])}; "

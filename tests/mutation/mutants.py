@@ -24,6 +24,7 @@ PACKAGE = "slsa_verifier_plugin"
 SCOPE = (
     "policy/binding.py",
     "policy/checks.py",
+    "policy/entries.py",
     "policy/matching.py",
     "policy/parameters.py",
     "policy/readings.py",

@@ -19,9 +19,11 @@ from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.binding import NOT_BOUND, REVISION, SOURCE
 from slsa_verifier_plugin.policy.steps import StepOutcome
+from slsa_verifier_plugin.policy.verdict import result
 from tests.support.policies import policy
 from tests.support.scene import (
     BUILDER_ID,
+    BUILDERS,
     Scene,
     assert_admitted,
     assert_denied,
@@ -99,6 +101,39 @@ def test_step_14_an_image_that_names_its_commit(scene: Scene, annotations: Any, 
 def test_step_14_an_image_that_does_not(scene: Scene, annotations: Any, config: Any, reason: Reason) -> None:
     scene.image = scene.store.put_image(annotations, config)
     assert_denied(scene.judge(scene.notary.sign(), a_policy=ANNOTATION), reason, 14)
+
+
+@pytest.mark.parametrize("binding", ["annotation", "provenance"])
+def test_step_14_binds_to_a_commit_that_passed_step_12(scene: Scene, binding: str) -> None:
+    """One summary about two commits: the image of the one is not admitted for the refs of the other."""
+    scene.image = scene.store.put_image({REVISION: LEVEL_1_COMMIT})
+    subjects = [
+        {"digest": {"gitCommit": COMMIT}, "annotations": {"source_refs": ["refs/heads/main"]}},
+        {"digest": {"gitCommit": LEVEL_1_COMMIT}, "annotations": {"source_refs": ["refs/heads/feature"]}},
+    ]
+    verifier = "https://verifier.example"
+    signer = person()
+    entry = {"verifierId": verifier, "issuer": "https://accounts.google.com", "identity": signer.san}
+    changes: dict[str, Any] = {
+        "expectedVerifierId": verifier,
+        "trustedVerifiers": [entry],
+        "sourceBinding": binding,
+    }
+    if binding == "provenance":
+        changes["trustedBuilders"] = BUILDERS
+    bundles = (
+        scene.notary.sign(vsa(subjects=subjects, verifier_id=verifier), signer),
+        provenance(scene, commit=LEVEL_1_COMMIT),
+    )
+    on_main = policy(expectedSourceRefs=["refs/heads/main"], **changes)
+    assert_denied(
+        scene.judge(*bundles, a_policy=on_main), Reason.SOURCE_REVISION_MISMATCH, 14, LEVEL_1_COMMIT
+    )
+    verdict = scene.judge(*bundles, a_policy=policy(**changes))
+    assert_admitted(verdict)
+    assert f"at {LEVEL_1_COMMIT}" in verdict.message
+    assert COMMIT not in verdict.message
+    assert result(verdict, "slsla", "", 1)["extensions"]["revision"] == LEVEL_1_COMMIT
 
 
 def index(scene: Scene, children: list[tuple[Descriptor, Any]], annotations: Any = None) -> Descriptor:
