@@ -297,10 +297,10 @@ class _Run:
         if self._policy.source_binding == "annotation":
             return check_annotation(examination, self._evidence.labels())
 
+        keys, passed_over = self._verifier.key_identities, self._evidence.passed_over
+
         def check(provenances: list[SignedProvenance]) -> Bound:
-            return check_provenance(
-                examination, provenances, self._image, self._policy, self._verifier.key_identities
-            )
+            return check_provenance(examination, provenances, self._image, self._policy, keys, passed_over)
 
         return check(self._evidence.provenances(lambda found: is_passed(check, found)))
 

@@ -6,7 +6,7 @@ Attaching a summary to an image proves only that someone could push there. Pure:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Digest
@@ -38,6 +38,28 @@ class SignedProvenance:
 
     provenance: Provenance
     signer: Signer
+
+
+@dataclass(slots=True)
+class PassedOver:
+    """What was seen while provenance was looked for, and not counted: how many of each kind, with the first as an example."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, example: str = "", count: int = 1) -> None:
+        """Count ``count`` more of ``kind``."""
+        self.counts[kind] = self.counts.get(kind, 0) + count
+        self.examples.setdefault(kind, example)
+
+    def __str__(self) -> str:
+        parts = []
+        for kind, count in self.counts.items():
+            example = self.examples[kind]
+            parts.append(
+                f"{count} {kind}" + (f" ({'such as ' if count > 1 else ''}{example})" if example else "")
+            )
+        return f", having passed over {', '.join(parts)}" if parts else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +126,11 @@ def check_provenance(
     image: Digest,
     policy: Policy,
     key_identities: Mapping[str, str],
+    passed_over: object = "",
 ) -> Bound:
     """Return step 14 as passed if a trusted builder says that ``image`` was built from a commit of the summary's.
+
+    ``passed_over`` is what a failure's message says of all that does not count.
 
     Raises:
         CheckError: ``SOURCE_NOT_BOUND`` where no trusted builder's provenance is about the image,
@@ -114,7 +139,7 @@ def check_provenance(
     if examination.bound_by_digest:
         return Bound(check_unbound(examination), examination)
     about_image = [item for item in provenances if str(image) in item.provenance.digests]
-    trusted = [item for item in about_image if _is_trusted(item, policy, key_identities)]
+    trusted = [item for item in about_image if is_trusted(item, policy, key_identities)]
     if not trusted:
         if about_image:
             other = about_image[0]
@@ -127,7 +152,7 @@ def check_provenance(
             )
         raise CheckError(
             Reason.SOURCE_NOT_BOUND,
-            f"found {found}, expected the image's build provenance by "
+            f"found {found}{passed_over}, expected the image's build provenance by "
             f"{' or '.join(builder.id for builder in policy.builders)}; attach it, or add the builder to trustedBuilders",
         )
     resource_uri = examination.summary.resource_uri if examination.summary else ""
@@ -140,9 +165,10 @@ def check_provenance(
     built_from = [
         f"{item.repository}@{item.commit}" for entry in trusted for item in entry.provenance.materials
     ]
+    found = ", ".join(map(plain, built_from[:4])) or "no known commit"
     raise CheckError(
         Reason.SOURCE_REVISION_MISMATCH,
-        f"the image was built from {', '.join(map(plain, built_from[:4])) or 'no known commit'}, the summary is about "
+        f"the image was built from {found}{passed_over}, the summary is about "
         f"{quoted(resource_uri)} at {_shown(commits)}; attach the summary of the commit that the image was built from",
     )
 
@@ -181,7 +207,8 @@ def _ruled_out(examination: Examination, commit: str) -> str:
     return " (it names that commit, too, but not with an expected ref, or its certificate names another one)"
 
 
-def _is_trusted(item: SignedProvenance, policy: Policy, key_identities: Mapping[str, str]) -> bool:
+def is_trusted(item: SignedProvenance, policy: Policy, key_identities: Mapping[str, str]) -> bool:
+    """Return True if one entry of ``trustedBuilders`` has both the builder that ``item`` names and its signer."""
     return any(
         builder.id == item.provenance.builder_id and builder.is_signer(item.signer, key_identities)
         for builder in policy.builders
