@@ -28,8 +28,8 @@ class SourceUri:
         """Return the repository that ``text`` names, or None where it names none.
 
         The ref begins at the first ``@``, which no host or path has; tags such as ``@scope/name@1.2.0`` and branches such as
-        ``fix-#12`` are refs. User names, queries, fragments, percent escapes, dot segments and a second ``.git`` are not accepted: they are
-        ways to write one repository's name so that it reads like another's.
+        ``fix-#12`` are refs. User names, queries, fragments, percent escapes, dot segments and a second ``.git`` are not
+        accepted: they are ways to write one repository's name so that it reads like another's.
         """
         match = _URI.fullmatch(text) if isinstance(text, str) and len(text) <= 2048 else None
         if match is None:

@@ -13,7 +13,7 @@ from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.provenance import Provenance
 from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
-from slsa_verifier_plugin.policy.checks import CheckError, Examination
+from slsa_verifier_plugin.policy.checks import CheckError, Examination, runner_problem
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import Step, not_checked, passed
 from slsa_verifier_plugin.text import plain, quoted
@@ -155,8 +155,12 @@ def check_provenance(
             f"found {found}{passed_over}, expected the image's build provenance by "
             f"{' or '.join(builder.id for builder in policy.builders)}; attach it, or add the builder to trustedBuilders",
         )
+    if all(runner_problem(item.signer, policy) for item in trusted):
+        problem = runner_problem(trusted[0].signer, policy)
+        raise CheckError(Reason.SOURCE_NOT_BOUND, f"the image's build provenance was {problem}")
     resource_uri = examination.summary.resource_uri if examination.summary else ""
     commits = _commits(examination)
+    trusted = [item for item in trusted if not runner_problem(item.signer, policy)]
     for item in trusted:
         for material in item.provenance.materials:
             if material.commit in commits and same_repository(str(material.repository), resource_uri):

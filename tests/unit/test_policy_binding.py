@@ -220,6 +220,21 @@ def test_other_provenance_does_not(provenances: list[SignedProvenance], reason: 
     assert says in caught.value.message
 
 
+def test_a_builder_on_ones_own_runner_must_be_allowed() -> None:
+    own = signer(attest_build_provenance(runner="self-hosted"))
+    alone = [provenance(material(), by=own)]
+    with pytest.raises(CheckError, match="allowSelfHostedRunners") as caught:
+        check(alone)
+    assert caught.value.reason is Reason.SOURCE_NOT_BOUND
+    hosted = provenance(material(commit=LEVEL_1_COMMIT))
+    with pytest.raises(CheckError, match=LEVEL_1_COMMIT):
+        check([*alone, hosted])
+    assert check([*alone, provenance(material())]).step.outcome is StepOutcome.PASSED
+    builders = [{"builderId": BUILDER_ID, "issuer": BUILDER.issuer, "identity": BUILDER.identity}]
+    allowed = policy(sourceBinding="provenance", trustedBuilders=builders, allowSelfHostedRunners=True)
+    assert check_provenance(examined(), alone, IMAGE, allowed, {}).step.outcome is StepOutcome.PASSED
+
+
 def test_a_builder_may_be_known_by_its_key() -> None:
     by_key: dict[str, Any] = {"issuer": None, "identity": None, "publicKey": "/k.pem"}
     assert check([provenance(material(), by=KEY)], **by_key).step.outcome is StepOutcome.PASSED
