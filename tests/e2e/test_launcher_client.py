@@ -53,7 +53,7 @@ def test_its_frame_is_the_python_clients_byte_for_byte(plugin: Plugin) -> None:
 
 @pytest.mark.parametrize("names", [["COMMAND"], ["SUBJECT"], ["VERSION"], ["VERSION", "SUBJECT", "COMMAND"]])
 def test_without_ratifys_variables_it_says_so_and_starts_nothing(plugin: Plugin, names: list[str]) -> None:
-    environ = {f"RATIFY_VERIFIER_{name}": "" for name in names}
+    environ: dict[str, Any] = {f"RATIFY_VERIFIER_{name}": "" for name in names}
     done = plugin.run(stdin=b"x" * (protocol.MAX_STDIN + 1), **environ)
     expected = client.refusal({**plugin.environ, **environ})
     assert (done.returncode, done.stdout, done.stderr) == expected

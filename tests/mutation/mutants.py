@@ -50,7 +50,17 @@ SCOPE = (
     "model/vsa.py",
 )
 WORDING = {
-    "policy/parameters.py": ("_explain", "_unknown", "_alternatives", "_expected", "_path", "_article"),
+    "policy/parameters.py": (
+        "_explained",
+        "_explain",
+        "_found",
+        "_flat",
+        "_unknown",
+        "_alternatives",
+        "_expected",
+        "_path",
+        "_article",
+    ),
     "policy/checks.py": ("_untrusted", "_mismatch", "_alternatives", "_days"),
     "policy/trusted.py": ("shown",),
     "signatures/verifier.py": ("_with_ages", "_in_short"),
