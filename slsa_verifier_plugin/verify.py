@@ -37,7 +37,6 @@ from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
 from slsa_verifier_plugin.policy.binding import (
-    NOT_BOUND,
     Bound,
     SignedProvenance,
     check_annotation,
@@ -49,7 +48,7 @@ from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination,
 from slsa_verifier_plugin.policy.entries import Entry
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.readings import NOTHING_KEPT, Readings
-from slsa_verifier_plugin.policy.steps import Step, completed, failed, passed
+from slsa_verifier_plugin.policy.steps import Step, StepOutcome, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
@@ -101,7 +100,7 @@ def verify_content(
     Args:
         content: the file's bytes.
         image: digest of the image it is meant for, if any; a summary about an image needs it.
-        policy: what is demanded; its ``source_binding`` is not looked at, for there is no image to bind.
+        policy: what is demanded; its ``source_binding`` is not checked, for there is no image to bind, which the verdict says.
         verifier: as in ``verify``.
         deadline: the time for all of it.
         now: the current time in UTC.
@@ -112,7 +111,8 @@ def verify_content(
         Descriptor("application/octet-stream", Digest.of(content), len(content)),
         replace(policy, source_binding="none"),
     )
-    return _Run(request, NoStore(), verifier, deadline, now(), NOTHING_KEPT).verdict(content)
+    run = _Run(request, NoStore(), verifier, deadline, now(), NOTHING_KEPT, policy.source_binding)
+    return run.verdict(content)
 
 
 class _Run:
@@ -126,6 +126,7 @@ class _Run:
         deadline: Deadline,
         now: datetime,
         readings: Readings,
+        unchecked_binding: str = "none",
     ) -> None:
         if request.image.digest is None:
             raise InternalError("a verification needs the image's digest")
@@ -137,6 +138,8 @@ class _Run:
         self._deadline = deadline
         self._now = now
         self._readings = readings
+        self._unchecked_binding = unchecked_binding
+        self._total = 0
         self._steps: list[Step] = [passed(1)]
         self._findings: list[Finding] = []
         self._candidates: list[tuple[int, Candidate]] = []
@@ -239,6 +242,7 @@ class _Run:
     # Steps 5 to 14
 
     def _judge(self, entries: list[Entry]) -> Verdict:
+        self._total = len(entries)
         for entry in entries:
             if entry.is_hopeless and self._deadline.remaining() < self._deadline.seconds * REPORT_SHARE:
                 self._findings.append(entry.unchecked())
@@ -288,7 +292,7 @@ class _Run:
     def _bind(self, examination: Examination) -> Bound:
         """Step 14."""
         if self._policy.source_binding == "none" or examination.bound_by_digest:
-            return Bound(check_unbound(examination), examination)
+            return Bound(check_unbound(examination, self._unchecked_binding), examination)
         if self._evidence is None:
             assert self._subject is not None  # a file's policy binds nothing
             own = [candidate for _, candidate in self._candidates]
@@ -322,7 +326,7 @@ class _Run:
         if not examination.sources:
             about = f"the image itself ({plain(examination.summary.resource_uri)})"
         binding = finding.steps[-1]
-        note = f"; {NOT_BOUND}" if binding.detail == NOT_BOUND else ""
+        note = f"; {binding.detail}" if binding.outcome is StepOutcome.NOT_CHECKED else ""
         sentence = f"{levels} for {about}, signed by {plain(verified.claim.signer.identity)}{note}."
         return self._verdict(success=True, reason=Reason.VERIFIED, sentence=sentence, best=finding)
 
@@ -360,10 +364,13 @@ class _Run:
             subject=str(self._request.image),
             artifact=str(self._request.artifact.digest),
             steps=completed(steps),
-            binding=self._policy.source_binding,
+            binding=self._policy.source_binding
+            if self._unchecked_binding == "none"
+            else f"{self._unchecked_binding} (not checked)",
             transient=transient,
             best=best,
             findings=tuple(self._findings),
+            unseen=max(0, self._total - len(self._findings)),
             others=self._others,
             roots=self._verifier.roots,
             warnings=self._verifier.warnings,

@@ -70,10 +70,15 @@ class Bound:
     examination: Examination
 
 
-def check_unbound(examination: Examination) -> Step:
-    """Return step 14 for a policy that asks for no binding: said aloud, so that nobody takes it for one."""
+def check_unbound(examination: Examination, unchecked: str = "none") -> Step:
+    """Return step 14 for a policy that asks for no binding: said aloud, so that nobody takes it for one.
+
+    ``unchecked`` is the ``sourceBinding`` that the policy asks for where there is no image to bind.
+    """
     if examination.bound_by_digest:
         return passed(14, "the summary names the image's own digest")
+    if unchecked != "none":
+        return not_checked(14, f"sourceBinding: {unchecked} is not checked, for a file hangs on no image")
     return not_checked(14, NOT_BOUND)
 
 
