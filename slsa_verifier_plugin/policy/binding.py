@@ -174,7 +174,7 @@ def check_provenance(
     built_from = [
         f"{item.repository}@{item.commit}" for entry in trusted for item in entry.provenance.materials
     ]
-    found = ", ".join(map(plain, built_from[:4])) or "no known commit"
+    found = ", ".join(map(plain, list(dict.fromkeys(built_from))[:4])) or "no known commit"
     raise CheckError(
         Reason.SOURCE_REVISION_MISMATCH,
         f"the image was built from {found}{passed_over}, the summary is about "
