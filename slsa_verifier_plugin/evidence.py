@@ -10,25 +10,37 @@ from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, Si
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
-from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, parse_provenance
+from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim, Verified
 from slsa_verifier_plugin.model.statement import parse_statement, predicate_type_of
-from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels, SignedProvenance
+from slsa_verifier_plugin.policy.binding import (
+    REVISION,
+    SOURCE,
+    ImageLabels,
+    PassedOver,
+    SignedProvenance,
+    is_trusted,
+)
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.text import plain, quoted
 
 MAX_PLATFORMS = 64
 """Platform manifests of one index that are read."""
 MAX_REFERRERS = 64
-"""Referrers that are searched for provenance; those whose type says so come first."""
+"""Referrers that are searched for provenance; those that say they are some come first."""
+MAX_AWAY = 3
+"""Referrers that the registry may fail to deliver for now; one more, and it is the registry that fails: no more are asked for."""
 MAX_CONFIG = 4 << 20
 """Bytes of an image's config."""
 EMPTY = Digest.of(b"{}")
 """The empty JSON object that artifacts carry where they have nothing to say (OCI image specification 1.1)."""
 
 _PROVENANCE_TYPES = ("application/vnd.dev.sigstore.bundle", "application/vnd.in-toto+json")
+_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+"""Annotation by which tools of Sigstore's say what a bundle holds."""
 _NO_PLATFORM = "unknown/unknown"
 
 
@@ -219,6 +231,8 @@ class ImageEvidence:
         self._labels: list[ImageLabels] | None = None
         self._found: list[SignedProvenance] = []
         self._rest = self._provenances()
+        self.passed_over = PassedOver()
+        """What was looked at for provenance so far, and does not count."""
         self._failure: RegistryError | ArtifactError | None = None
 
     def labels(self) -> list[ImageLabels]:
@@ -259,25 +273,27 @@ class ImageEvidence:
 
     def _provenances(self) -> Iterator[list[SignedProvenance]]:
         yield self._signed(self._own)
-        listed = sorted(
-            self._store.referrers(self._image, self._deadline), key=lambda item: not _may_be_provenance(item)
-        )
-        failure: RegistryError | None = None
+        listed = sorted(self._store.referrers(self._image, self._deadline), key=_unlikeliness)
+        if len(listed) > MAX_REFERRERS:
+            kind = f"of {len(listed)} referrers, of which {MAX_REFERRERS} are looked at"
+            self.passed_over.add(kind, count=len(listed) - MAX_REFERRERS)
+        failures: list[RegistryError] = []
         for descriptor in listed[:MAX_REFERRERS]:
             self._deadline.check("looking for build provenance")
             try:
                 candidates = self._candidates_of(descriptor)
-            except ArtifactError:
-                continue
+            except ArtifactError as error:
+                self.passed_over.add("referrers that cannot be read", plain(error.message))
             except RegistryError as error:
-                if error.transient:
-                    raise
-                # One that is broken for good, which anyone who may push can attach, must not hide the others.
-                failure = error
+                # One that is not to be had, which anyone who may push can attach, must not hide the others.
+                failures.append(error)
+                if sum(item.transient for item in failures) > MAX_AWAY:
+                    break
             else:
                 yield self._signed(candidates)
-        if failure is not None:
-            raise failure
+        if failures:
+            # Where a retry may help, that is what to say.
+            raise next((item for item in failures if item.transient), failures[-1])
 
     def _candidates_of(self, descriptor: Descriptor) -> list[Candidate]:
         """Return the candidates of one referrer; none where it hangs on something else."""
@@ -298,13 +314,23 @@ class ImageEvidence:
             try:
                 # Only what was verified counts; the look before it saves the work for other images' provenance.
                 claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))
-                if str(self._digest) in claimed.digests:
+                if str(self._digest) in claimed.digests and self._may_count(candidate, claimed):
                     claim = self._verifier.verify(candidate).claim
                     provenance = parse_provenance(parse_statement(claim.payload_type, claim.payload))
                     found.append(SignedProvenance(provenance, claim.signer))
-            except (SignatureError, StatementError):
-                continue
+            except (SignatureError, StatementError) as error:
+                self.passed_over.add("that do not verify", plain(error.message))
         return found
+
+    def _may_count(self, candidate: Candidate, claimed: Provenance) -> bool:
+        """Return True if by its claims a trusted builder made and signed it; to verify others' would only take time."""
+        claims = self._verifier.claims(candidate)
+        keys = self._verifier.key_identities
+        if any(is_trusted(SignedProvenance(claimed, claim.signer), self._policy, keys) for claim in claims):
+            return True
+        signer = f" signed by {quoted(claims[0].signer.identity)}" if claims else ""
+        self.passed_over.add("by others", f"builder {quoted(claimed.builder_id)}{signer}, not verified")
+        return False
 
 
 class NoStore:
@@ -327,5 +353,9 @@ class NoStore:
         raise RegistryError("an attestation file has no registry")
 
 
-def _may_be_provenance(descriptor: Descriptor) -> bool:
-    return (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES)
+def _unlikeliness(descriptor: Descriptor) -> int:
+    """Return how late a referrer is looked at for provenance, by what its descriptor says."""
+    kind = descriptor.annotations.get(_PREDICATE_TYPE)
+    if kind is not None:
+        return 0 if kind in PREDICATE_TYPES else 2
+    return 1 if (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES) else 2

@@ -25,7 +25,8 @@ GRACE = 0.2
 
 def main() -> NoReturn:
     """Answer one call of Ratify on standard output, and exit with the contract's status."""
-    status, stdout, stderr = client.call(os.environ, 0, own_process, START, _budget)
+    answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, _budget)
+    status, stdout, stderr = answer
     _write(2, stderr)
     _write(1, stdout)
     os._exit(status)

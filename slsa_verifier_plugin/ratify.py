@@ -184,6 +184,9 @@ def _no_input(detail: str) -> ContractError:
 def _decided(call: Call, policy: Policy, decide: Decide, deadline: Deadline) -> Verdict:
     try:
         return decide(call, policy, deadline)
+    except ContractError:
+        # The store's settings are read only now; what is wrong with them is the contract's error 2, and no verdict.
+        raise
     except VerifierError as error:
         return denial(call, error, policy.source_binding)
     except MemoryError:

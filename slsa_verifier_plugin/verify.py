@@ -37,7 +37,7 @@ from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
 from slsa_verifier_plugin.policy.binding import (
-    NOT_BOUND,
+    Bound,
     SignedProvenance,
     check_annotation,
     check_provenance,
@@ -45,9 +45,10 @@ from slsa_verifier_plugin.policy.binding import (
     is_passed,
 )
 from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, Reading, examine
+from slsa_verifier_plugin.policy.entries import Entry
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.readings import NOTHING_KEPT, Readings
-from slsa_verifier_plugin.policy.steps import Step, completed, failed, passed
+from slsa_verifier_plugin.policy.steps import Step, StepOutcome, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
@@ -63,26 +64,6 @@ class Request:
     image: Reference
     artifact: Descriptor
     policy: Policy
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A candidate, where it stands, what it says, and how far its claims get (None where its signer cannot be read)."""
-
-    blob: int
-    candidate: Candidate
-    reading: Reading
-    claimed: Examination | None
-
-    @property
-    def outlook(self) -> int:
-        """The step at which the claims fail."""
-        return self.claimed.reached if self.claimed else 5
-
-    @property
-    def is_hopeless(self) -> bool:
-        """True where the claims fail: what is verified says the same, so it fails as well."""
-        return self.claimed is None or self.claimed.reason is not None
 
 
 def verify(
@@ -119,7 +100,7 @@ def verify_content(
     Args:
         content: the file's bytes.
         image: digest of the image it is meant for, if any; a summary about an image needs it.
-        policy: what is demanded; its ``source_binding`` is not looked at, for there is no image to bind.
+        policy: what is demanded; its ``source_binding`` is not checked, for there is no image to bind, which the verdict says.
         verifier: as in ``verify``.
         deadline: the time for all of it.
         now: the current time in UTC.
@@ -130,7 +111,8 @@ def verify_content(
         Descriptor("application/octet-stream", Digest.of(content), len(content)),
         replace(policy, source_binding="none"),
     )
-    return _Run(request, NoStore(), verifier, deadline, now(), NOTHING_KEPT).verdict(content)
+    run = _Run(request, NoStore(), verifier, deadline, now(), NOTHING_KEPT, policy.source_binding)
+    return run.verdict(content)
 
 
 class _Run:
@@ -144,6 +126,7 @@ class _Run:
         deadline: Deadline,
         now: datetime,
         readings: Readings,
+        unchecked_binding: str = "none",
     ) -> None:
         if request.image.digest is None:
             raise InternalError("a verification needs the image's digest")
@@ -155,6 +138,8 @@ class _Run:
         self._deadline = deadline
         self._now = now
         self._readings = readings
+        self._unchecked_binding = unchecked_binding
+        self._total = 0
         self._steps: list[Step] = [passed(1)]
         self._findings: list[Finding] = []
         self._candidates: list[tuple[int, Candidate]] = []
@@ -212,7 +197,7 @@ class _Run:
         self._subject = manifest.subject
         return manifest
 
-    def _entries(self) -> list[_Entry]:
+    def _entries(self) -> list[Entry]:
         """Step 4: the candidates that may be summaries, the most promising first."""
         entries = []
         for blob, candidate in self._candidates:
@@ -221,7 +206,7 @@ class _Run:
             if reading is None:
                 self._others += 1
                 continue
-            entries.append(_Entry(blob, candidate, reading, self._claimed(candidate, reading)))
+            entries.append(Entry(blob, candidate, reading, self._claimed(candidate, reading)))
         if not entries:
             self._no_candidates()
         self._steps.append(passed(4, f"{len(entries)} candidates, {self._others} other lines"))
@@ -256,10 +241,11 @@ class _Run:
 
     # Steps 5 to 14
 
-    def _judge(self, entries: list[_Entry]) -> Verdict:
+    def _judge(self, entries: list[Entry]) -> Verdict:
+        self._total = len(entries)
         for entry in entries:
             if entry.is_hopeless and self._deadline.remaining() < self._deadline.seconds * REPORT_SHARE:
-                self._findings.append(self._unchecked(entry))
+                self._findings.append(entry.unchecked())
                 continue
             self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")
             finding = self._find(entry)
@@ -268,19 +254,7 @@ class _Run:
                 return self._admit(finding)
         return self._deny(max(self._findings, key=lambda finding: finding.reached))
 
-    def _unchecked(self, entry: _Entry) -> Finding:
-        claimed = entry.claimed
-        return Finding(
-            blob=entry.blob,
-            line=entry.candidate.line,
-            steps=(failed(5, "not checked: it could not pass the later steps"),),
-            reason=(claimed.reason if claimed else None) or Reason.SIGNATURE_INVALID,
-            message=claimed.message if claimed else "its certificate cannot be read",
-            examination=claimed,
-            signature_checked=False,
-        )
-
-    def _find(self, entry: _Entry) -> Finding:
+    def _find(self, entry: Entry) -> Finding:
         """Return what comes of one candidate once its signature has been checked."""
         try:
             verified = self._verifier.verify(entry.candidate)
@@ -304,7 +278,9 @@ class _Run:
         reason, message, transient = examination.reason, examination.message, False
         if reason is None:
             try:
-                steps.append(self._bind(examination))
+                bound = self._bind(examination)
+                steps.append(bound.step)
+                examination = bound.examination
             except (CheckError, RegistryError, ArtifactError) as error:
                 reason, message = error.reason, error.message
                 transient = isinstance(error, VerifierError) and error.transient
@@ -313,10 +289,10 @@ class _Run:
             entry.blob, entry.candidate.line, tuple(steps), reason, message, transient, examination, verified
         )
 
-    def _bind(self, examination: Examination) -> Step:
+    def _bind(self, examination: Examination) -> Bound:
         """Step 14."""
         if self._policy.source_binding == "none" or examination.bound_by_digest:
-            return check_unbound(examination)
+            return Bound(check_unbound(examination, self._unchecked_binding), examination)
         if self._evidence is None:
             assert self._subject is not None  # a file's policy binds nothing
             own = [candidate for _, candidate in self._candidates]
@@ -325,10 +301,10 @@ class _Run:
         if self._policy.source_binding == "annotation":
             return check_annotation(examination, self._evidence.labels())
 
-        def check(provenances: list[SignedProvenance]) -> Step:
-            return check_provenance(
-                examination, provenances, self._image, self._policy, self._verifier.key_identities
-            )
+        keys, passed_over = self._verifier.key_identities, self._evidence.passed_over
+
+        def check(provenances: list[SignedProvenance]) -> Bound:
+            return check_provenance(examination, provenances, self._image, self._policy, keys, passed_over)
 
         return check(self._evidence.provenances(lambda found: is_passed(check, found)))
 
@@ -350,7 +326,7 @@ class _Run:
         if not examination.sources:
             about = f"the image itself ({plain(examination.summary.resource_uri)})"
         binding = finding.steps[-1]
-        note = f"; {NOT_BOUND}" if binding.detail == NOT_BOUND else ""
+        note = f"; {binding.detail}" if binding.outcome is StepOutcome.NOT_CHECKED else ""
         sentence = f"{levels} for {about}, signed by {plain(verified.claim.signer.identity)}{note}."
         return self._verdict(success=True, reason=Reason.VERIFIED, sentence=sentence, best=finding)
 
@@ -388,10 +364,13 @@ class _Run:
             subject=str(self._request.image),
             artifact=str(self._request.artifact.digest),
             steps=completed(steps),
-            binding=self._policy.source_binding,
+            binding=self._policy.source_binding
+            if self._unchecked_binding == "none"
+            else f"{self._unchecked_binding} (not checked)",
             transient=transient,
             best=best,
             findings=tuple(self._findings),
+            unseen=max(0, self._total - len(self._findings)),
             others=self._others,
             roots=self._verifier.roots,
             warnings=self._verifier.warnings,

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE = 4096, CONTRACT_IO = 5 };
+enum { LINE = 4096, CONTRACT_ENVIRONMENT = 4, CONTRACT_IO = 5 };
 
 static int print_line(const char *line, int length, int status)
 {
@@ -45,6 +45,16 @@ int answer_input_error(const char *problem)
                                 "{\"code\":%d,\"msg\":\"%s\",\"details\":\"Ratify writes one JSON object of about a kilobyte, and "
                                 "closes it\"}\n",
                                 CONTRACT_IO, problem);
+    return print_line(line, length, 1);
+}
+
+int answer_missing(const char *names)
+{
+    char line[LINE];
+    const int length = snprintf(line, sizeof line,
+                                "{\"code\":%d,\"msg\":\"missing environment variables: %s\",\"details\":\"Ratify sets them when it "
+                                "runs this plugin; people use 'slsa-verifier-plugin verify IMAGE'\"}\n",
+                                CONTRACT_ENVIRONMENT, names);
     return print_line(line, length, 1);
 }
 

@@ -10,6 +10,8 @@
 int answer_late(void);
 int answer_denial(const char *sentence, bool transient);
 int answer_input_error(const char *problem);
+/* The contract's error 4; `names` as in a list of words, of our own. */
+int answer_missing(const char *names);
 
 /* Copies foreign text in a form that is safe in a log line and in a JSON string, cut to fit. */
 void answer_plain(char *to, size_t size, const char *text);

@@ -107,8 +107,23 @@ static int print_answer(const struct answer *answer)
     return answer->status;
 }
 
+/* Lists those of Ratify's variables that are missing or empty; an empty text for none. */
+static void missing_variables(char *text, size_t size)
+{
+    static const char *const names[] = {"RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_VERSION", "RATIFY_VERIFIER_SUBJECT"};
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof *names && used < size; i++)
+        if (environment_value(names[i]) == NULL)
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? ", " : "", names[i]);
+}
+
 static int plugin(struct runtime *runtime, uint64_t started)
 {
+    char missing[128];
+    missing_variables(missing, sizeof missing);
+    if (missing[0] != '\0') /* nothing need be read or started to say that */
+        return answer_missing(missing);
     const char *mode = environment_value("SLSA_VERIFIER_RESIDENT");
     struct answer answer = {0};
     struct call call = {

@@ -26,6 +26,12 @@ from tools.dist.libraries import loader_name
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "launcher"
+CALL = {
+    "RATIFY_VERIFIER_COMMAND": "VERIFY",
+    "RATIFY_VERIFIER_SUBJECT": "registry.example/app@sha256:0",
+    "RATIFY_VERIFIER_VERSION": "1.0.0",
+}
+"""Ratify's variables, without which the launcher asks nobody."""
 STANDIN = Path(__file__).with_name("standin.py")
 LOADER = f"lib/{loader_name()}"
 
@@ -72,7 +78,7 @@ class Plugin(World):
         super().__init__(patient=False)
         self.path = self.home / "slsa"
         self.cache = self.home / "cache"
-        self.environ |= {"SLSA_VERIFIER_CACHE": str(self.cache), "RATIFY_VERIFIER_COMMAND": "VERIFY"}
+        self.environ |= {"SLSA_VERIFIER_CACHE": str(self.cache), **CALL}
         self.program = launcher(program)
         self.digest = self.write(standin_runtime() if runtime is None else runtime)
 

@@ -24,6 +24,9 @@ BUNDLE_MEDIA_TYPES = (
 MAX_LINES = 65536
 """Lines of one blob, of whatever kind: 200,000 short junk lines kept another plugin busy for 20 s."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What editors and shells may put before the first line of a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -60,6 +63,7 @@ def read_blob(content: bytes, most: int) -> Blob:
     Raises:
         ArtifactError: reason ``LIMIT_EXCEEDED`` for more lines or candidates than allowed.
     """
+    content = content.removeprefix(_BYTE_ORDER_MARK)
     document = _document(content)
     candidates: list[Candidate] = []
     others = 0
@@ -70,7 +74,8 @@ def read_blob(content: bytes, most: int) -> Blob:
             others += 1
         elif len(candidates) >= most:
             raise ArtifactError(
-                "the artifact holds more attestations than maxBundles allows; raise it, or attach fewer",
+                f"found more than {most} attestations in one blob, which is all that maxBundles leaves for it; raise it, or "
+                "attach fewer",
                 reason=Reason.LIMIT_EXCEEDED,
             )
         else:

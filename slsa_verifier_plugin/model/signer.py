@@ -1,6 +1,6 @@
 """Who signed: what a certificate or a configured key says of a signature's maker.
 
-GitHub's claims are certificate extensions below 1.3.6.1.4.1.57264.1 (Fulcio ``docs/oid-info.md``).
+What a CI run claims are certificate extensions below 1.3.6.1.4.1.57264.1 (Fulcio ``docs/oid-info.md``).
 """
 
 from __future__ import annotations
@@ -30,10 +30,17 @@ class Signer:
 
     @property
     def is_github(self) -> bool:
-        """True where the certificate speaks of a GitHub Actions run."""
-        return self.issuer == GITHUB_ISSUER or any(
-            arc in self.claims for arc in (2, 3, 4, 5, 6, 11, 12, 13, 14)
+        """True where the certificate speaks of a GitHub Actions run: by its issuer, or by extensions that only GitHub has."""
+        return (
+            self.issuer == GITHUB_ISSUER
+            or self.issuer.startswith(f"{GITHUB_ISSUER}/")  # an enterprise's own
+            or any(arc in self.claims for arc in (2, 3, 4, 5, 6))
         )
+
+    @property
+    def is_ci_run(self) -> bool:
+        """True where the certificate speaks of a run of any provider: its runner, or the source that it ran for."""
+        return self.is_github or any(arc in self.claims for arc in (11, 12, 13, 14))
 
 
 @dataclass(frozen=True, slots=True)

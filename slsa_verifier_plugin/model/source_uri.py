@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _URI = re.compile(
     r"(?:git\+)?(?P<scheme>https|http|ssh|git)://(?P<host>[A-Za-z0-9.-]+(?::[0-9]{1,5})?)"
-    r"/(?P<path>[A-Za-z0-9._~/-]+?)(?:@(?P<ref>[^@\s#?]+))?"
+    r"/(?P<path>[A-Za-z0-9._~/-]+?)(?:@(?P<ref>[^\s?]+))?"
 )
 
 
@@ -27,8 +27,9 @@ class SourceUri:
     def parse(cls, text: object) -> SourceUri | None:
         """Return the repository that ``text`` names, or None where it names none.
 
-        User names, queries, fragments, percent escapes, dot segments and a second ``.git`` are not accepted: they are
-        ways to write one repository's name so that it reads like another's.
+        The ref begins at the first ``@``, which no host or path has; tags such as ``@scope/name@1.2.0`` and branches such as
+        ``fix-#12`` are refs. User names, queries, fragments, percent escapes, dot segments and a second ``.git`` are not
+        accepted: they are ways to write one repository's name so that it reads like another's.
         """
         match = _URI.fullmatch(text) if isinstance(text, str) and len(text) <= 2048 else None
         if match is None:

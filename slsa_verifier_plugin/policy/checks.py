@@ -26,7 +26,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far a time may lie in the future."""
 
 _REPOSITORY, _COMMIT, _REF, _RUNNER = (12, 5), (13, 3), (14, 6), (11, None)
-"""GitHub's certificate extensions, new and old: the last arcs of their OIDs (Fulcio ``docs/oid-info.md``)."""
+"""Certificate extensions, all providers' and GitHub's old ones: the last arcs of their OIDs (Fulcio ``docs/oid-info.md``)."""
 
 
 class CheckError(Exception):
@@ -99,6 +99,22 @@ def examine(claim: Claim, context: Context, reading: Reading | None = None) -> E
         reading: what ``read`` gave for this very payload, where the caller has it already.
     """
     return _Examiner(claim.signer, reading or read(claim.payload_type, claim.payload), context).run()
+
+
+def runner_problem(signer: Signer, policy: Policy) -> str:
+    """Return what is wrong with the runner that ``signer`` ran on, empty for nothing.
+
+    GitHub's runs must say that they were on GitHub's runners; those of other providers must not say ``self-hosted``.
+    """
+    runner = signer.claims.get(_RUNNER[0])
+    is_bad = runner != "github-hosted" if signer.is_github else runner == "self-hosted"
+    if policy.allow_self_hosted or not is_bad:
+        return ""
+    expected = "github-hosted" if signer.is_github else "the provider's own"
+    return (
+        f"signed on the runner {quoted(runner)}, expected {expected}; if your own runners are as well guarded, set "
+        "allowSelfHostedRunners"
+    )
 
 
 class _Examiner:
@@ -200,22 +216,26 @@ class _Examiner:
         return self._summary is not None and str(self._context.image) in self._summary.digests
 
     def _certificate(self, summary: VerificationSummary) -> Step:
-        """Step 8: what GitHub certified of the run is what the summary says."""
-        if not self._signer.is_github:
-            return not_checked(8, "the signer is no GitHub Actions run")
+        """Step 8: what is certified of the CI run is what the summary says. GitHub certifies all of it, others what they do."""
+        if not self._signer.is_ci_run:
+            return not_checked(8, "the signer is no CI run")
         self._runner()
         if not summary.sources:
             return passed(8, "the runner; the summary is about an image")
         repository, commit, ref = (self._claimed(arcs) for arcs in (_REPOSITORY, _COMMIT, _REF))
-        if not same_repository(repository, summary.resource_uri):
+        is_github = self._signer.is_github
+        if (is_github or repository is not None) and not same_repository(repository, summary.resource_uri):
             raise _mismatch("source repository", repository, summary.resource_uri, "resourceUri")
-        matching = tuple(source for source in summary.sources if source.commit == commit)
+        is_any = commit is None and not is_github
+        matching = tuple(source for source in summary.sources if is_any or source.commit == commit)
         if not matching:
             raise _mismatch("source commit", commit, summary.sources[0].commit, "gitCommit")
         self._sources = matching
         refs = [known for source in matching for known in source.refs]
-        if refs and ref not in refs:
+        if refs and (is_github or ref is not None) and ref not in refs:
             raise _mismatch("source ref", ref, ", ".join(refs), "refs")
+        if not is_github:
+            return passed(8, "what is certified of repository, commit, ref and runner agrees")
         return passed(8, "repository, commit, ref and runner agree")
 
     def _claimed(self, arcs: tuple[int, int]) -> str | None:
@@ -232,13 +252,8 @@ class _Examiner:
         return new if new is not None else old
 
     def _runner(self) -> None:
-        runner = self._signer.claims.get(_RUNNER[0])
-        if runner != "github-hosted" and not self._policy.allow_self_hosted:
-            raise CheckError(
-                Reason.CERTIFICATE_MISMATCH,
-                f"signed on the runner {quoted(runner)}, expected github-hosted; if your own runners are as well "
-                "guarded, set allowSelfHostedRunners",
-            )
+        if problem := runner_problem(self._signer, self._policy):
+            raise CheckError(Reason.CERTIFICATE_MISMATCH, problem)
 
     def _result(self, summary: VerificationSummary) -> Step:
         """Step 9."""
@@ -283,10 +298,17 @@ class _Examiner:
         patterns = self._policy.source_refs
         if not patterns:
             return not_checked(12, "expectedSourceRefs is not set")
+        matched = [
+            (source, ref)
+            for source in self._sources
+            for ref in source.refs
+            if any(pattern.matches(ref) for pattern in patterns)
+        ]
+        if matched:
+            # A commit without an expected ref is none that the image may be bound to.
+            self._sources = tuple(dict.fromkeys(source for source, _ in matched))
+            return passed(12, plain(matched[0][1]))
         refs = [ref for source in self._sources for ref in source.refs]
-        for ref in refs:
-            if any(pattern.matches(ref) for pattern in patterns):
-                return passed(12, plain(ref))
         raise CheckError(
             Reason.SOURCE_REF_MISMATCH,
             f"found {_alternatives(refs) or 'no source ref'}, expected {_alternatives([item.pattern for item in patterns])}; "

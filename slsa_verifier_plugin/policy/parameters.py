@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -29,7 +29,7 @@ MAX_DURATION = 64
 """Characters of a duration, as in the schema."""
 
 MAX_VIOLATIONS = 20
-"""Violations that one error lists."""
+"""Violations that one error lists; of more than these it gives the count."""
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
@@ -41,12 +41,14 @@ class ParameterError(ValueError):
     """Parameters that break the schema or contradict themselves.
 
     Args:
-        violations: one sentence for each, beginning with the parameter's path.
+        violations: one sentence for each, beginning with the parameter's path; of more than ``MAX_VIOLATIONS`` the first, and
+            how many more there are.
     """
 
     def __init__(self, violations: list[str]) -> None:
-        super().__init__("; ".join(violations))
-        self.violations = violations
+        rest = len(violations) - MAX_VIOLATIONS
+        self.violations = violations[:MAX_VIOLATIONS] + ([f"and {rest} more"] if rest > 0 else [])
+        super().__init__("; ".join(self.violations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,16 @@ def parse_policy(config: Mapping[str, Any]) -> Policy:
     Raises:
         ParameterError: lists every violation with its path.
     """
-    violations = list(dict.fromkeys(_explain(error) for error in _sorted_errors(config)))
+    errors = _sorted_errors(config)
+    violations = list(dict.fromkeys(sentence for error in errors for sentence in _explained(error)))
+    if not isinstance(config, Mapping):
+        raise ParameterError(violations)
+    builder = _Builder(config, {error.absolute_path[0] for error in errors if error.absolute_path})
+    policy = builder.policy()
+    violations += builder.violations
     if violations:
-        raise ParameterError(violations[:MAX_VIOLATIONS])
-    return _Builder(config).policy()
+        raise ParameterError(violations)
+    return policy
 
 
 def parse_duration(text: str) -> float:
@@ -121,19 +129,26 @@ def schema() -> dict[str, Any]:
 
 
 class _Builder:
-    """Turns a configuration that fits the schema into a policy, collecting what still contradicts itself."""
+    """Turns a configuration into a policy, collecting what fits the schema and still contradicts itself.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
-        self._violations: list[str] = []
+    Args:
+        config: the configuration.
+        broken: its parameters that do not fit the schema; they are left out, so that the others are checked all the same. The
+            policy then is of no use, for what is left out or missing.
+    """
+
+    def __init__(self, config: Mapping[str, Any], broken: Set[str]) -> None:
+        self._config = {key: value for key, value in config.items() if key not in broken}
+        self._broken = broken
+        self.violations: list[str] = []
 
     def policy(self) -> Policy:
         config = self._config
         policy = Policy(
             name=config.get("name", ""),
             type=config.get("type", ""),
-            levels=tuple(self._levels(config["expectedVerifiedLevels"])),
-            resource_uris=tuple(Glob(text) for text in _many(config["expectedResourceUri"])),
+            levels=tuple(self._levels(config.get("expectedVerifiedLevels", ()))),
+            resource_uris=tuple(Glob(text) for text in _many(config.get("expectedResourceUri", []))),
             verifier_ids=tuple(_many(config.get("expectedVerifierId", DEFAULT_VERIFIER_ID))),
             verifiers=self._signers("trustedVerifiers", "verifierId") or BUILT_IN_VERIFIERS,
             roots=tuple(self._roots()),
@@ -149,15 +164,13 @@ class _Builder:
         )
         self._check_verifiers(policy)
         self._check_builders(policy)
-        if self._violations:
-            raise ParameterError(self._violations[:MAX_VIOLATIONS])
         return policy
 
     def _levels(self, names: Iterable[str]) -> Iterator[str]:
         for index, name in enumerate(names):
             level = track_level(name)
             if is_nothing(name) or (level and level[1] == 0):
-                self._violations.append(
+                self.violations.append(
                     f"expectedVerifiedLevels[{index}]: {quoted(name)} demands nothing; name a level of 1 or more"
                 )
             yield name
@@ -168,7 +181,7 @@ class _Builder:
             try:
                 signers.append(TrustedSigner.parse(item, id_key))
             except PatternError as error:
-                self._violations.append(
+                self.violations.append(
                     f"{key}[{index}].identityPattern: not a regular expression that RE2 accepts: {plain(str(error))}"
                 )
             public_key = item.get("publicKey", "")
@@ -190,7 +203,7 @@ class _Builder:
 
     def _absolute(self, path: str, where: str) -> str:
         if not PurePosixPath(path).is_absolute():
-            self._violations.append(
+            self.violations.append(
                 f"{where}: {quoted(path)} is relative, and the plugin has no folder of its own; write an absolute path"
             )
         return path
@@ -201,29 +214,33 @@ class _Builder:
         seconds = parse_duration(self._config[key])
         if not least <= seconds <= most:
             upper = "" if most == float("inf") else f" and {most:g} s"
-            self._violations.append(
+            self.violations.append(
                 f"{key}: {self._config[key]} is out of range; expected {'between ' if upper else 'at least '}{least:g} s{upper}"
             )
         return seconds
 
     def _check_verifiers(self, policy: Policy) -> None:
+        if self._broken & {"expectedVerifierId", "trustedVerifiers"}:
+            return
         known = {signer.id for signer in policy.verifiers}
         where = "trustedVerifiers" if "trustedVerifiers" in self._config else "the built-in table"
         for verifier_id in policy.verifier_ids:
             if verifier_id not in known and not any(
-                item.startswith("trustedVerifiers") for item in self._violations
+                item.startswith("trustedVerifiers") for item in self.violations
             ):
-                self._violations.append(
+                self.violations.append(
                     f"expectedVerifierId: nobody in {where} may sign for {quoted(verifier_id)}; known are "
                     f"{', '.join(sorted(known))}; set expectedVerifierId to one of those, or add a trustedVerifiers entry"
                 )
 
     def _check_builders(self, policy: Policy) -> None:
+        if self._broken & {"sourceBinding", "trustedBuilders"}:
+            return
         configured = "trustedBuilders" in self._config
         if policy.source_binding == "provenance" and not configured:
-            self._violations.append("trustedBuilders: required with sourceBinding: provenance")
+            self.violations.append("trustedBuilders: required with sourceBinding: provenance")
         if policy.source_binding != "provenance" and configured:
-            self._violations.append(
+            self.violations.append(
                 f"trustedBuilders: has no effect with sourceBinding: {policy.source_binding}; set sourceBinding: provenance, "
                 "or leave it out"
             )
@@ -235,7 +252,10 @@ def _many(value: str | list[str]) -> list[str]:
 
 def _sorted_errors(config: Mapping[str, Any]) -> list[Any]:
     return sorted(
-        _validator().iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
+        _validator().iter_errors(config),
+        key=lambda error: [
+            (0, part, "") if isinstance(part, int) else (1, 0, str(part)) for part in error.absolute_path
+        ],
     )
 
 
@@ -246,16 +266,20 @@ def _validator() -> Any:
     return Draft202012Validator(schema())
 
 
-def _explain(error: Any) -> str:
-    """Return one sentence for a schema violation: the path, what was found, what was expected."""
+def _explained(error: Any) -> list[str]:
+    """Return a sentence for each thing wrong in a schema violation: the path, what was found, what was expected."""
     where = _path(error)
+    if error.validator == "additionalProperties":
+        return list(_unknown(error.instance, error.schema["properties"], where))
+    if error.validator == "oneOf":
+        return _alternatives(error, where)
+    return [_explain(error, where)]
+
+
+def _explain(error: Any, where: str) -> str:
     prefix = f"{where}: " if where else ""
-    found = quoted(
-        error.instance if isinstance(error.instance, str) else json.dumps(error.instance, default=str), 80
-    )
+    found = _found(error.instance)
     match error.validator:
-        case "additionalProperties":
-            return "; ".join(_unknown(error, where))
         case "required":
             missing = [name for name in error.validator_value if name not in error.instance]
             return f"{prefix}{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required"
@@ -265,8 +289,6 @@ def _explain(error: Any) -> str:
             return f"{prefix}found {found}, expected one of {', '.join(map(str, error.validator_value))}"
         case "minItems" | "minLength":
             return f"{prefix}must not be empty"
-        case "oneOf":
-            return f"{prefix}{_alternatives(error)}"
         case "pattern" if error.instance.endswith("\n"):
             return f"{prefix}found {found}, which ends with a line break; write it on one line"
         case "pattern" if where in ("timeout", "maxAge"):
@@ -277,31 +299,49 @@ def _explain(error: Any) -> str:
             return f"{prefix}found {found}, expected {error.validator} {plain(str(error.validator_value))}"
 
 
-def _unknown(error: Any, where: str) -> Iterator[str]:
-    known = sorted(error.schema["properties"])
-    for name in sorted(set(error.instance) - set(known)):
+def _found(value: Any) -> str:
+    """Return a value as a message shows it: only a text is in quotes."""
+    return quoted(value, 80) if isinstance(value, str) else plain(json.dumps(value, default=str), 80)
+
+
+def _unknown(names: Iterable[str], properties: Iterable[str], where: str) -> Iterator[str]:
+    known = sorted(properties)
+    for name in sorted(set(names) - set(known)):
         near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
         nearest = next((item for item in known if near and item.lower() == near[0]), None)
         hint = f"; did you mean {nearest}?" if nearest else f"; known are {', '.join(known)}"
         yield f"{where + '.' if where else ''}{plain(name, 64)}: unknown parameter{hint}"
 
 
-def _alternatives(error: Any) -> str:
+def _alternatives(error: Any, where: str) -> list[str]:
     """Say what is wrong with a value that fits none (or several) of a schema's alternatives."""
     if isinstance(error.instance, dict) and {"verifierId", "builderId"} & set(error.instance):
-        return (
-            "a signer has either issuer with identity or identityPattern, or publicKey alone; "
+        return [
+            f"{where}: a signer has either issuer with identity or identityPattern, or publicKey alone; "
             f"found {', '.join(sorted(map(plain, error.instance)))}"
-        )
+        ]
+    context = list(_flat(error))
     if isinstance(error.instance, str):
         # What the alternative for strings objects to says more than that none fits.
-        for item in error.context or []:
+        for item in context:
             if item.validator in ("pattern", "minLength", "maxLength"):
-                return _explain(item).partition(": ")[2]
-    deepest = max(error.context or [], key=lambda item: len(item.absolute_path), default=None)
-    if deepest is not None and len(deepest.absolute_path) > len(error.absolute_path):
-        return _explain(deepest).partition(": ")[2]
-    return f"found {quoted(json.dumps(error.instance, default=str), 80)}, expected {_expected(error)}"
+                return [_explain(item, where)]
+    deeper = [item for item in context if len(item.absolute_path) > len(error.absolute_path)]
+    if deeper:
+        # A list's items, or an object's values: each says what is wrong with it.
+        return [sentence for item in deeper for sentence in _explained(item)]
+    if isinstance(error.instance, dict):
+        known = {name for item in context for name in item.schema.get("properties", ())}
+        if known and (unknown := list(_unknown(error.instance, known, where))):
+            return unknown
+    return [f"{where}: found {_found(error.instance)}, expected {_expected(error)}"]
+
+
+def _flat(error: Any) -> Iterator[Any]:
+    """Yield what each alternative objects to, those of an alternative of alternatives one by one."""
+    for item in error.context or ():
+        is_same = item.validator == "oneOf" and item.absolute_path == error.absolute_path
+        yield from _flat(item) if is_same else (item,)
 
 
 def _expected(error: Any) -> str:

@@ -62,7 +62,8 @@ class Verdict:
     """The decision on one artifact, and why.
 
     ``sentence`` is the message without its prefix. ``best`` is the finding that decided, ``findings`` all of them;
-    ``others`` counts lines that are no summaries. Built by ``verify`` alone.
+    ``unseen`` counts candidates that were not looked at any more, ``others`` lines that are no summaries. Built by
+    ``verify`` alone.
     """
 
     success: bool
@@ -75,6 +76,7 @@ class Verdict:
     transient: bool = False
     best: Finding | None = None
     findings: tuple[Finding, ...] = ()
+    unseen: int = 0
     others: int = 0
     roots: tuple[RootInfo, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -148,9 +150,10 @@ def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any
     ranked = sorted(verdict.findings, key=lambda finding: -finding.reached)
     looked_at = sum(finding.signature_checked for finding in verdict.findings)
     extensions["candidates"] = [_candidate(finding) for finding in ranked[:shown]]
-    extensions["candidatesTotal"] = len(verdict.findings)
+    total = len(verdict.findings) + verdict.unseen
+    extensions["candidatesTotal"] = total
     extensions["candidatesLookedAt"] = looked_at
-    extensions["candidatesOmitted"] = len(verdict.findings) - shown
+    extensions["candidatesOmitted"] = total - shown
     extensions["otherLines"] = verdict.others
     return extensions
 

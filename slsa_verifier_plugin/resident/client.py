@@ -26,6 +26,8 @@ SOON_SECONDS = 0.1
 """How long ACCEPTED is waited for before the call's own time limit is looked up."""
 MAX_ATTEMPTS = 3
 """Connections to a verifier that was not there at first, as long as they are closed before the call is accepted."""
+VARIABLES = ("RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_VERSION", "RATIFY_VERIFIER_SUBJECT")
+"""What Ratify sets, in the order in which its own skeleton looks."""
 _CHUNK = 65536
 
 
@@ -113,6 +115,12 @@ class Channel:
         if left <= 0:
             raise TimeoutError
         self.connection.settimeout(left)
+
+
+def refusal(environ: "Mapping[str, str]") -> Answer | None:
+    """Return the contract's error 4 where Ratify's variables are missing or empty: nothing need be read or started for it."""
+    missing = [name for name in VARIABLES if not environ.get(name)]
+    return (1, protocol.MISSING_LINE % ", ".join(missing).encode(), b"") if missing else None
 
 
 def call(

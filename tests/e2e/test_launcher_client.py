@@ -23,7 +23,7 @@ from launcher.tests.harness import (
     saying,
     told,
 )
-from slsa_verifier_plugin.resident import lifecycle, protocol
+from slsa_verifier_plugin.resident import client, lifecycle, protocol
 from tests.support.resident import wait_for_end
 
 
@@ -39,16 +39,25 @@ def test_a_call_passes_as_it_was_made(plugin: Plugin) -> None:
         done = plugin.run(stdin=b"\x00 in\xff", RATIFY_VERIFIER_SUBJECT="r/x\udcff@sha256:0")
     assert (done.returncode, done.stdout, done.stderr) == answer
     elapsed, *fields = protocol.decode_request(listener.requests[0])
-    assert fields == [b"VERIFY", b"r/x\xff@sha256:0", None, b"\x00 in\xff"]
+    assert fields == [b"VERIFY", b"r/x\xff@sha256:0", b"1.0.0", b"\x00 in\xff"]
     assert elapsed < 2
 
 
 def test_its_frame_is_the_python_clients_byte_for_byte(plugin: Plugin) -> None:
     with Listener(plugin, answering((0, b"", b""))) as listener:
-        plugin.run(stdin=b"in", RATIFY_VERIFIER_SUBJECT="", RATIFY_VERIFIER_VERSION="1.0.0")
+        plugin.run(stdin=b"in", RATIFY_VERIFIER_SUBJECT="r/x@sha256:0", RATIFY_VERIFIER_VERSION="1.0.0")
     elapsed = int.from_bytes(listener.requests[0][:4]) / 1000
-    expected = protocol.encode_request((elapsed, b"VERIFY", b"", b"1.0.0", b"in"))
+    expected = protocol.encode_request((elapsed, b"VERIFY", b"r/x@sha256:0", b"1.0.0", b"in"))
     assert listener.requests[0] == expected[protocol.HEADER_BYTES :]
+
+
+@pytest.mark.parametrize("names", [["COMMAND"], ["SUBJECT"], ["VERSION"], ["VERSION", "SUBJECT", "COMMAND"]])
+def test_without_ratifys_variables_it_says_so_and_starts_nothing(plugin: Plugin, names: list[str]) -> None:
+    environ: dict[str, Any] = {f"RATIFY_VERIFIER_{name}": "" for name in names}
+    done = plugin.run(stdin=b"x" * (protocol.MAX_STDIN + 1), **environ)
+    expected = client.refusal({**plugin.environ, **environ})
+    assert (done.returncode, done.stdout, done.stderr) == expected
+    assert plugin.pids() == []
 
 
 def test_it_starts_the_server_that_python_finds_and_the_next_call_finds_it(plugin: Plugin) -> None:
@@ -222,9 +231,11 @@ def test_standard_input_has_a_limit(plugin: Plugin, size: int, fits: bool) -> No
 
 
 def test_the_largest_request_passes(plugin: Plugin) -> None:
+    names = ("RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_SUBJECT", "RATIFY_VERIFIER_VERSION")
+    command, subject, version = (plugin.environ[name].encode() for name in names)
     size = (
         protocol.MAX_REQUEST
-        - len(protocol.encode_request((0, b"VERIFY", None, None, b"")))
+        - len(protocol.encode_request((0, command, subject, version, b"")))
         + protocol.HEADER_BYTES
     )
     with Listener(plugin, answering((0, b"x" * 200_000, b""))) as listener:

@@ -24,6 +24,7 @@ PACKAGE = "slsa_verifier_plugin"
 SCOPE = (
     "policy/binding.py",
     "policy/checks.py",
+    "policy/entries.py",
     "policy/matching.py",
     "policy/parameters.py",
     "policy/readings.py",
@@ -50,7 +51,17 @@ SCOPE = (
     "model/vsa.py",
 )
 WORDING = {
-    "policy/parameters.py": ("_explain", "_unknown", "_alternatives", "_expected", "_path", "_article"),
+    "policy/parameters.py": (
+        "_explained",
+        "_explain",
+        "_found",
+        "_flat",
+        "_unknown",
+        "_alternatives",
+        "_expected",
+        "_path",
+        "_article",
+    ),
     "policy/checks.py": ("_untrusted", "_mismatch", "_alternatives", "_days"),
     "policy/trusted.py": ("shown",),
     "signatures/verifier.py": ("_with_ages", "_in_short"),

@@ -35,6 +35,7 @@ _UNIT = "tests/unit/"
 TESTS = {
     "policy/binding.py": ["test_policy_binding.py", "test_verify_binding.py"],
     "policy/checks.py": ["test_policy_checks.py", "test_policy_checks_9_to_13.py"],
+    "policy/entries.py": ["test_verify.py", "test_verify_time.py"],
     "policy/matching.py": ["test_policy_matching.py", "test_policy_trusted.py"],
     "policy/parameters.py": ["test_policy_parameters.py"],
     "policy/parameters.schema.json": ["test_policy_parameters.py"],

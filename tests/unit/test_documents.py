@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from slsa_verifier_plugin.errors import ContractCode, Reason
 from slsa_verifier_plugin.policy.parameters import parse_duration, schema
 from slsa_verifier_plugin.policy.steps import STEP_NAMES
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS
+from slsa_verifier_plugin.registry import faults
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -43,6 +45,31 @@ def test_reasons_are_all_listed_with_an_example_and_a_remedy() -> None:
         assert "`" in example or "\u2026" in example, reason
         assert len(remedy) > 10, reason
         assert remedy.endswith("."), reason
+
+
+def test_the_registrys_examples_are_messages_of_this_program() -> None:
+    url = "https://registry.example"
+    untrusted = ssl.SSLCertVerificationError()
+    untrusted.verify_message = "unable to get local issuer certificate"
+    refused = ConnectionRefusedError(111, "Connection refused")
+    manifest, blob = "fetching the manifest \u2026", "fetching the blob \u2026"
+    made = {
+        "REGISTRY_UNREACHABLE": faults.unreachable(
+            "fetching the manifest sha256:1\u2026 of registry.example/app", url, refused
+        ),
+        "REGISTRY_TLS": faults.unreachable(manifest, url, untrusted),
+        "REGISTRY_UNAUTHORIZED": faults.status_error(manifest, url, 401, ("UNAUTHORIZED",)),
+        "REGISTRY_FORBIDDEN": faults.status_error(manifest, url, 403, ("DENIED",)),
+        "REGISTRY_NOT_FOUND": faults.status_error(blob, url, 404, ("BLOB_UNKNOWN",)),
+        "REGISTRY_THROTTLED": faults.status_error(blob, url, 429, ("TOOMANYREQUESTS",)),
+        "REGISTRY_ERROR": faults.status_error(blob, url, 503),
+        "REGISTRY_INVALID_RESPONSE": faults.invalid_response(
+            blob, "the body has 1200 bytes, its descriptor says 6000"
+        ),
+    }
+    listed = {row[0].strip("`"): row[2].strip("`") for row in rows("reasons.md")}
+    for reason, error in made.items():
+        assert (str(error.reason), error.message) == (reason, listed[reason])
 
 
 def test_contract_codes_are_all_listed() -> None:

@@ -152,11 +152,17 @@ def test_an_empty_blob_holds_nothing(content: bytes) -> None:
     assert read_blob(content, 9).others == 0
 
 
+@pytest.mark.parametrize("rest", [b"", b"\n" + line(BUNDLE)])
+def test_a_byte_order_mark_hides_no_attestation(rest: bytes) -> None:
+    assert read_blob(b"\xef\xbb\xbf" + line(BUNDLE) + rest, 9) == read_blob(line(BUNDLE) + rest, 9)
+    assert read_blob(line(BUNDLE) + b"\n\xef\xbb\xbf" + line(BUNDLE), 9).others == 1
+
+
 def test_candidates_are_bounded() -> None:
     three = (line(BUNDLE) + b"\n") * 3
     assert len(read_blob(three, 3).candidates) == 3
     for most in (2, 1, 0, -1):
-        with pytest.raises(ArtifactError, match="maxBundles") as caught:
+        with pytest.raises(ArtifactError, match=f"more than {most} .* maxBundles") as caught:
             read_blob(three, most)
         assert caught.value.reason is Reason.LIMIT_EXCEEDED
 

@@ -14,6 +14,7 @@ from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.model.source_uri import SourceUri
 from slsa_verifier_plugin.policy.binding import (
     NOT_BOUND,
+    Bound,
     ImageLabels,
     SignedProvenance,
     check_annotation,
@@ -22,8 +23,8 @@ from slsa_verifier_plugin.policy.binding import (
     is_passed,
 )
 from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, examine
-from slsa_verifier_plugin.policy.steps import Step, StepOutcome
-from tests.support.policies import claim, policy, signer
+from slsa_verifier_plugin.policy.steps import StepOutcome
+from tests.support.policies import by_key, claim, policy, signer
 from tests.support.sigstore import COMMIT, IMAGE_DIGEST, LEVEL_1_COMMIT, attest_build_provenance, vsa
 
 IMAGE = Digest("sha256", IMAGE_DIGEST)
@@ -64,7 +65,7 @@ def test_no_binding_is_said_aloud() -> None:
     ],
 )
 def test_an_image_that_names_the_commit_is_bound(images: list[ImageLabels]) -> None:
-    step = check_annotation(examined(), images)
+    step = check_annotation(examined(), images).step
     assert (step.number, step.outcome) == (14, StepOutcome.PASSED)
     assert COMMIT in step.detail
 
@@ -96,11 +97,50 @@ def test_an_image_that_does_not_is_not_bound(images: list[ImageLabels], reason: 
     assert says in caught.value.message
 
 
+def two_commits(**changes: Any) -> Examination:
+    """Return the examination of a key's summary about two commits, of which the second is on a branch of its own."""
+    subjects = [
+        {"digest": {"gitCommit": COMMIT}, "annotations": {"source_refs": ["refs/heads/main"]}},
+        {"digest": {"gitCommit": LEVEL_1_COMMIT}, "annotations": {"source_refs": ["refs/heads/feature"]}},
+    ]
+    keyed, known = by_key(**changes)
+    return examine(claim(vsa(subjects=subjects), KEY), Context(keyed, IMAGE, **known))
+
+
+@pytest.mark.parametrize("commit", [COMMIT, LEVEL_1_COMMIT])
+def test_of_several_commits_the_bound_one_is_shown(commit: str) -> None:
+    for bound in (
+        check_annotation(two_commits(), [labels(revision=commit)]),
+        check([provenance(material(commit=commit))], two_commits()),
+    ):
+        assert commit in bound.step.detail
+        assert bound.examination.revision == commit
+        assert len(bound.examination.refs) == 1
+
+
+def test_a_commit_without_an_expected_ref_binds_no_image() -> None:
+    examination = two_commits(expectedSourceRefs=["refs/heads/main"])
+    assert examination.reason is None
+    with pytest.raises(CheckError) as caught:
+        check_annotation(examination, [labels(revision=LEVEL_1_COMMIT)])
+    assert caught.value.reason is Reason.SOURCE_REVISION_MISMATCH
+    assert "not with an expected ref" in caught.value.message
+    with pytest.raises(CheckError) as caught:
+        check([provenance(material(commit=LEVEL_1_COMMIT))], examination)
+    assert caught.value.reason is Reason.SOURCE_REVISION_MISMATCH
+    assert check_annotation(examination, [labels()]).examination.revision == COMMIT
+
+
+def test_all_platforms_are_of_one_commit() -> None:
+    mixed = [labels(where="amd64"), labels(revision=LEVEL_1_COMMIT, where="arm64")]
+    with pytest.raises(CheckError, match="expected one commit for all") as caught:
+        check_annotation(two_commits(), mixed)
+    assert caught.value.reason is Reason.SOURCE_REVISION_MISMATCH
+
+
 def test_a_summary_of_the_image_itself_needs_no_label() -> None:
-    assert check_annotation(bound_by_digest(), []).outcome is StepOutcome.PASSED
-    assert (
-        check_annotation(bound_by_digest(), [labels(revision=LEVEL_1_COMMIT)]).outcome is StepOutcome.PASSED
-    )
+    for images in ([], [labels(revision=LEVEL_1_COMMIT)]):
+        assert check_annotation(bound_by_digest(), images).step.outcome is StepOutcome.PASSED
 
 
 def material(repository: str = REPOSITORY, commit: str = COMMIT) -> Material:
@@ -120,7 +160,7 @@ def provenance(
 
 def check(
     provenances: Sequence[SignedProvenance], examination: Examination | None = None, **entry: Any
-) -> Step:
+) -> Bound:
     trusted = {"builderId": BUILDER_ID, "issuer": BUILDER.issuer, "identity": BUILDER.identity, **entry}
     builders = [{key: value for key, value in trusted.items() if value is not None}]
     wanted = policy(sourceBinding="provenance", trustedBuilders=builders)
@@ -140,7 +180,7 @@ def check(
     ],
 )
 def test_a_trusted_builders_provenance_binds(provenances: list[SignedProvenance]) -> None:
-    step = check(provenances)
+    step = check(provenances).step
     assert (step.number, step.outcome) == (14, StepOutcome.PASSED)
     assert BUILDER_ID in step.detail
 
@@ -180,9 +220,24 @@ def test_other_provenance_does_not(provenances: list[SignedProvenance], reason: 
     assert says in caught.value.message
 
 
+def test_a_builder_on_ones_own_runner_must_be_allowed() -> None:
+    own = signer(attest_build_provenance(runner="self-hosted"))
+    alone = [provenance(material(), by=own)]
+    with pytest.raises(CheckError, match="allowSelfHostedRunners") as caught:
+        check(alone)
+    assert caught.value.reason is Reason.SOURCE_NOT_BOUND
+    hosted = provenance(material(commit=LEVEL_1_COMMIT))
+    with pytest.raises(CheckError, match=LEVEL_1_COMMIT):
+        check([*alone, hosted])
+    assert check([*alone, provenance(material())]).step.outcome is StepOutcome.PASSED
+    builders = [{"builderId": BUILDER_ID, "issuer": BUILDER.issuer, "identity": BUILDER.identity}]
+    allowed = policy(sourceBinding="provenance", trustedBuilders=builders, allowSelfHostedRunners=True)
+    assert check_provenance(examined(), alone, IMAGE, allowed, {}).step.outcome is StepOutcome.PASSED
+
+
 def test_a_builder_may_be_known_by_its_key() -> None:
     by_key: dict[str, Any] = {"issuer": None, "identity": None, "publicKey": "/k.pem"}
-    assert check([provenance(material(), by=KEY)], **by_key).outcome is StepOutcome.PASSED
+    assert check([provenance(material(), by=KEY)], **by_key).step.outcome is StepOutcome.PASSED
     for other in (Signer("key:" + "cd" * 32, ""), BUILDER):
         with pytest.raises(CheckError, match="expected the image's build provenance"):
             check([provenance(material(), by=other)], **by_key)
@@ -202,7 +257,7 @@ def test_builders_of_two_entries_are_not_mixed() -> None:
 
 
 def test_a_summary_of_the_image_itself_needs_no_provenance() -> None:
-    assert check([], bound_by_digest()).outcome is StepOutcome.PASSED
+    assert check([], bound_by_digest()).step.outcome is StepOutcome.PASSED
 
 
 def test_is_passed_says_what_a_check_does() -> None:

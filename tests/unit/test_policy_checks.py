@@ -257,13 +257,79 @@ def test_step_8_a_signer_that_is_no_github_run_is_not_compared() -> None:
     assert examination.steps[2].outcome is StepOutcome.NOT_CHECKED
 
 
-@pytest.mark.parametrize("arc", [2, 3, 4, 5, 6, 11, 12, 13, 14])
+@pytest.mark.parametrize("arc", [2, 3, 4, 5, 6])
 def test_step_8_one_github_extension_makes_it_a_github_run_whatever_the_issuer(arc: int) -> None:
     identity = person().having({arc: "x"})
     examination = run(
         claim(vsa(), identity), trusting(identity=identity.san, issuer="https://accounts.google.com")
     )
     assert_failed(examination, 8, Reason.CERTIFICATE_MISMATCH)
+
+
+@pytest.mark.parametrize("name", ["/acme", "/"])
+def test_step_8_an_enterprises_issuer_is_githubs(name: str) -> None:
+    issuer = f"https://token.actions.githubusercontent.com{name}"
+    identity = person().having({1: issuer, 8: issuer})
+    trusted = trusting(identity=identity.san, issuer=issuer)
+    assert_failed(run(claim(vsa(), identity), trusted), 8, Reason.CERTIFICATE_MISMATCH, "runner nothing")
+
+
+GITLAB = "https://gitlab.example"
+GITLAB_RUN = Identity(
+    f"{GITLAB}/example/source-demo//.gitlab-ci.yml@refs/heads/main",
+    {
+        8: GITLAB,
+        11: "gitlab-hosted",
+        12: f"{GITLAB}/example/source-demo",
+        13: COMMIT,
+        14: MAIN,
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("identity", "says"),
+    [
+        (GITLAB_RUN, None),
+        (GITLAB_RUN.without(11), None),
+        (GITLAB_RUN.without(12), None),
+        (GITLAB_RUN.without(13), None),
+        (GITLAB_RUN.without(14), None),
+        (GITLAB_RUN.without(11, 12, 13, 14), None),
+        (GITLAB_RUN.having({11: "of-a-provider"}), None),
+        (GITLAB_RUN.having({11: "self-hosted"}), 'runner "self-hosted", expected the provider'),
+        (GITLAB_RUN.having({12: f"{GITLAB}/example/other"}), "source repository"),
+        (GITLAB_RUN.having({12: "x"}), "source repository"),
+        (GITLAB_RUN.having({13: LEVEL_1_COMMIT}), "source commit"),
+        (GITLAB_RUN.having({14: "refs/heads/dev"}), "source ref"),
+    ],
+)
+def test_step_8_of_another_provider_what_is_certified_must_agree(
+    identity: Identity, says: str | None
+) -> None:
+    trusted = [
+        {
+            "verifierId": "https://github.com/slsa-framework/source-actions",
+            "issuer": GITLAB,
+            "identity": identity.san,
+        }
+    ]
+    uri = f"git+{GITLAB}/example/source-demo"
+    statement = vsa(changes={"predicate.resourceUri": uri})
+    examination = run(claim(statement, identity), policy(trustedVerifiers=trusted, expectedResourceUri=uri))
+    if says is None:
+        assert_passed(examination)
+    else:
+        assert_failed(examination, 8, Reason.CERTIFICATE_MISMATCH, says)
+
+
+def test_step_8_of_another_provider_only_the_certified_commit_counts() -> None:
+    uri = f"git+{GITLAB}/example/source-demo"
+    subjects = [{"digest": {"gitCommit": LEVEL_1_COMMIT}}, {"digest": {"gitCommit": COMMIT}}]
+    statement = vsa(subjects=subjects, changes={"predicate.resourceUri": uri})
+    entry = {"verifierId": "https://github.com/slsa-framework/source-actions", "issuer": GITLAB}
+    trusted = policy(trustedVerifiers=[{**entry, "identity": GITLAB_RUN.san}], expectedResourceUri=uri)
+    assert run(claim(statement, GITLAB_RUN), trusted).revision == COMMIT
 
 
 def test_step_8_the_old_repository_extension_means_github_com_alone() -> None:

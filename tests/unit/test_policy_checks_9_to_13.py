@@ -161,6 +161,17 @@ def test_step_12_another_commits_refs_do_not_count() -> None:
     assert_failed(examination, 12, Reason.SOURCE_REF_MISMATCH, "no source ref")
 
 
+def test_step_12_only_commits_with_an_expected_ref_stay() -> None:
+    subjects: list[dict[str, Any]] = [
+        {"digest": {"gitCommit": LEVEL_1_COMMIT}, "annotations": {"source_refs": ["refs/heads/x"]}},
+        {"digest": {"gitCommit": COMMIT}, "annotations": {"source_refs": [MAIN]}},
+    ]
+    keyed, known = by_key(expectedSourceRefs=[MAIN])
+    examination = run(claim(vsa(subjects=subjects), KEY), keyed, **known)
+    assert_passed(examination)
+    assert (examination.revision, examination.refs) == (COMMIT, (MAIN,))
+
+
 @pytest.mark.parametrize(
     ("age", "reason"),
     [

@@ -128,7 +128,7 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
         ({"expectedResourceUri": None}, "expectedResourceUri is required"),
         ({"expectedVerifiedLevels": []}, "expectedVerifiedLevels: must not be empty"),
         ({"expectedVerifiedLevels": "SLSA_SOURCE_LEVEL_2"}, "expected a list"),
-        ({"expectedVerifiedLevels": [2]}, 'expectedVerifiedLevels[0]: found "2", expected a string'),
+        ({"expectedVerifiedLevels": [2]}, "expectedVerifiedLevels[0]: found 2, expected a string"),
         ({"expectedVerifiedLevels": ["SLSA SOURCE"]}, "expectedVerifiedLevels[0]: found"),
         ({"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_0"]}, "demands nothing"),
         (
@@ -139,8 +139,13 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
         ({"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_2\n"]}, "ends with a line break"),
         ({"expectedResourceUri": ""}, "expectedResourceUri: must not be empty"),
         ({"expectedResourceUri": []}, "expectedResourceUri: "),
-        ({"expectedResourceUri": [""]}, "expectedResourceUri: "),
+        ({"expectedResourceUri": [""]}, "expectedResourceUri[0]: must not be empty"),
+        ({"expectedResourceUri": ["x", 5]}, "expectedResourceUri[1]: found 5, expected a string"),
         ({"expectedResourceUri": 1}, "a non-empty string or a non-empty list of strings"),
+        (
+            {"expectedResourceUri": {"a": 1}},
+            'expectedResourceUri: found ("a": 1), expected',
+        ),
         ({"expectedResourceUri": "a b"}, "does not have the form"),
         ({"expectedResourceUri": f"{RESOURCE}\n"}, "ends with a line break"),
         ({"expectedResourceUri": [RESOURCE, f"{RESOURCE}\n"]}, "ends with a line break"),
@@ -162,7 +167,7 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
         ({"a{b}\n": 1}, "a(b)?: unknown parameter"),
         ({"maxAge": "1 h"}, "expected a duration such as"),
         ({"maxAge": "h"}, "expected a duration such as"),
-        ({"maxAge": 3600}, 'maxAge: found "3600", expected a string'),
+        ({"maxAge": 3600}, "maxAge: found 3600, expected a string"),
         ({"maxAge": "0s"}, "out of range"),
         ({"maxAge": "999ms"}, "out of range"),
         ({"maxAge": "-1h"}, "expected a duration such as"),
@@ -187,8 +192,13 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
         ({"trustedRoot": {"path": "r.json"}}, 'trustedRoot.path: "r.json" is relative'),
         ({"trustedRoot": ["public-good", {"path": "r.json"}]}, "trustedRoot[1].path: "),
         ({"trustedRoot": {"tufUrl": "https://t"}}, "trustedRoot: "),
-        ({"trustedRoot": {"tufUrl": "ftp://t", "rootPath": "/r"}}, "trustedRoot: "),
-        ({"trustedRoot": {"tufUrl": "https://u@t", "rootPath": "/r"}}, "trustedRoot: "),
+        ({"trustedRoot": {"pth": "/r"}}, "trustedRoot.pth: unknown parameter; did you mean path?"),
+        (
+            {"trustedRoot": ["staging", {"tufUrl": "https://t", "rootPth": "/r"}]},
+            "trustedRoot[1].rootPth: unknown",
+        ),
+        ({"trustedRoot": {"tufUrl": "ftp://t", "rootPath": "/r"}}, "trustedRoot.tufUrl: "),
+        ({"trustedRoot": {"tufUrl": "https://u@t", "rootPath": "/r"}}, "trustedRoot.tufUrl: "),
         ({"trustedRoot": {"tufUrl": "https://t", "rootPath": "r"}}, "trustedRoot.rootPath: "),
         ({"name": ""}, "name: must not be empty"),
         ({"name": 1}, "name: found"),
@@ -266,9 +276,39 @@ def test_all_violations_are_reported_at_once_and_bounded() -> None:
     found = violations(expectedVerifiedLevels=None, maxage="1h", timeout="x", sourceBinding=7)
     assert len(found) == 4
     many = violations(expectedVerifiedLevels=[7] * 64)
-    assert len(many) == MAX_VIOLATIONS
+    assert many[MAX_VIOLATIONS:] == ["and 44 more"]
+    assert [text.partition("]")[0] for text in many[:3]] == [f"expectedVerifiedLevels[{n}" for n in range(3)]
     contradictions = violations(expectedVerifierId=[f"https://nobody.example/{n}" for n in range(99)])
-    assert len(contradictions) == MAX_VIOLATIONS
+    assert contradictions[MAX_VIOLATIONS:] == ["and 79 more"]
+    unknown = violations(**{f"zz{n}": 1 for n in range(MAX_VIOLATIONS + 1)})
+    assert unknown[MAX_VIOLATIONS:] == ["and 1 more"]
+    assert len(violations(**{f"zz{n}": 1 for n in range(MAX_VIOLATIONS)})) == MAX_VIOLATIONS
+
+
+def test_what_does_not_fit_the_schema_hides_no_contradiction() -> None:
+    found = violations(
+        expectedResourceUri=None,
+        expectedVerifiedLevels=["FAILED"],
+        timeout="9h",
+        maxAge=5,
+        sourceBinding="provenance",
+    )
+    assert [text.partition(":")[0] for text in sorted(found)] == [
+        "expectedResourceUri is required",
+        "expectedVerifiedLevels[0]",
+        "maxAge",
+        "timeout",
+        "trustedBuilders",
+    ]
+
+
+def test_nothing_is_said_to_be_missing_that_only_does_not_fit() -> None:
+    entry = {"verifierId": "https://v", "issuer": "i"}
+    assert len(violations(expectedVerifierId="https://v", trustedVerifiers=[entry])) == 1
+    assert len(violations(expectedVerifierId=7, trustedVerifiers=[SIGNER])) == 1
+    builder = {"builderId": "b", "issuer": "i"}
+    assert len(violations(sourceBinding="provenance", trustedBuilders=[builder])) == 1
+    assert len(violations(sourceBinding="nothing", trustedBuilders=[BUILDER])) == 1
 
 
 def test_a_public_key_is_not_repeated_in_a_message() -> None:
@@ -329,7 +369,7 @@ def test_any_configuration_is_a_policy_or_an_error(changes: dict[str, Any]) -> N
     except ParameterError as error:
         violated = error.violations
     if violated:
-        assert len(violated) <= MAX_VIOLATIONS
+        assert len(violated) <= MAX_VIOLATIONS + 1
         assert not set("{}\n\r\x1b") & set("".join(violated))
         return
     # What was accepted demands something of somebody.

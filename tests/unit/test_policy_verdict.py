@@ -106,9 +106,9 @@ def test_a_success_says_all_of_it() -> None:
             "digest": "sha256:" + "ab" * 32,
             "date": "2025-09-23T01:02:03Z",
         },
-        "candidatesTotal": 1,
+        "candidatesTotal": 2,
         "candidatesLookedAt": 1,
-        "candidatesOmitted": 0,
+        "candidatesOmitted": 1,
         "otherLines": 3,
     }
 

@@ -26,6 +26,7 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import Policy, parse_policy
 from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict
 from slsa_verifier_plugin.ratify import Call, Response, respond
+from slsa_verifier_plugin.service import Service
 from tests.support.policies import BASE
 from tests.support.scene import Scene
 from tests.support.sigstore import vsa
@@ -291,6 +292,16 @@ def test_whatever_is_raised_is_a_denial_without_its_text(
     assert (value["extensions"]["reason"], value["extensions"]["transient"]) == (reason, transient)
     assert b"secret" not in response.stdout + response.stderr
     assert {step["outcome"] for step in value["extensions"]["steps"]} == {"not checked"}
+
+
+@pytest.mark.parametrize("key", ["useHttp", "cosignEnabled", "ttl", "localCachePath", "authProvider"])
+def test_a_wrong_type_in_the_stores_settings_is_the_contracts_error(key: str) -> None:
+    """What reads the settings says so while the verdict is being made, and must be heard."""
+    store = {"name": "oras", "useHttp": True, key: [] if key == "localCachePath" else "true"}
+    stdin = encoded({**STDIN, "storeConfig": {"store": store}})
+    response = Service({"HOME": "/nonexistent"}).respond(ENVIRONMENT, stdin)
+    assert_contract_error(response, 2, f"storeConfig.store.{key}")
+    assert response.status == 1
 
 
 # What is printed for a verification that gave no answer

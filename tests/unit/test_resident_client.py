@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.policy.parameters import parse_policy
 from slsa_verifier_plugin.resident import client, protocol
 from slsa_verifier_plugin.resident.client import StdinError
 from tests.support.resident import OWN, piped
@@ -54,6 +56,45 @@ def test_starting_and_isolating_load_little_more() -> None:
 
 def call(stdin: int, **environ: str) -> protocol.Answer:
     return client.call(environ, stdin, lambda content, elapsed: OWN, ["/nonexistent/python"])
+
+
+ALL = {
+    "RATIFY_VERIFIER_COMMAND": "VERIFY",
+    "RATIFY_VERIFIER_SUBJECT": "r/x@sha256:0",
+    "RATIFY_VERIFIER_VERSION": "1",
+}
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize(
+    "names", [("SUBJECT",), ("VERSION",), ("COMMAND",), ("SUBJECT", "VERSION", "COMMAND")]
+)
+def test_without_ratifys_variables_there_is_the_contracts_word(
+    names: tuple[str, ...], value: str | None
+) -> None:
+    environ = dict(ALL)
+    for name in names:
+        del environ[f"RATIFY_VERIFIER_{name}"]
+        if value is not None:
+            environ[f"RATIFY_VERIFIER_{name}"] = value
+    response = ratify.respond(environ, b"", parse_policy, lambda *_: pytest.fail("nothing to decide"))
+    assert client.refusal(environ) == (response.status, response.stdout, response.stderr)
+    assert client.refusal(ALL) is None
+
+
+@pytest.mark.parametrize("stdin", [b"", b"{", b"x" * (protocol.MAX_STDIN + 1)])
+def test_without_them_nothing_is_read_and_nothing_started(tmp_path: Path, stdin: bytes) -> None:
+    place = tmp_path / "place"
+    done = subprocess.run(
+        [sys.executable, "-m", PACKAGE],
+        env={"SLSA_VERIFIER_DIR": str(place), "HOME": str(tmp_path)},
+        input=stdin,
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == client.refusal({})
+    assert not place.exists()
 
 
 def test_off_is_always_a_process_of_its_own() -> None:

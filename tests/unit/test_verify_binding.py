@@ -13,15 +13,17 @@ from slsa_verifier_plugin.errors import (
     Reason,
     RegistryError,
 )
-from slsa_verifier_plugin.evidence import MAX_PLATFORMS, MAX_REFERRERS
+from slsa_verifier_plugin.evidence import MAX_AWAY, MAX_PLATFORMS, MAX_REFERRERS
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.binding import NOT_BOUND, REVISION, SOURCE
 from slsa_verifier_plugin.policy.steps import StepOutcome
+from slsa_verifier_plugin.policy.verdict import result
 from tests.support.policies import policy
 from tests.support.scene import (
     BUILDER_ID,
+    BUILDERS,
     Scene,
     assert_admitted,
     assert_denied,
@@ -44,6 +46,7 @@ from tests.support.simulators import (
     INDEX_TYPE,
     Notary,
     as_json,
+    lines,
 )
 
 
@@ -99,6 +102,39 @@ def test_step_14_an_image_that_names_its_commit(scene: Scene, annotations: Any, 
 def test_step_14_an_image_that_does_not(scene: Scene, annotations: Any, config: Any, reason: Reason) -> None:
     scene.image = scene.store.put_image(annotations, config)
     assert_denied(scene.judge(scene.notary.sign(), a_policy=ANNOTATION), reason, 14)
+
+
+@pytest.mark.parametrize("binding", ["annotation", "provenance"])
+def test_step_14_binds_to_a_commit_that_passed_step_12(scene: Scene, binding: str) -> None:
+    """One summary about two commits: the image of the one is not admitted for the refs of the other."""
+    scene.image = scene.store.put_image({REVISION: LEVEL_1_COMMIT})
+    subjects = [
+        {"digest": {"gitCommit": COMMIT}, "annotations": {"source_refs": ["refs/heads/main"]}},
+        {"digest": {"gitCommit": LEVEL_1_COMMIT}, "annotations": {"source_refs": ["refs/heads/feature"]}},
+    ]
+    verifier = "https://verifier.example"
+    signer = person()
+    entry = {"verifierId": verifier, "issuer": "https://accounts.google.com", "identity": signer.san}
+    changes: dict[str, Any] = {
+        "expectedVerifierId": verifier,
+        "trustedVerifiers": [entry],
+        "sourceBinding": binding,
+    }
+    if binding == "provenance":
+        changes["trustedBuilders"] = BUILDERS
+    bundles = (
+        scene.notary.sign(vsa(subjects=subjects, verifier_id=verifier), signer),
+        provenance(scene, commit=LEVEL_1_COMMIT),
+    )
+    on_main = policy(expectedSourceRefs=["refs/heads/main"], **changes)
+    assert_denied(
+        scene.judge(*bundles, a_policy=on_main), Reason.SOURCE_REVISION_MISMATCH, 14, LEVEL_1_COMMIT
+    )
+    verdict = scene.judge(*bundles, a_policy=policy(**changes))
+    assert_admitted(verdict)
+    assert f"at {LEVEL_1_COMMIT}" in verdict.message
+    assert COMMIT not in verdict.message
+    assert result(verdict, "slsla", "", 1)["extensions"]["revision"] == LEVEL_1_COMMIT
 
 
 def index(scene: Scene, children: list[tuple[Descriptor, Any]], annotations: Any = None) -> Descriptor:
@@ -328,11 +364,74 @@ def test_step_14_a_registry_that_fails_for_now_is_said(scene: Scene) -> None:
     scene.store.failures[away.digest] = RegistryError("503", transient=True)
     scene.store.attach(scene.image, provenance(scene))
     artifact = scene.attach(scene.notary.sign())
-    verdict = scene.verify(artifact, provenance_policy())
-    assert_denied(verdict, Reason.REGISTRY_ERROR, 14, "503")
-    assert verdict.transient
+    # What one referrer is like for now hides no other, and is said where nothing else binds the image.
+    assert_admitted(scene.verify(artifact, provenance_policy()))
+    wanted = provenance_policy()
+    for later in ((), (RegistryError("404", reason=Reason.REGISTRY_NOT_FOUND),)):
+        other = Scene()
+        gone = other.store.attach(other.image, b"x", artifact_type="application/vnd.in-toto+json")
+        other.store.failures[gone.digest] = RegistryError("503", transient=True)
+        for failure in later:
+            broken = other.store.attach(other.image, b"y", artifact_type="application/vnd.in-toto+json")
+            other.store.failures[broken.digest] = failure
+        verdict = other.verify(other.attach(other.notary.sign()), wanted)
+        assert_denied(verdict, Reason.REGISTRY_ERROR, 14, "503")
+        assert verdict.transient
     scene.store.failures = {"referrers": RegistryError("no list", transient=True)}
     assert_denied(scene.verify(artifact, provenance_policy()), Reason.REGISTRY_ERROR, 14, "no list")
+
+
+def test_step_14_a_registry_that_fails_again_and_again_is_asked_no_more(scene: Scene) -> None:
+    away = [
+        scene.store.attach(scene.image, b"%d" % n, artifact_type="application/vnd.in-toto+json")
+        for n in range(MAX_AWAY + 3)
+    ]
+    scene.store.failures |= {one.digest: RegistryError("503", transient=True) for one in away}
+    verdict = scene.verify(scene.attach(scene.notary.sign()), provenance_policy())
+    assert_denied(verdict, Reason.REGISTRY_ERROR, 14, "503")
+    assert sum(scene.store.asked[one.digest] for one in away) == MAX_AWAY + 1
+
+
+def test_step_14_others_provenance_is_not_verified_but_counted(scene: Scene) -> None:
+    """By the hundred, it would take all the time there is."""
+    statement = provenance_v1(scene.image.digest.hex, builder_id=BUILDER_ID)
+    foreign = [scene.notary.sign(statement, person()) for _ in range(3)]
+    foreign.append(provenance(scene, builder_id="https://other.example"))
+    scene.store.attach(scene.image, lines(foreign))
+    artifact = scene.attach(scene.notary.sign())
+    verdict = scene.verify(artifact, provenance_policy())
+    assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14, "passed over 4 by others", person().san)
+    assert len(scene.notary.verified) == 1  # the summary
+    scene.store.attach(scene.image, provenance(scene))
+    assert_admitted(scene.verify(artifact, provenance_policy()))
+
+
+def test_step_14_says_what_was_not_read(scene: Scene) -> None:
+    scene.store.attach(scene.image, lines([provenance(scene)] * 2))
+    scene.store.attach(scene.image, provenance(scene, scene.stranger))
+    for number in range(MAX_REFERRERS):
+        scene.store.attach(scene.image, b"%d" % number)
+    verdict = scene.verify(scene.attach(scene.notary.sign()), provenance_policy(maxBundles=1))
+    said = (
+        "3 of 67 referrers, of which 64 are looked at",
+        "1 referrers that cannot be read",
+        "maxBundles",
+        "1 that do not verify",
+    )
+    assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14, *said)
+
+
+def test_step_14_an_annotation_that_says_provenance_comes_first(scene: Scene) -> None:
+    bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    for number in range(MAX_REFERRERS):
+        scene.store.attach(scene.image, b"%d" % number, artifact_type=bundle)
+    good = scene.store.attach(scene.image, provenance(scene), artifact_type=bundle)
+    artifact = scene.attach(scene.notary.sign())
+    assert_denied(scene.verify(artifact, provenance_policy()), Reason.SOURCE_NOT_BOUND, 14)
+    referring = scene.store.referring[scene.image.digest]
+    said = {"dev.sigstore.bundle.predicateType": "https://slsa.dev/provenance/v1"}
+    referring[referring.index(good)] = replace(good, annotations=said)
+    assert_admitted(scene.verify(artifact, provenance_policy()))
 
 
 def test_step_14_referrers_are_fetched_once_and_bounded(scene: Scene) -> None:

@@ -19,6 +19,7 @@ from slsa_verifier_plugin.errors import (
 from slsa_verifier_plugin.evidence import NoStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.policy.binding import NOT_BOUND
+from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.verify import Request, verify, verify_content
 from tests.support.policies import policy
 from tests.support.scene import (
@@ -51,7 +52,15 @@ def test_a_file_is_judged_without_a_registry(scene: Scene) -> None:
     ):
         verdict = verify_content(content, None, policy(**binding), scene.notary, Deadline(30))
         assert_admitted(verdict)
-        assert NOT_BOUND in verdict.message
+        step = verdict.steps[13]
+        assert step.outcome is StepOutcome.NOT_CHECKED
+        assert step.detail in verdict.message
+        wanted = binding.get("sourceBinding")
+        assert verdict.binding == (f"{wanted} (not checked)" if wanted else "none")
+        says = (
+            f"sourceBinding: {wanted} is not checked, for a file hangs on no image" if wanted else NOT_BOUND
+        )
+        assert step.detail == says
     denied = verify_content(
         content, None, policy(expectedVerifiedLevels=["ORG_X"]), scene.notary, Deadline(30)
     )

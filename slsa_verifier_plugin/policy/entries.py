@@ -1,0 +1,44 @@
+"""One candidate before its signature is verified: what it says, and how far that would get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.policy.checks import Examination, Reading
+from slsa_verifier_plugin.policy.steps import failed
+from slsa_verifier_plugin.policy.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A candidate, where it stands, what it says, and how far its claims get (None where its signer cannot be read)."""
+
+    blob: int
+    candidate: Candidate
+    reading: Reading
+    claimed: Examination | None
+
+    @property
+    def outlook(self) -> int:
+        """The step at which the claims fail."""
+        return self.claimed.reached if self.claimed else 5
+
+    @property
+    def is_hopeless(self) -> bool:
+        """True where the claims fail: what is verified says the same, so it fails as well."""
+        return self.claimed is None or self.claimed.reason is not None
+
+    def unchecked(self) -> Finding:
+        """Return the finding of a hopeless candidate whose signature there is no time to check."""
+        claimed = self.claimed
+        return Finding(
+            blob=self.blob,
+            line=self.candidate.line,
+            steps=(failed(5, "not checked: it could not pass the later steps"),),
+            reason=(claimed.reason if claimed else None) or Reason.SIGNATURE_INVALID,
+            message=claimed.message if claimed else "its certificate cannot be read",
+            examination=claimed,
+            signature_checked=False,
+        )
