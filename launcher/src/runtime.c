@@ -23,8 +23,9 @@
 
 enum { SHOWN_PATH = 120 };
 
-/* Writes the path of candidate `index`: false where that variable is not set. `*last` tells the end of the list. */
-static bool candidate_path(unsigned index, char path[PATH_MAX], bool *last)
+/* Writes the path of candidate `index`: false where that variable is not set. `*last` tells the end of the list, and
+ * `*nested` that the directory above is of our making as well. */
+static bool candidate_path(unsigned index, char path[PATH_MAX], bool *nested, bool *last)
 {
     static const struct {
         const char *variable; /* NULL: `base` itself */
@@ -43,6 +44,7 @@ static bool candidate_path(unsigned index, char path[PATH_MAX], bool *last)
     if (first == NULL)
         return false;
     char user[32] = "";
+    *nested = candidates[index].by_user;
     if (candidates[index].by_user)
         (void)snprintf(user, sizeof user, "-%u/runtime", (unsigned)geteuid());
     const int length = snprintf(path, PATH_MAX, "%s%s%s", first, candidates[index].base, user);
@@ -63,15 +65,37 @@ static const char *problem_of(int error)
     return error == EPERM ? "not a directory of this user with mode 0700" : strerror(error);
 }
 
-static enum runtime_state try_candidate(struct runtime *runtime, const char *path, bool thorough, uint64_t until)
+/* Opens a directory of our making; -1 after saying why it does not do. */
+static int open_level(struct runtime *runtime, const char *path)
+{
+    const int directory = directory_open_private(path);
+    if (directory < 0)
+        note(runtime, path, problem_of(errno));
+    return directory;
+}
+
+/* Opens a candidate. Where the directory above it is of our making it is looked at first: another user who made it,
+ * in a directory that all may write to, could exchange what is in it between any look and the execution. */
+static int open_candidate(struct runtime *runtime, const char *path, bool nested)
+{
+    if (nested) {
+        char above[PATH_MAX];
+        (void)snprintf(above, sizeof above, "%.*s", (int)(strrchr(path, '/') - path), path);
+        const int fd = open_level(runtime, above);
+        if (fd < 0)
+            return -1;
+        (void)close(fd);
+    }
+    return open_level(runtime, path);
+}
+
+static enum runtime_state try_candidate(struct runtime *runtime, const char *path, bool nested, bool thorough, uint64_t until)
 {
     struct statvfs status;
     char name[SLOT_NAME];
-    const int directory = directory_open_private(path);
-    if (directory < 0) {
-        note(runtime, path, problem_of(errno));
+    const int directory = open_candidate(runtime, path, nested);
+    if (directory < 0)
         return RUNTIME_NOWHERE;
-    }
     slot_name(runtime->payload, name);
     enum runtime_state state = RUNTIME_NOWHERE;
     if (fstatvfs(directory, &status) == 0 && (status.f_flag & ST_NOEXEC) != 0) {
@@ -91,9 +115,10 @@ enum runtime_state runtime_find(struct runtime *runtime, bool thorough, uint64_t
 {
     for (bool last = false; !last; runtime->candidate++) {
         char path[PATH_MAX];
-        if (!candidate_path(runtime->candidate, path, &last))
+        bool nested = false;
+        if (!candidate_path(runtime->candidate, path, &nested, &last))
             continue;
-        const enum runtime_state state = try_candidate(runtime, path, thorough, until);
+        const enum runtime_state state = try_candidate(runtime, path, nested, thorough, until);
         if (state != RUNTIME_NOWHERE)
             return state;
     }

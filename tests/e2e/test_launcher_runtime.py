@@ -255,3 +255,30 @@ def test_with_no_directory_at_all_it_denies_and_says_why(plugin: Plugin) -> None
                 "/cache()/x: Read-only file system; /home/.cache/slsa-verifier-plugin: " in value["message"]
             )
             assert "SLSA_VERIFIER_CACHE" in value["message"]
+
+
+@MOUNTS
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("wide", "not a directory of this user with mode 0700"),
+        ("foreign", "not a directory of this user with mode 0700"),
+        ("link", "Not a directory"),
+    ],
+)
+def test_a_private_directory_in_one_that_is_not_is_passed_over(
+    plugin: Plugin, kind: str, problem: str
+) -> None:
+    # Two levels in a temporary directory are the plugin's own: whoever has the upper one can exchange the lower.
+    jail = plugin.home / "jail"
+    upper = jail / "shared" / f"slsa-verifier-plugin-{os.geteuid()}"
+    (upper / "runtime").mkdir(mode=0o700, parents=True)
+    upper.chmod(0o777 if kind == "wide" else 0o700)
+    if kind == "foreign":
+        os.chown(upper, 65532, 65532)
+    elif kind == "link":
+        upper.rename(jail / "moved")
+        upper.symlink_to("/moved")
+    settings: dict[str, Any] = {"SLSA_VERIFIER_CACHE": "", "HOME": "", "TMPDIR": "/shared", **OFF}
+    message = denial(_in_jail(plugin, jail, **settings))["message"]
+    assert f"(/shared/{upper.name}: {problem}; /tmp/" in message
