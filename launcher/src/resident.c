@@ -19,6 +19,7 @@ enum {
     START_MS = 2000,  /* for a server that was started to listen */
     PAUSE_MS = 2,     /* at least, between looks at a socket that is not there yet */
     VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
+    MOST_MS = 600 * 1000 + 250, /* that ACCEPTED may promise: no call has longer */
     CLOSED_TRIES = 3, /* a server that is being killed may close its connections before its socket */
     START_FAILED = 1, /* size of the lock file while its last holder's server ended without listening; else 0 */
 };
@@ -143,7 +144,7 @@ static enum outcome exchange(int fd, struct call *call, struct answer *answer)
         return no_frame(result, OUTCOME_CLOSED, call);
     if (kind == FRAME_BUSY)
         return unusable(call, "the resident verifier has too many calls waiting");
-    if (kind != FRAME_ACCEPTED || size != 4)
+    if (kind != FRAME_ACCEPTED || size != 4 || frame_number(body) > MOST_MS)
         return no_frame(IO_FAILED, OUTCOME_CUT, call);
 
     result = read_frame(fd, body, &kind, &size, clock_ms() + frame_number(body));

@@ -31,6 +31,8 @@ STDIN_SECONDS = 2.0
 """How long a client reads standard input."""
 GRACE_SECONDS = 0.25
 """What ACCEPTED promises beyond the request's own deadline, so that the verifier's own word comes first."""
+MAX_ACCEPTED_SECONDS = 600.0 + GRACE_SECONDS
+"""The longest time that ACCEPTED may promise: ``settings.MAX_BUDGET``, which every call is held to, and the grace."""
 
 Answer = tuple[int, bytes, bytes]
 """Exit status, standard output, standard error."""
@@ -175,11 +177,14 @@ def decode_accepted(body: bytes) -> float:
     """Return the seconds in an ACCEPTED frame's body.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: it is not one, or promises more than ``MAX_ACCEPTED_SECONDS``.
     """
     if len(body) != 4:
         raise FrameError("an acceptance without its time")
-    return int.from_bytes(body) / 1000
+    seconds = int.from_bytes(body) / 1000
+    if seconds > MAX_ACCEPTED_SECONDS:
+        raise FrameError(f"an acceptance for more than {MAX_ACCEPTED_SECONDS:g} s")
+    return seconds
 
 
 def _field(value: bytes | None) -> bytes:

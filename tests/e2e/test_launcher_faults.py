@@ -48,6 +48,7 @@ BROKEN = {
     "an answer before accepting": ANSWER,
     "accepting without a time": protocol.frame(protocol.ACCEPTED),
     "accepting with too much": protocol.frame(protocol.ACCEPTED, b"\0\0\0\5\0"),
+    "accepting for longer than any call has": protocol.encode_accepted(600.251) + ANSWER,
     "busy": protocol.frame(protocol.BUSY),
     "accepting twice": ACCEPTED + ACCEPTED + ANSWER,
     "an answer without fields": ACCEPTED + protocol.frame(protocol.ANSWER, b"\0"),

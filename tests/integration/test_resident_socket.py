@@ -172,6 +172,7 @@ IMPOSTORS = {
     "an answer before its acceptance": (SUCCESS, "stay", b"cannot be understood"),
     "too busy": (protocol.frame(protocol.BUSY), "close", b"too many calls waiting"),
     "an acceptance without time": (protocol.frame(protocol.ACCEPTED), "stay", b"cannot be understood"),
+    "accepts for days": (protocol.encode_accepted(600.251), "stay", b"cannot be understood"),
     "accepts twice": (ACCEPTED * 2, "stay", b"cannot be understood"),
     "accepts, then garbage": (ACCEPTED + b"x" * 20, "stay", b"cannot be understood"),
     "accepts, then closes": (ACCEPTED, "close", b"ended before it had answered"),

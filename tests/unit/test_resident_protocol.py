@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.protocol import FrameError
+from slsa_verifier_plugin.resident.settings import MAX_BUDGET
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "resident-protocol.md"
 LINES = {
@@ -18,6 +19,7 @@ LINES = {
 }
 fields = st.none() | st.binary(max_size=200)
 milliseconds = st.integers(0, 0xFFFFFFFF)
+LONGEST = round((MAX_BUDGET + protocol.GRACE_SECONDS) * 1000)
 
 
 def body_of(frame: bytes, kind: int) -> bytes:
@@ -57,16 +59,22 @@ def test_answers_come_back(status: int, stdout: bytes, stderr: bytes) -> None:
     assert protocol.decode_answer(body_of(protocol.encode_answer(answer), protocol.ANSWER)) == answer
 
 
-@given(milliseconds)
+@given(st.integers(0, LONGEST))
 def test_acceptances_come_back(time: int) -> None:
     frame = protocol.encode_accepted(time / 1000)
     assert protocol.decode_accepted(body_of(frame, protocol.ACCEPTED)) == time / 1000
 
 
+@pytest.mark.parametrize("time", [LONGEST + 1, 0xFFFFFFFF])
+def test_no_acceptance_is_for_longer_than_a_call_can_have(time: int) -> None:
+    with pytest.raises(FrameError, match=r"600\.25 s"):
+        protocol.decode_accepted(time.to_bytes(4))
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [(-1.0, 0.0), (1e9, 0xFFFFFFFF / 1000)])
 def test_times_that_do_not_fit_are_cut(seconds: float, expected: float) -> None:
     frame = protocol.encode_accepted(seconds)
-    assert protocol.decode_accepted(body_of(frame, protocol.ACCEPTED)) == expected
+    assert int.from_bytes(body_of(frame, protocol.ACCEPTED)) == expected * 1000
     frame = protocol.encode_request((seconds, None, None, None, b""))
     assert protocol.decode_request(body_of(frame, protocol.VERIFY))[0] == expected
 
