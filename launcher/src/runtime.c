@@ -21,7 +21,7 @@
 
 #define PROJECT "slsa-verifier-plugin"
 
-enum { SHOWN_PATH = 120 };
+enum { SHOWN_PATH = 120, MIB = 1 << 20 };
 
 /* Writes the path of candidate `index`: false where that variable is not set. `*last` tells the end of the list, and
  * `*nested` that the directory above is of our making as well. */
@@ -65,6 +65,20 @@ static const char *problem_of(int error)
     return error == EPERM ? "not a directory of this user with mode 0700" : strerror(error);
 }
 
+/* Says why the payload is not in `directory`, and for a full disk what would do. */
+static void note_failure(struct runtime *runtime, const char *path, int directory, int error)
+{
+    char text[96];
+    struct space space;
+    if (error != ENOSPC || slot_has_space(directory, runtime->payload, &space)) {
+        note(runtime, path, strerror(error));
+        return;
+    }
+    (void)snprintf(text, sizeof text, "%s (%u MiB free, %u MiB needed)", strerror(error), (unsigned)(space.free >> 20),
+                   (unsigned)((space.needed + MIB - 1) >> 20));
+    note(runtime, path, text);
+}
+
 /* Opens a directory of our making; -1 after saying why it does not do. */
 static int open_level(struct runtime *runtime, const char *path)
 {
@@ -105,7 +119,7 @@ static enum runtime_state try_candidate(struct runtime *runtime, const char *pat
     } else {
         state = slot_find(directory, runtime->payload, thorough, until);
         if (state == RUNTIME_NOWHERE)
-            note(runtime, path, strerror(errno));
+            note_failure(runtime, path, directory, errno);
     }
     (void)close(directory);
     return state;

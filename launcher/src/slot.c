@@ -110,12 +110,14 @@ static bool begin_unpacking(const struct slot *slot, const struct payload *paylo
     return true;
 }
 
-static bool has_space(const struct slot *slot, const struct payload *payload)
+bool slot_has_space(int directory, const struct payload *payload, struct space *space)
 {
     struct statvfs status;
-    if (fstatvfs(slot->directory, &status) != 0)
+    *space = (struct space){.needed = payload->unpacked + SPACE_MARGIN};
+    if (fstatvfs(directory, &status) != 0)
         return true; /* then writing will tell */
-    return (uint64_t)status.f_bavail * status.f_frsize >= payload->unpacked + SPACE_MARGIN;
+    space->free = (uint64_t)status.f_bavail * status.f_frsize;
+    return space->free >= space->needed;
 }
 
 /* Called with the lock held, which it gives up. IO_ENDED: the child was killed. */
@@ -123,7 +125,8 @@ static enum io unpack_once(const struct slot *slot, const struct payload *payloa
                            struct report *report)
 {
     int reports = -1;
-    if (!has_space(slot, payload)) {
+    struct space space;
+    if (!slot_has_space(slot->directory, payload, &space)) {
         *report = (struct report){.result = UNPACK_FAILED, .error = ENOSPC};
         (void)close(lock);
         return IO_DONE;

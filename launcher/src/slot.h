@@ -19,6 +19,15 @@ enum runtime_state {
 /* Writes the name of a payload's directory. */
 void slot_name(const struct payload *payload, char name[SLOT_NAME]);
 
+/* Bytes of a file system. */
+struct space {
+    uint64_t free; /* for this user */
+    uint64_t needed;
+};
+
+/* True where the payload has room in `directory`, or where that cannot be told. */
+bool slot_has_space(int directory, const struct payload *payload, struct space *space);
+
 /* Finds the payload in `directory`, or unpacks it: one caller does, in a process that outlives it, and the others wait
  * until the clock shows `until`. RUNTIME_NOWHERE: errno says why. Where `thorough`, every file is looked at. */
 enum runtime_state slot_find(int directory, const struct payload *payload, bool thorough, uint64_t until);

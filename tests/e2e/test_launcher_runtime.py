@@ -258,6 +258,20 @@ def test_with_no_directory_at_all_it_denies_and_says_why(plugin: Plugin) -> None
 
 
 @MOUNTS
+def test_a_full_disk_is_named_with_what_it_has_and_what_is_needed(plugin: Plugin) -> None:
+    jail = plugin.home / "jail"
+    (jail / "full").mkdir(parents=True)
+    (jail / "slsa").write_bytes(plugin.path.read_bytes())
+    (jail / "slsa").chmod(0o755)
+    script = 'mount --bind "$1" "$1" && mount -t tmpfs -o size=3m tmpfs "$1/full" && mount -o remount,bind,ro "$1"'
+    command = ["unshare", "--mount", "sh", "-c", f'{script} && exec chroot "$1" /slsa', "sh", str(jail)]
+    settings: dict[str, Any] = {"SLSA_VERIFIER_CACHE": "/full/x", "HOME": "", "TMPDIR": "", **OFF}
+    message = denial(plugin.run_in(command, **settings))["message"]
+    # The stand-in's archive has some kilobytes; 16 MiB more must be free.
+    assert "(/full/x: No space left on device (3 MiB free, 17 MiB needed); /tmp/" in message
+
+
+@MOUNTS
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
