@@ -263,7 +263,9 @@ def test_a_full_disk_is_named_with_what_it_has_and_what_is_needed(plugin: Plugin
     (jail / "full").mkdir(parents=True)
     (jail / "slsa").write_bytes(plugin.path.read_bytes())
     (jail / "slsa").chmod(0o755)
-    script = 'mount --bind "$1" "$1" && mount -t tmpfs -o size=3m tmpfs "$1/full" && mount -o remount,bind,ro "$1"'
+    script = (
+        'mount --bind "$1" "$1" && mount -t tmpfs -o size=3m tmpfs "$1/full" && mount -o remount,bind,ro "$1"'
+    )
     command = ["unshare", "--mount", "sh", "-c", f'{script} && exec chroot "$1" /slsa', "sh", str(jail)]
     settings: dict[str, Any] = {"SLSA_VERIFIER_CACHE": "/full/x", "HOME": "", "TMPDIR": "", **OFF}
     message = denial(plugin.run_in(command, **settings))["message"]
