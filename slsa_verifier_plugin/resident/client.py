@@ -120,7 +120,7 @@ class Channel:
 def refusal(environ: "Mapping[str, str]") -> Answer | None:
     """Return the contract's error 4 where Ratify's variables are missing or empty: nothing need be read or started for it."""
     missing = [name for name in VARIABLES if not environ.get(name)]
-    return (1, protocol.MISSING_LINE % ", ".join(missing).encode(), b"") if missing else None
+    return (1, protocol.MISSING_VARIABLES % ", ".join(missing).encode(), b"") if missing else None
 
 
 def call(

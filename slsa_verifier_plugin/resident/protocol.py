@@ -69,7 +69,7 @@ STDIN_LARGE_LINE = _CONTRACT_ERROR % b"standard input has more than 4194304 byte
 STDIN_SLOW_LINE = _CONTRACT_ERROR % b"standard input did not end within 2 s"
 STDIN_FAILED_LINE = _CONTRACT_ERROR % b"standard input cannot be read"
 
-MISSING_LINE = (
+MISSING_VARIABLES = (
     b'{"code":4,"msg":"missing environment variables: %b","details":"Ratify sets them when it runs this plugin; '
     b"people use 'slsa-verifier-plugin verify IMAGE'\"}\n"
 )
