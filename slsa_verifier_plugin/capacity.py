@@ -70,8 +70,7 @@ class _GuardedStore:
         self._bytes += descriptor.size
         if self._has_turn or self._bytes <= SMALL_BYTES:
             return
-        while not self._free.acquire(timeout=deadline.remaining()):
-            deadline.check(
-                f"waiting for room for {self._bytes} bytes beside another call's large attestations"
-            )
+        deadline.acquire(
+            self._free, f"waiting for room for {self._bytes} bytes beside another call's large attestations"
+        )
         self._has_turn = True

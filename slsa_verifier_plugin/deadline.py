@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.errors import DeadlineError
+
+if TYPE_CHECKING:
+    from threading import Lock
 
 
 class Deadline:
@@ -36,6 +40,11 @@ class Deadline:
                 f"the time limit of {self.seconds:g} s was reached while {doing}; try again, raise "
                 "the Verifier's timeout parameter, or look at the registry's latency"
             )
+
+    def acquire(self, lock: Lock, doing: str) -> None:
+        """Take ``lock``, which the caller releases; raise ``DeadlineError`` as ``check`` does where it is not free in time."""
+        while not lock.acquire(timeout=self.remaining()):
+            self.check(doing)
 
     def within(self, seconds: float) -> Deadline:
         """Return a deadline at most ``seconds`` from now, and no later than this one."""

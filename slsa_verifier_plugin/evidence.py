@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, SignatureError, StatementError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
+from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Blob, Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim, Verified
@@ -39,8 +39,6 @@ EMPTY = Digest.of(b"{}")
 """The empty JSON object that artifacts carry where they have nothing to say (OCI image specification 1.1)."""
 
 _PROVENANCE_TYPES = ("application/vnd.dev.sigstore.bundle", "application/vnd.in-toto+json")
-_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
-"""Annotation by which tools of Sigstore's say what a bundle holds."""
 _NO_PLATFORM = "unknown/unknown"
 
 
@@ -355,7 +353,7 @@ class NoStore:
 
 def _unlikeliness(descriptor: Descriptor) -> int:
     """Return how late a referrer is looked at for provenance, by what its descriptor says."""
-    kind = descriptor.annotations.get(_PREDICATE_TYPE)
+    kind = descriptor.annotations.get(PREDICATE_TYPE_ANNOTATION)
     if kind is not None:
         return 0 if kind in PREDICATE_TYPES else 2
     return 1 if (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES) else 2

@@ -38,24 +38,23 @@ int answer_denial(const char *sentence, bool transient)
     return print_line(line, length, 0);
 }
 
-int answer_input_error(const char *problem)
+static int contract_error(int code, const char *problem, const char *names, const char *details)
 {
     char line[LINE];
-    const int length = snprintf(line, sizeof line,
-                                "{\"code\":%d,\"msg\":\"%s\",\"details\":\"Ratify writes one JSON object of about a kilobyte, and "
-                                "closes it\"}\n",
-                                CONTRACT_IO, problem);
+    const int length = snprintf(line, sizeof line, "{\"code\":%d,\"msg\":\"%s%s\",\"details\":\"%s\"}\n", code, problem,
+                                names, details);
     return print_line(line, length, 1);
+}
+
+int answer_input_error(const char *problem)
+{
+    return contract_error(CONTRACT_IO, problem, "", "Ratify writes one JSON object of about a kilobyte, and closes it");
 }
 
 int answer_missing(const char *names)
 {
-    char line[LINE];
-    const int length = snprintf(line, sizeof line,
-                                "{\"code\":%d,\"msg\":\"missing environment variables: %s\",\"details\":\"Ratify sets them when it "
-                                "runs this plugin; people use 'slsa-verifier-plugin verify IMAGE'\"}\n",
-                                CONTRACT_ENVIRONMENT, names);
-    return print_line(line, length, 1);
+    return contract_error(CONTRACT_ENVIRONMENT, "missing environment variables: ", names,
+                          "Ratify sets them when it runs this plugin; people use 'slsa-verifier-plugin verify IMAGE'");
 }
 
 void answer_plain(char *to, size_t size, const char *text)

@@ -11,7 +11,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from slsa_verifier_plugin.cli.audit_state import AuditState, Row
 from slsa_verifier_plugin.cli.checking import LISTING_SECONDS, Check, Checker, Store
@@ -24,6 +23,7 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.levels import track_level
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.signatures.files import read_regular
 
 REMEMBERED = 20_000
 """Decided digests that are kept in memory, a kilobyte or two each."""
@@ -242,8 +242,7 @@ def _files(policy: Policy) -> Iterator[str]:
 def _digest(path: str) -> str:
     """Return the digest of a file, empty where it cannot be read: then every image says so."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.sha256(file.read(MAX_NAMED_FILE)).hexdigest()
+        return hashlib.sha256(read_regular(path, MAX_NAMED_FILE)).hexdigest()
     except (OSError, ValueError):
         return ""
 

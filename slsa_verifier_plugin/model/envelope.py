@@ -21,6 +21,9 @@ BUNDLE_MEDIA_TYPES = (
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
     "application/vnd.dev.sigstore.bundle.v0.3+json",
 )
+PREDICATE_TYPE_ANNOTATION = "dev.sigstore.bundle.predicateType"
+"""By which tools of Sigstore's say, beside a bundle, what kind of statement it holds."""
+
 MAX_LINES = 65536
 """Lines of one blob, of whatever kind: 200,000 short junk lines kept another plugin busy for 20 s."""
 

@@ -160,19 +160,19 @@ def check_provenance(
             f"found {found}{passed_over}, expected the image's build provenance by "
             f"{' or '.join(builder.id for builder in policy.builders)}; attach it, or add the builder to trustedBuilders",
         )
-    if all(runner_problem(item.signer, policy) for item in trusted):
+    accepted = [item for item in trusted if not runner_problem(item.signer, policy)]
+    if not accepted:
         problem = runner_problem(trusted[0].signer, policy)
         raise CheckError(Reason.SOURCE_NOT_BOUND, f"the image's build provenance was {problem}")
     resource_uri = examination.summary.resource_uri if examination.summary else ""
     commits = _commits(examination)
-    trusted = [item for item in trusted if not runner_problem(item.signer, policy)]
-    for item in trusted:
+    for item in accepted:
         for material in item.provenance.materials:
             if material.commit in commits and same_repository(str(material.repository), resource_uri):
                 step = passed(14, f"built by {plain(item.provenance.builder_id)} from {material.commit}")
                 return Bound(step, _narrowed(examination, material.commit))
     built_from = [
-        f"{item.repository}@{item.commit}" for entry in trusted for item in entry.provenance.materials
+        f"{item.repository}@{item.commit}" for entry in accepted for item in entry.provenance.materials
     ]
     found = ", ".join(map(plain, list(dict.fromkeys(built_from))[:4])) or "no known commit"
     raise CheckError(

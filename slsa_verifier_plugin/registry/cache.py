@@ -6,9 +6,7 @@ their digest from one request to another: no settings, no credentials, no verdic
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-
+from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Digest
 
 DEFAULT_BUDGET_BYTES = 48 * 1024 * 1024
@@ -26,56 +24,31 @@ class ContentCache:
     """
 
     def __init__(self, budget: int = DEFAULT_BUDGET_BYTES) -> None:
-        self._budget = budget
-        self._used = 0
-        self._entries: OrderedDict[Digest, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-        self._hits = 0
-        self._misses = 0
+        self._kept: LruCache[Digest, bytes] = LruCache(budget)
 
     def get(self, digest: Digest) -> bytes | None:
         """Return the content with this digest, or None."""
-        with self._lock:
-            content = self._entries.get(digest)
-            if content is None:
-                self._misses += 1
-            else:
-                self._hits += 1
-                self._entries.move_to_end(digest)
-            return content
+        return self._kept.get(digest)
 
     def put(self, digest: Digest, content: bytes) -> None:
         """Keep ``content``, which the caller has checked to have ``digest``.
 
         Content of more than a quarter of the budget is not kept: it would push out everything else.
         """
-        cost = len(content) + ENTRY_OVERHEAD_BYTES
-        if cost > self._budget // 4:
-            return
-        with self._lock:
-            if digest in self._entries:
-                self._entries.move_to_end(digest)
-                return
-            self._entries[digest] = content
-            self._used += cost
-            while self._used > self._budget:
-                _, dropped = self._entries.popitem(last=False)
-                self._used -= len(dropped) + ENTRY_OVERHEAD_BYTES
+        self._kept.put(digest, content, len(content) + ENTRY_OVERHEAD_BYTES)
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-            self._used = 0
+        self._kept.clear()
 
     def usage(self) -> dict[str, int]:
         """Return how often content was found and not found, and the bytes kept, for the status."""
-        return {"hits": self._hits, "misses": self._misses, "bytes": self._used}
+        return self._kept.usage()
 
     @property
     def used(self) -> int:
         """Bytes in use, overhead included."""
-        return self._used
+        return self._kept.usage()["bytes"]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._kept)

@@ -11,6 +11,7 @@ from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.pages import Pages
 from slsa_verifier_plugin.registry.repository import RepositoryClient
@@ -18,9 +19,6 @@ from slsa_verifier_plugin.registry.transport import Reply
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-
-PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
-"""The one annotation of an entry that is kept: what kind of statement a Sigstore bundle holds."""
 
 _NO_API = frozenset({301, 302, 303, 307, 308, 404, 405, 406, 501})
 """Statuses with which registries answer that they have no such API; a redirect leaves for a web page."""
@@ -147,8 +145,7 @@ class _Entries:
         self._values -= sum(map(body.count, (b",", b"[", b"{")))
         if self._values < 0:
             raise faults.too_many(self._operation, "values", limits.MAX_REFERRERS_VALUES)
-        while not self._parsing.acquire(timeout=self._deadline.remaining()):
-            self._deadline.check(self._operation)
+        self._deadline.acquire(self._parsing, self._operation)
         try:
             for item in self._manifests(body):
                 self._deadline.check(self._operation)
@@ -177,13 +174,13 @@ class _Entries:
             raise faults.invalid_response(
                 self._operation, f"an entry of the list is broken: {error.message}"
             ) from None
-        told = entry.annotations.get(PREDICATE_TYPE, "")
+        told = entry.annotations.get(PREDICATE_TYPE_ANNOTATION, "")
         return Descriptor(
             self._text(entry.media_type),
             entry.digest,
             entry.size,
             None if entry.artifact_type is None else self._text(entry.artifact_type),
-            {PREDICATE_TYPE: self._text(told)} if told else self._unannotated,
+            {PREDICATE_TYPE_ANNOTATION: self._text(told)} if told else self._unannotated,
         )
 
     def _text(self, text: str) -> str:

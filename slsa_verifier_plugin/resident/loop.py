@@ -20,7 +20,7 @@ from slsa_verifier_plugin.resident.lifecycle import peer_of
 from slsa_verifier_plugin.resident.peers import Peer, Peers
 from slsa_verifier_plugin.resident.pool import Counters, Job, Pool, Service, describe
 from slsa_verifier_plugin.resident.report import report
-from slsa_verifier_plugin.resident.settings import DEFAULT_BUDGET, MAX_BUDGET, Settings
+from slsa_verifier_plugin.resident.settings import DEFAULT_BUDGET, Settings
 
 _CHUNK = 256 << 10
 _ENDING_PAUSE = 0.02
@@ -250,7 +250,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 (the call itself will say what is wrong with it)
             self._log.add(f"a call's time limit cannot be told: {describe(error)}")
             return DEFAULT_BUDGET
-        return min(max(seconds, 0.0), MAX_BUDGET) if math.isfinite(seconds) else DEFAULT_BUDGET
+        return min(max(seconds, 0.0), protocol.MAX_BUDGET) if math.isfinite(seconds) else DEFAULT_BUDGET
 
     def _refuse(self, connection: socket.socket) -> None:
         """Answer BUSY, if the other side takes it at once."""

@@ -227,7 +227,6 @@ class Pool:
             finally:
                 with self._lock:
                     self._running.discard(job)
-                    self._waiting.done(job)
                 del job  # an idle worker holds no request
 
     def _next(self) -> Job | None:
@@ -237,7 +236,7 @@ class Pool:
                 if self._closing:
                     return None
                 self._changed.wait()
-            job = self._waiting.take()
+            job = self._waiting.take(self._running)
             self._queued_bytes -= job.size
             job.begun = time.monotonic()
             self._running.add(job)

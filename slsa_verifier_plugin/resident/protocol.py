@@ -31,8 +31,10 @@ STDIN_SECONDS = 2.0
 """How long a client reads standard input."""
 GRACE_SECONDS = 0.25
 """What ACCEPTED promises beyond the request's own deadline, so that the verifier's own word comes first."""
-MAX_ACCEPTED_SECONDS = 600.0 + GRACE_SECONDS
-"""The longest time that ACCEPTED may promise: ``settings.MAX_BUDGET``, which every call is held to, and the grace."""
+MAX_BUDGET = 600.0
+"""Seconds that any call may take, whatever it asks for."""
+MAX_ACCEPTED_SECONDS = MAX_BUDGET + GRACE_SECONDS
+"""The longest time that ACCEPTED may promise."""
 
 Answer = tuple[int, bytes, bytes]
 """Exit status, standard output, standard error."""

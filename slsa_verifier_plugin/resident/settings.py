@@ -11,8 +11,6 @@ WORKERS_VARIABLE = "SLSA_VERIFIER_WORKERS"
 IDLE_VARIABLE = "SLSA_VERIFIER_IDLE_SECONDS"
 MEMORY_VARIABLE = "SLSA_VERIFIER_MEMORY_MIB"
 
-MAX_BUDGET = 600.0
-"""Seconds that any call may take, whatever it asks for."""
 LEAST_MIB = 112
 """It takes 75 MiB idle, and ends where it stays over nine tenths of its limit."""
 DEFAULT_BUDGET = 4.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,35 +18,25 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, deque[Job]] = {}
-        self._at_work: Counter[bytes] = Counter()
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._waiting.values()))
 
     def add(self, job: Job) -> None:
         """Let a call wait, behind those of its registry."""
         self._waiting.setdefault(job.registry, deque()).append(job)
-        self._count += 1
 
-    def take(self) -> Job:
-        """Return the call whose turn it is, which is at work from now on.
+    def take(self, at_work: Iterable[Job]) -> Job:
+        """Return the call whose turn it is, beside those that are at work.
 
         Raises:
             ValueError: none waits.
         """
         # Of equals the one that has waited longest: its registry came first, and goes behind the others below.
-        registry = min(self._waiting, key=self._at_work.__getitem__)
+        busy = Counter(job.registry for job in at_work)
+        registry = min(self._waiting, key=busy.__getitem__)
         jobs = self._waiting.pop(registry)
         job = jobs.popleft()
         if jobs:
             self._waiting[registry] = jobs
-        self._at_work[registry] += 1
-        self._count -= 1
         return job
-
-    def done(self, job: Job) -> None:
-        """Note that a call is no longer at work."""
-        self._at_work[job.registry] -= 1
-        if not self._at_work[job.registry]:
-            del self._at_work[job.registry]

@@ -130,7 +130,6 @@ class _Fetcher(Urllib3Fetcher):
     def __init__(self, user_agent: str | None) -> None:
         super().__init__(socket_timeout=SOCKET_TIMEOUT, app_user_agent=user_agent)
         self._proxy_env._kw_args["retries"] = Retry(3, respect_retry_after_header=False)
-        self._seconds = TOTAL_SECONDS
         self._end = time.monotonic() + TOTAL_SECONDS
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -151,7 +150,7 @@ class _Fetcher(Urllib3Fetcher):
     def _check(self) -> None:
         if time.monotonic() > self._end:
             raise DownloadError(
-                f"not complete after {self._seconds:g} s; try again, or look at the network or proxy between"
+                f"not complete after {TOTAL_SECONDS:g} s; try again, or look at the network or proxy between"
             )
 
 

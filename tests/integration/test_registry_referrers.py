@@ -13,9 +13,9 @@ from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.client import RegistryStore
-from slsa_verifier_plugin.registry.referrers import PREDICATE_TYPE
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
 from tests.support.content import ARTIFACT_TYPE, Pushed, push
@@ -174,17 +174,20 @@ def test_a_list_that_is_too_long_is_asked_for_with_the_filter() -> None:
 
 
 def test_of_the_annotations_in_a_list_one_is_kept() -> None:
-    kind = {PREDICATE_TYPE: "https://slsa.dev/provenance/v1"}
+    kind = {PREDICATE_TYPE_ANNOTATION: "https://slsa.dev/provenance/v1"}
     entries = [{**entry(number), "annotations": {"a": "b" * 1000}} for number in range(3)]
     entries[1]["annotations"] |= kind
-    entries[2] = {**entry(2, "x/" + "y" * 10_000), "annotations": {PREDICATE_TYPE: "z" * 10_000}}
+    entries[2] = {**entry(2, "x/" + "y" * 10_000), "annotations": {PREDICATE_TYPE_ANNOTATION: "z" * 10_000}}
     with RecordingRegistry() as registry, RegistryStore(HTTP, None, {}) as store:
         pushed = push(registry)
         registry.storage.referrers = lambda name, digest: entries  # type: ignore[method-assign]
         found = store.referrers(pushed.image, Deadline(5))
     assert [dict(item.annotations) for item in found[:2]] == [{}, kind]
     most = limits.MAX_TYPE_CHARACTERS
-    assert [len(found[2].artifact_type or ""), len(found[2].annotations[PREDICATE_TYPE])] == [most, most]
+    assert [len(found[2].artifact_type or ""), len(found[2].annotations[PREDICATE_TYPE_ANNOTATION])] == [
+        most,
+        most,
+    ]
 
 
 @pytest.mark.parametrize("api", [True, False])

@@ -22,9 +22,7 @@ from tests.support.resident import (
     World,
     kill,
 )
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
-OTHER_USER = 12345
+from tests.support.users import OTHER_USER, as_root
 
 
 def open_to_all(path: Path) -> None:

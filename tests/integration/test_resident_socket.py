@@ -25,9 +25,7 @@ from tests.support.resident import (
     wait_for_end,
     wait_until,
 )
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
-OTHER_USER = 12345
+from tests.support.users import OTHER_USER, as_root
 
 
 def test_its_socket_is_removed(world: World) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.protocol import FrameError
-from slsa_verifier_plugin.resident.settings import MAX_BUDGET
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "resident-protocol.md"
 LINES = {
@@ -19,7 +18,7 @@ LINES = {
 }
 fields = st.none() | st.binary(max_size=200)
 milliseconds = st.integers(0, 0xFFFFFFFF)
-LONGEST = round((MAX_BUDGET + protocol.GRACE_SECONDS) * 1000)
+LONGEST = round((protocol.MAX_BUDGET + protocol.GRACE_SECONDS) * 1000)
 
 
 def body_of(frame: bytes, kind: int) -> bytes:
