@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum {
-    ACCEPT_MS = 1000, /* for a connection and ACCEPTED to come, after which the server counts as not answering */
+    ACCEPT_MS = 2000, /* for a connection and ACCEPTED to come, after which the server counts as not answering */
     START_MS = 2000,  /* for a server that was started to listen */
     PAUSE_MS = 2,     /* at least, between looks at a socket that is not there yet */
     VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */

@@ -23,8 +23,8 @@ STATUS_REPLY = 5
 STOP = 6
 BUSY = 7
 
-ACCEPT_SECONDS = 1.0
-"""How long a client waits for ACCEPTED, from connecting on."""
+ACCEPT_SECONDS = 2.0
+"""How long a client waits for ACCEPTED, from connecting on; one second was too short where other work kept the processors busy."""
 FRAME_SECONDS = 2.0
 """How long a frame may stay incomplete."""
 STDIN_SECONDS = 2.0
