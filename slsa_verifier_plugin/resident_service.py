@@ -1,11 +1,12 @@
 """What a resident verifier does its work with: the service, kept warm, and trusted roots that are refreshed behind its back.
 
-A trusted root is never fetched while a verification waits (``docs/verification.md``): one thread does it, for the roots that
-policies have asked for.
+A trusted root is never fetched while a verification waits (``docs/verification.md``): threads of their own do it, for the roots
+that policies have asked for.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -134,17 +135,34 @@ class ResidentService:
             "trustedRoots": roots,
         }
 
-    def refresh_due(self) -> float:
-        """Refresh every trusted root whose time has come; return the seconds until the next one is due."""
+    def refresh_due(self) -> list[threading.Thread]:
+        """Begin to refresh every trusted root whose time has come; return the threads that do it.
+
+        Each root has a thread of its own: one whose repository keeps its thread waiting, to the time limit of a refresh, holds
+        up no other. There are at most ``MAX_SOURCES``.
+        """
         now = time.monotonic()
         with self._lock:
             due = [source for source, item in self._followed.items() if item.due <= now]
+            for source in due:
+                self._followed[source].due = math.inf  # until it has ended
+        threads = []
         for source in due:
-            self._refresh_one(source)
-        with self._lock:
-            return max(
-                0.0, min((item.due for item in self._followed.values()), default=now + self._every) - now
+            thread = threading.Thread(
+                target=self._refresh_one, args=(source,), name="trusted-root", daemon=True
             )
+            try:
+                thread.start()
+                threads.append(thread)
+            except RuntimeError:  # what Python raises where the system gives no thread
+                self._note(source, None, "the system gives no thread for it")
+        return threads
+
+    def next_refresh(self) -> float:
+        """Return the seconds until the next trusted root is due, of those that are not being refreshed now."""
+        with self._lock:
+            due = min((item.due for item in self._followed.values()), default=math.inf)
+        return max(0.0, min(due - time.monotonic(), self._every))
 
     def _ask(self, request: bytes) -> bytes | None:
         """Have the fork verify a signature where that leaves this process something to do meanwhile."""
@@ -161,7 +179,8 @@ class ResidentService:
 
     def _refresh_for_ever(self) -> None:
         while True:
-            self._wake.wait(self.refresh_due())
+            self.refresh_due()
+            self._wake.wait(self.next_refresh())
             self._wake.clear()
 
     def _refresh_one(self, source: RootSource) -> None:
@@ -172,6 +191,10 @@ class ResidentService:
             error = failure.message
         except Exception as failure:  # noqa: BLE001 (the thread must outlive what a library raises; the status tells)
             error = f"an unforeseen {type(failure).__name__}"
+        self._note(source, refreshed, error)
+        self._wake.set()
+
+    def _note(self, source: RootSource, refreshed: Refreshed | None, error: str) -> None:
         with self._lock:
             item = self._followed[source]
             item.error = plain(error, 512)

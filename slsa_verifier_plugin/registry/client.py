@@ -17,8 +17,9 @@ from typing import Self
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults, limits, referrers
-from slsa_verifier_plugin.registry.addresses import Resolver
 from slsa_verifier_plugin.registry.auth import CredentialCache, RepositoryAuth
 from slsa_verifier_plugin.registry.cache import ContentCache
 from slsa_verifier_plugin.registry.challenge import Challenge
@@ -33,7 +34,6 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.remarks import Remarks
 from slsa_verifier_plugin.registry.repository import RepositoryClient, host_of, new_session
 from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
-from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.registry.tokens import TokenServers
 from slsa_verifier_plugin.registry.transport import Transport
 from slsa_verifier_plugin.text import plain

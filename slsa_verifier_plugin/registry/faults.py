@@ -6,15 +6,13 @@ of the OCI distribution specification, sizes and host names.
 
 from __future__ import annotations
 
-import http.client
 import re
-import socket
-import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.network.failures import Trouble, failure_of
 from slsa_verifier_plugin.text import plain
 
 SHORTEST_SECRET = 6
@@ -44,9 +42,6 @@ OCI_CODES = frozenset(
     }
 )
 """Error codes that a message may repeat (OCI distribution 1.1, "Error Codes", and docker's own)."""
-
-_BROKEN_OFF = (http.client.RemoteDisconnected, http.client.IncompleteRead)
-_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 
 _ADVICE = {
     401: (
@@ -153,64 +148,37 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
         url: the request's URL; it is redacted here.
         error: what the transport raised; only its kind and an operating system's own text are shown.
     """
-    for cause in causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return RegistryError(
-                f"{operation} failed: the certificate of {redacted(url)} is not trusted "
-                f"({plain(cause.verify_message)}); add its CA to SSL_CERT_FILE, SSL_CERT_DIR or the host's certs.d",
-                reason=Reason.REGISTRY_TLS,
+    failure = failure_of(error)
+    host, detail, reason = redacted(url), failure.detail, Reason.REGISTRY_UNREACHABLE
+    match failure.trouble:
+        case Trouble.UNTRUSTED:
+            reason = Reason.REGISTRY_TLS
+            said = (
+                f"the certificate of {host} is not trusted ({detail}); add its CA to SSL_CERT_FILE, SSL_CERT_DIR or the host's "
+                "certs.d"
             )
-        if isinstance(cause, ssl.SSLError):
-            plain_http = "HTTP_REQUEST" in str(cause.reason) or "WRONG_VERSION_NUMBER" in str(cause.reason)
+        case Trouble.TLS:
+            reason = Reason.REGISTRY_TLS
+            plain_http = "HTTP_REQUEST" in detail or "WRONG_VERSION_NUMBER" in detail
             hint = "; it seems to speak plain HTTP (the store's useHttp)" if plain_http else ""
-            return RegistryError(
-                f"{operation} failed: TLS with {redacted(url)} failed ({plain(cause.reason)}){hint}",
-                reason=Reason.REGISTRY_TLS,
-                transient="EOF" in str(cause.reason),
+            said = f"TLS with {host} failed ({detail}){hint}"
+        case Trouble.NO_ADDRESS:
+            said = f"the host of {host} has no address ({detail}); check the name and DNS"
+        case Trouble.NOT_HTTP:
+            return invalid_response(operation, f"the answer of {host} is not proper HTTP ({detail})")
+        case Trouble.PROXY:
+            said = (
+                f"the proxy did not connect to {host} (HTTP {detail}); check the proxy in HTTPS_PROXY, its credentials and what "
+                "it allows"
             )
-        if isinstance(cause, socket.gaierror):
-            transient = cause.errno != socket.EAI_NONAME
-            return RegistryError(
-                f"{operation} failed: the host of {redacted(url)} has no address ({plain(cause.strerror)}); "
-                f"check the name and DNS{RETRY_HELPS if transient else ''}",
-                reason=Reason.REGISTRY_UNREACHABLE,
-                transient=transient,
+        case Trouble.NO_ANSWER:
+            said = (
+                f"no answer from {host} ({detail}); check the host, its port, the network and proxy settings"
             )
-        if isinstance(cause, http.client.HTTPException) and not isinstance(cause, _BROKEN_OFF):
-            what = type(cause).__name__
-            return invalid_response(operation, f"the answer of {redacted(url)} is not proper HTTP ({what})")
-        if isinstance(cause, OSError) and (match := _TUNNEL.match(str(cause))):
-            return RegistryError(
-                f"{operation} failed: the proxy did not connect to {redacted(url)} (HTTP {match[1]}); check the "
-                f"proxy in HTTPS_PROXY, its credentials and what it allows{RETRY_HELPS}",
-                reason=Reason.REGISTRY_UNREACHABLE,
-                transient=True,
-            )
-        if isinstance(cause, OSError) and (cause.strerror or isinstance(cause, TimeoutError)):
-            return RegistryError(
-                f"{operation} failed: no answer from {redacted(url)} ({plain(cause.strerror or 'timed out')}); check the host, "
-                f"its port, the network and proxy settings{RETRY_HELPS}",
-                reason=Reason.REGISTRY_UNREACHABLE,
-                transient=True,
-            )
-    return RegistryError(
-        f"{operation} failed: the answer of {redacted(url)} broke off ({type(next(causes(error))).__name__}); "
-        f"look at the registry and what is before it{RETRY_HELPS}",
-        reason=Reason.REGISTRY_UNREACHABLE,
-        transient=True,
-    )
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield ``error`` and everything it was raised from, the innermost first; libraries wrap several times."""
-    found: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending:
-        item = pending.pop(0)
-        if isinstance(item, BaseException) and item not in found:
-            found.append(item)
-            pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
-    return reversed(found)
+        case Trouble.BROKEN_OFF:
+            said = f"the answer of {host} broke off ({detail}); look at the registry and what is before it"
+    helps = RETRY_HELPS if failure.transient and failure.trouble is not Trouble.TLS else ""
+    return RegistryError(f"{operation} failed: {said}{helps}", reason=reason, transient=failure.transient)
 
 
 def error_codes(body: bytes) -> tuple[str, ...]:

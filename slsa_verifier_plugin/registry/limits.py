@@ -65,9 +65,6 @@ MAX_CONNECTIONS_A_HOST = 64
 MAX_HOSTS = 32
 """Hosts to which connections are kept alive."""
 
-MAX_LOOKUPS = 64
-"""Name lookups under way at once: the system's resolver cannot be interrupted, so a dead one holds threads."""
-
 MAX_PROBED_BLOB_BYTES = 16 * 1024 * 1024
 """Bytes of the blob that ``registry check`` fetches: the default of ``maxAttestationBytes``."""
 
@@ -88,9 +85,6 @@ API_SUPPORT_SECONDS = 300.0
 
 MAX_REPOSITORIES = 1024
 """Repositories whose challenge and token one store remembers."""
-
-MAX_CA_BYTES = 32 * 1024 * 1024
-"""Bytes of certificate files read from directories for one host."""
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """Bytes of a Docker configuration file."""

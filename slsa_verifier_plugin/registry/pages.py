@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urljoin
 
+from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.registry import faults
-from slsa_verifier_plugin.registry.redirects import origin_of
 
 _LINK = re.compile(
     r"<([^<>]*)>((?:[ \t]*;[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:\"[^\"]*\"|[^\s,;\"]*))?)*)"

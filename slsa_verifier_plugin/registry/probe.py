@@ -17,11 +17,11 @@ from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.registry.addresses import Resolver
+    from slsa_verifier_plugin.network.addresses import Resolver
+    from slsa_verifier_plugin.network.tls import TrustStore
     from slsa_verifier_plugin.registry.probe_steps import Action, Probing, Request
     from slsa_verifier_plugin.registry.reference import Reference
     from slsa_verifier_plugin.registry.settings import StoreSettings
-    from slsa_verifier_plugin.registry.tls import TrustStore
 
 
 @dataclass(frozen=True, slots=True)

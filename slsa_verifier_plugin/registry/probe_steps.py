@@ -13,18 +13,19 @@ from urllib.parse import urlsplit
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.network.addresses import Dialer, Resolver, kind_of
+from slsa_verifier_plugin.network.origins import origin_of
+from slsa_verifier_plugin.network.proxies import proxy_for
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.addresses import Dialer, Resolver, kind_of
 from slsa_verifier_plugin.registry.challenge import parse_challenges
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.select import DEFAULT, provider_for
 from slsa_verifier_plugin.registry.manifests import json_object
-from slsa_verifier_plugin.registry.proxies import proxy_for
-from slsa_verifier_plugin.registry.redirects import Exchange, origin_of
+from slsa_verifier_plugin.registry.redirects import Exchange
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
-from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.text import plain
 
 SHOWN_HEADERS = (

@@ -20,13 +20,13 @@ from requests.adapters import HTTPAdapter
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.network.origins import origin_of
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults
 from slsa_verifier_plugin.registry.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
-from slsa_verifier_plugin.registry.redirects import origin_of
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
-from slsa_verifier_plugin.registry.tls import TrustStore
 
 REQUEST_SECONDS = 60.0
 """Without a byte from the registry, after which a request is given up."""

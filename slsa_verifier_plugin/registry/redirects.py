@@ -7,29 +7,20 @@ host must have an address of a kind that the registry itself could reach us from
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind
+from slsa_verifier_plugin.network.origins import REDIRECTS, origin_of, target_of
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.addresses import REACH, AddressRefused, Kind
 from slsa_verifier_plugin.registry.expiring import ExpiringCache
 from slsa_verifier_plugin.registry.transport import Reply, Transport
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_URL = re.compile(r"[\x21-\x7e]+")
 _GLOBAL_ONLY = REACH[Kind.GLOBAL]
-
-
-def origin_of(url: str) -> str:
-    """Return scheme, host and port of ``url``, the port also where it is the scheme's own."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +83,9 @@ class Courier:
             reply = self._send(method, url, sent, deadline, operation, home=home, form=form)
             if self._observer is not None:
                 self._observer(Exchange(method, url, home, reply, time.monotonic() - begin))
-            if reply.status not in _REDIRECTS or not reply.header("Location"):
+            if reply.status not in REDIRECTS or not reply.header("Location"):
                 return reply
-            target = _target(url, reply.header("Location"))
+            target = target_of(url, reply.header("Location"))
             if target is None:
                 reply.close()
                 raise _refused(operation, url, "its target is not a plain HTTP URL")
@@ -153,17 +144,6 @@ class Courier:
             return frozenset.intersection(*reach) if reach else _GLOBAL_ONLY, limits.CREDENTIALS_SECONDS
 
         return self._reach.get(home, look_up, deadline, "looking up the registry's address")
-
-
-def _target(url: str, location: str) -> str | None:
-    """Return where a redirect leads, None where that is no URL to be asked."""
-    try:
-        target = urljoin(url, location)
-        parts = urlsplit(target)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return target if valid and "@" not in parts.netloc and _URL.fullmatch(target) else None
 
 
 def _refused(operation: str, url: str, why: str) -> RegistryError:

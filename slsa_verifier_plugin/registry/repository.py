@@ -14,10 +14,11 @@ import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth import RepositoryAuth
 from slsa_verifier_plugin.registry.challenge import Challenge, parse_challenges
-from slsa_verifier_plugin.registry.redirects import Courier, origin_of
+from slsa_verifier_plugin.registry.redirects import Courier
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.retries import Retries
 from slsa_verifier_plugin.registry.transport import Reply

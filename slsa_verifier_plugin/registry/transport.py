@@ -7,10 +7,8 @@ and the addresses that may be connected to (``addresses``).
 
 from __future__ import annotations
 
-import functools
 import http.client
 import logging
-import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,19 +22,11 @@ import urllib3.exceptions
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.addresses import Kind, Resolver, check_name
+from slsa_verifier_plugin.network.proxies import proxy_for
+from slsa_verifier_plugin.network.sockets import timed_pools, total
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.addresses import (
-    METADATA_NAMES,
-    AddressRefused,
-    Dialer,
-    Kind,
-    Resolver,
-    kind_of,
-    literal,
-)
-from slsa_verifier_plugin.registry.proxies import proxy_for
-from slsa_verifier_plugin.registry.sockets import DeadlineSocket, TimedHTTPPool, TimedHTTPSPool
-from slsa_verifier_plugin.registry.tls import TrustStore
 
 _FAILURES = (
     requests.RequestException,
@@ -188,12 +178,12 @@ class Transport:
         deadline.check(operation)
         proxy = proxy_for(url, self._environ)
         if proxy and allowed is not None:
-            _check_name(urlsplit(url).hostname or "", allowed)
+            check_name(urlsplit(url).hostname or "", allowed)
         try:
             response = self._adapter(allowed).send(
                 _prepared(method, url, headers, form),
                 stream=True,
-                timeout=_total(deadline),
+                timeout=total(deadline),  # type: ignore[arg-type]  # requests' types do not name urllib3's
                 proxies={urlsplit(url).scheme: proxy} if proxy else None,
             )
         except _FAILURES as error:
@@ -221,19 +211,19 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, trust: TrustStore, resolver: Resolver, allowed: frozenset[Kind] | None) -> None:
         self._trust = trust
-        self._direct = Dialer(resolver, allowed, _open_socket)
-        self._to_proxy = Dialer(resolver, None, _open_socket)
+        self._direct = timed_pools(resolver, allowed)
+        self._to_proxy = timed_pools(resolver, None)
         super().__init__(pool_connections=limits.MAX_HOSTS, pool_maxsize=limits.MAX_CONNECTIONS_A_HOST)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._direct)
+        self.poolmanager.pool_classes_by_scheme = self._direct
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         if proxy not in self.proxy_manager and urlsplit(proxy).scheme == "https":
             kwargs["proxy_ssl_context"] = self._trust.context(_host_of(proxy))
         manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _pools(self._to_proxy)
+        manager.pool_classes_by_scheme = self._to_proxy
         return manager
 
     def build_connection_pool_key_attributes(
@@ -246,13 +236,6 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave the connection's TLS context as it is: it verifies, and holds the roots that count."""
-
-
-def _pools(dialer: Dialer) -> dict[str, Any]:
-    return {
-        "http": functools.partial(TimedHTTPPool, dialer=dialer),
-        "https": functools.partial(TimedHTTPSPool, dialer=dialer),
-    }
 
 
 def _prepared(
@@ -272,32 +255,12 @@ def _prepared(
     return request
 
 
-def _total(deadline: Deadline) -> Any:
-    """Return what is left as one limit for connecting and reading; requests' types do not name urllib3's class."""
-    return urllib3.Timeout(total=max(deadline.remaining(), 0.001))
-
-
-def _open_socket(family: int) -> DeadlineSocket:
-    return DeadlineSocket(family, socket.SOCK_STREAM)
-
-
 def _host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _drop(record: logging.LogRecord) -> bool:
     return False
-
-
-def _check_name(host: str, allowed: frozenset[Kind]) -> None:
-    """Refuse what can be told from the name alone: a proxy, not we, looks names up."""
-    if literal(host) is not None:
-        if (kind := kind_of(literal(host) or host)) not in allowed:
-            raise AddressRefused(host, kind)
-    elif host.rstrip(".") in METADATA_NAMES:
-        raise AddressRefused(host, Kind.METADATA)
-    elif host.rstrip(".").rpartition(".")[2] == "localhost" and Kind.LOOPBACK not in allowed:
-        raise AddressRefused(host, Kind.LOOPBACK)
 
 
 def _worded(error: Exception, operation: str, url: str, deadline: Deadline) -> RegistryError:

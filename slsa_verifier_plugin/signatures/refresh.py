@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from tuf.api.exceptions import DownloadError, RepositoryError
-from tuf.ngclient.config import UpdaterConfig
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
-from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
-from urllib3 import BaseHTTPResponse, Retry
-from urllib3.exceptions import HTTPError
 
-from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import RegistryError, TrustRootError
+from slsa_verifier_plugin.network.download import Download, Downloader, NotDownloaded
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures.sources import (
     COPY_PREFIX,
@@ -38,13 +37,14 @@ from slsa_verifier_plugin.signatures.sources import (
 from slsa_verifier_plugin.signatures.trust import MAX_ROOT, load_root
 from slsa_verifier_plugin.text import plain, quoted
 
-SOCKET_TIMEOUT = 15
-"""Seconds without a byte after which a download is given up."""
+AGENT = "slsa-verifier-plugin"
+"""What the repository's log gets to see."""
 TOTAL_SECONDS = 120.0
 """Seconds after which a refresh is given up, however steadily its bytes trickle in."""
 LOCK_SECONDS = 180.0
 """Seconds to wait for another refresh of the same cache: longer than one takes."""
 _LOCK_PAUSE = 0.02
+_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
         repository.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_private(repository.folder)
         with _locked(repository.folder / "lock"):
-            return _refresh(repository)
+            return _refresh(repository, environ)
     except OSError as error:
         # What copying a folder raises has no text of the system's.
         detail = error.strerror or "its files cannot be copied"
@@ -79,7 +79,7 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
         ) from error
 
 
-def _refresh(repository: Repository) -> Refreshed:
+def _refresh(repository: Repository, environ: Mapping[str, str]) -> Refreshed:
     before = None
     with suppress(TrustRootError):
         # A copy that does not verify is not built upon.
@@ -88,7 +88,7 @@ def _refresh(repository: Repository) -> Refreshed:
     try:
         if before is not None:
             shutil.copytree(repository.current.resolve(strict=True), work, dirs_exist_ok=True)
-        _download(repository, work)
+        _download(repository, work, environ)
         content = verified_copy(repository, work).content
         root = load_root(content, repository.url)
         _replace_link(repository, work)
@@ -99,16 +99,14 @@ def _refresh(repository: Repository) -> Refreshed:
     return Refreshed(repository.url, root.info.digest, before is None or content != before.content)
 
 
-def _download(repository: Repository, work: Path) -> None:
-    config = UpdaterConfig(app_user_agent="slsa-verifier-plugin")
+def _download(repository: Repository, work: Path, environ: Mapping[str, str]) -> None:
     try:
         updater = Updater(
             str(work),
             repository.url,
             str(work),
             f"{repository.url}/targets",
-            fetcher=_Fetcher(config.app_user_agent),
-            config=config,
+            fetcher=_Fetcher(environ),
             bootstrap=repository.bootstrap,
         )
         updater.refresh()
@@ -124,34 +122,28 @@ def _download(repository: Repository, work: Path) -> None:
     os.utime(work / "timestamp.json")
 
 
-class _Fetcher(Urllib3Fetcher):
-    """python-tuf's fetcher, which ends: it looks at a clock at whatever comes in, and does not wait because it is told to."""
+class _Fetcher(FetcherInterface):
+    """python-tuf's way to the network: ours, where every wait ends."""
 
-    def __init__(self, user_agent: str | None) -> None:
-        super().__init__(socket_timeout=SOCKET_TIMEOUT, app_user_agent=user_agent)
-        self._proxy_env._kw_args["retries"] = Retry(3, respect_retry_after_header=False)
-        self._end = time.monotonic() + TOTAL_SECONDS
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._downloader = Downloader(environ, Deadline(TOTAL_SECONDS), AGENT)
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        self._check()
-        return super()._fetch(url)
-
-    def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         try:
-            # Not ``stream``, which waits until a whole chunk has come together.
-            while chunk := response.read1(self.chunk_size):
-                self._check()
-                yield chunk
-        except HTTPError as error:
-            raise DownloadError(f"the download broke off: {error}") from error
-        finally:
-            response.release_conn()
+            answer = self._downloader.get(url)
+            if answer.status >= 300:
+                answer.close()
+                raise DownloadHTTPError(f"HTTP error {answer.status}", answer.status)
+        except (NotDownloaded, RegistryError) as error:
+            raise DownloadError(str(error)) from None
+        return self._chunks(answer)
 
-    def _check(self) -> None:
-        if time.monotonic() > self._end:
-            raise DownloadError(
-                f"not complete after {TOTAL_SECONDS:g} s; try again, or look at the network or proxy between"
-            )
+    @staticmethod
+    def _chunks(answer: Download) -> Iterator[bytes]:
+        try:
+            yield from answer.chunks(_CHUNK_BYTES)
+        except NotDownloaded as error:
+            raise DownloadError(str(error)) from None
 
 
 def _replace_link(repository: Repository, work: Path) -> None:

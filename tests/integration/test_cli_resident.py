@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -176,15 +177,27 @@ def test_calls_are_answered_as_by_the_plugin() -> None:
     assert service.budget(b'{"config":{"timeout":"7s"}}') == 7.0
 
 
+def digests(service: ResidentService) -> dict[str, str]:
+    roots = service.status()["trustedRoots"]
+    assert isinstance(roots, list)
+    return {item["source"]: item["digest"] for item in roots}
+
+
+def refresh_all(service: ResidentService) -> None:
+    for thread in service.refresh_due():
+        thread.join(30)
+
+
 def test_a_root_that_policies_ask_for_is_refreshed() -> None:
     refreshes = Refreshes(Refreshed("u", "a" * 64, changed=True))
     service = service_following(refreshes)
-    assert service.refresh_due() == pytest.approx(24 * 3600, abs=5)
+    refresh_all(service)
+    assert service.next_refresh() == pytest.approx(24 * 3600, abs=5)
     assert refreshes.asked == [RootSource("public-good")]
     shown = only_root(service)
     assert (shown["source"], shown["digest"], shown["error"]) == ("public-good", "a" * 64, "")
     assert shown["refreshed"].startswith(f"{datetime.now(UTC):%Y-}")
-    assert service.refresh_due() > 0
+    refresh_all(service)
     assert len(refreshes.asked) == 1
 
 
@@ -197,15 +210,38 @@ def test_a_root_that_policies_ask_for_is_refreshed() -> None:
 )
 def test_a_refresh_that_fails_is_tried_again_and_told(failure: Exception, expected: str) -> None:
     service = service_following(Refreshes(failure))
-    assert service.refresh_due() == pytest.approx(RETRY_SECONDS, abs=5)
+    refresh_all(service)
+    assert service.next_refresh() == pytest.approx(RETRY_SECONDS, abs=5)
     shown = only_root(service)
     assert (shown["error"], shown["refreshed"]) == (expected, "")
+
+
+def test_a_refresh_that_hangs_holds_up_no_other() -> None:
+    """One bad ``tufUrl`` must not keep the roots of the other policies old."""
+    over, hung = threading.Event(), RootSource("tuf", "https://hangs.example", "/nonexistent")
+
+    def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed:
+        if source == hung:
+            over.wait(60)
+        return Refreshed("u", "a" * 64, changed=True)
+
+    service = ResidentService({"SLSA_VERIFIER_WORKERS": "1"}, refresh)
+    service._follow(hung)
+    service._follow(RootSource("public-good"))
+    slow, quick = service.refresh_due()
+    quick.join(30)
+    assert not service.refresh_due()  # neither again: one is under way, the other is done
+    assert digests(service) == {"https://hangs.example": "", "public-good": "a" * 64}
+    assert service.next_refresh() == pytest.approx(24 * 3600, abs=60)
+    over.set()
+    slow.join(30)
+    assert set(digests(service).values()) == {"a" * 64}
 
 
 def test_files_are_not_refreshed() -> None:
     refreshes = Refreshes(Refreshed("u", "a" * 64, changed=True))
     service = service_following(refreshes, {"path": str(TESTDATA / "trusted_root.json")})
-    service.refresh_due()
+    refresh_all(service)
     assert (refreshes.asked, service.status()["trustedRoots"]) == ([], [])
 
 

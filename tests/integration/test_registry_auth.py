@@ -420,7 +420,7 @@ def test_credentials_that_a_token_server_denied_are_asked_for_again_by_the_next_
 
 
 def test_the_registry_localhost_is_not_docker_hub() -> None:
-    from slsa_verifier_plugin.registry.addresses import Endpoint, Resolver
+    from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
 
     with BasicRegistry(USERS) as local, RecordingRegistry() as hub:
         pushed = push(local)

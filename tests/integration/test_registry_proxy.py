@@ -17,7 +17,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.registry.addresses import Resolver
+from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings

@@ -9,7 +9,7 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.registry.addresses import Endpoint, Resolver
+from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.reference import Reference

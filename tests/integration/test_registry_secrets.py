@@ -15,7 +15,7 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.errors import VerifierError
-from slsa_verifier_plugin.registry.addresses import Resolver
+from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials.select import provider_for
 from slsa_verifier_plugin.registry.probe import probe

@@ -12,9 +12,9 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.settings import StoreSettings
-from slsa_verifier_plugin.registry.tls import TrustStore
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import NOTE, push
@@ -251,7 +251,7 @@ def test_a_registry_that_speaks_plain_http_is_recognized() -> None:
 def test_a_rotated_authority_is_noticed(
     registry: EmbeddedRegistry, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slsa_verifier_plugin.registry.tls.RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr("slsa_verifier_plugin.network.tls.RECHECK_SECONDS", 0.0)
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(Authority(tmp_path / "other", "other root").root.read_bytes())
     environ = {"SSL_CERT_FILE": str(bundle)}

@@ -52,6 +52,7 @@ AT_DEADLINE = [
         toxins.dripping_headers,
         toxins.dripping_body,
         toxins.endless_continue,
+        toxins.endless_processing,
         toxins.endless_trailer,
     )
 ]
@@ -60,6 +61,7 @@ AT_ONCE = [
     Case(toxins.endless_header, Reason.REGISTRY_INVALID_RESPONSE),
     Case(toxins.endless_status_line, Reason.REGISTRY_INVALID_RESPONSE),
     Case(toxins.endless_chunk_size, Reason.REGISTRY_INVALID_RESPONSE),
+    Case(toxins.flooding_interim, Reason.REGISTRY_INVALID_RESPONSE),
     Case(toxins.reset, Reason.REGISTRY_UNREACHABLE),
     Case(toxins.hang_up, Reason.REGISTRY_UNREACHABLE),
     Case(toxins.not_http, Reason.REGISTRY_INVALID_RESPONSE),
@@ -186,6 +188,14 @@ def test_a_chunked_body_is_read(store: RegistryStore) -> None:
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(3)) == NOTE
 
 
+def test_interim_answers_are_read_past(store: RegistryStore) -> None:
+    """RFC 9110, 15.2: 102 and 103 come before the answer, and none of them is the answer."""
+    with ToxicRegistry(toxins.with_hints, "") as registry:
+        pushed = push(registry)
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(3)) == NOTE
+        assert registry.hits >= 1
+
+
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
 def test_a_failure_that_passes_is_repeated(store: RegistryStore, code: int) -> None:
     with ToxicRegistry(toxins.status(code), "/blobs/", times=2) as registry:
@@ -231,7 +241,7 @@ def test_a_retry_after_beyond_the_deadline_is_an_answer_at_once(store: RegistryS
 
 
 def test_a_name_server_that_does_not_answer_ends_at_the_deadline() -> None:
-    from slsa_verifier_plugin.registry.addresses import Endpoint, Resolver
+    from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
     from slsa_verifier_plugin.registry.reference import Reference
 
     def hangs(host: str, port: int) -> list[Endpoint]:

@@ -70,6 +70,23 @@ def endless_continue(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
     return _raw(handler, _forever(registry, b"HTTP/1.1 100 Continue\r\n\r\n", 0.001))
 
 
+def endless_processing(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
+    """Sends "102 Processing" for ever."""
+    return _raw(handler, _forever(registry, b"HTTP/1.1 102 Processing\r\n\r\n", 0.01))
+
+
+def flooding_interim(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
+    """Sends "103 Early Hints" as fast as they are read."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n" * 1000
+    return _raw(handler, _forever(registry, hints))
+
+
+def with_hints(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
+    """Sends "102 Processing" and "103 Early Hints", and then the proper answer."""
+    handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+    return False
+
+
 def dripping_body(handler: RegistryHandler, registry: ToxicRegistry) -> bool:
     """Sends one byte of the body ten times a second."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -44,6 +44,7 @@ class TufRepository:
     """Serves one target. Use as a context manager.
 
     ``files`` maps paths to what is served, and may be tampered with; what ``publish`` and ``rotate`` make is signed properly.
+    ``pause`` is waited before each answer, ``interim`` sent before it; ``redirect`` is where everything is sent to instead.
 
     Args:
         folder: where ``root.json``, which trust begins with, is written.
@@ -56,6 +57,8 @@ class TufRepository:
         self.files: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
         self.pause = 0.0
+        self.interim = b""
+        self.redirect = ""
         self._versions = dict.fromkeys(ROLES, 0)
         self._root = Root(expires=self._expiry(), consistent_snapshot=True)
         for role, signer in self.signers.items():
@@ -155,6 +158,13 @@ class _Handler(BaseHTTPRequestHandler):
         repository.asked[self.path] += 1
         time.sleep(repository.pause)
         content = repository.files.get(self.path)
+        self.wfile.write(repository.interim)
+        if repository.redirect:
+            self.send_response(302)
+            self.send_header("Location", repository.redirect + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(404 if content is None else 200)
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()

@@ -25,7 +25,7 @@ OWNERS = {
     "cryptography": "signatures",
     "oras": "registry",
     "requests": "registry",
-    "urllib3": "registry signatures",  # what tuf downloads with, too
+    "urllib3": "network registry",
     "boto3": "registry",
     "botocore": "registry",
     "azure": "registry",

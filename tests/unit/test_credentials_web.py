@@ -9,6 +9,7 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.web import (
     SHORTEST_TIMEOUT,
     Answer,
@@ -17,7 +18,6 @@ from slsa_verifier_plugin.registry.credentials.web import (
     seconds,
     unanswered,
 )
-from slsa_verifier_plugin.registry.tls import TrustStore
 from tests.support.clouds import TestCa, everything_about
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slsa_verifier_plugin.errors import RegistryError
-from slsa_verifier_plugin.registry.proxies import bypassed, proxy_for
+from slsa_verifier_plugin.network.proxies import bypassed, proxy_for
 
 HTTPS = "https://registry.example/v2/"
 

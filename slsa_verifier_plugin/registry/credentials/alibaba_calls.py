@@ -12,6 +12,7 @@ from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
 from slsa_verifier_plugin.registry.credentials.web import (
     TRANSIENT_STATUS,
@@ -21,7 +22,6 @@ from slsa_verifier_plugin.registry.credentials.web import (
     seconds,
     unanswered,
 )
-from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.text import plain
 
 _MODULES = (

@@ -13,9 +13,9 @@ from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
 from slsa_verifier_plugin.registry.credentials.web import ca_file, proxies, seconds, unanswered
-from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.text import plain
 
 _LOGGERS = ("boto3", "botocore", "s3transfer")

@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
 from slsa_verifier_plugin.registry.credentials.options import token_file
 from slsa_verifier_plugin.registry.credentials.refresh import Lease
@@ -25,7 +26,6 @@ from slsa_verifier_plugin.registry.credentials.web import (
     seconds,
     unanswered,
 )
-from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.text import plain, quoted
 
 RESOURCE = "https://containerregistry.azure.net"

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
-from slsa_verifier_plugin.registry.addresses import literal
+from slsa_verifier_plugin.network.addresses import literal
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.failures import failed, said
 from slsa_verifier_plugin.registry.credentials.options import Options, token_file, variables
@@ -29,7 +30,6 @@ from slsa_verifier_plugin.registry.credentials.pull_secrets import (
 from slsa_verifier_plugin.registry.credentials.refresh import Lease, Refresher
 from slsa_verifier_plugin.registry.credentials.web import Web
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.text import quoted
 
 NAME = "k8Secrets"

@@ -19,10 +19,10 @@ import requests
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.proxies import proxy_for
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.failures import failed, said
 from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
-from slsa_verifier_plugin.registry.proxies import proxy_for
-from slsa_verifier_plugin.registry.tls import TrustStore
 from slsa_verifier_plugin.registry.transport import Transport
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.registry import limits
+from slsa_verifier_plugin.network import limits
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -109,6 +109,21 @@ def literal(host: str) -> str | None:
     return bare
 
 
+def check_name(host: str, allowed: frozenset[Kind]) -> None:
+    """Refuse what can be told from the name alone: a proxy, not we, looks names up.
+
+    Raises:
+        AddressRefused: ``host`` names an address of another kind than ``allowed``.
+    """
+    if literal(host) is not None:
+        if (kind := kind_of(literal(host) or host)) not in allowed:
+            raise AddressRefused(host, kind)
+    elif host.rstrip(".") in METADATA_NAMES:
+        raise AddressRefused(host, Kind.METADATA)
+    elif host.rstrip(".").rpartition(".")[2] == "localhost" and Kind.LOOPBACK not in allowed:
+        raise AddressRefused(host, Kind.LOOPBACK)
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One address to connect to, as ``getaddrinfo`` gives it."""
@@ -171,7 +186,7 @@ class Resolver:
                 self._free.release()
                 done.set()
 
-        threading.Thread(target=ask, name="registry-lookup", daemon=True).start()
+        threading.Thread(target=ask, name="name-lookup", daemon=True).start()
         if not done.wait(deadline.remaining()) or not answer:
             raise TimeoutError("the system's resolver did not answer")
         if isinstance(answer[0], UnicodeError):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.registry.addresses import literal
+from slsa_verifier_plugin.network.addresses import literal
 
 _PORTS = {"http": 80, "https": 443}
 

@@ -1,24 +1,29 @@
-"""Connections whose every wait ends at the request's own time limit.
+"""Connections whose every wait ends at the request's own time limit: the one mechanism for registries, tokens and TUF.
 
-The timeouts of ``requests`` bound the silence between two bytes, so a peer that sends one byte a second holds a
-caller for as long as it likes: in the headers, in the body, in TLS. Here the timeout given to a request is the time
-from its start to the last byte of its body, and each system call waits only for what is left of it.
+The timeouts of ``requests`` and urllib3 bound the silence between two bytes, so a peer that sends one byte a second holds
+a caller for as long as it likes: in interim answers, in the headers, in the body, in TLS. Here the timeout given to a
+request is the time from its start to the last byte of its body, and each system call waits only for what is left of it.
+
+Whoever makes a urllib3 pool manager, or an adapter of ``requests``, gives it the classes of ``timed_pools``.
 """
 
 from __future__ import annotations
 
+import functools
 import http.client
 import socket
 import ssl
 import time
 from typing import Any
 
+import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 import urllib3.response
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.registry.addresses import Dialer
+from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network.addresses import Dialer, Kind, Resolver
 
 
 def _left(end: float) -> float:
@@ -84,6 +89,27 @@ class DeadlineContext(ssl.SSLContext):
         return wrapped
 
 
+class FinalAnswer(http.client.HTTPResponse):
+    """The answer after the interim ones (RFC 9110, 15.2: a client must read past any 1xx), which are bounded in size.
+
+    http.client reads past 100 alone, as many as come, and takes a 102 or 103 for the answer.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        budget = limits.MAX_INTERIM_BYTES
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # http.client's own step
+            if status == http.client.SWITCHING_PROTOCOLS or not 100 <= status < 200:
+                return version, status, reason
+            budget -= len(version) + len(reason.strip()) + len("  100\r\n")
+            while line := self.fp.readline(max(budget, 0) + 1):
+                budget -= len(line)
+                if budget < 0:
+                    raise http.client.HTTPException("interim answers without end")
+                if not line.strip():
+                    break
+
+
 class TimedHTTPConnection(urllib3.connection.HTTPConnection):
     """A connection with one time limit for an exchange: connecting, TLS, sending and receiving.
 
@@ -128,7 +154,7 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
         self, *args: Any, **kwargs: Any
     ) -> http.client.HTTPResponse:
         """Make the answer to a request (http.client's hook)."""
-        self._answer = http.client.HTTPResponse(*args, **kwargs)
+        self._answer = FinalAnswer(*args, **kwargs)
         return self._answer
 
     def _begin(self) -> None:
@@ -167,3 +193,27 @@ class TimedHTTPSPool(urllib3.connectionpool.HTTPSConnectionPool):
     """A pool of ``TimedHTTPSConnection``."""
 
     ConnectionCls = TimedHTTPSConnection
+
+
+def timed_pools(resolver: Resolver, allowed: frozenset[Kind] | None) -> dict[str, Any]:
+    """Return what urllib3 calls ``pool_classes_by_scheme``: pools that keep the time limit.
+
+    Args:
+        resolver: finds addresses.
+        allowed: kinds of address that may be connected to, None for all.
+    """
+    dialer = Dialer(resolver, allowed, _open_socket)
+    return {
+        "http": functools.partial(TimedHTTPPool, dialer=dialer),
+        "https": functools.partial(TimedHTTPSPool, dialer=dialer),
+    }
+
+
+def total(deadline: Deadline, most: float | None = None) -> urllib3.Timeout:
+    """Return what is left of ``deadline``, and not more than ``most`` seconds, as one limit for a whole exchange."""
+    left = deadline.remaining() if most is None else min(deadline.remaining(), most)
+    return urllib3.Timeout(total=max(left, 0.001))
+
+
+def _open_socket(family: int) -> DeadlineSocket:
+    return DeadlineSocket(family, socket.SOCK_STREAM)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.registry import limits
-from slsa_verifier_plugin.registry.sockets import DeadlineContext
+from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network.sockets import DeadlineContext
 from slsa_verifier_plugin.text import quoted
 
 BUNDLE_FILES = (
@@ -107,7 +107,7 @@ class TrustStore:
                 context = _make(sources)
                 self._contexts[sources] = context
             self._by_host[host] = (time.monotonic(), sources)
-            while len(self._by_host) > limits.MAX_HOSTS:
+            while len(self._by_host) > limits.MAX_TLS_CONTEXTS:
                 del self._by_host[next(iter(self._by_host))]
             used = {item[1] for item in self._by_host.values()}
             self._contexts = {key: value for key, value in self._contexts.items() if key in used}
@@ -197,7 +197,7 @@ def _make(sources: Sources) -> ssl.SSLContext:
         if sources.named:
             raise RegistryError(
                 f"no CA certificate was found: {sources.named} cannot be read or hold no PEM certificate, and there "
-                "is none beside them; name a file with the registry's CA there, or take the setting away",
+                "is none beside them; name a file with the server's CA there, or take the setting away",
                 reason=Reason.REGISTRY_TLS,
             )
         import certifi

@@ -1,0 +1,21 @@
+"""Every limit of the network room, with its unit and why it has that value."""
+
+from __future__ import annotations
+
+MAX_LOOKUPS = 64
+"""Name lookups under way at once: the system's resolver cannot be interrupted, so a dead one holds threads."""
+
+MAX_CA_BYTES = 32 * 1024 * 1024
+"""Bytes of certificate files read from directories for one host."""
+
+MAX_TLS_CONTEXTS = 32
+"""Hosts whose TLS contexts are kept: those to which a registry store keeps connections."""
+
+MAX_INTERIM_BYTES = 64 * 1024
+"""Bytes of all interim answers (100, 102, 103) to one request; servers send one or two (RFC 9110, 15.2; RFC 8297)."""
+
+MAX_REDIRECTS = 5
+"""Redirects followed for one download: mirrors use one, to their object store."""
+
+REQUEST_SECONDS = 60.0
+"""Seconds for one file of a repository, within the limit for all of them, so that a silent mirror leaves time to say so."""
