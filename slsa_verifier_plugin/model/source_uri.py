@@ -1,6 +1,7 @@
 """Source repository URIs in the forms that attestations use (SPDX download locations, plain https).
 
-``git+https://host/path@ref``, ``https://host/path.git`` and ``git+https://host/path`` name one repository.
+``git+https://host/path@ref``, ``https://host/path.git`` and ``git+https://host/path`` name one repository. On hosts that
+ignore case in the names of owners and repositories, so do ``https://github.com/Owner/App`` and ``https://github.com/owner/app``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,19 @@ _URI = re.compile(
     r"(?:git\+)?(?P<scheme>https|http|ssh|git)://(?P<host>[A-Za-z0-9.-]+(?::[0-9]{1,5})?)"
     r"/(?P<path>[A-Za-z0-9._~/-]+?)(?:@(?P<ref>[^\s?]+))?"
 )
+
+_IGNORING_CASE = frozenset({"github.com", "gitlab.com"})
+_GHE = ".ghe.com"
+"""GitHub's hosts with data residency: one a customer, below this name."""
+
+
+def ignores_case(host: str) -> bool:
+    """Return True if ``host`` (lower case) ignores case in the names of owners and repositories.
+
+    github.com, ``*.ghe.com`` and gitlab.com do, everywhere on the platform: nobody else can register the other spelling there.
+    Of any other host this is not known, so case counts. A port makes another host of it.
+    """
+    return host in _IGNORING_CASE or (host.endswith(_GHE) and host != _GHE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +54,13 @@ class SourceUri:
         return cls(match["scheme"], match["host"].lower(), "/".join(segments), match["ref"])
 
     def same_repository(self, other: SourceUri) -> bool:
-        """Return True if both name one repository; refs do not matter, the path's case does."""
-        return (self.scheme, self.host, self.path) == (other.scheme, other.host, other.path)
+        """Return True if both name one repository; refs do not matter, the path's case does unless the host ignores it."""
+        return self._name() == other._name()
+
+    def _name(self) -> tuple[str, str, str]:
+        # The path is ASCII by its pattern, so lower() is the platforms' own comparison.
+        path = self.path.lower() if ignores_case(self.host) else self.path
+        return self.scheme, self.host, path
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}/{self.path}"

@@ -1,16 +1,47 @@
-"""Patterns of the policy: globs for URIs and refs, regular expressions for identities.
+"""Patterns of the policy: wildcards for resource URIs and refs, regular expressions for identities.
 
-Both run on RE2, whose time is linear in the text: what is matched comes from outside.
+Wildcards match names, never syntax: a text is taken apart first, and one that could be taken apart in two ways matches none.
+``\\*`` in a pattern is the character ``*`` itself. Whatever the caller writes runs on RE2, whose time is linear in the text: what
+is matched comes from outside.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-_DOT_SEGMENT = re.compile(r"(^|[/@])\.{0,2}(?=/|$)|%|\\")
+from slsa_verifier_plugin.model.source_uri import ignores_case
+
+_TOKEN = re.compile(r"(\\\*|\*\*|\*)")
+
+_LABEL = r"[A-Za-z0-9_-]+"
+_SEGMENT = r"[A-Za-z0-9._~!$&'()*+,;=:@-]+"
+_LOCATED = re.compile(
+    rf"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>{_LABEL}(?:\.{_LABEL})*)(?P<port>:[0-9]{{1,5}})?(?P<path>(?:/{_SEGMENT})*)"
+)
+"""A URI with a host (RFC 3986, section 3), its characters as they are: no user name, query, fragment, percent escape."""
+_UNLOCATED = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_DOT_SEGMENT = re.compile(r"(^|[/@])(\.{0,2}(?=/|$)|\.{1,2}(?=@))")
+_IN_HOST = {"*": "[a-z0-9_-]*", "**": "[a-z0-9_.-]*"}
+_IN_PATH = {"*": "[A-Za-z0-9._~-]*", "**": "[A-Za-z0-9._~/-]*"}
+_ANY_REF = "(?:@[A-Za-z0-9._~/-]*)?"
+
+_NO_REF_NAME = re.compile(
+    r"[\x00-\x20\x7f-\x9f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|[/.]$|^/|^@?$"
+)
+"""What ``git check-ref-format`` refuses; ``#``, ``%``, ``@`` and letters of any alphabet are legal in a ref's name."""
+_IN_REF = {"*": "[^/]*", "**": ".*"}
+
+_FOLDABLE = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<host>[A-Za-z0-9_.-]+)(?P<port>:[0-9]{1,5})?"
+    r"(?P<path>/[!\"$->A-~]*)(?P<rest>[@?#].*)?"
+)
+_AMBIGUOUS_IDENTITY = re.compile(r"[^!-~]|\\|^[^/@]*://[^/]*[^A-Za-z0-9._:/-]|^[^/@]*://[^@]*[?#]")
+"""Characters that no pattern may pass over in a certificate's name: blanks, control and non-ASCII characters, backslashes, a user
+name or other syntax in a URI's authority, a query or fragment before the ref, in which ``#`` is legal."""
 
 
 class PatternError(ValueError):
@@ -18,21 +49,64 @@ class PatternError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Glob:
-    """A text where ``*`` stands for any characters of one path segment and ``**`` for any at all."""
+class UriPattern:
+    """A resource URI, in which ``*`` stands for unreserved characters (RFC 3986, section 2.3) of one segment or host label.
+
+    ``**`` goes across segments, or across labels of the host, but never from one to the other, and never over the ``@`` before a
+    ref, unless it ends the pattern. Where the host ignores case, owners and repositories compare without it.
+    """
+
+    pattern: str
+
+    @property
+    def has_wildcard(self) -> bool:
+        """True where the pattern names more than one URI."""
+        return _has_wildcard(self.pattern)
+
+    def matches(self, text: str) -> bool:
+        """Return True if the whole ``text`` matches.
+
+        With a wildcard in the pattern, no text matches that has a query, a fragment, a user name, empty or dot segments, or a
+        character that no URI has as it is: it may name something else than it seems to.
+        """
+        if not self.has_wildcard:
+            literal = _literal(self.pattern)
+            return text == literal or _folded(text) == _folded(literal)
+        if "://" not in self.pattern:
+            # What has no host is matched by segments alone; a URI with one has an empty segment between its slashes.
+            return _is_plain(text, _UNLOCATED) and _fullmatch(_path(self.pattern), text)
+        return _is_plain(text, _LOCATED) and self._matches_located(text)
+
+    def _matches_located(self, text: str) -> bool:
+        found = _LOCATED.fullmatch(text)
+        assert found is not None
+        scheme, _, rest = self.pattern.partition("://")
+        authority, slash, path = rest.partition("/")
+        host = found["host"].lower()
+        own_path = found["path"]
+        if ignores_case(host) and not found["port"]:
+            own_path, path = _lower_before_ref(own_path), _lower_before_ref(path)
+        return (
+            scheme == found["scheme"]
+            and _fullmatch(_translated(authority.lower(), _IN_HOST), host + (found["port"] or ""))
+            and _fullmatch(_path(slash + path), own_path)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RefPattern:
+    """A ref, in which ``*`` stands for any characters of one part between slashes, and ``**`` for any at all."""
 
     pattern: str
 
     def matches(self, text: str) -> bool:
         """Return True if the whole ``text`` matches.
 
-        A text with empty or dot segments, a backslash or a percent sign never matches a wildcard: it may name something
-        else than it seems to.
+        With a wildcard in the pattern, no text matches that git would not take for a ref's name.
         """
-        if "*" not in self.pattern:
-            return text == self.pattern
-        rest = text.partition("://")[2] if "://" in text else text
-        return not _DOT_SEGMENT.search(rest) and _fullmatch(_translated(self.pattern), text)
+        if not _has_wildcard(self.pattern):
+            return text == _literal(self.pattern)
+        return not _NO_REF_NAME.search(text) and _fullmatch(_translated(self.pattern, _IN_REF), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +120,54 @@ class IdentityPattern:
         _compiled(self.pattern)
 
     def matches(self, text: str) -> bool:
-        """Return True if the whole ``text`` matches."""
-        return _fullmatch(self.pattern, text)
+        """Return True if the whole ``text`` matches, and it is a name that can be read in one way alone."""
+        return not _AMBIGUOUS_IDENTITY.search(text) and _fullmatch(self.pattern, text)
 
 
-def _translated(glob: str) -> str:
-    parts = re.split(r"(\*\*|\*)", glob)
-    return "".join({"*": "[^/]*", "**": ".*"}.get(part) or re.escape(part) for part in parts)
+def escaped(text: str) -> str:
+    """Return the pattern of a URI or ref that matches ``text`` alone."""
+    return text.replace("*", "\\*")
+
+
+def _has_wildcard(pattern: str) -> bool:
+    return any(token in ("*", "**") for token in _TOKEN.findall(pattern))
+
+
+def _literal(pattern: str) -> str:
+    return pattern.replace("\\*", "*")
+
+
+def _is_plain(text: str, form: re.Pattern[str]) -> bool:
+    if form.fullmatch(text) is None:
+        return False
+    return not _DOT_SEGMENT.search(text.partition("://")[2] if "://" in text else text)
+
+
+def _folded(text: str) -> str:
+    """Return ``text`` with its host in lower case, and its path up to a ref as well where the host ignores case."""
+    found = _FOLDABLE.fullmatch(text)
+    if found is None:
+        return text
+    host, path = found["host"].lower(), found["path"]
+    if ignores_case(host) and not found["port"]:
+        path = path.lower()
+    return found["scheme"] + host + (found["port"] or "") + path + (found["rest"] or "")
+
+
+def _lower_before_ref(path: str) -> str:
+    name, at, ref = path.partition("@")
+    return name.lower() + at + ref
+
+
+def _path(pattern: str) -> str:
+    return _translated(pattern, _IN_PATH) + (_ANY_REF if _TOKEN.split(pattern)[-2:] == ["**", ""] else "")
+
+
+def _translated(pattern: str, wildcards: Mapping[str, str]) -> str:
+    """Return the regular expression of a pattern. Between every two tokens stands a text, which stands for itself."""
+    return "".join(
+        wildcards[part] if part in wildcards else re.escape(_literal(part)) for part in _TOKEN.split(pattern)
+    )
 
 
 def _fullmatch(pattern: str, text: str) -> bool:

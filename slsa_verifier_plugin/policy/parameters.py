@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
-from slsa_verifier_plugin.policy.matching import Glob, PatternError
+from slsa_verifier_plugin.policy.matching import PatternError, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_ID, TrustedSigner
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -70,11 +70,11 @@ class Policy:
     name: str
     type: str
     levels: tuple[str, ...]
-    resource_uris: tuple[Glob, ...]
+    resource_uris: tuple[UriPattern, ...]
     verifier_ids: tuple[str, ...]
     verifiers: tuple[TrustedSigner, ...] = BUILT_IN_VERIFIERS
     roots: tuple[RootSource, ...] = (RootSource("public-good"),)
-    source_refs: tuple[Glob, ...] = ()
+    source_refs: tuple[RefPattern, ...] = ()
     source_binding: str = "none"
     builders: tuple[TrustedSigner, ...] = ()
     max_age: float | None = None
@@ -148,11 +148,11 @@ class _Builder:
             name=config.get("name", ""),
             type=config.get("type", ""),
             levels=tuple(self._levels(config.get("expectedVerifiedLevels", ()))),
-            resource_uris=tuple(Glob(text) for text in _many(config.get("expectedResourceUri", []))),
+            resource_uris=tuple(UriPattern(text) for text in _many(config.get("expectedResourceUri", []))),
             verifier_ids=tuple(_many(config.get("expectedVerifierId", DEFAULT_VERIFIER_ID))),
             verifiers=self._signers("trustedVerifiers", "verifierId") or BUILT_IN_VERIFIERS,
             roots=tuple(self._roots()),
-            source_refs=tuple(Glob(text) for text in config.get("expectedSourceRefs", ())),
+            source_refs=tuple(RefPattern(text) for text in config.get("expectedSourceRefs", ())),
             source_binding=config.get("sourceBinding", "none"),
             builders=self._signers("trustedBuilders", "builderId"),
             max_age=self._seconds("maxAge", None, 1.0, float("inf")),

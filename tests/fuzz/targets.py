@@ -25,7 +25,13 @@ from slsa_verifier_plugin.model.source_uri import SourceUri, same_repository
 from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE, parse_statement, predicate_type_of
 from slsa_verifier_plugin.model.vsa import parse_time, parse_vsa
 from slsa_verifier_plugin.policy.checks import Context, examine
-from slsa_verifier_plugin.policy.matching import Glob, IdentityPattern, PatternError
+from slsa_verifier_plugin.policy.matching import (
+    IdentityPattern,
+    PatternError,
+    RefPattern,
+    UriPattern,
+    escaped,
+)
 from slsa_verifier_plugin.policy.parameters import ParameterError, parse_policy
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resident import protocol
@@ -197,8 +203,11 @@ def small_texts(data: bytes) -> None:
         Levels.of([first]).capped([second]).missing([second])
     )
     with contextlib.suppress(PatternError):
-        matched = Glob(first).matches(second)
-        assert not matched or "*" in first or first == second
+        matched = UriPattern(first).matches(second)
+        assert not matched or "*" in first or first.lower() == second.lower()
+        assert not RefPattern(first).matches(second) or "*" in first or first == second
+    assert UriPattern(escaped(foreign)).matches(foreign)
+    assert RefPattern(escaped(foreign)).matches(foreign)
     with contextlib.suppress(PatternError):
         IdentityPattern(first).check()
         assert isinstance(IdentityPattern(first).matches(second), bool)

@@ -25,12 +25,13 @@ REPOSITORY = "https://github.com/example/source-demo"
         (f"{REPOSITORY}@refs/heads/fix-#12", "refs/heads/fix-#12"),
         (f"{REPOSITORY}@@", "@"),
         ("https://GitHub.com/example/source-demo", None),
+        ("https://GITHUB.com/EXAMPLE/Source-Demo", None),
     ],
 )
 def test_all_forms_of_one_repository_are_the_same(text: str, ref: str | None) -> None:
     parsed = SourceUri.parse(text)
     assert parsed is not None
-    assert str(parsed) == REPOSITORY
+    assert str(parsed).lower() == REPOSITORY
     assert parsed.ref == ref
     assert same_repository(text, REPOSITORY)
     assert same_repository(REPOSITORY, text)
@@ -41,7 +42,6 @@ def test_all_forms_of_one_repository_are_the_same(text: str, ref: str | None) ->
     [
         "https://github.com/example/source-demo2",
         "https://github.com/example/source-dem",
-        "https://github.com/Example/source-demo",
         "https://github.com/example/source-demo/tree",
         "https://github.com/example",
         "http://github.com/example/source-demo",
@@ -55,6 +55,35 @@ def test_all_forms_of_one_repository_are_the_same(text: str, ref: str | None) ->
 def test_another_repository_is_not_the_same(text: str) -> None:
     assert SourceUri.parse(text) is not None
     assert not same_repository(text, REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("host", "ignores"),
+    [
+        ("github.com", True),
+        ("GitHub.COM", True),
+        ("gitlab.com", True),
+        ("tenant.ghe.com", True),
+        ("a.b.ghe.com", True),
+        ("ghe.com", False),
+        ("evilghe.com", False),
+        ("tenant.ghe.com.evil.example", False),
+        ("github.com.evil.example", False),
+        ("evil-github.com", False),
+        ("api.github.com", False),
+        ("github.com.", False),
+        ("github.com:443", False),
+        ("gitlab.example", False),
+        ("git.corp.example", False),
+    ],
+)
+def test_case_counts_in_names_unless_the_host_ignores_it(host: str, ignores: bool) -> None:
+    one, other = f"https://{host}/Owner/App", f"git+https://{host}/owner/aPP.git"
+    assert same_repository(one, other) is ignores
+    assert same_repository(other, one) is ignores
+    assert same_repository(one, f"https://{host.lower()}/Owner/App")
+    assert not same_repository(one, f"https://{host}/owner/app2")
+    assert not same_repository(one, f"http://{host}/Owner/App")
 
 
 @pytest.mark.parametrize(

@@ -191,11 +191,18 @@ def test_step_8_old_and_new_extensions_agree_with_the_summary(identity: Identity
     assert_passed(run(claim(vsa(), identity)))
 
 
+def test_step_8_ignores_the_case_of_a_repository_where_its_host_does() -> None:
+    assert run(claim(vsa(), github_source_actions(repository="Example/Source-Demo"))).reason is None
+    elsewhere = github_source_actions().having({12: "https://git.example/Example/source-demo"}).without(5)
+    summary = vsa(changes={"predicate.resourceUri": "git+https://git.example/example/source-demo"})
+    assert_failed(run(claim(summary, elsewhere)), 8, Reason.CERTIFICATE_MISMATCH, "source repository")
+
+
 @pytest.mark.parametrize(
     ("identity", "says"),
     [
         (github_source_actions(repository="example/other"), "source repository"),
-        (github_source_actions(repository="Example/source-demo"), "source repository"),
+        (github_source_actions(repository="Example/source-dem0"), "source repository"),
         (
             github_source_actions().having({12: "https://ghe.example/example/source-demo"}),
             "source repository",

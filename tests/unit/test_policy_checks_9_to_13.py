@@ -50,7 +50,7 @@ def test_step_9_only_passed_is_passed(result: str) -> None:
         (f"{RESOURCE}.git", False),
         (f"{RESOURCE}/", False),
         (RESOURCE.removeprefix("git+"), False),
-        ("git+https://github.com/Example/source-demo", False),
+        ("git+https://github.com/Example/source-demo", True),
         ("git+https://github.com/*", False),
         ("git+https://github.com/example/source.demo", False),
     ],

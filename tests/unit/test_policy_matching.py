@@ -1,16 +1,26 @@
-"""Globs and identity patterns: whole texts or nothing, and no text that means something else than it seems."""
+"""Wildcards match names and no syntax, whole texts or nothing, and no text that means something else than it seems."""
 
 from __future__ import annotations
 
+import re
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.policy.matching import Glob, IdentityPattern, PatternError
+from slsa_verifier_plugin.model.source_uri import SourceUri
+from slsa_verifier_plugin.policy.matching import (
+    IdentityPattern,
+    PatternError,
+    RefPattern,
+    UriPattern,
+    escaped,
+)
 
-HOST = "git+https://github.com"
+HOST = "git+https://git.example"
+CORP = "git+https://*.corp.example/x"
 
 
 @pytest.mark.parametrize(
@@ -22,7 +32,7 @@ HOST = "git+https://github.com"
         (f"{HOST}/a/b", f"x{HOST}/a/b", False),
         (f"{HOST}/a/../b", f"{HOST}/a/../b", True),
         (f"{HOST}/a/*", f"{HOST}/a/b", True),
-        (f"{HOST}/a/*", f"{HOST}/a/b.c_d-e", True),
+        (f"{HOST}/a/*", f"{HOST}/a/b.c_d-e~f", True),
         (f"{HOST}/a/*", f"{HOST}/a/", False),
         (f"{HOST}/a/*", f"{HOST}/a/b/c", False),
         (f"{HOST}/a/*", f"{HOST}/ab/c", False),
@@ -33,13 +43,18 @@ HOST = "git+https://github.com"
         (f"{HOST}/*/b", f"{HOST}/a/c/b", False),
         (f"{HOST}/a/b-*", f"{HOST}/a/b-", True),
         (f"{HOST}/a/b-*", f"{HOST}/a/b", False),
-        ("git+https://*/a/b", "git+https://github.com/a/b", True),
-        ("git+https://*/a/b", "git+https://evil.example/x/a/b", False),
+        ("git+https://*/a/b", "git+https://host/a/b", True),
+        ("git+https://*/a/b", "git+https://git.example/a/b", False),
+        ("git+https://**/a/b", "git+https://git.example/a/b", True),
+        ("git+https://**/a/b", "git+https://evil.example/x/a/b", False),
+        ("git+https://**/**", "git+https://git.example/a/b", True),
+        ("git+https://**", "git+https://git.example/a/b", False),
         (f"{HOST}/**", f"{HOST}/a/../b", False),
         (f"{HOST}/**", f"{HOST}/a/./b", False),
         (f"{HOST}/**", f"{HOST}/../a/b", False),
         (f"{HOST}/**", f"{HOST}/a//b", False),
         (f"{HOST}/**", f"{HOST}/a/b/..", False),
+        (f"{HOST}/*@*", f"{HOST}/..@v1", False),
         (f"{HOST}/**", f"{HOST}/a/b/", False),
         (f"{HOST}/**", f"{HOST}/a/b/.", False),
         (f"{HOST}/**", f"{HOST}/a%2fb", False),
@@ -48,22 +63,161 @@ HOST = "git+https://github.com"
         (f"{HOST}/**", f"{HOST}/a\n/b", False),
         (f"{HOST}/**", f"{HOST}/...", True),
         (f"{HOST}/**", f"{HOST}/a/.git", True),
-        ("git+https://github.com*", "git+https://github.com.evil.example", True),
+        ("git+https://git.example*", "git+https://git.example.evil.example", False),
+        ("git+https://git.example*/a", "git+https://git.example.evil.example/a", False),
+        ("git+https://git.example*/a", "git+https://git.example.evil/a", False),
+        ("git+https://git.example*/a", "git+https://git.example-x/a", True),
+        ("*://git.example/a", "https://git.example/a", False),
+        ("git+http*://git.example/a", "git+https://git.example/a", False),
         ("**", "anything/at-all", True),
         ("**", "../x", False),
+        ("**", f"{HOST}/a/b", False),
+        ("**/b", f"{HOST}/a/b", False),
+        ("pkg:oci/*", "pkg:oci/app", True),
+        ("pkg:oci/*", "pkg:oci/app?tag=x", False),
+        # The characters of a host's labels, and what is around it.
+        (CORP, "git+https://git.corp.example/x", True),
+        (CORP, "git+https://GIT.Corp.example/x", True),
+        (CORP, "git+https://a.b.corp.example/x", False),
+        (CORP, "git+https://.corp.example/x", False),
+        (CORP, "git+https://a..corp.example/x", False),
+        (CORP, "git+https://git.corp.example/X", False),
+        (CORP, "git+https://git.corp.example:8443/x", False),
+        ("git+https://*.corp.example:*/x", "git+https://git.corp.example:8443/x", True),
+        (CORP, "git+https://evil.example#.corp.example/x", False),
+        (CORP, "git+https://evil.example?.corp.example/x", False),
+        (CORP, "git+https://evil.example:1@a.corp.example/x", False),
+        (CORP, "git+https://evil.example@a.corp.example/x", False),
+        (CORP, "git+https://evil.example\\.corp.example/x", False),
+        (CORP, "git+https://evil.example%2f.corp.example/x", False),
+        (CORP, "git+https://evil.example%00.corp.example/x", False),
+        (CORP, "git+https://evil\uff0eexample\uff0fa.corp.example/x", False),
+        (CORP, "git+https://evil\u2024a.corp.example/x", False),
+        (CORP, "git+https://g\u0131t.corp.example/x", False),
+        (CORP, "git+https://evil\x00.corp.example/x", False),
+        (CORP, "git+https://evil.corp.example/x\x7f", False),
+        (CORP, "git+https://evil example.corp.example/x", False),
+        (CORP, "git+https://[::1].corp.example/x", False),
+        (CORP, "git+https://evil:.corp.example/x", False),
+        (CORP, "git+https://evil$.corp.example/x", False),
+        ("git+https://**.corp.example/x", "git+https://a.b.corp.example/x", True),
+        ("git+https://**.corp.example/x", "git+https://evil.example/y.corp.example/x", False),
+        (f"{HOST}/a/*", f"{HOST}/a/b?x=1", False),
+        (f"{HOST}/a/*", f"{HOST}/a/b#c", False),
+        (f"{HOST}/a/*", f"{HOST}/a/b+c", False),
+        (f"{HOST}/a+b/*", f"{HOST}/a+b/c", True),
+        (f"{HOST}/a/*", f"{HOST}/a/\uff42", False),
+        # Refs behind the repository.
+        (f"{HOST}/a/*@refs/heads/main", f"{HOST}/a/b@refs/heads/main", True),
+        (f"{HOST}/a/b@refs/tags/v*", f"{HOST}/a/b@refs/tags/v1.2", True),
+        (f"{HOST}/a/b@refs/tags/v*", f"{HOST}/a/b@refs/heads/v1", False),
+        (f"{HOST}/a/**", f"{HOST}/a/b@refs/heads/main", True),
+        (f"{HOST}/a/*", f"{HOST}/a/b@v1", False),
+        (f"{HOST}/*/trusted", f"{HOST}/evil@x/trusted", False),
+        (f"{HOST}/**/trusted", f"{HOST}/evil/app@x/trusted", False),
+        (f"{HOST}/**@refs/heads/main", f"{HOST}/evil/app@x@refs/heads/main", False),
+        # Escaped wildcards are themselves.
+        (f"{HOST}/a\\*", f"{HOST}/a*", True),
+        (f"{HOST}/a\\*", f"{HOST}/ab", False),
+        (f"{HOST}/a\\*", f"{HOST}/a\\*", False),
+        (f"{HOST}/a\\*/*", f"{HOST}/a*/b", True),
+        (f"{HOST}/a\\*/*", f"{HOST}/ax/b", False),
+        (f"{HOST}/*", f"{HOST}/*", False),
+    ],
+)
+def test_uri_patterns(pattern: str, text: str, matches: bool) -> None:
+    assert UriPattern(pattern).matches(text) is matches
+
+
+@pytest.mark.parametrize(
+    ("host", "ignores"),
+    [
+        ("github.com", True),
+        ("tenant.ghe.com", True),
+        ("gitlab.com", True),
+        ("git.example", False),
+        ("github.com:443", False),
+    ],
+)
+def test_owners_and_repositories_compare_without_case_where_the_host_does(host: str, ignores: bool) -> None:
+    for pattern in ("Owner/App", "Owner/*", "*/App", "Owner/App@refs/heads/main", "*/App@refs/heads/*"):
+        ref = "@refs/heads/main" if "@" in pattern else ""
+        text = f"git+https://{host}/oWner/aPP{ref}"
+        assert UriPattern(f"git+https://{host}/{pattern}").matches(text) is (ignores or pattern == "*")
+        assert UriPattern(f"git+https://{host.upper()}/{pattern}").matches(text) is ignores
+        assert not UriPattern(f"https://{host}/{pattern}").matches(text)
+    assert not UriPattern(f"git+https://{host}/owner/app@refs/heads/Main").matches(
+        f"git+https://{host}/owner/app@refs/heads/main"
+    )
+    assert not UriPattern(f"git+https://{host}/*/app@refs/heads/Main").matches(
+        f"git+https://{host}/owner/app@refs/heads/main"
+    )
+
+
+def test_a_wildcard_host_takes_the_rule_of_the_host_that_it_stands_for() -> None:
+    pattern = UriPattern("git+https://*.ghe.com/Owner/App")
+    assert pattern.matches("git+https://tenant.ghe.com/owner/app")
+    other = UriPattern("git+https://*.example/Owner/App")
+    assert not other.matches("git+https://git.example/owner/app")
+    assert other.matches("git+https://git.example/Owner/App")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://github.com/owner/\u212ait", "https://github.com/owner/kit"),
+        ("https://user@github.com/owner/app", "https://USER@github.com/owner/app"),
+        ("https://github.com/owner/app?q=A", "https://github.com/owner/app?q=a"),
+        ("https://github.com/owner/app#A", "https://github.com/owner/app#a"),
+        ("https://github.com@evil.example/A", "https://github.com@evil.example/a"),
+        ("https://git.example/A", "https://git.example/a"),
+    ],
+)
+def test_only_the_letters_of_owners_and_repositories_are_folded(one: str, other: str) -> None:
+    assert UriPattern(one).matches(one)
+    assert not UriPattern(one).matches(other)
+    assert not UriPattern(other).matches(one)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        ("refs/heads/main", "refs/heads/main", True),
+        ("refs/heads/main", "refs/heads/Main", False),
         ("refs/heads/*", "refs/heads/main", True),
         ("refs/heads/*", "refs/heads/feature/x", False),
+        ("refs/heads/**", "refs/heads/feature/x", True),
+        ("refs/heads/feature/*", "refs/heads/feature/#12", True),
+        ("refs/heads/*", "refs/heads/fix-100%", True),
+        ("refs/tags/*", "refs/tags/@scope@1.2.0+build", True),
+        ("refs/heads/*", "refs/heads/\u00e4nderung", True),
+        ("refs/heads/*", "refs/heads/{x}!$&'(),;=<>|", True),
+        ("**", "refs/heads/main", True),
+        ("*", "main", True),
+        ("*", "refs/heads/main", False),
         ("refs/tags/v*", "refs/tags/v1.0.0", True),
+        ("refs/tags/v*", "refs/tags/v", True),
         ("refs/tags/v*", "refs/tags/x1", False),
         ("refs/tags/v[0-9]*", "refs/tags/v1", False),
-        ("refs/tags/v[0-9]*", "refs/tags/v[0-9]1", True),
         ("refs/x.y*", "refs/xzy", False),
         ("refs/x+*", "refs/xx", False),
         ("refs/(a|b)*", "refs/a", False),
+        *(
+            ("**", f"refs/heads/{name}", False)
+            for name in (
+                "a b", "a~1", "a^", "a:b", "a?", "a*", "a[b", "a\\b", "a..b", "a@{1}", "a//b", "/a", ".a", "a/.b", "a.lock",
+                "a.lock/b", "a.", "a/", "", "a\nb", "a\x00b", "a\x7f", "a\x85b", "a\ud800b", "../x", "./x",
+            )
+        ),
+        ("**", "@", False),
+        ("**", "/refs/heads/main", False),
+        ("**", "", False),
+        ("refs/heads/\\*", "refs/heads/*", True),
+        ("refs/heads/\\*", "refs/heads/main", False),
     ],
-)
-def test_globs(pattern: str, text: str, matches: bool) -> None:
-    assert Glob(pattern).matches(text) is matches
+)  # fmt: skip
+def test_ref_patterns(pattern: str, text: str, matches: bool) -> None:
+    assert RefPattern(pattern).matches(text) is matches
 
 
 @pytest.mark.parametrize(
@@ -80,7 +234,22 @@ def test_globs(pattern: str, text: str, matches: bool) -> None:
         ("^a$", "a", True),
         ("a$", "a\n", False),
         ("", "", True),
-        ("\\pL+", "\u00e4\u00f6", True),
+        (".*", "someone@example.com", True),
+        (".*", "spiffe://cluster.local/ns/x/sa/y", True),
+        (".*", "https://gitlab.com/group/app//.gitlab-ci.yml@refs/heads/main", True),
+        (".*", "https://github.com/o/r/.github/workflows/CI%20x.yml@refs/heads/main", True),
+        (".*", "https://github.com/o/r/.github/workflows/x.yml@refs/heads/feature/#12", True),
+        ("https://[^/]*\\.corp\\.example/x", "https://a.corp.example/x", True),
+        ("https://[^/]*\\.corp\\.example/x", "https://evil.example#.corp.example/x", False),
+        ("https://[^/]*\\.corp\\.example/x", "https://evil.example?.corp.example/x", False),
+        ("https://[^/]*\\.corp\\.example/x", "https://evil.example@a.corp.example/x", False),
+        ("https://[^/]*\\.corp\\.example/x", "https://evil.example\\.corp.example/x", False),
+        ("https://[^/]*\\.corp\\.example/x", "https://evil\uff0e.corp.example/x", False),
+        ("https://.*@refs/heads/main", "https://a.example/x?@refs/heads/main", False),
+        ("https://.*@refs/heads/main", "https://a.example/x#@refs/heads/main", False),
+        (".*", "a b", False),
+        (".*", "a\x00", False),
+        ("\\pL+", "\u00e4\u00f6", False),
     ],
 )
 def test_identity_patterns_match_in_full(pattern: str, text: str, matches: bool) -> None:
@@ -97,18 +266,84 @@ def test_what_re2_does_not_compile_is_an_error(pattern: str) -> None:
 def test_matching_takes_linear_time(pattern: str) -> None:
     started = time.monotonic()
     IdentityPattern(pattern).matches("a" * 20_000)
-    Glob(f"refs/{'**a' * 30}").matches("refs/" + "a" * 20_000)
+    RefPattern(f"refs/{'**a' * 30}").matches("refs/" + "a" * 20_000)
+    UriPattern(f"https://h/{'**a' * 30}").matches("https://h/" + "a" * 20_000)
+    UriPattern("https://h/x").matches("https://h/" + "@" * 20_000 + "\n")
+    UriPattern("https://h/**").matches("https://" + "a." * 20_000 + "/")
     assert time.monotonic() - started < 5
 
 
-@given(st.text("ab*/.-_+[](){}^$|?\\", max_size=20), st.text("ab/.-_+[]()^$|?", max_size=20))
-def test_a_glob_without_wildcards_is_equality_and_one_with_them_never_raises(pattern: str, text: str) -> None:
-    matches = Glob(pattern).matches(text)
+_SYNTAX = "ab.corp/@#?:%\\*+~_-&!\x00\x1f\x7f\u0130\u212a\uff0e\uff0f\u2024 "
+_TEXTS = st.text(_SYNTAX, max_size=24) | st.text(max_size=12)
+
+
+@given(_TEXTS)
+def test_an_escaped_text_matches_itself_alone(text: str) -> None:
+    for kind in (UriPattern, RefPattern):
+        assert kind(escaped(text)).matches(text)
+        assert not kind(escaped(text)).matches(text + "x")
+    assert not UriPattern(escaped(text)).has_wildcard
+
+
+@given(_TEXTS, _TEXTS)
+def test_a_pattern_without_wildcards_is_equality(pattern: str, text: str) -> None:
     if "*" not in pattern:
-        assert matches is (pattern == text)
-    if matches and "*" in pattern:
-        prefix, _, _ = pattern.partition("*")
-        _, _, suffix = pattern.rpartition("*")
-        assert text.startswith(prefix)
-        assert text.endswith(suffix)
-        assert len(text) >= len(prefix) + len(suffix)
+        assert RefPattern(pattern).matches(text) is (pattern == text)
+        if UriPattern(pattern).matches(text):
+            assert pattern.lower() == text.lower()
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+\.corp\.example", re.ASCII)
+
+
+@given(_TEXTS, _TEXTS)
+def test_what_a_host_wildcard_matches_is_a_host_below_the_named_one(label: str, path: str) -> None:
+    """However the text is written: a parser that the pattern knows nothing of finds the host that the pattern names."""
+    for text in (
+        f"git+https://{label}.corp.example/x",
+        f"git+https://{label}.corp.example/{path}",
+        label,
+        path,
+    ):
+        for pattern in ("git+https://*.corp.example/x", "git+https://*.corp.example/**"):
+            if not UriPattern(pattern).matches(text):
+                continue
+            parts = urlsplit(text)
+            assert _NAME.fullmatch(parts.netloc)
+            assert not parts.query
+            assert not parts.fragment
+            assert text.isascii()
+            source = SourceUri.parse(text.replace("_", "-").replace("~", "-"))
+            assert source is None or source.host.endswith(".corp.example")
+
+
+@given(_TEXTS, _TEXTS)
+def test_what_a_path_wildcard_matches_is_one_repository_of_the_named_owner(name: str, ref: str) -> None:
+    for text in (
+        f"git+https://git.example/owner/{name}",
+        f"git+https://git.example/owner/{name}@{ref}",
+        name,
+    ):
+        if UriPattern("git+https://git.example/owner/*").matches(text):
+            parts = urlsplit(text)
+            assert parts.netloc == "git.example"
+            assert re.fullmatch(r"/owner/[A-Za-z0-9._~-]+", parts.path, re.ASCII)
+            assert not parts.query
+            assert not parts.fragment
+        if UriPattern("git+https://git.example/**/app").matches(text):
+            assert "@" not in text
+
+
+@given(_TEXTS)
+def test_what_a_ref_wildcard_matches_is_one_part(name: str) -> None:
+    if RefPattern("refs/heads/*").matches(f"refs/heads/{name}"):
+        assert "/" not in name
+        assert not set(name) & set(" ~^:?*[\\\x00\x1f\x7f")
+
+
+@given(_TEXTS)
+def test_what_an_identity_pattern_matches_has_one_authority(text: str) -> None:
+    identity = f"https://{text}.corp.example/x"
+    if IdentityPattern("https://.*\\.corp\\.example/x").matches(identity):
+        netloc = urlsplit(identity).netloc
+        assert not set(netloc) & set("@#?\\%")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.policy.matching import Glob, IdentityPattern
+from slsa_verifier_plugin.policy.matching import IdentityPattern, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.parameters import (
     MAX_VIOLATIONS,
     ParameterError,
@@ -40,7 +40,7 @@ def test_the_least_that_is_needed_and_its_defaults() -> None:
         name="slsla",
         type="",
         levels=("SLSA_SOURCE_LEVEL_2",),
-        resource_uris=(Glob(RESOURCE),),
+        resource_uris=(UriPattern(RESOURCE),),
         verifier_ids=(DEFAULT_VERIFIER_ID,),
         verifiers=BUILT_IN_VERIFIERS,
         roots=(RootSource("public-good"),),
@@ -113,7 +113,7 @@ def test_everything_at_once() -> None:
         65536,
     )
     assert parsed.allow_self_hosted
-    assert parsed.source_refs == (Glob("refs/heads/main"), Glob("**"))
+    assert parsed.source_refs == (RefPattern("refs/heads/main"), RefPattern("**"))
 
 
 def test_a_whole_number_may_be_written_as_a_fraction() -> None:

@@ -42,6 +42,8 @@ def _uris() -> Iterator[Case]:
         "star": "git+https://github.com/example/*",
         "star-inside": "git+https://github.com/*/source-demo",
         "two-stars": "git+https://github.com/**",
+        "case": "git+https://GitHub.com/Example/Source-demo",
+        "case-star": "git+https://github.com/EXAMPLE/*",
     }
     for name, expected in matches.items():
         yield Case(
@@ -56,7 +58,6 @@ def _uris() -> Iterator[Case]:
         "prefix": "git+https://github.com/example/source",
         "no-git-plus": "https://github.com/example/source-demo",
         "dot-git": f"{RESOURCE}.git",
-        "case": "git+https://github.com/Example/source-demo",
         "star-across": "git+https://github.com/*",
         "regular-expression": "git\\+https://github.com/example/.*",
         "question-mark": "git+https://github.com/example/source-dem?",

@@ -341,6 +341,11 @@ def _certificates() -> Iterator[Case]:
             {"allowSelfHostedRunners": True},
             "A self-hosted runner where that is allowed.",
         ),
+        "repository-case": (
+            github_source_actions(repository="Example/source-demo"),
+            {},
+            "The repository's name in other letters: GitHub ignores their case.",
+        ),
         "only-old-allowed": (
             source.only_old(),
             {"allowSelfHostedRunners": True},
@@ -359,10 +364,6 @@ def _certificates() -> Iterator[Case]:
         "repository": (
             github_source_actions(repository="example/other"),
             "The run was another repository's.",
-        ),
-        "repository-case": (
-            github_source_actions(repository="Example/source-demo"),
-            "The repository's name in other letters.",
         ),
         "commit": (github_source_actions(commit=OTHER_COMMIT), "The run was for another commit."),
         "ref": (github_source_actions(ref="refs/heads/feature"), "The run was for another ref."),
