@@ -5,15 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The list of slsa_verifier_plugin/environment.py; tests/unit/test_environment.py compares the two. */
 static const char *const RELEVANT_NAMES[] = {
-    "HOME",        "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
-    "TMPDIR",      "XDG_CACHE_HOME", "XDG_CONFIG_HOME",   "HTTP_PROXY",    "HTTPS_PROXY",  "ALL_PROXY",
-    "NO_PROXY",    "http_proxy",    "https_proxy",        "all_proxy",     "no_proxy",     "PATH",
-    "IMDS_ENDPOINT",
+    "HOME", "PATH", "TMPDIR", "USER", "LOGNAME", "KUBECONFIG",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "REGISTRY_AUTH_FILE", "GNUPGHOME", "GPG_TTY", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY",
+    "WAYLAND_DISPLAY", "XAUTHORITY", "GITHUB_TOKEN", "GH_TOKEN", "BOTO_CONFIG", "NO_GCE_CHECK",
+    "GODEBUG",
 };
 
 static const char *const RELEVANT_PREFIXES[] = {
-    "AWS_", "AZURE_", "IDENTITY_", "MSI_", "ALIBABA_CLOUD_", "KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_",
+    "AWS_", "ECR_", "AZURE_", "ACR_", "IDENTITY_", "MSI_", "IMDS_",
+    "GOOGLE_", "CLOUDSDK_", "GCE_", "GCR_", "ALIBABA_CLOUD_", "OCI_", "IBMCLOUD_", "VAULT_",
+    "DOCKER_", "PASSWORD_STORE_", "WSL", "KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_",
+    "PYTHON", "OPENSSL_",
 };
 
 /* These differ from call to call, or say nothing about a verification. */
@@ -21,6 +29,9 @@ static const char *const IRRELEVANT_NAMES[] = {
     "RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_SUBJECT", "RATIFY_VERIFIER_VERSION",
     "SLSA_VERIFIER_BUILD",     "SLSA_VERIFIER_RESIDENT",  "SLSA_VERIFIER_ELAPSED_MS", "SLSA_VERIFIER_EXECUTABLE",
 };
+
+/* Names of further relevant variables, separated by commas. */
+static const char PASS_VARIABLE[] = "SLSA_VERIFIER_PASS_ENV";
 
 /* Libraries named by these would be loaded into the carried interpreter beside another libc. */
 static const char *const LOADER_NAMES[] = {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_DEBUG_OUTPUT"};
@@ -47,7 +58,20 @@ static bool is_one_of(const char *entry, const char *const *names, size_t count)
     return false;
 }
 
-bool environment_is_relevant(const char *entry)
+/* True where the name of `entry` is one of those in `list`, which are separated by commas. */
+static bool is_listed(const char *entry, const char *list)
+{
+    const size_t length = name_length(entry);
+    while (length > 0 && list != NULL) {
+        const size_t item = strcspn(list, ",");
+        if (item == length && memcmp(entry, list, length) == 0)
+            return true;
+        list = list[item] == ',' ? list + item + 1 : NULL;
+    }
+    return false;
+}
+
+bool environment_is_relevant(const char *entry, const char *further)
 {
     if (strchr(entry, '=') == NULL || is_one_of(entry, IRRELEVANT_NAMES, COUNT(IRRELEVANT_NAMES)))
         return false;
@@ -55,7 +79,28 @@ bool environment_is_relevant(const char *entry)
         if (strncmp(entry, RELEVANT_PREFIXES[i], strlen(RELEVANT_PREFIXES[i])) == 0)
             return true;
     }
-    return is_one_of(entry, RELEVANT_NAMES, COUNT(RELEVANT_NAMES));
+    return is_one_of(entry, RELEVANT_NAMES, COUNT(RELEVANT_NAMES)) || is_listed(entry, further);
+}
+
+/* The names in PASS_VARIABLE, or NULL. */
+static const char *further_in(char *const *environment)
+{
+    for (size_t i = 0; environment[i] != NULL; i++) {
+        if (is_named(environment[i], PASS_VARIABLE) && strchr(environment[i], '=') != NULL)
+            return environment[i] + sizeof PASS_VARIABLE;
+    }
+    return NULL;
+}
+
+void environment_keep_relevant(char **environment)
+{
+    const char *further = further_in(environment);
+    size_t used = 0;
+    for (size_t i = 0; environment[i] != NULL; i++) {
+        if (environment_is_relevant(environment[i], further))
+            environment[used++] = environment[i];
+    }
+    environment[used] = NULL;
 }
 
 /* True where an earlier entry has the same name: it is the one that getenv and Python see. */
@@ -82,9 +127,10 @@ bool environment_key(const char *build, char *const *environment, char key[KEY_S
     const char **chosen = malloc((count + 1) * sizeof *chosen);
     if (chosen == NULL)
         return false;
+    const char *further = further_in(environment);
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
-        if (environment_is_relevant(environment[i]) && !is_shadowed(environment, i))
+        if (environment_is_relevant(environment[i], further) && !is_shadowed(environment, i))
             chosen[used++] = environment[i];
     }
     qsort(chosen, used, sizeof *chosen, compare);

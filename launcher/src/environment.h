@@ -7,8 +7,12 @@
 
 enum { KEY_SIZE = 16 };
 
-/* True where `entry` (NAME=VALUE) is a variable that a verification may depend on. */
-bool environment_is_relevant(const char *entry);
+/* True where `entry` (NAME=VALUE) is a variable that a verification may depend on, or one of the names in `further`
+ * (the value of SLSA_VERIFIER_PASS_ENV, or NULL). */
+bool environment_is_relevant(const char *entry, const char *further);
+
+/* Takes all other variables out of a list, in place: a resident verifier must see only what its KEY was made of. */
+void environment_keep_relevant(char **environment);
 
 /* Writes KEY for a build identity and an environment; false where there is no memory. */
 bool environment_key(const char *build, char *const *environment, char key[KEY_SIZE + 1]);

@@ -14,12 +14,8 @@ static int run_server(const struct runtime *runtime)
 {
     static char *const arguments[] = {"resident", "serve", "--detached", NULL};
     /* glibc gives every thread an arena of its own otherwise, and none of them shrinks. */
-    char arenas[] = "MALLOC_ARENA_MAX=2";
-    char *const changes[] = {
-        "RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_SUBJECT",  "RATIFY_VERIFIER_VERSION",
-        "SLSA_VERIFIER_RESIDENT",  "SLSA_VERIFIER_ELAPSED_MS", "SLSA_VERIFIER_EXECUTABLE",
-        getenv("MALLOC_ARENA_MAX") == NULL ? arenas : NULL,    NULL,
-    };
+    static char *const changes[] = {"MALLOC_ARENA_MAX=2", NULL};
+    environment_keep_relevant(environ); /* this process's own: it is a fork */
     return runtime_run(runtime, arguments, changes);
 }
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from slsa_verifier_plugin.environment import BUILD_VARIABLE
 from slsa_verifier_plugin.resident import lifecycle, protocol
 from tests.support.resident import World
 from tools.dist import archive
@@ -100,7 +101,7 @@ class Plugin(World):
 
     def place_for(self, **environ: str) -> lifecycle.Place:
         """Where Python looks for it in an environment with more variables."""
-        return lifecycle.find_place({**self.environ, **environ, lifecycle.BUILD_VARIABLE: self.digest})
+        return lifecycle.find_place({**self.environ, **environ, BUILD_VARIABLE: self.digest})
 
     def run(self, *arguments: str, stdin: bytes = b"", timeout: float = 30, **environ: str) -> Completed:
         """Run the plugin with pipes as standard files, as Ratify does, and wait for their end."""

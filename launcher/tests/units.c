@@ -228,14 +228,18 @@ static void test_tar(void)
 
 static void test_environment(void)
 {
-    static const char *const relevant[] = {"HOME=/h", "http_proxy=x", "AWS_REGION=", "SLSA_VERIFIER_DIR=/d", "RATIFY_X=1", "PATH=/bin"};
+    static const char *const relevant[] = {
+        "HOME=/h",    "http_proxy=x", "AWS_REGION=",  "SLSA_VERIFIER_DIR=/d", "RATIFY_X=1", "PATH=/bin",
+        "GOOGLE_APPLICATION_CREDENTIALS=/g", "OWN=1", "THIRD=", "PYTHONPATH=/p"};
     static const char *const irrelevant[] = {
         "HOMES=/h",          "HOM=/h",    "Http_Proxy=x",           "RATIFY_VERIFIER_SUBJECT=a", "SLSA_VERIFIER_BUILD=b",
-        "SLSA_VERIFIER_ELAPSED_MS=1", "XAWS_=1", "SLSA_VERIFIER_RESIDENT=off", "RATIFY_VERIFIER_COMMAND=VERIFY", "PATH"};
+        "SLSA_VERIFIER_ELAPSED_MS=1", "XAWS_=1", "SLSA_VERIFIER_RESIDENT=off", "RATIFY_VERIFIER_COMMAND=VERIFY", "PATH",
+        "LANG=C", "LD_PRELOAD=/x.so", "OW=1", "OWN2=1", "OWN", "=1", "SECOND=1"};
+    static const char further[] = "OWN,,SECOND2,THIRD,SLSA_VERIFIER_BUILD";
     for (size_t i = 0; i < sizeof relevant / sizeof *relevant; i++)
-        CHECK(environment_is_relevant(relevant[i]));
+        CHECK(environment_is_relevant(relevant[i], further));
     for (size_t i = 0; i < sizeof irrelevant / sizeof *irrelevant; i++)
-        CHECK(!environment_is_relevant(irrelevant[i]));
+        CHECK(!environment_is_relevant(irrelevant[i], further));
 
     char home[] = "HOME=/h";
     char other_home[] = "HOME=/other";
@@ -260,6 +264,16 @@ static void test_environment(void)
                           "RATIFY_VERIFIER_SUBJECT=a/b@sha256:0"};
     char *const all[] = {example[0], example[1], example[2], example[3], example[4], example[5], NULL};
     CHECK(environment_key(identity, all, key) && strcmp(key, "8635b3cb36b7d06b") == 0);
+
+    char pass[] = "SLSA_VERIFIER_PASS_ENV=SHELL";
+    char *kept[] = {shell, home, region, NULL};
+    environment_keep_relevant(kept);
+    CHECK(kept[0] == home && kept[1] == region && kept[2] == NULL);
+    char *passing[] = {shell, home, pass, NULL};
+    CHECK(environment_key("build", passing, key));
+    environment_keep_relevant(passing);
+    CHECK(passing[0] == shell && passing[1] == home && passing[2] == pass && passing[3] == NULL);
+    CHECK(environment_key("build", passing, again) && strcmp(key, again) == 0);
 
     char preload[] = "LD_PRELOAD=/x.so";
     char taken[] = "AWS_REGION";

@@ -83,9 +83,13 @@ def stop(context: click.Context, /) -> int:
 def serve(context: click.Context, /, detached: bool) -> int:
     """Be the resident verifier, in the foreground, until it is stopped or has been idle for an hour."""
     from slsa_verifier_plugin.resident.server import serve as run
+    from slsa_verifier_plugin.resident.spawn import server_environment
     from slsa_verifier_plugin.resident_service import ResidentService
 
-    environ = dict(session_of(context).environ)
+    environ = server_environment(session_of(context).environ)
+    # SDKs read the process's own environment: what does not key this verifier must not reach another caller's credentials.
+    for name in set(os.environ) - set(environ):
+        del os.environ[name]
     service = ResidentService(environ)
     run(service, environ, echo=None if detached else _echo)
     service.close()

@@ -9,6 +9,7 @@ import os
 import select
 import time
 
+from slsa_verifier_plugin.environment import ELAPSED_VARIABLE, RESIDENT_VARIABLE
 from slsa_verifier_plugin.resident import lifecycle, protocol
 from slsa_verifier_plugin.resident.lifecycle import NobodyListensError, PlaceError
 from slsa_verifier_plugin.resident.protocol import Answer, FrameError
@@ -145,7 +146,7 @@ def call(
         content = read_stdin(stdin, time.monotonic() + protocol.STDIN_SECONDS)
     except StdinError as error:
         return 1, error.line, b""
-    mode = environ.get(lifecycle.RESIDENT_VARIABLE)
+    mode = environ.get(RESIDENT_VARIABLE)
     warning = b""
     if mode != "off":
         attempt = _Call(environ, content, started, start_command, budget)
@@ -318,5 +319,5 @@ class _Call:
 
 def _used_before(environ: "Mapping[str, str]") -> float:
     """Return the seconds that whoever ran this process had used of the call's time."""
-    value = environ.get(lifecycle.ELAPSED_VARIABLE, "")
+    value = environ.get(ELAPSED_VARIABLE, "")
     return int(value) / 1000 if value.isascii() and value.isdigit() and len(value) <= 10 else 0.0

@@ -20,15 +20,13 @@ except ImportError:  # an interpreter without hashes of its own; OpenSSL's cost 
     from hashlib import sha256
 
 from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.environment import BUILD_VARIABLE, LOADER, passed_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DIRECTORY_VARIABLE = "SLSA_VERIFIER_DIR"
-BUILD_VARIABLE = "SLSA_VERIFIER_BUILD"
-RESIDENT_VARIABLE = "SLSA_VERIFIER_RESIDENT"
-ELAPSED_VARIABLE = "SLSA_VERIFIER_ELAPSED_MS"
 
 MAX_SOCKET_PATH = 107
 """Bytes of a socket's path (Linux: ``sun_path`` less its zero)."""
@@ -36,32 +34,6 @@ MAX_SOCKET_PATH = 107
 _PAUSE_SECONDS = 0.005
 _PAUSE_SHARE = 0.1
 """Of the time waited so far: many callers that look as often as at first keep the verifier they wait for from a processor."""
-
-PER_CALL = frozenset(
-    (
-        "RATIFY_VERIFIER_COMMAND",
-        "RATIFY_VERIFIER_SUBJECT",
-        "RATIFY_VERIFIER_VERSION",
-        BUILD_VARIABLE,
-        RESIDENT_VARIABLE,
-        ELAPSED_VARIABLE,
-        "SLSA_VERIFIER_EXECUTABLE",
-    )
-)
-"""Variables that differ from call to call, or say nothing about a verification."""
-_NAMES = frozenset(
-    (
-        *("HOME", "PATH", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
-        *("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
-        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-        *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-        "IMDS_ENDPOINT",
-    )
-)
-_PREFIXES = (
-    *("AWS_", "AZURE_", "IDENTITY_", "MSI_", "ALIBABA_CLOUD_"),
-    *("KUBERNETES_", "SLSA_VERIFIER_", "RATIFY_"),
-)
 
 
 class PlaceError(Exception):
@@ -133,17 +105,14 @@ def build_identity(environ: "Mapping[str, str]") -> str:
             newest = max(newest, os.stat(path).st_mtime_ns)
         except OSError:  # inside an archive
             continue
-    return f"{__version__}:{newest}:{sys.executable}:{package}"
-
-
-def is_relevant(name: str) -> bool:
-    """Return True for a variable that a verification may depend on."""
-    return (name in _NAMES or name.startswith(_PREFIXES)) and name not in PER_CALL
+    # The libraries that a caller puts under the interpreter are part of what verifies.
+    loader = "".join(f":{name}={environ[name]}" for name in LOADER if environ.get(name))
+    return f"{__version__}:{newest}:{sys.executable}:{package}{loader}"
 
 
 def key_of(identity: str, environ: "Mapping[str, str]") -> str:
     """Return KEY: 16 hexadecimal characters that stand for a build and the settings of its environment."""
-    relevant = sorted(os.fsencode(f"{name}={value}") for name, value in environ.items() if is_relevant(name))
+    relevant = sorted(os.fsencode(f"{name}={value}") for name, value in passed_on(environ).items())
     digest: str = sha256(b"\0".join((os.fsencode(identity), *relevant, b""))).hexdigest()
     return digest[:16]
 

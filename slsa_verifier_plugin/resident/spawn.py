@@ -7,9 +7,8 @@ import fcntl
 import os
 import time
 
+from slsa_verifier_plugin.environment import BUILD_VARIABLE, LOADER, passed_on
 from slsa_verifier_plugin.resident.lifecycle import (
-    BUILD_VARIABLE,
-    PER_CALL,
     NobodyListensError,
     Place,
     check_directories,
@@ -79,16 +78,20 @@ def await_listener(
         os.close(lock)
 
 
+def server_environment(environ: "Mapping[str, str]") -> dict[str, str]:
+    """Return the environment of the resident verifier that a caller with ``environ`` starts: nothing but what keys it."""
+    identity = {name: environ[name] for name in (BUILD_VARIABLE, *LOADER) if name in environ}
+    # glibc gives every thread an arena of its own otherwise, and none of them shrinks.
+    return {**passed_on(environ), **identity, "MALLOC_ARENA_MAX": "2"}
+
+
 def start_detached(command: "Sequence[str]", environ: "Mapping[str, str]") -> int:
     """Start a process that nobody waits for: own session, ``/`` as directory, no file of its parent's; return its id.
 
     Raises:
         OSError: no process can be made.
     """
-    left_out = PER_CALL - {BUILD_VARIABLE}
-    settings = {name: value for name, value in environ.items() if name not in left_out}
-    # glibc gives every thread an arena of its own otherwise, and none of them shrinks.
-    settings.setdefault("MALLOC_ARENA_MAX", "2")
+    settings = server_environment(environ)
     child = os.fork()
     if child == 0:
         try:

@@ -23,6 +23,7 @@ from launcher.tests.harness import (
     saying,
     told,
 )
+from slsa_verifier_plugin.environment import PER_CALL, passed_on
 from slsa_verifier_plugin.resident import client, lifecycle, protocol
 from tests.support.resident import wait_for_end
 
@@ -77,6 +78,9 @@ def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
         "SLSA_VERIFIER_RESIDENT": "require",
         "LD_PRELOAD": "",
         "AWS_REGION": "r",
+        "LANG": "C",
+        "OWN_SECRET": "not listed",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/g",
         "SLSA_VERIFIER_EXECUTABLE": "/x",
     }
     reader, writer = os.pipe()
@@ -95,8 +99,11 @@ def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
     assert environment[b"SLSA_VERIFIER_BUILD"] == plugin.digest.encode()
     assert environment[b"AWS_REGION"] == b"r"
     assert environment[b"MALLOC_ARENA_MAX"] == b"2"
-    unwanted = {name.encode() for name in lifecycle.PER_CALL} - {b"SLSA_VERIFIER_BUILD"}
+    unwanted = {name.encode() for name in PER_CALL} - {b"SLSA_VERIFIER_BUILD"}
     assert not (unwanted | {b"LD_PRELOAD", b"SLSA_VERIFIER_EXECUTABLE"}) & environment.keys()
+    # Python's own coercion of the locale (PEP 538) may add one.
+    passed = {name.encode() for name in passed_on(every)} | {b"SLSA_VERIFIER_BUILD", b"MALLOC_ARENA_MAX"}
+    assert environment.keys() - {b"LC_CTYPE"} == passed
     assert (process / "cwd").readlink() == Path("/")
     assert {str((process / "fd" / name).readlink()) for name in "012"} == {"/dev/null"}
     session = (process / "stat").read_text().rpartition(")")[2].split()[3]
@@ -115,10 +122,19 @@ def test_its_key_is_pythons(seed: int) -> None:
         "SLSA_VERIFIER_X",
         "RATIFY_Y",
         "RATIFY_",
+        "SLSA_VERIFIER_PASS_ENV",
+        "OWN_TOKEN",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "PYTHONPATH",
+        "LD_PRELOAD_X",
     ]
-    names += ["http_proxy", "HTTP_PROXY", "no_proxy", "SHELL", "HOME2", "XHOME", "aws_a", *lifecycle.PER_CALL]
+    names += ["http_proxy", "HTTP_PROXY", "no_proxy", "SHELL", "HOME2", "XHOME", "aws_a", *PER_CALL]
     chance = random.Random(seed)
     environment = {name: f"{chance.random()}\udcff=é" for name in names if chance.random() < 0.7}
+    if seed % 2:
+        environment["SLSA_VERIFIER_PASS_ENV"] = chance.choice(
+            ["OWN_TOKEN", "X,OWN_TOKEN,SHELL", ",OWN_TOKEN,", "OWN_TOKE"]
+        )
     done = subprocess.run(
         [launcher("units-gcc"), "key", f"build{seed}"],
         env=environment,

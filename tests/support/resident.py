@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from slsa_verifier_plugin.environment import PASS_VARIABLE
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident import client, lifecycle, manage, protocol, spawn
 from slsa_verifier_plugin.resident.protocol import Answer
@@ -33,13 +34,17 @@ from slsa_verifier_plugin.resident.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "TEST_RESIDENT_SETTINGS"
-"""Variable with settings for the server, as JSON; unlike those of the product, it is no part of KEY."""
+"""Variable with settings for the server, as JSON."""
 START_DELAY = "TEST_RESIDENT_START_DELAY"
 """Variable with the seconds that the server lets pass before it listens."""
 PIDS = "TEST_RESIDENT_PIDS"
 """Variable with the path of the file in which every server writes its process id, before anything else."""
 PATIENT = "TEST_RESIDENT_PATIENT"
 """Variable that makes callers wait for longer than the product's, so that a loaded machine changes no outcome."""
+WARM_SECONDS, WARM_FAILS = "TEST_RESIDENT_WARM_SECONDS", "TEST_RESIDENT_WARM_FAILS"
+"""Variables that make warming up last for some seconds, or fail."""
+SERVER_ENDS = "TEST_LAUNCHER_SERVER_ENDS"
+"""Variable of ``launcher/tests/standin.py``."""
 OWN = (0, b"own\n", b"")
 """Answer of a verification in the caller's own process."""
 START = [sys.executable, "-m", "tests.support.resident", "serve"]
@@ -135,6 +140,9 @@ class World:
             "SLSA_VERIFIER_DIR": str(self.base),
             PIDS: str(self.pids_file),
             SETTINGS: json.dumps(settings),
+            PASS_VARIABLE: ",".join(
+                (PIDS, SETTINGS, START_DELAY, PATIENT, WARM_SECONDS, WARM_FAILS, SERVER_ENDS)
+            ),
             **environ,
         }
         if patient:
@@ -369,9 +377,7 @@ def main() -> NoReturn:
         file.write(f"{os.getpid()}\n")
     time.sleep(float(os.environ.get(START_DELAY, "0")))
     settings = replace(read_settings(os.environ)[0], **json.loads(os.environ.get(SETTINGS, "{}")))
-    service = ObedientService(
-        float(os.environ.get("TEST_RESIDENT_WARM_SECONDS", "0")), "TEST_RESIDENT_WARM_FAILS" in os.environ
-    )
+    service = ObedientService(float(os.environ.get(WARM_SECONDS, "0")), WARM_FAILS in os.environ)
     try:
         serve(service, os.environ, settings)
     except UsageError as error:

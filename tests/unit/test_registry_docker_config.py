@@ -289,3 +289,21 @@ def _ended(process: int) -> bool:
 def test_a_path_that_is_no_string_is_an_error() -> None:
     with pytest.raises(RegistryError):
         docker.make({"configPath": 7}, {})
+
+
+def test_a_helper_sees_of_the_environment_what_keys_the_verifier_and_nothing_else(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    environ = helper(tmp_path, f"env > {seen}; {ANSWER}")
+    given = {
+        "GOOGLE_APPLICATION_CREDENTIALS": "/g",
+        "AWS_PROFILE": "p",
+        "ECR_CACHE": "1",
+        "OWN_TOKEN": "listed",
+    }
+    hidden = {"LANG": "C", "LD_PRELOAD_X": "x", "OWN_SECRET": "not listed", "RATIFY_VERIFIER_SUBJECT": "s"}
+    every = {**environ, **given, **hidden, "SLSA_VERIFIER_PASS_ENV": "OWN_TOKEN,RATIFY_VERIFIER_SUBJECT"}
+    assert find(tmp_path, {"credsStore": "test"}, environ=every) is not None
+    got = dict(line.split("=", 1) for line in seen.read_text().splitlines())
+    not_given = {"PWD", "OLDPWD", "SHLVL", "_", "DOCKER_CONFIG"}
+    assert got.keys() - not_given == (environ.keys() | given.keys() | {"SLSA_VERIFIER_PASS_ENV"}) - not_given
+    assert given.items() <= got.items()

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "slsa_verifier_plugin"
 LOADED = {
     *("select", "_socket", "_sha2", "_sha256"),
-    *(PACKAGE, f"{PACKAGE}.resident"),
+    *(PACKAGE, f"{PACKAGE}.environment", f"{PACKAGE}.resident"),
     *(f"{PACKAGE}.resident.{name}" for name in ("client", "lifecycle", "protocol")),
 }
 """Everything that the client may load beyond a bare interpreter."""

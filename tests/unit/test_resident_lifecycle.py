@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.environment import PER_CALL
 from slsa_verifier_plugin.resident import lifecycle
 from slsa_verifier_plugin.resident.lifecycle import NobodyListensError, Place, PlaceError
 
@@ -67,7 +68,7 @@ def test_settings_of_a_caller_are_part_of_the_key(name: str) -> None:
     assert len(keys) == 4
 
 
-@pytest.mark.parametrize("name", [*sorted(lifecycle.PER_CALL), "LANG", "Path", "MY_AWS_REGION", "PWD"])
+@pytest.mark.parametrize("name", [*sorted(PER_CALL), "LANG", "Path", "MY_AWS_REGION", "PWD"])
 def test_what_differs_from_call_to_call_is_not(name: str) -> None:
     assert lifecycle.key_of(BUILD, {name: "a"}) == lifecycle.key_of(BUILD, {})
 

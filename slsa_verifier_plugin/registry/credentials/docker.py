@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.environment import passed_on
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
@@ -125,7 +126,10 @@ class DockerConfig:
         deadline.check(f"asking the {step}")
         try:
             outcome = run_helper(
-                [program, "get"], server.encode(), self._environ, deadline.within(limits.HELPER_SECONDS)
+                [program, "get"],
+                server.encode(),
+                passed_on(self._environ),
+                deadline.within(limits.HELPER_SECONDS),
             )
         except HelperError as error:
             deadline.check(f"asking the {step}")
