@@ -24,7 +24,7 @@ STOP = 6
 BUSY = 7
 
 ACCEPT_SECONDS = 2.0
-"""How long a client waits for ACCEPTED, from connecting on; one second was too short where other work kept the processors busy."""
+"""How long a client waits for ACCEPTED, from connecting on; one second is too short where the processors are busy."""
 FRAME_SECONDS = 2.0
 """How long a frame may stay incomplete."""
 STDIN_SECONDS = 2.0

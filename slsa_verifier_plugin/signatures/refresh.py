@@ -17,14 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
-from tuf.ngclient.fetcher import FetcherInterface
-from tuf.ngclient.updater import Updater
-
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError, TrustRootError
 from slsa_verifier_plugin.network.download import Download, Downloader, NotDownloaded
 from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.signatures.libraries import (
+    DownloadError,
+    DownloadHTTPError,
+    FetcherInterface,
+    RepositoryError,
+    Updater,
+)
 from slsa_verifier_plugin.signatures.sources import (
     COPY_PREFIX,
     TARGET,

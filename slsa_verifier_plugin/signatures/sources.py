@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
-from tuf.ngclient.config import EnvelopeType
-
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.signatures.libraries import EnvelopeType, TrustedMetadataSet
 from slsa_verifier_plugin.signatures.trust import (
     MAX_ROOT,
     SHIPPED,

@@ -16,12 +16,10 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_response
 from rfc3161_client.errors import VerificationError as TimestampError
-from sigstore._internal.sct import verify_sct
-from sigstore._internal.trust import KeyringPurpose
-from sigstore_models.bundle import v1 as bundle_v1
 
 from slsa_verifier_plugin.errors import SignatureError
 from slsa_verifier_plugin.signatures.keys import is_valid, pre_authentication_encoding
+from slsa_verifier_plugin.signatures.libraries import KeyringPurpose, bundle_v1, verify_sct
 from slsa_verifier_plugin.signatures.trust import Authority, LoadedRoot
 
 MAX_TIMESTAMPS = 32

@@ -14,13 +14,18 @@ from importlib import resources
 from urllib.parse import quote
 
 from cryptography import x509
-from sigstore._internal.trust import CertificateAuthority, CTKeyring, KeyringPurpose, RekorKeyring
-from sigstore.models import TrustedRoot
-from sigstore_models.trustroot import v1 as trustroot
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.signatures.files import read_regular
+from slsa_verifier_plugin.signatures.libraries import (
+    CertificateAuthority,
+    CTKeyring,
+    KeyringPurpose,
+    RekorKeyring,
+    TrustedRoot,
+    trustroot,
+)
 from slsa_verifier_plugin.text import plain, quoted
 
 MAX_ROOT = 4 << 20

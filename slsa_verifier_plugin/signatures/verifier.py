@@ -8,10 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
-from sigstore.errors import Error as SigstoreError
-from sigstore.models import Bundle
-from sigstore.verify import Verifier
-from sigstore_models.bundle import v1 as bundle_v1
 
 from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
@@ -20,6 +16,7 @@ from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.signatures import certificate as certificates
 from slsa_verifier_plugin.signatures.keys import TrustedKey, verify_with_keys
+from slsa_verifier_plugin.signatures.libraries import Bundle, SigstoreError, Verifier, bundle_v1
 from slsa_verifier_plugin.signatures.timestamps import is_known, verified_times, verify_stamped_bundle
 from slsa_verifier_plugin.signatures.trust import LoadedRoot
 from slsa_verifier_plugin.strict_json import loads
