@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.audit_state import AuditState
     from slsa_verifier_plugin.cli.images import Use
     from slsa_verifier_plugin.service import Service
+    from slsa_verifier_plugin.sinks import Encoded
 
 FORMATS = ("table", "json", "sarif", "html")
 FAIL_ON = {
@@ -277,10 +278,14 @@ class Output:
     def __exit__(self, *arguments: object) -> None:
         self._stack.close()
 
-    def write(self, parts: Iterable[str]) -> None:
+    def write(self, parts: Iterable[Encoded]) -> None:
         """Write the whole report, and let it appear."""
+        last = ""
         for part in parts:
             self._write(part)
+            last = part
+        if not last.endswith("\n"):
+            self._write("\n")
         if self.path is not None and self._fresh != self._target:
             self._file.close()
             self._fresh.replace(self._target)
@@ -307,9 +312,10 @@ class Report:
             decisions.add(Decision.UNDECIDED)
         return status_of(decisions & FAIL_ON[self.fail_on])
 
-    def _text(self, session: Session, state: AuditState, summary: Any) -> Iterator[str]:
+    def _text(self, session: Session, state: AuditState, summary: Any) -> Iterator[Encoded]:
         from slsa_verifier_plugin.cli import render_audit
         from slsa_verifier_plugin.cli.render import Painter
+        from slsa_verifier_plugin.sinks import line
 
         if self.form == "html":
             from slsa_verifier_plugin.cli.render_html import page_of
@@ -317,13 +323,12 @@ class Report:
             yield from page_of(summary, state.rows())
         elif self.form == "json":
             yield from render_audit.json_of(summary, state.rows())
-            yield "\n"
         elif self.form == "sarif":
-            yield render_audit.audit_sarif(state.rows()) + "\n"
+            yield render_audit.audit_sarif(state.rows())
         else:
             painter = session.painter() if self.output.path is None else Painter(symbols=True)
-            for line in render_audit.text_of(summary, state.rows(), painter):
-                yield f"{line}\n"
+            for text in render_audit.text_of(summary, state.rows(), painter):
+                yield line(text, "\n")
 
 
 def _shard(text: str | None) -> tuple[int, int]:

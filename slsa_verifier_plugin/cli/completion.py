@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from slsa_verifier_plugin.cli.session import say
+from slsa_verifier_plugin.cli.session import show
 from slsa_verifier_plugin.cli.status import PROGRAM, Status
+from slsa_verifier_plugin.sinks import Script
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 ARGUMENT = "--help"
@@ -23,7 +24,7 @@ In a running shell, or in its start-up file:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     """Print the script that teaches a shell to complete commands, options and files."""
-    say(script(shell).strip())
+    show(Script(script(shell).strip()))
     return Status.ADMITTED
 
 

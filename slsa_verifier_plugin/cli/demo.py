@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.errors import UsageError
 
@@ -56,7 +56,7 @@ def demo(
     shown = perform(session, None if without_ratify else find_ratify(ratify))
     painter = session.painter()
     if as_json:
-        say(render_demo.json_of(shown))
+        show(render_demo.json_of(shown))
     else:
         for line in render_demo.text_of(shown, painter):
             say(line)

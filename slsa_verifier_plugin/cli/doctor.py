@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slsa_verifier_plugin.cli.session import say, session_of
+from slsa_verifier_plugin.cli.session import say, session_of, show
 from slsa_verifier_plugin.cli.status import Status
 
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ def doctor(
             for line in render_doctor.lines_of(finding, painter):
                 say(line)
     if as_json:
-        say(render_doctor.json_of(found))
+        show(render_doctor.json_of(found))
     return Status.DENIED if any(item.outcome == diagnosis.FAILED for item in found) else Status.ADMITTED

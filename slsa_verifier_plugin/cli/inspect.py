@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slsa_verifier_plugin.cli.policy_options import registry_options, seconds_of, store_settings
-from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.cli.status import Status
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def inspect(context: click.Context, /, subject: str, **options: Any) -> int:
     session = session_of(context)
     view = execute(session, subject, options)
     if options["as_json"]:
-        say(render_inspect.json_of(view, verified=options["check"]))
+        show(render_inspect.json_of(view, verified=options["check"]))
     else:
         painter = session.painter()
         for line in render_inspect.text_of(

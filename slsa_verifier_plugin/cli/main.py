@@ -15,7 +15,7 @@ import click
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
-from slsa_verifier_plugin.cli.session import Session
+from slsa_verifier_plugin.cli.session import Session, say
 from slsa_verifier_plugin.cli.status import PROGRAM, Status
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
@@ -154,8 +154,7 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: Status) -> int:
-    line = " ".join(message.split())
-    _quietly(lambda: sys.stderr.write(f"{PROGRAM}: {line}\n"))
+    _quietly(lambda: say(f"{PROGRAM}: {' '.join(message.split())}", error=True))
     _quietly(sys.stdout.flush)
     return status
 

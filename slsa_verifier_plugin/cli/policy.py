@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ import click
 
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
 from slsa_verifier_plugin.cli.policy_options import checker_of, registry_options, seconds_of, store_settings
-from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.cli.status import Decision, Status
+from slsa_verifier_plugin.sinks import json_text
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.checking import Checker, Store
@@ -70,7 +70,7 @@ def check(
     resources = [resource for file in files for resource in read_resources(file)[0]]
     problems = policy_check.check(resources, plugins_dir)
     if as_json:
-        say(render_policy.json_of(problems))
+        show(render_policy.json_of(problems))
     else:
         for line in render_policy.text_of(problems, len(resources), session_of(context).painter()):
             say(line)
@@ -120,11 +120,11 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     text = policy_init.resource_of(proposal, options["name"])
     output: Path | None = options["output"]
     if output is None:
-        say(text.rstrip("\n"))
+        show(text)
     else:
         write_new(output, text.encode(), options["force"])
         schema_file = output.parent / policy_init.SCHEMA_FILE
-        schema_file.write_text(json.dumps(resource_schema(), indent=2) + "\n", "utf-8")
+        schema_file.write_text(f"{json_text(resource_schema())}\n", "utf-8")
         say(f"wrote {output}, and {schema_file} for editors")
     return Status.ADMITTED
 
@@ -138,7 +138,7 @@ def schema(resource: bool) -> int:
     """
     from slsa_verifier_plugin.policy.parameters import schema as parameters_schema
 
-    say(json.dumps(resource_schema() if resource else parameters_schema(), indent=2))
+    show(json_text(resource_schema() if resource else parameters_schema()))
     return Status.ADMITTED
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.model.vsa import VerificationSummary
 from slsa_verifier_plugin.policy.binding import REVISION, ImageLabels
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS
+from slsa_verifier_plugin.sinks import Yaml, yaml_lines, yaml_scalar
 from slsa_verifier_plugin.text import plain
 
 SCHEMA_FILE = "verifier.schema.json"
@@ -121,7 +121,7 @@ def remarks_on(chosen: Proposal, others: Iterable[Proposal], every: bool) -> Ite
         )
 
 
-def resource_of(proposal: Proposal, name: str) -> str:
+def resource_of(proposal: Proposal, name: str) -> Yaml:
     """Return the Verifier resource as YAML with a comment on each choice."""
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
@@ -131,14 +131,14 @@ def resource_of(proposal: Proposal, name: str) -> str:
         f"apiVersion: {GROUP}/{VERSIONS[0]}",
         "kind: Verifier",
         "metadata:",
-        f"  name: {_scalar(name)}",
+        f"  name: {yaml_scalar(name)}",
         "spec:",
         "  name: slsla",
-        f"  artifactTypes: {_scalar(proposal.artifact_type)}",
+        f"  artifactTypes: {yaml_scalar(proposal.artifact_type)}",
         "  parameters:",
         *(f"    {line}" for line in _parameters(proposal)),
     ]
-    return "\n".join(lines) + "\n"
+    return yaml_lines(lines)
 
 
 def _parameters(proposal: Proposal) -> Iterator[str]:
@@ -172,30 +172,18 @@ _BINDINGS = {
 def _entry(key: str, value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         yield f"{key}:"
-        yield from (f"  {name}: {_scalar(text)}" for name, text in value.items())
+        yield from (f"  {name}: {yaml_scalar(text)}" for name, text in value.items())
         return
     if not isinstance(value, list):
-        yield f"{key}: {_scalar(value)}"
+        yield f"{key}: {yaml_scalar(value)}"
         return
     yield f"{key}:"
     for item in value:
         if isinstance(item, Mapping):
             for number, (name, text) in enumerate(item.items()):
-                yield f"{'  ' if number else '- '}{name}: {_scalar(text)}"
+                yield f"{'  ' if number else '- '}{name}: {yaml_scalar(text)}"
         else:
-            yield f"- {_scalar(item)}"
-
-
-def _scalar(value: Any) -> str:
-    """Return a text as YAML reads it back unchanged: JSON strings are YAML."""
-    text = str(value)
-    safe = text and all(char.isalnum() or char in "_-./+:@~" for char in text) and text[0].isalnum()
-    ambiguous = (
-        text[-1:] == ":"
-        or text.lower() in ("true", "false", "null", "yes", "no", "on", "off")
-        or text[0:1].isdigit()
-    )
-    return text if safe and not ambiguous else json.dumps(text)
+            yield f"- {yaml_scalar(item)}"
 
 
 def _identity(signer: Signer) -> dict[str, str]:

@@ -8,7 +8,7 @@ import click
 
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
 from slsa_verifier_plugin.cli.policy_options import registry_options, seconds_of, store_settings
-from slsa_verifier_plugin.cli.session import say, session_of
+from slsa_verifier_plugin.cli.session import say, session_of, show
 from slsa_verifier_plugin.cli.status import Status
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def check(
             for line in render_registry.step_lines(step, painter, verbose):
                 say(line)
     if as_json:
-        say(render_registry.json_of(steps))
+        show(render_registry.json_of(steps))
     return Status.UNDECIDED if any(step.outcome == "failed" for step in steps) else Status.ADMITTED
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from slsa_verifier_plugin.cli.render import Painter
 from slsa_verifier_plugin.cli.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.cli.status import Decision
 from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.sinks import Json, json_stream
 from slsa_verifier_plugin.text import plain
 
 FORMAT_VERSION = 1
@@ -68,7 +68,7 @@ def _numbers(counts: Any, painter: Painter) -> str:
     )
 
 
-def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[str]:
+def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Json]:
     """Yield the parts of one JSON document, an image at a time: an audit may be larger than memory."""
     head = {
         "version": FORMAT_VERSION,
@@ -85,13 +85,7 @@ def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[str]:
             "namespaces": {plain(name): dict(counts) for name, counts in summary.by_namespace.items()},
         },
     }
-    text = json.dumps(head, indent=2)
-    yield f'{text[:-2]},\n  "images": ['
-    separator = "\n"
-    for row in rows:
-        yield f"{separator}    {json.dumps(row_value(row))}"
-        separator = ",\n"
-    yield "\n  ]\n}"
+    yield from json_stream(head, "images", map(row_value, rows))
 
 
 def row_value(row: Row) -> dict[str, Any]:
@@ -119,7 +113,7 @@ def row_value(row: Row) -> dict[str, Any]:
     }
 
 
-def audit_sarif(rows: Iterable[Row]) -> str:
+def audit_sarif(rows: Iterable[Row]) -> Json:
     """Return the rows as a SARIF log: a result for each place in a file where an image stands, else one for the image."""
     return sarif_of(item for row in rows for item in _items(row))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.cli.render import Painter
 from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, EXPECTED_LEVEL, SOURCE
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def kept_lines(host: str, scene: Scene, policy: Path) -> Iterator[str]:
     yield "Ctrl-C ends it."
 
 
-def json_of(show: Show) -> str:
+def json_of(show: Show) -> Json:
     """Return the outcome as JSON."""
-    return json.dumps(
+    return json_text(
         {
             "asExpected": show.as_expected,
             "ratify": show.ratify or None,
@@ -103,5 +103,4 @@ def json_of(show: Show) -> str:
                 for outcome in show.outcomes
             ],
         },
-        indent=2,
     )

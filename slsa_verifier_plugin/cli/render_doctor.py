@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def lines_of(finding: Finding, painter: Painter) -> Iterator[str]:
         yield from painter.lines(finding.remedy, " " * columns, columns)
 
 
-def json_of(found: Sequence[Finding]) -> str:
+def json_of(found: Sequence[Finding]) -> Json:
     """Return the findings as JSON."""
     values: list[dict[str, Any]] = [
         {
@@ -35,4 +35,4 @@ def json_of(found: Sequence[Finding]) -> str:
         }
         for item in found
     ]
-    return json.dumps(values, indent=2)
+    return json_text(values)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.cli.inspecting import ArtifactView, BlobView, ImageView, Line
 from slsa_verifier_plugin.cli.render import Painter, short
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 NOT_VERIFIED = "Nothing here has been verified: this is what the lines claim. --verify checks the signatures."
@@ -195,10 +195,10 @@ class _Tree:
         return f"{self._painter.mark('warning').rstrip()} {plain(text, 512)}"
 
 
-def json_of(view: ImageView | BlobView, *, verified: bool) -> str:
+def json_of(view: ImageView | BlobView, *, verified: bool) -> Json:
     """Return what was found as JSON; ``verified`` tells whether signatures were checked."""
     found = _image_value(view) if isinstance(view, ImageView) else {"file": _blob_value(view)}
-    return json.dumps({"verified": verified, **found}, indent=2, ensure_ascii=True)
+    return json_text({"verified": verified, **found})
 
 
 def _image_value(view: ImageView) -> dict[str, Any]:

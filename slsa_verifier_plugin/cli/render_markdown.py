@@ -2,52 +2,43 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from slsa_verifier_plugin.cli.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.cli.status import Decision
 from slsa_verifier_plugin.policy.steps import StepOutcome
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.sinks import (
+    Markdown,
+    joined,
+    markdown,
+    markdown_code,
+    markdown_table,
+    markdown_text,
+)
 
-_SPECIAL = re.compile(r"([\\`*_\[\]()+!|~:.-])")
-_CALLING = re.compile(r"([@#])")
-"""People and issues are called in finished text, where escapes are gone: a comment comes between."""
-_WORDS = {Decision.ADMITTED: "admitted", Decision.DENIED: "**denied**", Decision.UNDECIDED: "*undecided*"}
-_MARKS = {StepOutcome.PASSED: "✓", StepOutcome.FAILED: "✗", StepOutcome.NOT_CHECKED: "·"}
-
-
-def escape(text: object, limit: int = 1024) -> str:
-    """Return foreign text as Markdown that shows it literally, on one line."""
-    literal = _SPECIAL.sub(r"\\\1", html.escape(plain(text, limit), quote=False))
-    return _CALLING.sub(r"\1<!-- -->", literal)
-
-
-def code(text: object, limit: int = 1024) -> str:
-    """Return foreign text as inline code, which nothing in it can end."""
-    return f"<code>{escape(text, limit)}</code>"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table; its cells are Markdown already."""
-    yield f"| {' | '.join(heads)} |"
-    yield f"|{'|'.join(' --- ' for _ in heads)}|"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+_WORDS = {
+    Decision.ADMITTED: markdown("admitted"),
+    Decision.DENIED: markdown("**denied**"),
+    Decision.UNDECIDED: markdown("*undecided*"),
+}
+_MARKS = {
+    StepOutcome.PASSED: markdown("✓"),
+    StepOutcome.FAILED: markdown("✗"),
+    StepOutcome.NOT_CHECKED: markdown("·"),
+}
 
 
-def markdown_of(reports: Sequence[ImageReport]) -> str:
+def markdown_of(reports: Sequence[ImageReport]) -> Markdown:
     """Return the outcome of ``verify``: a table of images, then the steps of each that was not admitted."""
-    lines = ["## SLSA verification", ""]
-    lines += table(
+    lines = [markdown("## SLSA verification"), markdown("")]
+    lines += markdown_table(
         ["image", "decision", "reason", "message"],
         (
             [
-                code(report.resolved or report.asked),
+                markdown_code(report.resolved or report.asked),
                 _WORDS[report.decision],
-                code(report.reason),
-                escape(report.message, 4096),
+                markdown_code(report.reason),
+                markdown_text(report.message, 4096),
             ]
             for report in reports
         ),
@@ -55,19 +46,24 @@ def markdown_of(reports: Sequence[ImageReport]) -> str:
     for report in reports:
         deciding = report.deciding
         if report.decision is not Decision.ADMITTED and deciding is not None:
-            lines += ["", *_details(report, deciding)]
-    return "\n".join(lines)
+            lines += [markdown(""), *_details(report, deciding)]
+    return joined(lines, Markdown, "\n")
 
 
-def _details(report: ImageReport, artifact: ArtifactReport) -> Iterator[str]:
-    yield f"<details><summary>Steps for {code(report.resolved or report.asked)}</summary>"
-    yield ""
-    yield from table(
+def _details(report: ImageReport, artifact: ArtifactReport) -> Iterator[Markdown]:
+    image = markdown_code(report.resolved or report.asked)
+    yield markdown("<details><summary>Steps for {}</summary>", image)
+    yield markdown("")
+    yield from markdown_table(
         ["", "step", "seen"],
         (
-            [_MARKS[step.outcome], f"{step.number} {step.name}", escape(step.detail or step.outcome)]
+            [
+                _MARKS[step.outcome],
+                markdown("{} {}", step.number, step.name),
+                markdown_text(step.detail or step.outcome),
+            ]
             for step in artifact.verdict.steps
         ),
     )
-    yield ""
-    yield "</details>"
+    yield markdown("")
+    yield markdown("</details>")

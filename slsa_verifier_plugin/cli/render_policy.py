@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from slsa_verifier_plugin.cli.problems import ERROR, Problem
 from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 
@@ -24,9 +24,9 @@ def text_of(problems: Sequence[Problem], resources: int, painter: Painter) -> It
     yield painter.paint(f"{resources} resources: {counts if problems else 'nothing is wrong'}", "bold")
 
 
-def json_of(problems: Sequence[Problem]) -> str:
+def json_of(problems: Sequence[Problem]) -> Json:
     """Return the problems as JSON."""
-    return json.dumps(
+    return json_text(
         [
             {
                 "file": plain(problem.position.source, 1024),
@@ -38,5 +38,4 @@ def json_of(problems: Sequence[Problem]) -> str:
             }
             for problem in problems
         ],
-        indent=2,
     )

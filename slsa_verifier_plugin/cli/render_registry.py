@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def step_lines(step: Step, painter: Painter, verbose: bool) -> Iterator[str]:
                 yield from painter.lines(value, f"      {plain(name)}: ", len(name) + 8)
 
 
-def json_of(steps: Sequence[Step]) -> str:
+def json_of(steps: Sequence[Step]) -> Json:
     """Return the steps as JSON."""
-    return json.dumps(
+    return json_text(
         [
             {
                 "name": step.name,
@@ -65,5 +65,4 @@ def json_of(steps: Sequence[Step]) -> str:
             }
             for step in steps
         ],
-        indent=2,
     )

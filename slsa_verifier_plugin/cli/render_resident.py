@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _MIB = 1 << 20
 _SHOWN_ERRORS = 5
 
 
-def json_of(status: Status) -> str:
+def json_of(status: Status) -> Json:
     """Return the state as JSON; ``report`` is the verifier's own word, null where it gives none."""
     document = {
         "directory": status.directory,
@@ -26,7 +26,7 @@ def json_of(status: Status) -> str:
         "problem": status.problem,
         "report": status.report,
     }
-    return json.dumps(document, indent=2, ensure_ascii=True)
+    return json_text(document)
 
 
 def text_of(status: Status, painter: Painter) -> Iterator[str]:

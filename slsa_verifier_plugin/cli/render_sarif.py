@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.cli.reasons import SUMMARIES
 from slsa_verifier_plugin.cli.status import PROGRAM, Decision
 from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.sinks import Json, json_text, sarif_text, uri_text
 from slsa_verifier_plugin.text import plain
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -34,7 +33,7 @@ class SarifItem:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-def sarif_of(items: Iterable[SarifItem]) -> str:
+def sarif_of(items: Iterable[SarifItem]) -> Json:
     """Return a SARIF log of one run.
 
     Denied images are of level ``error``, undecided ones ``warning``; admitted ones are of kind ``pass``.
@@ -60,7 +59,7 @@ def sarif_of(items: Iterable[SarifItem]) -> str:
             }
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=True)
+    return json_text(document)
 
 
 def _rule(reason: str) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _result(item: SarifItem, index: int) -> dict[str, Any]:
         "ruleIndex": index,
         "kind": _KINDS[item.decision],
         "level": _LEVELS[item.decision],
-        "message": {"text": f"{image}: {plain(item.message, 4096)}"},
+        "message": {"text": sarif_text(f"{image}: {item.message}", 5200)},
         "locations": [
             {
                 "physicalLocation": location,
@@ -98,6 +97,4 @@ def _result(item: SarifItem, index: int) -> dict[str, Any]:
 
 
 def _uri(item: SarifItem) -> str:
-    if item.uri:
-        return quote(plain(item.uri, 4096), safe="/:@+~.-_")
-    return f"{_IMAGE_SCHEME}://{quote(plain(item.image, 1024), safe='/:@+~.-_')}"
+    return uri_text(item.uri) if item.uri else uri_text(item.image, _IMAGE_SCHEME, 1024)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.cli.render import Painter
 from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def _field(name: str, value: str, painter: Painter) -> Iterator[str]:
     yield from painter.lines(value, f"  {name:<12}", 14)
 
 
-def json_of(states: Sequence[RootState]) -> str:
+def json_of(states: Sequence[RootState]) -> Json:
     """Return the states as JSON."""
-    return json.dumps(
+    return json_text(
         [
             {
                 "asked": plain(state.asked, 512),
@@ -57,7 +57,6 @@ def json_of(states: Sequence[RootState]) -> str:
             }
             for state in states
         ],
-        indent=2,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from slsa_verifier_plugin.cli.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.cli.status import Decision, status_of
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
 from slsa_verifier_plugin.policy.verdict import result
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 FORMAT_VERSION = 1
@@ -105,17 +105,17 @@ def _step(step: Step, painter: Painter, indent: str) -> Iterator[str]:
         yield from painter.lines(detail, f"{indent}{mark} {label} ", columns)
 
 
-def json_of(reports: Sequence[ImageReport]) -> str:
+def json_of(reports: Sequence[ImageReport]) -> Json:
     """Return the reports as one JSON document; each artifact's ``result`` is what Ratify would read."""
     document = {
         "version": FORMAT_VERSION,
         "status": int(status_of(report.decision for report in reports)),
         "images": [image_value(report) for report in reports],
     }
-    return json.dumps(document, indent=2, ensure_ascii=True)
+    return json_text(document)
 
 
-def sarif_of(reports: Sequence[ImageReport], file: str = "") -> str:
+def sarif_of(reports: Sequence[ImageReport], file: str = "") -> Json:
     """Return the reports as a SARIF log; ``file`` is what they are about where that is no image."""
     return sarif.sarif_of(
         sarif.SarifItem(report.resolved or report.asked, report.decision, report.reason, report.message, file)

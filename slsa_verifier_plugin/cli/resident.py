@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import click
 
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
-from slsa_verifier_plugin.cli.session import say, session_of
+from slsa_verifier_plugin.cli.session import say, session_of, show
 from slsa_verifier_plugin.cli.status import Status
 
 _HERE = "slsa_verifier_plugin.cli.resident"
@@ -42,7 +42,7 @@ def status(context: click.Context, /, as_json: bool) -> int:
     found = manage.status(session.environ)
     painter = session.painter()
     if as_json:
-        say(render_resident.json_of(found))
+        show(render_resident.json_of(found))
     else:
         for line in render_resident.text_of(found, painter):
             say(line)

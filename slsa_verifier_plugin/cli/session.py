@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slsa_verifier_plugin.cli.render import Painter
+    from slsa_verifier_plugin.sinks import Encoded
 
 NARROWEST, WIDEST = 40, 160
 """Columns that text is laid out for, whatever the terminal says."""
@@ -65,10 +66,20 @@ def session_of(context: object) -> Session:
     return found if isinstance(found, Session) else Session()
 
 
-def say(line: str, *, error: bool = False) -> None:
-    """Write a line to standard output, or error. Unlike click's, in the encoding that the terminal has."""
+def say(text: str, *, error: bool = False) -> None:
+    """Write a line to standard output, or error, fit for a terminal and a log whatever is in it.
+
+    Unlike click's, in the encoding that the terminal has.
+    """
+    from slsa_verifier_plugin.sinks import line
+
     stream = sys.stderr if error else sys.stdout
-    stream.write(f"{line}\n")
+    stream.write(f"{line(text)}\n")
+
+
+def show(document: Encoded) -> None:
+    """Write a document that an encoder made to standard output, with a line's end after it."""
+    sys.stdout.write(document if document.endswith("\n") else f"{document}\n")
 
 
 def _columns(stream: TextIO) -> int:

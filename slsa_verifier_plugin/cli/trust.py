@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
-from slsa_verifier_plugin.cli.session import say, session_of
+from slsa_verifier_plugin.cli.session import say, session_of, show
 from slsa_verifier_plugin.cli.status import Status
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
     found = [trust_roots.look_at(source, session.environ) for source in sources_of(policy)]
     painter = session.painter()
     if as_json:
-        say(render_trust.json_of(found))
+        show(render_trust.json_of(found))
     else:
         for line in render_trust.text_of(found, painter):
             say(line)

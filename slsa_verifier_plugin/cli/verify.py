@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slsa_verifier_plugin.cli.policy_options import Demands, checker_of, demands_of, policy_options, setup_of
-from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.cli.status import status_of
 from slsa_verifier_plugin.errors import UsageError
 
@@ -78,7 +78,7 @@ def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -
             "an image needs its registry; with --offline give --layout DIR or --bundle FILE"
         )
     reports = execute(session_of(context), inputs, demands_of(options))
-    show(session_of(context), reports, options["form"], options["verbose"], inputs.bundle)
+    write(session_of(context), reports, options["form"], options["verbose"], inputs.bundle)
     return status_of(report.decision for report in reports)
 
 
@@ -147,20 +147,20 @@ def _check_file(checker: Checker, bundle: str, images: tuple[str, ...]) -> Image
     return checker.content(content, name, digest)
 
 
-def show(
+def write(
     session: Session, reports: list[ImageReport], form: str, verbose: bool, bundle: str | None = None
 ) -> None:
     """Write the reports to standard output; ``bundle`` is the file that they are about, where it is no image."""
     from slsa_verifier_plugin.cli import render_verify
 
     if form == "json":
-        say(render_verify.json_of(reports))
+        show(render_verify.json_of(reports))
     elif form == "sarif":
-        say(render_verify.sarif_of(reports, "stdin" if bundle == "-" else bundle or ""))
+        show(render_verify.sarif_of(reports, "stdin" if bundle == "-" else bundle or ""))
     elif form == "markdown":
         from slsa_verifier_plugin.cli.render_markdown import markdown_of
 
-        say(markdown_of(reports))
+        show(markdown_of(reports))
     else:
         for line in render_verify.text_of(reports, session.painter(), verbose):
             say(line)

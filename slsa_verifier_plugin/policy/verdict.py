@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.checks import Examination
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
+from slsa_verifier_plugin.sinks import json_text
 from slsa_verifier_plugin.text import SUCCESS, ascii_only, plain
 
 SUCCESS_PREFIX = f"{SUCCESS} "
@@ -126,7 +126,7 @@ def _in_short(value: Any) -> Any:
 
 def encode(value: Mapping[str, Any]) -> bytes:
     """Return ``value`` as one line of ASCII JSON without the newline."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return json_text(value, None).encode("ascii")
 
 
 def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any]:

@@ -11,11 +11,14 @@ from jsonschema import Draft7Validator
 
 from slsa_verifier_plugin.cli import render_verify
 from slsa_verifier_plugin.cli.reasons import DOCUMENTATION, SUMMARIES
-from slsa_verifier_plugin.cli.render_markdown import code, escape, markdown_of, table
+from slsa_verifier_plugin.cli.render_markdown import markdown_of
 from slsa_verifier_plugin.cli.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.cli.reports import ImageReport
 from slsa_verifier_plugin.cli.status import Decision
 from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.sinks import markdown_code as code
+from slsa_verifier_plugin.sinks import markdown_table as table
+from slsa_verifier_plugin.sinks import markdown_text as escape
 from tests.support.browser import SARIF_SCHEMA, npm_file
 from tests.support.command_line import LEVEL_1, LEVEL_3, ROOT, SOURCE, TRUSTED_ROOT, cli
 

@@ -29,9 +29,12 @@ from slsa_verifier_plugin.cli.resources import flattened, read_setup
 from slsa_verifier_plugin.cli.status import Decision
 from slsa_verifier_plugin.errors import Reason, UsageError
 from tests.support.command_line import LEVEL_3, parameters, verifier
+from tests.support.hostile import CONTROLS, commands_in
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-TEXT = st.text(max_size=200)
+TEXT = st.text(max_size=200) | st.lists(st.sampled_from(CONTROLS) | st.text(max_size=20), max_size=4).map(
+    "".join
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
@@ -43,7 +46,9 @@ CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 def is_shown_safely(text: str) -> bool:
     """Return True if nothing in ``text`` but its newlines controls anything."""
-    return all(char == "\n" or unicodedata.category(char)[0] != "C" for char in text)
+    return not commands_in(text) and all(
+        char == "\n" or unicodedata.category(char)[0] != "C" for char in text
+    )
 
 
 def row(text: str) -> Row:

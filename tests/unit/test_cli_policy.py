@@ -11,7 +11,6 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from slsa_verifier_plugin.cli import policy_init
 from slsa_verifier_plugin.cli.policy import resource_schema
 from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
@@ -482,29 +481,6 @@ def test_what_does_not_verify_is_no_ground_for_a_policy(registry: EmbeddedRegist
     done = cli("policy", "init", pushed(registry, note), "--plain-http", "--trusted-root", TRUSTED_ROOT)
     assert (done.status, done.out, done.err.count("\n")) == (Status.DENIED, "", 1)
     assert "whose signature verifies" in done.err
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "plain-text",
-        "https://github.com/x@refs/heads/main",
-        "yes",
-        "1.0",
-        "a: b",
-        "#x",
-        'a"b\\',
-        "x\ny",
-        "",
-        " ",
-        "@x",
-        "a#b",
-        "null",
-        "-",
-    ],
-)
-def test_scalars_read_back_as_they_were(text: str) -> None:
-    assert yaml.safe_load(f"key: {policy_init._scalar(text)}") == {"key": text}
 
 
 # schema

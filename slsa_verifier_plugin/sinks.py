@@ -1,0 +1,227 @@
+"""One encoder for each sink: a terminal or a log, JSON, SARIF, Markdown, HTML, YAML, a URI.
+
+To a sink every ``str`` is text from outside. What a sink takes is a type of its own (``LogLine``, ``Json``, ``Markdown``,
+``Html``, ``Yaml``), which only the functions here make; a plain text in its place does not type-check. Templates of
+``html`` and ``markdown`` are literals in the code, and what is put into them is encoded unless it is of the sink's own
+type already.
+``tests/unit/test_sinks.py`` holds both, and feeds every sink what is known to control one.
+"""
+
+from __future__ import annotations
+
+import html as _html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from slsa_verifier_plugin.text import MAX_SHOWN, inert, plain, without_commands
+
+
+class LogLine(str):
+    """A line for a terminal or a log."""
+
+    __slots__ = ()
+
+
+class Json(str):
+    """JSON, or a part of it, in ASCII."""
+
+    __slots__ = ()
+
+
+class Markdown(str):
+    """Markdown (GitHub's dialect)."""
+
+    __slots__ = ()
+
+
+class Html(str):
+    """HTML, fit for content and for attributes in double quotes."""
+
+    __slots__ = ()
+
+
+class Yaml(str):
+    """YAML."""
+
+    __slots__ = ()
+
+
+class Script(str):
+    """A program for a shell that is all our own."""
+
+    __slots__ = ()
+
+
+Encoded = LogLine | Json | Markdown | Html | Yaml | Script
+"""What is written as it is, lines and all."""
+
+_COLORS = re.compile(r"(\033\[(?:0|1|2|3[1-6])(?:;(?:0|1|2|3[1-6]))*m)")
+"""What ``cli.render.Painter`` writes, and no other control sequence."""
+_FOLD = re.compile(r"\A(?:---|\+\+\+|~~~|\^\^\^)(?= )")
+"""How a line begins that Buildkite folds its log at."""
+
+
+def line(text: str, end: str = "") -> LogLine:
+    """Return ``text`` as one line that shows what it says, and ``end``; colours of ours stay."""
+    parts = _COLORS.split(text)
+    parts[::2] = [inert(part) for part in parts[::2]]
+    return LogLine(_FOLD.sub("?", "".join(parts), count=1) + end)
+
+
+def json_text(value: Any, indent: int | None = 2) -> Json:
+    """Return ``value`` as JSON in ASCII, with the same meaning to whoever reads it, and no command to a log that it is in.
+
+    Half a surrogate pair, which no UTF-8 can hold and which readers of JSON refuse or change, becomes ``?``.
+
+    Args:
+        value: values that JSON knows.
+        indent: as of ``json.dumps``; None is one line without blanks.
+    """
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, ensure_ascii=True, indent=indent, separators=separators)
+    if "\\ud" in text:
+        text = json.dumps(_whole(value), ensure_ascii=True, indent=indent, separators=separators)
+    # Each of these characters stands in a string, for JSON's own syntax has none of them.
+    return Json(without_commands(text, _escape))
+
+
+def json_stream(head: Mapping[str, Any], name: str, items: Iterable[Any]) -> Iterator[Json]:
+    """Yield the parts of one JSON object, which may be larger than memory.
+
+    Args:
+        head: its first members, at least one.
+        name: of its last member.
+        items: what that member lists, an item a line.
+    """
+    yield Json(f"{json_text(head)[:-2]},\n  {json_text(name)}: [")
+    separator = "\n"
+    for item in items:
+        yield Json(f"{separator}    {json_text(item, None)}")
+        separator = ",\n"
+    yield Json("\n  ]\n}")
+
+
+def _escape(char: str) -> str:
+    """Return a character as JSON and YAML may write it; one beyond the basic plane as YAML alone does."""
+    return f"\\U{ord(char):08x}" if char > "\uffff" else f"\\u{ord(char):04x}"
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\ufffd", "?")
+    if isinstance(value, Mapping):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+_LINKING = re.compile(r"([\\\[\]])")
+
+
+def sarif_text(value: object, limit: int = 4096) -> str:
+    """Return text for a SARIF message: ``[text](target)`` in it is no link, and there are no placeholders.
+
+    SARIF 2.1.0, 3.11.6 (links, escaped with a backslash) and 3.11.5 (placeholders in braces, which ``plain`` takes out).
+    """
+    return _LINKING.sub(r"\\\1", plain(value, limit))
+
+
+def uri_text(value: object, scheme: str = "", limit: int = 4096) -> str:
+    """Return a file's or an image's name as a URI that leads nowhere else.
+
+    Args:
+        value: the name.
+        scheme: what the URI begins with; empty for the name of a file, which then can begin with neither a scheme
+            (``javascript:``) nor a host (``//host``).
+        limit: characters of the name.
+    """
+    text = plain(value, limit)
+    if scheme:
+        return f"{scheme}://{quote(text, safe='/:@+~.-_')}"
+    return quote(re.sub(r"\A//+", "/", text), safe="/@+~.-_")
+
+
+_SPECIAL = re.compile(r"([\\`*_\[\]()+!|~:.$^-])")
+_CALLING = re.compile(r"([@#!~%$]|:(?=//)|(?:GH|www)(?=\\[.-]))", re.IGNORECASE)
+"""People, issues, merge requests and addresses are looked for in finished text, too, where escapes are gone: a comment
+comes between."""
+
+
+def markdown_text(value: object, limit: int = 1024) -> Markdown:
+    """Return foreign text as Markdown that shows it literally, on one line: no link, markup, mention or reference."""
+    literal = _SPECIAL.sub(r"\\\1", _html.escape(plain(value, limit), quote=False))
+    return Markdown(_CALLING.sub(r"\1<!-- -->", literal))
+
+
+def markdown_code(value: object, limit: int = 1024) -> Markdown:
+    """Return foreign text as inline code, which nothing in it can end."""
+    return Markdown(f"<code>{markdown_text(value, limit)}</code>")
+
+
+def markdown(template: str, *parts: object) -> Markdown:
+    """Return a template (as of ``str.format``) with ``parts`` in it, encoded unless they are Markdown or numbers."""
+    return Markdown(template.format(*(_part(part, Markdown, markdown_text) for part in parts)))
+
+
+def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[Markdown]]) -> Iterator[Markdown]:
+    """Yield the lines of a table."""
+    shown = list(heads)
+    yield Markdown(f"| {' | '.join(map(markdown_text, shown))} |")
+    yield Markdown(f"|{'|'.join(' --- ' for _ in shown)}|")
+    for row in rows:
+        yield Markdown(f"| {' | '.join(row)} |")
+
+
+def html_text(value: object, limit: int = MAX_SHOWN) -> Html:
+    """Return foreign text as HTML."""
+    return Html(_html.escape(plain(value, limit)))
+
+
+def html(template: str, *parts: object) -> Html:
+    """Return a template (as of ``str.format``) with ``parts`` in it, encoded unless they are HTML or numbers."""
+    return Html(template.format(*(_part(part, Html, html_text) for part in parts)))
+
+
+def html_asset(content: str) -> Html:
+    """Return a style sheet or script of this package's own, which shares nothing with the page that it stands in.
+
+    Raises:
+        ValueError: it would end its element.
+    """
+    if "</" in content:
+        raise ValueError("a style sheet or script that holds the end of an element")
+    return Html(content)
+
+
+_Own = TypeVar("_Own", Markdown, Html)
+
+
+def joined(parts: Iterable[_Own], kind: type[_Own], between: str = "") -> _Own:
+    """Return ``parts`` as one text of their ``kind``."""
+    return kind(between.join(parts))
+
+
+def _part(part: object, own: type, encode: Any) -> object:
+    return part if isinstance(part, own | int | float) else encode(part)
+
+
+def yaml_scalar(value: object) -> Yaml:
+    """Return a text as YAML reads it back unchanged, whatever is in it."""
+    text = str(value)
+    safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./+:@~-]*", text) and text[-1] != ":" and inert(text) == text
+    ambiguous = (
+        text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n") or text[:1].isdigit()
+    )
+    if safe and not ambiguous:
+        return Yaml(text)
+    written = "".join(
+        char if " " <= char <= "~" and char not in '"\\' else _escape(char) for char in _whole(text)
+    )
+    return Yaml(f'"{without_commands(written, _escape)}"')
+
+
+def yaml_lines(lines: Iterable[str]) -> Yaml:
+    """Return lines of YAML, comments among them, as a document: each stays one line, and commands a log nothing."""
+    return Yaml("".join(f"{inert(text)}\n" for text in lines))

@@ -1,0 +1,439 @@
+"""Every sink is fed what is known to control one: by its encoder, by the renderers, and by whole commands."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsa_verifier_plugin import ratify, sinks
+from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.cli.render_sarif import SarifItem, sarif_of
+from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason
+from slsa_verifier_plugin.policy.steps import completed
+from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.text import plain, quoted
+from tests.support.command_line import LEVEL_3, ROOT, Done, cli, parameters, verifier, write_yaml
+from tests.support.hostile import COMMANDS, CONTROLS, commands_in, unseen_in
+from tests.support.sigstore import Lab, github_source_actions, vsa
+
+PACKAGE = ROOT / "slsa_verifier_plugin"
+HOSTILE = st.lists(st.sampled_from(CONTROLS) | st.text(max_size=20), min_size=1, max_size=5).map("".join)
+"""Known controls among other text: before, behind and right beside one another."""
+
+
+def without_halves(text: str) -> str:
+    return re.sub("[\ud800-\udfff]", "?", text)
+
+
+@given(HOSTILE)
+def test_a_line_controls_neither_a_terminal_nor_a_log(text: str) -> None:
+    for shown in (sinks.line(text), sinks.line(f"x {text}"), plain(text), quoted(text)):
+        assert commands_in(shown) == []
+        # Colours alone may stay: the painter's own look the same.
+        assert unseen_in(re.sub("\033\\[[0-9;]+m", "", shown), " ") == []
+        assert not re.search("\033\\[(?!(?:[0-2]|3[1-6])(?:;(?:[0-2]|3[1-6]))*m)", shown)
+    assert not sinks.line(text).startswith(("--- ", "+++ ", "~~~ "))
+    assert not {"{", "}"} & set(plain(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "registry [::1]:5000 and [2001:db8::abc]:443 answer",
+        "std::vector<int>, a::b, x :: y",
+        "## heading (a list) [x]",
+        "#[derive(Debug)]",
+        "my_section_start, section start: x",
+        "Übergröße 漢字 नमस्ते ภาษาไทย \U0001f600 e\u0301",
+        "git+https://github.com/a/b@refs/heads/main --- +++",
+    ],
+)
+def test_what_only_looks_like_a_command_stays(text: str) -> None:
+    assert plain(text) == text
+    assert sinks.line(text) == text
+
+
+def test_colours_of_ours_stay() -> None:
+    for style in ("red", "green", "yellow", "blue", "cyan", "bold", "dim"):
+        painted = Painter(color=True).paint("x", style, "bold")
+        assert sinks.line(painted) == painted
+    assert sinks.line("\033[8mhidden\033[0m") == "?[8mhidden\033[0m"
+
+
+@given(HOSTILE)
+def test_json_says_the_same_to_who_reads_it_and_nothing_to_a_log(text: str) -> None:
+    for indent in (None, 2):
+        written = sinks.json_text({"a": [text, {text: 1}]}, indent)
+        assert json.loads(written) == {"a": [without_halves(text), {without_halves(text): 1}]}
+        assert written.isascii()
+        assert commands_in(written) == []
+        assert unseen_in(written) == []
+        assert "\\ud800" not in written
+    assert "\n" not in sinks.json_text({"a": text}, None)
+    streamed = "".join(sinks.json_stream({"head": text}, "items", [{"a": text}, text]))
+    assert json.loads(streamed)["items"] == [{"a": without_halves(text)}, without_halves(text)]
+    assert commands_in(streamed) == []
+
+
+@given(HOSTILE)
+def test_yaml_reads_back_what_was_written(text: str) -> None:
+    written = sinks.yaml_lines(
+        [f"a: {sinks.yaml_scalar(text)}", f"# {text}", f"b: [{sinks.yaml_scalar(text)}]"]
+    )
+    assert yaml.safe_load(written) == {"a": without_halves(text), "b": [without_halves(text)]}
+    assert commands_in(written) == []
+    assert unseen_in(written) == []
+    assert len(written.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "No",
+        "null",
+        "~",
+        "1e3",
+        "0x10",
+        "12:30",
+        "2001-01-01",
+        "",
+        "a:",
+        "- a",
+        "y",
+        "a #b",
+        "1.0",
+        "a: b",
+        "@x",
+        " ",
+        "-",
+        "plain-text",
+        "https://github.com/x@refs/heads/main",
+    ],
+)
+def test_yaml_stays_text(text: str) -> None:
+    assert yaml.safe_load(f"a: {sinks.yaml_scalar(text)}\n") == {"a": text}
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(" ".join([tag, *(name for name, _ in attrs)]))
+
+    def handle_comment(self, data: str) -> None:
+        self.seen.append("comment")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@given(HOSTILE)
+def test_html_holds_no_element_but_ours(text: str) -> None:
+    written = sinks.html('<b title="{}">{}</b>', text, sinks.html_text(text, 500))
+    page = Page()
+    page.feed(written)
+    page.close()
+    assert page.seen == ["b title"]
+    assert page.text == plain(text, 500)
+    assert commands_in(written) == []
+
+
+ESCAPED = re.compile(r"\\[^\w\s]|<!-- -->|&(?:amp|lt|gt);")
+
+
+@given(HOSTILE)
+def test_markdown_shows_text_and_nothing_else(text: str) -> None:
+    written = sinks.markdown_text(text)
+    rest = ESCAPED.sub(" ", written)
+    assert not set(rest) & set("`*_[]|~<>!:$.^\\"), rest
+    assert not re.search(r"[@#](?! )", rest)
+    assert commands_in(written) == []
+    assert unseen_in(written) == []
+    for calling in ("@someone", "#1", "GH-1", "www.", "://", "~label", "!1"):
+        # Some are looked for in finished text, where escapes are gone.
+        assert calling not in re.sub(r"\\(.)", r"\1", written), calling
+    assert sinks.markdown_code(text).count("</code>") == 1
+
+
+@given(HOSTILE)
+def test_a_table_of_markdown_keeps_its_columns(text: str) -> None:
+    cells = [sinks.markdown_text(text), sinks.markdown_code(text), sinks.markdown("{} x", text)]
+    for line in sinks.markdown_table([text, "b", "c"], [cells]):
+        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 4
+
+
+@given(HOSTILE)
+def test_sarif_links_nowhere(text: str) -> None:
+    item = SarifItem(text, Decision.DENIED, "LEVEL_TOO_LOW", text, text, 3)
+    written = sarif_of([item])
+    assert commands_in(written) == []
+    (result,) = json.loads(written)["runs"][0]["results"]
+    shown = result["message"]["text"]
+    assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]{}]", shown)
+    assert "markdown" not in result["message"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert re.fullmatch(r"[!-~]*", uri)
+    assert not re.match(r"//|[^/]*:", uri) or not text
+    assert sinks.uri_text(text, "oci").startswith("oci://")
+
+
+@given(HOSTILE)
+def test_the_contracts_lines_control_nothing(text: str) -> None:
+    verdict = Verdict(
+        success=False,
+        reason=Reason.NO_VSA,
+        sentence=text,
+        subject=text,
+        artifact="sha256:0",
+        steps=completed([]),
+        binding="none",
+        warnings=(text, text),
+    )
+    error = ContractError(ContractCode.INVALID_CONFIG, text, text)
+    for response in (ratify.answer(verdict, text, text, 1), ratify.contract_failure(error)):
+        line = response.stdout.decode()
+        assert line.count("\n") == 1
+        assert json.loads(line)
+        assert line[1:-2].count("{") == line[1:-2].count("}")
+        assert commands_in(line) == []
+        log = response.stderr.decode()
+        assert not {"{", "}"} & set(log)
+        assert commands_in(log) == []
+        assert unseen_in(log) == []
+    assert len(ratify.answer(verdict, "a", "", 1).stderr.decode().splitlines()) == 2
+
+
+@given(HOSTILE)
+def test_the_resident_verifiers_log_controls_nothing(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    echoed: list[str] = []
+    path = tmp_path_factory.mktemp("log") / "errors"
+    log = ErrorLog(str(path), echoed.append)
+    log.add(text)
+    log.close()
+    for shown in (path.read_text("utf-8"), echoed[0]):
+        assert len(shown.splitlines()) == 1
+        assert commands_in(shown) == []
+        assert unseen_in(shown) == []
+
+
+def is_inert(done: Done) -> None:
+    for shown in (done.out, done.err):
+        assert commands_in(shown) == []
+        assert unseen_in(shown) == []
+        assert "Traceback" not in shown
+
+
+TOLD = [*COMMANDS, "\x1b]0;x\x07\x9b31m\u202e\u200b\u2028\r", "[a](1) <b> @someone {0} `x` | y"]
+
+
+@pytest.fixture(scope="module")
+def attested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a file of properly signed summaries that say hostile things wherever they can, and a policy for it."""
+    folder = tmp_path_factory.mktemp("attested")
+    lab = Lab()
+    bundles = []
+    for text in TOLD:
+        statement = vsa(levels=("SLSA_SOURCE_LEVEL_1", text))
+        statement["predicate"]["verifier"]["id"] = f"https://x.example/{text}"
+        statement["predicate"]["resourceUri"] = f"git+https://x.example/{text}"
+        statement["predicate"]["verificationResult"] = text
+        statement["subject"][0]["annotations"] = {"source_refs": [f"refs/heads/{text}"], "sourceRefs": [text]}
+        statement["subject"][0]["name"] = text
+        bundles.append(lab.sign(statement, github_source_actions()))
+        bundles.append(lab.sign({**statement, "predicateType": text}, github_source_actions()))
+        bundles.append(json.dumps({text: text, "payloadType": text}).encode())
+    (folder / "x.jsonl").write_bytes(b"\n".join(bundles))
+    root = folder / "root.json"
+    root.write_bytes(lab.trusted_root())
+    policy = verifier(spec={"parameters": parameters(trustedRoot={"path": str(root)})})
+    return folder / "x.jsonl", write_yaml(folder / "policy.yaml", policy)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "sarif", "markdown"])
+def test_verify_of_hostile_attestations_controls_nothing(attested: tuple[Path, Path], form: str) -> None:
+    bundle, policy = attested
+    for more in ([], ["--verbose"]):
+        done = cli("verify", "--bundle", bundle, "--policy", policy, "--format", form, *more)
+        assert done.status == 1
+        is_inert(done)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--verbose"], ["--verbose", "--json"]])
+def test_inspect_of_hostile_attestations_controls_nothing(
+    attested: tuple[Path, Path], options: list[str]
+) -> None:
+    done = cli("inspect", attested[0], *options)
+    assert done.status == 0
+    assert "x.example" in done.out
+    is_inert(done)
+
+
+@pytest.mark.parametrize("text", TOLD)
+def test_what_a_person_names_controls_nothing(tmp_path: Path, text: str) -> None:
+    policy = write_yaml(
+        tmp_path / "policy.yaml",
+        verifier(metadata={"name": text}, spec={"parameters": {**parameters(), "timeout": text, text: text}}),
+    )
+    for arguments in (
+        ["verify", text, "--policy", policy],
+        ["verify", "--bundle", LEVEL_3, "--policy", policy],
+        ["verify", "--bundle", LEVEL_3, "--policy", policy, "--verifier", text],
+        ["verify", "--bundle", text, "--policy", policy],
+        ["policy", "check", policy],
+        ["policy", "check", "--json", policy],
+        ["policy", "check", text],
+        ["inspect", text],
+        ["trust", "export", "--root", text, "-o", str(tmp_path / "root.json")],
+        ["audit", "--policy", policy, text],
+        ["audit", "--policy", policy, "--manifests", policy],
+        [text],
+        ["verify", f"--{text}"],
+    ):
+        done = cli(*arguments)
+        assert done.status != 0, arguments
+        is_inert(done)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "sarif", "html"])
+def test_an_audit_of_hostile_manifests_controls_nothing(tmp_path: Path, form: str) -> None:
+    for number, text in enumerate(TOLD):
+        pod = {
+            "kind": "Pod",
+            "metadata": {"name": text, "namespace": text},
+            "spec": {"containers": [{"image": text}]},
+        }
+        (tmp_path / f"{number}.json").write_text(json.dumps(pod))
+    policy = write_yaml(tmp_path / "policy", verifier())
+    done = cli("audit", "--policy", policy, "--manifests", tmp_path, "--format", form)
+    assert done.status == 0, done.err
+    is_inert(done)
+
+
+def trees() -> list[tuple[str, ast.Module]]:
+    return [
+        (str(path.relative_to(PACKAGE)), ast.parse(path.read_text("utf-8")))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
+
+
+def called(tree: ast.Module) -> list[tuple[str, ast.Call]]:
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def test_templates_are_literals_and_only_encoders_make_what_sinks_take() -> None:
+    kinds = {"LogLine", "Json", "Markdown", "Html", "Yaml", "Script"}
+    made: set[tuple[str, str]] = set()
+    for where, tree in trees():
+        imports_sinks = any(
+            isinstance(node, ast.ImportFrom) and str(node.module).endswith(".sinks")
+            for node in ast.walk(tree)
+        )
+        if not imports_sinks:
+            continue
+        for name, call in called(tree):
+            if name in ("html", "markdown", "_each"):
+                template = call.args[0]
+                literal = isinstance(template, ast.Constant) or (
+                    isinstance(template, ast.Name) and template.id == "template"
+                )
+                assert literal, f"{where}:{call.lineno}: the template of {name} is no literal"
+            made |= {(where, name)} & {(where, kind) for kind in kinds}
+        for node in ast.walk(tree):
+            # A template that has a name is a literal of the same function, or that function's argument.
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "template":
+                assert isinstance(node.value, ast.Constant), f"{where}:{node.lineno}"
+    assert made == {("cli/completion.py", "Script")}
+
+
+def test_only_these_write_to_standard_output_and_error() -> None:
+    writers = {
+        (where, name)
+        for where, tree in trees()
+        for name, _ in called(tree)
+        if re.search(r"(?:stdout|stderr|stream|_write)\.?write$|^click\.s?echo$|^print$|^self\._write$", name)
+        and where.startswith("cli/")
+    }
+    assert writers == {
+        ("cli/session.py", "stream.write"),
+        ("cli/session.py", "sys.stdout.write"),
+        ("cli/audit.py", "self._write"),
+        ("cli/progress.py", "self._stream.write"),
+        ("cli/main.py", "click.echo"),
+    }
+
+
+RAW = """
+from collections.abc import Iterator
+from slsa_verifier_plugin.cli.audit import Output
+from slsa_verifier_plugin.cli.session import show
+from slsa_verifier_plugin.sinks import Html, Markdown, html, joined, markdown, markdown_table, markdown_text
+
+def page(name: str) -> Iterator[Html]:
+    yield html("<b>{}</b>", name)
+    yield f"<b>{name}</b>"
+    yield html("<b>") + name
+
+def table(name: str) -> Markdown:
+    lines = list(markdown_table(["a"], [[name]]))
+    return "\\n".join(lines)
+
+def write(name: str, output: Output) -> None:
+    show(markdown_text(name))
+    show(f'{{"name": "{name}"}}')
+    show(name)
+    output.write([name])
+    output.write(page(name))
+    joined([name], Html)
+"""
+
+
+def test_a_renderer_that_shows_text_raw_does_not_type_check(tmp_path: Path) -> None:
+    path = tmp_path / "raw.py"
+    path.write_text(RAW)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", f"--cache-dir={tmp_path}", str(path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    wrong = sorted({int(number) for number in re.findall(r"raw\.py:(\d+): error", done.stdout)})
+    lines = RAW.splitlines()
+    assert [lines[number - 1].strip() for number in wrong] == [
+        'yield f"<b>{name}</b>"',
+        'yield html("<b>") + name',
+        'lines = list(markdown_table(["a"], [[name]]))',
+        'return "\\n".join(lines)',
+        'show(f\'{{"name": "{name}"}}\')',
+        "show(name)",
+        "output.write([name])",
+        "joined([name], Html)",
+    ], done.stdout
+
+
+def test_what_encodes_is_fast() -> None:
+    """A megabyte costs one pass, whatever it is of: no encoder looks back or ahead without limit."""
+    for text in ("::a" * 350_000, "##" * 500_000, "::a-" * 250_000, "section_" * 125_000, "[" * 1_000_000):
+        for encode in (
+            sinks.json_text,
+            sinks.line,
+            sinks.yaml_scalar,
+            partial(sinks.markdown_text, limit=len(text)),
+        ):
+            assert encode(text)
