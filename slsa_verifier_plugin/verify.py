@@ -53,8 +53,11 @@ from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
 
-REPORT_SHARE = 0.5
-"""Share of the time after which hopeless candidates' signatures are no longer checked just to be reported."""
+MAX_REPORTED = 16
+"""Hopeless candidates whose signatures verify; of more than these no signature is checked just to be reported."""
+MAX_SOUGHT = 128
+"""Hopeless candidates whose signatures are checked to find those. Both count and do not time, so that what is reported depends
+on what is judged alone, not on how fast the registry or the machine is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +246,20 @@ class _Run:
 
     def _judge(self, entries: list[Entry]) -> Verdict:
         self._total = len(entries)
+        sought = known = 0
         for entry in entries:
-            if entry.is_hopeless and self._deadline.remaining() < self._deadline.seconds * REPORT_SHARE:
-                self._findings.append(entry.unchecked())
-                continue
+            if entry.is_hopeless:
+                # The one that gets furthest comes first: once its signature has been verified the reason is known, and the
+                # end of the time no longer changes it.
+                is_over = known > 0 and self._deadline.expired()
+                if is_over or known >= MAX_REPORTED or sought >= MAX_SOUGHT:
+                    self._findings.append(entry.unchecked())
+                    continue
+                sought += 1
             self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")
             finding = self._find(entry)
             self._findings.append(finding)
+            known += entry.is_hopeless and finding.verified is not None
             if finding.reason is None:
                 return self._admit(finding)
         return self._deny(max(self._findings, key=lambda finding: finding.reached))

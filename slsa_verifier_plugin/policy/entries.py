@@ -31,7 +31,7 @@ class Entry:
         return self.claimed is None or self.claimed.reason is not None
 
     def unchecked(self) -> Finding:
-        """Return the finding of a hopeless candidate whose signature there is no time to check."""
+        """Return the finding of a hopeless candidate whose signature is not checked."""
         claimed = self.claimed
         return Finding(
             blob=self.blob,

@@ -25,6 +25,8 @@ MAX_REQUEST = 128 << 10
 MAX_REPLY = 64 << 10
 ASK_SECONDS = 1.0
 """How long a reply is waited for; a fork that is later than this is ended."""
+READY_SECONDS = 2.0
+"""How long a new fork has to close what it inherited; one that takes longer is ended."""
 WORK_SECONDS = 10
 """Seconds of one piece of work after which the kernel ends the fork, should nobody be left to do it."""
 _FAILED = b"-"
@@ -54,11 +56,13 @@ class Fork:
         """Fork, where the system allows it.
 
         For a moment at which no other thread does anything that the work needs: it might hold a lock, and would hold it for
-        ever in the fork. What is loaded by then is shared.
+        ever in the fork. What is loaded by then is shared. It returns once the fork has closed what it inherited: one that is
+        stopped before would keep the listening socket and its claim from the next verifier.
         """
         pairs: list[tuple[socket.socket, socket.socket]] = []
         try:
-            for _ in range(self._lanes):
+            # The last pair is for the sign that the fork is ready.
+            for _ in range(self._lanes + 1):
                 pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             # A look at every object would make it a page of its own in each process.
             gc.freeze()
@@ -74,9 +78,17 @@ class Fork:
             return
         if child == 0:
             _serve(self._prepare, [theirs for _, theirs in pairs])
-        self._process, self.state = child, f"process {child}"
-        for ours, theirs in pairs:
+        for _, theirs in pairs:
             theirs.close()
+        sign, _ = pairs.pop()
+        if not _is_ready(sign):
+            end_child(child)
+            self.state = f"ended: process {child} did not begin"
+            for ours, _ in pairs:
+                ours.close()
+            return
+        self._process, self.state = child, f"process {child}"
+        for ours, _ in pairs:
             ours.settimeout(ASK_SECONDS)
             self._free.put(ours)
 
@@ -114,16 +126,34 @@ class Fork:
                 return
 
 
-def _serve(prepare: Callable[[], Work], lanes: Sequence[socket.socket]) -> NoReturn:
-    """Answer requests until the other ends are closed, as they are once the parent has ended."""
+def _is_ready(sign: socket.socket) -> bool:
+    """Return True once the fork has closed what it inherited; False where it ends or takes too long."""
+    with sign:
+        sign.settimeout(READY_SECONDS)
+        try:
+            return bool(sign.recv(1))
+        except OSError:
+            return False
+
+
+def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoReturn:
+    """Answer requests until the other ends are closed, as they are once the parent has ended.
+
+    Args:
+        prepare: returns what does the work.
+        pairs: the fork's ends of the lanes, and of the one on which it says that it is ready.
+    """
+    *lanes, sign = pairs
     try:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         # The listener, its claim and the log are the parent's alone.
-        close_from(3, *(lane.fileno() for lane in lanes))
+        close_from(3, *(end.fileno() for end in pairs))
         detach_standard_files()
+        sign.send(b"r")
+        sign.close()
         work = prepare()
         by_descriptor = {lane.fileno(): lane for lane in lanes}
         poller = select.poll()

@@ -15,6 +15,7 @@ from slsa_verifier_plugin.resident import fork as forking
 from slsa_verifier_plugin.resident import housekeeping
 from slsa_verifier_plugin.resident.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
 from slsa_verifier_plugin.resident.housekeeping import usable_processors
+from slsa_verifier_plugin.resident.spawn import close_from
 from tests.support.resident import is_there, wait_until
 
 BASE = os.getpid()
@@ -176,6 +177,47 @@ def test_work_without_an_end_is_ended_by_the_kernel(monkeypatch: pytest.MonkeyPa
         started = time.monotonic()
         assert made.ask(b"sleep 60") is None
         assert time.monotonic() - started < 10
+    finally:
+        made.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_fork_that_is_lost_before_it_has_closed_what_it_inherited_is_ended(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def lose(*_: int) -> None:
+        if os.getpid() != BASE:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(forking, "close_from", lose)
+    monkeypatch.setattr(forking, "READY_SECONDS", 0.3)
+    reader, writer = os.pipe()  # stands for the listening socket and its claim
+    made = Fork(lambda: obey, 2)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    made.start()
+    os.close(writer)
+    assert os.read(reader, 1) == b"", "nobody holds it"
+    os.close(reader)
+    assert made.state.startswith("ended: process ")
+    assert len(os.listdir("/proc/self/fd")) == before - 2  # noqa: PTH208
+    assert made.ask(b"hello") is None
+
+
+def test_when_it_has_started_nothing_that_it_inherited_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(first: int, *kept: int) -> None:
+        if os.getpid() != BASE:
+            time.sleep(0.3)
+        close_from(first, *kept)
+
+    monkeypatch.setattr(forking, "close_from", slowly)
+    reader, writer = os.pipe()
+    made = Fork(lambda: obey, 2)
+    made.start()
+    try:
+        os.kill(int(made.state.removeprefix("process ")), signal.SIGSTOP)
+        os.close(writer)
+        assert os.read(reader, 1) == b""
+        os.close(reader)
     finally:
         made.end()
 

@@ -13,6 +13,7 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Verified
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.verify import MAX_REPORTED, MAX_SOUGHT
 from tests.support.scene import (
     Scene,
     assert_admitted,
@@ -73,21 +74,61 @@ def test_the_time_is_looked_at_while_attestations_are_read(scene: Scene, clock: 
     assert_denied(verdict, Reason.DEADLINE_EXCEEDED, None, "reading 20 attestations")
 
 
-def test_the_hopeless_are_verified_only_while_half_of_the_time_is_left(scene: Scene, clock: Clock) -> None:
+def test_of_the_hopeless_as_many_are_verified_whatever_time_that_takes(scene: Scene, clock: Clock) -> None:
     low = [
-        scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n})) for n in range(9)
+        scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n})) for n in range(15)
     ]
     failed = [scene.notary.sign(vsa(result="FAILED")), scene.notary.sign(vsa(), person())]
-    verdict = scene.verify(scene.attach(*failed, scene.stranger.sign(), *low), seconds=20, by=Slow(clock))
+    artifact = scene.attach(*failed, scene.stranger.sign(), *low)
+    verdict = scene.verify(artifact, seconds=20, by=Slow(clock))
     assert_denied(verdict, Reason.LEVEL_TOO_LOW, 11)
-    assert sum(finding.signature_checked for finding in verdict.findings) == 11
+    forged, *checked = [finding for finding in verdict.findings if finding.signature_checked]
+    assert forged.reason is Reason.SIGNATURE_INVALID
+    assert len(checked) == MAX_REPORTED
     (unchecked,) = [finding for finding in verdict.findings if not finding.signature_checked]
-    assert unchecked.reason is Reason.SIGNER_UNTRUSTED
-    assert unchecked.verified is None
-    assert unchecked.reached == 5
+    assert (unchecked.reason, unchecked.verified, unchecked.reached) == (Reason.SIGNER_UNTRUSTED, None, 5)
+    assert scene.verify(artifact, seconds=2000, by=Slow(clock)) == verdict
 
 
-def test_one_that_cannot_be_read_and_is_not_verified_for_want_of_time(scene: Scene, clock: Clock) -> None:
+def test_a_registry_that_took_nearly_all_of_the_time_changes_no_report(scene: Scene, clock: Clock) -> None:
+    class Slowly(MemoryStore):
+        seconds = 0.0
+
+        def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+            clock.now += self.seconds
+            return super().blob(image, descriptor, limit, deadline)
+
+    store = scene.store = Slowly()
+    scene.image = store.put_image()
+    wrong = [
+        scene.notary.sign(vsa(), person()),
+        scene.notary.sign(vsa(result="FAILED")),
+        scene.stranger.sign(),
+    ]
+    artifact = scene.attach(*wrong)
+    quick = scene.verify(artifact, seconds=4)
+    assert_denied(quick, Reason.VERIFICATION_RESULT_FAILED, 9)
+    store.seconds = 3.9
+    assert scene.verify(artifact, seconds=4) == quick
+
+
+def test_signatures_that_do_not_verify_are_passed_over_up_to_a_count(scene: Scene, clock: Clock) -> None:
+    def forged(count: int) -> list[bytes]:
+        changes = ({"predicate.n": n} for n in range(count))
+        return [
+            scene.stranger.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes=change)) for change in changes
+        ]
+
+    low = scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"]))
+    found = scene.verify(scene.attach(*forged(MAX_SOUGHT - 1), low), seconds=1000, by=Slow(clock))
+    assert_denied(found, Reason.LEVEL_TOO_LOW, 11)
+    assert all(finding.signature_checked for finding in found.findings)
+    missed = scene.verify(scene.attach(*forged(MAX_SOUGHT), low), seconds=1000, by=Slow(clock))
+    assert_denied(missed, Reason.SIGNATURE_INVALID, 5)
+    assert sum(finding.signature_checked for finding in missed.findings) == MAX_SOUGHT
+
+
+def test_one_that_cannot_be_read_and_is_not_verified_when_enough_are(scene: Scene, clock: Clock) -> None:
     class Unreadable(Slow):
         def claims(self, candidate: Candidate) -> list[Claim]:
             if candidate.certificate == b"":
@@ -113,8 +154,11 @@ def test_among_the_hopeless_alone_time_does_not_run_out(scene: Scene, clock: Clo
     ]
     verdict = scene.verify(scene.attach(*low), seconds=20, by=Slow(clock))
     assert_denied(verdict, Reason.LEVEL_TOO_LOW, 11)
-    assert sum(finding.signature_checked for finding in verdict.findings) == 11
+    assert sum(finding.signature_checked for finding in verdict.findings) == MAX_REPORTED
     assert len(verdict.findings) == 40
+    late = scene.verify(scene.attach(*low), seconds=5, by=Slow(clock))
+    assert_denied(late, Reason.LEVEL_TOO_LOW, 11)
+    assert sum(finding.signature_checked for finding in late.findings) == 5
 
 
 def test_a_good_one_among_many_hopeless_is_found_in_time(scene: Scene, clock: Clock) -> None:
