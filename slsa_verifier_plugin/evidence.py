@@ -115,8 +115,8 @@ def read_blobs(
     policy: Policy,
     deadline: Deadline,
     read: Callable[[bytes, int], Blob] = read_blob,
-) -> Iterator[tuple[int, tuple[Candidate, ...], int]]:
-    """Yield, for each blob of an artifact, its number from 1, its candidates, and the count of other lines (steps 3, 4).
+) -> Iterator[tuple[int, Blob]]:
+    """Yield, for each blob of an artifact, its number from 1, and what it holds (steps 3, 4).
 
     Raises:
         RegistryError: a blob is not delivered.
@@ -139,7 +139,7 @@ def read_blobs(
         bytes_left -= len(content)
         blob = read(content, bundles_left)
         bundles_left -= len(blob.candidates)
-        yield number, blob.candidates, blob.others
+        yield number, blob
 
 
 def image_labels(
@@ -300,7 +300,7 @@ class ImageEvidence:
         if manifest.subject is None or manifest.subject.digest != self._digest:
             return []
         blobs = read_blobs(self._store, self._image, manifest, self._policy, self._deadline)
-        return [candidate for _, candidates, _ in blobs for candidate in candidates]
+        return [candidate for _, blob in blobs for candidate in blob.candidates]
 
     def _signed(self, candidates: Iterable[Candidate]) -> list[SignedProvenance]:
         """Return the provenances among ``candidates`` that are about the image and whose signatures verify."""

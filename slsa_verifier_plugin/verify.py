@@ -32,7 +32,7 @@ from slsa_verifier_plugin.evidence import (
     read_blobs,
 )
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.model.envelope import Blob, Candidate
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
@@ -147,6 +147,7 @@ class _Run:
         self._findings: list[Finding] = []
         self._candidates: list[tuple[int, Candidate]] = []
         self._others = 0
+        self._form = ""
         self._subject: Descriptor | None = None
         self._evidence: ImageEvidence | None = None
 
@@ -166,17 +167,19 @@ class _Run:
     def _fetch(self) -> None:
         manifest = self._artifact_manifest()
         self._steps.append(passed(2, f"{self._request.artifact.digest} hangs on the admitted image"))
-        for number, candidates, others in read_blobs(
+        for number, blob in read_blobs(
             self._store, self._request.image, manifest, self._policy, self._deadline, self._readings.blob
         ):
-            self._candidates += [(number, candidate) for candidate in candidates]
-            self._others += others
+            self._take(number, blob)
         self._steps.append(passed(3, f"{len(manifest.blobs)} blobs with their digests"))
 
     def _read_file(self, content: bytes) -> None:
-        blob = self._readings.blob(content, self._policy.max_bundles)
-        self._candidates = [(1, candidate) for candidate in blob.candidates]
-        self._others = blob.others
+        self._take(1, self._readings.blob(content, self._policy.max_bundles))
+
+    def _take(self, number: int, blob: Blob) -> None:
+        self._candidates += [(number, candidate) for candidate in blob.candidates]
+        self._others += blob.others
+        self._form = self._form or blob.form
 
     def _artifact_manifest(self) -> Manifest:
         """Step 2: the manifest is the descriptor's, an artifact, and hangs on the admitted image."""
@@ -218,6 +221,8 @@ class _Run:
 
     def _no_candidates(self) -> None:
         others = f"{self._others} lines of other kinds" if self._others else "nothing"
+        if not self._candidates and self._form:
+            raise ArtifactError(f"found {self._form}", reason=Reason.NO_ATTESTATION)
         if not self._candidates:
             raise ArtifactError(
                 f"found {others}, expected Sigstore bundles as JSON lines; attach the source workflow's "
@@ -353,7 +358,9 @@ class _Run:
     def _deny_early(self, error: VerifierError) -> Verdict:
         """Return the denial for a failure outside any one candidate."""
         if not isinstance(error, DeadlineError):
-            step = 6 if error.reason is Reason.NO_VSA else max(item.number for item in self._steps) + 1
+            # A file has no steps 2 and 3 before the one that finds nothing in it.
+            known = {Reason.NO_ATTESTATION: 4, Reason.NO_VSA: 6}
+            step = known.get(error.reason) or max(item.number for item in self._steps) + 1
             self._steps.append(failed(min(step, 14), error.message))
         return self._verdict(
             success=False,

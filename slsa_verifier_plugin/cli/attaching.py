@@ -13,7 +13,8 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError, VerifierError
 from slsa_verifier_plugin.evidence import MAX_CONFIG, MAX_PLATFORMS, ArtifactStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import MAX_LINES, read_blob
+from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
+from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
@@ -51,6 +52,8 @@ def check_bundles(content: bytes, name: str) -> int:
         blob = read_blob(content, MAX_LINES)
     except ArtifactError as error:
         raise UsageError(f"{quoted(name)}: {error.message}") from error
+    if not blob.candidates and blob.form:
+        raise UsageError(f"{quoted(name)} is {blob.form}")
     if not blob.candidates:
         raise UsageError(
             f"{quoted(name)} holds no Sigstore bundle and no DSSE envelope ({blob.others} other lines); attach the file that the "

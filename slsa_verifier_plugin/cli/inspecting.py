@@ -15,7 +15,9 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, SignatureError, StatementError, VerifierError
 from slsa_verifier_plugin.evidence import EMPTY, ArtifactStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import MAX_LINES, Candidate, read_blob
+from slsa_verifier_plugin.model.documents_in_text import parts_of
+from slsa_verifier_plugin.model.envelope import Candidate, candidate_in
+from slsa_verifier_plugin.model.forms import form_of
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
 from slsa_verifier_plugin.model.signer import Signer
@@ -26,6 +28,9 @@ from slsa_verifier_plugin.strict_json import JsonError, loads
 
 MAX_BLOB = 64 << 20
 """Bytes of one blob that are looked into."""
+
+NO_JSON = "no JSON"
+"""The kind of a line that is no JSON, or JSON that is open to more than one reading."""
 
 Verify = Callable[[Candidate], object]
 """Verifies a candidate; raises ``SignatureError`` with the reason why it does not verify."""
@@ -168,16 +173,24 @@ def _fetched(
 
 
 def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
+    lines: list[Line] = []
+    found = False
     try:
-        found = {item.line: item for item in read_blob(content, MAX_LINES).candidates}
+        for part in parts_of(content):
+            candidate = candidate_in(part)
+            if candidate is None:
+                lines.append(Line(part.line, _other(part.content), len(part.content)))
+            else:
+                found = True
+                lines.append(_line(candidate, verify))
     except ArtifactError as error:
         return replace(view, problem=error.message, unseen=True)
-    lines = [_line(candidate, verify) for candidate in found.values()]
-    if not (len(found) == 1 and next(iter(found.values())).content == content.strip()):
-        for number, raw in enumerate(content.split(b"\n"), 1):
-            if raw.strip() and number not in found:
-                lines.append(Line(number, _other(raw), len(raw)))
-    return replace(view, lines=tuple(sorted(lines, key=lambda line: line.number)))
+    if found or not (form := form_of(content)):
+        return replace(view, lines=tuple(lines))
+    # Packed data has no lines that anybody could read.
+    return replace(
+        view, lines=tuple(line for line in lines if line.kind != NO_JSON), problem=form, unseen=True
+    )
 
 
 def _line(candidate: Candidate, verify: Verify | None) -> Line:
@@ -250,7 +263,7 @@ def _other(raw: bytes) -> str:
     try:
         value = loads(raw.strip())
     except JsonError:
-        return "no JSON"
+        return NO_JSON
     if not isinstance(value, dict):
         return f"a JSON {type(value).__name__}"
     known = [name for name in ("mediaType", "_type", "predicateType", "payloadType", "kind") if name in value]

@@ -1,4 +1,4 @@
-"""What an attestation blob holds: Sigstore bundles and DSSE envelopes, a line each or one document (step 4).
+"""What an attestation blob holds: Sigstore bundles and DSSE envelopes, bare or in the wrappers of people's tools (step 4).
 
 Nothing here is verified. ``Candidate`` carries what a line claims, so that the policy can look at the most promising ones first;
 only ``signatures`` turns a candidate into something that counts.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
-from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.model.documents_in_text import Part, parts_of
+from slsa_verifier_plugin.model.forms import form_of
 
 BUNDLE_MEDIA_TYPES = (
     "application/vnd.dev.sigstore.bundle+json;version=0.1",
@@ -24,17 +25,12 @@ BUNDLE_MEDIA_TYPES = (
 PREDICATE_TYPE_ANNOTATION = "dev.sigstore.bundle.predicateType"
 """By which tools of Sigstore's say, beside a bundle, what kind of statement it holds."""
 
-MAX_LINES = 65536
-"""Lines of one blob, of whatever kind: 200,000 short junk lines kept another plugin busy for 20 s."""
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What editors and shells may put before the first line of a file."""
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One bundle or envelope: its bytes, and what it claims.
 
+    ``content`` are bytes of the blob itself, of a wrapped bundle its own without the wrapper; ``line`` is where they begin.
     ``certificate`` is the signing certificate in DER; None where the bundle or envelope is signed with a key, which then is
     named by ``key_hint`` at most. ``is_bundle`` tells a Sigstore bundle from a bare envelope.
     """
@@ -50,14 +46,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """The candidates of one blob, and how many lines were of other kinds."""
+    """The candidates of one blob, and how many lines or wrapped values were of other kinds.
+
+    ``form`` says what a blob without candidates is and how to unpack it, as far as that is known (``form_of``).
+    """
 
     candidates: tuple[Candidate, ...]
     others: int
+    form: str = ""
 
 
 def read_blob(content: bytes, most: int) -> Blob:
-    """Return the candidates in ``content``: one JSON document, or JSON lines.
+    """Return the candidates in ``content``: JSON documents, a line each or one after another, bare or in wrappers.
 
     Args:
         content: the blob.
@@ -66,13 +66,10 @@ def read_blob(content: bytes, most: int) -> Blob:
     Raises:
         ArtifactError: reason ``LIMIT_EXCEEDED`` for more lines or candidates than allowed.
     """
-    content = content.removeprefix(_BYTE_ORDER_MARK)
-    document = _document(content)
     candidates: list[Candidate] = []
     others = 0
-    for candidate in (
-        [document] if document else (_candidate(line, number) for number, line in _lines(content))
-    ):
+    for part in parts_of(content):
+        candidate = candidate_in(part)
         if candidate is None:
             others += 1
         elif len(candidates) >= most:
@@ -83,51 +80,17 @@ def read_blob(content: bytes, most: int) -> Blob:
             )
         else:
             candidates.append(candidate)
-    return Blob(tuple(candidates), others)
+    return Blob(tuple(candidates), others, "" if candidates else form_of(content))
 
 
-def _document(content: bytes) -> Candidate | None:
-    """Return the only candidate of a blob that is one JSON document over several lines, else None."""
-    first, newline, _ = content.lstrip().partition(b"\n")
-    if not newline:
-        return None
-    try:
-        loads(first)
-    except JsonError:
-        return _candidate(content.strip(), 1)
-    return None
-
-
-def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    start, number = 0, 0
-    while start < len(content):
-        end = content.find(b"\n", start)
-        end = len(content) if end < 0 else end
-        number += 1
-        if number > MAX_LINES:
-            raise ArtifactError(
-                f"the artifact has more than {MAX_LINES} lines; attach only attestations, one a line",
-                reason=Reason.LIMIT_EXCEEDED,
-            )
-        line = content[start:end].strip()
-        start = end + 1
-        if line:
-            yield number, line
-
-
-def _candidate(line: bytes, number: int) -> Candidate | None:
-    # Almost any other line is passed over without being parsed. A bundle that escapes this name is passed over too.
-    if b'"payload"' not in line:
-        return None
-    try:
-        value = loads(line)
-    except JsonError:
-        return None
+def candidate_in(part: Part) -> Candidate | None:
+    """Return the bundle or envelope that ``part`` is, None where it is none."""
+    value = part.value
     if not isinstance(value, dict):
         return None
     if isinstance(value.get("dsseEnvelope"), dict):
-        return _bundle(value, line, number)
-    return _envelope(value, line, number)
+        return _bundle(value, part.content, part.line)
+    return _envelope(value, part.content, part.line)
 
 
 def _bundle(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | None:

@@ -15,10 +15,11 @@ from tests.conformance.catalog import (
     registries,
     signatures,
     statements,
+    wrappers,
 )
 from tests.support.sigstore import VARIANTS, Lab
 
-CATALOG = (contract, artifacts, signatures, statements, policies, bindings, registries)
+CATALOG = (contract, artifacts, signatures, statements, policies, bindings, registries, wrappers)
 
 
 def catalog() -> Iterator[Case]:

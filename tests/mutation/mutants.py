@@ -42,6 +42,7 @@ SCOPE = (
     "evidence.py",
     "strict_json.py",
     "model/digest.py",
+    "model/documents_in_text.py",
     "model/envelope.py",
     "model/levels.py",
     "model/manifest.py",

@@ -59,6 +59,7 @@ TESTS = {
     "evidence.py": ["test_verify_binding.py", "test_verify.py", "test_verify_time.py", "test_verify_file.py"],
     "strict_json.py": ["test_strict_json.py"],
     "model/digest.py": ["test_model_digest.py"],
+    "model/documents_in_text.py": ["test_model_wrappers.py", "test_model_envelope.py"],
     "model/envelope.py": ["test_model_envelope.py"],
     "model/levels.py": ["test_model_levels.py"],
     "model/manifest.py": ["test_model_manifest.py"],

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
-from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, MAX_LINES, Candidate, read_blob
+from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
+from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, Candidate, read_blob
 
 PAYLOAD = b'{"a":1}'
 ENVELOPE: dict[str, Any] = {
@@ -99,7 +100,7 @@ def test_an_envelope_is_a_candidate() -> None:
         {**ENVELOPE, "payloadType": 1},
         {**ENVELOPE, "signatures": None},
         {**ENVELOPE, "signatures": {"sig": "AAAA"}},
-        [ENVELOPE],
+        [[[[[[[[ENVELOPE]]]]]]]],
         "payload",
         {"payload": 1},
         {"unrelated": True},
@@ -132,12 +133,7 @@ def test_other_lines_are_passed_over_and_counted(junk: bytes) -> None:
 def test_one_document_over_several_lines_is_one_candidate(value: object, indent: int) -> None:
     content = json.dumps(value, indent=indent).encode()
     candidate = only(b"\n\n" + content + b"\n")
-    assert (candidate.content, candidate.line, candidate.payload) == (content, 1, PAYLOAD)
-
-
-def test_two_documents_over_several_lines_are_none() -> None:
-    content = json.dumps(BUNDLE, indent=1).encode()
-    assert read_blob(content + b"\n" + content, 9).candidates == ()
+    assert (candidate.content, candidate.line, candidate.payload) == (content, 3, PAYLOAD)
 
 
 def test_url_safe_base64_is_base64() -> None:

@@ -36,7 +36,7 @@ mark("imports, registry")
 deadline = Deadline(30)
 manifest = parse_manifest(store.manifest(call.image, call.artifact, deadline), call.artifact.media_type)
 candidates = [
-    item for _, items, _ in read_blobs(store, call.image, manifest, policy, deadline) for item in items
+    item for _, blob in read_blobs(store, call.image, manifest, policy, deadline) for item in blob.candidates
 ]
 mark("registry")
 

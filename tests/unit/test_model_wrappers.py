@@ -1,0 +1,265 @@
+"""Files as people have them: wrappers, documents one after another, packed data; and what each costs."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+import time
+import zipfile
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsa_verifier_plugin.errors import ArtifactError, Reason
+from slsa_verifier_plugin.model.documents_in_text import MAX_BROKEN, MAX_WRAPPING
+from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, read_blob
+from slsa_verifier_plugin.model.forms import form_of
+from slsa_verifier_plugin.strict_json import MAX_VALUES, loads
+
+ENVELOPE: dict[str, Any] = {"payload": "eyJhIjoxfQ==", "payloadType": "application/x", "signatures": []}
+BUNDLE: dict[str, Any] = {
+    "mediaType": BUNDLE_MEDIA_TYPES[3],
+    "verificationMaterial": {"certificate": {"rawBytes": "ZGVy"}},
+    "dsseEnvelope": ENVELOPE,
+}
+OTHER: dict[str, Any] = {**BUNDLE, "dsseEnvelope": {**ENVELOPE, "payload": "eyJhIjoyfQ=="}}
+API = {"attestations": [{"bundle": BUNDLE, "repository_id": 1}, {"bundle": OTHER}]}
+VERIFIED = [{"attestation": {"bundle": BUNDLE}, "verificationResult": {"statement": {}}}]
+FORMS = [None, 0, 1, 4]
+
+
+def text(value: object, indent: int | None = None) -> bytes:
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode()
+
+
+def values(content: bytes) -> list[Any]:
+    return [loads(candidate.content) for candidate in read_blob(content, 99).candidates]
+
+
+@pytest.mark.parametrize("indent", FORMS)
+@pytest.mark.parametrize(
+    ("wrapper", "inside"),
+    [
+        (BUNDLE, [BUNDLE]),
+        ([BUNDLE], [BUNDLE]),
+        ([BUNDLE, ENVELOPE, OTHER], [BUNDLE, ENVELOPE, OTHER]),
+        (API, [BUNDLE, OTHER]),
+        ([API, API], [BUNDLE, OTHER] * 2),
+        ({"total": 2, **API}, [BUNDLE, OTHER]),
+        (VERIFIED, [BUNDLE]),
+        ({"bundle": BUNDLE}, [BUNDLE]),
+        ({"\u00e4 \u4e2d \U0001f600": "\u00e9\u2028", **API}, [BUNDLE, OTHER]),
+    ],
+    ids=["bare", "array", "mixed", "api", "pages", "api-more", "gh-verify", "item", "not-ascii"],
+)
+def test_wrappers_are_read_in_every_layout(indent: int | None, wrapper: object, inside: list[Any]) -> None:
+    content = text(wrapper, indent)
+    assert values(content) == inside
+    assert values(b"\xef\xbb\xbf \r\n" + content.replace(b"\n", b"\r\n") + b"\r\n") == inside
+    for candidate in read_blob(content, 99).candidates:
+        assert candidate.content in content
+        assert content.split(b"\n")[candidate.line - 1].strip()[:1] in b'{["'
+        assert read_blob(candidate.content, 1).candidates[0].payload == candidate.payload
+
+
+@pytest.mark.parametrize("between", [b"", b"\n", b" ", b"\n\n\t", b"\r\n"])
+@pytest.mark.parametrize("first", FORMS)
+@pytest.mark.parametrize("second", FORMS)
+def test_documents_stand_one_after_another(between: bytes, first: int | None, second: int | None) -> None:
+    content = text(BUNDLE, first) + between + text(API, second) + between + text(ENVELOPE, first)
+    assert values(content) == [BUNDLE, BUNDLE, OTHER, ENVELOPE]
+
+
+def test_lines_of_wrapped_bundles_are_their_own() -> None:
+    content = b"junk\n" + text(API, 1)
+    found = read_blob(content, 9)
+    assert found.others == 1
+    for candidate in found.candidates:
+        assert b'"bundle": {' in content.split(b"\n")[candidate.line - 1]
+    assert len({candidate.line for candidate in found.candidates}) == 2
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([BUNDLE, ENVELOPE, API, [OTHER], {"no": "payload"}]), st.sampled_from(FORMS)
+        ),
+        max_size=6,
+    )
+)
+def test_any_order_of_documents_is_read(documents: list[tuple[Any, int | None]]) -> None:
+    content = b"\n".join(text(value, indent) for value, indent in documents)
+    expected: list[Any] = []
+    for value, _ in documents:
+        if value is API:
+            expected += [BUNDLE, OTHER]
+        elif isinstance(value, list):
+            expected += value
+        elif value in (BUNDLE, ENVELOPE):
+            expected.append(value)
+    assert values(content) == expected
+
+
+@pytest.mark.parametrize("indent", FORMS)
+def test_wrappers_with_two_meanings_hold_nothing(indent: int | None) -> None:
+    twice = text(API, indent).replace(b'"repository_id": 1', b'"bundle": {}')
+    assert json.loads(twice)
+    assert read_blob(twice, 9).candidates == ()
+    inner = text(API, indent).replace(b'"payloadType"', b'"payload": "", "payloadType"', 1)
+    assert read_blob(inner, 9).candidates == ()
+    assert read_blob(text(API, indent).replace(b'"repository_id": 1', b'"n": NaN'), 9).candidates == ()
+    assert read_blob(text(API)[:-1], 9).candidates == ()
+
+
+@pytest.mark.parametrize("behind", [b"x", b" x", b",", b"]", b"\x00", b" null"])
+def test_a_value_with_other_text_behind_it_is_no_document(behind: bytes) -> None:
+    assert read_blob(text(BUNDLE) + behind, 9).candidates == ()
+    assert read_blob(text(BUNDLE, 1) + behind + b"\n", 9).candidates == ()
+    assert values(text(BUNDLE) + behind + b"\n" + text(OTHER)) == [OTHER]
+
+
+def test_what_an_envelope_or_bundle_says_beside_is_not_unwrapped() -> None:
+    """The reading that verifies a bundle looks at the whole object: what is a bundle is never a wrapper too."""
+    assert values(text({**BUNDLE, "attestations": [{"bundle": OTHER}]})) == [
+        {**BUNDLE, "attestations": [{"bundle": OTHER}]}
+    ]
+    assert values(text({**ENVELOPE, "bundle": OTHER})) == [{**ENVELOPE, "bundle": OTHER}]
+    assert values(text({"nested": {"bundle": BUNDLE}})) == []
+    assert (
+        read_blob(text({"attestations": [{"bundle": None, "bundle_url": '"payload"'}]}), 9).candidates == ()
+    )
+
+
+def test_arrays_nest_a_few_times_only() -> None:
+    nested: Any = BUNDLE
+    for _ in range(MAX_WRAPPING):
+        nested = [nested]
+    assert values(text(nested)) == [BUNDLE]
+    assert values(text([nested])) == []
+
+
+def test_wrapped_candidates_count_against_the_limit() -> None:
+    for content in (text(API), text([BUNDLE, OTHER]), text(BUNDLE, 1) + text(OTHER, 1)):
+        assert len(read_blob(content, 2).candidates) == 2
+        with pytest.raises(ArtifactError, match="maxBundles") as caught:
+            read_blob(content, 1)
+        assert caught.value.reason is Reason.LIMIT_EXCEEDED
+
+
+def test_documents_that_never_end_are_looked_at_a_few_times() -> None:
+    for count, expected in ((MAX_BROKEN - 1, [BUNDLE]), (MAX_BROKEN, [])):
+        assert values(b"{\n" * count + text(BUNDLE, 1)) == expected
+    # Lines need no such look, so junk hides none of them.
+    assert values(b"{\n" * 999 + text(BUNDLE)) == [BUNDLE]
+
+
+def test_lines_are_read_where_there_are_too_many_values_for_one_document() -> None:
+    many = b"[" + b"1," * MAX_VALUES + b"1]\n"
+    assert values(many + text(BUNDLE)) == [BUNDLE]
+    assert values(text(BUNDLE, 1) + many) == []
+
+
+MEGABYTE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"{\n",
+        b"[\n",
+        b"[",
+        b'{"payload":\n',
+        b'{"payload":[\n',
+        b'[{"payload":1},\n',
+        b'{"payload":1}x\n',
+        b'{"payload":1}{',
+        b'{"payload":1} ',
+        b'[1,"payload"]',
+        b'"payload"\n',
+        b"{}\n",
+    ],
+)
+def test_hostile_text_costs_no_more_than_its_size(piece: bytes) -> None:
+    """CPU of four times the size over that of one: about four where the cost is linear, sixteen where it is quadratic."""
+    costs = []
+    for size in (MEGABYTE // 8, MEGABYTE // 2):
+        content = piece * (size // len(piece))
+        started = time.thread_time()
+        with suppress(ArtifactError):
+            read_blob(content, 1 << 20)
+        costs.append(time.thread_time() - started)
+    assert costs[1] < max(9 * costs[0], 0.25), costs
+
+
+def tar(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("bundle.jsonl")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("bundle.jsonl", content)
+    return file.getvalue()
+
+
+def snappy(content: bytes) -> bytes:
+    """Return ``content`` as snappy with one literal in it."""
+    length = len(content)
+    preamble = bytearray()
+    while length > 127:
+        preamble.append(length & 127 | 128)
+        length >>= 7
+    preamble.append(length)
+    return bytes(preamble) + b"\xf4" + (len(content) - 1).to_bytes(2, "little") + content
+
+
+LINE = text(BUNDLE)
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "command"),
+    [
+        (gzip.compress(LINE), "gzip data", "gunzip <FILE"),
+        (b"\x28\xb5\x2f\xfd" + LINE, "zstd data", "zstd -d"),
+        (tar(b"x" * 9), "a tar archive", "tar -xf"),
+        (zipped(b"x" * 9), "a zip archive", "unzip"),
+        (snappy(LINE), "snappy data", "snzip -d -t raw"),
+        (b"\xff\x06\x00\x00sNaPpY" + LINE, "snappy data", "snzip -d"),
+        (LINE.decode().encode("utf-16"), "UTF-16 text", "iconv -f UTF-16 "),
+        (LINE.decode().encode("utf-16-le"), "UTF-16 text", "iconv -f UTF-16LE"),
+        (LINE.decode().encode("utf-16-be"), "UTF-16 text", "iconv -f UTF-16BE"),
+        (LINE.decode().encode("utf-32"), "UTF-32 text", "iconv -f UTF-32"),
+        (
+            text({"mediaType": BUNDLE_MEDIA_TYPES[3], "messageSignature": {"signature": "AA=="}}),
+            "a signature over a file's bytes (messageSignature)",
+            "cosign attest-blob",
+        ),
+    ],
+)
+def test_packed_files_are_named_with_the_command_that_unpacks_them(
+    content: bytes, form: str, command: str
+) -> None:
+    blob = read_blob(content, 9)
+    assert blob.candidates == ()
+    assert blob.form.startswith(form)
+    assert command in blob.form
+
+
+@pytest.mark.parametrize("content", [b"", b"x", LINE, b"{}\n", text(API, 1), b'{"messageSignature": 1}'])
+def test_other_files_have_no_form(content: bytes) -> None:
+    assert read_blob(content, 9).form == ""
+
+
+@given(st.binary(max_size=600))
+def test_every_file_has_a_form_or_none(content: bytes) -> None:
+    assert isinstance(form_of(content), str)
