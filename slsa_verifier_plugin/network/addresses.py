@@ -18,6 +18,7 @@ from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network.hosts import canonical_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -38,18 +39,62 @@ METADATA_ADDRESSES = frozenset(
     for text in (
         "169.254.169.254",
         "169.254.170.2",
+        "169.254.170.23",
+        "169.254.0.23",
+        "169.254.42.42",
         "100.100.100.200",
         "168.63.129.16",
+        "192.0.0.192",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd00:42::42",
         "fd20:ce::254",
     )
 )
-"""Instance metadata services of AWS, Azure, Google and Alibaba: never a registry's object store."""
+"""Metadata services of AWS, Azure, Google, Alibaba, Oracle, Tencent and Scaleway: never a registry's object store."""
 
-METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"})
+METADATA_NAMES = frozenset(
+    {
+        "metadata",
+        "metadata.google.internal",
+        "metadata.goog",
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata.tencentyun.com",
+        "metadata.platformequinix.com",
+    }
+)
 """Names of the same services, refused where a proxy would look the name up."""
 
-_SHARED = ipaddress.ip_network("100.64.0.0/10")
+LOOPBACK_NAMES = frozenset(
+    {
+        "localhost",
+        "localhost.localdomain",
+        "localhost6",
+        "localhost6.localdomain6",
+        "ip6-localhost",
+        "ip6-loopback",
+    }
+)
+"""Names of this machine in ``/etc/hosts``, and of the proxy's own there; beside those that end with ``.localhost`` (RFC 6761)."""
+
+_PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "100.64.0.0/10",  # shared by carriers, RFC 6598
+            "192.0.0.0/24",  # IETF protocol assignments, RFC 6890
+            "192.88.99.0/24",  # 6to4 relays, RFC 7526
+            "64:ff9b:1::/48",  # translation within one network, RFC 8215
+            "2001::/23",  # IETF protocol assignments, Teredo among them, which holds an IPv4 address
+            "3fff::/20",  # documentation, RFC 9637
+            "5f00::/16",  # segment routing, RFC 9602
+            "fec0::/10",  # site-local, RFC 3879
+        ),
+    )
+)
+"""Networks that are not the Internet's, and that ``ipaddress`` counts to it in one version of Python or another."""
+
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 REACH = {
@@ -73,17 +118,23 @@ class AddressRefused(Exception):  # noqa: N818  (not an error of its own: the tr
 
 
 def kind_of(text: str) -> Kind:
-    """Return the kind of the IP address written in ``text``; an IPv4 address within an IPv6 one decides."""
-    address = _embedded(ipaddress.ip_address(text.partition("%")[0]))
+    """Return the kind of the IP address written in ``text``, in any form; an IPv4 address within an IPv6 one decides.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    address = _embedded(ipaddress.ip_address(canonical_host(text).partition("%")[0]))
     if address in METADATA_ADDRESSES:
         return Kind.METADATA
     if address.is_unspecified or address.is_loopback:
         return Kind.LOOPBACK
     if address.is_link_local:
         return Kind.LINK_LOCAL
+    if any(address in network for network in _PRIVATE):
+        return Kind.PRIVATE
     if address.is_multicast or address.is_reserved:
         return Kind.UNUSABLE
-    if address.is_private or (address.version == 4 and address in _SHARED) or not address.is_global:
+    if address.is_private or not address.is_global:
         return Kind.PRIVATE
     return Kind.GLOBAL
 
@@ -100,28 +151,34 @@ def _embedded(address: Address) -> Address:
 
 
 def literal(host: str) -> str | None:
-    """Return ``host`` without brackets if it is an IP address, else None."""
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    """Return ``host`` as ``ipaddress`` writes it, without brackets, if it is an IP address in any form; else None."""
     try:
-        ipaddress.ip_address(bare.partition("%")[0])
+        canonical = canonical_host(host)
+        ipaddress.ip_address(canonical.partition("%")[0])
     except ValueError:
         return None
-    return bare
+    return canonical
 
 
 def check_name(host: str, allowed: frozenset[Kind]) -> None:
     """Refuse what can be told from the name alone: a proxy, not we, looks names up.
 
     Raises:
-        AddressRefused: ``host`` names an address of another kind than ``allowed``.
+        AddressRefused: ``host`` names an address of another kind than ``allowed``, or can be no host.
     """
-    if literal(host) is not None:
-        if (kind := kind_of(literal(host) or host)) not in allowed:
-            raise AddressRefused(host, kind)
-    elif host.rstrip(".") in METADATA_NAMES:
-        raise AddressRefused(host, Kind.METADATA)
-    elif host.rstrip(".").rpartition(".")[2] == "localhost" and Kind.LOOPBACK not in allowed:
-        raise AddressRefused(host, Kind.LOOPBACK)
+    try:
+        name = canonical_host(host)
+    except ValueError:
+        raise AddressRefused(host, Kind.UNUSABLE) from None
+    kind = Kind.GLOBAL  # what cannot be told from the name: the proxy's operator decides where it leads
+    if literal(name) is not None:
+        kind = kind_of(name)
+    elif name in METADATA_NAMES:
+        kind = Kind.METADATA
+    elif name in LOOPBACK_NAMES or name.endswith(".localhost"):
+        kind = Kind.LOOPBACK
+    if kind not in allowed:
+        raise AddressRefused(host, kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network import limits
 from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, Resolver, check_name
 from slsa_verifier_plugin.network.failures import failure_of
+from slsa_verifier_plugin.network.hosts import with_canonical_host
 from slsa_verifier_plugin.network.origins import REDIRECTS, origin_of, target_of
 from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.sockets import timed_pools, total
@@ -118,6 +119,8 @@ class Downloader:
 
     def _ask(self, url: str, allowed: Allowed) -> urllib3.BaseHTTPResponse:
         self._check()
+        if allowed is not None:
+            url = with_canonical_host(url)  # what is judged is what a proxy gets to read
         manager = self._manager(url, allowed)
         try:
             return manager.urlopen(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
+
+from slsa_verifier_plugin.network.hosts import canonical_host
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 """HTTP statuses whose ``Location`` is followed."""
@@ -12,10 +15,17 @@ _URL = re.compile(r"[\x21-\x7e]+")
 
 
 def origin_of(url: str) -> str:
-    """Return scheme, host and port of ``url``, the port also where it is the scheme's own."""
+    """Return scheme, host in its one form and port of ``url``, the port also where it is the scheme's own.
+
+    Raises:
+        ValueError: the port is no number.
+    """
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+    host = (parts.hostname or "").lower()
+    with suppress(ValueError):  # what has no such form is equal to nothing but itself
+        host = canonical_host(host)
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def target_of(url: str, location: str) -> str | None:
@@ -23,7 +33,8 @@ def target_of(url: str, location: str) -> str | None:
     try:
         target = urljoin(url, location)
         parts = urlsplit(target)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.port != 0 and "@" not in parts.netloc
+        canonical_host(parts.hostname or "")
     except ValueError:
         return None
-    return target if valid and "@" not in parts.netloc and _URL.fullmatch(target) else None
+    return target if valid and _URL.fullmatch(target) else None

@@ -50,13 +50,20 @@ def bypassed(host: str, port: int, no_proxy: str) -> bool:
     ``no_proxy`` is a comma-separated list of host names (which match their subdomains as well), ``.suffix``,
     ``*.suffix``, IP addresses, CIDR ranges, each of the names with an optional ``:port``, or ``*``.
     """
-    host = host.lower()
+    host = host.lower().rstrip(".")
     text = literal(host)
-    address = ipaddress.ip_address(text.partition("%")[0]) if text else None
+    address = _unmapped(text) if text else None
     if host == "localhost" or (address is not None and address.is_loopback):
         return True
     entries = (item.strip().lower() for item in no_proxy.split(","))
     return any(_matches(entry, host, address, port) for entry in entries if entry)
+
+
+def _unmapped(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address in ``text``, an IPv4 one also where it is written as an IPv6 one (``::ffff:127.0.0.1``)."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def _matches(
@@ -78,7 +85,7 @@ def _matches(
         return False
     bare = literal(name)
     if bare is not None:
-        return address is not None and ipaddress.ip_address(bare) == address
+        return address is not None and _unmapped(bare) == address
     suffix = name.removeprefix("*")
     if suffix.startswith("."):
         return host.endswith(suffix)

@@ -5,7 +5,7 @@ The server is named by the registry, so what it is shown and where it may be is 
 - Credentials go to a token server over HTTPS. With the store's ``useHttp`` also over plain HTTP, but then only to
   one on the registry's own host.
 - Its address is subject to the rules of ``addresses``; redirects to those of ``redirects``.
-- Only ``pull`` is ever asked for.
+- Only what the call needs is asked for (``pull`` of its repository), whatever the challenge says.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 import oras.auth.utils
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.network.hosts import canonical_host
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.challenge import Challenge
 from slsa_verifier_plugin.registry.credentials import Credentials
@@ -30,8 +31,10 @@ from slsa_verifier_plugin.registry.retries import Retries
 CLIENT_ID = "slsa-verifier-plugin"
 """The OAuth2 client's name, for token servers that log it."""
 
+_OURS = frozenset({"scope", "offline_token", "access_type"})
+"""Parameters of a token request that say what is asked for (distribution token and OAuth2 specifications)."""
+
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
-_REPOSITORY_SCOPE = re.compile(r"(repository(?:\([a-z]+\))?:[^\s:]+(?::[0-9]+/[^\s:]+)?):([a-zA-Z*,]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +46,19 @@ class TokenRequest:
     scope: str
 
     @classmethod
-    def answering(cls, challenge: Challenge, repository: str) -> TokenRequest:
-        """Return the request that answers a bearer challenge about ``repository``, "" for the whole registry.
+    def answering(cls, challenge: Challenge, repository: str, actions: str = "pull") -> TokenRequest:
+        """Return the request that answers a bearer challenge, for what a call needs and nothing else.
 
-        What the challenge asks for beyond ``pull`` of a repository is left out.
+        The scope of the challenge is not looked at: a registry, or who stands before it, could ask for ``push``, ``delete``,
+        ``*`` or another repository, and the token that comes back is shown to it.
+
+        Args:
+            challenge: names the token server.
+            repository: whose content is read; "" to list the registry's repositories.
+            actions: what is done there ("Token Scope Documentation" of the distribution registry).
         """
-        scopes = {f"repository:{repository}:pull"} if repository else set()
-        for scope in challenge.get("scope").split()[:8]:
-            match = _REPOSITORY_SCOPE.fullmatch(scope)
-            if match is None:
-                scopes.add(scope)
-            elif "pull" in match[2].split(",") or match[2] == "*":
-                scopes.add(f"{match[1]}:pull")
-        return cls(challenge.get("realm"), challenge.get("service"), " ".join(sorted(scopes)))
+        scope = f"repository:{repository}:{actions}" if repository else "registry:catalog:*"
+        return cls(challenge.get("realm"), challenge.get("service"), scope)
 
 
 class TokenDeniedError(RegistryError):
@@ -130,8 +133,8 @@ def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> Non
     operation = f"authentication with {origin}"
     try:
         parts = urlsplit(realm)
-        host = parts.hostname
-        valid = parts.scheme in ("http", "https") and host and "@" not in parts.netloc and parts.port != 0
+        host = canonical_host(parts.hostname or "")
+        valid = parts.scheme in ("http", "https") and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         valid, host = False, None
     if not valid or not _HEADER_SAFE.fullmatch(realm):
@@ -144,7 +147,7 @@ def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> Non
             "is not set; give the token server TLS",
             reason=Reason.REGISTRY_CREDENTIALS,
         )
-    if secret and host != urlsplit(origin).hostname:
+    if secret and host != canonical_host(urlsplit(origin).hostname or ""):
         raise RegistryError(
             f"{operation} failed: credentials would go in clear text to another host, {faults.redacted(realm)}; "
             "give the token server TLS",
@@ -171,7 +174,7 @@ def _written(
     request: TokenRequest, credentials: Credentials | None, origin: str
 ) -> tuple[str, dict[str, str], Mapping[str, str] | None]:
     """Return the URL, headers and form (None for a GET) of the request to the token server."""
-    url = request.realm.partition("#")[0]
+    url = _without_scope(request.realm.partition("#")[0])
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": CLIENT_ID}
     if credentials is not None and credentials.identity_token:
         form = {
@@ -183,11 +186,20 @@ def _written(
         }
         return url, headers, form
     query = [("service", request.service)] if request.service else []
-    query += [("scope", scope) for scope in request.scope.split()]
+    query.append(("scope", request.scope))
     url += ("&" if urlsplit(url).query else "?") + urlencode(query)
     if credentials is not None:
         headers["Authorization"] = f"Basic {basic_value(credentials, origin)}"
     return url, headers, None
+
+
+def _without_scope(realm: str) -> str:
+    """Return ``realm`` without what asks for a token beside our own scope: the challenge could put it there as well."""
+    parts = urlsplit(realm)
+    kept = [
+        item for item in parts.query.split("&") if unquote_plus(item.partition("=")[0]).lower() not in _OURS
+    ]
+    return parts._replace(query="&".join(kept)).geturl()
 
 
 def _refusal(operation: str, realm: str, status: int, credentials: Credentials | None) -> RegistryError:

@@ -23,6 +23,7 @@ import urllib3.exceptions
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.addresses import Kind, Resolver, check_name
+from slsa_verifier_plugin.network.hosts import with_canonical_host
 from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.sockets import timed_pools, total
 from slsa_verifier_plugin.network.tls import TrustStore
@@ -179,6 +180,7 @@ class Transport:
         proxy = proxy_for(url, self._environ)
         if proxy and allowed is not None:
             check_name(urlsplit(url).hostname or "", allowed)
+            url = with_canonical_host(url)  # what was judged is what the proxy gets to read
         try:
             response = self._adapter(allowed).send(
                 _prepared(method, url, headers, form),

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.registry.challenge import Challenge
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.tokens import TokenRequest
 from tests.support.content import NOTE, Pushed, push
 from tests.support.registries import BasicRegistry, RecordingRegistry, Seen, TokenRegistry, TokenServer
 from tests.support.waiting import at_once
@@ -148,15 +152,74 @@ def test_every_repository_has_its_own_token_and_the_second_needs_no_refusal() ->
         assert len(registry.seen) == 3
 
 
-def test_more_than_pull_is_not_asked_for() -> None:
-    challenge = ['Bearer realm="<realm>",service="s",scope="<scope>,push repository:other/app:push,delete"']
-    with (
-        TokenServer(USERS) as server,
-        TokenRegistry(server, challenge) as registry,
-        RegistryStore(HTTP, Provider([ALICE]), {}) as store,
-    ):
-        assert fetch(store, push(registry)) == NOTE
-        assert server.seen[0].query["scope"] == ["repository:team/app:pull"]
+SCOPES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *(
+                    "<scope>",
+                    "<scope>,push",
+                    "repository:team/app:push,pull-x",
+                    "repository:team/app:*",
+                    "registry:catalog:*",
+                ),
+                *(
+                    "repository:other/app:pull",
+                    "repository:team/app:delete",
+                    "repository(plugin):team/app:pull",
+                    "*",
+                    "admin",
+                ),
+                *(
+                    "repository:team/app:PULL",
+                    "repository:team/app:pull,pull",
+                    "repository:host:5000/team/app:pull",
+                    "a:b",
+                ),
+                *(
+                    "repository:team/app/../other:pull",
+                    "repository:team%2Fapp:pull",
+                    "&scope=repository:x:push",
+                    "#",
+                ),
+            ]
+        ),
+        st.text(
+            alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), max_size=40
+        ),
+    ),
+    max_size=9,
+).map(" ".join)
+
+
+@pytest.fixture(scope="module")
+def scoped() -> Iterator[tuple[TokenServer, TokenRegistry, Pushed]]:
+    with TokenServer(USERS) as server, TokenRegistry(server) as registry:
+        yield server, registry, push(registry)
+
+
+@given(
+    SCOPES,
+    st.sampled_from(["", "?scope=repository:team/app:push", "?a=b&%73cope=*&SCOPE=x&offline_token=true"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_challenge_asks_for_only_what_the_call_needs_is_asked_of_the_token_server(
+    scoped: tuple[TokenServer, TokenRegistry, Pushed], scope: str, query: str
+) -> None:
+    server, registry, pushed = scoped
+    registry.challenge = (f'Bearer realm="<realm>{query}",service="s",scope="{scope}"',)
+    server.seen.clear()
+    with RegistryStore(HTTP, Provider([ALICE]), {}) as store:
+        assert fetch(store, pushed) == NOTE
+    kept = {"a": ["b"]} if "a=b" in query else {}
+    assert server.seen[0].query == {"service": ["s"], "scope": ["repository:team/app:pull"], **kept}
+
+
+def test_the_catalog_is_asked_for_to_list_repositories_and_for_nothing_else() -> None:
+    assert (
+        TokenRequest.answering(Challenge("bearer", {"realm": "r", "scope": "*"}), "").scope
+        == "registry:catalog:*"
+    )
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,86 @@ def test_no_proxy_and_loopback_are_reached_directly() -> None:
             assert store.referrers(pushed.image, Deadline(5))
 
 
+FORMS = [
+    *(
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+        "169.254.169.254.",
+    ),
+    *(
+        "0XA9.254.0251.254",
+        "127.1:80",
+        "0",
+        "0x",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[fec0::1]",
+        "10.1",
+    ),
+    *(
+        "192.0.0.192",
+        "[2002:a9fe:a9fe::1]",
+        "metadata.google.internal.",
+        "METADATA.google.internal",
+        "app.localhost",
+    ),
+    *(
+        "localhost.",
+        "ip6-localhost",
+        "1.2.3.4.5",
+        "08.1.1.1",
+        "4294967296",
+        "evil.example%2f@x",
+        "a..b",
+        "evil.example\\x",
+    ),
+]
+"""Hosts that are this machine, its link, a private network or a metadata service, or can be no host."""
+
+
+@pytest.mark.parametrize("host", FORMS)
+@pytest.mark.parametrize("where", ["redirect", "realm"])
+def test_where_a_registry_sends_us_through_a_proxy_is_judged_in_one_form(host: str, where: str) -> None:
+    target = f"http://{host}/x"
+    toxin = (
+        toxins.redirect(target)
+        if where == "redirect"
+        else toxins.status(401, {"WWW-Authenticate": f'Bearer realm="{target}"'})
+    )
+    with ToxicRegistry(toxin, "/blobs/") as registry, Proxy(registry.host) as proxy:
+        pushed = push(registry)
+        image = Reference.parse(f"registry.example:5000/team/app@{pushed.image.digest}")
+        environ = {"HTTP_PROXY": f"http://{proxy.host}"}
+        store = RegistryStore(HTTP, None, environ, resolver=Resolver(nowhere))
+        with store, pytest.raises(RegistryError) as caught:
+            store.blob(image, pushed.blob, len(NOTE), Deadline(5))
+        assert len(proxy.heads) == 1, "the proxy was asked for it"
+    # What is never reached through a proxy is looked up here, where the address is judged; this test's resolver knows none.
+    direct = Reason.REGISTRY_UNREACHABLE if host == "localhost." else None
+    assert caught.value.reason in (Reason.REGISTRY_INVALID_RESPONSE, direct)
+
+
+@pytest.mark.parametrize(
+    "host", ["cdn.example", "cdn.example.", "8.8.8.8", "134744072", "[2606:4700::1]", "1.example"]
+)
+def test_an_honest_redirect_through_a_proxy_is_followed(host: str) -> None:
+    with (
+        ToxicRegistry(toxins.redirect(f"http://{host}/x"), "/blobs/") as registry,
+        Proxy(registry.host) as proxy,
+    ):
+        pushed = push(registry)
+        image = Reference.parse(f"registry.example:5000/team/app@{pushed.image.digest}")
+        environ = {"HTTP_PROXY": f"http://{proxy.host}"}
+        store = RegistryStore(HTTP, None, environ, resolver=Resolver(nowhere))
+        with store, pytest.raises(RegistryError):
+            store.blob(image, pushed.blob, len(NOTE), Deadline(5))
+        shown = "8.8.8.8" if host == "134744072" else host  # what was judged is what the proxy gets to read
+        assert proxy.heads[1].startswith(f"GET http://{shown}/x ")
+
+
 @pytest.mark.parametrize(
     "target", ["http://169.254.169.254/x", "http://metadata.google.internal/x", "http://app.localhost/x"]
 )
