@@ -1,10 +1,13 @@
 """YAML and JSON documents with the line and column of everything in them.
 
-Read as Kubernetes reads them: a key that occurs twice is an error, times stay text, anchors are allowed but may not blow up.
+Read as Kubernetes reads them: a key that occurs twice is an error, times and numbers to the base of sixty stay text, and
+there are no values but those of JSON. Size, number of documents, depth and number of values have limits, and aliases and
+merge keys may multiply a file by no more than a small factor: what a file costs is in proportion to its size.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -20,10 +23,19 @@ from slsa_verifier_plugin.text import plain, quoted
 MAX_FILE = 64 << 20
 """Bytes of a file of Kubernetes resources."""
 MAX_NODES = 4_000_000
-"""Values in one document, aliases and merge keys followed."""
+"""Values and keys in one file, as they are written."""
+MAX_DOCUMENTS = 50_000
+"""Documents in one file, empty ones too."""
 MAX_DEPTH = 100
+MAX_REPEATED, FREELY_REPEATED = 4, 10_000
+"""With aliases and merge keys followed, a file has at most so many times the values that are written in it, and so many more."""
+MAX_NUMBER = 64
+"""Characters of a number; Kubernetes has 64 bits."""
 
 _TOO_LARGE = "too large or too deeply nested a structure"
+_REPEATED = (
+    "aliases (*name) or merge keys (<<) that repeat too much; write out what they stand for, or repeat less"
+)
 _MERGE = "tag:yaml.org,2002:merge"
 """The tag of the key ``<<``."""
 
@@ -95,15 +107,18 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
         UsageError: not YAML, a key that occurs twice, or too large a structure. Begins with file, line and column.
     """
     documents = []
+    if len(content) > MAX_FILE:
+        raise UsageError(f"{source} is larger than {MAX_FILE >> 20} MiB")
     if content.lstrip()[:1] in (b"{", b"["):
         content = _PAIR.sub(_character, content)
     try:
-        _measure(content, source)
+        written = _measure(content, source)
         loader = _Loader(content)
+        reader = _Reader(loader, source, written * MAX_REPEATED + FREELY_REPEATED)
         try:
             while loader.check_node():
                 node = loader.get_node()
-                value = _Reader(loader, source).value(node, 0)
+                value = reader.value(node, 0)
                 if value is not None:
                     documents.append(Document(source, value, node))
         finally:
@@ -117,20 +132,24 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     return documents
 
 
-def _measure(content: bytes, source: str) -> None:
-    """Refuse what is nested too deeply, or has too many values, before libyaml builds nodes of it: that recurses without limit.
+def _measure(content: bytes, source: str) -> int:
+    """Return how many values and keys are written in ``content``.
+
+    Comes before libyaml builds nodes of them, for that recurses without limit.
 
     Raises:
-        UsageError: it is so.
+        UsageError: it is nested too deeply, or has too many of them, or too many documents.
         yaml.YAMLError: it is not YAML.
     """
-    count = depth = 0
+    count = depth = documents = 0
     loader = _Loader(content)
     try:
         while loader.check_event():
             event = loader.get_event()
             if isinstance(event, yaml.DocumentStartEvent):
-                count = 0
+                documents += 1
+                if documents > MAX_DOCUMENTS:
+                    raise _error(source, event.start_mark, f"more than {MAX_DOCUMENTS} documents")
             elif isinstance(event, yaml.NodeEvent):
                 count += 1
                 if count > MAX_NODES or depth > MAX_DEPTH:
@@ -140,6 +159,7 @@ def _measure(content: bytes, source: str) -> None:
                 depth -= 1
     finally:
         loader.dispose()
+    return count
 
 
 def _error(source: str, mark: Any, problem: str) -> UsageError:
@@ -157,6 +177,12 @@ def _bounded(content: bytes, name: str, most: int) -> bytes:
     return content
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_TEXT = "tag:yaml.org,2002:str"
+_SCALARS = (_TEXT, *_NUMBERS, "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null")
+_OBJECT, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen at run time
     """The safe loader without times, which Kubernetes leaves as text."""
 
@@ -167,30 +193,53 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 class _Reader:
-    """Builds one document's value from its nodes."""
+    """Builds the values of one file's documents from their nodes.
 
-    def __init__(self, loader: Any, source: str) -> None:
+    Args:
+        loader: made the nodes.
+        source: the file's name.
+        most: values and keys that all of them may have, aliases and merge keys followed.
+    """
+
+    def __init__(self, loader: Any, source: str, most: int) -> None:
         self._loader = loader
         self._source = source
-        self._count = 0
+        self._left = most
 
     def value(self, node: yaml.Node, depth: int) -> Any:
         self._bound(node, depth)
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == _OBJECT:
             self._merge(node, depth)
+            self._left -= len(node.value)
             return {str(key.value): self.value(value, depth + 1) for key, value in node.value}
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
             return [self.value(item, depth + 1) for item in node.value]
+        if node.tag not in _SCALARS:
+            raise self._error(node, f"a value of type {quoted(node.tag)}, which Kubernetes does not know")
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        text = str(node.value)
+        # YAML 1.1 alone reads 12:30 to the base of sixty; Kubernetes' reader leaves it text.
+        if node.tag == _TEXT or (node.tag in _NUMBERS and ":" in text):
+            return text
+        if len(text) > MAX_NUMBER:
+            raise self._error(node, f"a number of {len(text)} characters")
         try:
-            return self._loader.construct_object(node)
-        except (yaml.constructor.ConstructorError, ValueError, LookupError, AttributeError) as error:
+            value = self._loader.construct_object(node)
+        except (yaml.constructor.ConstructorError, ArithmeticError, ValueError, LookupError) as error:
             # PyYAML's constructors raise whatever their text makes them trip over.
-            raise self._error(node, f"{quoted(node.value)} is no value that Kubernetes knows") from error
+            raise self._error(node, f"{quoted(text)} is no value that Kubernetes knows") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(node, f"{quoted(text)} is no number that JSON can hold")
+        return value
 
     def _bound(self, node: yaml.Node, depth: int) -> None:
-        self._count += 1
-        if self._count > MAX_NODES or depth > MAX_DEPTH:
+        self._left -= 1
+        if depth > MAX_DEPTH:
             raise self._error(node, _TOO_LARGE)
+        if self._left < 0:
+            raise self._error(node, _REPEATED)
 
     def _merge(self, node: yaml.MappingNode, depth: int) -> None:
         """Put what ``<<`` merges into ``node`` in its place. Keys of the node's own win, then what is named first.

@@ -76,7 +76,7 @@ def test_json_in_ascii_reads_as_json_does(text: str) -> None:
         ("a: {<<: [{x: 1}, [y]]}\n", "f.yaml:1:18: << takes an object or a list of objects"),
         ("a: {<<: {x: 1}, <<: {y: 1}}\n", 'f.yaml:1:17: the key "<<" occurs twice'),
         ("a: {<<: {x: 1, x: 2}}\n", 'f.yaml:1:16: the key "x" occurs twice'),
-        ("a: !!timestamp x\n", 'f.yaml:1:4: "x" is no value that Kubernetes knows'),
+        ("a: !!timestamp x\n", 'f.yaml:1:4: a value of type "tag:yaml.org,2002:timestamp"'),
         ("a: !!bool x\n", 'f.yaml:1:4: "x" is no value that Kubernetes knows'),
         ("a: \x07\n", "f.yaml: not YAML: "),
     ],
@@ -90,14 +90,6 @@ def test_what_is_no_yaml_is_told_with_its_place(text: str, expected: str) -> Non
 def test_bytes_that_are_no_text() -> None:
     with pytest.raises(UsageError, match=r"^f.yaml: not YAML: "):
         parse_documents(b"a: \xff\xfe\xff\n", "f.yaml")
-
-
-def test_aliases_may_not_blow_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_NODES", 10_000)
-    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
-    with pytest.raises(UsageError, match="too large"):
-        parsed("\n".join(levels))
 
 
 def test_what_is_merged_gives_way_to_what_is_written() -> None:
@@ -117,18 +109,6 @@ def test_what_is_nested_too_deeply_does_not_end_the_program(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (Status.USAGE, "")
     assert "deep.yaml:1:102: too large or too deeply nested" in done.stderr
-
-
-def test_merge_keys_may_not_blow_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    levels = "{k: v}"
-    for number in range(9):
-        levels = f"{{<<: [&a{number} {levels}{f', *a{number}' * 9}]}}"
-    monkeypatch.setattr(documents, "MAX_NODES", 1_000)
-    (document,) = parsed(f"x: {levels}")
-    assert document.value == {"x": {"k": "v"}}
-    growing = ["k0: &k0 {x0: v}", *(f"k{n}: &k{n} {{<<: *k{n - 1}, x{n}: v}}" for n in range(1, 60))]
-    with pytest.raises(UsageError, match="too large"):
-        parsed("\n".join(growing))
 
 
 @pytest.mark.parametrize("text", ["abc0.2s", "-1s", "1s" * 40, "1s x", "", "99ms", "6m"])
