@@ -1,6 +1,6 @@
 """SLSA levels (SLSA v1.2 "Verification Summary Attestation", "verifiedLevels" and "SlsaResult").
 
-A track's level implies all lower ones; every other name stands for itself alone.
+A track's level implies all lower ones; every other name stands for itself alone, or for a control that has several names.
 """
 
 from __future__ import annotations
@@ -11,6 +11,17 @@ from dataclasses import dataclass, field
 
 _TRACK_LEVEL = re.compile(r"SLSA_([A-Z][A-Z0-9]{0,31})_LEVEL_(0|[1-9][0-9]{0,2})")
 _NOTHING = re.compile(r"FAILED|SLSA_[A-Z][A-Z0-9]{0,31}_LEVEL_UNEVALUATED")
+
+_SAME = (
+    ("TAG_HYGIENE", "SLSA_SOURCE_SCS_PROTECTED_REFS"),
+    ("REVIEW_ENFORCED", "SLSA_SOURCE_SCS_TWO_PARTY_REVIEW", "SLSA_SOURCE_TWO_PARTY_REVIEWED"),
+    ("CONTINUITY_ENFORCED", "SLSA_SOURCE_SCS_CONTINUITY"),
+    ("PROVENANCE_AVAILABLE", "SLSA_SOURCE_SCS_PROVENANCE"),
+)
+"""Names of one control each: source-tool's until 0.6.2, its from 0.7 on, and SLSA v1.2's own where it has one."""
+
+CONTROLS = {name: frozenset(names) for names in _SAME for name in names}
+"""Each known name of a control, to all its names."""
 
 
 def track_level(name: str) -> tuple[str, int] | None:
@@ -73,7 +84,7 @@ class Levels:
     def _reaches(self, name: str) -> bool:
         level = track_level(name)
         if level is None:
-            return name in self.names
+            return not self.names.isdisjoint(CONTROLS.get(name, (name,)))
         return self.tracks.get(level[0], -1) >= level[1]
 
     def shown(self) -> list[str]:

@@ -11,6 +11,10 @@ from datetime import datetime
 
 GITHUB = "https://github.com"
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+REPOSITORY, COMMIT, REF = (12, 5), (13, 3), (14, 6)
+"""Certificate extensions of the source, all providers' and GitHub's old ones: the last arcs of their OIDs."""
+RUNNER = 11
+"""The extension that says whose machine it ran on."""
 KEY_PREFIX = "key:"
 """How the identity of a configured key's signatures begins; no certificate may name one."""
 

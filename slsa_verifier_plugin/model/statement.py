@@ -63,6 +63,8 @@ def parse_statement(payload_type: str, payload: bytes) -> Statement:
         value = loads(payload)
     except JsonError as error:
         raise StatementError(f"the signed payload is not JSON with one meaning: {error}") from error
+    if isinstance(value, dict) and value.get("_type") in (None, ""):
+        raise StatementError("the signed payload has no _type, expected an in-toto statement v1 or v0.1")
     if not isinstance(value, dict) or value.get("_type") not in STATEMENT_TYPES:
         found = value.get("_type") if isinstance(value, dict) else type(value).__name__
         raise StatementError(
@@ -71,6 +73,9 @@ def parse_statement(payload_type: str, payload: bytes) -> Statement:
     predicate, subjects = value.get("predicate"), value.get("subject")
     if not isinstance(predicate, dict):
         raise StatementError("the statement has no predicate object")
+    for name in ("predicateType", "subject"):
+        if value.get(name) in (None, "", []):
+            raise StatementError(f"the statement has no {name}")
     if isinstance(subjects, list) and len(subjects) > MAX_SUBJECTS:
         raise StatementError(f"the statement has {len(subjects)} subjects, more than {MAX_SUBJECTS}")
     _check_shape(value)

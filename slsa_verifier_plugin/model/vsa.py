@@ -39,7 +39,7 @@ class VerificationSummary:
     """A summary's predicate, and its subjects as far as they can matter here.
 
     ``sources`` are the subjects with a ``gitCommit``; ``digests`` all ``sha256`` and ``sha512`` digests, written
-    ``algorithm:hex``. ``time_verified`` is in UTC, None where absent.
+    ``algorithm:hex``; ``algorithms`` the names of all digests. ``time_verified`` is in UTC, None where absent.
     """
 
     verifier_id: str
@@ -49,6 +49,7 @@ class VerificationSummary:
     time_verified: datetime | None
     sources: tuple[SourceSubject, ...]
     digests: frozenset[str]
+    algorithms: tuple[str, ...] = ()
 
 
 def parse_vsa(statement: Statement) -> VerificationSummary:
@@ -63,13 +64,18 @@ def parse_vsa(statement: Statement) -> VerificationSummary:
         )
     predicate = statement.predicate
     verifier = predicate.get("verifier")
+    result = _text(predicate.get("verificationResult"), "verificationResult")
+    levels = predicate.get("verifiedLevels")
+    if levels is None and result == "FAILED":
+        # What failed has reached no level, and producers then leave the field out: the result is what to say (step 9).
+        levels = []
     if not isinstance(verifier, Mapping):
         raise StatementError("the verification summary has no verifier")
     return VerificationSummary(
         verifier_id=_text(verifier.get("id"), "verifier.id"),
         resource_uri=_text(predicate.get("resourceUri"), "resourceUri"),
-        result=_text(predicate.get("verificationResult"), "verificationResult"),
-        levels=_texts(predicate.get("verifiedLevels"), "verifiedLevels", MAX_LEVELS),
+        result=result,
+        levels=_texts(levels, "verifiedLevels", MAX_LEVELS),
         time_verified=parse_time(predicate["timeVerified"]) if "timeVerified" in predicate else None,
         sources=tuple(_source(subject) for subject in statement.subjects if "gitCommit" in subject.digests),
         digests=frozenset(
@@ -78,6 +84,7 @@ def parse_vsa(statement: Statement) -> VerificationSummary:
             for name, text in subject.digests.items()
             if name in ("sha256", "sha512")
         ),
+        algorithms=tuple(dict.fromkeys(name for subject in statement.subjects for name in subject.digests)),
     )
 
 
@@ -87,6 +94,8 @@ def parse_time(value: object) -> datetime:
     Raises:
         StatementError: it is not such a time.
     """
+    if value is None or value == "":
+        raise StatementError("timeVerified is missing, expected an RFC 3339 time")
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise StatementError(f"{quoted(value)} is not an RFC 3339 time")
@@ -115,12 +124,16 @@ def _source(subject: Subject) -> SourceSubject:
 
 
 def _text(value: Any, name: str) -> str:
+    if value is None:
+        raise StatementError(f"the verification summary has no {name}")
     if not isinstance(value, str) or not value or len(value) > MAX_TEXT:
         raise StatementError(f"the verification summary's {name} is {quoted(value)}, expected a string")
     return value
 
 
 def _texts(value: Any, name: str, most: int) -> tuple[str, ...]:
+    if value is None:
+        raise StatementError(f"the verification summary has no {name}")
     if not isinstance(value, list) or len(value) > most:
         raise StatementError(f"the verification summary's {name} is no list of at most {most} strings")
     return tuple(_text(item, name) for item in value)

@@ -14,6 +14,7 @@ from slsa_verifier_plugin.model.provenance import Provenance
 from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
 from slsa_verifier_plugin.policy.checks import CheckError, Examination, runner_problem
+from slsa_verifier_plugin.policy.hints import near_repository
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import Step, not_checked, passed
 from slsa_verifier_plugin.text import plain, quoted
@@ -118,8 +119,8 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
         if image.source and not same_repository(image.source, resource_uri):
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
-                f"{image.where} names the repository {quoted(image.source)}, the summary {quoted(resource_uri)}; attach the "
-                "summary of the image's own repository",
+                f"{image.where} names the repository {quoted(image.source)}, the summary {quoted(resource_uri)}"
+                f"{near_repository(image.source, resource_uri)}; attach the summary of the image's own repository",
             )
     commit = images[0].revision or ""
     return Bound(passed(14, f"{REVISION} is {plain(commit)}"), _narrowed(examination, commit))

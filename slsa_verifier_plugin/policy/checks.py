@@ -13,20 +13,28 @@ from datetime import datetime, timedelta
 from slsa_verifier_plugin.errors import Reason, StatementError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.levels import Levels
-from slsa_verifier_plugin.model.signer import GITHUB, GITHUB_ISSUER, Claim, Signer
+from slsa_verifier_plugin.model.signer import (
+    COMMIT,
+    GITHUB,
+    GITHUB_ISSUER,
+    REF,
+    REPOSITORY,
+    RUNNER,
+    Claim,
+    Signer,
+)
 from slsa_verifier_plugin.model.source_uri import same_repository
 from slsa_verifier_plugin.model.statement import parse_statement
 from slsa_verifier_plugin.model.vsa import SourceSubject, VerificationSummary, parse_vsa
+from slsa_verifier_plugin.policy import hints
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import Step, failed, not_checked, passed
+from slsa_verifier_plugin.policy.tag_runs import tag_run
 from slsa_verifier_plugin.policy.trusted import TrustedSigner
 from slsa_verifier_plugin.text import plain, quoted
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far a time may lie in the future."""
-
-_REPOSITORY, _COMMIT, _REF, _RUNNER = (12, 5), (13, 3), (14, 6), (11, None)
-"""Certificate extensions, all providers' and GitHub's old ones: the last arcs of their OIDs (Fulcio ``docs/oid-info.md``)."""
 
 
 class CheckError(Exception):
@@ -78,7 +86,7 @@ class Examination:
 
     @property
     def refs(self) -> tuple[str, ...]:
-        """The refs that the summary names for its commit."""
+        """The refs that count for the commit: those that the summary names, or the tag that a tag's run was for."""
         return tuple(dict.fromkeys(ref for source in self.sources for ref in source.refs))
 
 
@@ -106,7 +114,7 @@ def runner_problem(signer: Signer, policy: Policy) -> str:
 
     GitHub's runs must say that they were on GitHub's runners; those of other providers must not say ``self-hosted``.
     """
-    runner = signer.claims.get(_RUNNER[0])
+    runner = signer.claims.get(RUNNER)
     is_bad = runner != "github-hosted" if signer.is_github else runner == "self-hosted"
     if policy.allow_self_hosted or not is_bad:
         return ""
@@ -175,7 +183,7 @@ class _Examiner:
             raise CheckError(
                 Reason.VERIFIER_ID_MISMATCH,
                 f"found verifier.id {quoted(verifier_id)}, expected {_alternatives(self._policy.verifier_ids)}; "
-                "if that verifier is to be trusted, set expectedVerifierId",
+                f"{hints.for_verifier_id(verifier_id, self._policy.verifier_ids, self._policy.verifiers)}",
             )
         known = [signer for signer in self._policy.verifiers if signer.id == verifier_id]
         self._trusted = [
@@ -187,16 +195,9 @@ class _Examiner:
 
     def _untrusted(self, known: list[TrustedSigner]) -> str:
         issuer = f" (issuer {plain(self._signer.issuer)})" if self._signer.issuer else ""
-        workflow, _, ref = self._signer.identity.rpartition("@")
-        hint = "check who attached this, or add the signer to trustedVerifiers"
-        if workflow and len(ref) in (40, 64) and ref.isalnum():
-            hint = (
-                "after the @ stands a bare commit, which may be one of a fork and is accepted only if "
-                "allowedWorkflowDigests lists it"
-            )
         return (
             f"signed by {quoted(self._signer.identity)}{issuer}, expected "
-            f"{' or '.join(signer.shown() for signer in known)}; {hint}"
+            f"{' or '.join(signer.shown() for signer in known[:4])}; {hints.for_signer(self._signer, known)}"
         )
 
     def _subject(self, summary: VerificationSummary) -> Step:
@@ -208,8 +209,8 @@ class _Examiner:
             return passed(7, "the admitted image's own digest")
         raise CheckError(
             Reason.SUBJECT_MISMATCH,
-            f"the summary is about {_alternatives(sorted(summary.digests)) or 'nothing known'}, expected a gitCommit or the "
-            f"image's digest {self._context.image}; attach the summary of this image or of its commit",
+            f"the summary is about {_alternatives(sorted(summary.digests)) or _algorithms(summary)}, expected a gitCommit or "
+            f"the image's digest {self._context.image}; attach the summary of this image or of its commit",
         )
 
     def _is_about_image(self) -> bool:
@@ -222,10 +223,11 @@ class _Examiner:
         self._runner()
         if not summary.sources:
             return passed(8, "the runner; the summary is about an image")
-        repository, commit, ref = (self._claimed(arcs) for arcs in (_REPOSITORY, _COMMIT, _REF))
+        repository, commit, ref = (self._claimed(arcs) for arcs in (REPOSITORY, COMMIT, REF))
         is_github = self._signer.is_github
         if (is_github or repository is not None) and not same_repository(repository, summary.resource_uri):
-            raise _mismatch("source repository", repository, summary.resource_uri, "resourceUri")
+            near = hints.near_repository(repository, summary.resource_uri)
+            raise _mismatch("source repository", repository, summary.resource_uri, "resourceUri", near)
         is_any = commit is None and not is_github
         matching = tuple(source for source in summary.sources if is_any or source.commit == commit)
         if not matching:
@@ -233,14 +235,20 @@ class _Examiner:
         self._sources = matching
         refs = [known for source in matching for known in source.refs]
         if refs and (is_github or ref is not None) and ref not in refs:
-            raise _mismatch("source ref", ref, ", ".join(refs), "refs")
+            run = tag_run(self._signer, matching)
+            if run is None:
+                raise _mismatch("source ref", ref, ", ".join(refs), "refs")
+            self._sources = (run,)
+            return passed(
+                8, f"repository, commit and runner agree; the run was for {plain(ref)}, which counts"
+            )
         if not is_github:
             return passed(8, "what is certified of repository, commit, ref and runner agrees")
         return passed(8, "repository, commit, ref and runner agree")
 
     def _claimed(self, arcs: tuple[int, int]) -> str | None:
         new, old = (self._signer.claims.get(arc) for arc in arcs)
-        if old is not None and arcs == _REPOSITORY:
+        if old is not None and arcs == REPOSITORY:
             # The old extension has no host; only the public GitHub's is known.
             host = new.removesuffix(f"/{old}") if new else GITHUB
             old = f"{host}/{old}" if new or self._signer.issuer == GITHUB_ISSUER else None
@@ -268,11 +276,12 @@ class _Examiner:
     def _resource_uri(self, summary: VerificationSummary) -> Step:
         """Step 10."""
         if not any(pattern.matches(summary.resource_uri) for pattern in self._policy.resource_uris):
+            expected = [pattern.pattern for pattern in self._policy.resource_uris]
             raise CheckError(
                 Reason.RESOURCE_URI_MISMATCH,
-                f"found resourceUri {quoted(summary.resource_uri)}, expected "
-                f"{_alternatives([pattern.pattern for pattern in self._policy.resource_uris])}; attach this repository's own "
-                "summary, or add the URI to expectedResourceUri",
+                f"found resourceUri {quoted(summary.resource_uri)}, expected {_alternatives(expected)}"
+                f"{hints.near_uri(expected, summary.resource_uri)}; attach this repository's own summary, or add the URI to "
+                "expectedResourceUri",
             )
         return passed(10, plain(summary.resource_uri))
 
@@ -288,7 +297,8 @@ class _Examiner:
             cap = f" (the summary states {stated}; maxLevel caps its signer)" if is_capped else ""
             raise CheckError(
                 Reason.LEVEL_TOO_LOW,
-                f"found {found}{cap}, expected {', '.join(missing)}; raise the protection of "
+                f"found {found}{cap}, expected {', '.join(missing)}{hints.near_levels(missing)}; raise the "
+                f"protection of "
                 f"{plain(summary.resource_uri)} and build from a commit attested since, or lower expectedVerifiedLevels",
             )
         return passed(11, found)
@@ -311,9 +321,17 @@ class _Examiner:
         refs = [ref for source in self._sources for ref in source.refs]
         raise CheckError(
             Reason.SOURCE_REF_MISMATCH,
-            f"found {_alternatives(refs) or 'no source ref'}, expected {_alternatives([item.pattern for item in patterns])}; "
-            "build from an expected branch or tag, or add the ref to expectedSourceRefs",
+            f"found {_alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected "
+            f"{_alternatives([item.pattern for item in patterns])}; build from an expected branch or tag, or add the ref to "
+            "expectedSourceRefs",
         )
+
+    def _certified_ref(self, summary: VerificationSummary) -> str:
+        """Say that the ref is the certificate's, where step 8 took it for the summary's."""
+        named = [ref for source in summary.sources for ref in source.refs]
+        if not self._sources or set(self._sources[0].refs) <= set(named):
+            return ""
+        return f" (the certificate's ref, which counts; the summary names {_alternatives(named)})"
 
     def _age(self, summary: VerificationSummary) -> Step:
         """Step 13: by the log's or the timestamp authority's time, else by the summary's own."""
@@ -325,7 +343,8 @@ class _Examiner:
         if moment is None:
             raise CheckError(
                 Reason.TIME_INVALID,
-                "nothing says when this was signed, which maxAge demands; have the commit attested anew",
+                "the summary has no timeVerified, and no log or timestamp says when it was signed, which maxAge demands; have "
+                "the commit attested anew",
             )
         age = self._context.now - moment
         if age < -CLOCK_SKEW:
@@ -342,12 +361,17 @@ class _Examiner:
         return passed(13, f"signed {_days(max(0.0, age.total_seconds()))} ago")
 
 
-def _mismatch(what: str, certified: str | None, stated: str, field_name: str) -> CheckError:
+def _mismatch(what: str, certified: str | None, stated: str, field_name: str, near: str = "") -> CheckError:
     return CheckError(
         Reason.CERTIFICATE_MISMATCH,
-        f"the certificate's {what} is {quoted(certified)}, the summary's {field_name} {quoted(stated)}; expected the same; "
-        "do not trust this attestation, and have the commit attested anew",
+        f"the certificate's {what} is {quoted(certified)}, the summary's {field_name} {quoted(stated)}{near}; expected the "
+        "same; do not trust this attestation, and have the commit attested anew",
     )
+
+
+def _algorithms(summary: VerificationSummary) -> str:
+    found = _alternatives(list(summary.algorithms))
+    return f"something known by {found} alone" if found else "nothing that has a digest"
 
 
 def _alternatives(names: object) -> str:

@@ -18,7 +18,12 @@ from typing import Any, TypeVar
 
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
 from slsa_verifier_plugin.policy.matching import PatternError, RefPattern, UriPattern
-from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_ID, TrustedSigner
+from slsa_verifier_plugin.policy.trusted import (
+    BUILT_IN_VERIFIERS,
+    DEFAULT_VERIFIER_IDS,
+    TrustedSigner,
+    built_in_verifiers,
+)
 from slsa_verifier_plugin.text import plain, quoted
 
 DEFAULT_TIMEOUT = 4.0
@@ -144,13 +149,14 @@ class _Builder:
 
     def policy(self) -> Policy:
         config = self._config
+        verifiers = self._signers("trustedVerifiers", "verifierId") or self._built_in()
         policy = Policy(
             name=config.get("name", ""),
             type=config.get("type", ""),
             levels=tuple(self._levels(config.get("expectedVerifiedLevels", ()))),
             resource_uris=tuple(UriPattern(text) for text in _many(config.get("expectedResourceUri", []))),
-            verifier_ids=tuple(_many(config.get("expectedVerifierId", DEFAULT_VERIFIER_ID))),
-            verifiers=self._signers("trustedVerifiers", "verifierId") or BUILT_IN_VERIFIERS,
+            verifier_ids=self._verifier_ids(verifiers),
+            verifiers=verifiers,
             roots=tuple(self._roots()),
             source_refs=tuple(RefPattern(text) for text in config.get("expectedSourceRefs", ())),
             source_binding=config.get("sourceBinding", "none"),
@@ -174,6 +180,17 @@ class _Builder:
                     f"expectedVerifiedLevels[{index}]: {quoted(name)} demands nothing; name a level of 1 or more"
                 )
             yield name
+
+    def _built_in(self) -> tuple[TrustedSigner, ...]:
+        digests = self._config.get("allowedWorkflowDigests", ())
+        return built_in_verifiers(digests) if digests else BUILT_IN_VERIFIERS
+
+    def _verifier_ids(self, verifiers: Iterable[TrustedSigner]) -> tuple[str, ...]:
+        if "expectedVerifierId" in self._config:
+            return tuple(_many(self._config["expectedVerifierId"]))
+        # trustedVerifiers replaces the table, and may have only one of the ids that are expected by default.
+        known = {signer.id for signer in verifiers}
+        return tuple(item for item in DEFAULT_VERIFIER_IDS if item in known) or DEFAULT_VERIFIER_IDS[:1]
 
     def _signers(self, key: str, id_key: str) -> tuple[TrustedSigner, ...]:
         signers = []
@@ -233,6 +250,12 @@ class _Builder:
                     f"{', '.join(sorted(known))}; set expectedVerifierId to one of those, or add a trustedVerifiers entry"
                 )
 
+        if {"trustedVerifiers", "allowedWorkflowDigests"} <= self._config.keys():
+            self.violations.append(
+                "allowedWorkflowDigests: has no effect with trustedVerifiers, which replaces the table that it extends; list the "
+                "commits in the trustedVerifiers entry that they are for"
+            )
+
     def _check_builders(self, policy: Policy) -> None:
         if self._broken & {"sourceBinding", "trustedBuilders"}:
             return
@@ -291,6 +314,8 @@ def _explain(error: Any, where: str) -> str:
             return f"{prefix}must not be empty"
         case "pattern" if error.instance.endswith("\n"):
             return f"{prefix}found {found}, which ends with a line break; write it on one line"
+        case "pattern" if where.startswith("allowedWorkflowDigests"):
+            return f"{prefix}found {found}, expected a full commit id: 40 hexadecimal digits in lower case"
         case "pattern" if where in ("timeout", "maxAge"):
             return f"{prefix}found {found}, expected a duration such as 4s, 500ms or 720h"
         case "pattern":

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slsa_verifier_plugin.model.signer import GITHUB_ISSUER, Signer
 from slsa_verifier_plugin.policy.matching import IdentityPattern
+from slsa_verifier_plugin.policy.releases import known_releases
 
-DEFAULT_VERIFIER_ID = "https://github.com/slsa-framework/source-actions"
+CURRENT_VERIFIER_ID = "https://github.com/slsa-framework/actions"
+EARLIER_VERIFIER_ID = "https://github.com/slsa-framework/source-actions"
+FIRST_VERIFIER_ID = "https://github.com/slsa-framework/slsa-source-poc"
+"""The SLSA source workflow's ``verifier.id`` since it moved (after source-tool 0.7.0), before, and at first."""
+
+DEFAULT_VERIFIER_IDS = (CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID)
+"""Expected where nothing is configured: summaries of the time before the move stay on images."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BARE_DIGEST = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
@@ -20,6 +29,7 @@ class TrustedSigner:
 
     Either ``issuer`` with ``identity`` (exact) or ``pattern``, or ``public_key`` (PEM, or a path).
     ``caps`` are the highest levels it is trusted to attest; ``workflow_digests`` the commits accepted after an identity's ``@``.
+    ``note`` is what is to be known of a built-in one, empty for those that are configured.
     """
 
     id: str
@@ -29,6 +39,8 @@ class TrustedSigner:
     public_key: str = ""
     caps: tuple[str, ...] = ()
     workflow_digests: frozenset[str] = frozenset()
+    note: str = ""
+    is_current_workflow: bool = False
 
     @classmethod
     def parse(cls, item: Mapping[str, Any], id_key: str) -> TrustedSigner:
@@ -51,6 +63,11 @@ class TrustedSigner:
             workflow_digests=frozenset(item.get("allowedWorkflowDigests", ())),
         )
 
+    @property
+    def is_built_in(self) -> bool:
+        """True where it is of the built-in table."""
+        return bool(self.note)
+
     def is_signer(self, signer: Signer, key_identities: Mapping[str, str]) -> bool:
         """Return True if ``signer`` is this one.
 
@@ -62,13 +79,21 @@ class TrustedSigner:
             return not signer.issuer and key_identities.get(self.public_key) == signer.identity
         return signer.issuer == self.issuer and self._is_identity(signer.identity)
 
+    def unlisted_commit(self, signer: Signer) -> str:
+        """Return the commit after the ``@`` that alone keeps ``signer`` from being this one; empty for none."""
+        commit = signer.identity.rpartition("@")[2]
+        if self.public_key or commit in self.workflow_digests or not _COMMIT.fullmatch(commit):
+            return ""
+        return commit if replace(self, workflow_digests=frozenset((commit,))).is_signer(signer, {}) else ""
+
     def _is_identity(self, identity: str) -> bool:
         if self.identity and identity == self.identity:
             return True
         workflow, _, ref = identity.rpartition("@")
         if _BARE_DIGEST.fullmatch(ref):
-            # A commit after the @ may be one of a fork: GitHub serves a fork's commits under its parent's name.
-            if ref not in self.workflow_digests:
+            # A commit after the @ may be one of a fork: GitHub serves a fork's commits under its parent's name. An @ before it
+            # belongs to a branch's name, which then only looks as if it ended with a commit.
+            if ref not in self.workflow_digests or "@" in workflow:
                 return False
             if self.identity:
                 return workflow == self.identity.rpartition("@")[0]
@@ -78,6 +103,8 @@ class TrustedSigner:
         """Return the signer as a message names it."""
         if self.public_key:
             return "a configured public key"
+        if self.is_current_workflow:
+            return f"{ACTIONS_WORKFLOW} at the tag or commit of a release (issuer {self.issuer})"
         identity = f"identities like {self.pattern.pattern}" if self.pattern else self.identity
         return f"{identity} (issuer {self.issuer})"
 
@@ -86,21 +113,48 @@ def _source_workflow(repository: str) -> str:
     return f"https://github.com/slsa-framework/{repository}/.github/workflows/compute_slsa_source.yml"
 
 
-BUILT_IN_VERIFIERS = (
-    TrustedSigner(
-        DEFAULT_VERIFIER_ID, GITHUB_ISSUER, identity=f"{_source_workflow('source-actions')}@refs/heads/main"
-    ),
-    TrustedSigner(
-        "https://github.com/slsa-framework/actions",
-        GITHUB_ISSUER,
-        pattern=IdentityPattern(
-            re.escape(_source_workflow("actions")) + r"@refs/tags/v[0-9]+\.[0-9]+\.[0-9]+"
-        ),
-    ),
-    TrustedSigner(
-        "https://github.com/slsa-framework/slsa-source-poc",
-        GITHUB_ISSUER,
-        identity=f"{_source_workflow('slsa-source-poc')}@refs/heads/main",
-    ),
-)
-"""Signers known without configuration; ``docs/verification.md`` has the table and its reasons."""
+ACTIONS_WORKFLOW = _source_workflow("actions")
+"""The workflow that signs since the move, without the ref that callers name it at."""
+
+
+def built_in_verifiers(more_digests: Iterable[str] = ()) -> tuple[TrustedSigner, ...]:
+    """Return the signers known without configuration; ``docs/verification.md`` has the table and its reasons.
+
+    Args:
+        more_digests: commits of ``ACTIONS_WORKFLOW`` that may sign beside those of known releases.
+    """
+    digests = known_releases().commits | frozenset(more_digests)
+    # A release's tag, or a bare commit, which counts only if it is listed.
+    pattern = IdentityPattern(
+        re.escape(ACTIONS_WORKFLOW) + r"@(?:refs/tags/v[0-9]+\.[0-9]+\.[0-9]+|[0-9a-f]{40})"
+    )
+
+    def current(verifier_id: str, note: str) -> TrustedSigner:
+        return TrustedSigner(
+            verifier_id,
+            GITHUB_ISSUER,
+            pattern=pattern,
+            workflow_digests=digests,
+            note=note,
+            is_current_workflow=True,
+        )
+
+    def earlier(repository: str, note: str) -> TrustedSigner:
+        return TrustedSigner(
+            f"https://github.com/slsa-framework/{repository}",
+            GITHUB_ISSUER,
+            identity=f"{_source_workflow(repository)}@refs/heads/main",
+            note=note,
+        )
+
+    return (
+        current(CURRENT_VERIFIER_ID, "since the workflow moved: source-tool after 0.7.0"),
+        # source-tool 0.7.0 runs in the moved workflow and still writes the id from before.
+        current(EARLIER_VERIFIER_ID, "source-tool 0.7.0: moved, under its earlier id"),
+        earlier("source-actions", "before the workflow moved: source-tool until 0.6.2"),
+        earlier("slsa-source-poc", "the first workflow; only where expectedVerifierId asks for it"),
+    )
+
+
+BUILT_IN_VERIFIERS = built_in_verifiers()
+"""Signers known without configuration."""

@@ -110,6 +110,7 @@ def test_parameters_are_all_listed_with_their_defaults() -> None:
             assert default == "required"
         elif "default" in properties[name]:
             value = properties[name]["default"]
+            value = "`, `".join(value) if isinstance(value, list) else value
             assert default.strip("`") == (str(value).lower() if isinstance(value, bool) else str(value)), name
         else:
             assert default, name

@@ -117,3 +117,46 @@ def test_stating_more_never_loses_and_capping_never_gains(
     assert set(Levels.of([*stated, *more]).missing(expected)) <= set(missing)
     assert set(missing) <= set(levels.capped(more).missing(expected))
     assert not Levels.of(expected).missing([name for name in expected if not is_nothing(name)])
+
+
+CONTROL_NAMES = [
+    ("TAG_HYGIENE", "SLSA_SOURCE_SCS_PROTECTED_REFS"),
+    ("REVIEW_ENFORCED", "SLSA_SOURCE_SCS_TWO_PARTY_REVIEW"),
+    ("REVIEW_ENFORCED", "SLSA_SOURCE_TWO_PARTY_REVIEWED"),
+    ("SLSA_SOURCE_SCS_TWO_PARTY_REVIEW", "SLSA_SOURCE_TWO_PARTY_REVIEWED"),
+    ("CONTINUITY_ENFORCED", "SLSA_SOURCE_SCS_CONTINUITY"),
+    ("PROVENANCE_AVAILABLE", "SLSA_SOURCE_SCS_PROVENANCE"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), [*CONTROL_NAMES, *((b, a) for a, b in CONTROL_NAMES)])
+def test_the_names_of_one_control_are_one_and_are_shown_as_stated(one: str, other: str) -> None:
+    levels = Levels.of(["SLSA_SOURCE_LEVEL_2", one])
+    assert levels.missing([other, one]) == []
+    assert levels.shown() == ["SLSA_SOURCE_LEVEL_2", one]
+    # A control is no level, and a level no control.
+    assert levels.missing(["SLSA_SOURCE_LEVEL_3"]) == ["SLSA_SOURCE_LEVEL_3"]
+    assert Levels.of(["SLSA_SOURCE_LEVEL_4"]).missing([one]) == [one]
+
+
+def test_different_controls_stay_different() -> None:
+    groups = [["TAG_HYGIENE"], ["REVIEW_ENFORCED"], ["CONTINUITY_ENFORCED"], ["PROVENANCE_AVAILABLE"]]
+    for index, group in enumerate(groups):
+        others = [name for number, names in enumerate(groups) if number != index for name in names]
+        assert Levels.of(group).missing(others) == others
+    for near in (
+        "tag_hygiene",
+        "TAG_HYGIENE2",
+        "SLSA_SOURCE_SCS_PROTECTED_REF",
+        "SLSA_SOURCE_PROTECTED_REFS",
+    ):
+        assert Levels.of([near]).missing(["TAG_HYGIENE"]) == ["TAG_HYGIENE"]
+        assert Levels.of(["TAG_HYGIENE"]).missing([near]) == [near]
+
+
+def test_level_0_and_level_4_are_levels() -> None:
+    assert (
+        Levels.of(["SLSA_SOURCE_LEVEL_4"]).missing([f"SLSA_SOURCE_LEVEL_{number}" for number in range(5)])
+        == []
+    )
+    assert Levels.of(["SLSA_SOURCE_LEVEL_0"]).missing(["SLSA_SOURCE_LEVEL_1"]) == ["SLSA_SOURCE_LEVEL_1"]

@@ -42,6 +42,7 @@ def test_a_source_summary_is_read() -> None:
         time_verified=datetime(2025, 11, 3, 9, 59, 59, 77372, tzinfo=UTC),
         sources=(SourceSubject(COMMIT, (MAIN, "refs/tags/v1")),),
         digests=frozenset(),
+        algorithms=("gitCommit",),
     )
 
 
@@ -89,19 +90,19 @@ def test_what_may_be_absent_or_empty() -> None:
         ({"predicateType": "https://slsa.dev/provenance/v1"}, "the predicate type is"),
         ({"predicate.verifier": REMOVED}, "no verifier"),
         ({"predicate.verifier": ["x"]}, "no verifier"),
-        ({"predicate.verifier.id": REMOVED}, "verifier.id is nothing"),
+        ({"predicate.verifier.id": REMOVED}, "has no verifier.id"),
         ({"predicate.verifier.id": ""}, "verifier.id is"),
         ({"predicate.verifier.id": 1}, "verifier.id is"),
-        ({"predicate.resourceUri": REMOVED}, "resourceUri is nothing"),
+        ({"predicate.resourceUri": REMOVED}, "has no resourceUri"),
         ({"predicate.resourceUri": "x" * (MAX_TEXT + 1)}, "resourceUri is"),
-        ({"predicate.verificationResult": REMOVED}, "verificationResult is nothing"),
+        ({"predicate.verificationResult": REMOVED}, "has no verificationResult"),
         ({"predicate.verificationResult": True}, "verificationResult is"),
-        ({"predicate.verifiedLevels": REMOVED}, "verifiedLevels is no list"),
+        ({"predicate.verifiedLevels": REMOVED}, "has no verifiedLevels"),
         ({"predicate.verifiedLevels": "SLSA_SOURCE_LEVEL_3"}, "verifiedLevels is no list"),
         ({"predicate.verifiedLevels": [3]}, "verifiedLevels is"),
         ({"predicate.verifiedLevels": [""]}, "verifiedLevels is"),
         ({"predicate.verifiedLevels": ["x"] * (MAX_LEVELS + 1)}, "at most 256"),
-        ({"predicate.timeVerified": None}, "not an RFC 3339 time"),
+        ({"predicate.timeVerified": None}, "timeVerified is missing"),
         ({"predicate.timeVerified": "yesterday"}, "not an RFC 3339 time"),
         ({"subject.0.digest.gitCommit": COMMIT.upper()}, "full commit id"),
         ({"subject.0.digest.gitCommit": COMMIT[:-1]}, "full commit id"),
@@ -168,7 +169,7 @@ def test_times_are_read(text: str, moment: datetime) -> None:
     ],
 )
 def test_what_is_no_time_is_refused(text: object) -> None:
-    with pytest.raises(StatementError, match="is not a"):
+    with pytest.raises(StatementError, match="is not a|is missing"):
         parse_time(text)
 
 
@@ -204,3 +205,24 @@ def test_any_text_is_a_time_or_an_error(text: str) -> None:
 )
 def test_full_commit_ids(text: object, commit: bool) -> None:
     assert is_commit(text) is commit
+
+
+def test_a_failed_summary_may_leave_its_levels_out() -> None:
+    for levels in (REMOVED, None):
+        summary = parse(vsa(result="FAILED", changes={"predicate.verifiedLevels": levels}))
+        assert (summary.result, summary.levels) == ("FAILED", ())
+    for result in ("PASSED", "failed", "PASSED "):
+        with pytest.raises(StatementError, match="has no verifiedLevels"):
+            parse(vsa(result=result, changes={"predicate.verifiedLevels": REMOVED}))
+    with pytest.raises(StatementError, match="verifiedLevels is no list"):
+        parse(vsa(result="FAILED", changes={"predicate.verifiedLevels": "x"}))
+
+
+def test_the_algorithms_of_all_digests_are_known() -> None:
+    assert parse(vsa(subjects=[{"digest": {"sha1": COMMIT}}])).algorithms == ("sha1",)
+    assert parse(
+        vsa(subjects=[{"digest": {"sha1": "a"}}, {"digest": {"gitTree": "b", "sha1": "c"}}])
+    ).algorithms == (
+        "sha1",
+        "gitTree",
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from slsa_verifier_plugin.errors import Reason, StatementError
 from slsa_verifier_plugin.model.signer import Claim, Signer
 from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE
-from slsa_verifier_plugin.policy.checks import Context, examine, read
+from slsa_verifier_plugin.model.vsa import SourceSubject
+from slsa_verifier_plugin.policy.checks import Context, Examination, examine, read
+from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from tests.support.policies import (
     IMAGE,
@@ -77,7 +80,7 @@ def test_step_6_what_is_no_summary(a_claim: Claim) -> None:
     assert_failed(run(a_claim), 6, Reason.NO_VSA, "attach the source workflow's signed bundle")
 
 
-@pytest.mark.parametrize("verifier_id", ["https://example.com/v", f"{ACTIONS}/", ACTIONS])
+@pytest.mark.parametrize("verifier_id", ["https://example.com/v", f"{ACTIONS}/", f"{ACTIONS}".upper()])
 def test_step_6_another_verifier(verifier_id: str) -> None:
     examination = run(claim(vsa(verifier_id=verifier_id)))
     assert_failed(examination, 6, Reason.VERIFIER_ID_MISMATCH, verifier_id, "source-actions")
@@ -93,7 +96,8 @@ def test_step_6_verifiers_of_a_list() -> None:
     "identity",
     [
         person(),
-        slsa_framework_actions("v1.0.0"),
+        slsa_framework_actions("v1.0"),
+        slsa_framework_actions("refs/heads/main"),
         github_actions("example/source-demo/.github/workflows/compute_slsa_source.yml@refs/heads/main"),
         github_actions("slsa-framework/source-actions/.github/workflows/other.yml@refs/heads/main"),
         github_actions(
@@ -116,16 +120,95 @@ def test_step_6_another_signer(identity: Identity) -> None:
 
 def test_step_6_one_verifiers_signer_does_not_speak_for_another() -> None:
     both = policy(expectedVerifierId=["https://github.com/slsa-framework/source-actions", ACTIONS])
-    assert_failed(run(claim(vsa(), slsa_framework_actions("v1.0.0")), both), 6, Reason.SIGNER_UNTRUSTED)
+    # source-tool 0.7.0 ran in the moved workflow and wrote the id from before: an honest summary.
+    assert_passed(run(claim(vsa(), slsa_framework_actions("v1.0.0")), both))
     borrowed = claim(vsa(verifier_id=ACTIONS), github_source_actions())
     assert_failed(run(borrowed, both), 6, Reason.SIGNER_UNTRUSTED)
 
 
-def test_step_6_says_why_a_bare_commit_is_not_trusted() -> None:
-    examination = run(
-        claim(vsa(verifier_id=ACTIONS), slsa_framework_actions("ab" * 20)), policy(expectedVerifierId=ACTIONS)
+def test_step_6_names_the_unlisted_commit_and_the_parameter_ready_to_paste() -> None:
+    commit = "ab" * 20
+    unlisted = claim(vsa(verifier_id=ACTIONS), slsa_framework_actions(commit))
+    assert_failed(
+        run(unlisted),
+        6,
+        Reason.SIGNER_UNTRUSTED,
+        "fork",
+        "git ls-remote --tags https://github.com/slsa-framework/actions",
+        f'allowedWorkflowDigests: ["{commit}"]',
     )
-    assert_failed(examination, 6, Reason.SIGNER_UNTRUSTED, "fork", "allowedWorkflowDigests")
+    assert_passed(run(unlisted, policy(allowedWorkflowDigests=[commit])))
+    assert_failed(run(unlisted, policy(allowedWorkflowDigests=["cd" * 20])), 6, Reason.SIGNER_UNTRUSTED)
+
+
+def test_step_6_names_the_entry_that_an_unlisted_commit_belongs_to() -> None:
+    commit = "ab" * 20
+    entry = {
+        "verifierId": ACTIONS,
+        "issuer": "https://token.actions.githubusercontent.com",
+        "identityPattern": r"https://github\.com/slsa-framework/actions/.*",
+    }
+    unlisted = claim(vsa(verifier_id=ACTIONS), slsa_framework_actions(commit))
+    assert_failed(
+        run(unlisted, policy(trustedVerifiers=[entry])),
+        6,
+        Reason.SIGNER_UNTRUSTED,
+        f'allowedWorkflowDigests: ["{commit}"]',
+        f"the entry of {ACTIONS} in trustedVerifiers",
+    )
+    listed = {**entry, "allowedWorkflowDigests": [commit]}
+    assert_passed(run(unlisted, policy(trustedVerifiers=[listed])))
+
+
+@pytest.mark.parametrize(
+    "signer_of",
+    [
+        "slsa-framework/source-actions/.github/workflows/compute_slsa_source.yml",
+        "slsa-framework-evil/actions/.github/workflows/compute_slsa_source.yml",
+        "slsa-framework/actions/.github/workflows/other.yml",
+        "slsa-framework/actions/.github/workflows/compute_slsa_source.yml@refs/heads/x",
+    ],
+)
+def test_step_6_advises_nobody_to_list_a_commit_that_would_not_help(signer_of: str) -> None:
+    commit = "ab" * 20
+    identity = github_actions(f"{signer_of}@{commit}")
+    for verifier_id in (ACTIONS, "https://github.com/slsa-framework/source-actions"):
+        examination = run(claim(vsa(verifier_id=verifier_id), identity))
+        assert_failed(examination, 6, Reason.SIGNER_UNTRUSTED, "check who attached this")
+        assert "allowedWorkflowDigests" not in examination.message
+        listed = run(claim(vsa(verifier_id=verifier_id), identity), policy(allowedWorkflowDigests=[commit]))
+        assert_failed(listed, 6, Reason.SIGNER_UNTRUSTED)
+
+
+def test_step_6_the_known_release_signs_under_both_ids() -> None:
+    (release,) = [item for item in known_releases().releases if item.version == "v0.1.0"]
+    identity = slsa_framework_actions(release.commit)
+    for verifier_id in (ACTIONS, "https://github.com/slsa-framework/source-actions"):
+        assert_passed(run(claim(vsa(verifier_id=verifier_id), identity)))
+        assert_passed(
+            run(claim(vsa(verifier_id=verifier_id), identity), policy(expectedVerifierId=verifier_id))
+        )
+    upper = slsa_framework_actions(release.commit.upper())
+    assert_failed(run(claim(vsa(verifier_id=ACTIONS), upper)), 6, Reason.SIGNER_UNTRUSTED)
+    poc = claim(vsa(verifier_id="https://github.com/slsa-framework/slsa-source-poc"), identity)
+    assert_failed(run(poc), 6, Reason.VERIFIER_ID_MISMATCH)
+
+
+def test_step_6_says_that_the_workflow_moved_and_what_to_add() -> None:
+    earlier = "https://github.com/slsa-framework/source-actions"
+    moved = claim(vsa(verifier_id=ACTIONS), slsa_framework_actions("v1.0.0"))
+    says = ("moved to slsa-framework/actions", f'expectedVerifierId: ["{earlier}", "{ACTIONS}"]')
+    assert_failed(run(moved, policy(expectedVerifierId=earlier)), 6, Reason.VERIFIER_ID_MISMATCH, *says)
+    assert_passed(run(moved, policy(expectedVerifierId=[earlier, ACTIONS])))
+    before = run(claim(), policy(expectedVerifierId=ACTIONS))
+    assert_failed(before, 6, Reason.VERIFIER_ID_MISMATCH, "before it moved", f'["{ACTIONS}", "{earlier}"]')
+    entry = {"verifierId": earlier, "issuer": "https://i.example", "identity": "https://me.example"}
+    own = run(moved, policy(expectedVerifierId=earlier, trustedVerifiers=[entry]))
+    assert_failed(own, 6, Reason.VERIFIER_ID_MISMATCH, *says, "and its signer to trustedVerifiers")
+    private = {**entry, "verifierId": "https://v.example"}
+    elsewhere = run(moved, policy(expectedVerifierId="https://v.example", trustedVerifiers=[private]))
+    assert_failed(elsewhere, 6, Reason.VERIFIER_ID_MISMATCH, "set expectedVerifierId")
+    assert "moved" not in elsewhere.message
 
 
 def test_step_6_a_configured_key() -> None:
@@ -189,6 +272,95 @@ def test_step_7_a_commit_beside_the_image_is_bound_too() -> None:
 )
 def test_step_8_old_and_new_extensions_agree_with_the_summary(identity: Identity) -> None:
     assert_passed(run(claim(vsa(), identity)))
+
+
+TAG = "refs/tags/v1.2.3"
+
+
+def tag_run(refs: list[str], ref: str = TAG, **parameters: Any) -> Examination:
+    return run(claim(vsa(refs=refs), github_source_actions(ref=ref)), policy(**parameters))
+
+
+def test_step_8_a_tag_run_counts_as_its_tag() -> None:
+    examination = tag_run([MAIN])
+    assert_passed(examination)
+    assert examination.refs == (TAG,)
+    assert TAG in examination.steps[2].detail
+    assert_passed(tag_run([MAIN, "refs/heads/release/1"], expectedSourceRefs=["refs/tags/v*"]))
+    denied = tag_run([MAIN], expectedSourceRefs=[MAIN])
+    assert_failed(denied, 12, Reason.SOURCE_REF_MISMATCH, f"found {TAG}", "certificate", f"names {MAIN}")
+    # As before the workflow moved: the summary names the tag.
+    assert tag_run([TAG]).refs == (TAG,)
+    assert_passed(tag_run([TAG, MAIN], expectedSourceRefs=[MAIN]))
+
+
+@pytest.mark.parametrize(
+    ("refs", "ref"),
+    [
+        (["refs/tags/v1.2.4"], TAG),
+        ([MAIN, "refs/tags/v1.2.4"], TAG),
+        (["refs/pull/1/merge"], TAG),
+        (["main"], TAG),
+        ([MAIN], "refs/tags/"),
+        ([MAIN], "refs/heads/dev"),
+        ([MAIN], "refs/pull/1/merge"),
+        ([MAIN], "v1.2.3"),
+        ([MAIN], ""),
+        (["refs/heads/dev"], MAIN),
+        ([TAG], MAIN),
+    ],
+)
+def test_step_8_every_other_ref_that_differs_is_a_mismatch(refs: list[str], ref: str) -> None:
+    assert_failed(tag_run(refs, ref), 8, Reason.CERTIFICATE_MISMATCH, "source ref")
+
+
+def test_step_8_a_tag_run_is_of_the_certified_commit() -> None:
+    other = {"digest": {"gitCommit": LEVEL_1_COMMIT}, "annotations": {"source_refs": [MAIN]}}
+    own = vsa()["subject"][0]
+    examination = run(claim(vsa(subjects=[other, own]), github_source_actions(ref=TAG)))
+    assert_passed(examination)
+    assert examination.sources == (SourceSubject(own["digest"]["gitCommit"], (TAG,)),)
+    assert_failed(
+        run(claim(vsa(subjects=[other]), github_source_actions(ref=TAG))),
+        8,
+        Reason.CERTIFICATE_MISMATCH,
+        "commit",
+    )
+
+
+def test_step_8_a_tag_of_no_certified_commit_is_no_tag_run() -> None:
+    """Of another provider's run that certifies a tag and no commit, nothing says which commit the tag is."""
+    entry = {
+        "verifierId": "https://v.example",
+        "issuer": "https://ci.example",
+        "identity": "https://ci.example/x",
+    }
+    keyed = policy(expectedVerifierId="https://v.example", trustedVerifiers=[entry])
+    extensions: dict[int, str | bytes] = {
+        8: "https://ci.example",
+        12: "https://github.com/example/source-demo",
+        14: TAG,
+    }
+    summary = vsa(verifier_id="https://v.example")
+    assert_failed(
+        run(claim(summary, Identity("https://ci.example/x", extensions)), keyed),
+        8,
+        Reason.CERTIFICATE_MISMATCH,
+    )
+    certified = {**extensions, 13: summary["subject"][0]["digest"]["gitCommit"]}
+    examination = run(claim(summary, Identity("https://ci.example/x", certified)), keyed)
+    assert_passed(examination)
+    assert examination.refs == (TAG,)
+
+
+def test_step_8_says_what_alone_differs() -> None:
+    elsewhere = github_source_actions().having({12: "https://git.example/Example/source-demo"}).without(5)
+    summary = vsa(changes={"predicate.resourceUri": "git+https://git.example/example/source-demo"})
+    assert_failed(
+        run(claim(summary, elsewhere)), 8, Reason.CERTIFICATE_MISMATCH, "only in the case of letters"
+    )
+    plain_http = vsa(changes={"predicate.resourceUri": "git+http://github.com/example/source-demo"})
+    assert_failed(run(claim(plain_http)), 8, Reason.CERTIFICATE_MISMATCH, "the scheme (https and http)")
 
 
 def test_step_8_ignores_the_case_of_a_repository_where_its_host_does() -> None:

@@ -20,11 +20,16 @@ from slsa_verifier_plugin.policy.parameters import (
     parse_policy,
     schema,
 )
-from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_ID, TrustedSigner
+from slsa_verifier_plugin.policy.trusted import (
+    BUILT_IN_VERIFIERS,
+    CURRENT_VERIFIER_ID,
+    EARLIER_VERIFIER_ID,
+    TrustedSigner,
+)
 from tests.support.policies import BASE, RESOURCE, policy
 
 PEM = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
-SIGNER: dict[str, Any] = {"verifierId": DEFAULT_VERIFIER_ID, "issuer": "https://i", "identity": "https://a@b"}
+SIGNER: dict[str, Any] = {"verifierId": EARLIER_VERIFIER_ID, "issuer": "https://i", "identity": "https://a@b"}
 BUILDER: dict[str, Any] = {"builderId": "https://b", "issuer": "https://i", "identityPattern": "https://.*"}
 
 
@@ -41,7 +46,7 @@ def test_the_least_that_is_needed_and_its_defaults() -> None:
         type="",
         levels=("SLSA_SOURCE_LEVEL_2",),
         resource_uris=(UriPattern(RESOURCE),),
-        verifier_ids=(DEFAULT_VERIFIER_ID,),
+        verifier_ids=(CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID),
         verifiers=BUILT_IN_VERIFIERS,
         roots=(RootSource("public-good"),),
         source_refs=(),
@@ -53,6 +58,53 @@ def test_the_least_that_is_needed_and_its_defaults() -> None:
         max_bytes=16 << 20,
         max_bundles=1024,
     )
+
+
+def test_more_commits_of_the_known_workflow() -> None:
+    first, second = "ab" * 20, "cd" * 20
+    for given_ in ([first], [first, first], [first, second]):
+        verifiers = policy(allowedWorkflowDigests=given_).verifiers
+        assert [item.id for item in verifiers] == [item.id for item in BUILT_IN_VERIFIERS]
+        for own, known in zip(verifiers, BUILT_IN_VERIFIERS, strict=True):
+            more = set(given_) if known.is_current_workflow else set()
+            assert own.workflow_digests == known.workflow_digests | more
+    assert policy().verifiers is BUILT_IN_VERIFIERS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "AB" * 20,
+        "aB" * 20,
+        "ab" * 32,
+        "ab" * 19,
+        "ab" * 20 + "a",
+        "ab" * 20 + "\n",
+        "v0.1.0",
+        "",
+        "refs/tags/v1.0.0",
+        7,
+    ],
+)
+def test_more_commits_are_full_ids_in_lower_case(value: object) -> None:
+    (violation,) = violations(allowedWorkflowDigests=[value])
+    assert violation.startswith("allowedWorkflowDigests[0]: found ")
+    if isinstance(value, str) and not value.endswith("\n"):
+        assert "40 hexadecimal digits in lower case" in violation
+
+
+def test_more_commits_are_a_list_of_some_and_need_the_built_in_table() -> None:
+    assert violations(allowedWorkflowDigests=[]) == ["allowedWorkflowDigests: must not be empty"]
+    assert violations(allowedWorkflowDigests="ab" * 20)[0].startswith("allowedWorkflowDigests: found ")
+    (violation,) = violations(trustedVerifiers=[SIGNER], allowedWorkflowDigests=["ab" * 20])
+    assert "no effect with trustedVerifiers" in violation
+
+
+def test_of_the_default_ids_those_count_that_may_be_signed_for() -> None:
+    for own in (CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID):
+        assert policy(trustedVerifiers=[{**SIGNER, "verifierId": own}]).verifier_ids == (own,)
+    assert len(violations(trustedVerifiers=[{**SIGNER, "verifierId": "https://v.example"}])) == 1
+    assert policy(expectedVerifierId=EARLIER_VERIFIER_ID).verifier_ids == (EARLIER_VERIFIER_ID,)
 
 
 def test_everything_at_once() -> None:
@@ -151,11 +203,11 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
         ({"expectedResourceUri": [RESOURCE, f"{RESOURCE}\n"]}, "ends with a line break"),
         ({"expectedVerifierId": "https://nobody.example"}, "nobody in the built-in table may sign"),
         (
-            {"expectedVerifierId": [DEFAULT_VERIFIER_ID, "https://nobody.example"]},
+            {"expectedVerifierId": [EARLIER_VERIFIER_ID, "https://nobody.example"]},
             "nobody in the built-in table",
         ),
         (
-            {"expectedVerifierId": DEFAULT_VERIFIER_ID, "trustedVerifiers": [{**SIGNER, "verifierId": "x"}]},
+            {"expectedVerifierId": EARLIER_VERIFIER_ID, "trustedVerifiers": [{**SIGNER, "verifierId": "x"}]},
             "known are x",
         ),
         (
@@ -236,7 +288,7 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize("kind", ["trustedVerifiers", "trustedBuilders"])
 def test_a_signer_is_one_thing_and_whole(entry: dict[str, Any], kind: str) -> None:
     if kind == "trustedVerifiers":
-        found = violations(trustedVerifiers=[{"verifierId": DEFAULT_VERIFIER_ID, **entry}])
+        found = violations(trustedVerifiers=[{"verifierId": EARLIER_VERIFIER_ID, **entry}])
     else:
         found = violations(sourceBinding="provenance", trustedBuilders=[{"builderId": "b", **entry}])
     assert all(text.startswith(f"{kind}[0]") for text in found)
@@ -268,7 +320,7 @@ def test_a_signer_with_a_bad_pattern_is_one_violation_and_not_a_missing_signer_t
 
 def test_builders_have_no_caps_and_keys_no_workflow() -> None:
     violations(sourceBinding="provenance", trustedBuilders=[{**BUILDER, "maxLevel": "SLSA_BUILD_LEVEL_3"}])
-    key = {"verifierId": DEFAULT_VERIFIER_ID, "publicKey": PEM, "allowedWorkflowDigests": ["ab" * 20]}
+    key = {"verifierId": EARLIER_VERIFIER_ID, "publicKey": PEM, "allowedWorkflowDigests": ["ab" * 20]}
     violations(trustedVerifiers=[key])
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from typing import Any
 
 import pytest
 
 from slsa_verifier_plugin.model.signer import GITHUB_ISSUER, Signer
 from slsa_verifier_plugin.policy.matching import PatternError
-from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_ID, TrustedSigner
+from slsa_verifier_plugin.policy.releases import known_releases
+from slsa_verifier_plugin.policy.trusted import (
+    BUILT_IN_VERIFIERS,
+    CURRENT_VERIFIER_ID,
+    DEFAULT_VERIFIER_IDS,
+    EARLIER_VERIFIER_ID,
+    FIRST_VERIFIER_ID,
+    TrustedSigner,
+)
 from tests.support.policies import signer
 from tests.support.sigstore import github_source_actions, slsa_framework_actions
 
@@ -64,6 +74,7 @@ def test_a_listed_commit_is_accepted_for_its_workflow_alone() -> None:
     assert not is_signer(entry, f"https://github.com/slsa-framework/other/.github/workflows/x.yml@{COMMIT}")
     assert not is_signer(entry, f"{WORKFLOW}@{COMMIT}", "https://accounts.google.com")
     assert not is_signer(entry, f"@{COMMIT}")
+    assert not is_signer(entry, f"{WORKFLOW}@refs/heads/x@{COMMIT}")
     assert not is_signer(trusted(identity=f"{WORKFLOW}@refs/heads/main"), f"{WORKFLOW}@{COMMIT}")
 
 
@@ -71,6 +82,8 @@ def test_a_listed_commit_must_match_the_pattern_too() -> None:
     entry = trusted(identityPattern=r"https://github\.com/slsa-framework/.*", allowedWorkflowDigests=[COMMIT])
     assert is_signer(entry, f"{WORKFLOW}@{COMMIT}")
     assert not is_signer(entry, f"https://github.com/other/x@{COMMIT}")
+    # A branch that is called x@COMMIT is no commit.
+    assert not is_signer(entry, f"{WORKFLOW}@refs/heads/x@{COMMIT}")
     assert not is_signer(entry, f"{WORKFLOW}@{'cd' * 20}")
 
 
@@ -103,17 +116,31 @@ def test_a_signer_as_messages_name_it() -> None:
     assert "abc" not in TrustedSigner.parse({"verifierId": "v", "publicKey": pem}, "verifierId").shown()
 
 
-BUILT_IN = {entry.id: entry for entry in BUILT_IN_VERIFIERS}
+CURRENT = {entry.id: entry for entry in BUILT_IN_VERIFIERS if entry.is_current_workflow}
+EARLIER = {entry.id: entry for entry in BUILT_IN_VERIFIERS if not entry.is_current_workflow}
 
 
-def test_the_built_in_table_has_the_three_known_verifiers() -> None:
-    ids = [
-        DEFAULT_VERIFIER_ID,
-        "https://github.com/slsa-framework/actions",
-        "https://github.com/slsa-framework/slsa-source-poc",
-    ]
-    assert list(BUILT_IN) == ids
-    assert all(entry.issuer == GITHUB_ISSUER and not entry.workflow_digests for entry in BUILT_IN_VERIFIERS)
+def test_the_built_in_table_has_the_known_verifiers() -> None:
+    assert list(CURRENT) == [CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID]
+    assert list(EARLIER) == [EARLIER_VERIFIER_ID, FIRST_VERIFIER_ID]
+    assert DEFAULT_VERIFIER_IDS == (CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID)
+    assert all(entry.issuer == GITHUB_ISSUER and entry.is_built_in for entry in BUILT_IN_VERIFIERS)
+    assert not any(entry.workflow_digests for entry in EARLIER.values())
+    assert all(entry.workflow_digests == known_releases().commits for entry in CURRENT.values())
+    assert not trusted(identity="i").is_built_in
+
+
+def test_what_is_known_of_releases_is_well_formed() -> None:
+    known = known_releases()
+    assert known.repository == CURRENT_VERIFIER_ID
+    assert known.as_of >= date(2026, 11, 28)
+    assert "dea965cdca5e0cb422bf7b2653c9d15f678ad01c" in known.commits
+    versions = [item.version for item in known.releases]
+    assert len(set(versions)) == len(versions) == len(known.commits)
+    for item in known.releases:
+        assert re.fullmatch(r"v[0-9]+\.[0-9]+\.[0-9]+", item.version)
+        assert re.fullmatch(r"[0-9a-f]{40}", item.commit)
+        assert len(item.learnt) > 10
 
 
 @pytest.mark.parametrize(
@@ -128,17 +155,20 @@ def test_the_built_in_table_has_the_three_known_verifiers() -> None:
         ("refs/heads/main", False),
         ("refs/heads/v1.0.0", False),
         (COMMIT, False),
+        ("dea965cdca5e0cb422bf7b2653c9d15f678ad01c", True),
+        ("DEA965CDCA5E0CB422BF7B2653C9D15F678AD01C", False),
+        ("refs/heads/x@dea965cdca5e0cb422bf7b2653c9d15f678ad01c", False),
         ("v1.0.0\n", False),
         ("v\u0661.0.0", False),
     ],
 )
 def test_slsa_framework_actions_signs_from_its_release_tags_alone(tag: str, trusted_: bool) -> None:
-    entry = BUILT_IN["https://github.com/slsa-framework/actions"]
+    entry = CURRENT[CURRENT_VERIFIER_ID]
     assert entry.is_signer(signer(slsa_framework_actions(tag)), {}) is trusted_
 
 
 def test_source_actions_signs_from_main_alone() -> None:
-    entry = BUILT_IN[DEFAULT_VERIFIER_ID]
+    entry = EARLIER[EARLIER_VERIFIER_ID]
     named = signer(github_source_actions())
     assert entry.is_signer(named, {})
     assert not entry.is_signer(Signer(named.identity.replace("main", "dev"), named.issuer), {})

@@ -1,0 +1,159 @@
+"""What a denial says to do where the reason is a well-known one: a workflow that moved, an unlisted commit, a near miss.
+
+Nothing here decides. What is compared comes from outside, so everything takes time linear in its length.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from slsa_verifier_plugin.model.levels import CONTROLS
+from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.policy.matching import UriPattern
+from slsa_verifier_plugin.policy.releases import known_releases
+from slsa_verifier_plugin.policy.trusted import (
+    CURRENT_VERIFIER_ID,
+    EARLIER_VERIFIER_ID,
+    FIRST_VERIFIER_ID,
+    TrustedSigner,
+)
+
+MAX_COMPARED = 4
+"""Expected URIs that are compared for near misses, of up to 256: candidates have messages before their signatures are checked."""
+
+CASE = "the case of letters, which that host may tell apart"
+_SCHEME = "the scheme"
+
+_ONE_WORKFLOW = (CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID, FIRST_VERIFIER_ID)
+_KNOWN_LEVELS = frozenset(
+    [*CONTROLS, *(f"SLSA_{track}_LEVEL_{number}" for track in ("SOURCE", "BUILD") for number in range(5))]
+)
+_LIKENESS = 0.8
+
+
+def for_verifier_id(found: str, expected: Sequence[str], trusted: Iterable[TrustedSigner]) -> str:
+    """Return what to do about a summary of another verifier than the expected ones.
+
+    Args:
+        found: the summary's ``verifier.id``.
+        expected: ``expectedVerifierId``.
+        trusted: who may sign.
+    """
+    if found not in _ONE_WORKFLOW or not set(expected) & set(_ONE_WORKFLOW):
+        return "if that verifier is to be trusted, set expectedVerifierId"
+    moved = (
+        "the SLSA source workflow moved to slsa-framework/actions and writes this id since"
+        if found == CURRENT_VERIFIER_ID
+        else "the SLSA source workflow wrote this id before it moved to slsa-framework/actions"
+    )
+    ids = ", ".join(f'"{item}"' for item in [*expected, found][:8])
+    entry = "" if any(signer.id == found for signer in trusted) else ", and its signer to trustedVerifiers"
+    return f"{moved}; to accept both, set expectedVerifierId: [{ids}]{entry}"
+
+
+def for_signer(signer: Signer, known: Iterable[TrustedSigner]) -> str:
+    """Return what to do about a signer that is none of ``known``, those that may sign for the summary's verifier."""
+    for entry in known:
+        commit = entry.unlisted_commit(signer)
+        if not commit:
+            continue
+        parameter = f'allowedWorkflowDigests: ["{commit}"]'
+        if entry.is_current_workflow:
+            repository = known_releases().repository
+            return (
+                f"{commit} is no release of that workflow known to this version, and may be a commit of a fork; check that "
+                f"'git ls-remote --tags {repository}' lists it, then add {parameter} to the parameters"
+            )
+        if not entry.is_built_in:
+            return (
+                f"{commit} is a bare commit, which may be one of a fork; check that it is a release of the workflow's own "
+                f"repository, then add {parameter} to the entry of {entry.id} in trustedVerifiers"
+            )
+    return "check who attached this, or add the signer to trustedVerifiers"
+
+
+@lru_cache(maxsize=256)
+def near_level(name: str) -> str:
+    """Return the known level or control that ``name``, an expected one, is a misspelling of; empty for none."""
+    if name in _KNOWN_LEVELS:
+        return ""
+    near = difflib.get_close_matches(name.upper(), sorted(_KNOWN_LEVELS), 1, _LIKENESS)
+    return near[0] if near else ""
+
+
+def near_levels(missing: Iterable[str]) -> str:
+    """Return a remark on missing levels that nobody states because they are misspelt; empty for none."""
+    pairs = [(name, near) for name in missing if (near := near_level(name))]
+    return "".join(f" ({name} is no name that is known here; is {near} meant?)" for name, near in pairs[:2])
+
+
+def near_uri(expected: Iterable[str], found: str) -> str:
+    """Return a remark on how ``found`` differs from the first of ``expected`` that writes the same repository otherwise."""
+    for pattern in list(expected)[:MAX_COMPARED]:
+        if differences := differences_of(pattern, found):
+            return f" (it differs from {pattern} only in {' and '.join(differences)}; write it as the summary has it)"
+    return ""
+
+
+def near_repository(one: str | None, other: str) -> str:
+    """Return a remark on what alone keeps two texts from naming one repository, in any of its forms; empty for more."""
+    differences = differences_of(one or "", other)
+    counted = [item for item in differences if item == CASE or item.startswith(_SCHEME)]
+    return f" (they differ only in {' and '.join(counted)})" if counted else ""
+
+
+def differences_of(expected: str, found: str) -> tuple[str, ...]:
+    """Return what alone differs in how two URIs write one repository; nothing where they name different ones or are the same.
+
+    Args:
+        expected: a URI, or a pattern of one.
+        found: the other URI.
+    """
+    one, other = _form(expected), _form(found)
+    if one.ref != other.ref or not _is_like(one.name.lower(), other.name.lower()):
+        return ()
+    differs = {
+        "the git+ at the start": one.has_git != other.has_git,
+        f"{_SCHEME} ({one.scheme} and {other.scheme})": one.scheme != other.scheme,
+        CASE: not _is_like(one.name, other.name),
+        "the .git at the end": one.has_dot_git != other.has_dot_git,
+        "the slash at the end": one.has_slash != other.has_slash,
+    }
+    return tuple(item for item, does in differs.items() if does)
+
+
+def _is_like(pattern: str, name: str) -> bool:
+    # A scheme that is none, so that only the names are compared.
+    return pattern == name or UriPattern(f"x://{pattern}").matches(f"x://{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a URI writes a repository: ``name`` is host and path, the rest is form."""
+
+    has_git: bool
+    scheme: str
+    name: str
+    has_dot_git: bool
+    has_slash: bool
+    ref: str
+
+
+@lru_cache(maxsize=64)
+def _form(text: str) -> _Form:
+    has_git = text.startswith("git+")
+    scheme, located, rest = text.removeprefix("git+").partition("://")
+    if located:
+        rest = rest.removeprefix("git@")
+    else:
+        # git's own short form of ssh: git@host:owner/name
+        user, _, rest = scheme.partition("@")
+        scheme, rest = ("ssh", rest.replace(":", "/", 1)) if user == "git" else ("none", scheme)
+    name, _, ref = rest.partition("@")
+    bare = name.rstrip("/")
+    return _Form(
+        has_git, scheme[:16], bare.removesuffix(".git"), bare.endswith(".git"), name.endswith("/"), ref
+    )

@@ -1,0 +1,26 @@
+"""The run of a pushed tag, whose summary names the default branch and whose certificate names the tag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from slsa_verifier_plugin.model.signer import COMMIT, REF, Signer
+from slsa_verifier_plugin.model.vsa import SourceSubject
+
+_TAGS, _BRANCHES = "refs/tags/", "refs/heads/"
+
+
+def tag_run(signer: Signer, sources: Iterable[SourceSubject]) -> SourceSubject | None:
+    """Return the certified commit with the certified tag as its one ref, where the run was a tag's and names only branches.
+
+    Since source-tool 0.7 the summary of a pushed tag names the default branch (``source_refs``), while the certificate names
+    the tag. What was certified counts: the tag, and no branch. Anything else that differs is None.
+    """
+    commit, ref = (
+        next((signer.claims[arc] for arc in arcs if arc in signer.claims), None) for arcs in (COMMIT, REF)
+    )
+    refs = [known for source in sources if source.commit == commit for known in source.refs]
+    if commit is None or ref is None or not ref.startswith(_TAGS) or ref == _TAGS:
+        return None
+    is_branches = bool(refs) and all(known.startswith(_BRANCHES) for known in refs)
+    return SourceSubject(commit, (ref,)) if is_branches else None

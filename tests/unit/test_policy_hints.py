@@ -1,0 +1,97 @@
+"""What denials say to do: near misses are named, other repositories and levels are not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slsa_verifier_plugin.policy.hints import (
+    CASE,
+    differences_of,
+    near_level,
+    near_levels,
+    near_repository,
+    near_uri,
+)
+
+URI = "git+https://git.example/Owner/App"
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "differences"),
+    [
+        (f"{URI}.git", URI, ("the .git at the end",)),
+        (URI.removeprefix("git+"), URI, ("the git+ at the start",)),
+        (URI.lower(), URI, (CASE,)),
+        (f"{URI}/", URI, ("the slash at the end",)),
+        (URI.replace("https", "http"), URI, ("the scheme (http and https)",)),
+        ("git@git.example:Owner/App.git", URI, ("the git+ at the start", "the scheme (ssh and https)", "the .git at the end")),
+        ("ssh://git@git.example/Owner/App", URI, ("the git+ at the start", "the scheme (ssh and https)")),
+        ("git.example/Owner/App", URI, ("the git+ at the start", "the scheme (none and https)")),
+        ("git+https://git.example/owner/app.git/", URI, (CASE, "the .git at the end", "the slash at the end")),
+        ("https://git.example/Owner/*", URI, ("the git+ at the start",)),
+        ("git+https://git.example/owner/*", URI, (CASE,)),
+        ("git+https://GIT.example/Owner/App", URI, ()),
+        ("git+https://github.com/OWNER/App.git", "git+https://github.com/owner/app", ("the .git at the end",)),
+        (URI, URI, ()),
+        (f"{URI}2", URI, ()),
+        ("https://git.example.evil/Owner/App", URI, ()),
+        ("git+https://git.example/Other/App", URI, ()),
+        (f"{URI}@refs/heads/main", URI, ()),
+        (f"{URI}.git@refs/heads/main", f"{URI}@refs/heads/main", ("the .git at the end",)),
+        ("", URI, ()),
+        ("**", URI, ()),
+    ],
+)  # fmt: skip
+def test_what_alone_differs(expected: str, found: str, differences: tuple[str, ...]) -> None:
+    assert differences_of(expected, found) == differences
+
+
+def test_the_first_expected_uri_that_is_a_near_miss_is_named() -> None:
+    said = near_uri(["git+https://git.example/other", f"{URI}.git"], URI)
+    assert said == f" (it differs from {URI}.git only in the .git at the end; write it as the summary has it)"
+    assert near_uri(["git+https://git.example/other"], URI) == ""
+
+
+def test_what_makes_no_difference_between_repositories_is_not_named() -> None:
+    assert near_repository("https://git.example/Owner/App", f"{URI}.git") == ""
+    assert near_repository("https://git.example/owner/App", f"{URI}.git").endswith(f"only in {CASE})")
+    assert "scheme (http and https)" in near_repository("http://git.example/Owner/App", URI)
+    assert near_repository(None, URI) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("TAG_HYGEINE", "TAG_HYGIENE"),
+        ("tag_hygiene", "TAG_HYGIENE"),
+        ("SLSA_SORUCE_LEVEL_2", "SLSA_SOURCE_LEVEL_2"),
+        ("slsa_source_level_3", "SLSA_SOURCE_LEVEL_3"),
+        ("SLSA_SOURCE_TWO_PARTY_REVIEW", "SLSA_SOURCE_TWO_PARTY_REVIEWED"),
+        ("TAG_HYGIENE", ""),
+        ("SLSA_SOURCE_LEVEL_3", ""),
+        ("ORG_SOURCE_TESTED", ""),
+        ("X", ""),
+    ],
+)
+def test_misspelt_levels(name: str, near: str) -> None:
+    assert near_level(name) == near
+    assert (near in near_levels(["SLSA_SOURCE_LEVEL_3", name])) if near else (near_levels([name]) == "")
+
+
+@given(st.text("aAb./:@+gith*\\%#", max_size=30), st.text("aAb./:@+gith%#", max_size=30))
+def test_a_difference_is_found_both_ways_and_never_fails(one: str, other: str) -> None:
+    assert differences_of(one, one) == ()
+    if "*" not in one and len(differences_of(one, other)) == 1 and CASE not in differences_of(one, other):
+        assert len(differences_of(other, one)) == 1
+
+
+def test_hints_take_linear_time() -> None:
+    started = time.monotonic()
+    for text in ("/" * 200_000, "git@" * 50_000, "x://" + ".git/" * 40_000):
+        differences_of(URI, text)
+        differences_of(text, URI)
+    assert time.monotonic() - started < 5
