@@ -12,14 +12,27 @@ from tests.conformance.catalog import (
     bindings,
     contract,
     policies,
+    producers,
     registries,
     signatures,
     statements,
+    wildcards,
     wrappers,
 )
 from tests.support.sigstore import VARIANTS, Lab
 
-CATALOG = (contract, artifacts, signatures, statements, policies, bindings, registries, wrappers)
+CATALOG = (
+    contract,
+    artifacts,
+    signatures,
+    statements,
+    policies,
+    bindings,
+    registries,
+    wrappers,
+    producers,
+    wildcards,
+)
 
 
 def catalog() -> Iterator[Case]:

@@ -169,7 +169,7 @@ def test_times_are_read(text: str, moment: datetime) -> None:
     ],
 )
 def test_what_is_no_time_is_refused(text: object) -> None:
-    with pytest.raises(StatementError, match="is not a|is missing"):
+    with pytest.raises(StatementError, match=r"is not a|is missing"):
         parse_time(text)
 
 
