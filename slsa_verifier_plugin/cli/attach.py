@@ -91,10 +91,10 @@ def attach(
     with Pusher(
         reference, demands.plain_http, provider_for(None, session.environ), session.environ
     ) as pusher:
-        attached = attaching.attach(pusher, descriptor, artifact, content, kind)
-    say(
-        f"attached {attached.digest} ({kind}, {count} attestations) to {reference.with_digest(descriptor.digest)}"
-    )
+        attached = attaching.attach(pusher, descriptor, artifact, content)
+    pinned = reference.with_digest(descriptor.digest)
+    attaching.read_back(store, pinned, attached, Deadline(attaching.READ_BACK_SECONDS))
+    say(f"attached {attached.digest} ({kind}, {count} attestations) to {pinned}")
     return Status.ADMITTED
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,9 @@ EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 LINES_TYPE = "application/jsonl"
+READ_BACK_SECONDS = 30.0
+"""How long a registry may take until it lists what was attached; hosted ones take a second or two at times."""
+READ_BACK_PAUSE = 0.5
 MAX_ATTESTATION = 256 << 20
 """Bytes of one attestation that ``fetch`` takes along; the most that a policy may allow."""
 
@@ -152,9 +156,7 @@ class _AsAttached:
         return [Descriptor(MANIFEST_TYPE, self._digest, len(self._artifact), artifact_type)]
 
 
-def attach(
-    pusher: Pusher, image: Descriptor, artifact: bytes, content: bytes, artifact_type: str
-) -> Descriptor:
+def attach(pusher: Pusher, image: Descriptor, artifact: bytes, content: bytes) -> Descriptor:
     """Push ``content`` and the manifest that ``artifact_of`` made for it; return the artifact's descriptor.
 
     Args:
@@ -162,14 +164,55 @@ def attach(
         image: its descriptor.
         artifact: the manifest.
         content: the attestation file.
-        artifact_type: as in the manifest.
 
     Raises:
         RegistryError: the registry does not take it.
     """
+    manifest = parse_manifest(artifact, MANIFEST_TYPE)
     pusher.blob(b"{}")
     pusher.blob(content)
-    return pusher.attach(image, artifact, artifact_type)
+    return pusher.attach(image, artifact, manifest.artifact_type, manifest.annotations)
+
+
+def read_back(
+    store: ArtifactStore,
+    image: Reference,
+    attached: Descriptor,
+    deadline: Deadline,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Check that a verifier will find what was attached: the registry delivers it, and lists it for the image.
+
+    Args:
+        store: the registry, as verifiers read it.
+        image: with its digest.
+        attached: what was pushed.
+        deadline: how long the registry may take until it lists it.
+        pause: waits for some seconds.
+
+    Raises:
+        RegistryError: it does not, or as another artifact type.
+        DeadlineError: out of time before the registry has answered once.
+    """
+    manifest = parse_manifest(store.manifest(image, attached, deadline), attached.media_type)
+    for blob in manifest.blobs:
+        store.blob(image, blob, MAX_ATTESTATION, deadline)
+    while True:
+        listed = {item.digest: item for item in store.referrers(image, deadline)}
+        found = listed.get(attached.digest)
+        if found is not None and found.artifact_type == attached.artifact_type:
+            return
+        if deadline.remaining() < READ_BACK_PAUSE:
+            break
+        pause(READ_BACK_PAUSE)
+    said = (
+        "does not list it" if found is None else f"lists it as {quoted(found.artifact_type or 'no type', 80)}"
+    )
+    raise RegistryError(
+        f"{image.registry} took {attached.digest}, expected to find it attached to {plain(str(image))} as "
+        f"{attached.artifact_type}, but the registry {said}; 'registry check {plain(str(image))}' shows what it answers",
+        reason=Reason.REGISTRY_INVALID_RESPONSE,
+    )
 
 
 def fetch(

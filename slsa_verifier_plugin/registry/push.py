@@ -5,9 +5,7 @@ oras-py's session and token exchange do the authentication. Its requests are not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -27,11 +25,13 @@ from slsa_verifier_plugin.registry.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
+from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
 
 REQUEST_SECONDS = 60.0
 """Without a byte from the registry, after which a request is given up."""
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-MAX_INDEX = 4 << 20
+INDEX_SECONDS = 120.0
+"""Time to get an entry into an index that others write at the same time."""
 
 
 class Pusher:
@@ -103,13 +103,13 @@ class Pusher:
             RegistryError: the registry does not take it.
         """
         doing = f"pushing the manifest {name} to {self._image.name}"
-        answer = self._send(
-            "PUT", f"{self._base}/manifests/{name}", doing, content, {"Content-Type": media_type}
-        )
+        answer = self._send("PUT", self._manifest_url(name), doing, content, {"Content-Type": media_type})
         self._expect(answer, 201, doing)
         return answer
 
-    def attach(self, subject: Descriptor, content: bytes, artifact_type: str) -> Descriptor:
+    def attach(
+        self, subject: Descriptor, content: bytes, artifact_type: str, annotations: Mapping[str, str]
+    ) -> Descriptor:
         """Push a manifest whose subject is ``subject``, and make it findable there.
 
         Where the registry does not say that it took note of the subject (``OCI-Subject``), the index under the fallback tag is
@@ -119,13 +119,14 @@ class Pusher:
             subject: the image's descriptor.
             content: the manifest.
             artifact_type: its artifact type.
+            annotations: its annotations, which the index repeats.
 
         Raises:
             RegistryError: the registry does not take it.
         """
         digest = Digest.of(content)
         answer = self.manifest(content, MANIFEST_TYPE, str(digest))
-        pushed = Descriptor(MANIFEST_TYPE, digest, len(content), artifact_type)
+        pushed = Descriptor(MANIFEST_TYPE, digest, len(content), artifact_type, annotations)
         if answer.headers.get("OCI-Subject") != str(subject.digest):
             self._add_to_fallback(subject.digest, pushed)
         return pushed
@@ -145,22 +146,43 @@ class Pusher:
     def _add_to_fallback(self, subject: Digest, entry: Descriptor) -> None:
         tag = fallback_tag(subject)
         doing = f"adding to the referrers tag {tag} of {self._image.name}"
-        found = self._send("GET", f"{self._base}/manifests/{tag}", doing, headers={"Accept": INDEX_TYPE})
-        manifests: list[Any] = []
-        if found.status_code != 404:
-            self._expect(found, 200, doing)
-            index = _index(found.content, doing)
-            manifests = [item for item in index if item.get("digest") != str(entry.digest)]
-        manifests.append(
-            {
-                "mediaType": entry.media_type,
-                "digest": str(entry.digest),
-                "size": entry.size,
-                "artifactType": entry.artifact_type,
-            }
-        )
-        extended = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}
-        self.manifest(json.dumps(extended).encode(), INDEX_TYPE, tag)
+        described: dict[str, Any] = {
+            "mediaType": entry.media_type,
+            "digest": str(entry.digest),
+            "size": entry.size,
+            "artifactType": entry.artifact_type,
+        }
+        if entry.annotations:
+            described["annotations"] = dict(entry.annotations)
+        keep_entry(_FallbackTag(self, tag, doing), described, subject, Deadline(INDEX_SECONDS), doing)
+
+    def read_tag(self, tag: str, doing: str) -> Kept | None:
+        """Return what stands under a tag, None for nothing.
+
+        Raises:
+            RegistryError: the registry does not deliver it.
+        """
+        found = self._send("GET", self._manifest_url(tag), doing, headers={"Accept": INDEX_TYPE})
+        if found.status_code == 404:
+            return None
+        self._expect(found, 200, doing)
+        return Kept(found.content, found.headers.get("ETag", ""))
+
+    def write_tag(self, tag: str, content: bytes, condition: Mapping[str, str], doing: str) -> bool:
+        """Put an index under a tag; return False where the condition (RFC 9110, section 13) did not hold.
+
+        Raises:
+            RegistryError: the registry does not take it.
+        """
+        headers = {"Content-Type": INDEX_TYPE, **condition}
+        answer = self._send("PUT", self._manifest_url(tag), doing, content, headers)
+        if answer.status_code == 412 and condition:
+            return False
+        self._expect(answer, 201, doing)
+        return True
+
+    def _manifest_url(self, name: str) -> str:
+        return f"{self._base}/manifests/{name}"
 
     def _send(
         self,
@@ -258,11 +280,18 @@ class _Adapter(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
 
-def _index(content: bytes, doing: str) -> list[dict[str, Any]]:
-    if len(content) <= MAX_INDEX:
-        with suppress(ValueError):
-            value = json.loads(content)
-            manifests = value.get("manifests") if isinstance(value, dict) else None
-            if isinstance(manifests, list) and all(isinstance(item, dict) for item in manifests):
-                return manifests
-    raise faults.invalid_response(doing, "what stands under that tag is no index")
+class _FallbackTag:
+    """The tag that stands in for the referrers API, as ``keep_entry`` wants it."""
+
+    def __init__(self, pusher: Pusher, tag: str, doing: str) -> None:
+        self._pusher = pusher
+        self._tag = tag
+        self._doing = doing
+
+    def read(self) -> Kept | None:
+        """Return what stands under the tag."""
+        return self._pusher.read_tag(self._tag, self._doing)
+
+    def write(self, content: bytes, condition: Mapping[str, str]) -> bool:
+        """Put ``content`` there."""
+        return self._pusher.write_tag(self._tag, content, condition, self._doing)

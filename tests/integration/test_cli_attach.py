@@ -258,7 +258,8 @@ def test_a_fallback_tag_that_is_no_index_is_left_alone() -> None:
     with EmbeddedRegistry(referrers_api=False) as registry:
         subject = registry.push_image(REPOSITORY, "v1")
         tag = str(subject.digest).replace(":", "-")
-        found = registry.storage.manifest(REPOSITORY, "v1")
+        registry.push_image(REPOSITORY, "other")
+        found = registry.storage.manifest(REPOSITORY, "other")
         assert found is not None
         registry.storage.put_manifest(REPOSITORY, found[1].content, tag=tag)
         done = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
@@ -266,6 +267,19 @@ def test_a_fallback_tag_that_is_no_index_is_left_alone() -> None:
         kept = registry.storage.manifest(REPOSITORY, tag)
         assert kept is not None
         assert kept[1].content == found[1].content
+
+
+def test_a_fallback_tag_that_is_the_image_itself_holds_nothing() -> None:
+    """As GitLab resolves it."""
+    with EmbeddedRegistry(referrers_api=False) as registry:
+        subject = registry.push_image(REPOSITORY, "v1")
+        tag = str(subject.digest).replace(":", "-")
+        found = registry.storage.manifest(REPOSITORY, "v1")
+        assert found is not None
+        registry.storage.put_manifest(REPOSITORY, found[1].content, tag=tag)
+        assert cli("attach", image_of(registry), LEVEL_3, "--plain-http").status == Status.ADMITTED
+        shown = json.loads(cli("inspect", image_of(registry), "--plain-http", "--json").out)
+        assert len(shown["artifacts"]) == 1
 
 
 def test_fetched_attestations_verify_without_a_registry(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def _push(bench: Bench) -> list[str]:
             bundle = bench.scene.lab.sign(summary, github_source_actions(commit=commit))
             config = "application/vnd.oci.empty.v1+json"
             attached = _manifest(pusher, b"{}", config, [bundle], subject)
-            pusher.attach(subject, attached, BUNDLE_TYPE)
+            pusher.attach(subject, attached, BUNDLE_TYPE, {})
             images.append(f"{target.name}@{subject.digest}")
     return images
 

@@ -1,0 +1,160 @@
+"""Keeps an entry in the index under a fallback tag, though others write it at the same time (OCI distribution 1.1,
+"Referrers Tag Schema").
+
+A tag is written whole: who reads, adds and writes takes away what another has written in between. A condition (``If-Match``)
+prevents that where the registry keeps to it; most ignore it, some although they send an ``ETag``. So whoever writes stays and
+looks until the tag has held the entry for a while and nobody has changed it meanwhile, and writes again where it has not.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry.referrers import INDEX_TYPE
+
+MAX_INDEX = 4 << 20
+"""Bytes of an index, as for any manifest."""
+QUIET_SECONDS = 1.0
+"""Time for which the tag must hold the entry unchanged: others' reading and writing takes less, unless they are slower than
+``QUIET_TIMES`` of our own."""
+QUIET_TIMES = 4.0
+MAX_PAUSE = 2.0
+"""Seconds between two attempts of one of many writers."""
+MAX_REFUSALS = 3
+"""Refused conditions on an index that nobody has changed, after which the registry is taken for one that refuses them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stands under a tag: its bytes, and its entity tag ("" for none)."""
+
+    content: bytes
+    etag: str = ""
+
+
+class Tag(Protocol):
+    """One tag of a repository."""
+
+    def read(self) -> Kept | None:
+        """Return what stands under the tag, None for nothing. Raises ``RegistryError``."""
+
+    def write(self, content: bytes, condition: Mapping[str, str]) -> bool:
+        """Put ``content`` there; False where the condition did not hold. Raises ``RegistryError``."""
+
+
+def keep_entry(
+    tag: Tag,
+    entry: Mapping[str, Any],
+    subject: Digest,
+    deadline: Deadline,
+    doing: str,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Add ``entry`` to the index under ``tag``, and return once it stays there.
+
+    Args:
+        tag: where the index is.
+        entry: a descriptor.
+        subject: the image's digest. Some registries resolve the tag to the image itself, which means that nothing is attached.
+        deadline: the end of all attempts.
+        doing: what is being done, for messages.
+        pause: waits for some seconds.
+
+    Raises:
+        RegistryError: the registry does not take it, or what stands there is no index.
+        DeadlineError: out of time.
+    """
+    writer = _Writer(tag, entry, subject, doing)
+    attempts = 0
+    while True:
+        deadline.check(doing)
+        left = writer.attempt()
+        if left is None:
+            return
+        if left > 0.0:
+            # Others poll too: at random moments, or all would write at once again.
+            pause(random.uniform(0.2, 0.5) * left)  # noqa: S311  (no secret)
+            continue
+        attempts += 1
+        most = min(MAX_PAUSE, 0.02 * 2**attempts)
+        pause(random.uniform(0.0, most))  # noqa: S311
+
+
+class _Writer:
+    """One entry on its way into an index."""
+
+    def __init__(self, tag: Tag, entry: Mapping[str, Any], subject: Digest, doing: str) -> None:
+        self._tag = tag
+        self._own = dict(entry)
+        self._subject = subject
+        self._doing = doing
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._unchanged: tuple[Digest, float] | None = None
+        self._quiet = QUIET_SECONDS
+        self._refused: dict[Digest | None, int] = {}
+
+    def attempt(self) -> float | None:
+        """Look once, and write where the entry is missing. Return None once it stays, 0 after a write, else the time to wait."""
+        began = time.monotonic()
+        kept = self._tag.read()
+        index = self._parsed(kept)
+        entries = index["manifests"]
+        there = {str(item.get("digest")): item for item in entries}
+        # Whoever overwrote ours, overwrote what others had written too, which they need not write again.
+        missing = [item for digest, item in self._seen.items() if digest not in there]
+        if there.get(self._own["digest"]) == self._own and not missing:
+            assert kept is not None
+            return self._time_left(Digest.of(kept.content))
+        self._seen |= there
+        self._seen.pop(self._own["digest"], None)
+        others = [item for item in entries if item.get("digest") != self._own["digest"]]
+        content = json.dumps({**index, "manifests": [*others, *missing, self._own]}).encode()
+        if len(content) > MAX_INDEX:
+            raise faults.too_large(self._doing, len(content), MAX_INDEX)
+        self._write(content, kept)
+        self._unchanged = None
+        self._quiet = max(self._quiet, QUIET_TIMES * (time.monotonic() - began))
+        return 0.0
+
+    def _time_left(self, digest: Digest) -> float | None:
+        now = time.monotonic()
+        if self._unchanged is None or self._unchanged[0] != digest:
+            self._unchanged = (digest, now)
+        left = self._unchanged[1] + self._quiet - now
+        return left if left > 0.0 else None
+
+    def _write(self, content: bytes, kept: Kept | None) -> None:
+        """Write, on condition that nobody has written since, where the registry offers one that holds."""
+        before = Digest.of(kept.content) if kept else None
+        condition = {"If-None-Match": "*"} if kept is None else {}
+        if (
+            kept is not None and kept.etag and not kept.etag.startswith("W/")
+        ):  # a weak one never matches (RFC 9110, 13.1.1)
+            condition = {"If-Match": kept.etag}
+        if self._refused.get(before, 0) >= MAX_REFUSALS:
+            condition = {}
+        if not self._tag.write(content, condition):
+            self._refused = {before: self._refused.get(before, 0) + 1}
+
+    def _parsed(self, kept: Kept | None) -> dict[str, Any]:
+        """Return the index, a new one where there is none."""
+        new: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+        if kept is None or self._subject.matches(kept.content):
+            return new
+        try:
+            value = json.loads(kept.content) if len(kept.content) <= MAX_INDEX else None
+        except ValueError:
+            value = None
+        manifests = value.get("manifests") if isinstance(value, dict) else None
+        if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):
+            raise faults.invalid_response(self._doing, "what stands under that tag is no index")
+        assert isinstance(value, dict)
+        return {**new, **value}
