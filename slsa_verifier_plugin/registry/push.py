@@ -5,9 +5,11 @@ oras-py's session and token exchange do the authentication. Its requests are not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urljoin
 
 import oras.auth
@@ -30,8 +32,13 @@ from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
 REQUEST_SECONDS = 60.0
 """Without a byte from the registry, after which a request is given up."""
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+ATTEMPTS = 4
+"""Further attempts of a push that failed for a reason that may pass, within three seconds together."""
 INDEX_SECONDS = 120.0
 """Time to get an entry into an index that others write at the same time."""
+
+
+T = TypeVar("T")
 
 
 class Pusher:
@@ -81,9 +88,13 @@ class Pusher:
             RegistryError: the registry does not take it.
         """
         digest = Digest.of(content)
+        _patiently(lambda: self._push_blob(content, digest))
+        return digest
+
+    def _push_blob(self, content: bytes, digest: Digest) -> None:
         doing = f"pushing the blob {digest} to {self._image.name}"
         if self._send("HEAD", f"{self._base}/blobs/{digest}", doing).status_code == 200:
-            return digest
+            return
         url = f"{self._base}/blobs/uploads/"
         begun = self._send("POST", url, doing, headers={"Content-Length": "0"})
         self._expect(begun, 202, doing)
@@ -94,7 +105,6 @@ class Pusher:
         target = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         headers = {"Content-Type": "application/octet-stream"}
         self._expect(self._send("PUT", target, doing, content, headers), 201, doing)
-        return digest
 
     def manifest(self, content: bytes, media_type: str, name: str) -> requests.Response:
         """Push a manifest under a digest or tag ("Pushing Manifests").
@@ -103,9 +113,14 @@ class Pusher:
             RegistryError: the registry does not take it.
         """
         doing = f"pushing the manifest {name} to {self._image.name}"
-        answer = self._send("PUT", self._manifest_url(name), doing, content, {"Content-Type": media_type})
-        self._expect(answer, 201, doing)
-        return answer
+
+        def put() -> requests.Response:
+            headers = {"Content-Type": media_type}
+            answer = self._send("PUT", self._manifest_url(name), doing, content, headers)
+            self._expect(answer, 201, doing)
+            return answer
+
+        return _patiently(put)
 
     def attach(
         self, subject: Descriptor, content: bytes, artifact_type: str, annotations: Mapping[str, str]
@@ -213,8 +228,23 @@ class Pusher:
 
     def _expect(self, answer: requests.Response, status: int, doing: str) -> None:
         if answer.status_code != status:
-            body = answer.content[:4096]
-            raise faults.status_error(doing, answer.url, answer.status_code, faults.error_codes(body))
+            codes = faults.error_codes(answer.content[:4096])
+            error = faults.status_error(doing, answer.url, answer.status_code, codes)
+            # Whatever a manifest names is there by now. Distribution misses it for a moment while another pushes the same.
+            error.transient = error.transient or "MANIFEST_BLOB_UNKNOWN" in codes
+            raise error
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """Return what ``work`` returns, with a few more attempts where it fails for a reason that may pass."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return work()
+        except RegistryError as error:
+            if not error.transient:
+                raise
+        time.sleep(random.uniform(0.0, 0.2 * 2**attempt))  # noqa: S311  (no secret)
+    return work()
 
 
 class _Auth(oras.auth.TokenAuth):  # type: ignore[misc]  # oras has no type information

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry import faults
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE
@@ -76,7 +77,13 @@ def keep_entry(
     attempts = 0
     while True:
         deadline.check(doing)
-        left = writer.attempt()
+        try:
+            left = writer.attempt()
+        except RegistryError as error:
+            # Distribution answers 500 to whoever reads a tag that another is just writing to its disk.
+            if not error.transient or deadline.remaining() <= MAX_PAUSE:
+                raise
+            left = 0.0
         if left is None:
             return
         if left > 0.0:
@@ -98,13 +105,18 @@ class _Writer:
         self._doing = doing
         self._seen: dict[str, dict[str, Any]] = {}
         self._unchanged: tuple[Digest, float] | None = None
+        self._is_absent = False
         self._quiet = QUIET_SECONDS
         self._refused: dict[Digest | None, int] = {}
 
     def attempt(self) -> float | None:
-        """Look once, and write where the entry is missing. Return None once it stays, 0 after a write, else the time to wait."""
+        """Look once, and write where the entry is missing. Return None once it stays, 0 to look again, else the time to wait."""
         began = time.monotonic()
         kept = self._tag.read()
+        if kept is None and not self._is_absent:
+            # A new index would take away what others have attached: once more, in case the answer came between two writes.
+            self._is_absent = True
+            return 0.0
         index = self._parsed(kept)
         entries = index["manifests"]
         there = {str(item.get("digest")): item for item in entries}

@@ -12,6 +12,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry import tag_index
+from slsa_verifier_plugin.registry.referrers import INDEX_TYPE
 from slsa_verifier_plugin.registry.tag_index import MAX_INDEX, MAX_REFUSALS, Kept, keep_entry
 
 IMAGE = b'{"an": "image"}'
@@ -82,7 +83,7 @@ def test_a_new_index_holds_the_entry() -> None:
     keep(place)
     assert place.content is not None
     value = json.loads(place.content)
-    assert (value["mediaType"], value["manifests"]) == (tag_index.INDEX_TYPE, [entry("own")])
+    assert (value["mediaType"], value["manifests"]) == (INDEX_TYPE, [entry("own")])
     assert place.conditions == [{"If-None-Match": "*"}]
 
 
@@ -186,6 +187,39 @@ def test_weak_entity_tags_are_no_condition(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(place, "read", lambda: Kept(place.content or b"", 'W/"x"'))
     keep(place)
     assert place.conditions == [{}]
+
+
+def test_failures_that_pass_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, failures = Place(index(entry("a"))), [True] * 5
+    read = place.read
+
+    def reads() -> Kept | None:
+        if failures and failures.pop():
+            raise RegistryError("HTTP 500", transient=True)
+        return read()
+
+    monkeypatch.setattr(place, "read", reads)
+    keep(place)
+    assert place.names() == digests("a", "own")
+
+
+def test_failures_that_last_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place()
+
+    def reads() -> Kept | None:
+        raise RegistryError("HTTP 403", reason=Reason.REGISTRY_FORBIDDEN)
+
+    monkeypatch.setattr(place, "read", reads)
+    with pytest.raises(RegistryError, match="403"):
+        keep(place)
+
+
+def test_an_index_that_is_not_there_for_a_moment_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, answers = Place(index(entry("a"))), [None]
+    read = place.read
+    monkeypatch.setattr(place, "read", lambda: answers.pop() if answers else read())
+    keep(place)
+    assert place.names() == digests("a", "own")
 
 
 def test_hostile_entries_harm_nothing() -> None:
