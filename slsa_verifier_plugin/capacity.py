@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin.turn import aside
+
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.evidence import ArtifactStore
@@ -70,7 +72,9 @@ class _GuardedStore:
         self._bytes += descriptor.size
         if self._has_turn or self._bytes <= SMALL_BYTES:
             return
-        deadline.acquire(
-            self._free, f"waiting for room for {self._bytes} bytes beside another call's large attestations"
-        )
+        with aside():
+            deadline.acquire(
+                self._free,
+                f"waiting for room for {self._bytes} bytes beside another call's large attestations",
+            )
         self._has_turn = True

@@ -37,6 +37,7 @@ from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSett
 from slsa_verifier_plugin.registry.tokens import TokenServers
 from slsa_verifier_plugin.registry.transport import Transport
 from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.turn import aside
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
@@ -183,14 +184,15 @@ class RegistryStore:
         operation = f"resolving {image}"
         client = self.client(image)
         headers = {"Accept": ", ".join(MANIFEST_TYPES)}
-        reply = client.do_request(
-            client.manifest_url(name), headers=headers, deadline=deadline, operation=operation
-        )
-        if reply.status != 200:
-            raise faults.status_error(
-                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+        with aside():
+            reply = client.do_request(
+                client.manifest_url(name), headers=headers, deadline=deadline, operation=operation
             )
-        content = reply.read(limits.MAX_MANIFEST_BYTES)
+            if reply.status != 200:
+                raise faults.status_error(
+                    operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+                )
+            content = reply.read(limits.MAX_MANIFEST_BYTES)
         digest = Digest.of(content, image.digest.algorithm if image.digest else "sha256")
         if image.digest is not None and digest != image.digest:
             raise faults.invalid_response(operation, f"what it delivered has the digest {digest}")
@@ -287,7 +289,7 @@ class RegistryStore:
                     operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
                 )
             return known
-        with client.auth.hiding_secrets():
+        with client.auth.hiding_secrets(), aside():
             content = fetch_content(client, url, accept, descriptor, deadline, operation)
         self._cache.put(descriptor.digest, content)
         if self._layout is not None:
@@ -304,6 +306,7 @@ class RegistryStore:
                 self._cache.put(digest, content)
         return content
 
+    @aside()
     def _referrers(self, image: Reference, artifact_type: str | None, deadline: Deadline) -> list[Descriptor]:
         if image.digest is None:
             raise RegistryError(

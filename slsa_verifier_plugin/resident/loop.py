@@ -180,6 +180,7 @@ class Loop:
         try:
             data = peer.connection.recv(_CHUNK)
         except BlockingIOError:
+            self._peers.wait(peer)
             return
         except OSError:
             data = b""
@@ -189,6 +190,8 @@ class Loop:
         self._peers.received(peer, data)
         try:
             self._look_at(peer)
+            if peer in self._peers:
+                self._peers.wait(peer)
         except protocol.FrameError as error:
             self._counters.add("refused")
             self._log.add(f"a connection was ended: {error}")
@@ -269,10 +272,13 @@ class Loop:
         try:
             peer.reply = peer.reply[peer.connection.send(peer.reply) :]
         except BlockingIOError:
+            self._peers.wait(peer)
             return
         except OSError:
             peer.reply = b""
-        if not peer.reply:
+        if peer.reply:
+            self._peers.wait(peer)
+        else:
             self._peers.drop(peer)
 
     def _hand_over(self, connection: socket.socket, data: bytes) -> None:

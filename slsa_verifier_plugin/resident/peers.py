@@ -17,12 +17,13 @@ class Peer:
         reply: what is left to send; nothing while the request is being read.
     """
 
-    __slots__ = ("buffer", "connection", "deadline", "reply")
+    __slots__ = ("buffer", "connection", "deadline", "is_registered", "reply")
 
     def __init__(self, connection: socket.socket, reply: bytes = b"") -> None:
         self.connection = connection
         self.buffer = bytearray()
         self.reply = reply
+        self.is_registered = False
         self.deadline = time.monotonic() + FRAME_SECONDS
 
 
@@ -48,8 +49,18 @@ class Peers:
         """Add a connection that is to be read from, or written to if there is a reply."""
         peer = Peer(connection, reply)
         self._peers[connection] = peer
-        self._selector.register(connection, selectors.EVENT_WRITE if reply else selectors.EVENT_READ, peer)
         return peer
+
+    def wait(self, peer: Peer) -> None:
+        """Have the selector tell when a connection can be read from or written to.
+
+        Not before it is known that it cannot: most requests are there by the time they are accepted, and each call of the system
+        gives the interpreter to the threads that work.
+        """
+        if not peer.is_registered:
+            peer.is_registered = True
+            events = selectors.EVENT_WRITE if peer.reply else selectors.EVENT_READ
+            self._selector.register(peer.connection, events, peer)
 
     def received(self, peer: Peer, data: bytes) -> None:
         """Append what a connection sent."""
@@ -60,7 +71,8 @@ class Peers:
         """Forget a connection without closing it, and return it."""
         del self._peers[peer.connection]
         self.held_bytes -= len(peer.buffer)
-        self._selector.unregister(peer.connection)
+        if peer.is_registered:
+            self._selector.unregister(peer.connection)
         return peer.connection
 
     def drop(self, peer: Peer) -> None:

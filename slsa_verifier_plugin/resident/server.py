@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 import stat
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -33,6 +36,13 @@ CLAIM_SECONDS = 3.0
 """How long a new verifier waits for one that is ending to give up its claim."""
 BACKLOG = 1024
 _FRESH_NAME = "socket.new"
+STACK_BYTES = 1 << 20
+"""Of each thread's stack: there may be hundreds, and 8 MiB each are more than a limit on addresses may allow."""
+SWITCH_SECONDS = 0.001
+"""How long a thread keeps the interpreter that others want. The one that accepts calls wants it a few times for each, and with
+the interpreter's own five milliseconds it may wait for seconds where many call at once."""
+DESCRIPTORS = 4096
+"""Open files that this process may want, two for each call: the caller's connection and the registry's."""
 
 
 def serve(
@@ -161,6 +171,9 @@ def _run(
     claim: int,
 ) -> str:
     loop = Loop(service, settings, place.socket, listener, log, lambda: fcntl.flock(claim, fcntl.LOCK_UN))
+    stack, interval = threading.stack_size(STACK_BYTES), sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_descriptors()
     before = signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     handlers = [
@@ -170,9 +183,19 @@ def _run(
     try:
         return loop.run()
     finally:
+        threading.stack_size(stack)
+        sys.setswitchinterval(interval)
         signal.set_wakeup_fd(before)
         for number, handler in handlers:
             signal.signal(number, handler)
+
+
+def _allow_descriptors() -> None:
+    """Allow this process as many open files as it may want, up to what it may allow itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _remove(name: str) -> None:

@@ -22,9 +22,9 @@ class Settings:
     """Limits of one resident verifier.
 
     Attributes:
-        workers: calls verified at once, beside those that wait for a registry.
-        threads: calls at once in all.
-        patience_seconds: time after which a call that is not done counts as waiting for its registry.
+        workers: calls that work at once, beside those that wait for a registry.
+        threads: calls at once in all; one that waits takes 60 to 100 KiB.
+        patience_seconds: time after which a call that works without waiting no longer counts.
         queue: calls that wait beyond those.
         connections: open connections.
         held_bytes: bytes of requests that are being read or wait.
@@ -37,10 +37,10 @@ class Settings:
     """
 
     workers: int = 8
-    threads: int = 64
+    threads: int = 512
     patience_seconds: float = 0.5
-    queue: int = 256
-    connections: int = 512
+    queue: int = 1024
+    connections: int = 1536
     held_bytes: int = 32 << 20
     idle_seconds: int = 3600
     memory_bytes: int = 192 << 20

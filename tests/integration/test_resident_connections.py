@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.server import DESCRIPTORS
 from slsa_verifier_plugin.resident.lifecycle import Place
 from slsa_verifier_plugin.resident.protocol import Answer
 from tests.support.answers import pid_of
@@ -56,16 +57,24 @@ def test_more_connections_than_it_keeps() -> None:
 
 def test_fewer_descriptors_than_connections() -> None:
     with World() as world:
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        pid = world.server()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
+        with connections(world.place, 150):
+            assert [world.server() for _ in range(3)] == [pid] * 3
+            assert any("cannot accept" in line for line in world.report()["latestErrors"])
+        assert world.server() == pid
+
+
+def test_as_many_descriptors_as_it_may_have() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with World() as world:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
         try:
             pid = world.server()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        with connections(world.place, 150):
-            assert [world.server() for _ in range(3)] == [pid] * 3
-            assert any("cannot accept" in line for line in world.report()["latestErrors"])
-        assert world.server() == pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert (soft, hard) == (min(DESCRIPTORS, hard), before[1])
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from slsa_verifier_plugin.resident import client, lifecycle, manage, protocol, s
 from slsa_verifier_plugin.resident.protocol import Answer
 from slsa_verifier_plugin.resident.server import serve
 from slsa_verifier_plugin.resident.settings import read_settings
+from slsa_verifier_plugin.turn import aside
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "TEST_RESIDENT_SETTINGS"
@@ -51,7 +52,8 @@ START = [sys.executable, "-m", "tests.support.resident", "serve"]
 
 
 class ObedientService:
-    """Does what standard input says: ``sleep=S``, ``budget=S``, ``raise=TEXT``, ``exit=N``, ``loop=1`` (Python code),
+    """Does what standard input says: ``sleep=S``, ``wait=S`` (as for a registry), ``budget=S``, ``raise=TEXT``, ``exit=N``,
+    ``loop=1`` (Python code),
     ``hold=1`` (C code that keeps the interpreter lock), ``die=1`` (the whole process),
     ``leak=MIB``, ``cache=MIB``, ``size=BYTES``, ``junk=1``, ``echo=1``."""
 
@@ -72,6 +74,9 @@ class ObedientService:
     ) -> Answer:
         orders = _orders(stdin)
         time.sleep(float(orders.get("sleep", "0")))
+        if "wait" in orders:
+            with aside():
+                time.sleep(float(orders["wait"]))
         if "raise" in orders:
             raise ValueError(orders["raise"])
         if "exit" in orders:

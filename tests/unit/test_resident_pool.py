@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from slsa_verifier_plugin.resident import pool as pools
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.pool import Job
+from slsa_verifier_plugin.resident.protocol import Answer
 from slsa_verifier_plugin.resident.turns import Turns
+from slsa_verifier_plugin.turn import aside
 from tests.support.pool import answer_on, job, pool_of
 from tests.support.resident import ObedientService, wait_until
 
@@ -93,7 +97,7 @@ def test_warming_up_that_fails_lets_calls_through(log: ErrorLog) -> None:
 def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(log: ErrorLog) -> None:
     with pool_of(ObedientService(), log, workers=2, threads=4, patience_seconds=0.2) as (pool, counters):
         pool.warm_up()
-        held_up = [job(b"sleep=2", 0.0) for _ in range(5)]
+        held_up = [job(b"sleep=2", 0.0, subject=b"%d.example/app" % number) for number in range(5)]
         for work, _ in held_up:
             pool.submit(work)
         wait_until(lambda: pool.reinforce() and pool.threads == 4)
@@ -105,6 +109,140 @@ def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(l
         for _, caller in held_up:
             assert answer_on(caller)[1].startswith(b"resident")
         wait_until(lambda: counters.get("late") == 5)
+
+
+def test_calls_that_wait_for_a_registry_hold_up_nobody(log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log, workers=2, threads=64, patience_seconds=60.0) as (pool, _):
+        pool.warm_up()
+        started = time.monotonic()
+        slow = [job(b"wait=1", subject=b"%d.example/app" % (number % 2)) for number in range(40)]
+        for work, _ in slow:
+            pool.submit(work)
+        wait_until(lambda: pool.load()[1] == 40)
+        quick, caller = job(b"", subject=b"good.example/app")
+        pool.submit(quick)
+        assert answer_on(caller)[1].startswith(b"resident")
+        assert pool.load()[1] == 40, "those still wait"
+        for _, caller in slow:
+            assert answer_on(caller)[1].startswith(b"resident")
+        assert time.monotonic() - started < 10, "all at once, and not two at a time"
+
+
+def test_no_more_work_at_once_than_may_however_many_come_back_from_waiting(log: ErrorLog) -> None:
+    at_work: list[int] = []
+    working: set[int] = set()
+    lock = threading.Lock()
+
+    class Service(ObedientService):
+        def handle(
+            self,
+            command: bytes | None,
+            subject: bytes | None,
+            version: bytes | None,
+            stdin: bytes,
+            elapsed: float,
+        ) -> Answer:
+            for _ in range(5):
+                with lock:
+                    working.add(threading.get_ident())
+                    at_work.append(len(working))
+                time.sleep(0.002)
+                with lock:
+                    working.discard(threading.get_ident())
+                with aside(), aside():
+                    time.sleep(0.002)
+            return 0, b"resident", b""
+
+    with pool_of(Service(), log, workers=3, threads=64, patience_seconds=60.0) as (pool, _):
+        pool.warm_up()
+        many = [job(b"", subject=b"%d.example/app" % number) for number in range(60)]
+        for work, _ in many:
+            pool.submit(work)
+        for _, caller in many:
+            assert answer_on(caller)[1] == b"resident"
+        wait_until(lambda: pool.unfinished() == 0)
+        assert max(at_work) == 3
+        assert len(at_work) == 300
+
+
+def test_one_registry_never_has_all_threads(log: ErrorLog) -> None:
+    with pool_of(ObedientService(), log, workers=2, threads=8, patience_seconds=60.0) as (pool, _):
+        pool.warm_up()
+        dead = [job(b"wait=1.5", subject=b"dead.example/app") for _ in range(20)]
+        for work, _ in dead:
+            pool.submit(work)
+        wait_until(lambda: pool.load()[1] == 6)
+        for _ in range(5):
+            work, caller = job(b"", subject=b"good.example/app")
+            pool.submit(work)
+            assert answer_on(caller)[1].startswith(b"resident")
+        for _, caller in dead:
+            assert answer_on(caller)[1].startswith(b"resident")
+
+
+def test_one_that_fails_while_it_waits_gives_its_turn_back(log: ErrorLog) -> None:
+    class Service(ObedientService):
+        def handle(
+            self,
+            command: bytes | None,
+            subject: bytes | None,
+            version: bytes | None,
+            stdin: bytes,
+            elapsed: float,
+        ) -> Answer:
+            with aside():
+                raise ValueError("secret")
+
+    with pool_of(Service(), log, workers=1, patience_seconds=60.0) as (pool, counters):
+        pool.warm_up()
+        for _ in range(5):
+            work, caller = job(b"")
+            pool.submit(work)
+            assert answer_on(caller) == (0, protocol.INTERNAL_LINE, b"")
+        assert counters.get("failed") == 5
+
+
+def test_without_a_turn_nothing_is_given_away() -> None:
+    with aside(), aside():
+        pass
+
+
+def test_threads_that_are_not_needed_end(log: ErrorLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "IDLE_THREAD_SECONDS", 0.1)
+    with pool_of(ObedientService(), log, workers=2, threads=64) as (pool, _):
+        pool.warm_up()
+        many = [job(b"wait=0.3", subject=b"%d.example/app" % number) for number in range(30)]
+        for work, _ in many:
+            pool.submit(work)
+        for _, caller in many:
+            assert answer_on(caller)[1].startswith(b"resident")
+        assert pool.threads > 2
+        wait_until(lambda: pool.threads == 2)
+        work, caller = job(b"")
+        pool.submit(work)
+        assert answer_on(caller)[1].startswith(b"resident")
+
+
+def test_where_no_thread_can_be_started_the_call_waits_for_one_that_there_is(
+    log: ErrorLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pool_of(ObedientService(), log, workers=4) as (pool, _):
+        pool.warm_up()
+        first, caller = job(b"")
+        pool.submit(first)
+        assert answer_on(caller)[1].startswith(b"resident")
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        many = [job(b"sleep=0.05", subject=b"%d.example/app" % number) for number in range(5)]
+        for work, _ in many:
+            pool.submit(work)
+        for _, caller in many:
+            assert answer_on(caller)[1].startswith(b"resident")
+        assert pool.threads == 1
+        assert "the system allows no more threads" in "".join(log.latest())
 
 
 def test_calls_that_are_not_held_up_wait_for_their_turn(log: ErrorLog) -> None:
@@ -133,8 +271,14 @@ def test_a_silent_registry_holds_up_its_own_calls_only(log: ErrorLog) -> None:
             assert answer_on(caller)[1].startswith(b"resident")
 
 
+def take(turns: Turns, begun: list[Job]) -> Job:
+    job = turns.take(begun)
+    assert job is not None
+    return job
+
+
 def test_turns_go_round_the_registries() -> None:
-    turns = Turns()
+    turns = Turns(most=3)
     for subject in (b"a/1", b"a/2", b"a/3", b"b/1", None, b"b/2"):
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -142,14 +286,18 @@ def test_turns_go_round_the_registries() -> None:
     assert len(turns) == 6
     taken: list[Job] = []
     for _ in range(4):
-        taken.append(turns.take(taken))
+        taken.append(take(turns, taken))
     assert [one.request[2] for one in taken] == [b"a/1", b"b/1", None, b"a/2"]
     del taken[1]
-    taken.append(turns.take(taken))
+    taken.append(take(turns, taken))
     assert taken[-1].request[2] == b"b/2"
-    assert turns.take(taken).request[2] == b"a/3"
-    with pytest.raises(ValueError, match="empty"):
-        turns.take(taken)
+    last = take(turns, taken)
+    assert last.request[2] == b"a/3"
+    assert turns.take(taken) is None
+    turns.put_back(last)
+    taken.append(last)
+    assert turns.take(taken) is None, "three of that registry have begun"
+    assert turns.take(taken[:-1]) is last
 
 
 def test_what_waits_for_stuck_workers_does_not_keep_a_server(log: ErrorLog) -> None:
