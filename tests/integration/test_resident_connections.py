@@ -14,9 +14,9 @@ from contextlib import contextmanager
 import pytest
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.server import DESCRIPTORS
 from slsa_verifier_plugin.resident.lifecycle import Place
 from slsa_verifier_plugin.resident.protocol import Answer
+from slsa_verifier_plugin.resident.server import DESCRIPTORS
 from tests.support.answers import pid_of
 from tests.support.resident import OWN, World, wait_until
 

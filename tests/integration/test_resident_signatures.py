@@ -42,6 +42,7 @@ class Cluster:
             "HOME": str(folder),
             "SLSA_VERIFIER_REFRESH_HOURS": "0",
             "SLSA_VERIFIER_RESIDENT": "require",
+            "PYTHONPATH": str(ROOT),
         }
         self._registry = registry
         self._root = folder / "trusted_root.json"
@@ -54,7 +55,7 @@ class Cluster:
         """Start a resident verifier and wait until it is warm."""
         server = subprocess.Popen(
             [sys.executable, "-c", SERVE.format(processors=self._processors), "resident", "serve"],
-            env={**os.environ, **self.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **self.environ},
             stderr=subprocess.DEVNULL,
         )
         wait_until(lambda: bool((self.report() or {}).get("warm")))
