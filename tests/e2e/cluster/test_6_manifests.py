@@ -101,6 +101,12 @@ def test_gator_verifies_the_template(say: Say) -> None:
         ),
         ('operation == "UPDATE"', 'operation != "DELETE"', "a-creation-that-shows-an-old-object-is-checked"),
         ("count(present) == 0", "count(present) < 0", "a-kind-without-images-denies"),
+        ("not about_one(entry)", "false", "odd-error-is-text-denies"),
+        ('in ["responses", "errors"]', 'in ["responses"]', "odd-errors-null-denies"),
+        ("count(system) == 0\n            some", "some", "odd-status-text-denies"),
+        ("count(response) == 2", "count(response) > 1", "odd-response-with-more-denies"),
+        ("`^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$`", "`.*`", "a-namespace-before-the-image-denies"),
+        ("in images - asked", "in images - images", "a-namespace-before-the-image-denies"),
     ],
 )
 def test_gator_notices_a_broken_template(

@@ -124,14 +124,28 @@ def _answering(folder: Path, status: int, extra: dict[str, object], verdicts: li
 def test_kyverno_reads_the_whole_answer(lab: Lab, tmp_path: Path, say: Say) -> None:
     """Kyverno's ValidatingPolicy denies a success in an answer with status 500, with a system error, or beside a no"""
     image = f"registry.example/app@sha256:{'a' * 64}"
+    yes: dict[str, object] = {"key": image, "value": {"isSuccess": True}}
     broken: dict[str, tuple[int, dict[str, object], list[bool], str]] = {
         "status 500": (500, {}, [True], "status 500"),
         "a system error": (200, {"systemError": "the store is broken"}, [True], "the store is broken"),
         "a no beside it": (200, {}, [True, False], "is not admitted"),
+        "an error that is no text": (200, {"items": [{**yes, "error": 5}]}, [], ""),
+        "an item that is text": (200, {"items": [yes, "no"]}, [], ""),
+        "an item without a key": (200, {"items": [yes, {"error": "no"}]}, [], ""),
+        "an error for another name": (
+            200,
+            {"items": [yes, {"key": f" {image}", "error": "no"}]},
+            [],
+            "about no image",
+        ),
+        "a system error that is no text": (200, {"systemError": {"text": ""}}, [True], ""),
+        "a verdict that is text": (200, {"items": [{"key": image, "value": {"isSuccess": "true"}}]}, [], ""),
     }
     with _answering(tmp_path, 200, {}, [True]) as address:
         good = _apply(lab, tmp_path, image, address, tmp_path / "answers.crt")
+        elsewhere = _apply(lab, tmp_path, f"[other]{image}", address, tmp_path / "answers.crt")
     assert "pass: 1" in good.stdout, good.stdout + good.stderr
+    assert elsewhere.returncode != 0, elsewhere.stdout
     for what, (status, extra, verdicts, words) in broken.items():
         with _answering(tmp_path, status, extra, verdicts) as address:
             denied = _apply(lab, tmp_path, image, address, tmp_path / "answers.crt")
