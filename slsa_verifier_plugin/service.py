@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,14 @@ MAX_POLICIES = 64
 MAX_ROOTS = 16
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiersOfFile:
+    """The verifiers for the trusted roots of one file, and why others of it cannot be used."""
+
+    verifiers: tuple[RootVerifier, ...]
+    problems: tuple[TrustRootError, ...] = ()
+
+
 class Service:
     """Answers calls.
 
@@ -52,7 +60,7 @@ class Service:
         self._lock = threading.Lock()
         self._policies: LruCache[str, Policy] = LruCache(MAX_POLICIES)
         self._stores: LruCache[str, RegistryStore] = LruCache(MAX_STORES)
-        self._roots: LruCache[tuple[object, ...], RootVerifier] = LruCache(MAX_ROOTS)
+        self._roots: LruCache[tuple[object, ...], VerifiersOfFile] = LruCache(MAX_ROOTS)
         self._links: LruCache[tuple[object, ...], str] = LruCache(MAX_ROOTS)
         self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
         self._content = ContentCache()
@@ -125,9 +133,19 @@ class Service:
         failures: list[TrustRootError] = []
         for source in policy.roots:
             try:
-                roots.append(self._root(source))
+                found = self._root(source)
             except TrustRootError as error:
                 failures.append(error)
+                continue
+            failures += found.problems
+            for root in found.verifiers:
+                # Asked at each call, not when the root is loaded: its time may begin while this process lives.
+                try:
+                    root.check_begun()
+                except TrustRootError as error:
+                    failures.append(error)
+                else:
+                    roots.append(root)
         if failures and not roots:
             raise failures[0]
         keys = {configured: self._key(configured) for configured in policy.public_keys}
@@ -151,7 +169,8 @@ class Service:
             },
             "loadedRoots": [
                 {"source": plain(info.source), "digest": info.digest, "date": f"{info.date:%Y-%m-%d}"}
-                for info in (verifier.root.info for verifier in self._roots.values())
+                for found in self._roots.values()
+                for info in (verifier.root.info for verifier in found.verifiers)
             ],
         }
 
@@ -164,27 +183,23 @@ class Service:
         self._stores.clear()
 
     def root_verifier(self, root: LoadedRoot) -> RootVerifier:
-        """Return the verifier for one trusted root.
-
-        Raises:
-            TrustRootError: no part of the root is in service yet.
-        """
+        """Return the verifier for one trusted root."""
         from slsa_verifier_plugin.signatures.verifier import RootVerifier
 
         return RootVerifier(root)
 
-    def _root(self, source: RootSource) -> RootVerifier:
+    def _root(self, source: RootSource) -> VerifiersOfFile:
         from slsa_verifier_plugin.signatures.sources import read_root
-        from slsa_verifier_plugin.signatures.trust import load_root
+        from slsa_verifier_plugin.signatures.trust import load_roots
 
         # Taken before the root is read: where it is replaced meanwhile, the next call finds another stamp.
         key = (source, *self._root_stamp(source))
-        root = self._roots.get(key)
-        if root is None:
-            content, shown = read_root(source, self._environ)
-            root = self.root_verifier(load_root(content, shown))
-            self._roots.put(key, root)
-        return root
+        found = self._roots.get(key)
+        if found is None:
+            file = load_roots(*read_root(source, self._environ))
+            found = VerifiersOfFile(tuple(map(self.root_verifier, file.roots)), file.problems)
+            self._roots.put(key, found)
+        return found
 
     def _root_stamp(self, source: RootSource) -> tuple[object, ...]:
         """Return what changes when a root's file or refreshed copy is replaced, by this process or another.

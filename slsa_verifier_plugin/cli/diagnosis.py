@@ -154,7 +154,7 @@ def _trusted_root(environ: Mapping[str, str]) -> Finding:
     from slsa_verifier_plugin.signatures.sources import repository_of
 
     source = RootSource("public-good")
-    state = look_at(source, environ)
+    (state,) = look_at(source, environ)
     if state.problem:
         return Finding("trusted root", FAILED, state.problem, "install the sigstore package again")
     shown = f"{state.source}, newest part of {state.date:%Y-%m-%d}" if state.date else state.source

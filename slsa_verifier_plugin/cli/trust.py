@@ -47,7 +47,7 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
     from slsa_verifier_plugin.cli import render_trust, trust_roots
 
     session = session_of(context)
-    found = [trust_roots.look_at(source, session.environ) for source in sources_of(policy)]
+    found = [state for source in sources_of(policy) for state in trust_roots.look_at(source, session.environ)]
     painter = session.painter()
     if as_json:
         show(render_trust.json_of(found))

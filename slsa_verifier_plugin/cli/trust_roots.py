@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures.sources import read_root
-from slsa_verifier_plugin.signatures.trust import load_root
+from slsa_verifier_plugin.signatures.trust import LoadedRoot, load_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,41 @@ class RootState:
     problem: str = ""
 
 
-def look_at(source: RootSource, environ: Mapping[str, str]) -> RootState:
-    """Return the state of the trusted root that ``source`` names. Nothing is fetched."""
+def look_at(source: RootSource, environ: Mapping[str, str]) -> list[RootState]:
+    """Return the state of the trusted roots that ``source`` names: one, or those of a file with several. Nothing is fetched."""
     asked = source.location or source.kind
     try:
         content, shown = read_root(source, environ)
-        root = load_root(content, shown)
+        found = load_roots(content, shown)
     except TrustRootError as error:
-        return RootState(asked, problem=error.message)
-    return RootState(
-        asked,
-        shown,
-        root.info.digest,
-        root.info.date,
-        len(root.authorities),
-        len(root.logs),
-        len(root.timestamp_authorities),
-    )
+        return [RootState(asked, problem=error.message)]
+    states = [
+        RootState(
+            asked,
+            root.info.source,
+            root.info.digest,
+            root.info.date,
+            len(root.parts.authorities),
+            len(root.parts.logs),
+            len(root.parts.timestamp_authorities),
+            _not_begun(root),
+        )
+        for root in found.roots
+    ]
+    return [*states, *(RootState(asked, problem=error.message) for error in found.problems)]
+
+
+def problems_of(sources: Iterable[RootSource], environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield why trusted roots of ``sources`` cannot be used, as a verification here and now would find them."""
+    for source in sources:
+        for state in look_at(source, environ):
+            if state.problem:
+                yield state.problem
+
+
+def _not_begun(root: LoadedRoot) -> str:
+    try:
+        root.check_begun(datetime.now(UTC))
+    except TrustRootError as error:
+        return error.message
+    return ""

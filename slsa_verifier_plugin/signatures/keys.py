@@ -11,6 +11,7 @@ from functools import partial
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from slsa_verifier_plugin.errors import SignatureError, TrustRootError
@@ -24,7 +25,12 @@ MAX_KEY_FILE = 64 * 1024
 """Bytes of a public key's file."""
 MAX_SIGNATURES = 16
 """Signatures of one envelope that are tried."""
+LARGE_PAYLOAD = 1 << 20
+"""Bytes of a payload from which on fewer signatures are tried."""
+MAX_SIGNATURES_OF_LARGE = 4
+"""Signatures that are tried over a large payload, each of which costs a pass over it where the key is an Ed25519 one."""
 MIN_RSA_BITS = 2048
+_ED25519_BYTES = 64
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
@@ -79,10 +85,10 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
         raise SignatureError(
             "signed with a key, and no key is configured; add a publicKey to trustedVerifiers if its owner is to be trusted"
         )
-    message = pre_authentication_encoding(candidate.payload_type, candidate.payload)
+    message = Message(pre_authentication_encoding(candidate.payload_type, candidate.payload))
     for signature in _signatures(candidate):
         for trusted in keys:
-            if is_valid(trusted.key, signature, message):
+            if _is_made_with(trusted.key, signature, message):
                 claim = Claim(candidate.payload_type, candidate.payload, Signer(trusted.identity, ""))
                 return Verified(claim)
     raise SignatureError(
@@ -101,8 +107,9 @@ def _signatures(candidate: Candidate) -> list[bytes]:
     value = loads(candidate.content)
     envelope = value["dsseEnvelope"] if candidate.is_bundle else value
     items = envelope.get("signatures")
-    if not isinstance(items, list) or not 1 <= len(items) <= MAX_SIGNATURES:
-        raise SignatureError(f"the envelope does not have between 1 and {MAX_SIGNATURES} signatures")
+    most = MAX_SIGNATURES if len(candidate.payload) <= LARGE_PAYLOAD else MAX_SIGNATURES_OF_LARGE
+    if not isinstance(items, list) or not 1 <= len(items) <= most:
+        raise SignatureError(f"the envelope does not have between 1 and {most} signatures")
     signatures = []
     for item in items:
         try:
@@ -121,21 +128,62 @@ def _is_accepted(key: object) -> bool:
     return isinstance(key, ed25519.Ed25519PublicKey)
 
 
-def is_valid(key: PublicKey, signature: bytes, message: bytes) -> bool:
-    """Return True if ``signature`` over ``message`` was made with ``key``."""
+class Message:
+    """Bytes that signatures are held against; each digest of them is made once, however many signatures there are."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._digests: dict[str, bytes] = {}
+
+    def digest(self, algorithm: hashes.HashAlgorithm) -> bytes:
+        """Return the digest by ``algorithm``."""
+        found = self._digests.get(algorithm.name)
+        if found is None:
+            hasher = hashes.Hash(algorithm)
+            hasher.update(self.content)
+            found = self._digests[algorithm.name] = hasher.finalize()
+        return found
+
+
+def is_valid(key: PublicKey, signature: bytes, message: Message) -> bool:
+    """Return True if ``signature`` over ``message`` was made with ``key``; an ECDSA signature is in DER (RFC 3279, 2.2.3)."""
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return _verifies(partial(key.verify, signature, message))
+        return len(signature) == _ED25519_BYTES and _verifies(partial(key.verify, signature, message.content))
     if isinstance(key, ec.EllipticCurvePublicKey):
         # Signers with a P-384 key use either digest: Sigstore's specification SHA-384, older cosign SHA-256.
         digests: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(),)
         if isinstance(key.curve, ec.SECP384R1):
             digests = (hashes.SHA384(), hashes.SHA256())
-        return any(_verifies(partial(key.verify, signature, message, ec.ECDSA(digest))) for digest in digests)
+        return any(
+            _verifies(partial(key.verify, signature, message.digest(digest), ec.ECDSA(Prehashed(digest))))
+            for digest in digests
+        )
+    if len(signature) != (key.key_size + 7) // 8:
+        return False
+    digest = message.digest(hashes.SHA256())
     pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.AUTO)
-    schemes = (pss, padding.PKCS1v15())
     return any(
-        _verifies(partial(key.verify, signature, message, scheme, hashes.SHA256())) for scheme in schemes
+        _verifies(partial(key.verify, signature, digest, scheme, Prehashed(hashes.SHA256())))
+        for scheme in (pss, padding.PKCS1v15())
     )
+
+
+def _is_made_with(key: PublicKey, signature: bytes, message: Message) -> bool:
+    """Return True as ``is_valid``, also for an ECDSA signature as r and s one after the other (IEEE P1363).
+
+    Which form a signature has is no part of what it says: either verifies as the same numbers r and s. JOSE, PKCS#11, WebCrypto
+    and Java's ``inP1363Format`` write the raw form. Its length is fixed by the curve (RFC 7518, 3.4): 64 bytes for P-256, 96 for
+    P-384.
+    """
+    if is_valid(key, signature, message):
+        return True
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    half = (key.key_size + 7) // 8
+    if len(signature) != 2 * half:
+        return False
+    r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
+    return is_valid(key, encode_dss_signature(r, s), message)
 
 
 def _verifies(attempt: Callable[[], None]) -> bool:

@@ -7,6 +7,7 @@ and a full disk, for whatever breaks leaves the current copy as it is.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -37,8 +38,9 @@ from slsa_verifier_plugin.signatures.sources import (
     repository_of,
     verified_copy,
 )
-from slsa_verifier_plugin.signatures.trust import MAX_ROOT, load_root
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.signatures.trust import MAX_ROOT, load_roots
+from slsa_verifier_plugin.signatures.wording import reason_of
+from slsa_verifier_plugin.text import quoted
 
 AGENT = "slsa-verifier-plugin"
 """What the repository's log gets to see."""
@@ -93,13 +95,15 @@ def _refresh(repository: Repository, environ: Mapping[str, str]) -> Refreshed:
             shutil.copytree(repository.current.resolve(strict=True), work, dirs_exist_ok=True)
         _download(repository, work, environ)
         content = verified_copy(repository, work).content
-        root = load_root(content, repository.url)
+        load_roots(content, repository.url)
         _replace_link(repository, work)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
     _remove_others(repository, work)
-    return Refreshed(repository.url, root.info.digest, before is None or content != before.content)
+    return Refreshed(
+        repository.url, hashlib.sha256(content).hexdigest(), before is None or content != before.content
+    )
 
 
 def _download(repository: Repository, work: Path, environ: Mapping[str, str]) -> None:
@@ -119,7 +123,7 @@ def _download(repository: Repository, work: Path, environ: Mapping[str, str]) ->
         updater.download_target(info)
     except (DownloadError, RepositoryError, ValueError) as error:
         raise TrustRootError(
-            f"the trusted root of {quoted(repository.url)} could not be refreshed: {plain(str(error)) or 'no answer in time'}",
+            f"the trusted root of {quoted(repository.url)} could not be refreshed: {reason_of(error)}",
             transient=True,
         ) from error
     os.utime(work / "timestamp.json")

@@ -19,12 +19,13 @@ from slsa_verifier_plugin.signatures.libraries import EnvelopeType, TrustedMetad
 from slsa_verifier_plugin.signatures.trust import (
     MAX_ROOT,
     SHIPPED,
-    load_root,
+    load_roots,
     read_root_file,
     shipped_file,
     shipped_root,
 )
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.signatures.wording import reason_of
+from slsa_verifier_plugin.text import quoted
 
 TARGET = "trusted_root.json"
 COPY_PREFIX = "copy-"
@@ -116,8 +117,8 @@ def _is_outdated(copy: Copy, shipped: bytes) -> bool:
     A copy that could know them and does not has had them withdrawn. Its age is told by what its repository signed, for this
     machine's clock may have been wrong when it was fetched.
     """
-    newest = load_root(shipped, "shipped").info.date
-    return copy.expires < newest and load_root(copy.content, "TUF").info.date < newest
+    newest = load_roots(shipped, "shipped").date
+    return copy.expires < newest and load_roots(copy.content, "TUF").date < newest
 
 
 def read_cached(repository: Repository) -> Copy | None:
@@ -198,7 +199,7 @@ def verified_copy(repository: Repository, folder: Path) -> Copy:
     except Exception as error:
         # python-tuf, securesystemslib and json each raise their own types on what does not verify.
         raise TrustRootError(
-            f"the cached trusted root does not verify: {plain(str(error))}; remove {quoted(str(folder))}"
+            f"the cached trusted root does not verify: {reason_of(error)}; remove {quoted(str(folder))}"
         ) from error
     return Copy(content, trusted.timestamp.expires)
 

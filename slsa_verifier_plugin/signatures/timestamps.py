@@ -7,7 +7,8 @@ signature. Only a trusted root that lists no log at all makes this way possible.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -18,9 +19,18 @@ from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_
 from rfc3161_client.errors import VerificationError as TimestampError
 
 from slsa_verifier_plugin.errors import SignatureError
-from slsa_verifier_plugin.signatures.keys import is_valid, pre_authentication_encoding
+from slsa_verifier_plugin.signatures.in_service import InService
+from slsa_verifier_plugin.signatures.keys import Message, is_valid, pre_authentication_encoding
 from slsa_verifier_plugin.signatures.libraries import KeyringPurpose, bundle_v1, verify_sct
-from slsa_verifier_plugin.signatures.trust import Authority, LoadedRoot
+from slsa_verifier_plugin.signatures.trust import Authority
+from slsa_verifier_plugin.signatures.wording import NO_CHAIN
+
+_DIGESTS = {
+    "2.16.840.1.101.3.4.2.1": hashlib.sha256,
+    "2.16.840.1.101.3.4.2.2": hashlib.sha384,
+    "2.16.840.1.101.3.4.2.3": hashlib.sha512,
+}
+"""Digests by their object identifiers (RFC 8017, appendix B.1): those that rfc3161-client verifies."""
 
 MAX_TIMESTAMPS = 32
 """Timestamps of one bundle, as sigstore-python and sigstore-go limit them."""
@@ -28,13 +38,13 @@ MAX_TIMESTAMPS = 32
 
 def verified_times(
     tokens: Sequence[bytes], message: bytes, authorities: Iterable[Authority]
-) -> list[datetime]:
-    """Return the times that a trusted authority signed for ``message``.
+) -> dict[bytes, datetime]:
+    """Return the times that a trusted authority signed for ``message``, by their tokens.
 
     Args:
         tokens: DER timestamp responses.
         message: what was stamped: the signature's bytes.
-        authorities: the trusted timestamp authorities.
+        authorities: the trusted timestamp authorities; each counts in its own window.
 
     Raises:
         SignatureError: too many tokens, a repeated one, or one that cannot be read.
@@ -43,12 +53,12 @@ def verified_times(
         raise SignatureError(f"the bundle has more than {MAX_TIMESTAMPS} timestamps, or one twice")
     known = list(authorities)
     try:
-        responses = [decode_timestamp_response(token) for token in tokens]
-        return [
-            response.tst_info.gen_time
-            for response in responses
+        responses = {token: decode_timestamp_response(token) for token in tokens}
+        return {
+            token: response.tst_info.gen_time
+            for token, response in responses.items()
             if any(_is_stamped_by(response, message, authority) for authority in known)
-        ]
+        }
     except Exception as error:
         # The library reads some parts of a token only when it is asked for them, and raises what comes to hand.
         raise SignatureError("a signed timestamp cannot be read") from error
@@ -61,21 +71,33 @@ def is_known(tokens: Sequence[bytes], authorities: Iterable[Authority]) -> bool:
         SignatureError: one cannot be read.
     """
     try:
-        signers = {
-            (info.issuer, info.serial_number)
-            for token in tokens[:MAX_TIMESTAMPS]
-            for info in decode_timestamp_response(token).signed_data.signer_infos
-        }
+        responses = [decode_timestamp_response(token) for token in tokens[:MAX_TIMESTAMPS]]
+        leaves = [authority.certificates[0] for authority in authorities]
+        return any(_names(response, leaf) for response in responses for leaf in leaves)
     except Exception as error:
         # As above.
         raise SignatureError("a signed timestamp cannot be read") from error
-    leaves = [authority.certificates[0] for authority in authorities]
-    return any((leaf.issuer, leaf.serial_number) in signers for leaf in leaves)
+
+
+def _names(response: TimeStampResponse, leaf: x509.Certificate) -> bool:
+    """Return True if the token says that ``leaf``'s key signed it."""
+    return any(
+        info.serial_number == leaf.serial_number and info.issuer == leaf.issuer
+        for info in response.signed_data.signer_infos
+    )
+
+
+def _is_about(response: TimeStampResponse, message: bytes) -> bool:
+    """Return True if the token is about ``message`` (RFC 3161, 2.4.2: messageImprint)."""
+    imprint = response.tst_info.message_imprint
+    digest = _DIGESTS.get(imprint.hash_algorithm.dotted_string)
+    return digest is not None and digest(message).digest() == imprint.message
 
 
 def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Authority) -> bool:
     chain = authority.certificates
-    if len(chain) < 2:
+    # What is cheap to see goes first: many tokens of strangers, or of another signature, would cost a signature each.
+    if len(chain) < 2 or not _names(response, chain[0]) or not _is_about(response, message):
         return False
     builder = (
         VerifierBuilder(intermediates=list(chain[1:-1]))
@@ -90,53 +112,50 @@ def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Autho
 
 
 def verify_stamped_bundle(
-    bundle: bundle_v1.Bundle, certificate: x509.Certificate, root: LoadedRoot
-) -> datetime:
-    """Verify a bundle by its signed timestamps alone, and return the earliest of their times.
+    bundle: bundle_v1.Bundle,
+    certificate: x509.Certificate,
+    times: Collection[datetime],
+    at: Callable[[datetime], InService],
+    *,
+    needs_sct: bool,
+) -> None:
+    """Verify a bundle by its signed timestamps alone.
 
     Args:
         bundle: the parsed bundle; its envelope's payload is what gets verified.
         certificate: its signing certificate.
-        root: a trusted root that lists no transparency log.
+        times: the times that trusted authorities signed for its signature.
+        at: what of the trusted root was in service at a moment; it lists no transparency log.
+        needs_sct: the root lists CT logs.
 
     Raises:
         SignatureError: a step fails.
     """
-    if root.logs:
-        raise SignatureError("the trusted root has a transparency log, so a log entry is required")
     envelope = bundle.dsse_envelope
     if envelope is None or len(envelope.signatures) != 1:
         raise SignatureError("the bundle does not have exactly one signature in a DSSE envelope")
-    signature = envelope.signatures[0].sig
-    data = bundle.verification_material.timestamp_verification_data
-    times = verified_times(
-        [stamp.signed_timestamp for stamp in (data.rfc3161_timestamps if data else [])],
-        signature,
-        root.timestamp_authorities,
-    )
     if not times:
         raise SignatureError("no signed timestamp of a trusted authority")
+    signature = envelope.signatures[0].sig
     for moment in times:
-        chain = _chain(certificate, root, moment)
+        service = at(moment)
+        chain = _chain(certificate, service.parts.authorities, moment)
+        if needs_sct:
+            verify_sct(certificate, chain, service.ct_keyring(KeyringPurpose.VERIFY))
     _check_usage(certificate)
-    if root.ct_logs:
-        verify_sct(certificate, chain, root.root.ct_keyring(KeyringPurpose.VERIFY))
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise SignatureError("the certificate's key is not an elliptic curve key")
-    if not is_valid(key, signature, pre_authentication_encoding(envelope.payload_type, envelope.payload)):
+    message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
+    if not is_valid(key, signature, message):
         raise SignatureError("the signature does not match the certificate's key and the content")
-    return min(times)
 
 
-def _chain(certificate: x509.Certificate, root: LoadedRoot, moment: datetime) -> list[x509.Certificate]:
-    """Return the issuers of ``certificate`` up to a trusted root, valid at ``moment``."""
-    trusted = [
-        item
-        for authority in root.authorities
-        if authority.window.holds(moment)
-        for item in authority.certificates
-    ]
+def _chain(
+    certificate: x509.Certificate, authorities: Iterable[Authority], moment: datetime
+) -> list[x509.Certificate]:
+    """Return the issuers of ``certificate`` up to a certificate of ``authorities``, valid at ``moment``."""
+    trusted = [item for authority in authorities for item in authority.certificates]
     if not trusted:
         raise SignatureError("no certificate authority of the trusted root was valid when this was signed")
     optional = verification.Criticality.NON_CRITICAL
@@ -157,7 +176,7 @@ def _chain(certificate: x509.Certificate, root: LoadedRoot, moment: datetime) ->
     try:
         return list(verifier.verify(certificate, []).chain[1:])
     except verification.VerificationError as error:
-        raise SignatureError(f"the certificate does not chain to the trusted root: {error}") from error
+        raise SignatureError(NO_CHAIN) from error
 
 
 def _check_usage(certificate: x509.Certificate) -> None:

@@ -1,16 +1,17 @@
 """Trusted roots (Sigstore client specification, "Trusted root"; protobuf-specs ``TrustedRoot``).
 
-A root is bytes from somewhere trusted, parsed once. Nothing here fetches.
+A root is bytes from somewhere trusted, parsed once. Nothing here fetches, and nothing looks at a clock: what of a root counts
+at a moment is asked with ``Parts.counting``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from importlib import resources
+from itertools import chain
 from urllib.parse import quote
 
 from cryptography import x509
@@ -18,18 +19,16 @@ from cryptography import x509
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.signatures.files import read_regular
-from slsa_verifier_plugin.signatures.libraries import (
-    CertificateAuthority,
-    CTKeyring,
-    KeyringPurpose,
-    RekorKeyring,
-    TrustedRoot,
-    trustroot,
-)
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.signatures.libraries import Key, trustroot
+from slsa_verifier_plugin.signatures.root_json import documents, model_of
+from slsa_verifier_plugin.signatures.wording import MalformedError, reason_of
+from slsa_verifier_plugin.text import quoted
 
 MAX_ROOT = 4 << 20
-"""Bytes of a trusted root."""
+"""Bytes of a trusted root's file."""
+
+MAX_ROOTS = 16
+"""Trusted roots of one file; GitHub's tool writes two."""
 
 SHIPPED = {"public-good": "https://tuf-repo-cdn.sigstore.dev", "staging": "https://tuf-repo-cdn.sigstage.dev"}
 """TUF repositories of Sigstore's own instances; the sigstore package carries a copy of their targets."""
@@ -53,6 +52,7 @@ class Authority:
 
     certificates: tuple[x509.Certificate, ...]
     window: Window
+    model: trustroot.CertificateAuthority = field(repr=False, compare=False)
 
     def is_issuer_of(self, certificate: x509.Certificate) -> bool:
         """Return True if a certificate of this authority has the name and key id of ``certificate``'s issuer.
@@ -67,46 +67,116 @@ class Authority:
         )
 
 
-class _KeptRoot(TrustedRoot):
-    """sigstore-python's root, which reads its keys and certificates once, not for every bundle."""
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A transparency log or CT log: its id as the root declares it, its key, and its window.
 
-    def rekor_keyring(self, purpose: KeyringPurpose) -> RekorKeyring:
-        return self._log_keys if purpose is KeyringPurpose.VERIFY else super().rekor_keyring(purpose)
+    The id need not be the digest of the key (Rekor v2). ``key`` is None where it is of a kind that is not supported.
+    """
 
-    def ct_keyring(self, purpose: KeyringPurpose) -> CTKeyring:
-        return self._ct_log_keys if purpose is KeyringPurpose.VERIFY else super().ct_keyring(purpose)
-
-    def get_timestamp_authorities(self) -> list[CertificateAuthority]:
-        return self._timestamp_authorities
-
-    @cached_property
-    def _log_keys(self) -> RekorKeyring:
-        return super().rekor_keyring(KeyringPurpose.VERIFY)
-
-    @cached_property
-    def _ct_log_keys(self) -> CTKeyring:
-        return super().ct_keyring(KeyringPurpose.VERIFY)
-
-    @cached_property
-    def _timestamp_authorities(self) -> list[CertificateAuthority]:
-        return super().get_timestamp_authorities()
+    id: bytes
+    window: Window
+    key: Key | None = field(repr=False, compare=False)
+    model: trustroot.TransparencyLogInstance = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True)
-class LoadedRoot:
-    """A parsed trusted root. ``logs`` maps a transparency log's key id to its window, ``ct_logs`` a CT log's."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Parts of a trusted root."""
 
-    content: bytes = field(repr=False)
-    info: RootInfo
-    root: TrustedRoot
     authorities: tuple[Authority, ...]
     timestamp_authorities: tuple[Authority, ...]
-    logs: dict[bytes, Window]
-    ct_logs: dict[bytes, Window]
+    logs: tuple[Log, ...]
+    ct_logs: tuple[Log, ...]
+
+    @property
+    def windows(self) -> list[Window]:
+        """The windows of all parts."""
+        items: Iterator[Authority | Log] = chain(
+            self.authorities, self.timestamp_authorities, self.logs, self.ct_logs
+        )
+        return [item.window for item in items]
+
+    def counting(self, moment: datetime, now: datetime) -> tuple[bool, ...]:
+        """Return for each of ``windows`` whether it holds ``moment``, and has begun by ``now``."""
+        return tuple(window.start <= now and window.holds(moment) for window in self.windows)
+
+    def chosen(self, counting: tuple[bool, ...]) -> Parts:
+        """Return the parts that ``counting`` has True for."""
+        flags = iter(counting)
+        return Parts(
+            tuple(item for item in self.authorities if next(flags)),
+            tuple(item for item in self.timestamp_authorities if next(flags)),
+            tuple(item for item in self.logs if next(flags)),
+            tuple(item for item in self.ct_logs if next(flags)),
+        )
 
     def authority_of(self, certificate: x509.Certificate) -> list[Authority]:
         """Return the authorities that ``certificate`` names as its issuer."""
         return [authority for authority in self.authorities if authority.is_issuer_of(certificate)]
+
+
+@dataclass(frozen=True)
+class LoadedRoot:
+    """A parsed trusted root: ``content`` are its bytes, ``parts`` all that it names, whenever that counts."""
+
+    content: bytes = field(repr=False)
+    info: RootInfo
+    parts: Parts
+
+    def begun(self, now: datetime) -> int:
+        """Return how many parts' time has begun by ``now``; what was verified counts as long as this stays the same."""
+        return sum(window.start <= now for window in self.parts.windows)
+
+    def check_begun(self, now: datetime) -> None:
+        """Raise ``TrustRootError`` unless the time of a certificate authority has begun by ``now``."""
+        start = min(authority.window.start for authority in self.parts.authorities)
+        if now < start:
+            raise TrustRootError(
+                f"the trusted root {quoted(self.info.source)} cannot be used yet: its first certificate authority is in service "
+                f"from {start:%Y-%m-%dT%H:%M:%SZ} on; correct this machine's clock, or name another root"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RootFile:
+    """The trusted roots of one file, and why others of it cannot be used."""
+
+    roots: tuple[LoadedRoot, ...]
+    problems: tuple[TrustRootError, ...] = ()
+
+    @property
+    def date(self) -> datetime:
+        """When the newest part of all of them began to count."""
+        return max(root.info.date for root in self.roots)
+
+
+def load_roots(content: bytes, source: str) -> RootFile:
+    """Return the trusted roots in ``content``: one, or several one after another (``gh attestation trusted-root``).
+
+    Args:
+        content: the file's bytes.
+        source: where they came from, for people.
+
+    Raises:
+        TrustRootError: it holds no usable trusted root.
+    """
+    try:
+        found = documents(content, MAX_ROOTS)
+    except ValueError as error:
+        raise _unusable(source, error) from None
+    if len(found) == 1:
+        return RootFile((load_root(content, source),))
+    roots: list[LoadedRoot] = []
+    problems: list[TrustRootError] = []
+    for line, document in found:
+        try:
+            roots.append(load_root(document, f"{source} (line {line})"))
+        except TrustRootError as error:
+            problems.append(error)
+    if not roots:
+        raise problems[0]
+    return RootFile(tuple(roots), tuple(problems))
 
 
 def load_root(content: bytes, source: str) -> LoadedRoot:
@@ -120,28 +190,25 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
         TrustRootError: it is no usable trusted root.
     """
     try:
-        inner = trustroot.TrustedRoot.from_json(content)
-        root = _KeptRoot(inner)
-        authorities = tuple(_authorities(inner.certificate_authorities))
-        timestamp_authorities = tuple(_authorities(inner.timestamp_authorities))
-        ct_logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.ctlogs}
-        logs = {log.log_id.key_id: _window(log.public_key.valid_for) for log in inner.tlogs}
+        inner = model_of(content)
+        parts = Parts(
+            tuple(_authorities(inner.certificate_authorities)),
+            tuple(_authorities(inner.timestamp_authorities)),
+            tuple(_logs(inner.tlogs)),
+            tuple(_logs(inner.ctlogs)),
+        )
     except Exception as error:
         # pydantic, cryptography and sigstore each raise their own types on bad input.
-        raise TrustRootError(
-            f"the trusted root {quoted(source)} cannot be used: {plain(str(error))}; expected a Sigstore trusted_root.json"
-        ) from error
-    if not authorities:
+        raise _unusable(source, error) from error
+    if not parts.authorities:
         raise TrustRootError(f"the trusted root {quoted(source)} has no certificate authority")
-    if not logs and not timestamp_authorities:
+    if not parts.logs and not parts.timestamp_authorities:
         raise TrustRootError(
             f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority"
         )
-    windows = [authority.window for authority in (*authorities, *timestamp_authorities)]
     # When the newest part began to count: the root was made then or later.
-    date = max(window.start for window in (*windows, *logs.values(), *ct_logs.values()))
-    info = RootInfo(source, hashlib.sha256(content).hexdigest(), date)
-    return LoadedRoot(content, info, root, authorities, timestamp_authorities, logs, ct_logs)
+    date = max(window.start for window in parts.windows)
+    return LoadedRoot(content, RootInfo(source, hashlib.sha256(content).hexdigest(), date), parts)
 
 
 def shipped_root(kind: str) -> bytes:
@@ -189,20 +256,37 @@ def read_root_file(path: str) -> bytes:
     return content
 
 
-def _authorities(items: Iterable[trustroot.CertificateAuthority]) -> Iterable[Authority]:
+def _unusable(source: str, error: Exception) -> TrustRootError:
+    return TrustRootError(
+        f"the trusted root {quoted(source)} cannot be used: {reason_of(error)}; expected a Sigstore trusted_root.json"
+    )
+
+
+def _authorities(items: Iterable[trustroot.CertificateAuthority]) -> Iterator[Authority]:
     for item in items:
-        chain = tuple(
+        certificates = tuple(
             x509.load_der_x509_certificate(entry.raw_bytes) for entry in item.cert_chain.certificates
         )
-        yield Authority(chain, _window(item.valid_for))
+        if not certificates:
+            raise MalformedError("an authority has no certificate")
+        yield Authority(certificates, _window(item.valid_for), item)
+
+
+def _logs(items: Iterable[trustroot.TransparencyLogInstance]) -> Iterator[Log]:
+    for item in items:
+        try:
+            key = Key(item.public_key)
+        except Exception:  # noqa: BLE001 (as every library's errors: the log is known, and nothing verifies by it)
+            key = None
+        yield Log(item.log_id.key_id, _window(item.public_key.valid_for), key, item)
 
 
 def _window(valid_for: object) -> Window:
     start, end = getattr(valid_for, "start", None), getattr(valid_for, "end", None)
     if not isinstance(start, datetime):
-        raise TypeError("an entry has no validFor.start")
+        raise MalformedError("an entry has no validFor.start")
     if any(moment is not None and moment.tzinfo is None for moment in (start, end)):
-        raise ValueError("a time in validFor has no zone")
+        raise MalformedError("a time in validFor has no zone")
     return Window(start, end)
 
 

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
 
-from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError, VerifierError
+from slsa_verifier_plugin.errors import Reason, SignatureError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
 from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.signatures import bundles
 from slsa_verifier_plugin.signatures import certificate as certificates
+from slsa_verifier_plugin.signatures.in_service import InService
 from slsa_verifier_plugin.signatures.keys import TrustedKey, verify_with_keys
-from slsa_verifier_plugin.signatures.libraries import Bundle, SigstoreError, Verifier, bundle_v1
+from slsa_verifier_plugin.signatures.libraries import Bundle, bundle_v1
 from slsa_verifier_plugin.signatures.timestamps import is_known, verified_times, verify_stamped_bundle
 from slsa_verifier_plugin.signatures.trust import LoadedRoot
-from slsa_verifier_plugin.strict_json import loads
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.signatures.wording import reason_of
+from slsa_verifier_plugin.text import plain
 
 CacheKey = tuple[bytes, str]
 SignatureCache = LruCache[CacheKey, Verified]
-"""Verified candidates by (digest of their bytes, digest of the trusted root or identity of the keys)."""
+"""Verified candidates by (digest of their bytes, voucher of the trusted root or identities of the keys)."""
+
+MAX_SERVICES = 16
+"""Sets of parts of one root that are kept ready to verify with: one for each stretch of time in which nothing began or ended."""
 
 
 class _AnySigner:
@@ -34,21 +38,32 @@ class _AnySigner:
         """Accept: whose certificate it is gets decided afterwards, with the statement at hand."""
 
 
-class RootVerifier:
-    """Verifies bundles against one trusted root; made once a root, for its set-up takes longer than a verification.
+def utc_now() -> datetime:
+    """Return the current time."""
+    return datetime.now(UTC)
 
-    Raises:
-        TrustRootError: no part of the root is in service yet.
+
+class RootVerifier:
+    """Verifies bundles against one trusted root. It keeps nothing that depends on the clock.
+
+    Args:
+        root: the trusted root.
+        clock: the current time in UTC; tests replace it.
     """
 
-    def __init__(self, root: LoadedRoot) -> None:
+    def __init__(self, root: LoadedRoot, clock: Callable[[], datetime] | None = None) -> None:
         self.root = root
-        try:
-            self._verifier = Verifier(trusted_root=root.root) if root.logs else None
-        except SigstoreError as error:
-            raise TrustRootError(
-                f"the trusted root {quoted(root.info.source)} cannot be used yet: {plain(str(error))}"
-            ) from error
+        self._clock = clock or utc_now
+        self._services: LruCache[tuple[bool, ...], InService] = LruCache(MAX_SERVICES)
+
+    @property
+    def voucher(self) -> str:
+        """What stands for this root, as of now, in the cache of what it has verified."""
+        return f"{self.root.info.digest}@{self.root.begun(self._clock())}"
+
+    def check_begun(self) -> None:
+        """Raise ``TrustRootError`` where no certificate authority of the root is in service yet."""
+        self.root.check_begun(self._clock())
 
     def verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
         """Return the verified payload of ``candidate``.
@@ -57,85 +72,124 @@ class RootVerifier:
             SignatureError: it does not verify; ``UNKNOWN_LOG`` where this root knows its CA or log not at all.
         """
         try:
-            inner = _parsed(candidate)
+            inner = bundles.parse(candidate)
             self._check_known(inner, certificate)
-            if self._verifier is None:
-                moment = verify_stamped_bundle(inner, certificate, self.root)
-                envelope = inner.dsse_envelope
-                assert envelope is not None
-                content, index = (envelope.payload_type, envelope.payload), None
-            else:
-                bundle = Bundle(inner if self.root.timestamp_authorities else _unstamped(inner))
-                content = self._verifier.verify_dsse(bundle, _AnySigner())
-                if bundle.signing_certificate != certificate:
-                    raise SignatureError("the bundle can be read as carrying two certificates")
-                moment, index = self._time(bundle), inner.verification_material.tlog_entries[0].log_index
+            if not self.root.parts.logs:
+                return self._verify_stamped(inner, certificate, candidate)
+            return self._verify_logged(inner, certificate, candidate)
         except VerifierError:
             raise
         except Exception as error:
             # The one boundary for what sigstore, pydantic, cryptography and rfc3161-client raise on bad input.
             raise SignatureError(
-                f"the signature does not verify: {plain(_in_short(error))}; attach the original bundle, unchanged"
+                f"the signature does not verify: {reason_of(error)}; attach the original bundle, unchanged"
             ) from error
+
+    def _verify_stamped(
+        self, inner: bundle_v1.Bundle, certificate: x509.Certificate, candidate: Candidate
+    ) -> Verified:
+        times = self._stamped(inner).values()
+        needs_sct = bool(self.root.parts.ct_logs)
+        verify_stamped_bundle(inner, certificate, times, self._in_service, needs_sct=needs_sct)
+        envelope = inner.dsse_envelope
+        assert envelope is not None
+        return self._verified(
+            (envelope.payload_type, envelope.payload), candidate, certificate, min(times), None
+        )
+
+    def _verify_logged(
+        self, inner: bundle_v1.Bundle, certificate: x509.Certificate, candidate: Candidate
+    ) -> Verified:
+        stamped = self._stamped(inner)
+        moment = _logged_at(inner)
+        if moment is None:
+            if not stamped:
+                raise SignatureError(
+                    "the signature does not verify: no time that a trusted log or timestamp authority vouches for; attach the "
+                    "original bundle, unchanged"
+                )
+            moment = min(stamped.values())
+        # From here on only what was in service when this was signed counts, whatever the bundle says of itself.
+        service = self._in_service(moment)
+        self._check_in_service(inner, certificate, service)
+        bundle = Bundle(bundles.with_tokens(inner, frozenset(stamped)))
+        content = service.verifier.verify_dsse(bundle, _AnySigner())
+        if bundle.signing_certificate != certificate:
+            raise SignatureError("the bundle can be read as carrying two certificates")
+        return self._verified(content, candidate, certificate, moment, _verified_index(inner))
+
+    def _verified(
+        self,
+        content: tuple[str, bytes],
+        candidate: Candidate,
+        certificate: x509.Certificate,
+        moment: datetime,
+        index: int | None,
+    ) -> Verified:
         if content != (candidate.payload_type, candidate.payload):
             raise SignatureError("the bundle can be read as carrying two payloads")
-        self._check_windows(inner, certificate, moment)
         claim = Claim(*content, certificates.signer_of(certificate))
         return Verified(claim, moment, index, self.root.info.digest)
 
+    def _in_service(self, moment: datetime) -> InService:
+        """Return what of this root was in service at ``moment``; made once for each set of parts, of which there are few."""
+        counting = self.root.parts.counting(moment, self._clock())
+        service = self._services.get(counting)
+        if service is None:
+            service = InService(self.root.parts.chosen(counting))
+            self._services.put(counting, service)
+        return service
+
     def _check_known(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
-        """Raise ``UNKNOWN_LOG`` unless this root has the CA and the logs that the bundle names."""
-        if not self.root.authority_of(certificate):
+        """Raise ``UNKNOWN_LOG`` unless this root has the CA and the logs that the bundle names, whenever they were in service."""
+        parts = self.root.parts
+        if not parts.authority_of(certificate):
             raise _unknown(f"the certificate authority {plain(certificate.issuer.rfc4514_string())}")
         # Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
-        needs_sct = self.root.ct_logs or self.root.logs
+        needs_sct = parts.ct_logs or parts.logs
+        ct_ids = {log.id for log in parts.ct_logs}
         for log_id in certificates.ct_log_ids(certificate) if needs_sct else ():
-            if log_id not in self.root.ct_logs:
+            if log_id not in ct_ids:
                 raise _unknown(f"the certificate transparency log {log_id.hex()[:16]}")
-        if not self.root.logs:
+        if not parts.logs:
             return
-        material = bundle.verification_material
-        entries = material.tlog_entries
-        tokens = _tokens(bundle)
-        has_time = any(entry.inclusion_promise and entry.integrated_time for entry in entries)
-        if tokens and not has_time and not is_known(tokens, self.root.timestamp_authorities):
+        entries = bundle.verification_material.tlog_entries
+        tokens = bundles.tokens_of(bundle)
+        if tokens and _logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
             raise _unknown("the timestamp authority")
         if not entries:
             raise SignatureError(
                 f"the bundle has no transparency log entry, which {plain(self.root.info.source)} demands; attach the "
                 "original bundle"
             )
+        log_ids = {log.id for log in parts.logs}
         for entry in entries:
-            if entry.log_id.key_id not in self.root.logs:
+            if entry.log_id.key_id not in log_ids:
                 raise _unknown(f"the transparency log {entry.log_id.key_id.hex()[:16]}")
-            if entry.inclusion_proof.checkpoint is None:
-                raise _unproved()
 
-    def _time(self, bundle: Bundle) -> datetime:
-        """Return the log's time where its promise covers it, else the earliest verified timestamp."""
-        entry = bundle.log_entry._inner
-        if entry.integrated_time and entry.inclusion_promise:
-            return datetime.fromtimestamp(entry.integrated_time, tz=UTC)
-        # There is one: sigstore-python has verified it by now.
-        return min(verified_times(_tokens(bundle._inner), bundle.signature, self.root.timestamp_authorities))
+    def _stamped(self, bundle: bundle_v1.Bundle) -> dict[bytes, datetime]:
+        """Return the verified timestamps; the others are left out, as anybody could leave them out of the bundle."""
+        now = self._clock()
+        authorities = [item for item in self.root.parts.timestamp_authorities if item.window.start <= now]
+        envelope = bundle.dsse_envelope
+        signature = envelope.signatures[0].sig if envelope and envelope.signatures else b""
+        return verified_times(bundles.tokens_of(bundle), signature, authorities)
 
-    def _check_windows(
-        self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, moment: datetime
+    def _check_in_service(
+        self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, service: InService
     ) -> None:
-        """Check that CA and log were in service at ``moment``: sigstore-python 4.5 looks at no validity windows."""
-        if not any(authority.window.holds(moment) for authority in self.root.authority_of(certificate)):
+        """Raise ``SignatureError`` where a party that the bundle names, and this root knows, was not in service."""
+        if not service.parts.authority_of(certificate):
             raise SignatureError(
                 "the trusted root says that the certificate authority was not in service when this was signed"
             )
-        used = [
-            self.root.logs[entry.log_id.key_id]
-            for entry in bundle.verification_material.tlog_entries
-            if self.root.logs
-        ]
-        used += [
-            self.root.ct_logs[log_id] for log_id in certificates.ct_log_ids(certificate) if self.root.ct_logs
-        ]
-        if not all(window.holds(moment) for window in used):
+        ids = {log.id for log in service.parts.logs}
+        ct_ids = {log.id for log in service.parts.ct_logs}
+        entries = bundle.verification_material.tlog_entries
+        if not (
+            all(entry.log_id.key_id in ids for entry in entries)
+            and all(log_id in ct_ids for log_id in certificates.ct_log_ids(certificate))
+        ):
             raise SignatureError("the trusted root says that a log was not in service when this was signed")
 
 
@@ -205,9 +259,7 @@ class AttestationVerifier:
         unknown: SignatureError | None = None
         for verifier in self._roots:
             try:
-                return self._kept(
-                    candidate, verifier.root.info.digest, verifier.verify(candidate, certificate)
-                )
+                return self._kept(candidate, verifier.voucher, verifier.verify(candidate, certificate))
             except SignatureError as error:
                 if error.reason is Reason.UNKNOWN_LOG:
                     unknown = error
@@ -222,7 +274,7 @@ class AttestationVerifier:
         if self._cache is None:
             return None
         by_key = candidate.certificate is None
-        vouchers = [self._key_ring] if by_key else [root.digest for root in self.roots]
+        vouchers = [self._key_ring] if by_key else [root.voucher for root in self._roots]
         found = (self._cache.get(_cache_key(candidate, voucher)) for voucher in vouchers)
         return next(filter(None, found), None)
 
@@ -251,46 +303,34 @@ def _unknown(what: str) -> SignatureError:
     return SignatureError(what, reason=Reason.UNKNOWN_LOG)
 
 
-def _unproved() -> SignatureError:
-    return SignatureError(
-        "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here; attach the "
-        "original bundle, and where that is such a bundle of v0.1 have the commit attested anew"
-    )
+def _logged_at(bundle: bundle_v1.Bundle) -> datetime | None:
+    """Return the log's time where its promise covers it, which is still to be verified; None where there is none."""
+    for entry in bundle.verification_material.tlog_entries:
+        if entry.integrated_time and entry.inclusion_promise:
+            try:
+                return datetime.fromtimestamp(entry.integrated_time, tz=UTC)
+            except (ValueError, OverflowError, OSError):
+                raise SignatureError("the log entry's time is none that there can be") from None
+    return None
 
 
-def _tokens(bundle: bundle_v1.Bundle) -> list[bytes]:
-    """Return the bundle's signed timestamps in DER."""
-    data = bundle.verification_material.timestamp_verification_data
-    return [stamp.signed_timestamp for stamp in (data.rfc3161_timestamps if data else [])]
+def _verified_index(bundle: bundle_v1.Bundle) -> int:
+    """Return the entry's index as something verified vouches for it.
 
-
-def _unstamped(bundle: bundle_v1.Bundle) -> bundle_v1.Bundle:
-    """Return ``bundle`` without its signed timestamps, for a root that has no authority to check them with.
-
-    sigstore-python refuses them there. They are no part of what is signed or logged: anybody could take them out, and what is
-    left must vouch for its time by the log's promise as ever.
+    A promise (Rekor v1) is over the entry's index in the whole log. Without one (Rekor v2) nothing is over ``logIndex``; the
+    index in the proof is part of the path that led to the checkpoint's root, in a tree of the size that the checkpoint says.
 
     Raises:
-        SignatureError: too many, a repeated one, or one that cannot be read.
+        SignatureError: the proof is of a tree of another size than the checkpoint's, so that its index may be a lie.
     """
-    verified_times(_tokens(bundle), b"", ())
-    material = bundle.verification_material.model_copy(update={"timestamp_verification_data": None})
-    return bundle.model_copy(update={"verification_material": material})
-
-
-def _parsed(candidate: Candidate) -> bundle_v1.Bundle:
-    """Return the bundle; log entries may be missing altogether, as where there is only a timestamp authority."""
-    try:
-        return bundle_v1.Bundle.from_json(candidate.content)
-    except ValueError:
-        value = loads(candidate.content)
-        entries = value["verificationMaterial"].setdefault("tlogEntries", [])
-        if not all(entry.get("inclusionProof") for entry in entries):
-            raise _unproved() from None
-        return bundle_v1.Bundle.from_json(json.dumps(value))
-
-
-def _in_short(error: Exception) -> str:
-    """Return an error's text in one line, or its kind where it has none."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.partition(" For further information")[0]
+    (entry,) = bundle.verification_material.tlog_entries
+    if _logged_at(bundle) is not None:
+        return entry.log_index
+    proof = entry.inclusion_proof
+    lines = proof.checkpoint.envelope.split("\n", 2) if proof.checkpoint else []
+    if len(lines) < 3 or lines[1] != str(proof.tree_size):
+        raise SignatureError(
+            "the inclusion proof is for a tree of another size than the one whose checkpoint the log signed; attach the original "
+            "bundle, unchanged"
+        )
+    return proof.log_index

@@ -16,6 +16,7 @@ from tests.conformance.catalog import (
     registries,
     signatures,
     statements,
+    trust,
     wildcards,
     wrappers,
 )
@@ -32,6 +33,7 @@ CATALOG = (
     wrappers,
     producers,
     wildcards,
+    trust,
 )
 
 
@@ -56,6 +58,8 @@ def write(parent: Path) -> int:
     for name, options in VARIANTS.items():
         (roots / f"{name}.json").write_bytes(Lab().trusted_root(**options))
     (roots / "other-instance.json").write_bytes(Lab("another Sigstore").trusted_root())
+    for name, content in trust.roots().items():
+        (roots / name).write_bytes(content)
     (roots / "garbage.json").write_bytes(b"this is no JSON\n")
     return len(names)
 

@@ -38,7 +38,7 @@ from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.signatures.certificate import ct_log_ids, load, signer_of
 from slsa_verifier_plugin.signatures.keys import load_key, verify_with_keys
 from slsa_verifier_plugin.signatures.timestamps import is_known, verified_times
-from slsa_verifier_plugin.signatures.trust import load_root
+from slsa_verifier_plugin.signatures.trust import load_roots
 from slsa_verifier_plugin.strict_json import MAX_DEPTH, JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
 from tests.fuzz import scenarios
@@ -287,13 +287,13 @@ def _genuine() -> dict[bytes, set[str]]:
 
 def timestamp(data: bytes) -> None:
     """The times of genuine tokens for the message, or ``SignatureError``."""
-    authorities = scenarios.root_verifier().root.timestamp_authorities
+    authorities = scenarios.root_verifier().root.parts.timestamp_authorities
     try:
         times = verified_times([data], b"message", authorities)
     except SignatureError as error:
         _assert_safe(error.message)
         return
-    assert times in ([], [SIGNED_AT])
+    assert times in ({}, {data: SIGNED_AT})
     with contextlib.suppress(SignatureError):
         # Whom a token names as its signer is not signed, so a genuine one may name nobody that is known.
         assert isinstance(is_known([data], authorities), bool)
@@ -302,12 +302,13 @@ def timestamp(data: bytes) -> None:
 def trusted_root(data: bytes) -> None:
     """A root with an authority and a source of time, or ``TrustRootError``."""
     try:
-        root = load_root(data, "fuzzed")
+        found = load_roots(data, "fuzzed")
     except TrustRootError as error:
         _assert_safe(error.message)
         return
-    assert root.authorities
-    assert root.logs or root.timestamp_authorities
+    for root in found.roots:
+        assert root.parts.authorities
+        assert root.parts.logs or root.parts.timestamp_authorities
 
 
 def parameters(data: bytes) -> None:

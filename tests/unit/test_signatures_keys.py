@@ -13,16 +13,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.signatures.keys import (
+    LARGE_PAYLOAD,
     MAX_KEY_FILE,
     MAX_SIGNATURES,
+    MAX_SIGNATURES_OF_LARGE,
+    Message,
     is_valid,
     load_key,
     pre_authentication_encoding,
     verify_with_keys,
 )
 from tests.support.sigstore import IN_TOTO, Lab, Scheme, derive_key, keyed_envelope, vsa
-from tests.support.sigstore.encoding import compact
+from tests.support.sigstore.encoding import b64, compact, unb64
 from tests.support.sigstore.envelope import payload_bytes
+from tests.support.sigstore.keys import raw_signature
 
 PAYLOAD = payload_bytes(vsa())
 KEY = derive_key("ours", "key")
@@ -195,12 +199,86 @@ def test_what_is_no_public_key_is_said_without_showing_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize("scheme", Scheme)
 def test_a_signature_is_valid_for_its_key_and_message_alone(scheme: Scheme) -> None:
     key, other = derive_key("ours", "valid", scheme), derive_key("another's", "valid", scheme)
-    message = pre_authentication_encoding(IN_TOTO, PAYLOAD)
-    signature = key.sign(message)
+    encoded = pre_authentication_encoding(IN_TOTO, PAYLOAD)
+    signature, message = key.sign(encoded), Message(encoded)
     public, strange = load_key(key.pem.decode()).key, load_key(other.pem.decode()).key
     assert is_valid(public, signature, message)
     assert not is_valid(strange, signature, message)
-    assert not is_valid(public, signature, message + b" ")
+    assert not is_valid(public, signature, Message(encoded + b" "))
     assert not is_valid(public, signature[:-1], message)
     assert not is_valid(public, b"", message)
     assert not is_valid(public, signature + b"\0", message)
+
+
+RAW = (Scheme.ECDSA_P256, Scheme.ECDSA_P384, Scheme.ECDSA_P384_SHA256)
+
+
+@pytest.mark.parametrize("scheme", RAW)
+@pytest.mark.parametrize("is_bundle", [False, True])
+def test_an_ecdsa_signature_may_be_r_and_s_one_after_the_other(scheme: Scheme, is_bundle: bool) -> None:
+    key = derive_key("ours", "raw", scheme)
+    trusted = load_key(key.pem.decode())
+    content = Lab().sign_with_key(PAYLOAD, key) if is_bundle else keyed_envelope(PAYLOAD, key)
+    value = json.loads(content)
+    (signature,) = value.get("dsseEnvelope", value)["signatures"]
+    der = unb64(signature["sig"])
+    raw = raw_signature(key, der)
+    assert len(raw) == (64 if scheme is Scheme.ECDSA_P256 else 96)
+    for form in (der, raw):
+        signature["sig"] = b64(form)
+        verified = verify_with_keys(candidate(compact(value)), [trusted])
+        assert verified.claim.signer.identity == trusted.identity
+    half = len(raw) // 2
+    order = key.elliptic.curve.group_order
+    beyond = (int.from_bytes(raw[half:]) + order).to_bytes(half + 1)[-half:]
+    for wrong in (
+        raw[half:] + raw[:half],
+        raw + b"\0",
+        b"\0" + raw,
+        raw[:-1],
+        bytes(len(raw)),
+        b"\xff" * len(raw),
+        raw[:half] + bytes(half),
+        raw[:half] + beyond,
+        raw[:-1] + bytes([raw[-1] ^ 1]),
+    ):
+        signature["sig"] = b64(wrong)
+        with pytest.raises(SignatureError, match="none of the configured keys"):
+            verify_with_keys(candidate(compact(value)), [trusted])
+
+
+def test_a_raw_signature_is_its_own_keys_alone() -> None:
+    """96 bytes that a P-384 key made are no signature of a P-256 key, nor the other way round, nor of another kind of key."""
+    keys = {scheme: derive_key("ours", "raw", scheme) for scheme in (*RAW, Scheme.ED25519, Scheme.RSA_PKCS1)}
+    for scheme in RAW:
+        value = json.loads(keyed_envelope(PAYLOAD, keys[scheme]))
+        (signature,) = value["signatures"]
+        signature["sig"] = b64(raw_signature(keys[scheme], unb64(signature["sig"])))
+        others = [
+            load_key(key.pem.decode())
+            for other, key in keys.items()
+            if other.value.partition("-sha")[0] != scheme.value.partition("-sha")[0]
+        ]
+        with pytest.raises(SignatureError, match="none of the configured keys"):
+            verify_with_keys(candidate(compact(value)), others)
+
+
+def test_a_certificates_signature_is_in_der_alone() -> None:
+    """Sigstore's specification knows no other form."""
+    key = derive_key("ours", "raw")
+    encoded = pre_authentication_encoding(IN_TOTO, PAYLOAD)
+    raw = raw_signature(key, key.sign(encoded))
+    assert not is_valid(load_key(key.pem.decode()).key, raw, Message(encoded))
+
+
+def test_a_large_payload_has_fewer_signatures() -> None:
+    large = b"x" * (LARGE_PAYLOAD + 1)
+    value = json.loads(keyed_envelope(large, KEY))
+    good = value["signatures"][0]
+    for others, fits in ((MAX_SIGNATURES_OF_LARGE - 1, True), (MAX_SIGNATURES_OF_LARGE, False)):
+        value["signatures"] = [{"sig": "AAAA"}] * others + [good]
+        if fits:
+            assert verify_with_keys(candidate(compact(value)), [TRUSTED]).claim.payload == large
+        else:
+            with pytest.raises(SignatureError, match="between 1 and 4 signatures"):
+                verify_with_keys(candidate(compact(value)), [TRUSTED])

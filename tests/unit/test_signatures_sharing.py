@@ -44,7 +44,7 @@ class Elsewhere(SharedVerifier):
 
     def __init__(self, ask: Ask) -> None:
         super().__init__(ROOT, ask)
-        self._verifier = None
+        self._in_service = None  # type: ignore[method-assign,assignment]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from slsa_verifier_plugin.signatures.timestamps import (
     MAX_TIMESTAMPS,
     is_known,
     verified_times,
-    verify_stamped_bundle,
 )
 from slsa_verifier_plugin.signatures.trust import Authority, Window, load_root
 from tests.support.sigstore import (
@@ -33,13 +32,13 @@ from tests.support.sigstore.certificates import (
 from tests.support.sigstore.encoding import b64, compact, unb64
 from tests.support.sigstore.envelope import pre_authentication_encoding
 from tests.support.sigstore.timestamps import TimestampAuthority
-from tests.support.stamped import NO_LOG, PAYLOAD, STAMPED, root, sign, stamps, verify
+from tests.support.stamped import NO_LOG, PAYLOAD, STAMPED, root, sign, stamps, verify, verify_parsed
 
 
 def test_timestamps_are_bounded() -> None:
     authority = Lab().timestamp_authority
     tokens = [authority.stamp(b"m", STAMPED + timedelta(seconds=n)) for n in range(MAX_TIMESTAMPS + 1)]
-    authorities = root().timestamp_authorities
+    authorities = root().parts.timestamp_authorities
     assert len(verified_times(tokens[:-1], b"m", authorities)) == MAX_TIMESTAMPS
     for bad in (tokens, [tokens[0], tokens[0]]):
         with pytest.raises(SignatureError, match="more than 32 timestamps, or one twice"):
@@ -51,9 +50,9 @@ def test_timestamps_are_bounded() -> None:
     assert torn != tokens[0]
     with pytest.raises(SignatureError, match="cannot be read"):
         verified_times([torn], b"m", authorities)
-    assert verified_times(tokens[:1], b"another message", authorities) == []
-    assert verified_times(tokens[:1], b"m", []) == []
-    assert verified_times([], b"m", authorities) == []
+    assert verified_times(tokens[:1], b"another message", authorities) == {}
+    assert verified_times(tokens[:1], b"m", []) == {}
+    assert verified_times([], b"m", authorities) == {}
 
 
 def test_an_authority_without_a_root_of_its_own_stamps_nothing() -> None:
@@ -77,8 +76,9 @@ def test_a_self_signed_authority_is_no_chain() -> None:
         if extension.oid != ExtensionOID.AUTHORITY_KEY_IDENTIFIER:
             builder = builder.add_extension(extension.value, extension.critical)
     authority.certificate = builder.sign(authority.key.elliptic, authority.key.digest)
-    alone = Authority((authority.certificate,), Window(CREATED, None))
-    assert verified_times([authority.stamp(b"m", STAMPED)], b"m", [alone]) == []
+    (of_lab,) = root().parts.timestamp_authorities
+    alone = Authority((authority.certificate,), Window(CREATED, None), of_lab.model)
+    assert verified_times([authority.stamp(b"m", STAMPED)], b"m", [alone]) == {}
 
 
 def parsed(content: bytes) -> bundle_v1.Bundle:
@@ -116,7 +116,7 @@ EXTENSIONS = [
 def test_a_bundle_without_an_envelope_has_no_signature_to_verify() -> None:
     blob = json.loads(Lab().sign_blob(b"content"))
     with pytest.raises(SignatureError, match="exactly one signature in a DSSE envelope"):
-        verify_stamped_bundle(parsed(compact(blob)), GENUINE, root())
+        verify_parsed(parsed(compact(blob)), GENUINE, root())
 
 
 @pytest.mark.parametrize("missing", [x509.KeyUsage, x509.ExtendedKeyUsage])
@@ -124,7 +124,7 @@ def test_a_certificate_must_say_what_its_key_is_for(missing: type[x509.Extension
     kept = [(value, critical) for value, critical in EXTENSIONS if not isinstance(value, missing)]
     certificate = leaf(GENUINE.public_key(), *kept)
     with pytest.raises(SignatureError, match="does not say what its key is for"):
-        verify_stamped_bundle(parsed(sign()), certificate, root())
+        verify_parsed(parsed(sign()), certificate, root())
 
 
 def test_only_an_elliptic_curve_key_signs() -> None:
@@ -136,13 +136,13 @@ def test_only_an_elliptic_curve_key_signs() -> None:
     stamps(value)[0]["signedTimestamp"] = b64(Lab().timestamp_authority.stamp(signature, STAMPED))
     certificate = leaf(key.private.public_key(), *EXTENSIONS)
     with pytest.raises(SignatureError, match="not an elliptic curve key"):
-        verify_stamped_bundle(parsed(compact(value)), certificate, root())
+        verify_parsed(parsed(compact(value)), certificate, root())
 
 
 def test_a_known_authority_is_recognized_by_its_name_and_serial() -> None:
     token = Lab().timestamp_authority.stamp(b"m", STAMPED)
     foreign = TimestampAuthority("a stranger").stamp(b"m", STAMPED)
-    authorities = root().timestamp_authorities
+    authorities = root().parts.timestamp_authorities
     assert is_known([token], authorities)
     assert is_known([foreign, token], authorities)
     assert not is_known([foreign], authorities)

@@ -227,10 +227,15 @@ def test_an_entry_with_a_promise_alone_is_told_as_what_it_is(path: tuple[str, ..
     assert "have the commit attested anew" in error.message
 
 
-def test_a_root_that_is_not_valid_yet_is_no_root() -> None:
-    """sigstore-python leaves parts out that are not in service yet; with none left there is nothing to verify against."""
-    with pytest.raises(TrustRootError, match="cannot be used yet"):
-        RootVerifier(load_root(Lab().trusted_root(**VARIANTS["not-yet-valid"]), "later"))
+def test_a_root_that_is_not_valid_yet_is_no_root_until_it_is() -> None:
+    now = [datetime(2053, 12, 31, tzinfo=UTC)]
+    root = RootVerifier(load_root(Lab().trusted_root(**VARIANTS["not-yet-valid"]), "later"), lambda: now[0])
+    with pytest.raises(
+        TrustRootError, match=r"cannot be used yet: .* in service from 2054-01-01T00:00:00Z on"
+    ):
+        root.check_begun()
+    now[0] = datetime(2054, 1, 1, tzinfo=UTC)
+    root.check_begun()
 
 
 def test_in_service_until_the_very_moment() -> None:

@@ -129,6 +129,10 @@ class CertificateAuthority:
             builder = builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, content), critical=False)
         return self._signed(builder)
 
+    def issuer_key(self) -> x509.AuthorityKeyIdentifier | None:
+        """Return how leaves name their issuer's key; None for not at all."""
+        return _authority_key(self.key)
+
     def _leaf(
         self, public_key: ec.EllipticCurvePublicKey, identity: Identity, at: datetime, profile: LeafProfile
     ) -> x509.CertificateBuilder:
@@ -147,12 +151,11 @@ class CertificateAuthority:
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         if profile.is_ca:
             builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        builder = (
-            builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(_authority_key(self.key), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([_general_name(name) for name in identity.names]), critical=True
-            )
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        if (issuer := self.issuer_key()) is not None:
+            builder = builder.add_extension(issuer, critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_general_name(name) for name in identity.names]), critical=True
         )
         for number, value in identity.encoded().items():
             oid = ObjectIdentifier(f"{FULCIO_ARC}.{number}")

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
@@ -88,6 +89,12 @@ class Key:
             Scheme.RSA_PSS: f"PKIX_RSA_PSS_{RSA_BITS}_SHA256",
             Scheme.RSA_PKCS1: f"PKIX_RSA_PKCS1V15_{RSA_BITS}_SHA256",
         }[self.scheme]
+
+
+def raw_signature(key: Key, signature: bytes) -> bytes:
+    """Return an ECDSA signature in DER as r and s one after the other (IEEE P1363), each as long as the curve's order."""
+    size = (key.elliptic.curve.key_size + 7) // 8
+    return b"".join(number.to_bytes(size, "big") for number in decode_dss_signature(signature))
 
 
 def derived(seed: str, label: str, size: int) -> bytes:

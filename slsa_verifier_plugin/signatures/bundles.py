@@ -1,0 +1,163 @@
+"""A bundle's parts, bounded before anything is made of them, and parsed.
+
+Nothing of a bundle is known to be genuine before its signature has verified, so each part has a limit in number and size that
+no real bundle comes near. They are held against the parsed JSON, before certificates, timestamps, proofs or checkpoints are
+looked into: a checkpoint of 600,000 lines once cost 7.4 s before its signature was looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slsa_verifier_plugin.errors import SignatureError
+from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.signatures.libraries import bundle_v1
+from slsa_verifier_plugin.strict_json import loads
+
+MAX_CERTIFICATES = 16
+"""Certificates of a chain; old bundles have three."""
+
+MAX_HASHES = 64
+"""Hashes of an inclusion proof: a tree of 2^64 entries needs no more (RFC 9162, section 2.1.3)."""
+
+MAX_CHECKPOINT = 16 << 10
+"""Characters of a checkpoint: its head has 200, each signature line some 120, and a log may have dozens of witnesses."""
+
+MAX_CHECKPOINT_LINES = 128
+"""Lines of a checkpoint, each of which is looked at."""
+
+MAX_BODY = 128 << 10
+"""Characters of a log entry's body, in base64; it holds digests, a signature and a certificate, not the payload."""
+
+MAX_TOKEN = 64 << 10
+"""Characters of a signed timestamp, in base64; with its certificates one has some 8,000."""
+
+MAX_OTHER = 64 << 10
+"""Characters of all other text of a bundle together: ids, times, signatures; not the payload, whose limit is the blob's."""
+
+MAX_MEMBERS = 512
+"""Values in a bundle's JSON, of whatever kind; with all lists at their limits there are fewer."""
+
+MAX_SIGNATURES = 16
+"""Signatures of one envelope."""
+
+INTOTO = ("intoto", "0.0.2")
+"""The log entry of old cosign versions and of npm."""
+
+
+def parse(candidate: Candidate) -> bundle_v1.Bundle:
+    """Return the bundle; log entries may be missing altogether, as where there is only a timestamp authority.
+
+    Raises:
+        SignatureError: a part is over its limit, or an entry is of a kind that is not verified, or has no proof.
+        ValueError: it cannot be read.
+    """
+    value = loads(candidate.content)
+    _check_sizes(value)
+    material = value["verificationMaterial"]
+    entries = _either(material, "tlogEntries", "tlog_entries")
+    for entry in entries or ():
+        if isinstance(entry, dict):
+            _check_entry(entry)
+    if entries is not None:
+        return bundle_v1.Bundle.from_json(candidate.content)
+    material["tlogEntries"] = []
+    return bundle_v1.Bundle.from_json(json.dumps(value))
+
+
+def tokens_of(bundle: bundle_v1.Bundle) -> list[bytes]:
+    """Return the bundle's signed timestamps in DER."""
+    data = bundle.verification_material.timestamp_verification_data
+    return [stamp.signed_timestamp for stamp in (data.rfc3161_timestamps if data else [])]
+
+
+def with_tokens(bundle: bundle_v1.Bundle, kept: frozenset[bytes]) -> bundle_v1.Bundle:
+    """Return ``bundle`` with those of its signed timestamps that are in ``kept``.
+
+    They are no part of what is signed or logged: anybody could take them out, and what is left must vouch for its time as ever.
+    """
+    data = bundle.verification_material.timestamp_verification_data
+    if data is None:
+        return bundle
+    stamps = [stamp for stamp in data.rfc3161_timestamps if stamp.signed_timestamp in kept]
+    update = {"timestamp_verification_data": data.model_copy(update={"rfc3161_timestamps": stamps})}
+    material = bundle.verification_material.model_copy(update=update if stamps else dict.fromkeys(update))
+    return bundle.model_copy(update={"verification_material": material})
+
+
+def _check_entry(entry: Mapping[str, Any]) -> None:
+    kind = _either(entry, "kindVersion", "kind_version")
+    if isinstance(kind, dict) and (kind.get("kind"), kind.get("version")) == INTOTO:
+        raise SignatureError(
+            "the bundle's log entry is of type intoto 0.0.2, of an old cosign or npm, which is not verified here; have the "
+            "commit attested anew by a signer that logs dsse entries, as GitHub's workflows and today's cosign do"
+        )
+    proof = _either(entry, "inclusionProof", "inclusion_proof")
+    if not proof or (isinstance(proof, dict) and not proof.get("checkpoint")):
+        raise SignatureError(
+            "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here; attach the "
+            "original bundle, and where that is such a bundle of v0.1 have the commit attested anew"
+        )
+
+
+def _check_sizes(bundle: Mapping[str, Any]) -> None:
+    """Raise ``SignatureError`` where a part has more members, or more characters, than any real one."""
+    other = 0
+    for count, (name, value) in enumerate(_members(bundle), 1):
+        if count > MAX_MEMBERS:
+            raise _too_much("JSON", count, MAX_MEMBERS, "values")
+        if isinstance(value, list) and (most := _LISTS.get(name)) is not None and len(value) > most:
+            raise _too_much(name, len(value), most, "entries")
+        if isinstance(value, str) and name != _PAYLOAD:
+            if len(value) > (most := _TEXTS.get(name, MAX_OTHER)):
+                raise _too_much(name, len(value), most, "characters")
+            if name == _CHECKPOINT and value.count("\n") > MAX_CHECKPOINT_LINES:
+                raise _too_much("checkpoint", value.count("\n"), MAX_CHECKPOINT_LINES, "lines")
+            other += 0 if name in _TEXTS else len(value)
+            if other > MAX_OTHER:
+                raise _too_much("JSON", other, MAX_OTHER, "characters beside its parts")
+
+
+_PAYLOAD, _CHECKPOINT = "payload", "envelope"
+_LISTS = {
+    "certificates": MAX_CERTIFICATES,
+    "hashes": MAX_HASHES,
+    "signatures": MAX_SIGNATURES,
+}
+"""Members of the lists of the verification material; ``timestamps`` and sigstore-python bound the others."""
+
+_TEXTS = {
+    _CHECKPOINT: MAX_CHECKPOINT,
+    "canonicalizedBody": MAX_BODY,
+    "canonicalized_body": MAX_BODY,
+    "signedTimestamp": MAX_TOKEN,
+    "signed_timestamp": MAX_TOKEN,
+    "rawBytes": MAX_TOKEN,
+    "raw_bytes": MAX_TOKEN,
+}
+"""Characters of the texts of the verification material, by their names in JSON and in protobuf, which pydantic reads as well."""
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield all values below ``value`` with the names that they, or the lists that they are in, go by."""
+    pending = [("", value)]
+    while pending:
+        name, item = pending.pop()
+        yield name, item
+        if isinstance(item, dict):
+            pending.extend(item.items())
+        elif isinstance(item, list):
+            pending.extend((name, child) for child in item)
+
+
+def _either(value: Mapping[str, Any], name: str, other: str) -> Any:
+    """Return a member by its name in JSON or in protobuf: readers accept both (protobuf's JSON mapping)."""
+    return value.get(name, value.get(other))
+
+
+def _too_much(name: str, found: int, most: int, unit: str) -> SignatureError:
+    return SignatureError(
+        f"the bundle's {name} has {found} {unit}, expected at most {most}; attach the original bundle, unchanged"
+    )

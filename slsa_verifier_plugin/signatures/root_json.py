@@ -1,0 +1,84 @@
+"""The JSON of trusted roots, as tools write it: several in one file, and what is empty left out (protobuf's JSON mapping)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from slsa_verifier_plugin.signatures.libraries import trustroot
+from slsa_verifier_plugin.signatures.wording import MalformedError
+from slsa_verifier_plugin.strict_json import JsonError, loads
+
+_LISTS = (
+    ("tlogs", "tlogs"),
+    ("certificateAuthorities", "certificate_authorities"),
+    ("ctlogs", "ctlogs"),
+    ("timestampAuthorities", "timestamp_authorities"),
+)
+"""The lists of a root, each under its JSON name and its protobuf name, both of which readers must accept."""
+_BOUNDARIES = json.JSONDecoder()
+
+
+def documents(content: bytes, most: int) -> list[tuple[int, bytes]]:
+    """Return the JSON documents in ``content``, a line each or one after another, with the numbers of their first lines.
+
+    Raises:
+        JsonError: ``content`` is not JSON, is empty, or holds more than ``most`` documents.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise JsonError(f"not UTF-8 at byte {error.start}") from None
+    found: list[tuple[int, bytes]] = []
+    start = _skipped(text, 0)
+    while start < len(text):
+        try:
+            _, end = _BOUNDARIES.raw_decode(text, start)
+        except (json.JSONDecodeError, RecursionError):
+            raise JsonError(f"no JSON in line {text.count(chr(10), 0, start) + 1}") from None
+        found.append((text.count("\n", 0, start) + 1, text[start:end].encode()))
+        if len(found) > most:
+            raise JsonError(f"it holds more than {most} documents")
+        start = _skipped(text, end)
+    if not found:
+        raise JsonError("it is empty")
+    return found
+
+
+def model_of(content: bytes) -> trustroot.TrustedRoot:
+    """Return the one root in ``content``; lists that are left out, or null, are empty.
+
+    Raises:
+        ValueError: it is no JSON, or not a trusted root.
+    """
+    value: Any = loads(content.removeprefix(b"\xef\xbb\xbf"))
+    if not isinstance(value, dict):
+        raise MalformedError(f"it is a JSON {'array' if isinstance(value, list) else 'value'} and no object")
+    for names in _LISTS:
+        present = [name for name in names if value.get(name) is not None]
+        for name in names:
+            if name not in present:
+                value.pop(name, None)
+        if not present:
+            value[names[0]] = []
+    for name in ("tlogs", "ctlogs"):
+        for log in _objects(value[name]):
+            log.setdefault("baseUrl", log.pop("base_url", ""))
+    for names in _LISTS[1::2]:
+        for authority in _objects(next(value[name] for name in names if name in value)):
+            subject = authority.setdefault("subject", {})
+            if isinstance(subject, dict):
+                subject.setdefault("organization", "")
+                subject.setdefault("commonName", subject.pop("common_name", ""))
+    return trustroot.TrustedRoot.from_json(json.dumps(value))
+
+
+def _objects(items: Any) -> list[dict[str, Any]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _skipped(text: str, start: int) -> int:
+    """Return where the next character is that is no white space (RFC 8259, section 2)."""
+    while start < len(text) and text[start] in " \t\r\n":
+        start += 1
+    return start
