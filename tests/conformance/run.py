@@ -1,7 +1,10 @@
-"""Runs the conformance cases against any Ratify v1 verifier plugin: ``tests/conformance/run.py --plugin PATH [--case NAME]``.
+"""Runs conformance cases against any Ratify v1 verifier plugin.
+
+    tests/conformance/run.py --plugin PATH [--cases DIR] [--case NAME]
 
 Nothing here knows this project's plugin: it is called as Ratify calls it, and its one line of JSON is held against
-``expected.json``. Prints a line for each failure, and the counts at the end; exits 1 if a case failed.
+``expected.json``. Prints a line for each failure, and the counts at the end; exits 1 if a case failed, 2 if there is none.
+``DIR`` may be any folder of cases in the same format (``README.md`` here says how a case looks).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,8 @@ from tests.conformance.registry import CaseRegistry
 
 CASES = Path(__file__).resolve().parent / "cases"
 MAX_LINE = 60 * 1024
+SECONDS = 6.0
+"""That an answer may take, where a case does not say."""
 Json = dict[str, Any]
 
 
@@ -49,24 +54,25 @@ class Outcome:
     answer: Answer
 
 
-def case_names() -> list[str]:
-    """Return the names of all cases."""
-    return sorted(folder.name for folder in CASES.iterdir() if (folder / "expected.json").exists())
+def case_names(cases: Path = CASES) -> list[str]:
+    """Return the names of all cases in a folder: paths below it."""
+    return sorted(found.parent.relative_to(cases).as_posix() for found in cases.rglob("expected.json"))
 
 
-def run_case(name: str, plugin: list[str], environ: Mapping[str, str]) -> Outcome:
+def run_case(name: str, plugin: list[str], environ: Mapping[str, str], cases: Path = CASES) -> Outcome:
     """Run one case and return what was wrong.
 
     Args:
         name: the case's folder.
         plugin: the command line of the plugin.
         environ: the environment it gets beside the contract's variables.
+        cases: the folder that the case is in, by its absolute path.
     """
-    folder = CASES / name
+    folder = cases / name
     spec, blobs = read_case(folder)
     content = build(spec, blobs)
-    with CaseRegistry(content, spec["faults"]) as registry, tempfile.TemporaryDirectory() as cache:
-        places = _places(content, registry.address, cache)
+    with CaseRegistry(content, spec.get("faults", [])) as registry, tempfile.TemporaryDirectory() as cache:
+        places = _places(content, registry.address, cache, cases)
         stdin = _stdin(folder, places)
         environment = {**environ, **_environment(folder, places)}
         answer = _call(plugin, stdin, environment)
@@ -74,11 +80,19 @@ def run_case(name: str, plugin: list[str], environ: Mapping[str, str]) -> Outcom
     return Outcome(name, tuple(problems(answer, expected)), answer)
 
 
-def _places(content: Content, address: str, cache: str) -> dict[str, str]:
+def tried_case(name: str, plugin: list[str], environ: Mapping[str, str], cases: Path) -> Outcome:
+    """Run one case as ``run_case`` does; one that cannot be read, or that is answered with no JSON, has failed."""
+    try:
+        return run_case(name, plugin, environ, cases)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return Outcome(name, (f"no case, or no answer: {error!r}",), Answer(-1, b"", b"", 0.0))
+
+
+def _places(content: Content, address: str, cache: str, cases: Path) -> dict[str, str]:
     told = content.artifact_descriptor
     return {
         "@REGISTRY@": address,
-        "@CASES@": str(CASES),
+        "@CASES@": str(cases),
         "@CACHE@": cache,
         "@IMAGE@": content.image,
         "@ARTIFACT@": content.artifact,
@@ -136,8 +150,8 @@ def problems(answer: Answer, expected: Json) -> Iterator[str]:
         return
     if b"Traceback" in answer.stdout + answer.stderr:
         yield "a traceback"
-    if answer.seconds > expected["seconds"]:
-        yield f"took {answer.seconds:.1f} s, expected at most {expected['seconds']} s"
+    if answer.seconds > expected.get("seconds", SECONDS):
+        yield f"took {answer.seconds:.1f} s, expected at most {expected.get('seconds', SECONDS)} s"
     if answer.status != expected["status"]:
         yield f"exit status {answer.status}, expected {expected['status']}"
     result: Json = json.loads(found[0])
@@ -168,19 +182,37 @@ def _differences(result: Json, expected: Json) -> Iterator[str]:
         yield f"failed steps {failed}, expected {expected['failedStep']}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--plugin", required=True, type=Path, help="the plugin's executable file")
+    parser.add_argument(
+        "--cases",
+        type=Path,
+        default=CASES,
+        metavar="DIR",
+        help="a folder of cases (default: those beside this file)",
+    )
     parser.add_argument("--case", action="append", help="run this case only; may be repeated")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default 2)")
     parser.add_argument("--verbose", action="store_true", help="print what each case answered")
-    options = parser.parse_args()
-    plugin = [str(options.plugin.resolve())]
-    names = options.case or case_names()
+    options = parser.parse_args(arguments)
+    plugin, cases = [str(options.plugin.resolve())], options.cases.resolve()
+    known = case_names(cases)
+    names = options.case or known
+    if not known or not set(names) <= set(known):
+        missing = sorted(set(names) - set(known))
+        print(
+            f"no case {', '.join(missing)} in {cases}"
+            if known
+            else f"no case (a folder with expected.json) in {cases}"
+        )
+        return 2
     failures = 0
     with ThreadPoolExecutor(options.jobs) as pool:
-        for outcome in pool.map(lambda name: run_case(name, plugin, os.environ), names):
+        for outcome in pool.map(lambda name: tried_case(name, plugin, os.environ, cases), names):
             if outcome.problems:
                 failures += 1
                 print(f"FAILED {outcome.name}: {'; '.join(outcome.problems)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.generate import write
-from tests.conformance.run import CASES, case_names, run_case
+from tests.conformance.run import CASES, case_names, main, run_case
 
 PLUGIN = [str(Path(sys.executable).with_name("slsla"))]
 
@@ -48,3 +49,47 @@ def test_the_folders_are_what_the_catalog_writes(tmp_path: Path) -> None:
 
 def test_there_are_as_many_cases_as_promised() -> None:
     assert len(case_names()) >= 150
+
+
+SOME = ("actions-v1.0.0", "actions-other-digest-listed", "age-future")
+"""An admission, and two denials."""
+
+
+def copied(folder: Path, *names: str) -> Path:
+    """Return a folder of cases elsewhere: these, and the trusted roots that they name."""
+    cases = folder / "cases elsewhere"
+    for name in names:
+        shutil.copytree(CASES / name, cases / name)
+    shutil.copy(CASES / "trusted_root.json", cases)
+    return cases
+
+
+def test_cases_of_another_folder_run_from_any_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = copied(tmp_path, *SOME)
+    (cases / "more").mkdir()
+    (cases / SOME[0]).rename(cases / "more" / "renamed")
+    monkeypatch.chdir(tmp_path)
+    for variable, name in (("HOME", "home"), ("SLSA_VERIFIER_DIR", "resident")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    monkeypatch.setenv("SLSA_VERIFIER_IDLE_SECONDS", "5")
+    arguments = ["--plugin", PLUGIN[0], "--cases", cases.name]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == "3 cases, 3 passed, 0 failed\n"
+    assert main([*arguments, "--case", "more/renamed", "--verbose"]) == 0
+    assert '"isSuccess":true' in capsys.readouterr().out
+
+    # The trusted root is the one of that folder: without it nothing verifies, and with it what is expected counts.
+    (cases / "trusted_root.json").write_bytes((CASES / "roots" / "other-instance.json").read_bytes())
+    assert main([*arguments, "--case", "more/renamed"]) == 1
+    assert "FAILED more/renamed: isSuccess is False" in capsys.readouterr().out
+
+
+def test_a_folder_without_the_case_is_no_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--plugin", PLUGIN[0], "--cases", str(tmp_path)]) == 2
+    cases = copied(tmp_path, SOME[0])
+    assert main(["--plugin", PLUGIN[0], "--cases", str(cases), "--case", "another"]) == 2
+    (cases / SOME[0] / "artifact.json").write_text("{")
+    assert main(["--plugin", PLUGIN[0], "--cases", str(cases)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "1 cases, 0 passed, 1 failed"
