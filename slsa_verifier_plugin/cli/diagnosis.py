@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from slsa_verifier_plugin import __version__
@@ -20,12 +20,15 @@ from slsa_verifier_plugin.cli.problems import ERROR
 from slsa_verifier_plugin.cli.resources import flattened
 from slsa_verifier_plugin.errors import TrustRootError, UsageError, VerifierError
 from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.text import plain
 
 PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
 DEPENDENCIES = ("sigstore", "oras", "cryptography", "tuf", "jsonschema", "click")
 REFRESH_DAYS = 90
 """Age of the copy in the cache from which a warning is given: Sigstore changes its root a few times a year."""
+RELEASES_DAYS = 180
+"""Age of the list of the source workflow's releases from which a warning is given: upstream has had a few a year."""
 KUBECTL_SECONDS = 20
 KINDS = (
     "verifiers.config.ratify.deislabs.io",
@@ -62,6 +65,7 @@ def findings(
     yield _plugins(plugins)
     yield _resident(environ)
     yield _trusted_root(environ)
+    yield producers(datetime.now(UTC).date())
     yield _registry(environ, image, plain_http)
     yield from _cluster(environ)
 
@@ -173,6 +177,22 @@ def _trusted_root(environ: Mapping[str, str]) -> Finding:
     if days > REFRESH_DAYS:
         return Finding("trusted root", WARNING, f"{shown}, refreshed {days} days ago", "run 'trust refresh'")
     return Finding("trusted root", PASSED, f"{shown}, refreshed {days} days ago")
+
+
+def producers(today: date) -> Finding:
+    """Return how old the knowledge of the source workflow's releases is."""
+    known = known_releases()
+    days = max(0, (today - known.as_of).days)
+    newest = known.releases[-1].version
+    shown = f"{known.repository} up to {newest}, known on {known.as_of} ({days} days ago)"
+    if days <= RELEASES_DAYS:
+        return Finding("producers", PASSED, shown)
+    return Finding(
+        "producers",
+        WARNING,
+        f"{shown}: a summary signed at the commit of a newer release is denied",
+        "update the plugin, or list the commits in allowedWorkflowDigests; 'policy producers' shows what is known",
+    )
 
 
 def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -> Finding:

@@ -1,4 +1,4 @@
-"""``policy``: check, write and describe Verifier resources."""
+"""``policy``: check, write and describe Verifier resources, and what is known without one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ _HERE = "slsa_verifier_plugin.cli.policy"
 COMMANDS = {
     "check": Lazy(f"{_HERE}:check", "Find what is wrong with Verifiers and what surrounds them."),
     "init": Lazy(f"{_HERE}:init", "Write a Verifier from what an image's attestations show."),
+    "producers": Lazy(
+        f"{_HERE}:producers", "Show who may sign without configuration, and which releases are known."
+    ),
     "schema": Lazy(f"{_HERE}:schema", "Print the JSON schema of the parameters, for editors."),
 }
 SECONDS = 60.0
@@ -130,6 +133,21 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def producers(context: click.Context, /, as_json: bool) -> int:
+    """Show who may sign for which verifier.id without configuration, since when, and at which releases' commits."""
+    from slsa_verifier_plugin.cli import render_producers
+
+    if as_json:
+        show(render_producers.json_of())
+    else:
+        for line in render_producers.lines_of(session_of(context).painter()):
+            say(line)
+    return Status.ADMITTED
+
+
+@click.command()
 @click.option("--resource", is_flag=True, help="Of the whole Verifier resource.")
 def schema(resource: bool) -> int:
     """Print the JSON schema (draft 2020-12) of a Verifier's parameters, or of the whole resource.
@@ -198,6 +216,7 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
     from slsa_verifier_plugin.errors import RegistryError
     from slsa_verifier_plugin.evidence import image_labels
     from slsa_verifier_plugin.service import Service
+    from slsa_verifier_plugin.text import plain
 
     reference, service = parse_image(image), Service(session.environ)
     deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
@@ -215,6 +234,9 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
     found = policy_init.proposals(view, image_labels(store, pinned, view.descriptor, deadline), trusted)
     refused = ""
     for proposal in found[:MAX_TRIED]:
+        if problem := proposal.problem():
+            refused = refused or f"no policy can say what its attestation says: {plain(problem, 1024)}"
+            continue
         reports = {
             rule: _checker(proposal, rule, options, service, store).image(str(pinned))
             for rule in ("any", "all")

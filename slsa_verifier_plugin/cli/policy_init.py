@@ -10,8 +10,13 @@ from slsa_verifier_plugin.cli.inspecting import ImageView, Line
 from slsa_verifier_plugin.cli.resources import GROUP, VERSIONS
 from slsa_verifier_plugin.model.levels import Levels
 from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.model.source_uri import same_repository
 from slsa_verifier_plugin.model.vsa import VerificationSummary
 from slsa_verifier_plugin.policy.binding import REVISION, ImageLabels
+from slsa_verifier_plugin.policy.matching import escaped
+from slsa_verifier_plugin.policy.parameters import ParameterError, parse_policy
+from slsa_verifier_plugin.policy.releases import known_releases
+from slsa_verifier_plugin.policy.tag_runs import tag_run
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS
 from slsa_verifier_plugin.sinks import Yaml, yaml_lines, yaml_scalar
 from slsa_verifier_plugin.text import plain
@@ -40,24 +45,45 @@ class Proposal:
         return tuple(Levels.of(self.summary.levels).shown())
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of the Verifier."""
+        """Return the parameters of the Verifier. What an attestation says is no pattern, whatever wildcards it has."""
         found: dict[str, Any] = {
             "expectedVerifiedLevels": list(self.levels),
-            "expectedResourceUri": self.summary.resource_uri,
+            "expectedResourceUri": escaped(self.summary.resource_uri),
             "expectedVerifierId": self.summary.verifier_id,
         }
-        if not self.is_known:
+        if self.unlisted_commit:
+            found["allowedWorkflowDigests"] = [self.unlisted_commit]
+        elif not self.is_known:
             found["trustedVerifiers"] = [{"verifierId": self.summary.verifier_id, **_identity(self.signer)}]
         if self.root is not None:
             found["trustedRoot"] = self.root
-        refs = sorted({ref for source in self.summary.sources for ref in source.refs})
+        run = tag_run(self.signer, self.summary.sources)
+        refs = sorted({ref for source in ([run] if run else self.summary.sources) for ref in source.refs})
         if refs:
-            found["expectedSourceRefs"] = refs
+            found["expectedSourceRefs"] = [escaped(ref) for ref in refs]
         if self.binding != "none":
             found["sourceBinding"] = self.binding
         if self.binding == "provenance" and self.builder is not None:
             found["trustedBuilders"] = [{"builderId": self.builder[0], **_identity(self.builder[1])}]
         return found
+
+    @property
+    def unlisted_commit(self) -> str:
+        """The commit of the known workflow that is no known release's, and alone keeps the signer from being known."""
+        entries = (
+            known
+            for known in BUILT_IN_VERIFIERS
+            if known.is_current_workflow and known.id == self.summary.verifier_id
+        )
+        return next((commit for known in entries if (commit := known.unlisted_commit(self.signer))), "")
+
+    def problem(self) -> str:
+        """Return what a policy cannot say of what the attestation says; empty where it can say all of it."""
+        try:
+            parse_policy({"name": "proposal", **self.parameters()})
+        except ParameterError as error:
+            return str(error)
+        return ""
 
     @property
     def is_known(self) -> bool:
@@ -103,16 +129,23 @@ def remarks_on(chosen: Proposal, others: Iterable[Proposal], every: bool) -> Ite
         others: the other proposals.
         every: whether it admits the image where every attestation must pass, too.
     """
-    if not chosen.is_known:
+    if chosen.unlisted_commit:
+        yield (
+            f"the source workflow ran at the commit {chosen.unlisted_commit}, which is no release known to this version and may "
+            f"be one of a fork: make sure that 'git ls-remote --tags {known_releases().repository}' lists it"
+        )
+    elif not chosen.is_known:
         yield (
             f"the signer {plain(chosen.signer.identity, 200)} is not among those known without configuration, and anybody who "
             "may push can attach what they signed: make sure that it is yours"
         )
-    repositories = {item.summary.resource_uri for item in others} - {chosen.summary.resource_uri}
+    own = chosen.summary.resource_uri
+    named = {item.summary.resource_uri for item in others}
+    repositories = {uri for uri in named if uri != own and not same_repository(uri, own)}
     if repositories:
         yield (
             f"attestations of other repositories are attached, too ({plain(sorted(repositories)[0], 200)}): make sure that "
-            f"{plain(chosen.summary.resource_uri, 200)} is the one that is meant"
+            f"{plain(own, 200)} is the one that is meant"
         )
     if not every:
         yield (
@@ -147,6 +180,7 @@ def _parameters(proposal: Proposal) -> Iterator[str]:
         "expectedResourceUri": "The source repository. * matches within a path segment, ** across.",
         "expectedVerifierId": "Who judged the source.",
         "trustedVerifiers": "This signer is not among those known without configuration: make sure that it is yours.",
+        "allowedWorkflowDigests": "A commit of the source workflow that is no known release: make sure that it is no fork's.",
         "trustedRoot": "The Sigstore that signatures are verified against; in the cluster, a path that is mounted there.",
         "expectedSourceRefs": "Branches and tags that may be released from.",
         "sourceBinding": _BINDINGS[proposal.binding],

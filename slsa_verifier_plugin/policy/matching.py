@@ -53,7 +53,8 @@ class UriPattern:
     """A resource URI, in which ``*`` stands for unreserved characters (RFC 3986, section 2.3) of one segment or host label.
 
     ``**`` goes across segments, or across labels of the host, but never from one to the other, and never over the ``@`` before a
-    ref, unless it ends the pattern. Where the host ignores case, owners and repositories compare without it.
+    ref, unless it ends the pattern; ``**`` alone is any URI. Where the host ignores case, owners and repositories compare
+    without it.
     """
 
     pattern: str
@@ -72,6 +73,9 @@ class UriPattern:
         if not self.has_wildcard:
             literal = _literal(self.pattern)
             return text == literal or _folded(text) == _folded(literal)
+        if self.pattern == "**":
+            # It names nothing, so there is nothing that a text could be mistaken for.
+            return _is_plain(text, _LOCATED) or _is_plain(text, _UNLOCATED)
         if "://" not in self.pattern:
             # What has no host is matched by segments alone; a URI with one has an empty segment between its slashes.
             return _is_plain(text, _UNLOCATED) and _fullmatch(_path(self.pattern), text)

@@ -152,7 +152,7 @@ def built_in_verifiers(more_digests: Iterable[str] = ()) -> tuple[TrustedSigner,
         # source-tool 0.7.0 runs in the moved workflow and still writes the id from before.
         current(EARLIER_VERIFIER_ID, "source-tool 0.7.0: moved, under its earlier id"),
         earlier("source-actions", "before the workflow moved: source-tool until 0.6.2"),
-        earlier("slsa-source-poc", "the first workflow; only where expectedVerifierId asks for it"),
+        earlier("slsa-source-poc", "the first workflow, before source-actions"),
     )
 
 

@@ -37,6 +37,7 @@ from tests.support.sigstore import (
     github_source_actions,
     person,
     provenance_v1,
+    slsa_framework_actions,
     vsa,
 )
 
@@ -474,6 +475,82 @@ def test_what_the_image_is_bound_to_goes_before_what_claims_more(registry: Embed
     found = init(image, notes=(ALL_DENIES,))["spec"]["parameters"]
     assert found["expectedVerifiedLevels"] == ["SLSA_SOURCE_LEVEL_3"]
     assert found["sourceBinding"] == "annotation"
+
+
+def test_attested_text_is_no_pattern(registry: EmbeddedRegistry) -> None:
+    """A repository or ref that is called *: what is written matches it alone, and not every other one."""
+    uri, ref = "git+https://git.example/team/*", "refs/heads/*"
+    signer = person("verifier@example.com", "https://issuer.example.com")
+    note = Lab().sign(vsa(refs=[ref], changes={"predicate.resourceUri": uri}), signer)
+    image = pushed(registry, note)
+    parameters = init(image, notes=("not among those known",))["spec"]["parameters"]
+    assert parameters["expectedResourceUri"] == "git+https://git.example/team/\\*"
+    assert parameters["expectedSourceRefs"] == ["refs/heads/\\*"]
+    policy = parse_policy({"name": "x", **parameters})
+    assert [policy.resource_uris[0].matches(text) for text in (uri, "git+https://git.example/team/a")] == [
+        True,
+        False,
+    ]
+    assert [policy.source_refs[0].matches(text) for text in (ref, "refs/heads/a")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"subject.0.annotations.source_refs": ["**"]}, "expectedSourceRefs[0]"),
+        ({"subject.0.annotations.source_refs": ["main"]}, "expectedSourceRefs[0]"),
+        ({"predicate.resourceUri": "git+https://git.example/a b"}, "expectedResourceUri"),
+        ({"predicate.resourceUri": "git+https://git.example/a\nb"}, "expectedResourceUri"),
+        ({"predicate.verifiedLevels": ["SLSA_SOURCE_LEVEL_3", "A B"]}, "expectedVerifiedLevels[1]"),
+    ],
+)
+def test_what_no_policy_can_say_is_refused_and_hides_nothing(
+    registry: EmbeddedRegistry, changes: dict[str, Any], says: str
+) -> None:
+    lab, signer = Lab(), person("verifier@example.com", "https://issuer.example.com")
+    odd = lab.sign(vsa(changes=changes), signer)
+    done = cli("policy", "init", pushed(registry, odd), "--plain-http", "--trusted-root", TRUSTED_ROOT)
+    assert (done.status, done.out, done.err.count("\n")) == (Status.DENIED, "", 1)
+    assert f"no policy can say what its attestation says: {says}" in done.err
+    plain_one = lab.sign(vsa(), signer)
+    image = registry.push_image("team/app", "v2", {})
+    for note in (odd, plain_one):
+        registry.attach("team/app", image, ARTIFACT_TYPE, [note])
+    found = cli(
+        "policy", "init", f"{registry.host}/team/app:v2", "--plain-http", "--trusted-root", TRUSTED_ROOT
+    )
+    assert found.status == Status.ADMITTED
+
+
+ACTIONS = "https://github.com/slsa-framework/actions"
+
+
+@pytest.mark.parametrize("commit", ["dea965cdca5e0cb422bf7b2653c9d15f678ad01c", "ab" * 20])
+def test_a_commit_of_the_known_workflow_is_written_unless_it_is_a_release(
+    registry: EmbeddedRegistry, commit: str
+) -> None:
+    note = Lab().sign(vsa(verifier_id=ACTIONS), slsa_framework_actions(commit))
+    is_known = commit.startswith("dea9")
+    notes = () if is_known else (f"the commit {commit}, which is no release known",)
+    parameters = init(pushed(registry, note), notes=notes)["spec"]["parameters"]
+    assert parameters["expectedVerifierId"] == ACTIONS
+    assert parameters.get("allowedWorkflowDigests") == (None if is_known else [commit])
+    assert "trustedVerifiers" not in parameters
+
+
+def test_the_ref_of_a_tags_run_is_the_certified_tag(registry: EmbeddedRegistry) -> None:
+    tag = "refs/tags/v1.2.3"
+    note = Lab().sign(vsa(), github_source_actions(ref=tag))
+    assert init(pushed(registry, note))["spec"]["parameters"]["expectedSourceRefs"] == [tag]
+
+
+def test_other_letters_are_no_other_repository(registry: EmbeddedRegistry) -> None:
+    lab = Lab()
+    notes = [
+        lab.sign(vsa(repository=name), github_source_actions())
+        for name in ("example/source-demo", "Example/Source-Demo")
+    ]
+    init(pushed(registry, *notes))
 
 
 @pytest.mark.parametrize("note", [b"{}", (TESTDATA / "tampered.intoto.jsonl").read_bytes()])
