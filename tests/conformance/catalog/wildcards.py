@@ -77,8 +77,12 @@ def _hosts() -> Iterator[Case]:
         "A label ends at a dot.",
     )
     yield _uri("anything", "**", "git+https://git.example/x@v1", True, "** alone is any repository.")
-    yield _uri("anything-fragment", "**", "git+https://git.example/x#y", False, "But no URI that may be another.")
-    yield _uri("any-host", "**/x", "git+https://git.example/x", False, "** goes over no host that is not written.")
+    yield _uri(
+        "anything-fragment", "**", "git+https://git.example/x#y", False, "But no URI that may be another."
+    )
+    yield _uri(
+        "any-host", "**/x", "git+https://git.example/x", False, "** goes over no host that is not written."
+    )
     yield _uri(
         "any-repository", "git+https://**/**", "git+https://git.example/team/app", True, "Any host, any path."
     )
