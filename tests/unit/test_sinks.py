@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,13 +18,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin import ratify, sinks
+from slsa_verifier_plugin.cli import (
+    render_doctor,
+    render_policy,
+    render_registry,
+    render_resident,
+    render_trust,
+)
+from slsa_verifier_plugin.cli.diagnosis import Finding
+from slsa_verifier_plugin.cli.documents import Position
+from slsa_verifier_plugin.cli.problems import Problem
 from slsa_verifier_plugin.cli.render import Painter
 from slsa_verifier_plugin.cli.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.cli.trust_roots import RootState
+from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason
 from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.registry.probe import Step
+from slsa_verifier_plugin.registry.probe_steps import Request
 from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.manage import Status
 from slsa_verifier_plugin.text import plain, quoted
 from tests.support.command_line import LEVEL_3, ROOT, Done, cli, parameters, verifier, write_yaml
 from tests.support.hostile import COMMANDS, CONTROLS, commands_in, unseen_in
@@ -326,6 +342,77 @@ def test_an_audit_of_hostile_manifests_controls_nothing(tmp_path: Path, form: st
     done = cli("audit", "--policy", policy, "--manifests", tmp_path, "--format", form)
     assert done.status == 0, done.err
     is_inert(done)
+
+
+@given(HOSTILE)
+def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(text: str) -> None:
+    request = Request(text, text, 200, 0.1, {text: text})
+    step = Step(text, "failed", text, 0.1, "REGISTRY_ERROR", facts={text: text}, requests=(request,))
+    state = RootState(text, text, text, problem=text)
+    report = {
+        "version": text,
+        "calls": {text: text},
+        "service": {
+            "signatureProcess": text,
+            "caches": {text: {"hits": text}},
+            "loadedRoots": [{"source": text, "date": text}],
+            "trustedRoots": [{"source": text, "refreshed": text, "error": text}],
+        },
+        "latestErrors": [text],
+    }
+    status = Status(text, True, 1, report, text)
+    painter = Painter(color=True, symbols=True, width=60)
+    finding, problem = Finding(text, "failed", text, text), Problem(Position(text, 1, 2), "error", text, text)
+    lines = [
+        *render_registry.step_lines(step, painter, verbose=True),
+        *render_trust.text_of([state, replace(state, problem="")], painter),
+        *render_resident.text_of(status, painter),
+        *render_resident.text_of(replace(status, report=None), painter),
+        *render_doctor.lines_of(finding, painter),
+        *render_policy.text_of([problem], 1, painter),
+    ]
+    for line in lines:
+        shown = re.sub("\033\\[[0-9;]+m", "", sinks.line(line))
+        assert commands_in(shown) == []
+        assert unseen_in(shown, " ") == []
+    for document in (
+        render_registry.json_of([step]),
+        render_trust.json_of([state]),
+        render_resident.json_of(status),
+        render_doctor.json_of([finding]),
+        render_policy.json_of([problem]),
+    ):
+        assert json.loads(document)
+        assert commands_in(document) == []
+        assert unseen_in(document) == []
+
+
+@pytest.mark.parametrize("text", TOLD)
+def test_a_policy_made_from_hostile_attestations_says_what_they_say_and_controls_nothing(
+    tmp_path: Path, text: str
+) -> None:
+    lab = Lab()
+    statement = vsa(levels=("SLSA_SOURCE_LEVEL_3", text))
+    (tmp_path / "root.json").write_bytes(lab.trusted_root())
+    with EmbeddedRegistry() as registry:
+        image = registry.push_image("team/app", "v1", {"org.opencontainers.image.title": text})
+        registry.attach(
+            "team/app", image, "slsla/attestation", [lab.sign(statement, github_source_actions())]
+        )
+        for options in ([], ["-o", str(tmp_path / "policy.yaml")]):
+            done = cli(
+                "policy", "init", f"{registry.host}/team/app:v1", "--plain-http",
+                "--trusted-root", tmp_path / "root.json", *options,
+            )  # fmt: skip
+            is_inert(done)
+            assert "Traceback" not in done.err
+            # What is no name of a level cannot be demanded, and that is said.
+            assert done.status == (0 if re.fullmatch(r"[A-Za-z0-9][\w.:/-]*", text) else 2), done.err
+            if done.status == 0 and not options:
+                found = yaml.safe_load(done.out)["spec"]["parameters"]
+                assert found["expectedVerifiedLevels"] == ["SLSA_SOURCE_LEVEL_3", text]
+    if (tmp_path / "policy.yaml").exists():
+        assert commands_in((tmp_path / "policy.yaml").read_text("utf-8")) == []
 
 
 def trees() -> list[tuple[str, ast.Module]]:
