@@ -141,10 +141,7 @@ class Checker:
                 found = self.store.matching_referrers(image, artifact_type, deadline)
             for descriptor in found:
                 if descriptor.artifact_type != artifact_type != "*":
-                    misreported.append(
-                        f"the registry reports {descriptor.digest} as {quoted(descriptor.artifact_type)}, though its own "
-                        f"manifest says {artifact_type}; Ratify goes by the registry and will not find it"
-                    )
+                    misreported.append(_misreported(image, descriptor, artifact_type))
                     continue
                 kind = artifact_type if artifact_type != "*" else descriptor.artifact_type or "*"
                 reports.append(self._artifact(image, descriptor, kind, check))
@@ -184,10 +181,7 @@ class Checker:
     ) -> VerifierError:
         """Return the denial for an image that has none of the artifacts that are asked for, or none that Ratify finds."""
         if misreported:
-            return ArtifactError(
-                f"{misreported[0]}; use a registry that reports artifact types as OCI 1.1 says",
-                reason=Reason.NO_ATTESTATION,
-            )
+            return ArtifactError(misreported[0], reason=Reason.NO_ATTESTATION)
         wanted = ", ".join(artifact_type for artifact_type, _ in self._types())
         try:
             present = {item.artifact_type or "no type" for item in self.store.referrers(image, deadline)}
@@ -203,6 +197,23 @@ class Checker:
             "signed bundle with 'oras attach'",
             reason=Reason.NO_ATTESTATION,
         )
+
+
+def _misreported(image: Reference, descriptor: Descriptor, artifact_type: str) -> str:
+    """Return the sentence on an artifact that is of ``artifact_type`` and listed as another: whose word it is, what helps."""
+    from slsa_verifier_plugin.registry.referrers import fallback_tag
+
+    listed = f"as {quoted(descriptor.artifact_type)}" if descriptor.artifact_type else "without a type"
+    if descriptor.listed_by_tag and image.digest is not None:
+        return (
+            f"the index under the tag {fallback_tag(image.digest)} lists {descriptor.digest} {listed}, though its own manifest "
+            f"says {artifact_type}; the client that attached it wrote that index, and Ratify goes by it and will not find it; "
+            "attach it again with 'slsa-verifier-plugin attach' or a current oras"
+        )
+    return (
+        f"the registry reports {descriptor.digest} {listed}, though its own manifest says {artifact_type}; Ratify goes by the "
+        "registry and will not find it; use a registry that reports artifact types as OCI 1.1 says"
+    )
 
 
 def parse_image(text: str) -> Reference:

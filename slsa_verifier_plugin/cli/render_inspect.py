@@ -104,9 +104,8 @@ class _Tree:
         kind = view.artifact_type or "no artifact type"
         text = f"{self._painter.paint(plain(kind), 'cyan')} {plain(str(view.descriptor.digest))}"
         children = [_Node(self._problem(view.problem))] if view.problem else []
-        reported = view.descriptor.artifact_type
-        if reported and reported != view.artifact_type and not view.problem:
-            children.append(_Node(self._problem(f"the registry reports it as {reported}")))
+        if not view.problem:
+            children += [_Node(self._problem(text)) for text in _misreported(view)]
         if self._verbose:
             children += [
                 _Node(f"{plain(key)}: {plain(value)}") for key, value in sorted(view.annotations.items())
@@ -199,6 +198,20 @@ def json_of(view: ImageView | BlobView, *, verified: bool) -> Json:
     """Return what was found as JSON; ``verified`` tells whether signatures were checked."""
     found = _image_value(view) if isinstance(view, ImageView) else {"file": _blob_value(view)}
     return json_text({"verified": verified, **found})
+
+
+def _misreported(view: ArtifactView) -> list[str]:
+    """Return what is wrong with the type under which an artifact is listed, and whose word that is."""
+    listed = view.descriptor.artifact_type
+    if listed == (view.artifact_type or None):
+        return []
+    if view.descriptor.listed_by_tag:
+        shown = f"as {listed}" if listed else "without a type"
+        return [
+            f"the index under the fallback tag lists it {shown}; the client that attached it wrote that: attach it again"
+        ]
+    # Without a type the registry says nothing that could be wrong.
+    return [f"the registry reports it as {listed}"] if listed else []
 
 
 def _image_value(view: ImageView) -> dict[str, Any]:

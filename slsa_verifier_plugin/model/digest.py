@@ -51,7 +51,8 @@ class Digest:
 class Descriptor:
     """What a manifest or a referrers list says of a piece of content: media type, digest, size in bytes.
 
-    ``platform`` is ``os/architecture`` where an index gives one.
+    ``platform`` is ``os/architecture`` where an index gives one. ``listed_by_tag`` is true of a referrer that the index under the
+    fallback tag lists: a client wrote what it says, not the registry.
     """
 
     media_type: str
@@ -60,6 +61,7 @@ class Descriptor:
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     platform: str = ""
+    listed_by_tag: bool = field(default=False, compare=False)
 
     @classmethod
     def parse(cls, value: object) -> Descriptor:

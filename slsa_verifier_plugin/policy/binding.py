@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.model.image_label import names_repository
 from slsa_verifier_plugin.model.provenance import Provenance
 from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
@@ -116,7 +117,7 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
                 "expected one commit for all; build all platforms from one commit",
             )
         resource_uri = examination.summary.resource_uri if examination.summary else ""
-        if image.source and not same_repository(image.source, resource_uri):
+        if image.source and not names_repository(image.source, resource_uri):
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
                 f"{image.where} names the repository {quoted(image.source)}, the summary {quoted(resource_uri)}"

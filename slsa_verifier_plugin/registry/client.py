@@ -121,8 +121,8 @@ class RegistryStore:
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
         """Return the descriptors of what refers to the image's digest, as the registry reports them.
 
-        The registry's API, or the index under the tag that stands in for it where there is no API (OCI
-        distribution 1.1, "Listing Referrers"). The artifact types are the registry's word: see
+        The registry's API, or the index under the tag that stands in for it where there is no API, or one that lists
+        nothing (OCI distribution 1.1, "Listing Referrers"). The artifact types are the registry's word: see
         ``matching_referrers``.
 
         Args:
@@ -317,16 +317,23 @@ class RegistryStore:
         # By repository: one host may route its repositories to several registries.
         if not self._without_api.peek(image.name):
             found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
-            if found is not None:
+            if found or (found is not None and artifact_type is not None):
                 return found
-            self._without_api.get(
-                image.name, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
-            )
-        operation = f"listing the referrers of {image.digest} by their tag"
-        url = client.manifest_url(referrers.fallback_tag(image.digest))
+            if found is None:
+                self._without_api.get(
+                    image.name, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
+                )
+            # GHCR answers with an empty list while the tag has entries. Nothing of that is remembered: with something attached
+            # there is no second request, and without anything the next may find it.
+        return self._by_tag(client, image.digest, deadline)
+
+    def _by_tag(self, client: RepositoryClient, digest: Digest, deadline: Deadline) -> list[Descriptor]:
+        """Return what the index under the fallback tag lists (OCI distribution 1.1, "Referrers Tag Schema")."""
+        operation = f"listing the referrers of {digest} by their tag"
+        url = client.manifest_url(referrers.fallback_tag(digest))
         headers = {"Accept": referrers.INDEX_TYPE}
         reply = client.do_request(url, headers=headers, deadline=deadline, operation=operation)
-        if reply.status == 404:
+        if reply.status in (404, 406):  # no such tag, or one of something that is no index
             reply.error_body()
             return []
         if reply.status != 200:
@@ -334,7 +341,7 @@ class RegistryStore:
                 operation, reply.url, reply.status, faults.error_codes(reply.error_body())
             )
         content = reply.read(limits.MAX_MANIFEST_BYTES)
-        return referrers.from_index(content, operation, deadline, parsing=self._parsing)
+        return referrers.from_tag(content, digest, operation, deadline, parsing=self._parsing)
 
     def _of_type(
         self, image: Reference, entries: Iterable[Descriptor], artifact_type: str, deadline: Deadline

@@ -202,8 +202,11 @@ class Probing:
 
     def _list_referrers(self) -> tuple[str, Facts]:
         self._listed = self._store.referrers(self._image, self._deadline)
-        by_tag = any("/manifests/" in seen.url for seen in self._seen)
-        how = "the fallback tag" if by_tag else "the referrers API"
+        has_api = any("/referrers/" in seen.url and seen.status == 200 for seen in self._seen)
+        if self._listed:
+            how = "the fallback tag" if self._listed[0].listed_by_tag else "the referrers API"
+        else:
+            how = "the referrers API and the fallback tag" if has_api else "the fallback tag"
         kinds = sorted({item.artifact_type or "(not said)" for item in self._listed})
         facts = {"listed by": how, "count": str(len(self._listed)), "artifact types": ", ".join(kinds[:10])}
         if not self._listed:

@@ -97,22 +97,28 @@ def media_type_of(reply: Reply) -> str:
     return reply.header("Content-Type").partition(";")[0].strip().lower()
 
 
-def from_index(
-    content: bytes, operation: str, deadline: Deadline, *, parsing: threading.Lock
+def from_tag(
+    content: bytes, image: Digest, operation: str, deadline: Deadline, *, parsing: threading.Lock
 ) -> list[Descriptor]:
-    """Return the referrers listed in a fallback tag's index.
+    """Return the referrers listed in what stands under an image's fallback tag; none where that is no list of them.
+
+    GitLab resolves every tag of that form to the image itself, and whoever may push may give any manifest that tag. Nothing is
+    attached by either; content that cannot be read is an error, for a list may be lost there.
 
     Args:
-        content: the index.
+        content: the manifest.
+        image: the digest of the image.
         operation: what is being done, for messages.
         deadline: the end of it.
         parsing: as for ``from_api``.
 
     Raises:
-        RegistryError: it is no index, or over a limit.
+        RegistryError: it cannot be read, or is over a limit.
         DeadlineError: out of time.
     """
-    entries = _Entries(operation, deadline, parsing)
+    if image.matches(content):
+        return []
+    entries = _Entries(operation, deadline, parsing, by_tag=True)
     entries.add(content)
     return entries.found
 
@@ -124,12 +130,16 @@ class _Entries:
         operation: what is being done, for messages.
         deadline: the end of it.
         parsing: held while a page is parsed.
+        by_tag: True for the index under the fallback tag.
     """
 
-    def __init__(self, operation: str, deadline: Deadline, parsing: threading.Lock) -> None:
+    def __init__(
+        self, operation: str, deadline: Deadline, parsing: threading.Lock, *, by_tag: bool = False
+    ) -> None:
         self._operation = operation
         self._deadline = deadline
         self._parsing = parsing
+        self._by_tag = by_tag
         self._values = limits.MAX_REFERRERS_VALUES
         self._texts: dict[str, str] = {}
         self._unannotated: dict[str, str] = {}
@@ -160,6 +170,8 @@ class _Entries:
             value = strict_json.loads(body)
         except strict_json.JsonError as error:
             raise faults.invalid_response(self._operation, f"the list is not JSON ({error})") from None
+        if self._by_tag and _is_other_manifest(value):
+            return []
         manifests = value.get("manifests") if isinstance(value, dict) else None
         if manifests is None and isinstance(value, dict) and value.get("mediaType") in (None, INDEX_TYPE):
             return []  # Go writes an empty list as null
@@ -181,12 +193,25 @@ class _Entries:
             entry.size,
             None if entry.artifact_type is None else self._text(entry.artifact_type),
             {PREDICATE_TYPE_ANNOTATION: self._text(told)} if told else self._unannotated,
+            listed_by_tag=self._by_tag,
         )
 
     def _text(self, text: str) -> str:
         """Return ``text``, cut; the same string for all entries that say the same."""
         text = text[: limits.MAX_TYPE_CHARACTERS]
         return self._texts.setdefault(text, text)
+
+
+def _is_other_manifest(value: object) -> bool:
+    """Return True for a manifest that is no OCI image index: by its media type or, where it says none, by its form."""
+    if not isinstance(value, dict):
+        return False
+    told = value.get("mediaType")
+    if isinstance(told, str) and told:
+        return told != INDEX_TYPE
+    return "manifests" not in value and any(
+        name in value for name in ("config", "layers", "blobs", "fsLayers")
+    )
 
 
 def type_in(content: bytes) -> str | None:

@@ -11,6 +11,7 @@ from tests.conformance.catalog import (
     artifacts,
     bindings,
     contract,
+    labels,
     policies,
     producers,
     registries,
@@ -24,6 +25,7 @@ from tests.support.sigstore import VARIANTS, Lab
 
 CATALOG = (
     contract,
+    labels,
     artifacts,
     signatures,
     statements,

@@ -102,10 +102,10 @@ def in_memory(name: str) -> Iterator[str]:
         process.wait()
 
 
-def copied(host: str, *, referrers_api: bool = False) -> Served:
+def copied(host: str, *, referrers_api: bool = False, content: bytes = NOTE) -> Served:
     """Push an image with an attestation to a real registry, the fallback tag too where it has no API."""
     with EmbeddedRegistry(referrers_api=referrers_api) as source:
-        pushed = push(source)
+        pushed = push(source, content=content)
         repository = source.storage._get("team/app")
     connection = http.client.HTTPConnection(host, timeout=10)
     for digest, content in repository.blobs.items():
@@ -124,7 +124,7 @@ def copied(host: str, *, referrers_api: bool = False) -> Served:
             _accepted(connection)
     connection.close()
     image = Reference.parse(f"{host}/team/app@{pushed.image.digest}")
-    return Served(Pushed(image, pushed.artifact, pushed.blob, NOTE), host)
+    return Served(Pushed(image, pushed.artifact, pushed.blob, content), host)
 
 
 def _accepted(connection: http.client.HTTPConnection) -> None:

@@ -18,6 +18,10 @@ _AT_ONCE = (
     "resets",
     "redirect-loop",
     "redirect-private",
+    "redirect-decimal",
+    "redirect-hexadecimal",
+    "redirect-oracle",
+    "redirect-no-host",
 )
 
 
@@ -49,6 +53,26 @@ def cases() -> Iterator[Case]:
             {"redirect": "http://169.254.169.254/latest/meta-data"},
             "",
             "A redirect to a cloud's metadata service.",
+        ),
+        "redirect-decimal": (
+            {"redirect": "http://2852039166/latest/meta-data"},
+            "REGISTRY_INVALID_RESPONSE",
+            "The same address as one number.",
+        ),
+        "redirect-hexadecimal": (
+            {"redirect": "http://0xa9.0xfe.43518/latest/meta-data"},
+            "REGISTRY_INVALID_RESPONSE",
+            "The same address in three numbers.",
+        ),
+        "redirect-oracle": (
+            {"redirect": "http://192.0.0.192/opc/v2/"},
+            "REGISTRY_INVALID_RESPONSE",
+            "A redirect to Oracle's metadata service, outside of the link's network.",
+        ),
+        "redirect-no-host": (
+            {"redirect": "http://1.2.3.4.5/"},
+            "REGISTRY_INVALID_RESPONSE",
+            "A redirect to what can be no host.",
         ),
     }
     either = ("REGISTRY_INVALID_RESPONSE", "REGISTRY_ERROR", "REGISTRY_UNREACHABLE", "DEADLINE_EXCEEDED")

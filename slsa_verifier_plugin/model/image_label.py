@@ -1,0 +1,81 @@
+"""The repository that an image's label ``org.opencontainers.image.source`` names, in the forms that build tools write.
+
+Beside the forms of ``source_uri``: ``git@host:owner/repo.git`` and ``ssh://git@host/owner/repo``, which ``git remote`` shows
+where somebody pushes over SSH, and the page of a folder such as ``https://github.com/owner/repo/tree/main/app``. A summary's
+``resourceUri`` has none of these: they are read here, for labels, alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from slsa_verifier_plugin.model.source_uri import SourceUri
+
+MAX_CHARACTERS = 2048
+
+_SCHEME = re.compile(r"(?:git\+)?(?:https?|ssh)://", re.IGNORECASE)
+# The user is always "git": another one's paths may begin in another one's folder. A port of SSH says nothing of HTTPS.
+_SSH = re.compile(r"(?:git\+)?ssh://(?:git@)?(?P<host>[A-Za-z0-9.-]+)(?::22)?/(?P<path>[A-Za-z0-9._/-]+)")
+_SCP = re.compile(r"git@(?P<host>[A-Za-z0-9.-]+):(?P<path>[A-Za-z0-9._-][A-Za-z0-9._/-]*)")
+_PAGE = re.compile(
+    r"https://(?P<host>[A-Za-z0-9.-]+)/(?P<path>[A-Za-z0-9._/-]+?)/(?P<kind>-/(?:tree|blob|commit)|tree|blob|commit)"
+    r"/(?P<rest>[A-Za-z0-9._/@+-]+)"
+)
+_GITHUB, _GHE, _GITLAB = "github.com", ".ghe.com", "gitlab.com"
+_GITHUB_SEGMENTS = 2
+
+
+def names_repository(label: str, repository: str) -> bool:
+    """Return True if ``label`` names the repository whose URI is ``repository``.
+
+    Args:
+        label: the label's text, written by whoever built the image.
+        repository: a summary's ``resourceUri``.
+    """
+    wanted = SourceUri.parse(repository)
+    return wanted is not None and any(
+        found.same_repository(wanted) for found in _readings(label, wanted.scheme)
+    )
+
+
+def _readings(label: str, scheme: str) -> Iterator[SourceUri]:
+    """Yield the repository that ``label`` names, None or one: no label can be read in two ways.
+
+    Args:
+        label: the text.
+        scheme: of the repository that is compared with; SSH is another way to the repositories of the same host.
+    """
+    if len(label) > MAX_CHARACTERS:
+        return
+    text = _SCHEME.sub(lambda match: match[0].lower(), label, count=1) if _SCHEME.match(label) else label
+    over_ssh = _SSH.fullmatch(text) or _SCP.fullmatch(text)
+    page = _PAGE.fullmatch(text)
+    found: SourceUri | None
+    if over_ssh is not None:
+        found = SourceUri.parse(f"https://{over_ssh['host']}/{over_ssh['path']}")
+        if found is not None and scheme in ("https", "ssh"):
+            yield replace(found, scheme=scheme)
+    elif page is not None and _is_page(page["host"].lower(), page["path"], page["kind"], page["rest"]):
+        found = SourceUri.parse(f"https://{page['host']}/{page['path']}")
+        if found is not None:
+            yield found
+    else:
+        found = SourceUri.parse(text)
+        if found is not None:
+            yield found
+
+
+def _is_page(host: str, path: str, kind: str, rest: str) -> bool:
+    """Return True for a page below the repository at ``path``, on hosts of which it is known where a repository's path ends.
+
+    On GitHub it has two segments; on gitlab.com ``-`` is no name, so what stands before ``/-/`` is the repository. Elsewhere
+    ``/tree/main`` may be the end of another repository's name.
+    """
+    if any(segment in ("", ".", "..") for segment in rest.rstrip("/").split("/")):
+        return False
+    if host == _GITLAB:
+        return kind.startswith("-/") and "-" not in path.split("/")
+    on_github = host == _GITHUB or (host.endswith(_GHE) and host != _GHE)
+    return on_github and not kind.startswith("-/") and len(path.split("/")) == _GITHUB_SEGMENTS
