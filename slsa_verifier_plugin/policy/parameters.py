@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+from slsa_verifier_plugin.carried import carried
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
 from slsa_verifier_plugin.policy.matching import PatternError, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import (
@@ -126,10 +126,7 @@ def parse_duration(text: str) -> float:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of the parameters."""
-    text = (
-        resources.files("slsa_verifier_plugin.policy").joinpath("parameters.schema.json").read_text("utf-8")
-    )
-    loaded: dict[str, Any] = json.loads(text)
+    loaded: dict[str, Any] = json.loads(carried("slsa_verifier_plugin.policy", "parameters.schema.json"))
     return loaded
 
 

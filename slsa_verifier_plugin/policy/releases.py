@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from importlib import resources
+
+from slsa_verifier_plugin.carried import carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,7 @@ class KnownReleases:
 @lru_cache(maxsize=1)
 def known_releases() -> KnownReleases:
     """Return the releases that this version of the plugin knows."""
-    text = resources.files("slsa_verifier_plugin.policy").joinpath("releases.json").read_text("utf-8")
-    value = json.loads(text)
+    value = json.loads(carried("slsa_verifier_plugin.policy", "releases.json"))
     return KnownReleases(
         value["repository"],
         date.fromisoformat(value["asOf"]),

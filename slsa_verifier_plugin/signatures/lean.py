@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.metadata
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -33,8 +33,11 @@ _KINDS = frozenset(
     f"rekor_types._internal.{kind}"
     for kind in ("alpine", "cose", "helm", "intoto", "jar", "rekord", "rfc3161", "rpm", "tuf")
 )
-_KINDS_VERSION = "0.0.18"
-"""The version of sigstore-rekor-types whose kinds are known not to use each other's models; others are imported whole."""
+_KINDS_VERSION = "4.5.1"
+"""The version of sigstore that pins rekor_types 0.0.18, whose kinds are known not to use each other's models. With another they
+are imported whole. ``importlib.metadata`` would tell rekor_types' own, after as long as the models take."""
+_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
+"""pydantic reads what each installed package says of itself to find plugins, of which nobody here has any."""
 _LIBRARIES = ("rekor_types", "securesystemslib", "sigstore", "sigstore_models", "tuf")
 
 
@@ -51,7 +54,7 @@ def load(name: str) -> None:
         return
     before = frozenset(sys.modules)
     finder = _Finder(threading.get_ident())
-    with _without_collector():
+    with _without_collector(), _without_plugins():
         sys.meta_path.insert(0, finder)
         try:
             importlib.import_module(name)
@@ -102,11 +105,8 @@ class _Finder(MetaPathFinder, Loader):
 
     def _left_out(self) -> frozenset[str]:
         if self._kinds is None:
-            try:
-                is_known = importlib.metadata.version("sigstore-rekor-types") == _KINDS_VERSION
-            except importlib.metadata.PackageNotFoundError:
-                is_known = False
-            self._kinds = _KINDS if is_known else frozenset()
+            version = getattr(sys.modules.get("sigstore"), "__version__", "")
+            self._kinds = _KINDS if version == _KINDS_VERSION else frozenset()
         return self._kinds
 
 
@@ -170,3 +170,16 @@ def _without_collector() -> Iterator[None]:
     finally:
         if is_enabled:
             gc.enable()
+
+
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Keep pydantic from looking for plugins, unless somebody has said which it shall have."""
+    if _PLUGINS in os.environ:
+        yield
+        return
+    os.environ[_PLUGINS] = "__all__"
+    try:
+        yield
+    finally:
+        del os.environ[_PLUGINS]

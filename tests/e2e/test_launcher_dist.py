@@ -23,7 +23,7 @@ from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from tests.e2e.peers import cache_root
 from tests.support.resident import kill
 from tests.support.waiting import at_once
-from tools.dist import elf, stage
+from tools.dist import elf, stage, zipped
 from tools.dist.__main__ import MAX_PLUGIN_BYTES
 
 TESTDATA = ROOT / "testdata"
@@ -66,6 +66,10 @@ def _build(directory: Path, source: Path = ROOT, **settings: str) -> Path:
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return directory
+
+
+MAX_FILES = 700
+"""Of the unpacked runtime; a slow disk takes a millisecond for each."""
 
 
 @pytest.fixture(scope="module")
@@ -278,8 +282,7 @@ def test_a_failing_module_still_shows_where(jail: Jail) -> None:
     assert jail.run("/slsa", "--version").returncode == 0
     code = "from slsa_verifier_plugin import deadline; deadline.Deadline(None)"
     done = jail.run(str(jail.runtime() / "bin/python3"), "-I", "-c", code)
-    assert b'site-packages/slsa_verifier_plugin/deadline.py", line ' in done.stderr
-    assert b"time.monotonic() + seconds" in done.stderr
+    assert b'File "slsa_verifier_plugin/deadline.py", line ' in done.stderr
 
 
 def test_it_is_one_static_file_under_both_names(built: Path) -> None:
@@ -294,6 +297,21 @@ def test_it_is_one_static_file_under_both_names(built: Path) -> None:
     assert "There is no dynamic section" in headers
     assert " RWE " not in headers
     assert "Elf file type is EXEC" in headers
+
+
+def test_it_unpacks_into_few_files(built: Path) -> None:
+    runtime = built / "work" / "runtime"
+    assert sum(path.is_file() for path in runtime.rglob("*")) < MAX_FILES
+    with zipfile.ZipFile(runtime / "lib" / zipped.NAME) as archive:
+        names = archive.namelist()
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+    assert {
+        "json/decoder.pyc",
+        "slsa_verifier_plugin/verify.pyc",
+        "azure/",
+        "azure/identity/__init__.pyc",
+    } <= {*names}
+    assert not [name for name in names if name.endswith((".so", ".py"))]
 
 
 def test_what_it_carries_needs_nothing_of_the_machine(built: Path) -> None:
@@ -357,10 +375,10 @@ def test_the_bill_names_what_is_carried(built: Path) -> None:
     assert files.keys() == libraries | {"libexec/python3"}
     assert all(_digest(runtime / name) == f"sha256:{digest}" for name, digest in files.items())
     # So is every package.
-    packages = {path.name.rpartition("-")[0] for path in (runtime / "lib").rglob("*.dist-info")}
-    packages = {
-        path.name.split("-")[0].lower().replace("_", "-") for path in (runtime / "lib").rglob("*.dist-info")
-    }
+    with zipfile.ZipFile(runtime / "lib" / zipped.NAME) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+    packages = {name.split("-")[0].lower().replace("_", "-") for name in tops if name.endswith(".dist-info")}
+    assert len(packages) > 50
     named = {name.lower().replace("_", "-") for name in components} | {bill["metadata"]["component"]["name"]}
     assert packages <= named
     references = {component["bom-ref"] for component in bill["components"]} | {

@@ -6,13 +6,14 @@ import ctypes
 import shutil
 import subprocess
 import tarfile
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from launcher.tests.harness import ROOT, launcher, tar
-from tools.dist import archive, elf, trim
+from tools.dist import archive, elf, trim, zipped
 from tools.dist.errors import BuildError
 from tools.dist.libraries import Finder
 
@@ -144,3 +145,41 @@ def test_patterns_leave_out_what_they_name() -> None:
         assert trim.is_left_out(path, patterns), path
     for path in ("tests.py", "a/test.py", "tests/a.py", "a/richer.py", "attest/a.py"):
         assert not trim.is_left_out(path, patterns), path
+
+
+def test_what_can_be_read_in_place_goes_into_the_archive(tmp_path: Path) -> None:
+    files = (
+        *("os.pyc", "json/__init__.pyc", "json/decoder.pyc", "lib-dynload/_x.so"),
+        *("site-packages/plain/__init__.pyc", "site-packages/plain/README.md", "site-packages/one.pyc"),
+        *("site-packages/azure/core/__init__.pyc", "site-packages/plain-1.dist-info/METADATA"),
+        *("site-packages/fast/__init__.pyc", "site-packages/fast/_x.so", "site-packages/fast/sub/a.pyc"),
+        *("site-packages/data/__init__.pyc", "site-packages/data/x.json"),
+        *("site-packages/certifi/__init__.pyc", "site-packages/slsa_verifier_plugin/policy/p.json"),
+    )
+    made = []
+    for number in range(2):
+        library = tmp_path / str(number) / "lib" / "python"
+        for name in files if number else reversed(files):
+            (library / name).parent.mkdir(parents=True, exist_ok=True)
+            (library / name).write_bytes(name.encode())
+        zipped.zip_modules(library)
+        made.append((library.parent / zipped.NAME).read_bytes())
+    assert made[0] == made[1]
+    with zipfile.ZipFile(library.parent / zipped.NAME) as archive:
+        assert archive.namelist() == [
+            *("azure/", "azure/core/__init__.pyc", "json/__init__.pyc", "json/decoder.pyc", "one.pyc"),
+            *("plain-1.dist-info/", "plain-1.dist-info/METADATA", "plain/README.md", "plain/__init__.pyc"),
+            *("slsa_verifier_plugin/", "slsa_verifier_plugin/policy/", "slsa_verifier_plugin/policy/p.json"),
+        ]
+    left = sorted(path.relative_to(library).as_posix() for path in library.rglob("*") if path.is_file())
+    assert left == [
+        *(
+            "lib-dynload/_x.so",
+            "os.pyc",
+            "site-packages/certifi/__init__.pyc",
+            "site-packages/data/__init__.pyc",
+        ),
+        *("site-packages/data/x.json", "site-packages/fast/__init__.pyc", "site-packages/fast/_x.so"),
+        "site-packages/fast/sub/a.pyc",
+    ]
+    assert not (library / "json").exists()

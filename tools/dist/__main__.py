@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.dist import archive, compiled, environments, packages, sbom, stage
+from tools.dist import archive, compiled, environments, packages, sbom, stage, zipped
 from tools.dist.commands import run
 from tools.dist.errors import BuildError
 
@@ -82,6 +82,7 @@ def _build(options: Options) -> list[Path]:
     root = options.work / "runtime"
     carried = stage.assemble(root, (third_party, ours), launcher / "python3")
     compiled.compile_tree(root / "lib" / stage.PYTHON)
+    zipped.zip_modules(root / "lib" / stage.PYTHON)
     run([str(root / "bin" / "python3"), "-I", "-W", "error::ImportWarning", "-c", _IMPORT_ALL])
 
     packed = archive.pack_tree(root)

@@ -1,7 +1,7 @@
 """Compiles the runtime's modules, the same bytes every time.
 
-Hash-based and unchecked (PEP 552): no time stamp goes in, and none is looked up at import. Third parties' sources are left
-out, which halves the payload; their tracebacks still name file and line.
+Hash-based and unchecked (PEP 552): no time stamp goes in, and none is looked up at import. The sources are left out, which halves
+the payload; tracebacks still name file and line.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import py_compile
 import sys
 from pathlib import Path
 
-from tools.dist import trim
 from tools.dist.commands import run
 
 
 def compile_tree(library: Path) -> None:
-    """Compile every module below ``library`` in a process of its own, and remove the sources that are not kept.
+    """Compile every module below ``library`` in a process of its own, into the place of its source.
 
     The process has a fixed hash seed, since sets of strings are stored in the order of their hashes.
 
@@ -30,19 +29,14 @@ def compile_tree(library: Path) -> None:
 def _compile_all(library: Path) -> None:
     for source in sorted(library.rglob("*.py")):
         name = source.relative_to(library).as_posix()
-        kept = trim.KEPT_SOURCES in source.relative_to(library).parts
-        # In the place of its source, or where Python looks for a source's compiled form.
-        target = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
-        target = target if kept else source.with_suffix(".pyc")
         py_compile.compile(
             str(source),
-            cfile=str(target),
+            cfile=str(source.with_suffix(".pyc")),
             dfile=name.removeprefix("site-packages/"),
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
-        if not kept:
-            source.unlink()
+        source.unlink()
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import hashlib
 import json
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import Distribution
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from tools.dist import zipped
 from tools.dist.commands import run, try_run
 from tools.dist.errors import BuildError
 from tools.dist.stage import Carried
@@ -101,10 +102,10 @@ def write_bill(runtime: Runtime, python: Path, pyproject: Path, output: Path) ->
 
 
 def _our_version(root: Path) -> str:
-    found = list(root.glob("lib/*/site-packages/slsa_verifier_plugin-*.dist-info"))
+    found = list(distributions(name="slsa_verifier_plugin", path=[str(root / "lib" / zipped.NAME)]))
     if len(found) != 1:
         raise BuildError("the runtime does not hold exactly one package of ours")
-    return Distribution.at(found[0]).version
+    return found[0].version
 
 
 def _system_components(runtime: Runtime) -> list[dict[str, Any]]:

@@ -88,6 +88,7 @@ PACKAGES_LEFT_OUT: tuple[str, ...] = (
     "botocore/data/s[!t]*/*",
     "botocore/data/st[!s]*/*",
     "boto3/examples",
+    "jsonschema/benchmarks",
     # Headers, tests, type stubs and programs.
     *(
         "bin",
@@ -98,6 +99,7 @@ PACKAGES_LEFT_OUT: tuple[str, ...] = (
         "*/py.typed",
         "*.h",
         "*.pxd",
+        "*.pxi",
         "*.pyx",
         "*.proto",
         "*/include",
@@ -107,10 +109,6 @@ PACKAGES_LEFT_OUT: tuple[str, ...] = (
     *("*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED", "*.dist-info/direct_url.json"),
 )
 """Names and patterns of paths below ``site-packages``; ``*`` crosses slashes."""
-
-KEPT_SOURCES = "slsa_verifier_plugin"
-"""The package whose sources go along, so that its tracebacks show lines."""
-
 
 def is_left_out(path: str, patterns: tuple[str, ...]) -> bool:
     """Return True where a path (slashes, relative) or a directory above it matches one of ``patterns``."""
