@@ -6,7 +6,7 @@ Only the second counts; ``verify`` sees to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -370,14 +370,13 @@ def _mismatch(what: str, certified: str | None, stated: str, field_name: str, ne
 
 
 def _algorithms(summary: VerificationSummary) -> str:
-    found = _alternatives(list(summary.algorithms))
+    found = _alternatives(summary.algorithms)
     return f"something known by {found} alone" if found else "nothing that has a digest"
 
 
-def _alternatives(names: object) -> str:
-    items = [plain(name) for name in names] if isinstance(names, (list, tuple)) else []
-    more = f" and {len(items) - 8} more" if len(items) > 8 else ""
-    return ", ".join(items[:8]) + more if more else " or ".join(items)
+def _alternatives(names: Sequence[str]) -> str:
+    shown = [plain(name) for name in names[:8]]
+    return f"{', '.join(shown)} and {len(names) - 8} more" if len(names) > 8 else " or ".join(shown)
 
 
 def _days(seconds: float) -> str:

@@ -75,26 +75,21 @@ class UriPattern:
             return text == literal or _folded(text) == _folded(literal)
         if self.pattern == "**":
             # It names nothing, so there is nothing that a text could be mistaken for.
-            return _is_plain(text, _LOCATED) or _is_plain(text, _UNLOCATED)
+            return _located(text) is not None or _is_plain(text, _UNLOCATED)
         if "://" not in self.pattern:
             # What has no host is matched by segments alone; a URI with one has an empty segment between its slashes.
             return _is_plain(text, _UNLOCATED) and _fullmatch(_path(self.pattern), text)
-        return _is_plain(text, _LOCATED) and self._matches_located(text)
+        found = _located(text)
+        return found is not None and self._matches_located(*found)
 
-    def _matches_located(self, text: str) -> bool:
-        found = _LOCATED.fullmatch(text)
-        assert found is not None
-        scheme, _, rest = self.pattern.partition("://")
-        authority, slash, path = rest.partition("/")
-        host = found["host"].lower()
-        own_path = found["path"]
-        if ignores_case(host) and not found["port"]:
-            own_path, path = _lower_before_ref(own_path), _lower_before_ref(path)
-        return (
-            scheme == found["scheme"]
-            and _fullmatch(_translated(authority.lower(), _IN_HOST), host + (found["port"] or ""))
-            and _fullmatch(_path(slash + path), own_path)
-        )
+    def _matches_located(self, scheme: str, host: str, path: str) -> bool:
+        own_scheme, _, rest = self.pattern.partition("://")
+        own_host, slash, own_path = rest.partition("/")
+        if own_scheme != scheme or not _fullmatch(_host(own_host), host):
+            return False
+        if ignores_case(host):
+            path, own_path = _lower_before_ref(path), _lower_before_ref(own_path)
+        return _fullmatch(_path(slash + own_path), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +105,7 @@ class RefPattern:
         """
         if not _has_wildcard(self.pattern):
             return text == _literal(self.pattern)
-        return not _NO_REF_NAME.search(text) and _fullmatch(_translated(self.pattern, _IN_REF), text)
+        return not _NO_REF_NAME.search(text) and _fullmatch(_ref(self.pattern), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +128,12 @@ def escaped(text: str) -> str:
     return text.replace("*", "\\*")
 
 
+# A policy may have 256 URIs, and each of up to 65,536 candidates is held against all of them before its signature is checked:
+# what is known of a pattern, and of the text at hand, is worked out once.
+_once = lru_cache(maxsize=1024)
+
+
+@_once
 def _has_wildcard(pattern: str) -> bool:
     return any(token in ("*", "**") for token in _TOKEN.findall(pattern))
 
@@ -147,15 +148,23 @@ def _is_plain(text: str, form: re.Pattern[str]) -> bool:
     return not _DOT_SEGMENT.search(text.partition("://")[2] if "://" in text else text)
 
 
+@_once
+def _located(text: str) -> tuple[str, str, str] | None:
+    """Return scheme, host (lower case, with its port) and path of a URI that wildcards may match; None for any other."""
+    found = _LOCATED.fullmatch(text)
+    if found is None or not _is_plain(text, _LOCATED):
+        return None
+    return found["scheme"], found["host"].lower() + (found["port"] or ""), found["path"]
+
+
+@_once
 def _folded(text: str) -> str:
     """Return ``text`` with its host in lower case, and its path up to a ref as well where the host ignores case."""
     found = _FOLDABLE.fullmatch(text)
     if found is None:
         return text
-    host, path = found["host"].lower(), found["path"]
-    if ignores_case(host) and not found["port"]:
-        path = path.lower()
-    return found["scheme"] + host + (found["port"] or "") + path + (found["rest"] or "")
+    host, path = found["host"].lower() + (found["port"] or ""), found["path"]
+    return found["scheme"] + host + (path.lower() if ignores_case(host) else path) + (found["rest"] or "")
 
 
 def _lower_before_ref(path: str) -> str:
@@ -163,6 +172,17 @@ def _lower_before_ref(path: str) -> str:
     return name.lower() + at + ref
 
 
+@_once
+def _host(pattern: str) -> str:
+    return _translated(pattern.lower(), _IN_HOST)
+
+
+@_once
+def _ref(pattern: str) -> str:
+    return _translated(pattern, _IN_REF)
+
+
+@_once
 def _path(pattern: str) -> str:
     return _translated(pattern, _IN_PATH) + (_ANY_REF if _TOKEN.split(pattern)[-2:] == ["**", ""] else "")
 
@@ -178,7 +198,7 @@ def _fullmatch(pattern: str, text: str) -> bool:
     return "\n" not in text and _compiled(pattern).fullmatch(text) is not None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> Any:
     import re2
 

@@ -55,6 +55,7 @@ SOURCE_ACTIONS = "https://github.com/slsa-framework/source-actions"
 ACTIONS = "https://github.com/slsa-framework/actions"
 KEYED = "https://keyed.example"
 BUILDER = "https://builder.example/v1"
+TAG = "refs/tags/v1"
 RESOURCE = f"git+https://github.com/{REPOSITORY}"
 REVISION, SOURCE = "org.opencontainers.image.revision", "org.opencontainers.image.source"
 KEY = derive_key("fuzzing", "configured")
@@ -70,6 +71,8 @@ LEVELS: tuple[list[str], ...] = (
     ["SLSA_SOURCE_LEVEL_03"],
     ["SLSA_BUILD_LEVEL_3"],
     ["SLSA_SOURCE_LEVEL_3", "ORG_SOURCE_X"],
+    ["SLSA_SOURCE_LEVEL_3", "TAG_HYGIENE"],
+    ["SLSA_SOURCE_LEVEL_3", "SLSA_SOURCE_SCS_PROTECTED_REFS"],
     ["SLSA_SOURCE_LEVEL_UNEVALUATED"],
     ["FAILED", "SLSA_SOURCE_LEVEL_3 "],
     [],
@@ -168,9 +171,9 @@ def _identity(choose: random.Random, verifier: str) -> Identity:
         choose,
         {"repository": REPOSITORY, "commit": COMMIT, "ref": MAIN, "runner": "github-hosted"},
         {
-            "repository": ["example/other"],
+            "repository": ["example/other", "Example/Source-Demo"],
             "commit": [LEVEL_1_COMMIT],
-            "ref": ["refs/heads/dev"],
+            "ref": ["refs/heads/dev", TAG],
             "runner": ["self-hosted", ""],
         },
     )
@@ -190,9 +193,9 @@ def _vsa(choose: random.Random, number: int, verifier: str) -> Any:
         {"verifier_id": verifier, "levels": choose.choice(LEVELS[:2])},
         {
             "commit": [LEVEL_1_COMMIT],
-            "repository": ["example/other"],
+            "repository": ["example/other", "Example/Source-Demo"],
             "levels": list(LEVELS[2:]),
-            "refs": [["refs/heads/dev"], [MAIN, "refs/heads/dev"], None],
+            "refs": [["refs/heads/dev"], [MAIN, "refs/heads/dev"], None, [TAG], [MAIN, "refs/tags/v2"]],
             "verifier_id": [SOURCE_ACTIONS, ACTIONS, KEYED, "https://other.example"],
             "result": ["FAILED", "passed"],
             "time_verified": ["2025-10-01T10:00:00Z", "2055-10-01T10:00:00Z"],
@@ -272,12 +275,21 @@ def _config(choices: Choices) -> dict[str, Any]:
         ["SLSA_SOURCE_LEVEL_2"],
         ["SLSA_SOURCE_LEVEL_3"],
         ["ORG_SOURCE_X"],
+        ["TAG_HYGIENE"],
+        ["SLSA_SOURCE_SCS_PROTECTED_REFS"],
         ["SLSA_SOURCE_LEVEL_4"],
     ]
     config: dict[str, Any] = {
         "name": "slsla",
         "expectedVerifiedLevels": choices.one_of(levels),
-        "expectedResourceUri": choices.one_of([RESOURCE] * 7 + ["git+https://github.com/example/other"]),
+        "expectedResourceUri": choices.one_of(
+            [RESOURCE] * 6
+            + [
+                "git+https://github.com/example/other",
+                "git+https://github.com/EXAMPLE/*",
+                "git+https://*/example/**",
+            ]
+        ),
     }
     verifiers = choices.one_of(
         [[SOURCE_ACTIONS], [SOURCE_ACTIONS], [ACTIONS], [SOURCE_ACTIONS, ACTIONS], [KEYED], [KEYED]]
@@ -289,7 +301,9 @@ def _config(choices: Choices) -> dict[str, Any]:
         ]
     config["expectedVerifierId"] = verifiers
     if choices.chance(6):
-        config["expectedSourceRefs"] = choices.one_of([[MAIN], [MAIN], ["refs/heads/dev"]])
+        config["expectedSourceRefs"] = choices.one_of(
+            [[MAIN], [MAIN], ["refs/heads/dev"], ["refs/tags/*"], [TAG]]
+        )
     if choices.chance(6):
         config["maxAge"] = choices.one_of(["24h", "72h"])
     if choices.chance(6):
@@ -308,7 +322,8 @@ def _config(choices: Choices) -> dict[str, Any]:
 def _signers(config: Mapping[str, Any]) -> dict[str, list[str]]:
     if "trustedVerifiers" in config:
         return {KEYED: ["key"]}
-    known = {SOURCE_ACTIONS: [github_source_actions().san], ACTIONS: [slsa_framework_actions().san]}
+    current = slsa_framework_actions().san
+    known = {SOURCE_ACTIONS: [github_source_actions().san, current], ACTIONS: [current]}
     return {name: known[name] for name in config["expectedVerifierId"]}
 
 

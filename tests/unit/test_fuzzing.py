@@ -195,6 +195,21 @@ def test_the_oracle_denies_what_is_not(statement: Any, parameters: Any, identity
     assert not says(world(**parameters), statement, identity)
 
 
+def test_the_oracle_knows_tag_runs_letters_controls_and_wildcards() -> None:
+    tag = scenarios.TAG
+    assert says(world(expectedSourceRefs=[tag]), vsa(), github_source_actions(ref=tag))
+    assert says(world(expectedSourceRefs=["refs/tags/*"]), vsa(), github_source_actions(ref=tag))
+    assert not says(world(expectedSourceRefs=[MAIN]), vsa(), github_source_actions(ref=tag))
+    assert not says(world(), vsa(refs=[MAIN, "refs/tags/v2"]), github_source_actions(ref=tag))
+    assert says(world(), vsa(), github_source_actions(repository="Example/Source-Demo"))
+    assert says(world(), vsa(repository="Example/Source-Demo"))
+    controls = ["TAG_HYGIENE", "SLSA_SOURCE_SCS_PROTECTED_REFS"]
+    assert all(says(world(expectedVerifiedLevels=[a]), vsa(levels=[b])) for a in controls for b in controls)
+    for pattern, good in (("EXAMPLE/*", True), ("*", False), ("**", True), ("example/x*", False)):
+        assert says(world(expectedResourceUri=f"git+https://github.com/{pattern}"), vsa()) is good
+    assert not says(world(expectedResourceUri="git+https://*/example/source-demo"), vsa())
+
+
 def test_the_oracle_knows_ages_caps_labels_and_builders() -> None:
     assert not says(world(maxAge="1h"), vsa(), at=SIGNED_AT - timedelta(hours=2))
     capped = world()
