@@ -11,12 +11,14 @@ import contextlib
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.network import limits
 from slsa_verifier_plugin.network.hosts import canonical_host
 
@@ -218,6 +220,26 @@ class Resolver:
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
         self._free = threading.BoundedSemaphore(limits.MAX_LOOKUPS)
+        self._met: LruCache[str, dict[Kind, float]] = LruCache(limits.MAX_MET_HOSTS)
+
+    def note(self, host: str, address: str) -> None:
+        """Note that ``host`` was spoken to at ``address`` just now."""
+        met = self._met.get(host) or {}
+        self._met.put(host, {**met, kind_of(address): time.monotonic()})
+
+    def reach(self, host: str, port: int, deadline: Deadline) -> frozenset[Kind]:
+        """Return the kinds of address to which ``host`` may send its client, from where it is itself.
+
+        Where it is, its name says now, and what was connected to: whoever owns the name answers the second lookup as he likes.
+
+        Raises:
+            socket.gaierror: the name has no address.
+            TimeoutError: the resolver did not answer before the deadline.
+        """
+        kinds = {endpoint.kind for endpoint in self.resolve(host, port, deadline)}
+        since = time.monotonic() - limits.MET_SECONDS
+        kinds |= {kind for kind, moment in (self._met.get(host) or {}).items() if moment >= since}
+        return frozenset.intersection(*(REACH[kind] for kind in kinds)) if kinds else REACH[Kind.GLOBAL]
 
     def resolve(self, host: str, port: int, deadline: Deadline) -> Sequence[Endpoint]:
         """Return the addresses of ``host``.
@@ -273,6 +295,11 @@ class Dialer:
         self._resolver = resolver
         self._allowed = allowed
         self._open_socket = open_socket
+
+    def note(self, host: str, sock: socket.socket) -> None:
+        """Note where ``host`` is spoken to, for ``Resolver.reach``."""
+        with contextlib.suppress(OSError, ValueError):  # one that is closed, or whose address says nothing
+            self._resolver.note(host, str(sock.getpeername()[0]))
 
     def dial(self, host: str, port: int, deadline: Deadline) -> socket.socket:
         """Return a socket connected to the first address of ``host`` that answers.

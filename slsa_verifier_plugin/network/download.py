@@ -158,11 +158,9 @@ class Downloader:
         """Return the kinds of address to which the configured server may send us, from where it is itself."""
         parts = urlsplit(home)
         try:
-            found = self._resolver.resolve(parts.hostname or "", parts.port or 443, self._deadline)
+            return self._resolver.reach(parts.hostname or "", parts.port or 443, self._deadline)
         except OSError:
             return REACH[Kind.GLOBAL]  # behind a proxy, perhaps: then nothing but global addresses
-        reach = [REACH[endpoint.kind] for endpoint in found]
-        return frozenset.intersection(*reach) if reach else REACH[Kind.GLOBAL]
 
     def _worded(self, error: Exception) -> NotDownloaded:
         self._check()

@@ -19,3 +19,9 @@ MAX_REDIRECTS = 5
 
 REQUEST_SECONDS = 60.0
 """Seconds for one file of a repository, within the limit for all of them, so that a silent mirror leaves time to say so."""
+
+MAX_MET_HOSTS = 256
+"""Hosts of which it is kept where they were spoken to."""
+
+MET_SECONDS = 600.0
+"""For which that counts: longer than what is known of where a registry may lead."""

@@ -136,6 +136,8 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
             self._begin()
         try:
             super().request(*args, **kwargs)
+            if self.proxy is None and self.sock is not None:
+                self._dialer.note(self._dns_host, self.sock)
         finally:
             self._begun = False
 

@@ -137,11 +137,10 @@ class Courier:
         def look_up() -> tuple[frozenset[Kind], float]:
             parts = urlsplit(home)
             try:
-                found = self._transport.resolver.resolve(parts.hostname or "", parts.port or 443, deadline)
+                reach = self._transport.resolver.reach(parts.hostname or "", parts.port or 443, deadline)
             except OSError:
                 return _GLOBAL_ONLY, 1.0  # behind a proxy, perhaps: then nothing but global addresses
-            reach = [REACH[endpoint.kind] for endpoint in found]
-            return frozenset.intersection(*reach) if reach else _GLOBAL_ONLY, limits.CREDENTIALS_SECONDS
+            return reach, limits.CREDENTIALS_SECONDS
 
         return self._reach.get(home, look_up, deadline, "looking up the registry's address")
 

@@ -196,10 +196,13 @@ def _written(
 def _without_scope(realm: str) -> str:
     """Return ``realm`` without what asks for a token beside our own scope: the challenge could put it there as well."""
     parts = urlsplit(realm)
-    kept = [
-        item for item in parts.query.split("&") if unquote_plus(item.partition("=")[0]).lower() not in _OURS
-    ]
+    kept = [item for item in parts.query.split("&") if not any(map(_is_ours, item.split(";")))]
     return parts._replace(query="&".join(kept)).geturl()
+
+
+def _is_ours(item: str) -> bool:
+    """Return True if some server would read ``item`` as a parameter of ``_OURS``: with blanks, as a list, behind a semicolon."""
+    return unquote_plus(item.partition("=")[0]).strip().partition("[")[0].lower() in _OURS
 
 
 def _refusal(operation: str, realm: str, status: int, credentials: Credentials | None) -> RegistryError:

@@ -139,6 +139,8 @@ def test_credentials_do_not_come_back_after_a_detour() -> None:
         ("10.0.0.1", "168.63.129.16", "metadata"),
         ("127.0.0.1", "169.254.169.254", "metadata"),
         ("127.0.0.1", "100.100.100.200", "metadata"),
+        # Its name's owner says of it, once it is asked about for the redirect, that it is where it was never met.
+        ("169.254.1.1", "169.254.1.2", "link-local"),
     ],
 )
 def test_a_name_that_points_where_the_registry_is_not_is_refused(own: str, target: str, kind: str) -> None:

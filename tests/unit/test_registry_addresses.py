@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.network import limits
 from slsa_verifier_plugin.network.addresses import (
     REACH,
     AddressRefused,
@@ -181,3 +182,40 @@ def test_every_address_must_be_allowed() -> None:
 def test_a_name_without_addresses_is_an_error() -> None:
     with pytest.raises(OSError, match="no address"):
         Dialer(Resolver(lambda host, number: []), None, _plain).dial("registry.example", 1, Deadline(1))
+
+
+@pytest.mark.parametrize(
+    ("met", "answered", "reach"),
+    [
+        ([], ["8.8.8.8"], {Kind.GLOBAL}),
+        ([], ["10.0.0.1"], {Kind.GLOBAL, Kind.PRIVATE}),
+        ([], [], {Kind.GLOBAL}),
+        (["10.0.0.1"], ["10.0.0.1"], {Kind.GLOBAL, Kind.PRIVATE}),
+        (["10.0.0.1"], ["10.9.9.9"], {Kind.GLOBAL, Kind.PRIVATE}),
+        # Whoever owns the name answers as he likes, but cannot be met where he is not.
+        (["8.8.8.8"], ["10.0.0.1"], {Kind.GLOBAL}),
+        (["8.8.8.8", "10.0.0.1"], ["10.0.0.1"], {Kind.GLOBAL}),
+        (["8.8.8.8"], ["127.0.0.1"], {Kind.GLOBAL}),
+        (["10.0.0.1"], ["127.0.0.1"], {Kind.GLOBAL, Kind.PRIVATE}),
+        (["169.254.169.254"], ["10.0.0.1"], {Kind.GLOBAL}),
+    ],
+)
+def test_a_host_may_send_to_where_it_was_met_and_is(
+    met: list[str], answered: list[str], reach: set[Kind]
+) -> None:
+    resolver = Resolver(lambda host, number: [endpoint(address, number) for address in answered])
+    for address in met:
+        resolver.note("registry.example", address)
+        resolver.note("another.example", "8.8.8.8")
+    assert resolver.reach("registry.example", 443, Deadline(1)) == reach
+
+
+def test_where_a_host_was_met_counts_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that moves into the private network may send there, once it has not been met outside for a while."""
+    resolver = Resolver(lambda host, number: [endpoint("10.0.0.1", number)])
+    resolver.note("registry.example", "8.8.8.8")
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + limits.MET_SECONDS - 1)
+    assert resolver.reach("registry.example", 443, Deadline(1)) == {Kind.GLOBAL}
+    monkeypatch.setattr(time, "monotonic", lambda: now + limits.MET_SECONDS + 1)
+    assert resolver.reach("registry.example", 443, Deadline(1)) == {Kind.GLOBAL, Kind.PRIVATE}
