@@ -1,28 +1,37 @@
-"""Attaches attestation files to images, and takes attached ones away for use without a registry."""
+"""Attaches attestations to images: from where they are, past the policy, to the registry, and back for a look."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slsa_verifier_plugin.cli.checking import parse_image
+from slsa_verifier_plugin.cli.policy_options import (
+    DEFAULT_ARTIFACT_TYPE,
+    checker_of,
+    setup_of,
+    store_settings,
+)
+from slsa_verifier_plugin.cli.status import Decision
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError, VerifierError
-from slsa_verifier_plugin.evidence import MAX_CONFIG, MAX_PLATFORMS, ArtifactStore
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
+from slsa_verifier_plugin.evidence import ArtifactStore, image_labels
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
 from slsa_verifier_plugin.model.envelope import read_blob
-from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.checking import Checker, Store
-    from slsa_verifier_plugin.cli.layout import LayoutWriter
+    from slsa_verifier_plugin.cli.origins import Found, Origin
+    from slsa_verifier_plugin.cli.policy_options import Demands
     from slsa_verifier_plugin.cli.reports import ImageReport
     from slsa_verifier_plugin.registry.push import Pusher
 
@@ -30,20 +39,125 @@ EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 LINES_TYPE = "application/jsonl"
+SECONDS = 120.0
+"""Time to look at the image."""
 READ_BACK_SECONDS = 30.0
 """How long a registry may take until it lists what was attached; hosted ones take a second or two at times."""
 READ_BACK_PAUSE = 0.5
 MAX_ATTESTATION = 256 << 20
-"""Bytes of one attestation that ``fetch`` takes along; the most that a policy may allow."""
+"""Bytes of one attestation that are read back; the most that a policy may allow."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What ``fetch`` took along for one image, and what of other types it had to pass over."""
+class AttachRequest:
+    """What is to be attached to what.
 
-    image: str
-    artifacts: tuple[Descriptor, ...]
-    warnings: tuple[str, ...] = ()
+    ``file`` or ``origin`` says where the attestation is (``-`` is standard input); ``commit`` is what it must be about, None for
+    the commit in the image's label where an origin needs one; ``wait`` are seconds to wait until it is there.
+    """
+
+    image: Reference
+    file: str | None
+    origin: Origin | None
+    commit: str | None
+    wait: float
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AttachDone:
+    """What came of it: the image with its digest, the artifact's type, how many attestations it holds.
+
+    ``report`` is the policy's verdict, None where there was no policy; ``attached`` is None where that refused it.
+    """
+
+    image: Reference
+    kind: str
+    count: int
+    report: ImageReport | None
+    attached: Descriptor | None
+
+
+def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]) -> AttachDone:
+    """Get an attestation, check it, attach it and read it back.
+
+    Args:
+        request: what is to be attached.
+        demands: the policy, and how the registry is reached.
+        environ: the caller's environment.
+
+    Raises:
+        UsageError: it is no attestation, or about another commit.
+        VerifierError: the attestation or the registry cannot be had.
+    """
+    from slsa_verifier_plugin.cli.origins import check_commit
+    from slsa_verifier_plugin.registry.credentials.select import provider_for
+    from slsa_verifier_plugin.registry.push import Pusher
+    from slsa_verifier_plugin.service import Service
+
+    setup = None if demands.is_empty else setup_of(demands)
+    service = Service(environ)
+    store = service.store(store_settings({}, demands.plain_http))
+    descriptor = store.resolve(request.image, Deadline(SECONDS))
+    image = request.image.with_digest(descriptor.digest)
+    checker = checker_of(setup, demands, service) if setup is not None else None
+    kinds = demands.artifact_types or (setup.verifiers[0].artifact_types if setup else ())
+    kind = kinds[0] if kinds else DEFAULT_ARTIFACT_TYPE
+    found, commit = _found(request, checker, store, image, descriptor, environ)
+    count = check_bundles(found.content, found.name)
+    title = Path(found.name).name if request.file not in (None, "-") else "attestation.intoto.jsonl"
+    artifact = artifact_of(descriptor, found.content, title, kind, request.annotations)
+    report = None
+    if checker is not None:
+        report = judge(checker, image, store, artifact, found.content, found.name)
+        if report.decision is not Decision.ADMITTED:
+            return AttachDone(image, kind, count, report, None)
+    if commit is not None:
+        check_commit(found.content, commit, report)
+    with Pusher(request.image, demands.plain_http, provider_for(None, environ), environ) as pusher:
+        attached = attach(pusher, descriptor, artifact, found.content)
+    read_back(store, image, attached, Deadline(READ_BACK_SECONDS))
+    return AttachDone(image, kind, count, report, attached)
+
+
+def _found(
+    request: AttachRequest,
+    checker: Checker | None,
+    store: Store,
+    image: Reference,
+    descriptor: Descriptor,
+    environ: Mapping[str, str],
+) -> tuple[Found, str | None]:
+    """Return the attestation, and the commit that it must be about, None where it may be about any."""
+    from slsa_verifier_plugin.cli import origins
+    from slsa_verifier_plugin.cli.documents import read_file
+    from slsa_verifier_plugin.cli.own_artifact import read_artifact
+
+    origin = request.origin
+    if origin is None:
+        assert request.file is not None
+        content, name, _ = read_file(request.file)
+        return origins.Found(content, name), request.commit
+    if origin.kind == "artifact":
+        reference = parse_image(origin.target)
+        found = origins.patiently(lambda deadline: read_artifact(store, reference, deadline), request.wait)
+        return found, request.commit
+    labels = image_labels(store, image, descriptor, Deadline(SECONDS))
+    expected = (
+        {uri: None for check in checker.checks for uri in check.policy.resource_uris} if checker else {}
+    )
+    source = origins.ImageSource(labels, tuple(expected))
+    commit = request.commit or source.commit()
+    if origin.kind == "notes":
+        found = origins.patiently(
+            lambda deadline: origins.from_notes(origin, commit, source, environ, deadline), request.wait
+        )
+    else:
+        found = origins.patiently(
+            lambda deadline: origins.from_github(origin, [commit], descriptor, environ, deadline),
+            request.wait,
+        )
+    return found, commit
 
 
 def check_bundles(content: bytes, name: str) -> int:
@@ -213,86 +327,6 @@ def read_back(
         f"{attached.artifact_type}, but the registry {said}; 'registry check {plain(str(image))}' shows what it answers",
         reason=Reason.REGISTRY_INVALID_RESPONSE,
     )
-
-
-def fetch(
-    image: Reference,
-    store: ArtifactStore,
-    writer: LayoutWriter,
-    artifact_types: Iterable[str],
-    deadline: Deadline,
-) -> Fetched:
-    """Take along an image's manifests and configs, and what is attached to it: all that a verification looks at.
-
-    Args:
-        image: with a tag or digest.
-        store: the registry.
-        writer: the layout.
-        artifact_types: only these; all where there are none.
-        deadline: the time for all of it.
-
-    Raises:
-        VerifierError: a part of it cannot be had.
-    """
-    descriptor = store.resolve(image, deadline)
-    pinned = image.with_digest(descriptor.digest)
-    name = str(image) if image.digest is None else image.name
-    _take_image(pinned, descriptor, store, writer, deadline, name)
-    wanted = set(artifact_types)
-    taken, warnings = [], []
-    for item in store.referrers(pinned, deadline):
-        try:
-            content = store.manifest(pinned, item, deadline)
-            manifest = parse_manifest(content, item.media_type)
-        except VerifierError as error:
-            _locate(error, item, pinned)
-            # What its own manifest would say of its type cannot be known; the registry says it is another.
-            if not wanted or not item.artifact_type or item.artifact_type in wanted:
-                raise
-            warnings.append(f"passed over {error.message}")
-            continue
-        if wanted and not wanted & {manifest.artifact_type, item.artifact_type}:
-            continue
-        try:
-            for blob in (*manifest.blobs, *([manifest.config] if manifest.config else [])):
-                writer.blob(blob.digest, store.blob(pinned, blob, MAX_ATTESTATION, deadline))
-        except VerifierError as error:
-            _locate(error, item, pinned)
-            raise
-        writer.manifest(item, content)
-        taken.append(item)
-    return Fetched(str(pinned), tuple(taken), tuple(warnings))
-
-
-def _locate(error: VerifierError, artifact: Descriptor, image: Reference) -> None:
-    """Put the artifact that ``error`` is about, and its image, into the message."""
-    kind = plain(artifact.artifact_type or "of no type")
-    error.message = f"{artifact.digest} ({kind}), attached to {plain(str(image))}: {error.message}"
-
-
-def _take_image(
-    image: Reference,
-    descriptor: Descriptor,
-    store: ArtifactStore,
-    writer: LayoutWriter,
-    deadline: Deadline,
-    name: str,
-) -> None:
-    content = store.manifest(image, descriptor, deadline)
-    manifest = parse_manifest(content, descriptor.media_type)
-    for child in manifest.manifests[:MAX_PLATFORMS]:
-        platform = store.manifest(image, child, deadline)
-        writer.blob(child.digest, platform)
-        _take_config(image, parse_manifest(platform, child.media_type), store, writer, deadline)
-    _take_config(image, manifest, store, writer, deadline)
-    writer.manifest(descriptor, content, name)
-
-
-def _take_config(
-    image: Reference, manifest: Manifest, store: ArtifactStore, writer: LayoutWriter, deadline: Deadline
-) -> None:
-    if manifest.config is not None and manifest.config.size <= MAX_CONFIG:
-        writer.blob(manifest.config.digest, store.blob(image, manifest.config, MAX_CONFIG, deadline))
 
 
 def write_new(path: Path, content: bytes, force: bool) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from slsa_verifier_plugin.cli.own_artifact import remark
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, SignatureError, StatementError, VerifierError
 from slsa_verifier_plugin.evidence import EMPTY, ArtifactStore
@@ -29,6 +30,12 @@ from slsa_verifier_plugin.strict_json import JsonError, loads
 MAX_BLOB = 64 << 20
 """Bytes of one blob that are looked into."""
 
+_IMAGE_TYPES = (
+    "",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
+"""The types of images' configs, which stand for an artifact type where there is no other: what runs, holds no attestations."""
 NO_JSON = "no JSON"
 """The kind of a line that is no JSON, or JSON that is open to more than one reading."""
 
@@ -124,6 +131,8 @@ def look_at_image(
     artifacts = tuple(
         _artifact(pinned, item, store, deadline, verify) for item in store.referrers(pinned, deadline)
     )
+    if manifest.kind != "index" and manifest.artifact_type not in _IMAGE_TYPES:
+        artifacts = (_itself(pinned, descriptor, manifest, store, deadline, verify), *artifacts)
     platforms = tuple(item.platform or str(item.digest) for item in manifest.manifests)
     return ImageView(str(pinned), descriptor, manifest.kind, platforms, manifest.annotations, artifacts)
 
@@ -137,6 +146,23 @@ def look_at_file(content: bytes, name: str, verify: Verify | None = None) -> Blo
         verify: checks signatures; None to check none.
     """
     return _blob(BlobView(name, str(Digest.of(content)), len(content)), content, verify)
+
+
+def _itself(
+    image: Reference,
+    descriptor: Descriptor,
+    manifest: Manifest,
+    store: ArtifactStore,
+    deadline: Deadline,
+    verify: Verify | None,
+) -> ArtifactView:
+    """Return what is in an artifact that was named itself, such as a summary stored under a commit's name."""
+    blobs = tuple(
+        _fetched(image, item, store, deadline, verify) for item in manifest.blobs if item.digest != EMPTY
+    )
+    problem = remark(image) if manifest.subject is None else ""
+    own = replace(descriptor, artifact_type=manifest.artifact_type)
+    return ArtifactView(own, manifest.artifact_type, manifest.annotations, blobs, problem)
 
 
 def _artifact(

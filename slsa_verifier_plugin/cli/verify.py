@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsa_verifier_plugin.cli.policy_options import Demands, checker_of, demands_of, policy_options, setup_of
+from slsa_verifier_plugin.cli.policy_options import (
+    Demands,
+    checker_of,
+    demands_of,
+    policy_options,
+    setup_of,
+    store_settings,
+)
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.cli.status import status_of
 from slsa_verifier_plugin.errors import UsageError
@@ -37,9 +44,10 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option(
     "--bundle",
-    metavar="FILE",
+    metavar="FILE|REFERENCE",
     type=click.Path(),
-    help="An attestation file instead of what is attached to an image; - for stdin.",
+    help="An attestation file, or the REFERENCE of an artifact that holds attestations, instead of what is attached to an "
+    "image; - for stdin.",
 )
 @policy_options
 @click.option(
@@ -68,7 +76,7 @@ def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -
     A tag is resolved to its digest; every artifact of the Verifier's artifactTypes that is attached to the image is
     verified. With --bundle, an attestation file is verified, for IMAGE (with its digest) if one is given.
     """
-    inputs = Inputs(images, options["bundle"], options["layout"], _moment(options["at"]))
+    inputs = Inputs(images, options["bundle"], options["layout"], _moment(options["at"]), options["offline"])
     if inputs.bundle is None and not images:
         raise click.UsageError("an IMAGE is missing; name one, or give --bundle FILE")
     if inputs.bundle is not None and inputs.layout is not None:
@@ -90,6 +98,7 @@ class Inputs:
     bundle: str | None = None
     layout: str | None = None
     at: datetime | None = None
+    offline: bool = False
 
 
 def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageReport]:
@@ -98,8 +107,11 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
     Raises:
         UsageError: an option, the policy or a reference is wrong.
     """
-    from slsa_verifier_plugin.cli.checking import parse_image, unreachable_store
+    from slsa_verifier_plugin.cli.checking import LISTING_SECONDS, parse_image, unreachable_store
+    from slsa_verifier_plugin.cli.documents import read_file
     from slsa_verifier_plugin.cli.layout import LayoutStore
+    from slsa_verifier_plugin.cli.own_artifact import read_artifact, reference_in, remark
+    from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.service import Service
 
     if inputs.bundle == "-" and demands.policy == "-":
@@ -108,6 +120,9 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
         parse_image(image)
     setup, service = setup_of(demands), Service(session.environ)
     store: Store | None = None
+    reference = reference_in(inputs.bundle) if inputs.bundle is not None else None
+    if reference is not None and inputs.offline:
+        raise UsageError(f"{reference} is in a registry; with --offline give --bundle FILE")
     if inputs.bundle is not None:
         store = unreachable_store("a file is verified without a registry")
     elif inputs.layout is not None:
@@ -116,7 +131,13 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
     if (at := inputs.at) is not None:
         checker = replace(checker, now=lambda: at)
     if inputs.bundle is not None:
-        return [_check_file(checker, inputs.bundle, inputs.images)]
+        if reference is None:
+            content, name, _ = read_file(inputs.bundle)
+            return [_check_file(checker, content, name, inputs.images)]
+        own = service.store(store_settings(setup.store, demands.plain_http))
+        found = read_artifact(own, reference, Deadline(LISTING_SECONDS))
+        report = _check_file(checker, found.content, found.name, inputs.images)
+        return [replace(report, notes=(*report.notes, remark(reference)))]
     return [checker.image(image) for image in inputs.images]
 
 
@@ -132,9 +153,8 @@ def _moment(text: str | None) -> datetime | None:
         raise UsageError(f"--at: {error.message}; expected one such as 2025-11-24T12:00:00Z") from error
 
 
-def _check_file(checker: Checker, bundle: str, images: tuple[str, ...]) -> ImageReport:
+def _check_file(checker: Checker, content: bytes, name: str, images: tuple[str, ...]) -> ImageReport:
     from slsa_verifier_plugin.cli.checking import parse_image
-    from slsa_verifier_plugin.cli.documents import read_file
 
     if len(images) > 1:
         raise UsageError("an attestation file is verified for one IMAGE at most")
@@ -143,7 +163,6 @@ def _check_file(checker: Checker, bundle: str, images: tuple[str, ...]) -> Image
         raise UsageError(
             f"{images[0]} has no digest; a file can only be verified for registry/repository@sha256:..."
         )
-    content, name, _ = read_file(bundle)
     return checker.content(content, name, digest)
 
 

@@ -47,6 +47,7 @@ SCOPE = (
     "model/levels.py",
     "model/manifest.py",
     "model/provenance.py",
+    "model/snappy.py",
     "model/source_uri.py",
     "model/statement.py",
     "model/vsa.py",

@@ -64,6 +64,7 @@ TESTS = {
     "model/levels.py": ["test_model_levels.py"],
     "model/manifest.py": ["test_model_manifest.py"],
     "model/provenance.py": ["test_model_provenance.py"],
+    "model/snappy.py": ["test_model_snappy.py"],
     "model/source_uri.py": ["test_model_source_uri.py"],
     "model/statement.py": ["test_model_statement.py"],
     "model/vsa.py": ["test_model_vsa.py"],

@@ -1,0 +1,196 @@
+"""Reads attestations from GitHub's attestation API (REST, "List attestations"), for people at the command line.
+
+``GET /repos/OWNER/NAME/attestations/ALGORITHM:HEX`` answers ``{"attestations": [...]}``, with the bundle itself in each entry or,
+in newer versions of the API, only ``bundle_url``: an address at GitHub's storage that expires, where the bundle lies in snappy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
+from slsa_verifier_plugin.model.snappy import SnappyError, decompressed
+from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry.pages import Pages
+from slsa_verifier_plugin.registry.redirects import Courier
+from slsa_verifier_plugin.registry.repository import USER_AGENT, new_session
+from slsa_verifier_plugin.registry.transport import Reply, Transport
+from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.text import plain, quoted
+
+API = "https://api.github.com"
+MAX_ANSWER = 64 << 20
+"""Bytes of one page, a hundred entries at the most."""
+MAX_BUNDLE = 16 << 20
+"""Bytes of one bundle."""
+MAX_BUNDLES = 256
+"""Bundles that are fetched for one image, and entries that are looked at."""
+MAX_PAGES = 8
+
+_NAME = re.compile(
+    r"(?:(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)/)?"
+    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9_-]{0,99})/(?P<name>[A-Za-z0-9._-]{1,100})"
+)
+
+
+class GitHubAttestations:
+    """The attestations that GitHub keeps for one repository.
+
+    Args:
+        repository: ``OWNER/NAME`` on github.com, or ``HOST/OWNER/NAME``.
+        environ: proxies and certificates; ``GH_TOKEN`` or ``GITHUB_TOKEN`` is the token for github.com and ``*.ghe.com``,
+            ``GH_ENTERPRISE_TOKEN`` or ``GITHUB_ENTERPRISE_TOKEN`` for other hosts (as ``gh`` reads them), and
+            ``GITHUB_API_URL`` where github.com's API is (as GitHub Actions sets it).
+
+    Raises:
+        UsageError: ``repository`` is none, or the API's address is not one that may get a token.
+    """
+
+    def __init__(self, repository: str, environ: Mapping[str, str]) -> None:
+        match = _NAME.fullmatch(repository)
+        if match is None or match["name"] in (".", ".."):
+            raise UsageError(
+                f"{quoted(repository)} is no repository; expected github:OWNER/NAME or github:HOST/OWNER/NAME"
+            )
+        host = (match["host"] or "github.com").lower()
+        self._api = _api_of(host, environ)
+        self._repository = f"{match['owner']}/{match['name']}"
+        self._shown = plain(repository)
+        names = ("GH_TOKEN", "GITHUB_TOKEN")
+        if host != "github.com" and not host.endswith(".ghe.com"):
+            names = ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
+        token = next((environ[name] for name in names if environ.get(name)), "")
+        # A line's end would let a token write headers of its own.
+        self._token = token if re.fullmatch(r"[\x21-\x7e]+", token) else ""
+        self._transport = Transport(new_session(), environ, TrustStore(environ))
+        self._courier = Courier(self._transport)
+
+    def bundles(self, digests: Iterable[str], deadline: Deadline) -> bytes:
+        """Return the bundles about the first of ``digests`` that there are any about, as JSON documents a line each.
+
+        Args:
+            digests: as ``sha1:HEX`` for a commit, ``sha256:HEX`` for an image.
+            deadline: the end of it.
+
+        Raises:
+            ArtifactError: reason ``NO_ATTESTATION``: GitHub has none.
+            RegistryError: GitHub did not answer, or not with attestations.
+            DeadlineError: out of time.
+        """
+        asked = list(digests)
+        try:
+            for digest in asked:
+                found = self._about(digest, deadline)
+                if found:
+                    return b"".join(bundle + b"\n" for bundle in found)
+        except RegistryError as error:
+            raise faults.without(error, (self._token,)) from None
+        finally:
+            self._transport.close()
+        raise ArtifactError(
+            f"GitHub has no attestations of {self._shown} about {' or '.join(plain(digest) for digest in asked)}; did the SLSA "
+            "source workflow run and store them there? (--from notes reads the commit's git note)",
+            reason=Reason.NO_ATTESTATION,
+            transient=True,
+        )
+
+    def _about(self, digest: str, deadline: Deadline) -> list[bytes]:
+        operation = f"reading the attestations of {self._shown} about {digest}"
+        url = f"{self._api}/repos/{self._repository}/attestations/{quote(digest, safe=':')}?per_page=100"
+        pages = Pages(url, MAX_PAGES, operation)
+        found: list[bytes] = []
+        following: str | None = url
+        while following is not None:
+            reply = self._get(following, deadline, operation, own=True)
+            if reply.status in (
+                404,
+                422,
+            ):  # unknown digest, or of an algorithm that this GitHub does not know
+                reply.error_body()
+                break
+            if reply.status != 200:
+                reply.error_body()
+                raise self._refused(operation, reply)
+            for entry in _entries(reply.read(MAX_ANSWER), operation):
+                if len(found) >= MAX_BUNDLES:
+                    raise faults.too_many(operation, "attestations", MAX_BUNDLES)
+                found.append(self._bundle(entry, deadline, operation))
+            following = pages.next(following, reply.header("Link"))
+        return found
+
+    def _bundle(self, entry: Any, deadline: Deadline, operation: str) -> bytes:
+        bundle, address = (
+            (entry.get("bundle"), entry.get("bundle_url")) if isinstance(entry, dict) else (None, None)
+        )
+        if isinstance(bundle, dict):
+            return json.dumps(bundle).encode()
+        if not isinstance(address, str) or urlsplit(address).scheme not in (
+            "https",
+            urlsplit(self._api).scheme,
+        ):
+            raise faults.invalid_response(operation, "an entry has neither a bundle nor an address of one")
+        reply = self._get(address, deadline, operation, own=False)
+        if reply.status != 200:
+            raise faults.status_error(
+                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+            )
+        content = reply.read(MAX_BUNDLE)
+        try:
+            # Storage that unpacks on the way delivers JSON.
+            text = content if content.lstrip()[:1] == b"{" else decompressed(content, MAX_BUNDLE)
+            return json.dumps(loads(text)).encode()
+        except (SnappyError, JsonError) as error:
+            raise faults.invalid_response(operation, f"a stored bundle cannot be read ({error})") from None
+
+    def _get(self, url: str, deadline: Deadline, operation: str, *, own: bool) -> Reply:
+        """Ask the API, with the token, or storage, which gets none and may be only where the API's own address allows it."""
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "application/json"}
+        if own and self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        return self._courier.carry("GET", url, headers, deadline, operation, home=self._api)
+
+    def _refused(self, operation: str, reply: Reply) -> RegistryError:
+        advice = {
+            401: "the token is not valid; renew GH_TOKEN",
+            403: "the token may not read this repository's attestations, or too much was asked (attestations: read; GH_TOKEN)",
+            429: "too much was asked; wait, or give a token (GH_TOKEN)",
+        }.get(reply.status, "try again")
+        transient = faults.is_passing(reply.status)
+        return RegistryError(
+            f"{operation} failed: {self._api} answered HTTP {reply.status}; {advice}",
+            reason=Reason.REGISTRY_UNAUTHORIZED if reply.status in (401, 403) else Reason.REGISTRY_ERROR,
+            transient=transient,
+        )
+
+
+def _entries(body: bytes, operation: str) -> list[Any]:
+    try:
+        value = loads(body)
+    except JsonError as error:
+        raise faults.invalid_response(operation, f"the answer is not JSON ({error})") from None
+    entries = value.get("attestations") if isinstance(value, dict) else None
+    if not isinstance(entries, list):
+        raise faults.invalid_response(operation, "the answer has no list of attestations")
+    return entries
+
+
+def _api_of(host: str, environ: Mapping[str, str]) -> str:
+    """Return where a host's REST API is (GitHub's documentation, "About the REST API"), without a slash at its end."""
+    if host.endswith(".ghe.com"):
+        return f"https://api.{host}"
+    if host != "github.com":
+        return f"https://{host}/api/v3"
+    api = environ.get("GITHUB_API_URL", "").rstrip("/") or API
+    parts = urlsplit(api)
+    is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")
+    if (parts.scheme != "https" and not is_local) or "@" in parts.netloc or not parts.hostname:
+        raise UsageError(
+            f"GITHUB_API_URL is {quoted(faults.redacted(api))}, expected an https address, which may get a token"
+        )
+    return api

@@ -1,0 +1,572 @@
+"""``attach --from``: git notes, GitHub's attestation API, and artifacts of their own; and reading the latter."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slsa_verifier_plugin.cli import git_notes, origins
+from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.storage import EMPTY_TYPE, image_manifest
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.model.digest import Descriptor
+from tests.support.command_line import Done, cli, parameters, verifier, write_yaml
+from tests.support.git_repository import GitRepository, GitServer, served
+from tests.support.sigstore import Lab, github_source_actions, vsa
+
+REPOSITORY = "team/app"
+TOKEN = "a-token-that-is-secret"
+REVISION, SOURCE = "org.opencontainers.image.revision", "org.opencontainers.image.source"
+
+
+@dataclass
+class Scene:
+    """A registry, a repository that is served, and a policy that trusts the lab."""
+
+    registry: EmbeddedRegistry
+    repository: GitRepository
+    server: GitServer
+    policy: Path
+    lab: Lab
+    folder: Path
+
+    def bundle(self, commit: str, level: int = 3) -> bytes:
+        """Return a summary of a commit, signed as the source workflow signs it."""
+        return self.lab.sign(
+            vsa(commit, levels=(f"SLSA_SOURCE_LEVEL_{level}",)), github_source_actions(commit=commit)
+        )
+
+    def image(self, tag: str, **labels: str) -> str:
+        """Push an image with labels and return its name."""
+        names = {"revision": REVISION, "source": SOURCE}
+        self.registry.push_image(REPOSITORY, tag, {names[name]: value for name, value in labels.items()})
+        return f"{self.registry.host}/{REPOSITORY}:{tag}"
+
+    def attach(
+        self, image: str, *arguments: str, policy: bool = True, environ: Mapping[str, str] | None = None
+    ) -> Done:
+        """Run ``attach``."""
+        demands = ("--policy", str(self.policy)) if policy else ()
+        return cli("attach", image, "--plain-http", *demands, *arguments, environ=environ)
+
+    def attached(self, image: str) -> int:
+        """Return how many artifacts the image has."""
+        return len(json.loads(cli("inspect", image, "--plain-http", "--json").out)["artifacts"])
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    for name in [name for name in os.environ if name.startswith(("GIT_", "GITHUB_", "GH_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    lab = Lab()
+    (tmp_path / "root.json").write_bytes(lab.trusted_root())
+    demands = parameters(2, trustedRoot={"path": "root.json"})
+    policy = write_yaml(tmp_path / "v.yaml", verifier(spec={"parameters": demands}))
+    repository = GitRepository.new(tmp_path / "served" / "source")
+    with EmbeddedRegistry() as registry, served(repository) as server:
+        yield Scene(registry, repository, server, policy, lab, tmp_path)
+
+
+def test_the_note_of_the_images_commit_is_attached(scene: Scene) -> None:
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(commit) + b"\n")
+    image = scene.image("v1", revision=commit)
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}")
+    assert (done.status, done.err) == (Status.ADMITTED, ""), done
+    assert re.fullmatch(
+        r"attached sha256:[0-9a-f]{64} \(slsla/attestation, 1 attestations\) to \S+@sha256:[0-9a-f]{64}\n",
+        done.out,
+    )
+    assert cli("verify", image, "--policy", scene.policy, "--plain-http").status == Status.ADMITTED
+
+
+def test_a_commit_can_be_named(scene: Scene) -> None:
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(commit))
+    image = scene.image("v1")
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}")
+    assert (done.status, "--commit COMMIT" in done.err) == (Status.USAGE, True)
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}", "--commit", commit)
+    assert done.status == Status.ADMITTED, done
+    assert scene.attached(image) == 1
+
+
+def test_a_folder_is_read_where_it_is_asked_for(scene: Scene) -> None:
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(commit))
+    image = scene.image("v1", revision=commit)
+    for named in (str(scene.repository.folder), scene.repository.folder.as_uri()):
+        assert scene.attach(image, "--from", f"notes:{named}").status == Status.ADMITTED
+
+
+def test_a_note_below_the_level_is_not_attached(scene: Scene) -> None:
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(commit, level=1))
+    image, report = scene.image("v1", revision=commit), scene.folder / "summary.md"
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}", "--report", str(report))
+    assert (done.status, "nothing was attached" in done.out) == (Status.DENIED, True)
+    assert scene.attached(image) == 0
+    assert "denied" in report.read_text()
+
+
+def test_a_note_about_another_commit_is_not_attached(scene: Scene) -> None:
+    """A note is whatever somebody who may push notes wrote there: a good summary, but of another commit."""
+    other = "7" * 40
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(other))
+    image = scene.image("v1", revision=commit)
+    for policy in (True, False):
+        done = scene.attach(image, "--from", f"notes:{scene.server.url}", policy=policy)
+        assert (done.status, other in done.err, commit in done.err) == (Status.USAGE, True, True), done
+    assert scene.attached(image) == 0
+
+
+def test_a_files_commit_is_checked_too(scene: Scene) -> None:
+    commit = "7" * 40
+    (scene.folder / "note.jsonl").write_bytes(scene.bundle(commit))
+    image = scene.image("v1")
+    for wrong in (True, False):
+        done = scene.attach(image, "note.jsonl", "--commit", "8" * 40 if wrong else commit)
+        assert (done.status, scene.attached(image)) == (
+            (Status.USAGE, 0) if wrong else (Status.ADMITTED, 1)
+        ), done
+
+
+def test_without_a_policy_it_is_said_that_nothing_was_verified(scene: Scene) -> None:
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(commit))
+    image = scene.image("v1", revision=commit)
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}", policy=False)
+    assert (done.status, "nothing was verified" in done.err) == (Status.ADMITTED, True)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_missing_note_is_told(scene: Scene, others: bool) -> None:
+    commit = scene.repository.commit()
+    if others:
+        second = scene.repository.commit("Two")
+        scene.repository.note(second, scene.bundle(second))
+    done = scene.attach(scene.image("v1", revision=commit), "--from", f"notes:{scene.server.url}")
+    said = f"commit {commit} has no git note" if others else "has no git notes (refs/notes/commits)"
+    assert (done.status, said in done.err, done.err.count("\n")) == (Status.UNDECIDED, True, 1), done
+
+
+def test_a_note_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origins, "WAIT_PAUSE", 0.1)
+    commit = scene.repository.commit()
+    image = scene.image("v1", revision=commit)
+    late = threading.Timer(1.0, scene.repository.note, (commit, scene.bundle(commit)))
+    late.start()
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}", "--wait", "60s")
+    late.join()
+    assert done.status == Status.ADMITTED, done
+
+
+def test_a_repository_that_cannot_be_read_is_no_missing_note(scene: Scene) -> None:
+    commit = scene.repository.commit()
+    scene.server.refuse = 403
+    done = scene.attach(scene.image("v1", revision=commit), "--from", f"notes:{scene.server.url}")
+    assert (done.status, "cannot be fetched" in done.err, "no git note" in done.err) == (3, True, False), done
+
+
+def test_gits_own_credentials_are_used_and_not_shown(scene: Scene) -> None:
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(commit))
+    image = scene.image("v1", revision=commit)
+    header = f"Authorization: basic {TOKEN}"
+    environ = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "http.extraheader", "GIT_CONFIG_VALUE_0": header}
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}", environ=environ)
+    assert done.status == Status.ADMITTED, done
+    assert scene.server.authorizations
+    assert all(sent == [f"basic {TOKEN}"] for sent in scene.server.authorizations)
+    scene.server.refuse = 403
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}", environ=environ)
+    assert TOKEN not in done.out + done.err
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown(scene: Scene) -> None:
+    image = scene.image("v1", revision="7" * 40)
+    done = scene.attach(image, "--from", f"notes:https://user:{TOKEN}@git.example/a/b")
+    assert (done.status, TOKEN in done.err) == (Status.USAGE, False), done
+
+
+HOSTILE = [
+    "--upload-pack=touch planted",
+    "-u",
+    "ext::sh -c touch% planted",
+    "fd::3",
+    "ssh://-oProxyCommand=touch planted/x",
+    "-oProxyCommand=x@host:path",
+    "user@-oProxyCommand=touch:planted",
+    "https://git.example/a b",
+    "https://git.example/a\nb",
+    "ftp://git.example/a",
+    "http::ext::sh -c touch planted",
+    "",
+    "a" * 9000,
+]
+
+
+@pytest.mark.parametrize("named", HOSTILE)
+def test_no_repositorys_name_is_an_option_or_a_program(scene: Scene, named: str) -> None:
+    image = scene.image("v1", revision="7" * 40)
+    done = scene.attach(image, "--from", f"notes:{named}")
+    assert done.status in (Status.USAGE, Status.UNDECIDED), done
+    assert not list(scene.folder.rglob("planted"))
+    if named:
+        with pytest.raises(Exception, match=r"no repository|cannot be fetched|too long") as raised:
+            git_notes.fetch_note(git_notes.asked_repository(named), "7" * 40, dict(os.environ), Deadline(20))
+        assert not isinstance(raised.value, AssertionError)
+    assert not list(scene.folder.rglob("planted"))
+
+
+@pytest.mark.parametrize("commit", ["HEAD", "--all", "7" * 39, "7" * 41, "A" * 40, "", "7" * 40 + "\n"])
+def test_no_commits_name_is_an_option(scene: Scene, commit: str) -> None:
+    scene.repository.note(scene.repository.commit(), b"x")
+    for image, named in ((scene.image("v1", revision=commit), ()), (scene.image("v2"), ("--commit", commit))):
+        done = scene.attach(image, "--from", f"notes:{scene.server.url}", *named)
+        assert (done.status, done.err.count("\n")) == (Status.USAGE, 1), done
+
+
+def test_the_users_settings_start_nothing(scene: Scene) -> None:
+    """A transport that is not asked for, hooks, and variables that name another repository or program."""
+    commit = scene.repository.commit()
+    scene.repository.note(commit, scene.bundle(commit))
+    image = scene.image("v1", revision=commit)
+    hooks = scene.folder / "hooks"
+    hooks.mkdir()
+    for name in ("post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {scene.folder}/planted\n")
+        (hooks / name).chmod(0o755)
+    (scene.folder / "home" / ".gitconfig").write_text(
+        f"[core]\n\thooksPath = {hooks}\n\tfsmonitor = {hooks}/fsmonitor-watchman\n[init]\n\ttemplateDir = {hooks}\n"
+        f'[url "ext::sh -c touch% {scene.folder}/planted% %S"]\n\tinsteadOf = https://evil.example/\n'
+        "[protocol]\n\tallow = always\n"
+    )
+    elsewhere = {"GIT_DIR": "/nowhere", "GIT_EXEC_PATH": "/nowhere", "GIT_OBJECT_DIRECTORY": "/nowhere"}
+    done = scene.attach(
+        image,
+        "--from",
+        f"notes:{scene.server.url}",
+        environ={**elsewhere, "GIT_TRACE": f"{scene.folder}/planted"},
+    )
+    assert done.status == Status.ADMITTED, done
+    done = scene.attach(image, "--from", "notes:https://evil.example/a/b")
+    assert (done.status, "not allowed" in done.err) == (Status.UNDECIDED, True), done
+    assert not list(scene.folder.rglob("planted"))
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("https://git.example/owner/app", "https://git.example/owner/app"),
+        ("git+https://git.example/owner/app@refs/heads/main", "https://git.example/owner/app"),
+        ("https://github.com/owner/app.git", "https://github.com/owner/app"),
+        ("git@github.com:owner/app.git", "https://github.com/owner/app"),
+        ("ssh://git.example/owner/app", "https://git.example/owner/app"),
+        ("https://github.com/owner/app/tree/main/src", "https://github.com/owner/app"),
+        ("http://git.example/owner/app", None),
+        ("file:///etc", None),
+        ("/etc", None),
+        ("https://127.0.0.1/owner/app", None),
+        ("https://2130706433/owner/app", None),
+        ("https://localhost/owner/app", None),
+        ("https://metadata.google.internal/owner/app", None),
+        ("https://user@git.example/owner/app", None),
+        ("ext::sh -c touch% x", None),
+        ("--upload-pack=x", None),
+        ("git@-oProxyCommand=x:y", None),
+    ],
+)
+def test_what_an_image_says_of_its_source_is_asked_by_https_at_a_name(told: str, address: str | None) -> None:
+    found = git_notes.told_repository(told)
+    assert (found.address if found else None) == address
+    assert found is None or found.protocols == "https:ssh"
+
+
+def test_the_policys_repository_goes_before_the_label(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def noted(repository: git_notes.Repository, *_: object) -> bytes:
+        asked.append(repository.address)
+        return scene.bundle("7" * 40)
+
+    monkeypatch.setattr(git_notes, "fetch_note", noted)
+    image = scene.image("v1", revision="7" * 40, source="https://elsewhere.example/a/b")
+    assert scene.attach(image, "--from", "notes").status == Status.ADMITTED
+    assert scene.attach(image, "--from", "notes", policy=False).status == Status.ADMITTED
+    assert asked == ["https://github.com/example/source-demo", "https://elsewhere.example/a/b"]
+    bad = scene.image("v2", revision="7" * 40, source="file:///etc")
+    done = scene.attach(bad, "--from", "notes", policy=False)
+    assert (done.status, "give --from notes:REPOSITORY" in done.err) == (Status.USAGE, True)
+
+
+def test_too_much_and_too_slow_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = scene.repository.commit()
+    scene.repository.note(commit, os.urandom(1 << 20))
+    image = scene.image("v1", revision=commit)
+    monkeypatch.setattr(git_notes, "MAX_NOTE", 1 << 19)
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}")
+    assert (done.status, "has 1048576 bytes, at most 524288" in done.err) == (Status.UNDECIDED, True), done
+    monkeypatch.setattr(git_notes, "MAX_FETCHED", 1 << 18)
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}")
+    assert (done.status, "have more than 0 MiB" in done.err) == (Status.UNDECIDED, True), done
+    monkeypatch.setattr(origins, "WAIT_STEP", 0.001)
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}")
+    assert (done.status, "took too long" in done.err) == (Status.UNDECIDED, True), done
+
+
+class GitHub:
+    """GitHub's attestation API, as far as it is asked; storage in the same place without the token."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, list[Any]] = {}
+        self.stored: dict[str, bytes] = {}
+        self.status = 0
+        self.seen: list[tuple[str, str | None]] = []
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.seen]
+
+
+@pytest.fixture
+def github() -> Iterator[tuple[GitHub, str]]:
+    state = GitHub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            state.seen.append((path, self.headers.get("Authorization")))
+            if state.status:
+                self._send(state.status, b"{}")
+            elif path in state.stored:
+                self._send(200, state.stored[path])
+            elif pages := state.pages.get(path):
+                number = int(query.partition("after=")[2] or 0)
+                link = f'<{address}{path}?per_page=100&after={number + 1}>; rel="next"'
+                self._send(200, json.dumps(pages[number]).encode(), link if number + 1 < len(pages) else "")
+            else:
+                self._send(404, b'{"message": "Not Found"}')
+
+        def _send(self, status: int, body: bytes, link: str = "") -> None:
+            self.send_response(status)
+            if link:
+                self.send_header("Link", link)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        yield state, address
+        server.shutdown()
+
+
+def entries(*bundles: bytes) -> dict[str, Any]:
+    return {"attestations": [{"bundle": json.loads(bundle), "repository_id": 1} for bundle in bundles]}
+
+
+def test_github_is_asked_about_the_commit_with_the_token(scene: Scene, github: tuple[GitHub, str]) -> None:
+    api, address = github
+    commit = "7" * 40
+    path = f"/repos/owner/app/attestations/sha1:{commit}"
+    api.pages[path] = [entries(scene.bundle(commit, level=1)), entries(scene.bundle(commit))]
+    image = scene.image("v1", revision=commit)
+    done = scene.attach(
+        image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address, "GH_TOKEN": TOKEN}
+    )
+    assert (done.status, "2 attestations" in done.out) == (Status.ADMITTED, True), done
+    assert api.seen == [(path, f"Bearer {TOKEN}")] * 2
+    assert cli("verify", image, "--policy", scene.policy, "--plain-http").status == Status.ADMITTED
+
+
+def test_github_is_asked_about_the_image_last(scene: Scene, github: tuple[GitHub, str]) -> None:
+    api, address = github
+    commit = "7" * 40
+    image = scene.image("v1", revision=commit)
+    digest = json.loads(cli("inspect", image, "--plain-http", "--json").out)["image"].partition("@")[2]
+    api.pages[f"/repos/owner/app/attestations/{digest}"] = [entries(scene.bundle(commit))]
+    done = scene.attach(image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address})
+    assert done.status == Status.ADMITTED, done
+    assert [path.rpartition("/")[2] for path in api.paths] == [
+        f"sha1:{commit}",
+        f"gitCommit:{commit}",
+        digest,
+    ]
+    assert {authorization for _, authorization in api.seen} == {None}
+
+
+def stored_as_snappy(content: bytes) -> bytes:
+    size, preamble = len(content), bytearray()
+    while size > 127:
+        preamble.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*preamble, size, 0xF4]) + (len(content) - 1).to_bytes(2, "little") + content
+
+
+def test_bundles_in_githubs_storage_are_read_without_the_token(
+    scene: Scene, github: tuple[GitHub, str]
+) -> None:
+    api, address = github
+    commit = "7" * 40
+    path = f"/repos/owner/app/attestations/sha1:{commit}"
+    api.pages[path] = [{"attestations": [{"bundle": None, "bundle_url": f"{address}/storage/1.sn?sig=x"}]}]
+    api.stored["/storage/1.sn"] = stored_as_snappy(scene.bundle(commit))
+    image = scene.image("v1", revision=commit)
+    done = scene.attach(
+        image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address, "GH_TOKEN": TOKEN}
+    )
+    assert done.status == Status.ADMITTED, done
+    assert api.seen == [(path, f"Bearer {TOKEN}"), ("/storage/1.sn", None)]
+    for broken in (b"", b"\xff" * 9, stored_as_snappy(b"{}")[:-1], b"{"):
+        api.stored["/storage/1.sn"] = broken
+        done = scene.attach(image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address})
+        assert (done.status, "a stored bundle cannot be read" in done.err) == (Status.UNDECIDED, True), done
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ([], "no list of attestations"),
+        ({"attestations": {}}, "no list of attestations"),
+        ({"attestations": [1]}, "neither a bundle nor an address"),
+        ({"attestations": [{"bundle_url": "file:///etc/passwd"}]}, "neither a bundle nor an address"),
+        ({"attestations": []}, "GitHub has no attestations"),
+    ],
+)
+def test_what_github_may_answer(scene: Scene, github: tuple[GitHub, str], page: Any, says: str) -> None:
+    api, address = github
+    commit = "7" * 40
+    api.pages[f"/repos/owner/app/attestations/sha1:{commit}"] = [page]
+    image = scene.image("v1", revision=commit)
+    done = scene.attach(image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address})
+    assert (done.status, says in done.err, done.err.count("\n")) == (Status.UNDECIDED, True, 1), done
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_githubs_refusals_are_told_without_the_token(
+    scene: Scene, github: tuple[GitHub, str], status: int
+) -> None:
+    api, address = github
+    api.status = status
+    image = scene.image("v1", revision="7" * 40)
+    done = scene.attach(
+        image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address, "GH_TOKEN": TOKEN}
+    )
+    assert (done.status, f"HTTP {status}" in done.err, TOKEN in done.err) == (
+        Status.UNDECIDED,
+        True,
+        False,
+    ), done
+
+
+@pytest.mark.parametrize(
+    ("origin", "api"),
+    [
+        ("github:", None),
+        ("github", None),
+        ("github:owner", None),
+        ("github:owner/..", None),
+        ("github:owner/app/../../x", None),
+        ("github:owner/app?x", None),
+        ("github:owner/app", "http://api.example"),
+        ("github:owner/app", "https://user@api.example"),
+        ("github:owner/app", "ftp://api.example"),
+    ],
+)
+def test_misuse_of_github(scene: Scene, origin: str, api: str | None) -> None:
+    image = scene.image("v1", revision="7" * 40)
+    done = scene.attach(image, "--from", origin, environ={"GITHUB_API_URL": api or "", "GH_TOKEN": TOKEN})
+    assert (done.status, done.err.count("\n"), TOKEN in done.err) == (Status.USAGE, 1, False), done
+
+
+def own_artifact(registry: EmbeddedRegistry, content: bytes, commit: str) -> str:
+    """Push a summary as an artifact of its own, as some verifiers store them; return its reference."""
+    name = "owner/source/source-vsa"
+    config = registry.storage.put_blob(name, b"{}", EMPTY_TYPE)
+    layer: Descriptor = registry.storage.put_blob(name, content, "application/vnd.in-toto+json")
+    manifest = image_manifest(config, [layer], artifact_type="application/vnd.in-toto+json")
+    registry.storage.put_manifest(name, manifest, tag=commit)
+    return f"{registry.host}/{name}:{commit}"
+
+
+def test_an_artifact_of_its_own_is_attached_verified_and_shown(scene: Scene) -> None:
+    commit = "7" * 40
+    reference = own_artifact(scene.registry, scene.bundle(commit), commit)
+    done = cli("verify", "--bundle", reference, "--policy", scene.policy, "--plain-http")
+    assert done.status == Status.ADMITTED, done
+    assert f"attach IMAGE --from {reference}" in " ".join(done.out.split())
+    shown = cli("inspect", reference, "--plain-http")
+    assert (shown.status, "SLSA_SOURCE_LEVEL_3" in shown.out) == (Status.ADMITTED, True), shown
+    assert "which no cluster finds" in " ".join(shown.out.split())
+    image = scene.image("v1", revision=commit)
+    done = scene.attach(image, "--from", reference)
+    assert done.status == Status.ADMITTED, done
+    assert cli("verify", image, "--policy", scene.policy, "--plain-http").status == Status.ADMITTED
+    done = scene.attach(image, "--from", reference, "--commit", "8" * 40)
+    assert (done.status, commit in done.err) == (Status.USAGE, True)
+
+
+def test_what_is_no_artifact_with_attestations_is_refused(scene: Scene) -> None:
+    image = scene.image("v1", revision="7" * 40)
+    done = scene.attach(image, "--from", image)
+    assert (done.status, "holds no Sigstore bundle" in done.err) == (Status.USAGE, True), done
+    done = scene.attach(image, "--from", f"{scene.registry.host}/nothing/here:v1")
+    assert (done.status, done.err.count("\n")) == (Status.UNDECIDED, 1)
+    done = cli("verify", "--offline", "--bundle", image, "--policy", scene.policy)
+    assert (done.status, "is in a registry" in done.err) == (Status.USAGE, True)
+    done = cli("verify", "--bundle", "no-such-file.jsonl", "--policy", scene.policy)
+    assert (done.status, "cannot be read" in done.err) == (Status.USAGE, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("file.jsonl", "--from", "notes"),
+        ("file.jsonl", "--wait", "1m"),
+        ("--from", "notes:"),
+        ("--from", "notes", "--wait", "soon"),
+        ("--from", "notes", "--wait", "7h"),
+        ("--from", "notes", "--wait", "-1s"),
+        ("--from", ""),
+    ],
+)
+def test_misuse(scene: Scene, arguments: tuple[str, ...]) -> None:
+    image = scene.image("v1", revision="7" * 40)
+    done = scene.attach(image, *arguments)
+    assert (done.status, done.err.count("\n")) == (Status.USAGE, 1), done
+
+
+def test_waiting_looks_again_only_for_what_may_come() -> None:
+    looks: list[float] = []
+
+    def look(deadline: object) -> origins.Found:
+        looks.append(time.monotonic())
+        raise UsageError("wrong")
+
+    with pytest.raises(UsageError):
+        origins.patiently(look, 60.0, pause=lambda seconds: None)
+    assert len(looks) == 1
