@@ -40,13 +40,19 @@ class Capacity:
 
 
 class _GuardedStore:
-    """An ``ArtifactStore`` of one call that waits for its turn before it reads more than ``SMALL_BYTES`` in all."""
+    """An ``ArtifactStore`` of one call that waits for its turn before it reads more than ``SMALL_BYTES`` in all.
+
+    Several threads of the call use it at once, and some may still do so when the call has ended: they get no turn any more.
+    """
 
     def __init__(self, store: ArtifactStore, free: threading.Lock) -> None:
         self._store = store
         self._free = free
         self._bytes = 0
         self._has_turn = False
+        self._has_left = False
+        self._state = threading.Lock()
+        self._asking = threading.Lock()
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
         self._ask(descriptor, deadline)
@@ -64,17 +70,32 @@ class _GuardedStore:
 
     def leave(self) -> None:
         """Let another call have its turn."""
-        if self._has_turn:
-            self._has_turn = False
+        with self._state:
+            self._has_left = True
+            has_turn, self._has_turn = self._has_turn, False
+        if has_turn:
             self._free.release()
 
     def _ask(self, descriptor: Descriptor, deadline: Deadline) -> None:
-        self._bytes += descriptor.size
-        if self._has_turn or self._bytes <= SMALL_BYTES:
-            return
+        with self._state:
+            self._bytes += descriptor.size
+            wanted = self._bytes
+            if self._has_turn or wanted <= SMALL_BYTES:
+                return
+        doing = f"waiting for room for {wanted} bytes beside another call's large attestations"
         with aside():
-            deadline.acquire(
-                self._free,
-                f"waiting for room for {self._bytes} bytes beside another call's large attestations",
-            )
-        self._has_turn = True
+            # One thread asks for all of the call: the turn that it waits for is none that another of them holds.
+            deadline.acquire(self._asking, doing)
+            try:
+                self._take_turn(deadline, doing)
+            finally:
+                self._asking.release()
+
+    def _take_turn(self, deadline: Deadline, doing: str) -> None:
+        if self._has_turn:
+            return
+        deadline.acquire(self._free, doing)
+        with self._state:
+            self._has_turn = not self._has_left
+        if not self._has_turn:
+            self._free.release()

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, SignatureError, StatementError
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Blob, Candidate, read_blob
+from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
-from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim, Verified
-from slsa_verifier_plugin.model.statement import parse_statement, predicate_type_of
-from slsa_verifier_plugin.policy.binding import (
-    REVISION,
-    SOURCE,
-    ImageLabels,
-    PassedOver,
-    SignedProvenance,
-    is_trusted,
-)
+from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
-from slsa_verifier_plugin.text import plain, quoted
 
 MAX_PLATFORMS = 64
 """Platform manifests of one index that are read."""
-MAX_REFERRERS = 64
-"""Referrers that are searched for provenance; those that say they are some come first."""
-MAX_AWAY = 3
-"""Referrers that the registry may fail to deliver for now; one more, and it is the registry that fails: no more are asked for."""
 MAX_CONFIG = 4 << 20
 """Bytes of an image's config."""
 EMPTY = Digest.of(b"{}")
 """The empty JSON object that artifacts carry where they have nothing to say (OCI image specification 1.1)."""
 
-_PROVENANCE_TYPES = ("application/vnd.dev.sigstore.bundle", "application/vnd.in-toto+json")
 _NO_PLATFORM = "unknown/unknown"
 
 
@@ -195,42 +180,20 @@ def _config_labels(content: bytes) -> dict[str, str]:
 
 
 class ImageEvidence:
-    """What is known of the source of one image: fetched once for all candidates, and no further than one of them asks.
+    """What an image says of its source: fetched once for all candidates.
 
     Args:
         store: where manifests and blobs come from.
         image: the admitted image, with its digest.
         subject: its descriptor.
-        own: the candidates of the artifact that is judged.
-        verifier: verifies their signatures, and those among the image's referrers.
-        policy: its limits hold for each referrer.
         deadline: the time for all of it.
     """
 
     def __init__(
-        self,
-        store: ArtifactStore,
-        image: Reference,
-        subject: Descriptor,
-        own: Sequence[Candidate],
-        verifier: SignatureVerifier,
-        policy: Policy,
-        deadline: Deadline,
+        self, store: ArtifactStore, image: Reference, subject: Descriptor, deadline: Deadline
     ) -> None:
-        assert image.digest is not None
-        self._store = store
-        self._image = image
-        self._digest = image.digest
-        self._subject = subject
-        self._own = own
-        self._verifier = verifier
-        self._policy = policy
-        self._deadline = deadline
+        self._place = (store, image, subject, deadline)
         self._labels: list[ImageLabels] | None = None
-        self._found: list[SignedProvenance] = []
-        self._rest = self._provenances()
-        self.passed_over = PassedOver()
-        """What was looked at for provenance so far, and does not count."""
         self._failure: RegistryError | ArtifactError | None = None
 
     def labels(self) -> list[ImageLabels]:
@@ -243,92 +206,11 @@ class ImageEvidence:
             raise self._failure
         if self._labels is None:
             try:
-                self._labels = image_labels(self._store, self._image, self._subject, self._deadline)
+                self._labels = image_labels(*self._place)
             except (RegistryError, ArtifactError) as error:
                 self._failure = error
                 raise
         return self._labels
-
-    def provenances(self, is_enough: Callable[[list[SignedProvenance]], bool]) -> list[SignedProvenance]:
-        """Return the signed provenances about the image, of this artifact and of its other referrers, until ``is_enough``.
-
-        Raises:
-            RegistryError: what was found is not enough, and the referrers or one of them cannot be read.
-            DeadlineError: out of time.
-        """
-        while not is_enough(self._found):
-            if self._failure is not None:
-                raise self._failure
-            try:
-                more = next(self._rest, None)
-            except RegistryError as error:
-                self._failure = error
-                continue
-            if more is None:
-                break
-            self._found += more
-        return self._found
-
-    def _provenances(self) -> Iterator[list[SignedProvenance]]:
-        yield self._signed(self._own)
-        listed = sorted(self._store.referrers(self._image, self._deadline), key=_unlikeliness)
-        if len(listed) > MAX_REFERRERS:
-            kind = f"of {len(listed)} referrers, of which {MAX_REFERRERS} are looked at"
-            self.passed_over.add(kind, count=len(listed) - MAX_REFERRERS)
-        failures: list[RegistryError] = []
-        for descriptor in listed[:MAX_REFERRERS]:
-            self._deadline.check("looking for build provenance")
-            try:
-                candidates = self._candidates_of(descriptor)
-            except ArtifactError as error:
-                self.passed_over.add("referrers that cannot be read", plain(error.message))
-            except RegistryError as error:
-                # One that is not to be had, which anyone who may push can attach, must not hide the others.
-                failures.append(error)
-                if sum(item.transient for item in failures) > MAX_AWAY:
-                    break
-            else:
-                yield self._signed(candidates)
-        if failures:
-            # Where a retry may help, that is what to say.
-            raise next((item for item in failures if item.transient), failures[-1])
-
-    def _candidates_of(self, descriptor: Descriptor) -> list[Candidate]:
-        """Return the candidates of one referrer; none where it hangs on something else."""
-        content = self._store.manifest(self._image, descriptor, self._deadline)
-        manifest = parse_manifest(content, descriptor.media_type)
-        if manifest.subject is None or manifest.subject.digest != self._digest:
-            return []
-        blobs = read_blobs(self._store, self._image, manifest, self._policy, self._deadline)
-        return [candidate for _, blob in blobs for candidate in blob.candidates]
-
-    def _signed(self, candidates: Iterable[Candidate]) -> list[SignedProvenance]:
-        """Return the provenances among ``candidates`` that are about the image and whose signatures verify."""
-        found = []
-        for candidate in candidates:
-            self._deadline.check("verifying build provenance")
-            if predicate_type_of(candidate.payload_type, candidate.payload) not in PREDICATE_TYPES:
-                continue
-            try:
-                # Only what was verified counts; the look before it saves the work for other images' provenance.
-                claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))
-                if str(self._digest) in claimed.digests and self._may_count(candidate, claimed):
-                    claim = self._verifier.verify(candidate).claim
-                    provenance = parse_provenance(parse_statement(claim.payload_type, claim.payload))
-                    found.append(SignedProvenance(provenance, claim.signer))
-            except (SignatureError, StatementError) as error:
-                self.passed_over.add("that do not verify", plain(error.message))
-        return found
-
-    def _may_count(self, candidate: Candidate, claimed: Provenance) -> bool:
-        """Return True if by its claims a trusted builder made and signed it; to verify others' would only take time."""
-        claims = self._verifier.claims(candidate)
-        keys = self._verifier.key_identities
-        if any(is_trusted(SignedProvenance(claimed, claim.signer), self._policy, keys) for claim in claims):
-            return True
-        signer = f" signed by {quoted(claims[0].signer.identity)}" if claims else ""
-        self.passed_over.add("by others", f"builder {quoted(claimed.builder_id)}{signer}, not verified")
-        return False
 
 
 class NoStore:
@@ -349,11 +231,3 @@ class NoStore:
     def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
         """Raise ``RegistryError``."""
         raise RegistryError("an attestation file has no registry")
-
-
-def _unlikeliness(descriptor: Descriptor) -> int:
-    """Return how late a referrer is looked at for provenance, by what its descriptor says."""
-    kind = descriptor.annotations.get(PREDICATE_TYPE_ANNOTATION)
-    if kind is not None:
-        return 0 if kind in PREDICATE_TYPES else 2
-    return 1 if (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES) else 2

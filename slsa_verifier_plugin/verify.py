@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from slsa_verifier_plugin.binder import Binder
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import (
     ArtifactError,
@@ -26,7 +27,6 @@ from slsa_verifier_plugin.errors import (
 )
 from slsa_verifier_plugin.evidence import (
     ArtifactStore,
-    ImageEvidence,
     NoStore,
     SignatureVerifier,
     read_blobs,
@@ -36,19 +36,11 @@ from slsa_verifier_plugin.model.envelope import Blob, Candidate
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
-from slsa_verifier_plugin.policy.binding import (
-    Bound,
-    SignedProvenance,
-    check_annotation,
-    check_provenance,
-    check_unbound,
-    is_passed,
-)
-from slsa_verifier_plugin.policy.checks import CheckError, Context, Examination, Reading, examine
+from slsa_verifier_plugin.policy.checks import Context, Examination, Reading, examine
 from slsa_verifier_plugin.policy.entries import Entry
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.readings import NOTHING_KEPT, Readings
-from slsa_verifier_plugin.policy.steps import Step, StepOutcome, completed, failed, passed
+from slsa_verifier_plugin.policy.steps import CheckError, Step, StepOutcome, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
@@ -149,7 +141,7 @@ class _Run:
         self._others = 0
         self._form = ""
         self._subject: Descriptor | None = None
-        self._evidence: ImageEvidence | None = None
+        self._binder = Binder(store, request.image, verifier, request.policy, deadline, unchecked_binding)
 
     def verdict(self, content: bytes | None = None) -> Verdict:
         """Run the steps; on ``content`` where given, else on the artifact in the registry."""
@@ -161,6 +153,8 @@ class _Run:
             return self._judge(self._entries())
         except VerifierError as error:
             return self._deny_early(error)
+        finally:
+            self._binder.close()
 
     # Steps 2 to 4
 
@@ -267,6 +261,12 @@ class _Run:
             known += entry.is_hopeless and finding.verified is not None
             if finding.reason is None:
                 return self._admit(finding)
+        for number, finding in enumerate(self._findings):
+            # No summary alone has all attached provenance read: another's may lie on top.
+            if self._binder.has_more and finding.reached == 14:
+                self._findings[number] = self._bound(finding, thorough=True)
+                if self._findings[number].reason is None:
+                    return self._admit(self._findings[number])
         return self._deny(max(self._findings, key=lambda finding: finding.reached))
 
     def _find(self, entry: Entry) -> Finding:
@@ -279,49 +279,45 @@ class _Run:
                 entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient
             )
         context = Context(
-            self._policy,
-            self._image,
-            self._verifier.key_identities,
-            now=self._now,
-            signed_at=verified.signed_at,
+            self._policy, self._image, self._verifier.key_identities, self._now, verified.signed_at
         )
         # What was read of the candidate is what was verified only if it is the same, to the byte.
         said = (entry.candidate.payload_type, entry.candidate.payload)
         is_same = said == (verified.claim.payload_type, verified.claim.payload)
-        examination = examine(verified.claim, context, entry.reading if is_same else None)
-        steps = [passed(5, plain(verified.claim.signer.identity)), *examination.steps]
-        reason, message, transient = examination.reason, examination.message, False
-        if reason is None:
-            try:
-                bound = self._bind(examination)
-                steps.append(bound.step)
-                examination = bound.examination
-            except (CheckError, RegistryError, ArtifactError) as error:
-                reason, message = error.reason, error.message
-                transient = isinstance(error, VerifierError) and error.transient
-                steps.append(failed(14, message))
-        return Finding(
-            entry.blob, entry.candidate.line, tuple(steps), reason, message, transient, examination, verified
-        )
+        reading = entry.reading if is_same else None
+        # Of several signers, each as good as the other, the one whom the policy trusts most counts.
+        examined = [(examine(claim, context, reading), claim) for claim in verified.claims]
+        examination, claim = max(examined, key=lambda pair: pair[0].reached)
+        steps = (passed(5, plain(claim.signer.identity)), *examination.steps)
+        named = verified if claim is verified.claim else replace(verified, claim=claim)
+        said_of_it = (examination.reason, examination.message, False, examination, named)
+        return self._bound(Finding(entry.blob, entry.candidate.line, steps, *said_of_it))
 
-    def _bind(self, examination: Examination) -> Bound:
-        """Step 14."""
-        if self._policy.source_binding == "none" or examination.bound_by_digest:
-            return Bound(check_unbound(examination, self._unchecked_binding), examination)
-        if self._evidence is None:
-            assert self._subject is not None  # a file's policy binds nothing
+    def _bound(self, finding: Finding, thorough: bool = False) -> Finding:
+        """Return ``finding`` with step 14 where it passed all steps before."""
+        examination = finding.examination
+        if examination is None or examination.reason is not None:
+            return finding
+        steps = tuple(step for step in finding.steps if step.number < 14)
+        try:
             own = [candidate for _, candidate in self._candidates]
-            place = (self._store, self._request.image, self._subject)
-            self._evidence = ImageEvidence(*place, own, self._verifier, self._policy, self._deadline)
-        if self._policy.source_binding == "annotation":
-            return check_annotation(examination, self._evidence.labels())
-
-        keys, passed_over = self._verifier.key_identities, self._evidence.passed_over
-
-        def check(provenances: list[SignedProvenance]) -> Bound:
-            return check_provenance(examination, provenances, self._image, self._policy, keys, passed_over)
-
-        return check(self._evidence.provenances(lambda found: is_passed(check, found)))
+            bound = self._binder.bind(examination, self._subject, own, thorough=thorough)
+        except (CheckError, RegistryError, ArtifactError) as error:
+            return replace(
+                finding,
+                steps=(*steps, failed(14, error.message)),
+                reason=error.reason,
+                message=error.message,
+                transient=isinstance(error, VerifierError) and error.transient,
+            )
+        return replace(
+            finding,
+            steps=(*steps, bound.step),
+            reason=None,
+            message="",
+            transient=False,
+            examination=bound.examination,
+        )
 
     # Verdicts
 

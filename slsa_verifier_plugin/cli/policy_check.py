@@ -208,7 +208,7 @@ class _Checker:
                 ["spec", "parameters"],
                 WARNING,
                 "sourceBinding is none: whoever may push to the repository can attach another commit's attestation to any image",
-                "set sourceBinding: annotation, or provenance",
+                "set sourceBinding: provenance, or annotation",
             )
 
     def _nothing_known(self) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slsa_verifier_plugin.cli.inspecting import ImageView, Line
 from slsa_verifier_plugin.cli.resources import GROUP, VERSIONS
+from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.levels import Levels
 from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
 from slsa_verifier_plugin.model.vsa import VerificationSummary
-from slsa_verifier_plugin.policy.binding import REVISION, ImageLabels
+from slsa_verifier_plugin.policy.binding import REVISION, Demand, ImageLabels, SignedProvenance, shortfall
+from slsa_verifier_plugin.policy.checks import Examination
 from slsa_verifier_plugin.policy.matching import escaped
-from slsa_verifier_plugin.policy.parameters import ParameterError, parse_policy
+from slsa_verifier_plugin.policy.parameters import ParameterError, Policy, parse_policy
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.policy.tag_runs import tag_run
-from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS
+from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, TrustedSigner
 from slsa_verifier_plugin.sinks import Yaml, yaml_lines, yaml_scalar
 from slsa_verifier_plugin.text import plain
 
@@ -34,6 +36,7 @@ class Proposal:
     signer: Signer
     binding: str
     builder: tuple[str, Signer] | None = None
+    """Whose provenance binds the image, where that is nobody who is trusted without configuration."""
     root: Any = None
     """``trustedRoot``, where it is not the default."""
     remarks: tuple[str, ...] = ()
@@ -63,7 +66,7 @@ class Proposal:
             found["expectedSourceRefs"] = [escaped(ref) for ref in refs]
         if self.binding != "none":
             found["sourceBinding"] = self.binding
-        if self.binding == "provenance" and self.builder is not None:
+        if self.builder is not None:
             found["trustedBuilders"] = [{"builderId": self.builder[0], **_identity(self.builder[1])}]
         return found
 
@@ -114,8 +117,10 @@ def proposals(view: ImageView, labels: Iterable[ImageLabels], root: Any = None) 
             if summary is None or line.signer is None or summary.result != "PASSED":
                 continue
             if Levels.of(summary.levels).shown():
-                builder = _builder(every, summary, str(view.descriptor.digest))
-                binding = "provenance" if builder else "annotation" if _is_labelled(said, summary) else "none"
+                is_built, builder = _builder(every, summary, view.descriptor.digest)
+                binding = (
+                    "provenance" if is_built else "annotation" if _is_labelled(said, summary) else "none"
+                )
                 kind = artifact.artifact_type
                 found.append(Proposal(view.name, kind, summary, line.signer, binding, builder, root))
     return sorted(found, key=_preference, reverse=True)
@@ -191,15 +196,17 @@ def _parameters(proposal: Proposal) -> Iterator[str]:
         yield from _entry(key, value)
     if proposal.binding == "none":
         yield f"# {_BINDINGS['none']}"
-        yield "# sourceBinding: annotation"
+        yield "# sourceBinding: provenance"
     yield "# Oldest attestation accepted; after that, rebuild from a newer commit."
     yield "# maxAge: 4320h"
 
 
 _BINDINGS = {
-    "provenance": "A build provenance says that the image was built from that commit.",
-    "annotation": f"The image's own {REVISION} is the attested commit.",
-    "none": f"Nothing binds the image to the commit yet: build it with the label {REVISION}.",
+    "provenance": "A build provenance by a builder that is trusted says that the image was built from that commit.",
+    "annotation": f"The image's own {REVISION} is the attested commit. Whoever may push can write that label: "
+    "attach the build provenance, and write provenance here.",
+    "none": "Nothing binds the image to the commit yet: attach its build provenance. GitHub's attest-build-provenance in the "
+    "repository's own workflow needs nothing else here.",
 }
 
 
@@ -233,15 +240,25 @@ def _strength(summary: VerificationSummary) -> tuple[int, int]:
     return sum(levels.tracks.values()), len(levels.names)
 
 
-def _builder(lines: Iterable[Line], summary: VerificationSummary, image: str) -> tuple[str, Signer] | None:
-    commits = {source.commit for source in summary.sources}
+def _builder(
+    lines: Iterable[Line], summary: VerificationSummary, image: Digest
+) -> tuple[bool, tuple[str, Signer] | None]:
+    """Return whether a verified provenance binds ``image``, and which builder must be named for that, if any."""
+    demanding = Policy("", "", (), (), (), source_binding="provenance")
+    named: tuple[str, Signer] | None = None
     for line in lines:
-        provenance = line.provenance
-        if line.checked != "" or provenance is None or line.signer is None or image not in provenance.digests:
+        provenance, signer = line.provenance, line.signer
+        if line.checked != "" or provenance is None or signer is None:
             continue
-        if any(material.commit in commits for material in provenance.materials):
-            return provenance.builder_id, line.signer
-    return None
+        examination = Examination((), signer, summary=summary, sources=summary.sources)
+        signed = SignedProvenance(provenance, signer)
+        if shortfall(signed, Demand(examination, image, demanding, {})) is None:
+            return True, None
+        builder = TrustedSigner(provenance.builder_id, signer.issuer, identity=signer.identity)
+        trusting = replace(demanding, builders=(builder,))
+        if named is None and shortfall(signed, Demand(examination, image, trusting, {})) is None:
+            named = provenance.builder_id, signer
+    return named is not None, named
 
 
 def _is_labelled(labels: Iterable[ImageLabels], summary: VerificationSummary) -> bool:

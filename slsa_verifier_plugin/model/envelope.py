@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,67 @@ def read_blob(content: bytes, most: int) -> Blob:
         else:
             candidates.append(candidate)
     return Blob(tuple(candidates), others, "" if candidates else form_of(content))
+
+
+def candidates_about(content: bytes, text: str, start: int = 0) -> Iterator[tuple[int, Candidate | None]]:
+    """Yield the candidates in ``content`` whose payloads hold ``text``, each with where to go on behind it.
+
+    Lines are looked for by what their payload's base64 must hold, so that one among tens of thousands costs no more than the
+    reading of the bytes. Where such a line is no document of its own, the blob is read as ``read_blob`` does, but for what was
+    yielded by then. None stands for what is no such candidate and yet cost a look.
+
+    Args:
+        content: the blob.
+        text: ASCII letters and digits, such as a digest; at least 16.
+        start: where to begin: 0, or what was yielded before.
+
+    Raises:
+        ArtifactError: reason ``LIMIT_EXCEEDED`` for more lines than may be looked at one by one.
+    """
+    wanted = text.encode("ascii")
+    known: set[bytes] = set()
+    for end, line in _lines_about(content, _needles(wanted), start) if start >= 0 else ():
+        found = list(parts_of(line))
+        if len(found) != 1 or found[0].value is None:
+            start = -1
+            break
+        known.add(found[0].content)
+        yield end, _holding(found[0], wanted)
+    if start >= 0:
+        return
+    # Behind part N is written as -(N + 2).
+    for number, part in enumerate(parts_of(content)):
+        if number >= -start - 1 and part.content not in known:
+            yield -(number + 2), _holding(part, wanted)
+
+
+def _holding(part: Part, wanted: bytes) -> Candidate | None:
+    candidate = candidate_in(part)
+    return candidate if candidate and wanted in candidate.payload else None
+
+
+def _lines_about(content: bytes, needles: tuple[bytes, ...], start: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines from ``start`` on that hold one of ``needles``, each with the offset behind it."""
+    positions = [content.find(needle, start) for needle in needles]
+    while any(position >= 0 for position in positions):
+        position = min(found for found in positions if found >= 0)
+        begin = max(content.rfind(b"\n", 0, position) + 1, start)
+        end = content.find(b"\n", position)
+        start = len(content) if end < 0 else end + 1
+        yield start, content[begin:start]
+        positions = [
+            content.find(needle, start) if 0 <= found < start else found
+            for needle, found in zip(needles, positions, strict=True)
+        ]
+
+
+def _needles(text: bytes) -> tuple[bytes, ...]:
+    """Return what the base64 of any bytes with ``text`` in them holds: one for each place of it among three bytes."""
+    found = []
+    for before, cut in ((0, 0), (1, 2), (2, 3)):
+        encoded = base64.b64encode(b"\0" * before + text)
+        found.append(encoded[cut : (before + len(text)) * 8 // 6])
+    return tuple(found)
 
 
 def candidate_in(part: Part) -> Candidate | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _TRACK_LEVEL = re.compile(r"SLSA_([A-Z][A-Z0-9]{0,31})_LEVEL_(0|[1-9][0-9]{0,2})")
+_WORDS = re.compile(r"[^\W_]+")
 _NOTHING = re.compile(r"FAILED|SLSA_[A-Z][A-Z0-9]{0,31}_LEVEL_UNEVALUATED")
 
 _SAME = (
@@ -28,6 +29,16 @@ def track_level(name: str) -> tuple[str, int] | None:
     """Return track and number of a name such as ``SLSA_SOURCE_LEVEL_3``; None for any other name."""
     match = _TRACK_LEVEL.fullmatch(name)
     return (match[1], int(match[2])) if match else None
+
+
+def is_failure(name: str) -> bool:
+    """Return True for a result that says that a verification failed (SLSA v1.2 "SlsaResult": ``FAILED``).
+
+    ``FAILED`` is written in capitals; in other letters, or as a part of a reserved name (``SLSA_SOURCE_LEVEL_3_FAILED``), it can
+    mean nothing better. In a name of one's own (``ORG_FAILED_LOGINS_LOCKED``) it is a word like any other.
+    """
+    words = _WORDS.findall(name.upper())
+    return "FAILED" in words and (len(words) == 1 or "SLSA" in words)
 
 
 def is_nothing(name: str) -> bool:
@@ -62,8 +73,10 @@ class Levels:
 
         Args:
             caps: the highest trusted level of each track, such as ``SLSA_SOURCE_LEVEL_2``; no caps at all
-                leave the levels as they are. A track without a cap beside one with a cap counts as nothing; of two caps of
-                one track the lowest counts.
+                leave the levels as they are. With caps, whatever they do not explain counts as not said: the levels of other
+                tracks, and all names that are no track's level (a control such as ``TAG_HYGIENE``, but also
+                ``slsa_source_level_3`` and ``SLSA_SOURCE_LEVEL_1000``, by which a level could be said past its cap). Of two caps
+                of one track the lowest counts.
         """
         given = list(caps)
         if not given:
@@ -73,8 +86,7 @@ class Levels:
             if level := track_level(name):
                 limits[level[0]] = min(level[1], limits.get(level[0], level[1]))
         return Levels(
-            {track: min(number, limits[track]) for track, number in self.tracks.items() if track in limits},
-            self.names,
+            {track: min(number, limits[track]) for track, number in self.tracks.items() if track in limits}
         )
 
     def missing(self, expected: Iterable[str]) -> list[str]:

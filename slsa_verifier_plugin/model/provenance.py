@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.errors import StatementError
-from slsa_verifier_plugin.model.source_uri import SourceUri
+from slsa_verifier_plugin.model.built import Material, built_v02, built_v1, git_materials
 from slsa_verifier_plugin.model.statement import Statement
-from slsa_verifier_plugin.model.vsa import is_commit
 from slsa_verifier_plugin.text import quoted
 
 PREDICATE_V1 = "https://slsa.dev/provenance/v1"
@@ -19,24 +18,21 @@ MAX_MATERIALS = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """A repository at a commit that went into a build."""
-
-    repository: SourceUri
-    commit: str
-
-
-@dataclass(frozen=True, slots=True)
 class Provenance:
-    """Who built, what came out (digests written ``algorithm:hex``), and which commits went in."""
+    """Who built, what came out (digests written ``algorithm:hex``), and what went in.
+
+    ``built`` is the repository and commit that were built: none where that is not said, several where it is not clear which.
+    ``materials`` are all commits that went in, for people alone.
+    """
 
     builder_id: str
     digests: frozenset[str]
-    materials: tuple[Material, ...]
+    built: tuple[Material, ...]
+    materials: tuple[Material, ...] = ()
 
 
 def parse_provenance(statement: Statement) -> Provenance:
-    """Return the provenance in ``statement``; materials that are no git commits are left out.
+    """Return the provenance in ``statement``.
 
     Raises:
         StatementError: another predicate type, or a malformed predicate.
@@ -44,18 +40,19 @@ def parse_provenance(statement: Statement) -> Provenance:
     predicate = statement.predicate
     if statement.predicate_type == PREDICATE_V1:
         builder = _object(_object(predicate, "runDetails"), "builder").get("id")
-        dependencies = _object(predicate, "buildDefinition").get("resolvedDependencies", [])
+        definition = _object(predicate, "buildDefinition")
+        dependencies = _list(definition.get("resolvedDependencies", []))
+        built = built_v1(_text(definition), _optional(definition, "externalParameters"), dependencies)
     elif statement.predicate_type == PREDICATE_V02:
         builder = _object(predicate, "builder").get("id")
-        dependencies = predicate.get("materials", [])
+        dependencies = _list(predicate.get("materials", []))
+        built = built_v02(_text(predicate), _optional(predicate, "invocation"), dependencies)
     else:
         raise StatementError(
             f"the predicate type is {quoted(statement.predicate_type)}, expected one of {', '.join(PREDICATE_TYPES)}"
         )
     if not isinstance(builder, str) or not builder:
         raise StatementError("the provenance names no builder")
-    if not isinstance(dependencies, list) or len(dependencies) > MAX_MATERIALS:
-        raise StatementError("the provenance's dependencies are no list, or too many")
     return Provenance(
         builder,
         frozenset(
@@ -64,17 +61,25 @@ def parse_provenance(statement: Statement) -> Provenance:
             for name, text in subject.digests.items()
             if name in ("sha256", "sha512")
         ),
-        tuple(material for item in dependencies if (material := _material(item))),
+        built,
+        tuple(git_materials(dependencies)),
     )
 
 
-def _material(item: Any) -> Material | None:
-    if not isinstance(item, Mapping) or not isinstance(item.get("digest"), Mapping):
-        return None
-    repository = SourceUri.parse(item.get("uri"))
-    # v0.2 calls a git commit sha1 (SLSA v0.2 provenance, "materials").
-    commit = item["digest"].get("gitCommit", item["digest"].get("sha1"))
-    return Material(repository, commit) if repository and is_commit(commit) else None
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MAX_MATERIALS:
+        raise StatementError("the provenance's dependencies are no list, or too many")
+    return value
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    build_type = value.get("buildType")
+    return build_type if isinstance(build_type, str) else ""
+
+
+def _optional(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

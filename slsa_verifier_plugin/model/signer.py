@@ -6,7 +6,7 @@ What a CI run claims are certificate extensions below 1.3.6.1.4.1.57264.1 (Fulci
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 GITHUB = "https://github.com"
@@ -60,11 +60,18 @@ class Claim:
 class Verified:
     """A claim whose signature verified, and what vouches for its time.
 
-    ``signed_at`` (UTC) is the log's or the timestamp authority's time, None for a key's signature without one.
-    ``trusted_root`` is the SHA-256 of the root that vouched, empty for a key.
+    ``signed_at`` (UTC) is the earliest time that a log or a timestamp authority vouched for, None for a key's signature without
+    one. ``trusted_root`` is the SHA-256 of the root that vouched, empty for a key. ``cosigners`` are the other configured keys
+    that signed the same payload.
     """
 
     claim: Claim
     signed_at: datetime | None = None
     log_index: int | None = None
     trusted_root: str = ""
+    cosigners: tuple[Signer, ...] = ()
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What was verified, once for each signer: any one of them may be the one that the policy trusts."""
+        return (self.claim, *(replace(self.claim, signer=signer) for signer in self.cosigners))

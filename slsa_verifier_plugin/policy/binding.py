@@ -5,19 +5,23 @@ Attaching a summary to an image proves only that someone could push there. Pure:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.model.built import Material
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.image_label import names_repository
 from slsa_verifier_plugin.model.provenance import Provenance
-from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.model.signer import COMMIT, REPOSITORY, Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
-from slsa_verifier_plugin.policy.checks import CheckError, Examination, runner_problem
+from slsa_verifier_plugin.policy.certified import WORKFLOW, WORKFLOW_COMMIT, certified, runner_problem
+from slsa_verifier_plugin.policy.checks import Examination
 from slsa_verifier_plugin.policy.hints import near_repository
+from slsa_verifier_plugin.policy.hosted import is_hosted_workflow, is_started_at
 from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.policy.steps import Step, not_checked, passed
+from slsa_verifier_plugin.policy.steps import CheckError, Step, not_checked, passed
+from slsa_verifier_plugin.policy.trusted import TrustedSigner
 from slsa_verifier_plugin.text import plain, quoted
 
 REVISION = "org.opencontainers.image.revision"
@@ -70,6 +74,71 @@ class Bound:
 
     step: Step
     examination: Examination
+
+
+_Found = tuple[Reason, str, str]
+"""Why a provenance does not bind: the reason code, what was found, and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What keeps a provenance from binding an image; a higher ``rank`` came closer."""
+
+    rank: int
+    reason: Reason
+    found: str
+    expected: str
+
+    @property
+    def is_of_trusted(self) -> bool:
+        """True where a trusted builder says it: the others' word is not worth a look at its signature."""
+        return self.rank > _CHECKS.index(_is_trusted)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a provenance is held against: the summary that passed all steps before, the image, and the policy.
+
+    ``key_identities`` are the identities of the configured keys' signatures, by how the policy writes the key.
+    """
+
+    examination: Examination
+    image: Digest
+    policy: Policy
+    key_identities: Mapping[str, str]
+
+    @property
+    def resource_uri(self) -> str:
+        """The summary's repository."""
+        return self.examination.summary.resource_uri if self.examination.summary else ""
+
+    @property
+    def commits(self) -> list[str]:
+        """The summary's commits that passed the steps before, without repetition."""
+        return _commits(self.examination)
+
+    def builders_of(self, item: SignedProvenance) -> list[TrustedSigner]:
+        """Return the entries of ``trustedBuilders`` that have both the builder that ``item`` names and its signer."""
+        return [
+            builder
+            for builder in self.policy.builders
+            if builder.id == item.provenance.builder_id
+            and builder.is_signer(item.signer, self.key_identities)
+        ]
+
+    def is_foreign(self, item: SignedProvenance) -> bool:
+        """Return True if the builder is trusted to build other repositories' sources than those that its runs are for."""
+        return any(builder.builds_foreign_source for builder in self.builders_of(item))
+
+    def expected(self) -> str:
+        """Return what a message says was expected, and what to do."""
+        builders = " or ".join(dict.fromkeys(plain(builder.id) for builder in self.policy.builders))
+        if builders:
+            return f"expected the image's build provenance by {builders}; attach it, or add the builder to trustedBuilders"
+        return (
+            f"expected the image's build provenance by a GitHub-hosted workflow of {quoted(self.resource_uri)} at "
+            f"{_shown(self.commits)}; attach it, or name the builder in trustedBuilders"
+        )
 
 
 def check_unbound(examination: Examination, unchecked: str = "none") -> Step:
@@ -128,69 +197,141 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
 
 
 def check_provenance(
-    examination: Examination,
-    provenances: Sequence[SignedProvenance],
-    image: Digest,
-    policy: Policy,
-    key_identities: Mapping[str, str],
-    passed_over: object = "",
+    demand: Demand, provenances: Iterable[SignedProvenance], passed_over: object = ""
 ) -> Bound:
-    """Return step 14 as passed if a trusted builder says that ``image`` was built from a commit of the summary's.
+    """Return step 14 as passed if one of ``provenances`` binds the image to a commit of the summary's.
 
-    ``passed_over`` is what a failure's message says of all that does not count.
+    Args:
+        demand: what it must say.
+        provenances: those whose signatures verified.
+        passed_over: what a failure's message says of all that does not count.
 
     Raises:
-        CheckError: ``SOURCE_NOT_BOUND`` where no trusted builder's provenance is about the image,
-            ``SOURCE_REVISION_MISMATCH`` where none of those names the commit.
+        CheckError: what keeps the one from binding that comes closest: ``SOURCE_NOT_BOUND`` where no trusted builder says what
+            the image was built from, ``SOURCE_REVISION_MISMATCH`` where it was built from, or for, something else.
     """
-    if examination.bound_by_digest:
-        return Bound(check_unbound(examination), examination)
-    about_image = [item for item in provenances if str(image) in item.provenance.digests]
-    trusted = [item for item in about_image if is_trusted(item, policy, key_identities)]
-    if not trusted:
-        if about_image:
-            other = about_image[0]
-            found = f"builder {quoted(other.provenance.builder_id)} signed by {quoted(other.signer.identity)}"
-        else:
-            found = (
-                f"{len(provenances)} signed provenances, none about {image}"
-                if provenances
-                else "no signed provenance"
-            )
+    if demand.examination.bound_by_digest:
+        return Bound(check_unbound(demand.examination), demand.examination)
+    closest: Shortfall | None = None
+    for item in provenances:
+        found = shortfall(item, demand)
+        if found is None:
+            (source,) = item.provenance.built
+            step = passed(14, f"built by {plain(item.provenance.builder_id)} from {source.commit}")
+            return Bound(step, _narrowed(demand.examination, source.commit))
+        if closest is None or found.rank > closest.rank:
+            closest = found
+    if closest is None:
         raise CheckError(
-            Reason.SOURCE_NOT_BOUND,
-            f"found {found}{passed_over}, expected the image's build provenance by "
-            f"{' or '.join(builder.id for builder in policy.builders)}; attach it, or add the builder to trustedBuilders",
+            Reason.SOURCE_NOT_BOUND, f"found no signed provenance{passed_over}, {demand.expected()}"
         )
-    accepted = [item for item in trusted if not runner_problem(item.signer, policy)]
-    if not accepted:
-        problem = runner_problem(trusted[0].signer, policy)
-        raise CheckError(Reason.SOURCE_NOT_BOUND, f"the image's build provenance was {problem}")
-    resource_uri = examination.summary.resource_uri if examination.summary else ""
-    commits = _commits(examination)
-    for item in accepted:
-        for material in item.provenance.materials:
-            if material.commit in commits and same_repository(str(material.repository), resource_uri):
-                step = passed(14, f"built by {plain(item.provenance.builder_id)} from {material.commit}")
-                return Bound(step, _narrowed(examination, material.commit))
-    built_from = [
-        f"{item.repository}@{item.commit}" for entry in accepted for item in entry.provenance.materials
-    ]
-    found = ", ".join(map(plain, list(dict.fromkeys(built_from))[:4])) or "no known commit"
-    raise CheckError(
-        Reason.SOURCE_REVISION_MISMATCH,
-        f"the image was built from {found}{passed_over}, the summary is about "
-        f"{quoted(resource_uri)} at {_shown(commits)}; attach the summary of the commit that the image was built from",
+    raise CheckError(closest.reason, f"{closest.found}{passed_over}{closest.expected}")
+
+
+def shortfall(item: SignedProvenance, demand: Demand) -> Shortfall | None:
+    """Return what keeps a provenance from binding the image, None for nothing."""
+    for rank, check in enumerate(_CHECKS):
+        found = check(item, demand)
+        if found is not None:
+            return Shortfall(rank, *found)
+    return None
+
+
+def _is_about_image(item: SignedProvenance, demand: Demand) -> _Found | None:
+    if str(demand.image) in item.provenance.digests:
+        return None
+    return (
+        Reason.SOURCE_NOT_BOUND,
+        f"found signed provenance, none about {demand.image}",
+        f", {demand.expected()}",
     )
 
 
-def is_passed(check: Callable[[list[SignedProvenance]], Bound], provenances: list[SignedProvenance]) -> bool:
-    """Return True if ``check`` passes with ``provenances``, so that no more need be fetched."""
+def _is_trusted(item: SignedProvenance, demand: Demand) -> _Found | None:
+    """Check that one entry of ``trustedBuilders`` has both the builder that is named and its signer, or GitHub's own rule."""
+    builder, signer = item.provenance.builder_id, item.signer
+    trusted = (
+        bool(demand.builders_of(item)) if demand.policy.builders else is_hosted_workflow(builder, signer)
+    )
+    if trusted:
+        return None
+    found = f"found builder {quoted(builder)} signed by {quoted(signer.identity)}"
+    return Reason.SOURCE_NOT_BOUND, found, f", {demand.expected()}"
+
+
+def _runner(item: SignedProvenance, demand: Demand) -> _Found | None:
+    problem = runner_problem(item.signer, demand.policy)
+    return (Reason.SOURCE_NOT_BOUND, f"the image's build provenance was {problem}", "") if problem else None
+
+
+def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
+    """Check that the run was for the summary's repository and commit, as far as its certificate names them (as step 8)."""
+    signer = item.signer
+    if not signer.is_ci_run or demand.is_foreign(item):
+        return None
     try:
-        check(provenances)
-    except CheckError:
-        return False
-    return True
+        repository, commit = certified(signer, REPOSITORY), certified(signer, COMMIT)
+    except CheckError as error:
+        return Reason.SOURCE_NOT_BOUND, f"the image's build provenance does not count: {error.message}", ""
+    must = signer.is_github
+    if (must or repository is not None) and not same_repository(repository, demand.resource_uri):
+        return _other_run(f"{quoted(repository)} at {quoted(commit)}", demand)
+    if (must or commit is not None) and commit not in demand.commits:
+        return _other_run(f"{quoted(repository)} at {quoted(commit)}", demand)
+    if not demand.policy.builders and not is_started_at(signer, demand.resource_uri, commit):
+        started = f"{quoted(signer.claims.get(WORKFLOW))} at {quoted(signer.claims.get(WORKFLOW_COMMIT))}"
+        return (
+            Reason.SOURCE_NOT_BOUND,
+            f"the image's build was started by {started}",
+            f", {demand.expected()}",
+        )
+    return None
+
+
+def _other_run(found: str, demand: Demand) -> _Found:
+    hint = "attach the build provenance of a run for that commit"
+    if demand.policy.builders:
+        hint += (
+            ", or set buildsForeignSource in the builder's trustedBuilders entry if it builds other "
+            "repositories' sources on purpose"
+        )
+    expected = f", the summary is about {quoted(demand.resource_uri)} at {_shown(demand.commits)}; {hint}"
+    return Reason.SOURCE_REVISION_MISMATCH, f"the image was built by a run for {found}", expected
+
+
+def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
+    """Check that what was built is one repository at one commit, and the summary's."""
+    built = item.provenance.built
+    if len(built) > 1:
+        return (
+            Reason.SOURCE_NOT_BOUND,
+            f"the image's build provenance names {_named(built[0])} and {_named(built[1])}",
+            ", expected one source that was built; use a build type that documents its source",
+        )
+    commit = built[0].commit if built else ""
+    is_certified = demand.is_foreign(item) or certified(item.signer, COMMIT) in (None, commit)
+    if (
+        commit in demand.commits
+        and same_repository(built[0].repository, demand.resource_uri)
+        and is_certified
+    ):
+        return None
+    return (
+        Reason.SOURCE_REVISION_MISMATCH,
+        f"the image was built from {_named(built[0]) if built else 'no known commit'}",
+        f", the summary is about {quoted(demand.resource_uri)} at {_shown(demand.commits)}; attach the summary of the commit "
+        "that the image was built from",
+    )
+
+
+_CHECKS: tuple[Callable[[SignedProvenance, Demand], _Found | None], ...] = (
+    _is_about_image,
+    _is_trusted,
+    _runner,
+    _certificate,
+    _source,
+)
+"""What must be true of a provenance that binds an image, in this order: the first that is not is what is said of it."""
 
 
 def _commits(examination: Examination) -> list[str]:
@@ -210,17 +351,13 @@ def _shown(commits: Sequence[str]) -> str:
     return " or ".join(map(plain, commits[:4])) + more
 
 
+def _named(material: Material) -> str:
+    return f"{plain(material.repository)}@{material.commit or 'no known commit'}"
+
+
 def _ruled_out(examination: Examination, commit: str) -> str:
     """Say that the summary names ``commit``, too, but that an earlier step left it out."""
     summary = examination.summary
     if summary is None or all(source.commit != commit for source in summary.sources):
         return ""
     return " (it names that commit, too, but not with an expected ref, or its certificate names another one)"
-
-
-def is_trusted(item: SignedProvenance, policy: Policy, key_identities: Mapping[str, str]) -> bool:
-    """Return True if one entry of ``trustedBuilders`` has both the builder that ``item`` names and its signer."""
-    return any(
-        builder.id == item.provenance.builder_id and builder.is_signer(item.signer, key_identities)
-        for builder in policy.builders
-    )

@@ -12,38 +12,21 @@ from datetime import datetime, timedelta
 
 from slsa_verifier_plugin.errors import Reason, StatementError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.model.levels import Levels
-from slsa_verifier_plugin.model.signer import (
-    COMMIT,
-    GITHUB,
-    GITHUB_ISSUER,
-    REF,
-    REPOSITORY,
-    RUNNER,
-    Claim,
-    Signer,
-)
+from slsa_verifier_plugin.model.levels import Levels, is_failure
+from slsa_verifier_plugin.model.signer import COMMIT, REF, REPOSITORY, Claim, Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
 from slsa_verifier_plugin.model.statement import parse_statement
 from slsa_verifier_plugin.model.vsa import SourceSubject, VerificationSummary, parse_vsa
 from slsa_verifier_plugin.policy import hints
+from slsa_verifier_plugin.policy.certified import certified, runner_problem
 from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.policy.steps import Step, failed, not_checked, passed
+from slsa_verifier_plugin.policy.steps import CheckError, Step, failed, not_checked, passed
 from slsa_verifier_plugin.policy.tag_runs import tag_run
 from slsa_verifier_plugin.policy.trusted import TrustedSigner
 from slsa_verifier_plugin.text import plain, quoted
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far a time may lie in the future."""
-
-
-class CheckError(Exception):
-    """A check that did not pass: the reason code, and one sentence."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 Reading = VerificationSummary | StatementError
@@ -73,6 +56,7 @@ class Examination:
     levels: tuple[str, ...] = ()
     sources: tuple[SourceSubject, ...] = ()
     bound_by_digest: bool = False
+    """The summary is about the admitted image and about no commit: a commit that it names must be bound like any other."""
 
     @property
     def reached(self) -> int:
@@ -109,22 +93,6 @@ def examine(claim: Claim, context: Context, reading: Reading | None = None) -> E
     return _Examiner(claim.signer, reading or read(claim.payload_type, claim.payload), context).run()
 
 
-def runner_problem(signer: Signer, policy: Policy) -> str:
-    """Return what is wrong with the runner that ``signer`` ran on, empty for nothing.
-
-    GitHub's runs must say that they were on GitHub's runners; those of other providers must not say ``self-hosted``.
-    """
-    runner = signer.claims.get(RUNNER)
-    is_bad = runner != "github-hosted" if signer.is_github else runner == "self-hosted"
-    if policy.allow_self_hosted or not is_bad:
-        return ""
-    expected = "github-hosted" if signer.is_github else "the provider's own"
-    return (
-        f"signed on the runner {quoted(runner)}, expected {expected}; if your own runners are as well guarded, set "
-        "allowSelfHostedRunners"
-    )
-
-
 class _Examiner:
     """Runs the checks in order. A check returns a step that did not fail, or raises ``CheckError``."""
 
@@ -157,7 +125,7 @@ class _Examiner:
             summary=self._summary,
             levels=tuple(self._levels.shown()),
             sources=self._sources,
-            bound_by_digest=self._is_about_image(),
+            bound_by_digest=self._is_about_image() and not (self._summary and self._summary.sources),
         )
 
     def _checks(self) -> tuple[Callable[[VerificationSummary], Step], ...]:
@@ -223,7 +191,7 @@ class _Examiner:
         self._runner()
         if not summary.sources:
             return passed(8, "the runner; the summary is about an image")
-        repository, commit, ref = (self._claimed(arcs) for arcs in (REPOSITORY, COMMIT, REF))
+        repository, commit, ref = (certified(self._signer, arcs) for arcs in (REPOSITORY, COMMIT, REF))
         is_github = self._signer.is_github
         if (is_github or repository is not None) and not same_repository(repository, summary.resource_uri):
             near = hints.near_repository(repository, summary.resource_uri)
@@ -245,19 +213,6 @@ class _Examiner:
         if not is_github:
             return passed(8, "what is certified of repository, commit, ref and runner agrees")
         return passed(8, "repository, commit, ref and runner agree")
-
-    def _claimed(self, arcs: tuple[int, int]) -> str | None:
-        new, old = (self._signer.claims.get(arc) for arc in arcs)
-        if old is not None and arcs == REPOSITORY:
-            # The old extension has no host; only the public GitHub's is known.
-            host = new.removesuffix(f"/{old}") if new else GITHUB
-            old = f"{host}/{old}" if new or self._signer.issuer == GITHUB_ISSUER else None
-        if new is not None and old is not None and new != old:
-            raise CheckError(
-                Reason.CERTIFICATE_MISMATCH,
-                f"the certificate contradicts itself: {quoted(new)} and {quoted(old)}; have the commit attested anew",
-            )
-        return new if new is not None else old
 
     def _runner(self) -> None:
         if problem := runner_problem(self._signer, self._policy):
@@ -286,7 +241,15 @@ class _Examiner:
         return passed(10, plain(summary.resource_uri))
 
     def _reached_levels(self, summary: VerificationSummary) -> Step:
-        """Step 11: after the signer's cap, every expected level is reached."""
+        """Step 11: nothing failed and, after the signer's cap, every expected level is reached."""
+        failures = [name for name in summary.levels if is_failure(name)]
+        if failures:
+            # Whatever stands beside it: SLSA v1.2 "verifiedLevels" writes FAILED where the policy was not met.
+            raise CheckError(
+                Reason.LEVEL_TOO_LOW,
+                f"found {quoted(failures[0])} among verifiedLevels, expected levels alone; look at the source workflow's run for "
+                "this commit",
+            )
         capped = [Levels.of(summary.levels).capped(signer.caps) for signer in self._trusted]
         self._levels = min(capped, key=lambda levels: len(levels.missing(self._policy.levels)))
         missing = self._levels.missing(self._policy.levels)

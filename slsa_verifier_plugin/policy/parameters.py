@@ -256,10 +256,7 @@ class _Builder:
     def _check_builders(self, policy: Policy) -> None:
         if self._broken & {"sourceBinding", "trustedBuilders"}:
             return
-        configured = "trustedBuilders" in self._config
-        if policy.source_binding == "provenance" and not configured:
-            self.violations.append("trustedBuilders: required with sourceBinding: provenance")
-        if policy.source_binding != "provenance" and configured:
+        if policy.source_binding != "provenance" and "trustedBuilders" in self._config:
             self.violations.append(
                 f"trustedBuilders: has no effect with sourceBinding: {policy.source_binding}; set sourceBinding: provenance, "
                 "or leave it out"

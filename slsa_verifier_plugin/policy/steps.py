@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from slsa_verifier_plugin.errors import Reason
+
 STEP_NAMES = {
     1: "parameters",
     2: "artifact manifest",
@@ -22,6 +24,15 @@ STEP_NAMES = {
     14: "source binding",
 }
 """The steps of ``docs/verification.md`` by number."""
+
+
+class CheckError(Exception):
+    """A check that did not pass: the reason code, and one sentence."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
 
 
 class StepOutcome(StrEnum):

@@ -29,7 +29,8 @@ class TrustedSigner:
 
     Either ``issuer`` with ``identity`` (exact) or ``pattern``, or ``public_key`` (PEM, or a path).
     ``caps`` are the highest levels it is trusted to attest; ``workflow_digests`` the commits accepted after an identity's ``@``.
-    ``note`` is what is to be known of a built-in one, empty for those that are configured.
+    ``builds_foreign_source`` says of a builder that its runs are for another repository than the one that they build. ``note`` is
+    what is to be known of a built-in one, empty for those that are configured.
     """
 
     id: str
@@ -39,6 +40,7 @@ class TrustedSigner:
     public_key: str = ""
     caps: tuple[str, ...] = ()
     workflow_digests: frozenset[str] = frozenset()
+    builds_foreign_source: bool = False
     note: str = ""
     is_current_workflow: bool = False
 
@@ -61,6 +63,7 @@ class TrustedSigner:
             public_key=item.get("publicKey", ""),
             caps=(caps,) if isinstance(caps, str) else tuple(caps),
             workflow_digests=frozenset(item.get("allowedWorkflowDigests", ())),
+            builds_foreign_source=item.get("buildsForeignSource", False),
         )
 
     @property

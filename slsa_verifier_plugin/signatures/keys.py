@@ -74,9 +74,10 @@ def load_key(configured: str) -> TrustedKey:
 
 
 def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verified:
-    """Return the payload of ``candidate`` if one of its signatures is one of ``keys``'.
+    """Return the payload of ``candidate`` if one of its signatures is one of ``keys``', with every key that signed it.
 
-    The key ids in the envelope are hints (DSSE, "keyid"): every key is tried.
+    The key ids in the envelope are hints (DSSE, "keyid"): every key is tried. The keys are named in the order of ``keys``, for
+    whoever relays an envelope may put its signatures in another order.
 
     Raises:
         SignatureError: no signature of a configured key.
@@ -86,11 +87,16 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
             "signed with a key, and no key is configured; add a publicKey to trustedVerifiers if its owner is to be trusted"
         )
     message = Message(pre_authentication_encoding(candidate.payload_type, candidate.payload))
-    for signature in _signatures(candidate):
-        for trusted in keys:
-            if _is_made_with(trusted.key, signature, message):
-                claim = Claim(candidate.payload_type, candidate.payload, Signer(trusted.identity, ""))
-                return Verified(claim)
+    signatures = _signatures(candidate)
+    identities = [
+        trusted.identity
+        for trusted in keys
+        if any(_is_made_with(trusted.key, signature, message) for signature in signatures)
+    ]
+    if identities:
+        signer, *cosigners = (Signer(identity, "") for identity in dict.fromkeys(identities))
+        claim = Claim(candidate.payload_type, candidate.payload, signer)
+        return Verified(claim, cosigners=tuple(cosigners))
     raise SignatureError(
         "the signature was made with none of the configured keys, or the content was changed after signing; "
         "attach the original, or configure its signer's publicKey"

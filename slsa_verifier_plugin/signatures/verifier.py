@@ -116,7 +116,9 @@ class RootVerifier:
         content = service.verifier.verify_dsse(bundle, _AnySigner())
         if bundle.signing_certificate != certificate:
             raise SignatureError("the bundle can be read as carrying two certificates")
-        return self._verified(content, candidate, certificate, moment, _verified_index(inner))
+        # Whoever adds a later timestamp makes nothing younger (maxAge); all these times are verified.
+        signed_at = min([moment, *stamped.values()])
+        return self._verified(content, candidate, certificate, signed_at, _verified_index(inner))
 
     def _verified(
         self,

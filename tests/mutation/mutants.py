@@ -23,8 +23,10 @@ from pathlib import Path
 PACKAGE = "slsa_verifier_plugin"
 SCOPE = (
     "policy/binding.py",
+    "policy/certified.py",
     "policy/checks.py",
     "policy/entries.py",
+    "policy/hosted.py",
     "policy/matching.py",
     "policy/parameters.py",
     "policy/readings.py",
@@ -39,8 +41,12 @@ SCOPE = (
     "signatures/trust.py",
     "signatures/verifier.py",
     "verify.py",
+    "binder.py",
     "evidence.py",
+    "prefetch.py",
+    "provenances.py",
     "strict_json.py",
+    "model/built.py",
     "model/digest.py",
     "model/documents_in_text.py",
     "model/envelope.py",

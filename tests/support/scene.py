@@ -18,6 +18,7 @@ from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, SUCCESS_PREFIX, 
 from slsa_verifier_plugin.verify import Request, verify
 from tests.support.policies import policy
 from tests.support.sigstore import (
+    COMMIT,
     SIGNED_AT,
     attest_build_provenance,
     provenance_v1,
@@ -102,4 +103,5 @@ def provenance(
     scene: Scene, notary: Notary | None = None, version: Callable[..., Any] = provenance_v1, **fields: Any
 ) -> bytes:
     fields = {"digest": scene.image.digest.hex, "builder_id": BUILDER_ID, **fields}
-    return (notary or scene.notary).sign(version(**fields), attest_build_provenance())
+    by = attest_build_provenance(commit=fields.get("commit", COMMIT))
+    return (notary or scene.notary).sign(version(**fields), by)

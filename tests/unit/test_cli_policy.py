@@ -30,7 +30,7 @@ from tests.support.command_line import (
 )
 from tests.support.sigstore import (
     COMMIT,
-    IMAGE_DIGEST,
+    Identity,
     Lab,
     attest_build_provenance,
     github_actions,
@@ -404,22 +404,53 @@ def test_what_is_written_admits_the_image_and_is_checked(registry: EmbeddedRegis
     assert (again.status, "--force replaces it" in again.err) == (Status.USAGE, True)
 
 
-def test_build_provenance_binds_more_than_a_label(registry: EmbeddedRegistry) -> None:
-    lab = Lab()
-    repository = "team/app"
+def proposed_with(registry: EmbeddedRegistry, by: Identity, **fields: Any) -> tuple[str, dict[str, Any]]:
+    """Return an image with a provenance by ``by`` and a label, and the parameters that are proposed for it."""
+    lab, repository = Lab(), "team/app"
     image = registry.push_image(repository, "v1", {"org.opencontainers.image.revision": COMMIT})
-    provenance = provenance_v1(COMMIT, changes={"subject.0.digest.sha256": image.digest.hex})
-    assert IMAGE_DIGEST not in json.dumps(provenance)
     notes = [
         lab.sign(vsa(COMMIT), github_source_actions(commit=COMMIT)),
-        lab.sign(provenance, attest_build_provenance()),
+        lab.sign(provenance_v1(image.digest.hex, **fields), by),
     ]
     registry.attach(repository, image, ARTIFACT_TYPE, [b"\n".join(notes)])
-    found = init(f"{registry.host}/{repository}:v1")["spec"]["parameters"]
+    name = f"{registry.host}/{repository}:v1"
+    found: dict[str, Any] = init(name)["spec"]["parameters"]
+    return name, found
+
+
+def test_build_provenance_of_the_repositorys_own_workflow_needs_no_builder(
+    registry: EmbeddedRegistry,
+) -> None:
+    _, found = proposed_with(registry, attest_build_provenance())
     assert found["sourceBinding"] == "provenance"
-    (builder,) = found["trustedBuilders"]
-    assert builder["builderId"].startswith("https://")
-    assert builder["identity"].startswith("https://github.com/")
+    assert "trustedBuilders" not in found
+
+
+def test_another_builder_of_the_commit_is_named(registry: EmbeddedRegistry) -> None:
+    builder = "https://builder.example/v1"
+    _, found = proposed_with(registry, attest_build_provenance(), builder_id=builder)
+    assert found["sourceBinding"] == "provenance"
+    (entry,) = found["trustedBuilders"]
+    assert entry["builderId"] == builder
+    assert entry["identity"] == attest_build_provenance().san
+    assert "buildsForeignSource" not in entry
+
+
+@pytest.mark.parametrize(
+    ("by", "fields"),
+    [
+        (attest_build_provenance(), {"repository": "example/other"}),
+        (attest_build_provenance("example/other"), {}),
+        (attest_build_provenance(commit="1" * 40), {}),
+        (attest_build_provenance(runner="self-hosted"), {}),
+    ],
+)
+def test_provenance_that_would_not_bind_is_not_proposed(
+    registry: EmbeddedRegistry, by: Identity, fields: dict[str, Any]
+) -> None:
+    _, found = proposed_with(registry, by, **fields)
+    assert found["sourceBinding"] == "annotation"
+    assert "trustedBuilders" not in found
 
 
 def test_an_unknown_signer_is_named_exactly(registry: EmbeddedRegistry) -> None:

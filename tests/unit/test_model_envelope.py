@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
-from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, Candidate, read_blob
+from slsa_verifier_plugin.model.envelope import (
+    BUNDLE_MEDIA_TYPES,
+    Candidate,
+    candidates_about,
+    read_blob,
+)
 
 PAYLOAD = b'{"a":1}'
 ENVELOPE: dict[str, Any] = {
@@ -189,3 +194,76 @@ def test_every_line_is_a_candidate_or_counted_or_blank(lines: list[bytes]) -> No
     expected = [number for number, one in enumerate(lines, 1) if one in (line(BUNDLE), line(ENVELOPE))]
     assert [candidate.line for candidate in blob.candidates] == expected
     assert blob.others == sum(one in (b"junk", b"{}", b'{"payload":1}') for one in lines)
+
+
+HEX = "0123456789abcdef" * 4
+
+
+def about(content: bytes, start: int = 0) -> list[bytes]:
+    """Return the payloads of the candidates that hold ``HEX``."""
+    return [candidate.payload for _, candidate in candidates_about(content, HEX, start) if candidate]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40).map(lambda text: text.replace(b"\n", b"")),
+            st.builds(
+                lambda before, after, tail: (
+                    line({**ENVELOPE, "payload": base64.b64encode(before + HEX.encode() + after).decode()})
+                    + tail
+                ),
+                st.binary(max_size=5),
+                st.binary(max_size=5),
+                st.sampled_from([b"", b" ", b"\r", b"}"]),
+            ),
+            st.just(line(BUNDLE)),
+            st.just(b'{"payload":"' + base64.b64encode(HEX.encode())),
+        ),
+        max_size=8,
+    ),
+    st.booleans(),
+)
+def test_candidates_about_a_digest_are_those_that_hold_it(parts: list[bytes], ends: bool) -> None:
+    content = b"\n".join(parts) + b"\n" * ends
+    expected = {item.payload for item in read_blob(content, 99).candidates if HEX.encode() in item.payload}
+    found = list(candidates_about(content, HEX))
+    assert {item.payload for _, item in found if item} == expected
+    for number, (place, _) in enumerate(found, 1):
+        # Whoever goes on behind one gets all that is left, and may get again what stands before a broken line.
+        left = {item.payload for _, item in found[number:] if item}
+        assert left <= set(about(content, place)) <= expected
+
+
+@pytest.mark.parametrize("ahead", [b"", b"\xef\xbb\xbf", b"\n\n"])
+def test_a_pretty_document_about_a_digest_is_found_whole(ahead: bytes) -> None:
+    payload = b"x" + HEX.encode()
+    value = {**BUNDLE, "dsseEnvelope": {**ENVELOPE, "payload": base64.b64encode(payload).decode()}}
+    content = ahead + json.dumps(value, indent=2).encode()
+    ((place, candidate),) = candidates_about(content, HEX)
+    assert about(content, place) == []
+    assert candidate is not None
+    assert candidate.payload == payload
+    assert candidate.certificate == b"der"
+
+
+def test_lines_without_the_digest_are_passed_over_unparsed() -> None:
+    """None of them holds the digest, so none is parsed."""
+    junk = b'{"payload":"%b"}\n' % base64.b64encode(b"z" * 200)
+    assert about(junk * 60_000 + line({**ENVELOPE, "payload": base64.b64encode(HEX.encode()).decode()})) == [
+        HEX.encode()
+    ]
+
+
+@pytest.mark.parametrize("apart", [b",", b",\n"])
+def test_a_wrapper_about_a_digest_is_read_part_by_part(apart: bytes) -> None:
+    payloads = [b"%d%b" % (number, HEX.encode()) for number in range(5)]
+    bundles = [
+        line({**BUNDLE, "dsseEnvelope": {**ENVELOPE, "payload": base64.b64encode(one).decode()}})
+        for one in payloads
+    ]
+    content = b"[" + apart.join(bundles) + b"]"
+    found = list(candidates_about(content, HEX))
+    assert [item.payload for _, item in found if item] == payloads
+    for number, (place, _) in enumerate(found, 1):
+        assert about(content, place) == payloads[number:]

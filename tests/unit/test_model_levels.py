@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.model.levels import Levels, is_nothing, track_level
+from slsa_verifier_plugin.model.levels import Levels, is_failure, is_nothing, track_level
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,62 @@ def test_expected_levels_are_reached_or_missing(
     ("caps", "shown"),
     [
         ([], ["SLSA_BUILD_LEVEL_2", "SLSA_SOURCE_LEVEL_3", "ORG_X"]),
-        (["SLSA_SOURCE_LEVEL_2"], ["SLSA_SOURCE_LEVEL_2", "ORG_X"]),
-        (["SLSA_SOURCE_LEVEL_4"], ["SLSA_SOURCE_LEVEL_3", "ORG_X"]),
-        (["SLSA_SOURCE_LEVEL_0"], ["SLSA_SOURCE_LEVEL_0", "ORG_X"]),
-        (["SLSA_OTHER_LEVEL_3"], ["ORG_X"]),
-        (
-            ["SLSA_BUILD_LEVEL_1", "SLSA_SOURCE_LEVEL_1"],
-            ["SLSA_BUILD_LEVEL_1", "SLSA_SOURCE_LEVEL_1", "ORG_X"],
-        ),
-        (["SLSA_SOURCE_LEVEL_3", "SLSA_SOURCE_LEVEL_1"], ["SLSA_SOURCE_LEVEL_1", "ORG_X"]),
-        (["SLSA_SOURCE_LEVEL_1", "SLSA_SOURCE_LEVEL_3"], ["SLSA_SOURCE_LEVEL_1", "ORG_X"]),
-        (["SLSA_SOURCE_LEVEL_1\n"], ["ORG_X"]),
-        (["no level at all"], ["ORG_X"]),
+        (["SLSA_SOURCE_LEVEL_2"], ["SLSA_SOURCE_LEVEL_2"]),
+        (["SLSA_SOURCE_LEVEL_4"], ["SLSA_SOURCE_LEVEL_3"]),
+        (["SLSA_SOURCE_LEVEL_0"], ["SLSA_SOURCE_LEVEL_0"]),
+        (["SLSA_OTHER_LEVEL_3"], []),
+        (["SLSA_BUILD_LEVEL_1", "SLSA_SOURCE_LEVEL_1"], ["SLSA_BUILD_LEVEL_1", "SLSA_SOURCE_LEVEL_1"]),
+        (["SLSA_SOURCE_LEVEL_3", "SLSA_SOURCE_LEVEL_1"], ["SLSA_SOURCE_LEVEL_1"]),
+        (["SLSA_SOURCE_LEVEL_1", "SLSA_SOURCE_LEVEL_3"], ["SLSA_SOURCE_LEVEL_1"]),
+        (["SLSA_SOURCE_LEVEL_1\n"], []),
+        (["no level at all"], []),
     ],
 )
 def test_caps_limit_what_a_signer_may_attest(caps: list[str], shown: list[str]) -> None:
     levels = Levels.of(["SLSA_SOURCE_LEVEL_3", "SLSA_BUILD_LEVEL_2", "ORG_X"])
     assert levels.capped(caps).shown() == shown
     assert levels.capped(iter(caps)).shown() == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TAG_HYGIENE",
+        "SLSA_SOURCE_TWO_PARTY_REVIEWED",
+        "slsa_source_level_4",
+        "SLSA_SOURCE_LEVEL_1000",
+        "SLSA_SOURCE_LEVEL_04",
+        "SLSA_SOURCE_LEVEL_4 ",
+        "SLSA_SOURCE_LEVEL_\u0664",
+    ],
+)
+def test_a_capped_signer_is_believed_in_no_name_beside_its_tracks(name: str) -> None:
+    stated = Levels.of(["SLSA_SOURCE_LEVEL_1", name])
+    assert stated.missing([name]) == []
+    capped = stated.capped(["SLSA_SOURCE_LEVEL_3", "SLSA_BUILD_LEVEL_3"])
+    assert capped.missing([name, "SLSA_SOURCE_LEVEL_1"]) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [
+        ("FAILED", True),
+        ("failed", True),
+        (" FAILED\n", True),
+        ("SLSA_SOURCE_LEVEL_3_FAILED", True),
+        ("SLSA_SOURCE_LEVEL_FAILED", True),
+        ("SLSA_SOURCE_LEVEL_3: FAILED", True),
+        ("FAILED:SLSA_SOURCE_LEVEL_3", True),
+        ("SLSA_SOURCE_LEVEL_3", False),
+        ("SLSA_SOURCE_LEVEL_UNEVALUATED", False),
+        ("ORG_FAILED_LOGINS_LOCKED", False),
+        ("ORG_FAILEDLOGINS", False),
+        ("SLSA_FAILEDOVER", False),
+        ("", False),
+    ],
+)
+def test_what_says_that_a_verification_failed(name: str, failure: bool) -> None:
+    assert is_failure(name) is failure
 
 
 NAMES = st.one_of(

@@ -246,3 +246,16 @@ def test_foreign_text_in_messages_is_harmless() -> None:
             examination = run(claim(statement, KEY), keyed, **known)
             for text in (examination.message, *(step.detail for step in examination.steps)):
                 assert not set(text) & set("{}\n\x1b\u202e")
+
+
+# Step 11: what says that something failed
+
+
+@pytest.mark.parametrize("failure", ["FAILED", "SLSA_SOURCE_LEVEL_3_FAILED", "failed"])
+@pytest.mark.parametrize("expected", [["SLSA_SOURCE_LEVEL_2"], ["ORG_SOURCE_TESTED"]])
+def test_step_11_failed_beside_a_level_is_a_failure(failure: str, expected: list[str]) -> None:
+    stated = ["SLSA_SOURCE_LEVEL_3", "ORG_SOURCE_TESTED"]
+    wanted = policy(expectedVerifiedLevels=expected)
+    assert_passed(run(claim(vsa(levels=[*stated, "ORG_FAILED_LOGINS_LOCKED"])), wanted))
+    for levels in ([failure, *stated], [*stated, failure]):
+        assert_failed(run(claim(vsa(levels=levels)), wanted), 11, Reason.LEVEL_TOO_LOW, failure)

@@ -236,7 +236,11 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
         ({"expectedSourceRefs": []}, "must not be empty"),
         ({"expectedSourceRefs": ["main"]}, 'expectedSourceRefs[0]: found "main"'),
         ({"sourceBinding": "annotations"}, "expected one of none, annotation, provenance"),
-        ({"sourceBinding": "provenance"}, "trustedBuilders: required with sourceBinding: provenance"),
+        (
+            {"sourceBinding": "provenance", "trustedBuilders": [{**BUILDER, "buildsForeignSource": "yes"}]},
+            "expected true or false",
+        ),
+        ({"trustedVerifiers": [{**SIGNER, "buildsForeignSource": True}]}, "unknown parameter"),
         ({"trustedBuilders": [BUILDER]}, "has no effect with sourceBinding: none"),
         ({"sourceBinding": "annotation", "trustedBuilders": [BUILDER]}, "has no effect"),
         ({"trustedRoot": "private"}, "public-good, staging, an object with path"),
@@ -318,6 +322,20 @@ def test_a_signer_with_a_bad_pattern_is_one_violation_and_not_a_missing_signer_t
     assert "not a regular expression" in found
 
 
+def test_a_builder_may_say_that_it_builds_foreign_sources() -> None:
+    for entry, foreign in (
+        ({}, False),
+        ({"buildsForeignSource": False}, False),
+        ({"buildsForeignSource": True}, True),
+    ):
+        (builder,) = policy(sourceBinding="provenance", trustedBuilders=[{**BUILDER, **entry}]).builders
+        assert builder.builds_foreign_source is foreign
+
+
+def test_provenance_needs_no_builders() -> None:
+    assert policy(sourceBinding="provenance").builders == ()
+
+
 def test_builders_have_no_caps_and_keys_no_workflow() -> None:
     violations(sourceBinding="provenance", trustedBuilders=[{**BUILDER, "maxLevel": "SLSA_BUILD_LEVEL_3"}])
     key = {"verifierId": EARLIER_VERIFIER_ID, "publicKey": PEM, "allowedWorkflowDigests": ["ab" * 20]}
@@ -343,7 +361,7 @@ def test_what_does_not_fit_the_schema_hides_no_contradiction() -> None:
         expectedVerifiedLevels=["FAILED"],
         timeout="9h",
         maxAge=5,
-        sourceBinding="provenance",
+        trustedBuilders=[BUILDER],
     )
     assert [text.partition(":")[0] for text in sorted(found)] == [
         "expectedResourceUri is required",

@@ -128,6 +128,21 @@ def test_one_good_signature_among_others_is_enough_and_they_are_bounded() -> Non
         )
 
 
+def test_every_configured_key_that_signed_counts_whatever_the_order_of_the_signatures() -> None:
+    other, third = derive_key("tests", "second"), derive_key("tests", "third")
+    keys = [load_key(key.pem.decode()) for key in (KEY, other, third)]
+    value = json.loads(keyed_envelope(PAYLOAD, KEY))
+    value["signatures"] += json.loads(keyed_envelope(PAYLOAD, other))["signatures"]
+    for signatures in (value["signatures"], value["signatures"][::-1], value["signatures"] * 2):
+        verified = verify_with_keys(candidate(compact({**value, "signatures": signatures})), keys)
+        assert [claim.signer.identity for claim in verified.claims] == [key.identity for key in keys[:2]]
+        assert verified.claims[0] == verified.claim
+        assert {claim.payload for claim in verified.claims} == {PAYLOAD}
+    one = verify_with_keys(candidate(compact(value)), [keys[2], keys[1]])
+    assert [claim.signer.identity for claim in one.claims] == [keys[1].identity]
+    assert len(verify_with_keys(candidate(compact(value)), [keys[0], keys[0]]).claims) == 1
+
+
 def test_the_encoding_counts_bytes() -> None:
     assert pre_authentication_encoding("\u00e9", b"ab") == b"DSSEv1 2 \xc3\xa9 2 ab"
     assert pre_authentication_encoding("", b"") == b"DSSEv1 0  0 "

@@ -87,10 +87,16 @@ def test_honest_bundles_verify(version: BundleVersion, log: Log, timestamp: bool
     assert verifier().claims(candidate(content)) == [verified.claim]
 
 
-def test_the_logs_time_goes_before_a_timestamps() -> None:
-    departures = Departures(timestamped_at=SIGNED_AT + timedelta(minutes=2))
+@pytest.mark.parametrize(
+    ("logged", "stamped"), [(1, 2), (2, 1), (2, 2)], ids=["log first", "stamp first", "together"]
+)
+def test_of_the_logs_time_and_a_timestamps_the_earliest_counts(logged: int, stamped: int) -> None:
+    departures = Departures(
+        logged_at=SIGNED_AT + timedelta(minutes=logged), timestamped_at=SIGNED_AT + timedelta(minutes=stamped)
+    )
     content = Lab().sign(PAYLOAD, timestamp=True, departures=departures)
-    assert verifier().verify(candidate(content)).signed_at == SIGNED_AT + LOGGED_AFTER
+    verified = verifier().verify(candidate(content))
+    assert verified.signed_at == SIGNED_AT + timedelta(minutes=min(logged, stamped))
 
 
 def test_a_logs_time_that_no_promise_covers_does_not_count() -> None:

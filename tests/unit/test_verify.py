@@ -18,10 +18,11 @@ from slsa_verifier_plugin.errors import (
 )
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Candidate
-from slsa_verifier_plugin.model.signer import Claim, Verified
+from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
 from slsa_verifier_plugin.policy.binding import NOT_BOUND
 from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.policy.steps import StepOutcome
+from slsa_verifier_plugin.policy.trusted import EARLIER_VERIFIER_ID
 from slsa_verifier_plugin.verify import Request, verify
 from tests.support.policies import RESOURCE, policy
 from tests.support.scene import (
@@ -311,6 +312,7 @@ class Unverified(Notary):
     def verify(self, candidate: Candidate) -> Any:
         class Resembling:
             claim: Claim = self.claims(candidate)[0]
+            claims = (claim,)
             signed_at = SIGNED_AT
             trusted_root = ""
             log_index = None
@@ -382,3 +384,29 @@ def test_the_age_is_that_of_the_verified_time(scene: Scene) -> None:
     assert_denied(scene.judge(late, a_policy=policy(maxAge="1h")), Reason.TIME_INVALID, 13)
     unstamped = scene.notary.sign(vsa(changes={"predicate.timeVerified": REMOVED}), at=None)
     assert_denied(scene.judge(unstamped, a_policy=policy(maxAge="1h")), Reason.TIME_INVALID, 13)
+
+
+@pytest.mark.parametrize("trusted", ["first", "second"])
+def test_one_of_several_signers_that_is_trusted_is_enough_whichever_it_is(scene: Scene, trusted: str) -> None:
+    """Two configured keys signed: the policy tries both, and names the one that counts."""
+    keys = {"/first.pem": "key:" + "aa" * 32, "/second.pem": "key:" + "bb" * 32}
+
+    class TwoKeys(Notary):
+        def verify(self, candidate: Candidate) -> Verified:
+            first, second = (Signer(identity, "") for identity in keys.values())
+            verified = super().verify(candidate)
+            return replace(verified, claim=replace(verified.claim, signer=first), cosigners=(second,))
+
+        def claims(self, candidate: Candidate) -> list[Claim]:
+            return [
+                Claim(candidate.payload_type, candidate.payload, Signer(one, "")) for one in keys.values()
+            ]
+
+    path = f"/{trusted}.pem"
+    wanted = policy(trustedVerifiers=[{"verifierId": EARLIER_VERIFIER_ID, "publicKey": path}])
+    verdict = scene.verify(scene.attach(scene.notary.sign()), wanted, by=TwoKeys(keys=keys))
+    assert_admitted(verdict)
+    assert keys[path] in verdict.message
+    neither = policy(trustedVerifiers=[{"verifierId": EARLIER_VERIFIER_ID, "publicKey": "/third.pem"}])
+    by = TwoKeys(keys={**keys, "/third.pem": "key:" + "cc" * 32})
+    assert_denied(scene.verify(scene.attach(scene.notary.sign()), neither, by=by), Reason.SIGNER_UNTRUSTED, 6)

@@ -174,7 +174,7 @@ def test_the_time_is_looked_at_while_provenance_is_sought(scene: Scene, clock: C
             clock.now += b"provenance" in candidate.payload
             return super().verify(candidate)
 
-    many = [provenance(scene, commit=f"{n:040x}") for n in range(20)]
+    many = [provenance(scene, scene.stranger, changes={"predicate.n": n}) for n in range(20)]
     verdict = scene.verify(
         scene.attach(*many, scene.notary.sign()), provenance_policy(), 5, by=SlowProvenance()
     )

@@ -46,7 +46,16 @@ ERROR_2: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
     ("root-unknown", {"trustedRoot": "private"}, ("public-good, staging",)),
     ("root-relative", {"trustedRoot": {"path": "root.json"}}, ("write an absolute path",)),
     ("refs-short", {"expectedSourceRefs": ["main"]}, ("expectedSourceRefs[0]",)),
-    ("builders-missing", {"sourceBinding": "provenance"}, ("trustedBuilders: required",)),
+    (
+        "builders-foreign-text",
+        {
+            "sourceBinding": "provenance",
+            "trustedBuilders": [
+                {"builderId": "b", "issuer": "i", "identity": "x", "buildsForeignSource": "yes"}
+            ],
+        },
+        ("true or false",),
+    ),
     (
         "builders-idle",
         {"trustedBuilders": [{"builderId": "b", "issuer": "i", "identity": "x"}]},

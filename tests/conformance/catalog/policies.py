@@ -127,7 +127,31 @@ def _levels() -> Iterator[Case]:
         "negative": (["SLSA_SOURCE_LEVEL_-3"], ["SLSA_SOURCE_LEVEL_2"], False, "A negative level."),
         "huge": (["SLSA_SOURCE_LEVEL_9999"], ["SLSA_SOURCE_LEVEL_2"], False, "A level of four digits."),
         "none": ([], ["SLSA_SOURCE_LEVEL_1"], False, "No level at all."),
-        "failed": (["FAILED"], ["SLSA_SOURCE_LEVEL_1"], False, "FAILED counts as nothing."),
+        "failed": (["FAILED"], ["SLSA_SOURCE_LEVEL_1"], False, "FAILED is no level."),
+        "failed-beside": (
+            ["SLSA_SOURCE_LEVEL_3", "FAILED"],
+            ["SLSA_SOURCE_LEVEL_2"],
+            False,
+            "FAILED beside a level says that the verification failed.",
+        ),
+        "failed-before": (
+            ["FAILED", "SLSA_SOURCE_LEVEL_3", "ORG_SOURCE_TESTED"],
+            ["ORG_SOURCE_TESTED"],
+            False,
+            "FAILED before a property, too.",
+        ),
+        "failed-in-track": (
+            ["SLSA_SOURCE_LEVEL_3", "SLSA_SOURCE_LEVEL_4_FAILED"],
+            ["SLSA_SOURCE_LEVEL_2"],
+            False,
+            "A level that is marked as failed.",
+        ),
+        "failed-in-own-name": (
+            ["SLSA_SOURCE_LEVEL_3", "ORG_FAILED_LOGINS_LOCKED"],
+            ["SLSA_SOURCE_LEVEL_2", "ORG_FAILED_LOGINS_LOCKED"],
+            True,
+            "A property of one's own with the word in its name.",
+        ),
         "unevaluated": (
             ["SLSA_SOURCE_LEVEL_UNEVALUATED"],
             ["SLSA_SOURCE_LEVEL_1"],
@@ -215,6 +239,22 @@ def _levels() -> Iterator[Case]:
             says=() if reached else ("maxLevel",),
             step=0 if reached else 11,
         )
+    for name, said in (
+        ("control", "TAG_HYGIENE"),
+        ("lower-case", "slsa_source_level_3"),
+        ("four-digits", "SLSA_SOURCE_LEVEL_1000"),
+        ("two-party", "SLSA_SOURCE_TWO_PARTY_REVIEWED"),
+    ):
+        for capped in (True, False):
+            entry = {"maxLevel": "SLSA_SOURCE_LEVEL_2"} if capped else {}
+            yield Case(
+                f"levels-cap-name-{name}" + ("" if capped else "-uncapped"),
+                "A signer with a cap is believed in no name that is no level of the cap's track; one without is.",
+                "LEVEL_TOO_LOW" if capped else "VERIFIED",
+                parameters={**trusting(**entry), "expectedVerifiedLevels": [said]},
+                blobs=stated(levels=["SLSA_SOURCE_LEVEL_2", said]),
+                step=11 if capped else 0,
+            )
     parameters = trusting(maxLevel="SLSA_SOURCE_LEVEL_1")
     parameters["trustedVerifiers"].append(
         {"verifierId": ID, "issuer": ISSUER, "identityPattern": "nobody@.*"}

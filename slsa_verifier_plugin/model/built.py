@@ -1,0 +1,186 @@
+"""What a build provenance says was built: one repository at one commit, as its build type documents it.
+
+A provenance also names what the build merely used. Only the documented source counts, so that nobody's image is taken for
+another repository's because it has that repository among its dependencies.
+
+- SLSA provenance v0.2, ``invocation.configSource``: what the build was started from, whatever the build type.
+- GitHub's workflow build type v1: the dependency that is ``externalParameters.workflow``'s repository at its ref.
+- slsa-github-generator and container-based builds v1: ``externalParameters.source``, else the first dependency.
+- GitLab v1: the dependency that is the project in ``externalParameters.source``. GitLab writes a commit as ``sha256``, too.
+- BuildKit v1: ``externalParameters.configSource``, the git context of the build.
+- Google Cloud Build v1: the dependency that is ``externalParameters.buildConfigSource``'s repository at its ref.
+- Any other build type: the only git dependency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slsa_verifier_plugin.model.source_uri import SourceUri, same_repository
+from slsa_verifier_plugin.model.vsa import is_commit
+
+_WORKFLOW = (
+    "https://actions.github.io/buildtypes/workflow/v1",
+    "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
+)
+_GENERATOR = (
+    "https://github.com/slsa-framework/slsa-github-generator/",
+    "https://slsa.dev/container-based-build/",
+)
+_GITLAB = (
+    "https://gitlab.com/gitlab-org/gitlab-runner/",
+    "https://docs.gitlab.com/",
+)
+_BUILDKIT = (
+    "https://mobyproject.org/buildkit@",
+    "https://github.com/moby/buildkit/",
+)
+_CLOUD_BUILD = (
+    "https://cloud.google.com/build/gcb-buildtypes/",
+    "https://cloudbuild.googleapis.com/",
+)
+_DOCUMENTED = (*_WORKFLOW, *_GENERATOR, *_GITLAB, *_BUILDKIT, *_CLOUD_BUILD)
+"""Build types whose source is documented, by how they begin: nothing else in their provenance may stand in for it."""
+
+_GIT = ("git+", "git:", "git@", "ssh:")
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A repository, as the provenance writes it, at a commit; the commit is empty where none is said that can be read."""
+
+    repository: str
+    commit: str
+
+
+def built_v02(
+    build_type: str, invocation: Mapping[str, Any], materials: Sequence[Any]
+) -> tuple[Material, ...]:
+    """Return what a provenance v0.2 says was built.
+
+    Args:
+        build_type: ``buildType``.
+        invocation: ``invocation``; empty where there is none.
+        materials: ``materials``.
+
+    Returns:
+        One material; none where it is not said, two or more where it is not clear which.
+    """
+    source = _object(invocation, "configSource")
+    if isinstance(source.get("uri"), str) and source["uri"]:
+        return (_pinned(build_type, source),)
+    # The specification has configSource optional; where it is left out, a builder of one's own may have one source alone.
+    return () if build_type.startswith(_DOCUMENTED) else _only(materials)
+
+
+def built_v1(
+    build_type: str, external: Mapping[str, Any], dependencies: Sequence[Any]
+) -> tuple[Material, ...]:
+    """Return what a provenance v1 says was built, as ``built_v02``.
+
+    Args:
+        build_type: ``buildDefinition.buildType``.
+        external: ``externalParameters``; empty where there are none.
+        dependencies: ``resolvedDependencies``.
+    """
+    if build_type.rstrip("/") in _WORKFLOW:
+        workflow = _object(external, "workflow")
+        return _resolved(build_type, workflow.get("repository"), workflow.get("ref"), dependencies)
+    if build_type.startswith(_GENERATOR):
+        source = _object(external, "source") or _first(dependencies)
+        return (_pinned(build_type, source),) if isinstance(source.get("uri"), str) else ()
+    if build_type.startswith(_GITLAB):
+        return _resolved(build_type, external.get("source"), None, dependencies)
+    if build_type.startswith(_BUILDKIT):
+        source = _object(external, "configSource")
+        return (_pinned(build_type, source),) if isinstance(source.get("uri"), str) else ()
+    config = _object(external, "buildConfigSource")
+    if build_type.startswith(_CLOUD_BUILD) and config:
+        return _resolved(build_type, config.get("repository"), config.get("ref"), dependencies)
+    # Cloud Build names no buildConfigSource where the configuration is the trigger's own.
+    return _only(dependencies)
+
+
+def git_materials(dependencies: Iterable[Any]) -> Iterator[Material]:
+    """Yield the dependencies that name a repository and a full commit, for people."""
+    for item in dependencies:
+        if isinstance(item, Mapping):
+            material = _pinned("", item)
+            uri = SourceUri.parse(material.repository)
+            if uri and material.commit:
+                yield Material(str(uri), material.commit)
+
+
+def _resolved(
+    build_type: str, repository: object, ref: object, dependencies: Sequence[Any]
+) -> tuple[Material, ...]:
+    """Return the dependency that is ``repository``, resolved to its commit; of several commits the one at ``ref``."""
+    if not isinstance(repository, str):
+        return ()
+    found = [
+        material
+        for item in dependencies
+        if isinstance(item, Mapping)
+        and same_repository((material := _pinned(build_type, item)).repository, repository)
+    ]
+    if len({material.commit for material in found}) > 1:
+        # The build type documents uri as repository@ref; another ref of the repository is something that was used.
+        found = [material for material in found if _ref(material) == ref] or found
+    by_commit = {material.commit: material for material in found}
+    return tuple(by_commit.values()) or (Material(repository, ""),)
+
+
+def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
+    """Return the only git dependency, or two that differ where there are several."""
+    first: Material | None = None
+    for item in dependencies:
+        if not isinstance(item, Mapping) or not _is_git(item):
+            continue
+        material = _pinned("", item)
+        if first is None:
+            first = material
+        elif material != first and not (
+            material.commit == first.commit and same_repository(material.repository, first.repository)
+        ):
+            return (first, material)
+    return (first,) if first else ()
+
+
+def _is_git(item: Mapping[str, Any]) -> bool:
+    """Return True for a dependency that is a git repository, also for one that cannot be read: it makes the source unclear."""
+    uri, digest = item.get("uri"), _object(item, "digest")
+    if "gitCommit" in digest:
+        return True
+    if not isinstance(uri, str):
+        return False
+    return uri.startswith(_GIT) or ("sha1" in digest and SourceUri.parse(uri) is not None)
+
+
+def _pinned(build_type: str, item: Mapping[str, Any]) -> Material:
+    """Return the repository and commit of a resource descriptor."""
+    uri = item.get("uri")
+    text = uri if isinstance(uri, str) else ""
+    if build_type.startswith(_BUILDKIT):
+        text = text.partition("#")[0]  # git contexts are REPOSITORY#REF:FOLDER
+    digest = _object(item, "digest")
+    # v0.2 calls a git commit sha1 (SLSA v0.2 provenance, "materials"), GitLab's runner sha256.
+    names = ("gitCommit", "sha1", "sha256") if build_type.startswith(_GITLAB) else ("gitCommit", "sha1")
+    said = {str(digest[name]) for name in names if name in digest}
+    commit = said.pop() if len(said) == 1 else ""
+    return Material(text, commit if is_commit(commit) else "")
+
+
+def _ref(material: Material) -> str | None:
+    uri = SourceUri.parse(material.repository)
+    return uri.ref if uri else None
+
+
+def _first(items: Sequence[Any]) -> Mapping[str, Any]:
+    return items[0] if items and isinstance(items[0], Mapping) else {}
+
+
+def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,105 @@
+"""Fetches several things at once, no more of them ahead than a bound, for one that takes them one after the other."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Generic, TypeVar
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.turn import aside
+
+PARTING = 0.25
+"""Seconds for which what is under way is waited for in the end, so that a fetch seldom outlives the call that it was for."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def prefetched(
+    keys: Sequence[Key], fetch: Callable[[Key], Value], workers: int, deadline: Deadline, doing: str
+) -> Generator[tuple[Key, Value | Exception]]:
+    """Yield each of ``keys`` with what ``fetch`` returned or raised for it, in the order in which that is there.
+
+    At most twice ``workers`` results exist at a time. Once the iterator is closed, nothing more is begun; what is under way is
+    waited for no longer than ``PARTING`` and then ends by itself in the background, so ``fetch`` must have its own end.
+
+    Args:
+        keys: what to fetch, the first first.
+        fetch: called in several threads at once; in the caller's own where one worker is enough.
+        workers: fetches at a time.
+        deadline: the time for all of it.
+        doing: what is being done, for messages.
+
+    Raises:
+        DeadlineError: out of time.
+    """
+    count = min(workers, len(keys))
+    if count <= 1:
+        for key in keys:
+            deadline.check(doing)
+            yield key, _outcome(fetch, key)
+        return
+    crew = _Crew(keys, fetch, count)
+    try:
+        for _ in keys:
+            yield crew.take(deadline, doing)
+    finally:
+        crew.dismiss()
+
+
+def _outcome(fetch: Callable[[Key], Value], key: Key) -> Value | Exception:
+    try:
+        return fetch(key)
+    except Exception as error:  # noqa: BLE001
+        # Handed to whoever takes the result, who knows what it means.
+        return error
+
+
+class _Crew(Generic[Key, Value]):
+    """Daemon threads that fetch: a registry that hangs keeps no process from ending."""
+
+    def __init__(self, keys: Iterable[Key], fetch: Callable[[Key], Value], count: int) -> None:
+        self._keys = iter(keys)
+        self._fetch = fetch
+        self._results: queue.Queue[tuple[Key, Value | Exception]] = queue.Queue(count)
+        self._next = threading.Lock()
+        self._dismissed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"prefetch-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def take(self, deadline: Deadline, doing: str) -> tuple[Key, Value | Exception]:
+        """Return the next result."""
+        with suppress(queue.Empty):
+            return self._results.get_nowait()
+        with aside():
+            while True:
+                with suppress(queue.Empty):
+                    return self._results.get(timeout=deadline.remaining() or 1e-3)
+                deadline.check(doing)
+
+    def dismiss(self) -> None:
+        """Let nothing more be begun, and wait a moment for what is under way."""
+        self._dismissed.set()
+        parting = Deadline(PARTING)
+        for thread in self._threads:
+            while not self._results.empty():
+                self._results.get()  # nobody takes it: whoever waits to hand over may go
+            with aside():
+                thread.join(parting.remaining())
+
+    def _work(self) -> None:
+        while not self._dismissed.is_set():
+            with self._next:
+                found = list(islice(self._keys, 1))
+            if not found:
+                return
+            # Once dismissed, each of the workers has a place in the emptied queue: none waits here for ever.
+            self._results.put((found[0], _outcome(self._fetch, found[0])))

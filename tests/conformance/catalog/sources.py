@@ -1,0 +1,461 @@
+"""Step 14, provenance: what was built, in whose run, by whom; and what else hangs on the image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tests.conformance.case import Case, attested, lines
+from tests.conformance.catalog.bindings import BUILDER, BUILDERS, BUNDLE_TYPE, GENERATOR, OTHER, REPOSITORY
+from tests.conformance.model import compact, image_digest
+from tests.support.sigstore import (
+    COMMIT,
+    GITHUB_ISSUER,
+    MAIN,
+    Identity,
+    Lab,
+    attest_build_provenance,
+    derive_key,
+    generic_generator,
+    keyed_envelope,
+    person,
+    provenance_v02,
+    provenance_v1,
+    sign_envelope,
+    vsa,
+)
+
+ELSEWHERE = "https://github.com/example/other"
+DIGEST = image_digest({}).partition(":")[2]
+OWN = attest_build_provenance()
+HERE = {"uri": f"git+{REPOSITORY}@{MAIN}", "digest": {"gitCommit": COMMIT}}
+THERE = {"uri": f"git+{ELSEWHERE}@{MAIN}", "digest": {"gitCommit": OTHER}}
+NO_BUILDERS: dict[str, Any] = {"sourceBinding": "provenance"}
+TRUSTED: dict[str, Any] = {"sourceBinding": "provenance", "trustedBuilders": BUILDERS}
+NOT_BOUND, MISMATCH, VERIFIED = "SOURCE_NOT_BOUND", "SOURCE_REVISION_MISMATCH", "VERIFIED"
+BUILDER_KEY = derive_key("conformance", "builder")
+KEYED: dict[str, Any] = {
+    "sourceBinding": "provenance",
+    "trustedBuilders": [{"builderId": "https://example.com/builder", "publicKey": BUILDER_KEY.pem.decode()}],
+}
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases."""
+    yield from _without_builders()
+    yield from _runs()
+    yield from _built()
+    yield from _beside_the_image()
+    yield from _junk()
+    yield from _two_keys()
+
+
+def _case(name: str, why: str, reason: str, parameters: Mapping[str, Any], *bundles: bytes) -> Case:
+    step = 0 if reason == VERIFIED else 14
+    return Case(name, why, reason, parameters=dict(parameters), blobs=attested(lines(*bundles)), step=step)
+
+
+def _by(identity: Identity, **fields: Any) -> tuple[bytes, bytes]:
+    """Return the summary, and a provenance that is signed as ``identity``."""
+    lab = Lab()
+    return lab.sign(vsa()), lab.sign(provenance_v1(DIGEST, **fields), identity)
+
+
+def _without_builders() -> Iterator[Case]:
+    reusable = generic_generator()
+    enterprise = {1: f"{GITHUB_ISSUER}/corp", 8: f"{GITHUB_ISSUER}/corp"}
+    forced = {18: f"{ELSEWHERE}/.github/workflows/rule.yml@{MAIN}"}
+    table: dict[str, tuple[str, Identity, dict[str, Any], str]] = {
+        "own-workflow": (VERIFIED, OWN, {}, "A workflow of the attested repository at the attested commit."),
+        "own-workflow-of-tag": (
+            VERIFIED,
+            attest_build_provenance(ref="refs/tags/v1"),
+            {"ref": "refs/tags/v1"},
+            "The same in a run for a tag of that commit.",
+        ),
+        "reusable-workflow": (
+            VERIFIED,
+            reusable,
+            {"builder_id": reusable.san},
+            "A reusable workflow of another repository, called by the attested one at the attested commit.",
+        ),
+        "runner-as-builder": (
+            VERIFIED,
+            OWN,
+            {"builder_id": "https://github.com/actions/runner/github-hosted"},
+            "The builder id of attest-build-provenance until 1.3: the runner that the certificate names.",
+        ),
+        "other-repository": (
+            MISMATCH,
+            attest_build_provenance("example/other"),
+            {"builder_id": attest_build_provenance("example/other").san},
+            "Another repository's workflow claims to have built the attested commit.",
+        ),
+        "other-commit": (
+            MISMATCH,
+            attest_build_provenance(commit=OTHER),
+            {},
+            "A run for another commit claims to have built the attested one.",
+        ),
+        "reusable-workflow-for-other-repository": (
+            MISMATCH,
+            generic_generator(repository="example/other"),
+            {"builder_id": reusable.san},
+            "The reusable workflow was called by another repository.",
+        ),
+        "self-hosted": (
+            NOT_BOUND,
+            attest_build_provenance(runner="self-hosted"),
+            {},
+            "The attested repository's workflow on a runner of its own.",
+        ),
+        "enterprise-issuer": (
+            NOT_BOUND,
+            OWN.having(enterprise),
+            {},
+            "The issuer is an enterprise's own, which must be named in trustedBuilders.",
+        ),
+        "other-builder-id": (
+            NOT_BOUND,
+            OWN,
+            {"builder_id": "https://example.com/builder"},
+            "The workflow names another builder than itself.",
+        ),
+        "person": (NOT_BOUND, person(), {"builder_id": "someone@example.com"}, "A person signed."),
+        "forced-workflow": (
+            NOT_BOUND,
+            generic_generator().having(forced),
+            {"builder_id": reusable.san},
+            "The run was started by a workflow of another repository, which an organization's rules can do.",
+        ),
+        "used-only": (
+            MISMATCH,
+            OWN,
+            {
+                "builder_id": OWN.san,
+                "repository": "example/other",
+                "changes": {"predicate.buildDefinition.resolvedDependencies": [THERE, HERE]},
+            },
+            "The attested repository was a dependency of what was built.",
+        ),
+    }
+    for name, (reason, identity, fields, why) in table.items():
+        yield _case(f"hosted-{name}", why, reason, NO_BUILDERS, *_by(identity, **fields))
+    yield _case(
+        "hosted-self-hosted-allowed",
+        "The attested repository's workflow on a runner of its own, where those are allowed.",
+        VERIFIED,
+        {**NO_BUILDERS, "allowSelfHostedRunners": True},
+        *_by(attest_build_provenance(runner="self-hosted")),
+    )
+    yield _case("hosted-none", "There is no provenance.", NOT_BOUND, NO_BUILDERS, Lab().sign(vsa()))
+    lab = Lab()
+    v02 = provenance_v02(DIGEST, builder_id=GENERATOR)
+    yield _case(
+        "hosted-generator-v0.2",
+        "slsa-github-generator's reusable workflow, called by the attested repository.",
+        VERIFIED,
+        NO_BUILDERS,
+        lab.sign(vsa()),
+        lab.sign(v02, generic_generator()),
+    )
+
+
+def _runs() -> Iterator[Case]:
+    """Trusted builders whose provenance says what is right, in runs for something else."""
+    elsewhere = attest_build_provenance("example/builder", OTHER)
+    entry = {"builderId": BUILDER, "issuer": GITHUB_ISSUER, "identity": elsewhere.san}
+    foreign = {**TRUSTED, "trustedBuilders": [{**entry, "buildsForeignSource": True}]}
+    table: dict[str, tuple[str, Identity, Mapping[str, Any], dict[str, Any], str]] = {
+        "right": (VERIFIED, OWN.only_new(), TRUSTED, {}, "The certificate names repository and commit."),
+        "other-repository": (
+            MISMATCH,
+            OWN.having({5: "example/other", 12: ELSEWHERE}),
+            TRUSTED,
+            {},
+            "The certificate names another repository.",
+        ),
+        "other-commit": (
+            MISMATCH,
+            attest_build_provenance(commit=OTHER),
+            TRUSTED,
+            {},
+            "The certificate names another commit.",
+        ),
+        "contradiction-commit": (
+            NOT_BOUND,
+            OWN.having({13: OTHER}),
+            TRUSTED,
+            {},
+            "The certificate's two forms of the commit contradict each other.",
+        ),
+        "contradiction-repository": (
+            NOT_BOUND,
+            OWN.having({5: "example/other"}),
+            TRUSTED,
+            {},
+            "The certificate's two forms of the repository contradict each other.",
+        ),
+        "foreign-unsaid": (
+            MISMATCH,
+            elsewhere,
+            {**TRUSTED, "trustedBuilders": [entry]},
+            {},
+            "A builder for other repositories, whose entry does not say so.",
+        ),
+        "foreign": (
+            VERIFIED,
+            elsewhere,
+            foreign,
+            {},
+            "A builder for other repositories, whose entry says so.",
+        ),
+        "foreign-other-source": (
+            MISMATCH,
+            elsewhere,
+            foreign,
+            {"repository": "example/other"},
+            "A builder for other repositories that built another one.",
+        ),
+        "foreign-self-hosted": (
+            NOT_BOUND,
+            attest_build_provenance("example/builder", OTHER, runner="self-hosted"),
+            foreign,
+            {},
+            "A builder for other repositories on a runner of its own.",
+        ),
+    }
+    for name, (reason, identity, parameters, fields, why) in table.items():
+        yield _case(
+            f"builder-run-{name}", why, reason, parameters, *_by(identity, builder_id=BUILDER, **fields)
+        )
+
+
+def _typed(build_type: str, external: Any, *dependencies: Any) -> bytes:
+    """Return a provenance v1 of a build type, signed with the builder's key."""
+    definition = "predicate.buildDefinition"
+    changes = {
+        f"{definition}.buildType": build_type,
+        f"{definition}.externalParameters": external,
+        f"{definition}.resolvedDependencies": list(dependencies),
+    }
+    statement = provenance_v1(DIGEST, builder_id="https://example.com/builder", changes=changes)
+    return keyed_envelope(statement, BUILDER_KEY)
+
+
+def _built() -> Iterator[Case]:
+    workflow = "https://actions.github.io/buildtypes/workflow/v1"
+    generator = "https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0"
+    gitlab = "https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v16.7.0/PROVENANCE.md"
+    buildkit = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
+    cloud = "https://cloud.google.com/build/gcb-buildtypes/google-worker/v1"
+    own = "https://example.com/build/v1"
+    this = {"workflow": {"repository": REPOSITORY, "ref": MAIN}}
+    other = {"workflow": {"repository": ELSEWHERE, "ref": MAIN}}
+    sha1 = {"uri": HERE["uri"], "digest": {"sha1": COMMIT}}
+    sha256 = {"uri": REPOSITORY, "digest": {"sha256": COMMIT}}
+    context = {"uri": f"{REPOSITORY}.git#{MAIN}", "digest": {"sha1": COMMIT}}
+    config = {"repository": f"git+{REPOSITORY}", "ref": MAIN, "path": "cloudbuild.yaml"}
+    image = {"uri": "gcr.io/builder", "digest": {"sha256": "1" * 64}}
+    table: dict[str, tuple[str, bytes, str]] = {
+        "workflow": (
+            VERIFIED,
+            _typed(workflow, this, THERE, HERE),
+            "The workflow's repository, beside another.",
+        ),
+        "workflow-other": (
+            MISMATCH,
+            _typed(workflow, other, HERE),
+            "Another workflow's repository was built.",
+        ),
+        "workflow-other-with-its-commit": (
+            MISMATCH,
+            _typed(workflow, other, HERE, THERE),
+            "Another workflow's repository was built; the attested one comes first.",
+        ),
+        "workflow-two-commits": (
+            NOT_BOUND,
+            _typed(workflow, this, {**HERE, "digest": {"gitCommit": OTHER}}, HERE),
+            "Two commits of the workflow's repository at one ref.",
+        ),
+        "generator": (VERIFIED, _typed(generator, {"source": sha1}, THERE), "The generator's source."),
+        "generator-first": (
+            VERIFIED,
+            _typed(generator, {"inputs": {}}, HERE, THERE),
+            "The first dependency.",
+        ),
+        "generator-second": (
+            MISMATCH,
+            _typed(generator, {"inputs": {}}, THERE, HERE),
+            "The second dependency.",
+        ),
+        "generator-other": (
+            MISMATCH,
+            _typed(generator, {"source": THERE}, HERE),
+            "Another source was built.",
+        ),
+        "gitlab": (VERIFIED, _typed(gitlab, {"source": REPOSITORY}, sha256), "GitLab calls a commit sha256."),
+        "gitlab-other": (
+            MISMATCH,
+            _typed(gitlab, {"source": ELSEWHERE}, sha256),
+            "Another project was built.",
+        ),
+        "buildkit": (VERIFIED, _typed(buildkit, {"configSource": context}), "The git context of a build."),
+        "buildkit-local": (
+            MISMATCH,
+            _typed(buildkit, {"configSource": {"path": "Dockerfile"}}, HERE),
+            "A local context, and the attested commit as a dependency.",
+        ),
+        "cloud-build": (
+            VERIFIED,
+            _typed(cloud, {"buildConfigSource": config}, HERE, image),
+            "Google Cloud Build.",
+        ),
+        "cloud-build-other": (
+            MISMATCH,
+            _typed(cloud, {"buildConfigSource": {**config, "repository": ELSEWHERE}}, HERE, image),
+            "Google Cloud Build of another repository.",
+        ),
+        "own-type": (
+            VERIFIED,
+            _typed(own, {}, HERE, image),
+            "A build type of one's own with one git dependency.",
+        ),
+        "own-type-two": (
+            NOT_BOUND,
+            _typed(own, {}, HERE, THERE),
+            "A build type of one's own with two of them.",
+        ),
+        "own-type-unreadable": (
+            NOT_BOUND,
+            _typed(own, {}, HERE, {"uri": "git@example.com:x.git", "digest": {"gitCommit": OTHER}}),
+            "A build type of one's own with a second git dependency that cannot be read.",
+        ),
+    }
+    for name, (reason, provenance, why) in table.items():
+        yield _case(f"built-{name}", why, reason, KEYED, Lab().sign(vsa()), provenance)
+    generated = {
+        "sourceBinding": "provenance",
+        "trustedBuilders": [{"builderId": GENERATOR, "issuer": GITHUB_ISSUER, "identity": GENERATOR}],
+    }
+    for name, source in (
+        ("v0.2-other-repository", {"uri": f"git+{ELSEWHERE}@{MAIN}", "digest": {"sha1": COMMIT}}),
+        ("v0.2-other-commit", {"uri": HERE["uri"], "digest": {"sha1": OTHER}}),
+        ("v0.2-nothing", {}),
+    ):
+        changes = {"predicate.invocation.configSource": source}
+        lab = Lab()
+        yield _case(
+            f"built-{name}",
+            "The attested commit is among the materials; configSource says what was built.",
+            MISMATCH,
+            generated,
+            lab.sign(vsa()),
+            lab.sign(provenance_v02(DIGEST, builder_id=GENERATOR, changes=changes), generic_generator()),
+        )
+
+
+def _beside_the_image() -> Iterator[Case]:
+    both = [{"digest": {"gitCommit": COMMIT}}, {"digest": {"sha256": DIGEST}}]
+    lab = Lab()
+    summary, provenance = lab.sign(vsa(subjects=both)), lab.sign(provenance_v1(DIGEST), OWN)
+    for binding in ("annotation", "provenance"):
+        yield _case(
+            f"subject-commit-and-image-{binding}",
+            "A summary about a commit and the image's digest: the commit must be bound all the same.",
+            NOT_BOUND,
+            {"sourceBinding": binding},
+            summary,
+        )
+    yield _case(
+        "subject-commit-and-image-bound",
+        "A summary about a commit and the image's digest, and the provenance that binds them.",
+        VERIFIED,
+        NO_BUILDERS,
+        summary,
+        provenance,
+    )
+
+
+def _junk() -> Iterator[Case]:
+    lab, stranger = Lab(), Lab("another Sigstore")
+    summary, good = lab.sign(vsa()), lab.sign(provenance_v1(DIGEST), OWN)
+    lookalikes = [
+        stranger.sign(provenance_v1(DIGEST, changes={"predicate.n": number}), OWN) for number in range(20)
+    ]
+
+    def referrer(file: str, number: int) -> dict[str, Any]:
+        return {
+            "artifactType": BUNDLE_TYPE,
+            "blobs": [{"file": file, "mediaType": BUNDLE_TYPE}],
+            "manifest": {"annotations": {"n": f"{number:03}"}},
+        }
+
+    for name, honest in (("", True), ("-without-the-honest-one", False)):
+        junk = [referrer("lookalike.json" if number % 2 else "junk.json", number) for number in range(200)]
+        blobs = {"attestation.intoto.jsonl": summary, "lookalike.json": lookalikes[0], "junk.json": b"junk"}
+        if honest:
+            blobs["provenance.json"] = good
+            junk.insert(150, referrer("provenance.json", 999))
+        yield Case(
+            f"junk-200-referrers{name}",
+            "200 referrers that say that they are bundles; half of them claim all that the honest one says.",
+            VERIFIED if honest else NOT_BOUND,
+            parameters={**NO_BUILDERS, "timeout": "20s"},
+            blobs=blobs,
+            referrers=junk,
+            step=0 if honest else 14,
+            seconds=22,
+        )
+    envelope = json.dumps({"payload": "e30=", "payloadType": "x", "signatures": []}).encode()
+    for name, content in (
+        ("lines-last", b"{}\n" * 60_000 + good),
+        ("lines-first", good + b"\n" + b"{}\n" * 60_000),
+        ("envelopes", lines(*([envelope] * 3000), good)),
+        ("lookalikes", lines(*lookalikes, good)),
+    ):
+        yield Case(
+            f"junk-{name}",
+            "Build provenance in a referrer of its own, among lines that are none.",
+            VERIFIED,
+            parameters=NO_BUILDERS,
+            blobs={"attestation.intoto.jsonl": summary, "provenance.jsonl": content},
+            referrers=[referrer("provenance.jsonl", 1)],
+        )
+    yield Case(
+        "junk-lookalikes-alone",
+        "Provenance that claims all that an honest one says, signed by somebody else.",
+        NOT_BOUND,
+        parameters=NO_BUILDERS,
+        blobs={"attestation.intoto.jsonl": summary, "provenance.jsonl": lines(*lookalikes)},
+        referrers=[referrer("provenance.jsonl", 1)],
+        step=14,
+    )
+
+
+def _two_keys() -> Iterator[Case]:
+    """One envelope that two configured keys signed, of which one may sign summaries."""
+    key, stranger = derive_key("conformance", "verifier"), derive_key("conformance", "nobody")
+    verifier = "https://example.com/verifier"
+    parameters = {
+        **KEYED,
+        "expectedVerifierId": verifier,
+        "trustedVerifiers": [{"verifierId": verifier, "publicKey": key.pem.decode()}],
+    }
+    provenance = _typed("https://example.com/build/v1", {}, HERE)
+    for name, reason, keys in (
+        ("first", VERIFIED, (key, BUILDER_KEY)),
+        ("last", VERIFIED, (BUILDER_KEY, key)),
+        ("among-strangers", VERIFIED, (stranger, BUILDER_KEY, key, stranger)),
+        ("absent", "SIGNER_UNTRUSTED", (BUILDER_KEY, stranger)),
+    ):
+        envelope = sign_envelope(vsa(verifier_id=verifier), keys[0], others=keys[1:])
+        yield Case(
+            f"key-of-several-{name}",
+            "An envelope that several keys signed; the order of the signatures is anybody's.",
+            reason,
+            parameters=parameters,
+            blobs=attested(lines(compact(envelope.as_json()), provenance)),
+            step=0 if reason == VERIFIED else 6,
+        )
