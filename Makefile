@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | conformance | e2e | e2e-cluster | bench | dist | fuzz | mutate | lock | clean
+# make setup | demo | test | lint | conformance | e2e | e2e-cluster | bench | soak | dist | fuzz | mutate | lock | clean
 # Everything runs in .venv, which every target sets up first.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # A lock is complete. Without --no-deps pip would still look for a newer package wherever one asks for another's extra.
 LOCKS := requirements/dev.txt
 
-.PHONY: setup demo test lint e2e e2e-cluster bench dist plugin-artifact conformance fuzz mutate lock clean format
+.PHONY: setup demo test lint e2e e2e-cluster bench soak dist plugin-artifact conformance fuzz mutate lock clean format
 
 setup: $(STAMP)
 
@@ -58,6 +58,11 @@ plugin-artifact: dist
 
 bench: setup
 	$(BIN)/python -m tools.bench
+
+MINUTES ?= 5
+# Both clients under faults for that long, or for CALLS calls; fails where a decision is wrong, missing or late.
+soak: dist
+	$(BIN)/python -m tools.soak --minutes $(MINUTES) $(if $(CALLS),--calls $(CALLS))
 
 FUZZ_SECONDS ?= 60
 # atheris has wheels for some interpreters only; where it is not to be had, seeds are mutated without it.

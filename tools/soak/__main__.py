@@ -143,6 +143,8 @@ def main() -> int:
             print(*(f"  {what}: {example}" for example in examples[:4]), sep="\n")
     problems = [f"{tally.client} client: {problem}" for tally in tallies for problem in tally.problems()]
     print(*problems or ["all as it must be"], sep="\n")
+    right = sum(tally.counts["right"] for tally in tallies)
+    print(f"soak: {right} passed, {len(problems)} failed")
     return 1 if problems else 0
 
 
