@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 import click
@@ -103,7 +104,8 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             import traceback
 
-            traceback.print_exc()
+            for text in traceback.format_exc().splitlines():
+                _quietly(partial(say, text, error=True))
         return _fail(*explain(error))
     return status
 

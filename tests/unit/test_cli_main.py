@@ -20,6 +20,7 @@ from slsa_verifier_plugin.cli.session import Session, say, session_of
 from slsa_verifier_plugin.cli.status import Decision, Status, decision_of, status_of
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason, RegistryError, UsageError
 from tests.support.command_line import ROOT, TESTDATA, Done, cli, process
+from tests.support.hostile import commands_in, unseen_in
 
 HEAVY = ("sigstore", "oras", "requests", "jsonschema", "cryptography", "tuf", "yaml", "google", "re2", "rich")
 
@@ -138,6 +139,13 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     done = _run_command(monkeypatch, _raising(ZeroDivisionError("x")), "--debug")
     assert "Traceback" in done.err
     assert done.status == Status.UNDECIDED
+
+
+def test_a_traceback_is_no_command_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _run_command(monkeypatch, _raising(ZeroDivisionError("##vso[x]y\n::error::\x1b[2J")), "--debug")
+    assert "ZeroDivisionError" in done.err
+    assert commands_in(done.err) == []
+    assert unseen_in(done.err) == []
 
 
 def test_a_command_gets_the_programs_options(monkeypatch: pytest.MonkeyPatch) -> None:
