@@ -155,5 +155,10 @@ def _form(text: str) -> _Form:
     name, _, ref = rest.partition("@")
     bare = name.rstrip("/")
     return _Form(
-        has_git, scheme[:16], bare.removesuffix(".git"), bare.endswith(".git"), name.endswith("/"), ref
+        has_git,
+        scheme if scheme.isalnum() and len(scheme) <= 16 else "another",
+        bare.removesuffix(".git"),
+        bare.endswith(".git"),
+        name.endswith("/"),
+        ref,
     )

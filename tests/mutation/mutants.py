@@ -30,6 +30,7 @@ SCOPE = (
     "policy/matching.py",
     "policy/parameters.py",
     "policy/readings.py",
+    "policy/tag_runs.py",
     "policy/trusted.py",
     "signatures/certificate.py",
     "signatures/files.py",
@@ -70,7 +71,14 @@ WORDING = {
         "_path",
         "_article",
     ),
-    "policy/checks.py": ("_untrusted", "_mismatch", "_alternatives", "_days"),
+    "policy/checks.py": (
+        "_untrusted",
+        "_mismatch",
+        "_alternatives",
+        "_algorithms",
+        "_certified_ref",
+        "_days",
+    ),
     "policy/trusted.py": ("shown",),
     "signatures/verifier.py": ("_with_ages", "_in_short"),
 }
