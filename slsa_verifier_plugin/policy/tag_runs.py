@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from slsa_verifier_plugin.model.signer import COMMIT, REF, Signer
 from slsa_verifier_plugin.model.vsa import SourceSubject
@@ -19,8 +20,10 @@ def tag_run(signer: Signer, sources: Iterable[SourceSubject]) -> SourceSubject |
     commit, ref = (
         next((signer.claims[arc] for arc in arcs if arc in signer.claims), None) for arcs in (COMMIT, REF)
     )
-    refs = [known for source in sources if source.commit == commit for known in source.refs]
-    if commit is None or ref is None or not ref.startswith(_TAGS) or ref == _TAGS:
+    own = [source for source in sources if source.commit == commit]
+    refs = [known for source in own for known in source.refs]
+    if ref is None or not ref.startswith(_TAGS) or ref == _TAGS:
         return None
-    is_branches = bool(refs) and all(known.startswith(_BRANCHES) for known in refs)
-    return SourceSubject(commit, (ref,)) if is_branches else None
+    if not refs or not all(known.startswith(_BRANCHES) for known in refs):
+        return None
+    return replace(own[0], refs=(ref,))

@@ -42,7 +42,7 @@ TESTS = {
     "policy/parameters.py": ["test_policy_parameters.py"],
     "policy/parameters.schema.json": ["test_policy_parameters.py"],
     "policy/readings.py": ["test_policy_readings.py"],
-    "policy/tag_runs.py": ["test_policy_checks.py"],
+    "policy/tag_runs.py": ["test_policy_tag_runs.py", "test_policy_checks.py"],
     "policy/trusted.py": ["test_policy_trusted.py", "test_policy_parameters.py"],
     "signatures/certificate.py": ["test_signatures_certificate.py"],
     "signatures/files.py": ["test_signatures_files.py"],
