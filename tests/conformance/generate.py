@@ -15,6 +15,7 @@ from tests.conformance.catalog import (
     policies,
     producers,
     registries,
+    shown,
     signatures,
     sources,
     statements,
@@ -38,6 +39,7 @@ CATALOG = (
     producers,
     wildcards,
     trust,
+    shown,
 )
 
 
