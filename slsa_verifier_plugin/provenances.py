@@ -30,7 +30,7 @@ from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Candi
 from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim
-from slsa_verifier_plugin.model.statement import parse_statement, predicate_type_of
+from slsa_verifier_plugin.model.statement import parse_statement
 from slsa_verifier_plugin.policy.binding import (
     Bound,
     Demand,
@@ -348,11 +348,12 @@ class ProvenanceSearch:
 
     def _lookalike(self, candidate: Candidate) -> _Lookalike | None:
         """Return what ``candidate`` claims where it may count; others are passed over, and unverified, for that takes time."""
-        if predicate_type_of(candidate.payload_type, candidate.payload) not in PREDICATE_TYPES:
-            return None
         try:
+            statement = parse_statement(candidate.payload_type, candidate.payload, is_claim=True)
+            if statement.predicate_type not in PREDICATE_TYPES:
+                return None
             claims = self._verifier.claims(candidate)
-            claimed = parse_provenance(parse_statement(candidate.payload_type, candidate.payload))
+            claimed = parse_provenance(statement)
         except (SignatureError, StatementError) as error:
             self.passed_over.add("that do not verify", plain(error.message))
             return None

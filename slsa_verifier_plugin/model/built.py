@@ -119,11 +119,14 @@ def _resolved(
     """Return the dependency that is ``repository``, resolved to its commit; of several commits the one at ``ref``."""
     if not isinstance(repository, str):
         return ()
+    wanted = SourceUri.parse(repository)
     found = [
-        material
+        _pinned(build_type, item)
         for item in dependencies
         if isinstance(item, Mapping)
-        and same_repository((material := _pinned(build_type, item)).repository, repository)
+        and wanted is not None
+        and (uri := SourceUri.parse(item.get("uri"))) is not None
+        and uri.same_repository(wanted)
     ]
     if len({material.commit for material in found}) > 1:
         # The build type documents uri as repository@ref; another ref of the repository is something that was used.

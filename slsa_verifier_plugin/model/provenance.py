@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from slsa_verifier_plugin.errors import StatementError
@@ -22,13 +22,18 @@ class Provenance:
     """Who built, what came out (digests written ``algorithm:hex``), and what went in.
 
     ``built`` is the repository and commit that were built: none where that is not said, several where it is not clear which.
-    ``materials`` are all commits that went in, for people alone.
+    ``dependencies`` are all that went in, as written.
     """
 
     builder_id: str
     digests: frozenset[str]
     built: tuple[Material, ...]
-    materials: tuple[Material, ...] = ()
+    dependencies: Sequence[Any] = field(default=(), compare=False, repr=False)
+
+    @property
+    def materials(self) -> tuple[Material, ...]:
+        """All commits that went in, for people alone."""
+        return tuple(git_materials(self.dependencies))
 
 
 def parse_provenance(statement: Statement) -> Provenance:
@@ -62,7 +67,7 @@ def parse_provenance(statement: Statement) -> Provenance:
             if name in ("sha256", "sha512")
         ),
         built,
-        tuple(git_materials(dependencies)),
+        dependencies,
     )
 
 

@@ -83,7 +83,10 @@ class World:
             and _is_expected(self.parameters["expectedResourceUri"], predicate["resourceUri"])
             and self._reaches(predicate["verifiedLevels"], self.caps.get(verifier))
             and self._is_young(signed)
-            and (is_about_image or self._is_bound(predicate["resourceUri"], commits, payloads))
+            and (
+                (is_about_image and not commits)
+                or self._is_bound(predicate["resourceUri"], commits, payloads)
+            )
         )
 
     def _is_certified(
@@ -122,10 +125,14 @@ class World:
             match = re.fullmatch(r"SLSA_SOURCE_LEVEL_([0-9]{1,3})", name)
             return int(match[1]) if match and name == f"SLSA_SOURCE_LEVEL_{int(match[1])}" else -1
 
+        if any("FAILED" in name.upper() for name in stated):
+            return False
         reached = max(map(number, stated), default=-1)
         reached = reached if cap is None else min(reached, cap)
         for expected in self.parameters["expectedVerifiedLevels"]:
             if number(expected) >= 0 and reached < number(expected):
+                return False
+            if number(expected) < 0 and cap is not None:
                 return False
             same = {"TAG_HYGIENE", "SLSA_SOURCE_SCS_PROTECTED_REFS"}
             if number(expected) < 0 and not (same if expected in same else {expected}) & set(stated):
@@ -165,21 +172,40 @@ class World:
             return False
         predicate = statement["predicate"]
         builder = predicate.get("runDetails", predicate)["builder"]["id"]
-        inputs = (
-            predicate.get("buildDefinition", {}).get("resolvedDependencies")
-            or predicate.get("materials")
-            or []
-        )
         name = signed.identity.san if signed.identity else "key"
         return (
             name in self.builders.get(builder, ())
             and any(subject["digest"].get("sha256") == self.image for subject in statement["subject"])
+            and self._is_run_for(signed.identity, uri, commits)
             and any(
-                item["uri"].partition("@")[0].lower() == uri.lower()
-                and (item["digest"].get("gitCommit") or item["digest"].get("sha1")) in commits
-                for item in inputs
+                repository.partition("@")[0].removeprefix("git+").lower() == uri.removeprefix("git+").lower()
+                and commit in commits
+                and (signed.identity is None or signed.identity.extensions.get(13) in (None, commit))
+                for repository, commit in [_built(predicate)]
             )
         )
+
+    def _is_run_for(self, identity: Identity | None, uri: str, commits: Sequence[str]) -> bool:
+        """Return True if the run of a build was for the commit, on a runner that is allowed."""
+        claims = identity.extensions if identity else {}
+        if claims.get(8) != GITHUB_ISSUER:
+            return True
+        is_hosted = claims.get(11) == "github-hosted" or self.parameters.get("allowSelfHostedRunners")
+        is_here = ("git+" + str(claims.get(12))).lower() == uri.lower() and claims.get(13) in commits
+        return bool(is_hosted) and is_here
+
+
+def _built(predicate: Any) -> tuple[str, str]:
+    """Return repository and commit that the scenarios' two build types say were built."""
+    if "buildDefinition" not in predicate:
+        source = predicate["invocation"]["configSource"]
+        return source["uri"], source["digest"]["sha1"]
+    definition = predicate["buildDefinition"]
+    repository = definition["externalParameters"]["workflow"]["repository"]
+    for item in definition["resolvedDependencies"]:
+        if item["uri"].partition("@")[0] == f"git+{repository}":
+            return repository, item["digest"]["gitCommit"]
+    return repository, ""
 
 
 def _is_expected(expected: str, found: str) -> bool:

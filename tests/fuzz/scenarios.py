@@ -55,6 +55,8 @@ SOURCE_ACTIONS = "https://github.com/slsa-framework/source-actions"
 ACTIONS = "https://github.com/slsa-framework/actions"
 KEYED = "https://keyed.example"
 BUILDER = "https://builder.example/v1"
+OWN = attest_build_provenance()
+"""The workflow of the attested repository, which is trusted without configuration and names itself as builder."""
 TAG = "refs/tags/v1"
 RESOURCE = f"git+https://github.com/{REPOSITORY}"
 REVISION, SOURCE = "org.opencontainers.image.revision", "org.opencontainers.image.source"
@@ -182,7 +184,16 @@ def _identity(choose: random.Random, verifier: str) -> Identity:
 
 
 def _builder(choose: random.Random) -> Identity:
-    other = choose.choice([person(), github_source_actions(), attest_build_provenance("example/other")])
+    other = choose.choice(
+        [
+            person(),
+            github_source_actions(),
+            attest_build_provenance("example/other"),
+            attest_build_provenance(commit=LEVEL_1_COMMIT),
+            attest_build_provenance(runner="self-hosted"),
+            OWN.having({5: "example/other", 12: "https://github.com/example/other"}),
+        ]
+    )
     return attest_build_provenance() if choose.random() < 0.8 else other
 
 
@@ -221,7 +232,26 @@ def _provenance(choose: random.Random, number: int) -> Any:
             "builder_id": ["https://other.example"],
         },
     )
-    return make(**fields, changes={"predicate.number": number})
+    if fields["builder_id"] == BUILDER and choose.random() < 0.5:
+        fields["builder_id"] = OWN.san
+    made = make(**fields, changes={"predicate.number": number})
+    if choose.random() < 0.1:
+        _use(made, choose.random() < 0.5)
+    return made
+
+
+def _use(made: Any, is_first: bool) -> None:
+    """Let the attested commit be something that the build of another repository used."""
+    definition = made["predicate"].get("buildDefinition")
+    used = {"uri": f"{RESOURCE}@{MAIN}", "digest": {"gitCommit": COMMIT, "sha1": COMMIT}}
+    other = {"uri": f"git+https://github.com/example/other@{MAIN}", "digest": {"gitCommit": LEVEL_1_COMMIT}}
+    both = [used, other] if is_first else [other, used]
+    if definition is None:
+        made["predicate"]["invocation"]["configSource"] = {**other, "digest": {"sha1": LEVEL_1_COMMIT}}
+        made["predicate"]["materials"] = both
+    else:
+        definition["externalParameters"]["workflow"]["repository"] = "https://github.com/example/other"
+        definition["resolvedDependencies"] = both
 
 
 def _by_key(choose: random.Random, lab: Lab, payload: bytes) -> Made:
@@ -254,7 +284,7 @@ def build(data: bytes) -> Scenario:
         now=SIGNED_AT + timedelta(hours=1),
         parameters=config,
         signers=_signers(config),
-        builders={BUILDER: [attest_build_provenance().san]} if "trustedBuilders" in config else {},
+        builders={BUILDER if "trustedBuilders" in config else OWN.san: [OWN.san]},
         caps={KEYED: 1} if capped else {},
         labels=labels,
     )
@@ -311,11 +341,8 @@ def _config(choices: Choices) -> dict[str, Any]:
     binding = choices.one_of(["none", "none", "none", "annotation", "provenance", "provenance"])
     if binding != "none":
         config["sourceBinding"] = binding
-    if binding == "provenance":
-        identity = attest_build_provenance()
-        config["trustedBuilders"] = [
-            {"builderId": BUILDER, "issuer": identity.extensions[8], "identity": identity.san}
-        ]
+    if binding == "provenance" and choices.chance(2):
+        config["trustedBuilders"] = [{"builderId": BUILDER, "issuer": OWN.extensions[8], "identity": OWN.san}]
     return config
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ from tests.support.sigstore import (
     github_source_actions,
     keyed_envelope,
     person,
+    provenance_v02,
     provenance_v1,
     vsa,
 )
@@ -228,8 +230,26 @@ def test_the_oracle_knows_ages_caps_labels_and_builders() -> None:
         (provenance_v1("00" * 32, builder_id=scenarios.BUILDER), attest_build_provenance()),
         (provenance_v1(IMAGE, builder_id=scenarios.BUILDER), person()),
         (provenance_v1(IMAGE, builder_id="https://other.example"), attest_build_provenance()),
+        (provenance_v1(IMAGE, builder_id=scenarios.BUILDER), attest_build_provenance(commit=LEVEL_1_COMMIT)),
+        (provenance_v1(IMAGE, builder_id=scenarios.BUILDER), attest_build_provenance(runner="self-hosted")),
+        (used(provenance_v1), attest_build_provenance()),
+        (used(provenance_v02), attest_build_provenance()),
     ):
         assert not says(world(sourceBinding="provenance"), vsa(), more=(other,))
+
+
+def used(make: Callable[..., Any]) -> Any:
+    """Return a provenance of another repository's build that used the attested commit."""
+    made = make(IMAGE, builder_id=scenarios.BUILDER)
+    scenarios._use(made, True)
+    return made
+
+
+def test_the_oracle_knows_failures_and_commits_beside_images() -> None:
+    assert not says(world(), vsa(levels=["SLSA_SOURCE_LEVEL_3", "FAILED"]))
+    both = [{"digest": {"gitCommit": COMMIT}}, {"digest": {"sha256": IMAGE}}]
+    assert says(world(), vsa(subjects=both))
+    assert not says(world(sourceBinding="provenance"), vsa(subjects=both))
 
 
 def test_the_oracle_believes_only_what_was_signed() -> None:

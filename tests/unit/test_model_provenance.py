@@ -61,12 +61,11 @@ def built_v02(build_type: str, source: Any, *materials: Any) -> list[str]:
 
 @pytest.mark.parametrize("version", [provenance_v1, provenance_v02])
 def test_provenance_is_read(version: Any) -> None:
-    assert parse(version(builder_id="https://builder.example")) == Provenance(
-        "https://builder.example",
-        frozenset({f"sha256:{IMAGE_DIGEST}"}),
-        (Material(WRITTEN, COMMIT),),
-        (Material(REPOSITORY, COMMIT),),
+    found = parse(version(builder_id="https://builder.example"))
+    assert found == Provenance(
+        "https://builder.example", frozenset({f"sha256:{IMAGE_DIGEST}"}), (Material(WRITTEN, COMMIT),)
     )
+    assert found.materials == (Material(REPOSITORY, COMMIT),)
 
 
 WORKFLOW = "https://actions.github.io/buildtypes/workflow/v1"

@@ -171,3 +171,19 @@ def test_foreign_text_in_a_message_is_harmless() -> None:
     assert "{" not in caught.value.message
     assert "\x1b" not in caught.value.message
     assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "subject", [None, 7, "x", {}, [7], [None], [{}], [{"digest": 7}], [{"digest": {"a": 7}}]]
+)
+def test_a_claim_is_read_without_the_library_and_says_no_less_wrong(subject: object) -> None:
+    """What nobody vouches for is read the quick way; what cannot be read on is refused all the same."""
+    content = json.dumps({**changed(vsa(), {}), "subject": subject}).encode()
+    for is_claim in (True, False):
+        with pytest.raises(StatementError):
+            parse_statement(PAYLOAD_TYPE, content, is_claim=is_claim)
+
+
+def test_a_good_claim_reads_as_what_is_verified_later() -> None:
+    content = json.dumps(vsa()).encode()
+    assert parse_statement(PAYLOAD_TYPE, content, is_claim=True) == parse_statement(PAYLOAD_TYPE, content)

@@ -323,3 +323,10 @@ def test_a_builder_of_another_commit_is_said_with_its_run(scene: Scene) -> None:
     statement = provenance_v1(scene.image.digest.hex, builder_id=BUILDER_ID)
     attach(scene, scene.notary.sign(statement, by))
     assert_denied(judge(scene), Reason.SOURCE_REVISION_MISMATCH, 14, "built by a run for", LEVEL_1_COMMIT)
+
+
+def test_what_is_verified_is_read_in_full(scene: Scene) -> None:
+    """A subject without a digest is no in-toto statement, which the quick look at claims does not mind."""
+    subjects = [{"name": "app", "digest": {"sha256": scene.image.digest.hex}}, {"name": "x", "digest": {}}]
+    attach(scene, provenance(scene, changes={"subject": subjects}))
+    assert_denied(judge(scene), Reason.SOURCE_NOT_BOUND, 14, "1 that do not verify")
