@@ -84,6 +84,15 @@ _LISTED = (
         checksum="h1:RZuuSYhTvlDvtsK+NkutoCZ//C0X2ebLK8X8l3ULs84=",
         ldflags="-w -X github.com/google/go-containerregistry/cmd/crane/cmd.Version=v0.22.1",
     ),
+    # Not a peer of the plugin's: it checks the workflows (make lint).
+    GoPeer(
+        name="actionlint",
+        version="v1.7.12",
+        package="./cmd/actionlint",
+        module="github.com/rhysd/actionlint",
+        checksum="h1:vQ4GeJN86C0QH+gTUQcs8McmK62OLT3kmakPMtEWYnY=",
+        ldflags="-w -X github.com/rhysd/actionlint.version=1.7.12",
+    ),
 )
 
 PEERS = {listed.name: listed for listed in _LISTED}
