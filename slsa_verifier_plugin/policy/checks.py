@@ -150,7 +150,8 @@ class _Examiner:
         if verifier_id not in self._policy.verifier_ids:
             raise CheckError(
                 Reason.VERIFIER_ID_MISMATCH,
-                f"found verifier.id {quoted(verifier_id)}, expected {_alternatives(self._policy.verifier_ids)}; "
+                f"found verifier.id {quoted(verifier_id)}, expected {_alternatives(self._policy.verifier_ids)}"
+                f"{hints.near_uri(self._policy.verifier_ids, verifier_id)}; "
                 f"{hints.for_verifier_id(verifier_id, self._policy.verifier_ids, self._policy.verifiers)}",
             )
         known = [signer for signer in self._policy.verifiers if signer.id == verifier_id]
@@ -165,7 +166,9 @@ class _Examiner:
         issuer = f" (issuer {plain(self._signer.issuer)})" if self._signer.issuer else ""
         return (
             f"signed by {quoted(self._signer.identity)}{issuer}, expected "
-            f"{' or '.join(signer.shown() for signer in known[:4])}; {hints.for_signer(self._signer, known)}"
+            f"{' or '.join(signer.shown() for signer in known[:4])}"
+            f"{hints.near_text([entry.identity for entry in known if entry.identity], [self._signer.identity])}; "
+            f"{hints.for_signer(self._signer, known)}"
         )
 
     def _subject(self, summary: VerificationSummary) -> Step:
@@ -260,7 +263,7 @@ class _Examiner:
             cap = f" (the summary states {stated}; maxLevel caps its signer)" if is_capped else ""
             raise CheckError(
                 Reason.LEVEL_TOO_LOW,
-                f"found {found}{cap}, expected {', '.join(missing)}{hints.near_levels(missing)}; raise the "
+                f"found {found}{cap}, expected {', '.join(missing)}{hints.near_levels(missing, summary.levels)}; raise the "
                 f"protection of "
                 f"{plain(summary.resource_uri)} and build from a commit attested since, or lower expectedVerifiedLevels",
             )
@@ -282,11 +285,11 @@ class _Examiner:
             self._sources = tuple(dict.fromkeys(source for source, _ in matched))
             return passed(12, plain(matched[0][1]))
         refs = [ref for source in self._sources for ref in source.refs]
+        expected = [item.pattern for item in patterns]
         raise CheckError(
             Reason.SOURCE_REF_MISMATCH,
-            f"found {_alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected "
-            f"{_alternatives([item.pattern for item in patterns])}; build from an expected branch or tag, or add the ref to "
-            "expectedSourceRefs",
+            f"found {_alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected {_alternatives(expected)}"
+            f"{hints.near_text(expected, refs)}; build from an expected branch or tag, or add the ref to expectedSourceRefs",
         )
 
     def _certified_ref(self, summary: VerificationSummary) -> str:

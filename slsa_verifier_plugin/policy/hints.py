@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from slsa_verifier_plugin.model.levels import CONTROLS
 from slsa_verifier_plugin.model.signer import Signer
-from slsa_verifier_plugin.policy.matching import UriPattern
+from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.policy.trusted import (
     CURRENT_VERIFIER_ID,
@@ -22,7 +22,7 @@ from slsa_verifier_plugin.policy.trusted import (
 )
 
 MAX_COMPARED = 4
-"""Expected URIs that are compared for near misses, of up to 256: candidates have messages before their signatures are checked."""
+"""Expected values that are compared for near misses, of up to 256: candidates have messages before signatures are checked."""
 
 CASE = "the case of letters, which that host may tell apart"
 _SCHEME = "the scheme"
@@ -84,10 +84,21 @@ def near_level(name: str) -> str:
     return near[0] if near else ""
 
 
-def near_levels(missing: Iterable[str]) -> str:
-    """Return a remark on missing levels that nobody states because they are misspelt; empty for none."""
+def near_levels(missing: Sequence[str], stated: Sequence[str]) -> str:
+    """Return a remark on missing levels that nobody states because they are misspelt, or written in other letters."""
     pairs = [(name, near) for name in missing if (near := near_level(name))]
+    if not pairs:
+        return near_text(missing, stated)
     return "".join(f" ({name} is no name that is known here; is {near} meant?)" for name, near in pairs[:2])
+
+
+def near_text(expected: Sequence[str], found: Sequence[str]) -> str:
+    """Return a remark on the first expected text, or pattern of a ref, that only other letters keep from matching."""
+    for pattern in expected[:MAX_COMPARED]:
+        in_lower_case = RefPattern(pattern.lower())
+        if any(in_lower_case.matches(text.lower()) for text in found[:MAX_COMPARED]):
+            return f" (it differs from {pattern} only in the case of letters, which counts)"
+    return ""
 
 
 def near_uri(expected: Iterable[str], found: str) -> str:

@@ -211,6 +211,24 @@ def test_step_6_says_that_the_workflow_moved_and_what_to_add() -> None:
     assert "moved" not in elsewhere.message
 
 
+def test_step_6_says_that_only_letters_differ() -> None:
+    entry = {
+        "verifierId": "https://v.example/Source",
+        "issuer": "https://token.actions.githubusercontent.com",
+        "identity": github_source_actions().san.replace("slsa-framework", "SLSA-Framework"),
+    }
+    own = policy(expectedVerifierId="https://v.example/Source", trustedVerifiers=[entry])
+    says = "only in the case of letters"
+    assert_failed(
+        run(claim(vsa(verifier_id="https://v.example/Source")), own), 6, Reason.SIGNER_UNTRUSTED, says
+    )
+    assert_failed(
+        run(claim(vsa(verifier_id="https://v.example/source")), own), 6, Reason.VERIFIER_ID_MISMATCH, says
+    )
+    slash = run(claim(vsa(verifier_id="https://v.example/Source/")), own)
+    assert_failed(slash, 6, Reason.VERIFIER_ID_MISMATCH, "only in the slash at the end")
+
+
 def test_step_6_a_configured_key() -> None:
     keyed, known = by_key()
     assert_passed(run(claim(vsa(), KEY), keyed, **known))

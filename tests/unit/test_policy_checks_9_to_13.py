@@ -259,3 +259,12 @@ def test_step_11_failed_beside_a_level_is_a_failure(failure: str, expected: list
     assert_passed(run(claim(vsa(levels=[*stated, "ORG_FAILED_LOGINS_LOCKED"])), wanted))
     for levels in ([failure, *stated], [*stated, failure]):
         assert_failed(run(claim(vsa(levels=levels)), wanted), 11, Reason.LEVEL_TOO_LOW, failure)
+
+
+def test_step_12_says_that_only_letters_differ() -> None:
+    denied = run(claim(), policy(expectedSourceRefs=["refs/heads/Main"]))
+    assert_failed(
+        denied, 12, Reason.SOURCE_REF_MISMATCH, "differs from refs/heads/Main only in the case of letters"
+    )
+    other = run(claim(), policy(expectedSourceRefs=["refs/heads/master"]))
+    assert "case" not in other.message

@@ -14,6 +14,7 @@ from slsa_verifier_plugin.policy.hints import (
     near_level,
     near_levels,
     near_repository,
+    near_text,
     near_uri,
 )
 
@@ -79,7 +80,18 @@ def test_what_makes_no_difference_between_repositories_is_not_named() -> None:
 )
 def test_misspelt_levels(name: str, near: str) -> None:
     assert near_level(name) == near
-    assert (near in near_levels(["SLSA_SOURCE_LEVEL_3", name])) if near else (near_levels([name]) == "")
+    assert (
+        (near in near_levels(["SLSA_SOURCE_LEVEL_3", name], []))
+        if near
+        else (near_levels([name], ["X2"]) == "")
+    )
+
+
+def test_other_letters_are_named() -> None:
+    assert "from Org_X only in the case" in near_levels(["Org_X"], ["SLSA_SOURCE_LEVEL_1", "ORG_X"])
+    assert "from refs/heads/Rel/* only in the case" in near_text(["refs/heads/Rel/*"], ["refs/heads/rel/1"])
+    assert near_text(["refs/heads/Rel/*"], ["refs/heads/other/1", "refs/tags/rel/1"]) == ""
+    assert near_text([], ["x"]) == near_text(["x"], []) == ""
 
 
 @given(st.text("aAb./:@+gith*\\%#", max_size=30), st.text("aAb./:@+gith%#", max_size=30))

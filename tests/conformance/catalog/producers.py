@@ -44,6 +44,7 @@ def cases() -> Iterator[Case]:
     yield from _another_producer()
     yield from _letters()
     yield from _near_misses()
+    yield from _near_texts()
     yield from _what_is_missing()
 
 
@@ -417,6 +418,37 @@ def _near_misses() -> Iterator[Case]:
             says=(f"only in {says}",),
             step=10,
         )
+
+
+def _near_texts() -> Iterator[Case]:
+    yield Case(
+        "producer-near-ref",
+        "The expected ref differs in letters alone, which count in refs: the denial says so.",
+        "SOURCE_REF_MISMATCH",
+        parameters={"expectedSourceRefs": ["refs/heads/Main"]},
+        blobs=attested(signed()),
+        says=("differs from refs/heads/Main only in the case of letters",),
+        step=12,
+    )
+    own = "https://example.com/verifier"
+    yield Case(
+        "producer-near-verifier-id",
+        "The summary's verifier.id has a slash more: the denial says so.",
+        "VERIFIER_ID_MISMATCH",
+        parameters=trusting(),
+        blobs=stated(changes={"predicate.verifier.id": f"{own}/"}),
+        says=(f"differs from {own} only in the slash at the end",),
+        step=6,
+    )
+    yield Case(
+        "producer-near-identity",
+        "The signer's identity differs in letters alone: the denial says so.",
+        "SIGNER_UNTRUSTED",
+        parameters=trusting(identity="Verifier@example.com"),
+        blobs=stated(),
+        says=("differs from Verifier@example.com only in the case of letters",),
+        step=6,
+    )
 
 
 def _what_is_missing() -> Iterator[Case]:
