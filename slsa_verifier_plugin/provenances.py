@@ -234,7 +234,7 @@ class ProvenanceSearch:
         sources = self._sources()
         size, blobs, seconds = FIRST_BYTES, FIRST_BLOBS, FIRST_SECONDS
         while sources or own:
-            sources = yield from self._round(sources, min(size, self._policy.max_bytes), blobs, seconds)
+            sources = yield from self._round(sources, size, blobs, seconds)
             if sources or own:
                 yield None
             yield from filter(None, map(self._lookalike, own))
@@ -250,7 +250,8 @@ class ProvenanceSearch:
             return []
         chance = random.SystemRandom()
         kinds: dict[int, list[Descriptor]] = defaultdict(list)
-        for descriptor in listed:
+        # Whoever writes the fallback tag's index may list one a thousand times, or with another type beside the right one.
+        for descriptor in {(item.digest, item.media_type, item.size): item for item in listed}.values():
             kinds[_kind(descriptor)].append(descriptor)
         for kind in kinds.values():
             chance.shuffle(kind)

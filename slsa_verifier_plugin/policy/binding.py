@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.built import Material
@@ -95,7 +96,7 @@ class Shortfall:
         return self.rank > _CHECKS.index(_is_trusted)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Demand:
     """What a provenance is held against: the summary that passed all steps before, the image, and the policy.
 
@@ -112,7 +113,7 @@ class Demand:
         """The summary's repository."""
         return self.examination.summary.resource_uri if self.examination.summary else ""
 
-    @property
+    @cached_property
     def commits(self) -> list[str]:
         """The summary's commits that passed the steps before, without repetition."""
         return _commits(self.examination)

@@ -198,3 +198,12 @@ def test_level_0_and_level_4_are_levels() -> None:
         == []
     )
     assert Levels.of(["SLSA_SOURCE_LEVEL_0"]).missing(["SLSA_SOURCE_LEVEL_1"]) == ["SLSA_SOURCE_LEVEL_1"]
+
+
+@given(st.lists(NAMES), st.lists(NAMES, min_size=1), NAMES)
+def test_a_cap_leaves_nothing_but_its_own_tracks(stated: list[str], caps: list[str], name: str) -> None:
+    tracks = {level[0] for cap in caps if (level := track_level(cap))}
+    level = track_level(name)
+    if Levels.of(stated).capped(caps).missing([name]) == []:
+        assert level is not None
+        assert level[0] in tracks

@@ -330,3 +330,31 @@ def test_what_is_verified_is_read_in_full(scene: Scene) -> None:
     subjects = [{"name": "app", "digest": {"sha256": scene.image.digest.hex}}, {"name": "x", "digest": {}}]
     attach(scene, provenance(scene, changes={"subject": subjects}))
     assert_denied(judge(scene), Reason.SOURCE_NOT_BOUND, 14, "1 that do not verify")
+
+
+def test_a_manifest_larger_than_its_blobs_may_be_ends(scene: Scene) -> None:
+    """The limit is on attestations: a manifest of more bytes is read, and what it names is found too large."""
+    layers = [as_json(scene.store.put(b"%d" % number)) for number in range(40)]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE_TYPE,
+        "artifactType": BUNDLE,
+        "layers": layers,
+        "subject": as_json(scene.image),
+    }
+    listed = scene.store.put_json(manifest, IMAGE_TYPE, artifact_type=BUNDLE)
+    assert listed.size > 4096
+    scene.store.referring.setdefault(scene.image.digest, []).append(listed)
+    attach(scene, b"x" * 5000)
+    verdict = judge(scene, maxAttestationBytes=4096)
+    assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14, "1 referrers that cannot be read")
+
+
+def test_one_that_is_listed_again_and_again_is_fetched_once(scene: Scene) -> None:
+    """Whoever writes the index of the fallback tag may also list the honest one with a type that it does not have."""
+    one = attach(scene, b"junk")
+    good = attach(scene, provenance(scene))
+    referring = scene.store.referring[scene.image.digest]
+    referring[:] = [replace(good, media_type="text/plain")] + [one] * 5000 + [good]
+    assert_admitted(judge(scene))
+    assert scene.store.asked[one.digest] <= 1
