@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,49 +18,92 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 256 << 10
 """Manifests and blobs that a call may read without asking: some fifteen signed bundles."""
+MEDIUM_BYTES = 2 << 20
+"""Up to here a call takes one of many places, beyond one of few: content takes up to six times its bytes while it is read."""
+MEDIUM_PLACES, MEDIUM_PLACES_EACH = 8, 2
+"""Calls that hold medium content at once, and those of them for one registry: together 88 MiB."""
+LARGE_PLACES, LARGE_PLACES_EACH = 2, 1
+"""The same for large content, of up to ``maxAttestationBytes``: together 180 MiB by its default."""
 
 
 class Capacity:
-    """Lets one call at a time hold large content, which takes several times its bytes while it is read.
+    """Lets few calls at a time hold large content, and fewer of one registry.
 
-    ``maxAttestationBytes`` holds for each call; without this, as many calls as there are workers would need that many times
-    the memory, which a Pod does not have.
+    ``maxAttestationBytes`` holds for each call; without this, as many calls as there are workers would need that many times the
+    memory, which a Pod does not have. A place is taken before content is fetched and kept until the call ends. So no registry
+    gets all of the places: the calls that wait for a slow one leave places for the others.
     """
 
     def __init__(self) -> None:
-        self._free = threading.Lock()
+        self._medium = _Places(MEDIUM_PLACES, MEDIUM_PLACES_EACH)
+        self._large = _Places(LARGE_PLACES, LARGE_PLACES_EACH)
 
     @contextmanager
     def for_call(self, store: ArtifactStore) -> Iterator[ArtifactStore]:
         """Yield ``store`` for one call, which holds what it read until the end of the block."""
-        guarded = _GuardedStore(store, self._free)
+        guarded = _GuardedStore(store, ((SMALL_BYTES, self._medium), (MEDIUM_BYTES, self._large)))
         try:
             yield guarded
         finally:
             guarded.leave()
 
 
-class _GuardedStore:
-    """An ``ArtifactStore`` of one call that waits for its turn before it reads more than ``SMALL_BYTES`` in all.
+class _Places:
+    """Places for calls, at most ``total``, and at most ``each`` for one registry."""
 
-    Several threads of the call use it at once, and some may still do so when the call has ended: they get no turn any more.
+    def __init__(self, total: int, each: int) -> None:
+        self._total = total
+        self._each = each
+        self._taken: Counter[str] = Counter()
+        self._changed = threading.Condition()
+
+    def take(self, registry: str, deadline: Deadline, doing: str) -> None:
+        """Take a place for a call to ``registry``, after waiting for one if need be.
+
+        Raises:
+            DeadlineError: there was none in time.
+        """
+        with self._changed:
+            while self._taken.total() >= self._total or self._taken[registry] >= self._each:
+                deadline.check(doing)
+                self._changed.wait(deadline.remaining())
+            self._taken[registry] += 1
+
+    def leave(self, registry: str) -> None:
+        """Give a place back."""
+        with self._changed:
+            self._taken[registry] -= 1
+            if not self._taken[registry]:
+                del self._taken[registry]  # registries' names come from callers
+            self._changed.notify_all()
+
+
+class _GuardedStore:
+    """An ``ArtifactStore`` of one call that takes a place before it reads more than a class of content allows.
+
+    Several threads of the call use it at once, and some may still do so when the call has ended: they get no place any more.
+
+    Args:
+        store: where content comes from.
+        classes: bytes up to which nothing of a class is needed, and the places of that class, in the order in which every call
+            takes them: so no two calls ever wait for each other.
     """
 
-    def __init__(self, store: ArtifactStore, free: threading.Lock) -> None:
+    def __init__(self, store: ArtifactStore, classes: tuple[tuple[int, _Places], ...]) -> None:
         self._store = store
-        self._free = free
+        self._classes = classes
         self._bytes = 0
-        self._has_turn = False
+        self._taken: list[tuple[_Places, str]] = []
         self._has_left = False
         self._state = threading.Lock()
         self._asking = threading.Lock()
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        self._ask(descriptor, deadline)
+        self._ask(image, descriptor, deadline)
         return self._store.manifest(image, descriptor, deadline)
 
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        self._ask(descriptor, deadline)
+        self._ask(image, descriptor, deadline)
         return self._store.blob(image, descriptor, limit, deadline)
 
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
@@ -69,33 +113,37 @@ class _GuardedStore:
         return self._store.resolve(image, deadline)
 
     def leave(self) -> None:
-        """Let another call have its turn."""
+        """Let other calls have this one's places."""
         with self._state:
             self._has_left = True
-            has_turn, self._has_turn = self._has_turn, False
-        if has_turn:
-            self._free.release()
+            taken, self._taken = self._taken, []
+        for places, registry in reversed(taken):
+            places.leave(registry)
 
-    def _ask(self, descriptor: Descriptor, deadline: Deadline) -> None:
+    def _ask(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> None:
         with self._state:
             self._bytes += descriptor.size
             wanted = self._bytes
-            if self._has_turn or wanted <= SMALL_BYTES:
+            if not self._needed(wanted):
                 return
-        doing = f"waiting for room for {wanted} bytes beside another call's large attestations"
+        doing = f"waiting for room for {wanted} bytes beside other calls' large attestations"
         with aside():
-            # One thread asks for all of the call: the turn that it waits for is none that another of them holds.
+            # One thread asks for all of the call: the place that it waits for is none that another of them holds.
             deadline.acquire(self._asking, doing)
             try:
-                self._take_turn(deadline, doing)
+                for places in self._needed(wanted):
+                    places.take(image.registry, deadline, doing)
+                    self._keep(places, image.registry)
             finally:
                 self._asking.release()
 
-    def _take_turn(self, deadline: Deadline, doing: str) -> None:
-        if self._has_turn:
-            return
-        deadline.acquire(self._free, doing)
+    def _needed(self, wanted: int) -> list[_Places]:
+        """Return the places that ``wanted`` bytes need beside those that the call has."""
+        return [places for more_than, places in self._classes[len(self._taken) :] if wanted > more_than]
+
+    def _keep(self, places: _Places, registry: str) -> None:
         with self._state:
-            self._has_turn = not self._has_left
-        if not self._has_turn:
-            self._free.release()
+            if not self._has_left:
+                self._taken.append((places, registry))
+                return
+        places.leave(registry)

@@ -112,13 +112,18 @@ class Service:
         from slsa_verifier_plugin.registry.settings import StoreSettings
 
         key = json.dumps(settings, sort_keys=True)
-        with self._lock:
-            store = self._stores.get(key)
-            if store is None:
-                parsed = StoreSettings.parse(settings)
-                provider = provider_for(parsed.auth_provider, self._environ)
-                store = RegistryStore(parsed, provider, self._environ, cache=self._content)
-                self._stores.put(key, store)
+        store = self._stores.get(key)
+        if store is None:
+            # Outside of the lock: a provider imports a cloud's SDK and reads files, which other calls need not wait for.
+            parsed = StoreSettings.parse(settings)
+            provider = provider_for(parsed.auth_provider, self._environ)
+            made = RegistryStore(parsed, provider, self._environ, cache=self._content)
+            with self._lock:
+                # The first of several counts: its connections and tokens are then shared.
+                store = self._stores.get(key)
+                if store is None:
+                    store = made
+                    self._stores.put(key, made)
         return store
 
     def verifier(self, policy: Policy) -> AttestationVerifier:

@@ -10,6 +10,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.cli.audit_state import AuditState, Row
@@ -27,7 +28,6 @@ from slsa_verifier_plugin.signatures.files import read_regular
 
 REMEMBERED = 20_000
 """Decided digests that are kept in memory, a kilobyte or two each."""
-LOCKS = 1024
 MAX_NAMED_FILE = 64 << 20
 """Bytes of a file named by a policy that stand for it; none that is accepted is larger."""
 SOURCE_TRACK = "SOURCE"
@@ -55,8 +55,8 @@ class Auditor:
         self._checker = checker
         self._track = _track(checker.checks)
         self._decided: LruCache[str, Row] = LruCache(REMEMBERED)
-        # Two that share a lock by chance wait for each other, and decide right all the same.
-        self._locks = tuple(threading.Lock() for _ in range(LOCKS))
+        self._lock = threading.Lock()
+        self._alone: dict[str, tuple[threading.Lock, list[None]]] = {}
         count = HIGHEST.get(self._track, 4)
         self.levels = tuple(f"SLSA_{self._track}_LEVEL_{number}" for number in range(1, count + 1))
 
@@ -90,13 +90,29 @@ class Auditor:
             deadline = Deadline(LISTING_SECONDS)
             reference = reference.with_digest(self._checker.store.resolve(reference, deadline).digest)
         key = f"{reference.name}@{reference.digest}"
-        with self._locks[hash(key) % LOCKS]:
+        with self._alone_with(key):
             row = self._decided.get(key)
             if row is None:
                 row = self._look(key)
                 if row.decision is not Decision.UNDECIDED:
                     self._decided.put(key, row)
         return replace(row, image=image, resolved=str(reference))
+
+    @contextmanager
+    def _alone_with(self, key: str) -> Iterator[None]:
+        """Let one image at a time be looked at once; who waits does so for that image's own registry and for no other."""
+        with self._lock:
+            turn, users = self._alone.setdefault(key, (threading.Lock(), []))
+            users.append(None)
+        turn.acquire()
+        try:
+            yield
+        finally:
+            turn.release()
+            with self._lock:
+                users.pop()
+                if not users:
+                    del self._alone[key]
 
     def _look(self, image: str) -> Row:
         checker = replace(self._checker, store=_Remembering(self._checker.store))

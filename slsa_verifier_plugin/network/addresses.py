@@ -8,6 +8,8 @@ would otherwise make the verifier ask internal services for it.
 from __future__ import annotations
 
 import contextlib
+import copy
+import errno
 import ipaddress
 import socket
 import threading
@@ -210,8 +212,19 @@ def system_lookup(host: str, port: int) -> list[Endpoint]:
     return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 
+class _Asked:
+    """One lookup under way: what came of it, once it is done."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.found: Sequence[Endpoint] | Exception | None = None
+
+
 class Resolver:
     """Looks names up in threads of their own, because the system's resolver knows no deadline.
+
+    All who ask for one name at a time share one lookup: a name whose servers are dead takes one of the lookups that there are,
+    however many calls wait for it, and leaves the others to other names.
 
     Args:
         lookup: what asks the system; tests replace it.
@@ -219,7 +232,8 @@ class Resolver:
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        self._free = threading.BoundedSemaphore(limits.MAX_LOOKUPS)
+        self._lock = threading.Lock()
+        self._under_way: dict[tuple[str, int], _Asked] = {}
         self._met: LruCache[str, dict[Kind, float]] = LruCache(limits.MAX_MET_HOSTS)
 
     def note(self, host: str, address: str) -> None:
@@ -246,33 +260,50 @@ class Resolver:
 
         Raises:
             socket.gaierror: the name has none.
-            TimeoutError: the resolver did not answer before the deadline.
+            TimeoutError: the resolver did not answer before the deadline, or too many other lookups are under way.
         """
         address = literal(host)
         if address is not None:
             return system_lookup(address, port)  # a literal is only parsed: nothing is asked
-        if not self._free.acquire(timeout=deadline.remaining()):
-            raise TimeoutError("too many name lookups are waiting for the system's resolver")
-        answer: list[Sequence[Endpoint] | Exception] = []
-        done = threading.Event()
-
-        def ask() -> None:
-            try:
-                answer.append(self._lookup(host, port))
-            except (OSError, UnicodeError) as error:
-                answer.append(error)
-            finally:
-                self._free.release()
-                done.set()
-
-        threading.Thread(target=ask, name="name-lookup", daemon=True).start()
-        if not done.wait(deadline.remaining()) or not answer:
+        asked = self._ask(host, port)
+        if not asked.done.wait(deadline.remaining()) or asked.found is None:
             raise TimeoutError("the system's resolver did not answer")
-        if isinstance(answer[0], UnicodeError):
+        if isinstance(asked.found, UnicodeError):
             raise socket.gaierror(socket.EAI_NONAME, "not a host name")
-        if isinstance(answer[0], Exception):
-            raise answer[0]
-        return answer[0]
+        if isinstance(asked.found, Exception):
+            raise copy.copy(asked.found)  # one for each thread, with a traceback of its own
+        return asked.found
+
+    def _ask(self, host: str, port: int) -> _Asked:
+        """Return the lookup of ``host`` that is under way, or a new one."""
+        key = (host, port)
+        with self._lock:
+            asked = self._under_way.get(key)
+            if asked is not None:
+                return asked
+            if len(self._under_way) >= limits.MAX_LOOKUPS:
+                raise TimeoutError("too many name lookups are waiting for the system's resolver")
+            asked = self._under_way[key] = _Asked()
+        try:
+            threading.Thread(target=self._run, args=(key, asked), name="name-lookup", daemon=True).start()
+        except RuntimeError:
+            self._end(key, asked, OSError(errno.EAGAIN, "no thread can be started"))
+        return asked
+
+    def _run(self, key: tuple[str, int], asked: _Asked) -> None:
+        found: Sequence[Endpoint] | Exception | None = None
+        try:
+            found = self._lookup(*key)
+        except (OSError, UnicodeError) as error:
+            found = error
+        finally:
+            self._end(key, asked, found)
+
+    def _end(self, key: tuple[str, int], asked: _Asked, found: Sequence[Endpoint] | Exception | None) -> None:
+        with self._lock:
+            del self._under_way[key]
+        asked.found = found
+        asked.done.set()
 
 
 class Dialer:

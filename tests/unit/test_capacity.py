@@ -1,19 +1,35 @@
-"""One call at a time holds large content; small content is free."""
+"""Few calls at a time hold large content, and fewer of one registry; small content is free."""
 
 from __future__ import annotations
 
+import random
 import threading
 
 import pytest
 
-from slsa_verifier_plugin.capacity import SMALL_BYTES, Capacity
+from slsa_verifier_plugin.capacity import (
+    LARGE_PLACES,
+    MEDIUM_BYTES,
+    MEDIUM_PLACES,
+    MEDIUM_PLACES_EACH,
+    SMALL_BYTES,
+    Capacity,
+)
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
+from slsa_verifier_plugin.evidence import ArtifactStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.simulators import MemoryStore
 
-IMAGE = Reference.parse("registry.example/app@sha256:" + "a" * 64)
+LIMIT = 16 << 20
+
+
+def image(registry: str = "registry.example") -> Reference:
+    return Reference.parse(f"{registry}/app@sha256:" + "a" * 64)
+
+
+IMAGE = image()
 
 
 def plenty() -> Deadline:
@@ -21,35 +37,91 @@ def plenty() -> Deadline:
     return Deadline(60.0)
 
 
-def large(store: MemoryStore) -> Descriptor:
+def medium(store: MemoryStore) -> Descriptor:
     return store.put(b"x" * (SMALL_BYTES + 1))
 
 
-def test_a_second_large_one_waits_until_its_time_is_over_and_says_for_what() -> None:
+def large(store: MemoryStore) -> Descriptor:
+    return store.put(b"x" * (MEDIUM_BYTES + 1))
+
+
+def test_a_second_large_one_of_a_registry_waits_until_its_time_is_over_and_says_for_what() -> None:
     store, capacity = MemoryStore(), Capacity()
     content = large(store)
     with capacity.for_call(store) as first, capacity.for_call(store) as second:
-        assert len(first.blob(IMAGE, content, 1 << 20, plenty())) == content.size
+        assert len(first.blob(IMAGE, content, LIMIT, plenty())) == content.size
         with pytest.raises(DeadlineError, match=f"room for {content.size} bytes") as caught:
-            second.blob(IMAGE, content, 1 << 20, Deadline(0.05))
+            second.blob(IMAGE, content, LIMIT, Deadline(0.05))
         assert caught.value.transient
         assert store.asked[content.digest] == 1, "nothing is read before there is room"
+
+
+def test_a_registry_that_is_waited_for_leaves_room_for_the_others() -> None:
+    """A slow registry's calls held the one turn there was: another registry's call went from 0.05 s to 3.5 s."""
+    store, capacity = MemoryStore(), Capacity()
+    hanging, go_on = threading.Semaphore(0), threading.Event()
+
+    class Slow(MemoryStore):
+        def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+            hanging.release()
+            assert go_on.wait(60)
+            return store.blob(image, descriptor, limit, deadline)
+
+    slow = Slow()
+    contents = [medium(store), large(store)]
+
+    def wait(content: Descriptor) -> None:
+        with capacity.for_call(slow) as guarded:
+            guarded.blob(image("slow.example"), content, LIMIT, plenty())
+
+    # More calls than there are places, of both classes.
+    threads = [
+        threading.Thread(target=wait, args=(contents[index % 2],)) for index in range(3 * MEDIUM_PLACES)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(MEDIUM_PLACES_EACH):
+        assert hanging.acquire(timeout=60)
+    try:
+        for content in contents:
+            with capacity.for_call(store) as other:
+                # It would wait for ever: the slow one answers only once this has its content.
+                assert len(other.blob(IMAGE, content, LIMIT, plenty())) == content.size
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize(("make", "places"), [(medium, MEDIUM_PLACES), (large, LARGE_PLACES)])
+def test_there_are_only_so_many_places_for_all(make: type, places: int) -> None:
+    store, capacity = MemoryStore(), Capacity()
+    content = make(store)
+    calls = [capacity.for_call(store) for _ in range(places + 1)]
+    guarded = [call.__enter__() for call in calls]
+    for index in range(places):
+        guarded[index].blob(image(f"r{index}.example"), content, LIMIT, plenty())
+    with pytest.raises(DeadlineError):
+        guarded[places].blob(image("last.example"), content, LIMIT, Deadline(0.0))
+    calls[0].__exit__(None, None, None)
+    assert guarded[places].blob(image("last.example"), content, LIMIT, plenty())
+    for call in calls[1:]:
+        call.__exit__(None, None, None)
 
 
 def test_the_end_of_a_call_makes_room_however_it_ends() -> None:
     store, capacity = MemoryStore(), Capacity()
     content = large(store)
     with pytest.raises(RegistryError), capacity.for_call(store) as failing:
-        failing.blob(
-            IMAGE, Descriptor(content.media_type, Digest.of(b"gone"), content.size), 1 << 20, plenty()
-        )
+        failing.blob(IMAGE, Descriptor(content.media_type, Digest.of(b"gone"), content.size), LIMIT, plenty())
     got: list[int] = []
     with capacity.for_call(store) as holder:
-        holder.blob(IMAGE, content, 1 << 20, plenty())
+        holder.blob(IMAGE, content, LIMIT, plenty())
 
         def wait() -> None:
             with capacity.for_call(store) as waiting:
-                got.append(len(waiting.blob(IMAGE, content, 1 << 20, plenty())))
+                got.append(len(waiting.blob(IMAGE, content, LIMIT, plenty())))
 
         thread = threading.Thread(target=wait)
         thread.start()
@@ -62,13 +134,41 @@ def test_the_end_of_a_call_makes_room_however_it_ends() -> None:
 def test_many_small_ones_of_one_call_are_large_together() -> None:
     store, capacity = MemoryStore(), Capacity()
     half = store.put(b"y" * (SMALL_BYTES // 2))
-    with capacity.for_call(store) as holder, capacity.for_call(store) as other:
-        holder.blob(IMAGE, large(store), 1 << 20, plenty())
-        holder.blob(IMAGE, large(store), 1 << 20, plenty())
+    with capacity.for_call(store) as one, capacity.for_call(store) as two, capacity.for_call(store) as other:
+        for holder in (one, two):
+            holder.blob(IMAGE, medium(store), LIMIT, plenty())
+            holder.blob(IMAGE, medium(store), LIMIT, plenty())
         for _ in range(2):
-            other.blob(IMAGE, half, 1 << 20, plenty())
+            other.blob(IMAGE, half, LIMIT, plenty())
         with pytest.raises(DeadlineError):
-            other.blob(IMAGE, half, 1 << 20, Deadline(0.0))
+            other.blob(IMAGE, half, LIMIT, Deadline(0.0))
+
+
+def test_many_calls_that_grow_never_wait_for_each_other() -> None:
+    store, capacity = MemoryStore(), Capacity()
+    pieces = [store.put(bytes([index]) * (SMALL_BYTES * size)) for index, size in enumerate((1, 2, 7, 9))]
+    done: list[int] = []
+
+    def call(number: int) -> None:
+        chance = random.Random(number)
+        with capacity.for_call(store) as guarded:
+            for _ in range(4):
+                where = image(f"r{chance.randrange(4)}.example")
+                guarded.blob(where, chance.choice(pieces), LIMIT, plenty())
+        done.append(number)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(done) == list(range(64))
+    _expect_empty(capacity, store)
+
+
+def _expect_empty(capacity: Capacity, store: ArtifactStore) -> None:
+    for places in (capacity._medium, capacity._large):
+        assert not places._taken
 
 
 def test_what_else_a_store_does_is_the_stores() -> None:

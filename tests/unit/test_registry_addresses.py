@@ -141,11 +141,56 @@ def test_a_resolver_that_is_dead_is_not_asked_without_end(monkeypatch: pytest.Mo
         return []
 
     resolver = Resolver(hangs)
-    for _ in range(5):
+    for name in ("dead.example", "dead.example", "other.example", "third.example", "dead.example"):
         with pytest.raises(TimeoutError):
-            resolver.resolve("registry.example", 443, Deadline(0.02))
-    assert len(asked) == 2
+            resolver.resolve(name, 443, Deadline(0.02))
+    assert asked == ["dead.example", "other.example"], "one lookup a name, and no more than there may be"
     release.set()
+
+
+def test_a_name_that_is_waited_for_leaves_lookups_for_the_others() -> None:
+    release = threading.Event()
+
+    def lookup(host: str, port: int) -> list[Endpoint]:
+        if host == "dead.example":
+            release.wait(30)
+        return [endpoint("127.0.0.1", port)]
+
+    resolver = Resolver(lookup)
+    for _ in range(100):
+        with pytest.raises(TimeoutError):
+            resolver.resolve("dead.example", 443, Deadline(0.001))
+    assert resolver.resolve("alive.example", 443, Deadline(30)) == [endpoint("127.0.0.1", 443)]
+    release.set()
+    assert resolver.resolve("dead.example", 443, Deadline(30)) == [endpoint("127.0.0.1", 443)]
+
+
+def test_who_shares_a_lookup_shares_its_failure() -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def lookup(host: str, port: int) -> list[Endpoint]:
+        begun.set()
+        release.wait(30)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    resolver = Resolver(lookup)
+    caught: list[socket.gaierror] = []
+
+    def ask() -> None:
+        try:
+            resolver.resolve("none.example", 443, Deadline(30))
+        except socket.gaierror as error:
+            caught.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(30)
+    release.set()
+    for thread in threads:
+        thread.join(30)
+    assert [error.errno for error in caught] == [socket.EAI_NONAME] * 4
+    assert len({id(error) for error in caught}) == 4
 
 
 def test_a_name_that_cannot_be_written_has_no_address() -> None:
