@@ -36,10 +36,14 @@ class Deadline:
     def check(self, doing: str) -> None:
         """Raise ``DeadlineError`` once no time is left; ``doing`` completes "while ..."."""
         if self.expired():
-            raise DeadlineError(
-                f"the time limit of {self.seconds:g} s was reached while {doing}; try again, raise "
-                "the Verifier's timeout parameter, or look at the registry's latency"
-            )
+            raise self.error(doing)
+
+    def error(self, doing: str) -> DeadlineError:
+        """Return what ``check`` raises."""
+        return DeadlineError(
+            f"the time limit of {self.seconds:g} s was reached while {doing}; try again, raise "
+            "the Verifier's timeout parameter, or look at the registry's latency"
+        )
 
     def acquire(self, lock: Lock, doing: str) -> None:
         """Take ``lock``, which the caller releases; raise ``DeadlineError`` as ``check`` does where it is not free in time."""

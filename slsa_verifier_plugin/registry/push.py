@@ -217,13 +217,13 @@ class Pusher:
                 if again:
                     answer = self._session.request(method, url, data=content, headers=sent)
         except requests.RequestException as error:
-            raise faults.unreachable(doing, url, error) from error
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise faults.unreachable(doing, url, error) from None
+        except (ValueError, KeyError, AttributeError, TypeError):
             # What oras-py raises on a token server's answer that it cannot read.
             raise RegistryError(
                 f"{doing} failed: no token could be had; log in to {self._image.registry}",
                 reason=Reason.REGISTRY_UNAUTHORIZED,
-            ) from error
+            ) from None
         return answer
 
     def _expect(self, answer: requests.Response, status: int, doing: str) -> None:

@@ -21,7 +21,7 @@ import urllib3
 import urllib3.exceptions
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.errors import DeadlineError, RegistryError
 from slsa_verifier_plugin.network.addresses import Kind, Resolver, check_name
 from slsa_verifier_plugin.network.hosts import with_canonical_host
 from slsa_verifier_plugin.network.proxies import proxy_for
@@ -265,9 +265,16 @@ def _drop(record: logging.LogRecord) -> bool:
     return False
 
 
-def _worded(error: Exception, operation: str, url: str, deadline: Deadline) -> RegistryError:
-    """Return the error to raise for one of ``_FAILURES``; whatever it is, once time is over it is that."""
-    deadline.check(operation)
+def _worded(
+    error: Exception, operation: str, url: str, deadline: Deadline
+) -> RegistryError | DeadlineError:
+    """Return the error to raise ``from None`` for one of ``_FAILURES``; whatever it is, once time is over it is that.
+
+    It is returned and not raised here: raised here it would carry the library's error along, whose text has the signature in a
+    redirect's URL, and a traceback would show it.
+    """
+    if deadline.expired():
+        return deadline.error(operation)
     if isinstance(error, (requests.exceptions.InvalidURL, UnicodeError)):
         return faults.invalid_response(operation, f"{faults.redacted(url)} is not a URL that can be asked")
     if isinstance(error, requests.exceptions.InvalidHeader):

@@ -87,7 +87,7 @@ Servers = Callable[[], RecordingRegistry]
 
 
 @pytest.mark.parametrize("identity", [False, True])
-@pytest.mark.parametrize("kind", ["basic", "wrong", "echo", "token", "denied", "toxic", "drip"])
+@pytest.mark.parametrize("kind", ["basic", "wrong", "echo", "token", "denied", "toxic", "late", "drip"])
 def test_no_planted_secret_is_written(
     tmp_path: Path, written: io.StringIO, caplog: pytest.LogCaptureFixture, kind: str, identity: bool
 ) -> None:
@@ -101,6 +101,9 @@ def test_no_planted_secret_is_written(
         "token": lambda: TokenRegistry(server),
         "denied": lambda: TokenRegistry(server),
         "toxic": lambda: ToxicRegistry(
+            toxins.redirect(f"https://bucket.example/?signature={PASSWORD}"), "/blobs/"
+        ),
+        "late": lambda: ToxicRegistry(
             toxins.redirect(f"https://bucket.example/?signature={PASSWORD}"), "/blobs/"
         ),
         "drip": lambda: ToxicRegistry(toxins.dripping_headers, "/blobs/"),
@@ -126,7 +129,7 @@ def test_no_planted_secret_is_written(
                 for call in (
                     lambda: store.referrers(pushed.image, Deadline(1)),
                     lambda: store.manifest(pushed.image, pushed.artifact, Deadline(1)),
-                    lambda: store.blob(pushed.image, pushed.blob, 1 << 20, Deadline(0.4)),
+                    lambda: store.blob(pushed.image, pushed.blob, 1 << 20, Deadline(0.02 if kind == "late" else 0.4)),
                     lambda: store.tags(pushed.image, Deadline(1)),
                 ):
                     try:
