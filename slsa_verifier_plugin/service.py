@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin import ratify
@@ -61,6 +62,7 @@ class Service:
         self._policies: LruCache[str, Policy] = LruCache(MAX_POLICIES)
         self._stores: LruCache[str, RegistryStore] = LruCache(MAX_STORES)
         self._roots: LruCache[tuple[object, ...], VerifiersOfFile] = LruCache(MAX_ROOTS)
+        self._unusable: LruCache[tuple[RootSource, ...], tuple[str, ...]] = LruCache(MAX_ROOTS)
         self._links: LruCache[tuple[object, ...], str] = LruCache(MAX_ROOTS)
         self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
         self._content = ContentCache()
@@ -152,9 +154,11 @@ class Service:
                 else:
                     roots.append(root)
         if failures and not roots:
+            self._unusable.put(policy.roots, tuple(error.message for error in failures))
             raise failures[0]
         keys = {configured: self._key(configured) for configured in policy.public_keys}
-        warnings = [error.message for error in failures]
+        warnings = tuple(error.message for error in failures)
+        self._unusable.put(policy.roots, warnings)
         return AttestationVerifier(roots, keys, self._signatures, datetime.now(UTC), warnings)
 
     def warm_up(self) -> None:
@@ -176,6 +180,9 @@ class Service:
                 {"source": plain(info.source), "digest": info.digest, "date": f"{info.date:%Y-%m-%d}"}
                 for found in self._roots.values()
                 for info in (verifier.root.info for verifier in found.verifiers)
+            ],
+            "unusableRoots": [
+                plain(problem, 512) for problem in dict.fromkeys(chain(*self._unusable.values()))
             ],
         }
 

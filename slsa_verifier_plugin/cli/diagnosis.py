@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.cli.documents import parse_documents
@@ -63,7 +64,7 @@ def findings(
     """
     yield _installation(environ)
     yield _plugins(plugins)
-    yield _resident(environ)
+    yield from _resident(environ)
     yield _trusted_root(environ)
     yield producers(datetime.now(UTC).date())
     yield _registry(environ, image, plain_http)
@@ -129,28 +130,48 @@ def _version_of(path: Path) -> str:
     return plain(done.stdout.strip().rpartition(" ")[2], 32)
 
 
-def _resident(environ: Mapping[str, str]) -> Finding:
+def _resident(environ: Mapping[str, str]) -> Iterator[Finding]:
     from slsa_verifier_plugin.resident import manage
 
     status = manage.status(environ)
     if status.report is None:
         if status.listens:
-            return Finding(
+            yield Finding(
                 "resident verifier", FAILED, status.problem, "run 'slsa-verifier-plugin resident stop'"
             )
-        return Finding(
+            return
+        yield Finding(
             "resident verifier",
             NOT_CHECKED,
             f"{status.problem} for this shell's settings ({status.directory})",
             "the first call of Ratify starts it; a place that is not private is named here",
         )
+        return
     errors = status.report.get("latestErrors")
     message = f"process {status.pid}, version {plain(status.report.get('version', '?'))}"
     if errors:
-        return Finding(
+        yield Finding(
             "resident verifier", WARNING, f"{message}; {plain(errors[-1], 256)}", "see 'resident status'"
         )
-    return Finding("resident verifier", PASSED, message)
+    else:
+        yield Finding("resident verifier", PASSED, message)
+    yield from _roots_of_resident(status.report)
+
+
+def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the trusted roots that the resident verifier could not use, or not refresh, for the policies it has seen."""
+    service = report.get("service")
+    if not isinstance(service, Mapping):
+        return
+    unusable = service.get("unusableRoots")
+    for problem in unusable if isinstance(unusable, list) else []:
+        what, _, remedy = plain(str(problem), 512).partition("; ")
+        yield Finding("trusted root", WARNING, what, remedy or "correct trustedRoot")
+    roots = service.get("trustedRoots")
+    for root in roots if isinstance(roots, list) else []:
+        if isinstance(root, Mapping) and root.get("error"):
+            what, _, remedy = plain(str(root["error"]), 512).partition("; ")
+            yield Finding("trusted root", WARNING, what, remedy or "see 'resident status'")
 
 
 def _trusted_root(environ: Mapping[str, str]) -> Finding:

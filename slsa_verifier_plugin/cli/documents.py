@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import quoted
 
 MAX_FILE = 64 << 20
 """Bytes of a file of Kubernetes resources."""
@@ -126,10 +126,38 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        raise UsageError(f"{where}: not YAML: {plain(error.problem or 'malformed')}") from error
+        raise UsageError(f"{where}: not YAML: {_problem(error.problem)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: not YAML: {plain(str(error).splitlines()[0])}") from error
+        raise UsageError(
+            f"{source}: not YAML: it has bytes or characters that YAML does not allow"
+        ) from error
     return documents
+
+
+_PROBLEMS = (
+    ("tab", "a tab, or another character, where only blanks or text may stand"),
+    ("token", "a tab, or another character, where only blanks or text may stand"),
+    ("mapping values", "a colon where no name can stand; put text that has a colon in quotes"),
+    ("alias", "an alias (*name) without its anchor (&name)"),
+    ("anchor", "an anchor (&name) is missing or stands twice"),
+    ("end of stream", "the file ends within a value: a quote or bracket is not closed"),
+    ("flow sequence", "a list in brackets is not closed, or lacks a comma"),
+    ("flow mapping", "an object in braces is not closed, or lacks a comma"),
+    ("',' or", "a list or object is not closed, or lacks a comma"),
+    ("expected key", "a line that is indented otherwise than its neighbours, or that has no 'name: value'"),
+    ("<block end>", "a line that is indented otherwise than its neighbours, or that has no 'name: value'"),
+    ("'-' indicator", "a list's item that is indented otherwise than its neighbours"),
+    ("':'", "a name without a colon"),
+    ("escape", "an escape that YAML does not know; put Windows paths and patterns in single quotes"),
+    ("directive", "a line that begins with %"),
+    ("tag", "a tag (!name), which is not read here"),
+)
+
+
+def _problem(said: str | None) -> str:
+    """Return what is wrong in this program's words, by the words that the parser's sentence is recognized by."""
+    text = (said or "").lower()
+    return next((ours for words, ours in _PROBLEMS if words in text), "it cannot be read from here on")
 
 
 def _measure(content: bytes, source: str) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from slsa_verifier_plugin.cli.documents import Key, Position
 from slsa_verifier_plugin.cli.policy_check_gatekeeper import GATEKEEPER_KINDS, check_gatekeeper, is_constraint
+from slsa_verifier_plugin.cli.policy_check_roots import check_roots
 from slsa_verifier_plugin.cli.problems import ERROR, WARNING, Problem, Problems, at
 from slsa_verifier_plugin.cli.resources import (
     GROUP,
@@ -121,6 +122,7 @@ class _Checker:
         if policy is not None:
             self._timeout = max(self._timeout, policy.timeout)
             self._limits(resource, policy)
+            check_roots(resource, policy, self._problems)
 
     def _is_ours(self, verifier: VerifierResource) -> bool:
         if verifier.type in PLUGIN_TYPES:

@@ -64,6 +64,9 @@ def text_of(status: Status, painter: Painter) -> Iterator[str]:
             "  root        ",
             14,
         )
+    unusable = service.get("unusableRoots")
+    for problem in unusable if isinstance(unusable, list) else []:
+        yield from painter.lines(plain(str(problem), 512), f"  {painter.mark('warning')} ", 4)
     roots = service.get("trustedRoots")
     for root in roots if isinstance(roots, list) else []:
         yield from _root(root, painter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -43,22 +43,15 @@ def look_at(source: RootSource, environ: Mapping[str, str]) -> list[RootState]:
             len(root.parts.authorities),
             len(root.parts.logs),
             len(root.parts.timestamp_authorities),
-            _not_begun(root),
+            not_begun(root),
         )
         for root in found.roots
     ]
     return [*states, *(RootState(asked, problem=error.message) for error in found.problems)]
 
 
-def problems_of(sources: Iterable[RootSource], environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield why trusted roots of ``sources`` cannot be used, as a verification here and now would find them."""
-    for source in sources:
-        for state in look_at(source, environ):
-            if state.problem:
-                yield state.problem
-
-
-def _not_begun(root: LoadedRoot) -> str:
+def not_begun(root: LoadedRoot) -> str:
+    """Return why ``root`` cannot be used yet, "" where it can."""
     try:
         root.check_begun(datetime.now(UTC))
     except TrustRootError as error:

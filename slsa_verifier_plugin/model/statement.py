@@ -108,7 +108,8 @@ def _check_shape(value: dict[str, Any]) -> None:
         message = json_format.ParseDict(shape, statement_pb2.Statement(), ignore_unknown_fields=True)
         Checked.copy_from_pb(message).validate()
     except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
-        raise StatementError(f"the statement is malformed: {quoted(str(error))}") from error
+        # The library's own sentence names its types and repeats the input.
+        raise StatementError(f"the statement is malformed: {_malformation(value)}") from error
 
 
 def _check_subjects(value: dict[str, Any]) -> None:
@@ -124,3 +125,21 @@ def _check_subjects(value: dict[str, Any]) -> None:
             raise StatementError("a subject's annotations are not an object")
     if not isinstance(value.get("predicateType"), str):
         raise StatementError("the statement's predicateType is not a string")
+
+
+def _malformation(value: dict[str, Any]) -> str:
+    """Return what is wrong with a statement that the framework's library does not accept (in-toto Statement v1)."""
+    if not isinstance(value["predicateType"], str):
+        return "its predicateType is not a string"
+    subjects = value["subject"]
+    if not isinstance(subjects, list):
+        return "its subject is not a list"
+    for number, subject in enumerate(subjects, 1):
+        digests = subject.get("digest") if isinstance(subject, dict) else None
+        if not isinstance(subject, dict):
+            return f"its subject {number} is not an object"
+        if not isinstance(digests, dict) or not digests:
+            return f"its subject {number} has no digest"
+        if not all(isinstance(text, str) for text in digests.values()):
+            return f"a digest of its subject {number} is not a string"
+    return "a part of a subject is not of the type that in-toto gives it"

@@ -76,6 +76,7 @@ _SAID = (
     ("hash does not match", "the log entry is of another payload"),
     ("log entry signatures do not match", "the log entry is of another signature"),
     ("inconsistent with other materials", "the log entry is of something else"),
+    ("signature must be non-empty", "its signature is empty"),
     ("exactly one signature", "the envelope does not have exactly one signature"),
     ("expected certificate in bundle", "a bundle of its version has one certificate, and there is none"),
     ("expected certificate chain", "a bundle of its version has a certificate chain, and there is none"),

@@ -16,10 +16,10 @@ from slsa_verifier_plugin.service import Service
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from tests.support.policies import policy
-from tests.support.sigstore import LOGGED_AFTER, SIGNED_AT, Lab, vsa
+from tests.support.sigstore import LOGGED_AFTER, SIGNED_AT, Departures, Lab, vsa
 from tests.support.sigstore.encoding import b64, compact
 from tests.support.sigstore.envelope import payload_bytes
-from tests.support.sigstore.retired import IN_ITS_TIME, PARTIES, Party, Rollover
+from tests.support.sigstore.retired import IN_ITS_TIME, PARTIES, NamedRekorV1, Party, Rollover
 from tests.support.sigstore.trusted_root import ENDED
 
 PAYLOAD = payload_bytes(vsa())
@@ -81,6 +81,13 @@ def test_two_keys_under_one_id_each_count_in_their_own_window() -> None:
     assert verifier.verify(candidate(made.honest(PAYLOAD, "log"))).claim.payload == PAYLOAD
     with pytest.raises(SignatureError):
         verifier.verify(candidate(made.retired(PAYLOAD, "log", claims=True)))
+
+
+def test_a_log_in_service_signs_under_no_other_logs_id() -> None:
+    made = Rollover()
+    log = NamedRekorV1(made.now.rekor_v1.key, made.now.rekor_v2.log_id)
+    with pytest.raises(SignatureError, match="does not verify"):
+        verify(made.now.sign(PAYLOAD, departures=Departures(log=log)), own_ids=False)
 
 
 def test_one_key_may_have_several_windows() -> None:

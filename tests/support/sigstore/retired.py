@@ -28,7 +28,7 @@ IN_ITS_TIME = datetime(2024, 6, 1, 10, 0, tzinfo=ENDED.tzinfo)
 """When the retired parties were in service."""
 
 
-class _NamedRekorV1(RekorV1):
+class NamedRekorV1(RekorV1):
     """A log that is known by, or claims, an id that is not the digest of its key."""
 
     def __init__(self, key: Key, log_id: bytes) -> None:
@@ -42,7 +42,7 @@ class _NamedRekorV1(RekorV1):
 
 @dataclass(frozen=True)
 class _NamedCtLog(CtLog):
-    """As ``_NamedRekorV1``, for a CT log."""
+    """As ``NamedRekorV1``, for a CT log."""
 
     log_id: bytes = b""
 
@@ -78,7 +78,7 @@ class Rollover:
         self.now, self.before = Lab(), Lab(f"{SEED}, retired")
         if self.own_ids:
             for lab in (self.now, self.before):
-                lab.rekor_v1 = _NamedRekorV1(lab.rekor_v1.key, _declared(lab, "log"))
+                lab.rekor_v1 = NamedRekorV1(lab.rekor_v1.key, _declared(lab, "log"))
                 lab.ct_log = _NamedCtLog(lab.ct_log.key, _declared(lab, "ct"))
 
     def root(self) -> bytes:
@@ -115,7 +115,7 @@ class Rollover:
         now, before = self.now, self.before
         if party == "log":
             log_id = now.rekor_v1.log_id if claims else before.rekor_v1.log_id
-            return Departures(log=_NamedRekorV1(before.rekor_v1.key, log_id))
+            return Departures(log=NamedRekorV1(before.rekor_v1.key, log_id))
         if party == "log-v2":
             log = RekorV2(before.rekor_v2.key)
             log.log_id = now.rekor_v2.log_id if claims else before.rekor_v2.log_id

@@ -1,0 +1,61 @@
+"""Trusted roots that a policy names, as far as this machine has them: in a list, a broken one goes unnoticed otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from slsa_verifier_plugin.cli.documents import Key
+from slsa_verifier_plugin.cli.problems import ERROR, WARNING, Problems
+from slsa_verifier_plugin.cli.resources import Resource
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import Policy, RootSource
+
+_REMEDY = "put it right, or take it out of trustedRoot"
+
+
+def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
+    """Note the trusted roots that cannot be used.
+
+    A file that is not here may well be where Ratify runs, so a policy's only root is not looked for; of a list, one that is
+    missing would be noticed by nobody.
+
+    Args:
+        resource: the Verifier.
+        policy: its parameters.
+        problems: where to note them.
+    """
+    several = len(policy.roots) > 1
+    for number, source in enumerate(policy.roots):
+        path: list[Key] = ["spec", "parameters", "trustedRoot", *([number] if several else [])]
+        for missing, message in _problems_of(source):
+            if missing and not several:
+                continue
+            what, _, remedy = message.partition("; ")
+            where = " on this machine" if missing else ""
+            problems.add(
+                resource, path, WARNING if several else ERROR, f"{what}{where}", f"{remedy or _REMEDY}"
+            )
+
+
+def _problems_of(source: RootSource) -> Iterator[tuple[bool, str]]:
+    """Yield why roots of ``source`` cannot be used, and whether that is for a file that is not here."""
+    from slsa_verifier_plugin.cli.trust_roots import not_begun
+    from slsa_verifier_plugin.signatures.trust import load_roots, read_root_file
+
+    name = {"path": source.location, "tuf": source.bootstrap}.get(source.kind)
+    if not name:
+        return
+    path = Path(name)
+    try:
+        content = read_root_file(str(path))
+        if source.kind == "tuf":
+            return
+        found = load_roots(content, str(path))
+    except TrustRootError as error:
+        yield not path.exists(), error.message
+        return
+    yield from ((False, error.message) for error in found.problems)
+    for root in found.roots:
+        if problem := not_begun(root):
+            yield False, problem
