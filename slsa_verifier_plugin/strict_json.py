@@ -17,6 +17,11 @@ MAX_DEPTH = 64
 MAX_VALUES = 1 << 18
 """Commas and opening brackets of one document, which bound the number of its values: three bytes can ask for 64 of memory."""
 
+FREE_VALUES = 64
+"""Values that a document may have whatever its size; see ``is_dense``."""
+BYTES_A_VALUE = 12
+"""Bytes that each further value must have on average, with its name, quotes and brackets. Parsing costs by the value."""
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -72,6 +77,15 @@ def _check_surrogates(value: object) -> None:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise JsonError("half a surrogate pair is no character") from None
+
+
+def is_dense(content: bytes) -> bool:
+    """Return True if ``content`` has more values than a document of its size that anybody signs: a megabyte of ``1,1,1``.
+
+    Told by counting, which costs a hundredth of parsing them; for documents that nobody vouches for yet. A statement of a
+    thousand short subjects has 17 bytes a value, a bundle 40 and more.
+    """
+    return sum(map(content.count, (b",", b"[", b"{"))) > FREE_VALUES + len(content) // BYTES_A_VALUE
 
 
 def loads(content: bytes) -> Any:

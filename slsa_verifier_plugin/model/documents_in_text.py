@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
-from slsa_verifier_plugin.strict_json import MAX_VALUES, JsonError, loads
+from slsa_verifier_plugin.strict_json import MAX_VALUES, JsonError, is_dense, loads
 
 MAX_LINES = 65536
 """Lines of one blob, of whatever kind: 200,000 short junk lines kept another plugin busy for 20 s. A document is one."""
@@ -106,6 +106,8 @@ class _Splitter:
             return None
         first = self._content.index(text[:1], start)
         if _MARK in text:
+            if is_dense(text):
+                return None
             try:
                 return first, end + 1, loads(text)
             except JsonError:
@@ -148,7 +150,7 @@ class _Splitter:
             return None
         document = self._content[first:stop]
         value = None
-        if _MARK in document:
+        if _MARK in document and not is_dense(document):
             with suppress(JsonError):
                 value = loads(document)
         self._behind = follows.end() if "\n" not in follows[0] else -1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.errors import StatementError
-from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.strict_json import JsonError, is_dense, loads
 from slsa_verifier_plugin.text import quoted
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -41,7 +41,7 @@ def predicate_type_of(payload_type: str, payload: bytes) -> str | None:
 
     A look that costs little; what it says is not checked beyond that.
     """
-    if payload_type != PAYLOAD_TYPE:
+    if payload_type != PAYLOAD_TYPE or is_dense(payload):
         return None
     try:
         value = loads(payload)
@@ -65,6 +65,8 @@ def parse_statement(payload_type: str, payload: bytes, *, is_claim: bool = False
     """
     if payload_type != PAYLOAD_TYPE:
         raise StatementError(f"the payload type is {quoted(payload_type)}, expected {PAYLOAD_TYPE}")
+    if is_dense(payload):
+        raise StatementError("the signed payload has more values than a statement of its size has")
     try:
         value = loads(payload)
     except JsonError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from slsa_verifier_plugin.errors import SignatureError
 from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.signatures.certificate import MAX_CERTIFICATE
 from slsa_verifier_plugin.signatures.libraries import bundle_v1
 from slsa_verifier_plugin.strict_json import loads
 
@@ -31,8 +32,11 @@ MAX_CHECKPOINT_LINES = 128
 MAX_BODY = 128 << 10
 """Characters of a log entry's body, in base64; it holds digests, a signature and a certificate, not the payload."""
 
-MAX_TOKEN = 64 << 10
+MAX_TOKEN = 32 << 10
 """Characters of a signed timestamp, in base64; with its certificates one has some 8,000."""
+
+MAX_BESIDES = 1 << 20
+"""Bytes of a bundle that are not its payload; more are not parsed once more to be told what they are."""
 
 MAX_OTHER = 64 << 10
 """Characters of all other text of a bundle together: ids, times, signatures; not the payload, whose limit is the blob's."""
@@ -54,6 +58,9 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
         SignatureError: a part is over its limit, or an entry is of a kind that is not verified, or has no proof.
         ValueError: it cannot be read.
     """
+    besides = len(candidate.content) - (len(candidate.payload) + 2) // 3 * 4
+    if besides > MAX_BESIDES:
+        raise _too_much("JSON", besides, MAX_BESIDES, "bytes beside its payload")
     value = loads(candidate.content)
     _check_sizes(value)
     material = value["verificationMaterial"]
@@ -134,8 +141,8 @@ _TEXTS = {
     "canonicalized_body": MAX_BODY,
     "signedTimestamp": MAX_TOKEN,
     "signed_timestamp": MAX_TOKEN,
-    "rawBytes": MAX_TOKEN,
-    "raw_bytes": MAX_TOKEN,
+    "rawBytes": MAX_CERTIFICATE * 2,
+    "raw_bytes": MAX_CERTIFICATE * 2,
 }
 """Characters of the texts of the verification material, by their names in JSON and in protobuf, which pydantic reads as well."""
 

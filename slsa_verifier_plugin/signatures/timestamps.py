@@ -139,7 +139,7 @@ def verify_stamped_bundle(
     signature = envelope.signatures[0].sig
     for moment in times:
         service = at(moment)
-        chain = _chain(certificate, service.parts.authorities, moment)
+        chain = chain_at(certificate, service.parts.authorities, moment)
         if needs_sct:
             verify_sct(certificate, chain, service.ct_keyring(KeyringPurpose.VERIFY))
     _check_usage(certificate)
@@ -151,7 +151,7 @@ def verify_stamped_bundle(
         raise SignatureError("the signature does not match the certificate's key and the content")
 
 
-def _chain(
+def chain_at(
     certificate: x509.Certificate, authorities: Iterable[Authority], moment: datetime
 ) -> list[x509.Certificate]:
     """Return the issuers of ``certificate`` up to a certificate of ``authorities``, valid at ``moment``."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from slsa_verifier_plugin.errors import Reason, SignatureError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
@@ -16,9 +17,20 @@ from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.signatures import bundles
 from slsa_verifier_plugin.signatures import certificate as certificates
 from slsa_verifier_plugin.signatures.in_service import InService
-from slsa_verifier_plugin.signatures.keys import TrustedKey, verify_with_keys
+from slsa_verifier_plugin.signatures.keys import (
+    Message,
+    TrustedKey,
+    is_valid,
+    pre_authentication_encoding,
+    verify_with_keys,
+)
 from slsa_verifier_plugin.signatures.libraries import Bundle, bundle_v1
-from slsa_verifier_plugin.signatures.timestamps import is_known, verified_times, verify_stamped_bundle
+from slsa_verifier_plugin.signatures.timestamps import (
+    chain_at,
+    is_known,
+    verified_times,
+    verify_stamped_bundle,
+)
 from slsa_verifier_plugin.signatures.trust import LoadedRoot
 from slsa_verifier_plugin.signatures.wording import reason_of
 from slsa_verifier_plugin.text import plain
@@ -100,6 +112,8 @@ class RootVerifier:
     def _verify_logged(
         self, inner: bundle_v1.Bundle, certificate: x509.Certificate, candidate: Candidate
     ) -> Verified:
+        # First what costs least: one signature, before those of authorities and logs, which anybody may copy from another bundle.
+        _check_signature(inner, certificate)
         stamped = self._stamped(inner)
         moment = _logged_at(inner)
         if moment is None:
@@ -112,7 +126,12 @@ class RootVerifier:
         # From here on only what was in service when this was signed counts, whatever the bundle says of itself.
         service = self._in_service(moment)
         self._check_in_service(inner, certificate, service)
-        bundle = Bundle(bundles.with_tokens(inner, frozenset(stamped)))
+        for other in {*stamped.values()} - {moment}:
+            chain_at(certificate, self._in_service(other).parts.authorities, other)
+        # sigstore-python verifies each timestamp again, so it gets the one that it cannot do without.
+        needed = [token for token, time in stamped.items() if time == moment][:1]
+        kept = frozenset(needed if _logged_at(inner) is None else ())
+        bundle = Bundle(bundles.with_tokens(inner, kept))
         content = service.verifier.verify_dsse(bundle, _AnySigner())
         if bundle.signing_certificate != certificate:
             raise SignatureError("the bundle can be read as carrying two certificates")
@@ -303,6 +322,22 @@ def _cache_key(candidate: Candidate, voucher: str) -> CacheKey:
 
 def _unknown(what: str) -> SignatureError:
     return SignatureError(what, reason=Reason.UNKNOWN_LOG)
+
+
+def _check_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
+    """Raise ``SignatureError`` unless the envelope's only signature was made with the certificate's key.
+
+    sigstore-python looks at this last, after five other signatures, and at the shape of what is not looked at here.
+    """
+    envelope, key = bundle.dsse_envelope, certificate.public_key()
+    if envelope is None or len(envelope.signatures) != 1 or not isinstance(key, ec.EllipticCurvePublicKey):
+        return
+    message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
+    if not is_valid(key, envelope.signatures[0].sig, message):
+        raise SignatureError(
+            "the signature does not verify: it does not match the certificate's key and the content; attach the original bundle, "
+            "unchanged"
+        )
 
 
 def _logged_at(bundle: bundle_v1.Bundle) -> datetime | None:

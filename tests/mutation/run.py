@@ -44,10 +44,13 @@ TESTS = {
     "policy/readings.py": ["test_policy_readings.py"],
     "policy/tag_runs.py": ["test_policy_tag_runs.py", "test_policy_checks.py"],
     "policy/trusted.py": ["test_policy_trusted.py", "test_policy_parameters.py"],
+    "signatures/bundles.py": ["test_signatures_bundles.py", "test_signatures_verifier.py"],
     "signatures/certificate.py": ["test_signatures_certificate.py"],
     "signatures/files.py": ["test_signatures_files.py"],
+    "signatures/in_service.py": ["test_signatures_windows.py"],
     "signatures/keys.py": ["test_signatures_keys.py"],
     "signatures/refresh.py": ["test_signatures_refresh.py", "test_signatures_refresh_cache.py"],
+    "signatures/root_json.py": ["test_signatures_root_json.py"],
     "signatures/sharing.py": ["test_signatures_sharing.py"],
     "signatures/sources.py": [
         "test_signatures_shipped.py",
@@ -56,8 +59,17 @@ TESTS = {
         "test_signatures_refresh_cache.py",
     ],
     "signatures/timestamps.py": ["test_signatures_timestamps.py", "test_signatures_timestamp_parts.py"],
-    "signatures/trust.py": ["test_signatures_trust.py", "test_signatures_timestamps.py"],
-    "signatures/verifier.py": ["test_signatures_verifier.py", "test_signatures_timestamps.py"],
+    "signatures/trust.py": [
+        "test_signatures_trust.py",
+        "test_signatures_windows.py",
+        "test_signatures_root_json.py",
+        "test_signatures_timestamps.py",
+    ],
+    "signatures/verifier.py": [
+        "test_signatures_verifier.py",
+        "test_signatures_windows.py",
+        "test_signatures_timestamps.py",
+    ],
     "verify.py": [
         "test_verify.py",
         "test_verify_binding.py",
