@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from slsa_verifier_plugin.errors import Reason, StatementError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.levels import Levels, is_failure
 from slsa_verifier_plugin.model.signer import COMMIT, REF, REPOSITORY, Claim, Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
-from slsa_verifier_plugin.model.statement import parse_statement
+from slsa_verifier_plugin.model.statement import decode, statement_in
 from slsa_verifier_plugin.model.vsa import SourceSubject, VerificationSummary, parse_vsa
 from slsa_verifier_plugin.policy import hints
 from slsa_verifier_plugin.policy.certified import certified, runner_problem
@@ -77,7 +78,15 @@ class Examination:
 def read(payload_type: str, payload: bytes) -> Reading:
     """Return what a payload says."""
     try:
-        return parse_vsa(parse_statement(payload_type, payload))
+        return read_decoded(decode(payload_type, payload))
+    except StatementError as error:
+        return error
+
+
+def read_decoded(value: Any) -> Reading:
+    """Return what a decoded payload says."""
+    try:
+        return parse_vsa(statement_in(value))
     except StatementError as error:
         return error
 

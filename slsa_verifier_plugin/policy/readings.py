@@ -8,9 +8,10 @@ from __future__ import annotations
 from slsa_verifier_plugin.errors import StatementError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
-from slsa_verifier_plugin.model.statement import predicate_type_of
+from slsa_verifier_plugin.model.statement import decode, predicate_type_in
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
-from slsa_verifier_plugin.policy.checks import Reading, read
+from slsa_verifier_plugin.policy.checks import Reading, read_decoded
+from slsa_verifier_plugin.strict_json import is_dense
 
 Said = tuple[str | None, Reading | None]
 """The predicate type that a payload claims, None for no statement; and what it says, None for another kind than a summary."""
@@ -45,8 +46,7 @@ class Readings:
         key = (candidate.payload_type, candidate.payload)
         said = self._said.get(key)
         if said is None:
-            kind = predicate_type_of(*key)
-            said = kind, read(*key) if kind in (None, PREDICATE_TYPE) else None
+            said = _read(*key)
             # An error holds on to the frames that it came through.
             if not isinstance(said[1], StatementError):
                 self._said.put(key, said, _COPIES * len(candidate.payload) + _OVERHEAD)
@@ -61,6 +61,18 @@ class Readings:
         """Drop everything."""
         self._blobs.clear()
         self._said.clear()
+
+
+def _read(payload_type: str, payload: bytes) -> Said:
+    if is_dense(payload):
+        # Nobody vouches for it yet, and parsing it would cost what it likes.
+        return None, StatementError("the signed payload has more values than a statement of its size has")
+    try:
+        value = decode(payload_type, payload)
+    except StatementError as error:
+        return None, error
+    kind = predicate_type_in(value)
+    return kind, read_decoded(value) if kind in (None, PREDICATE_TYPE) else None
 
 
 NOTHING_KEPT = Readings()

@@ -66,6 +66,19 @@ def test_what_is_no_json_with_one_meaning_is_refused(payload: bytes) -> None:
     assert predicate_type_of(PAYLOAD_TYPE, payload) is None
 
 
+@pytest.mark.parametrize("place", [0, 15, 16, 99])
+@pytest.mark.parametrize(
+    "wrong", [None, "x", 7, [], {}, {"name": "x"}, {"digest": {}}, {"digest": {"a": 1}}, {"digest": "x"}]
+)
+def test_every_subject_is_looked_at(place: int, wrong: Any) -> None:
+    """The library reads the first few; the others are held against the same rules here."""
+    subjects: list[Any] = [{"name": "a", "digest": {"sha256": "0" * 64}} for _ in range(100)]
+    assert len(parse_statement(PAYLOAD_TYPE, encoded(changed(GOOD, {"subject": subjects}))).subjects) == 100
+    subjects[place] = wrong
+    with pytest.raises(StatementError, match=r"malformed|not an object of strings"):
+        parse_statement(PAYLOAD_TYPE, encoded(changed(GOOD, {"subject": subjects})))
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
