@@ -329,7 +329,15 @@ def _check_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) ->
 
     sigstore-python looks at this last, after five other signatures, and at the shape of what is not looked at here.
     """
-    envelope, key = bundle.dsse_envelope, certificate.public_key()
+    envelope = bundle.dsse_envelope
+    try:
+        key = certificate.public_key()
+    except Exception as error:
+        # As the parser of certificates: several types, and panics that are no ValueErrors.
+        raise SignatureError(
+            "the signature does not verify: the certificate's key is none that there can be; attach the original bundle, "
+            "unchanged"
+        ) from error
     if envelope is None or len(envelope.signatures) != 1 or not isinstance(key, ec.EllipticCurvePublicKey):
         return
     message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))

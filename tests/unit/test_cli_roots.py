@@ -1,4 +1,4 @@
-"""A trusted root that cannot be used is shown: by ``verify``, ``policy check``, ``trust list``, ``doctor``, ``resident status``."""
+"""A trusted root that cannot be used is shown: ``verify``, ``policy check``, ``trust list``, ``doctor``, ``resident status``."""
 
 from __future__ import annotations
 
