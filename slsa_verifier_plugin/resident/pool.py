@@ -216,11 +216,13 @@ class Pool:
 
     def take_turn(self, job: Job) -> None:
         """Wait until this call may work again."""
-        gate = threading.Lock()
-        gate.acquire()
         with self._lock:
+            if not self._returning and self._has_turn():
+                self._begin(job)
+                return
+            gate = threading.Lock()
+            gate.acquire()
             self._returning.append((job, gate))
-            self._dispatch()
         gate.acquire()
 
     def _dispatch(self) -> None:
@@ -234,8 +236,11 @@ class Pool:
                 if taken is None:
                     return
                 job = taken
-            job.working = time.monotonic()
-            self._working += 1
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        job.working = time.monotonic()
+        self._working += 1
 
     def _has_turn(self) -> bool:
         """Return True where one more may work; the lock is held."""

@@ -36,7 +36,7 @@ class Settings:
         watchdog_seconds: time without a turn of the main thread after which the process ends.
     """
 
-    workers: int = 8
+    workers: int = 4
     threads: int = 512
     patience_seconds: float = 0.5
     queue: int = 1024

@@ -216,7 +216,7 @@ def test_it_goes_with_its_parent_and_keeps_nothing_from_the_next(two: Cluster) -
 def test_it_has_nothing_of_its_parents_but_the_lanes(two: Cluster) -> None:
     files = list(open_files(two.fork()).values())
     assert sorted(files)[:3] == ["/dev/null"] * 3
-    assert len(files) == 3 + 8
+    assert len(files) == 3 + 4
     assert all(name.startswith("socket:") for name in sorted(files)[3:])
 
 

@@ -60,6 +60,8 @@ class ObedientService:
     def __init__(self, warm_seconds: float = 0.0, warm_fails: bool = False) -> None:
         self.leaked: list[bytearray] = []
         self.cached: list[bytearray] = []
+        self.registry = threading.Event()
+        """Set to let whoever waits as for a registry go on."""
         self.trims = 0
         self._warm_seconds = warm_seconds
         self._warm_fails = warm_fails
@@ -76,7 +78,7 @@ class ObedientService:
         time.sleep(float(orders.get("sleep", "0")))
         if "wait" in orders:
             with aside():
-                time.sleep(float(orders["wait"]))
+                self.registry.wait(float(orders["wait"]))
         if "raise" in orders:
             raise ValueError(orders["raise"])
         if "exit" in orders:

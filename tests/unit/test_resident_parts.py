@@ -98,7 +98,7 @@ def test_settings_come_from_the_environment() -> None:
         "SLSA_VERIFIER_MEMORY_MIB": "112",
     }
     assert read_settings(environ) == (Settings(workers=3, idle_seconds=0, memory_bytes=112 << 20), [])
-    assert read_settings({}) == (Settings(workers=8, idle_seconds=3600, memory_bytes=192 << 20), [])
+    assert read_settings({}) == (Settings(workers=4, idle_seconds=3600, memory_bytes=192 << 20), [])
 
 
 @pytest.mark.parametrize("value", ["0", "65", "eight", "-1", "1.5", " 3", "\u0663", "9" * 13])
