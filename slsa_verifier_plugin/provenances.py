@@ -68,6 +68,7 @@ FETCH_SHARE = 0.25
 """Share of the time that one referrer may take to arrive in the first round."""
 _PROVENANCE_TYPES = ("application/vnd.dev.sigstore.bundle", "application/vnd.in-toto+json")
 _DOING = "looking for build provenance"
+_NO_KEY = Shortfall(-1, Reason.SOURCE_NOT_BOUND, "found provenance by a key, and no key is configured", "")
 
 
 @dataclass(slots=True)
@@ -92,10 +93,13 @@ class _Lookalike:
 
     def closest(self, demand: Demand) -> Shortfall | None:
         """Return what keeps it from binding the image by its claims, None for nothing; of several signers the best."""
-        found = [shortfall(SignedProvenance(self.claimed, claim.signer), demand) for claim in self.claims]
-        if not found or None in found:
-            return None if found else Shortfall(-1, Reason.SOURCE_NOT_BOUND, "no configured key", "")
-        return max((item for item in found if item), key=lambda item: item.rank)
+        best = _NO_KEY
+        for claim in self.claims:
+            found = shortfall(SignedProvenance(self.claimed, claim.signer), demand)
+            if found is None:
+                return None
+            best = max(best, found, key=lambda item: item.rank)
+        return best
 
 
 class ProvenanceSearch:
@@ -124,6 +128,8 @@ class ProvenanceSearch:
         self._image = image
         self._digest = image.digest
         self._own = own
+        # The judged artifact is one of the referrers, too.
+        self._known = frozenset(candidate.content for candidate in own)
         self._verifier = verifier
         self._policy = policy
         self._deadline = deadline
@@ -199,15 +205,11 @@ class ProvenanceSearch:
     def _reported(self, demand: Demand) -> list[SignedProvenance]:
         """Return verified provenance of trusted builders that does not bind the image, those first that come closest."""
         some = self._seen[:MAX_COMPARED]
-        near = [
-            (found.rank, item) for item in some if (found := item.closest(demand)) and found.is_of_trusted
-        ]
+        near = [(found.rank, item) for item in some if (found := item.closest(demand))]
         near.sort(key=lambda pair: -pair[0])
-        signed = [one for item in some for one in item.verified or ()]
         for _, item in near[:MAX_REPORTED]:
-            if item.verified is None and not (signed and self._deadline.expired()):
-                signed += self._signed(item)
-        return signed
+            self._signed(item)
+        return [signed for item in some for signed in item.verified or ()]
 
     def _keep(self, item: _Lookalike, closest: Shortfall | None) -> None:
         """Remember ``item`` for other summaries, as far as there is room, but for what no trusted builder says."""
@@ -279,7 +281,7 @@ class ProvenanceSearch:
         workers = max(1, min(FETCHERS, AHEAD_BYTES // size))
         for source, contents in prefetched(sources, fetch, workers, self._deadline, _DOING):
             self._deadline.check(_DOING)
-            if contents is None or (isinstance(contents, DeadlineError) and is_first):
+            if contents is None or isinstance(contents, DeadlineError):
                 rest.append(source)
             elif isinstance(contents, ArtifactError):
                 self.passed_over.add("referrers that cannot be read", plain(contents.message))
@@ -334,7 +336,8 @@ class ProvenanceSearch:
             for place, candidate in candidates_about(content, self._digest.hex, source.place):
                 self._deadline.check(_DOING)
                 source.place = place
-                item = self._lookalike(candidate) if candidate else None
+                is_new = candidate is not None and candidate.content not in self._known
+                item = self._lookalike(candidate) if candidate and is_new else None
                 if item:
                     source.lookalikes += 1
                     if source.lookalikes > self._policy.max_bundles:

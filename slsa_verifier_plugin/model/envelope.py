@@ -126,8 +126,7 @@ def _lines_about(content: bytes, needles: tuple[bytes, ...], start: int) -> Iter
     while any(position >= 0 for position in positions):
         position = min(found for found in positions if found >= 0)
         begin = max(content.rfind(b"\n", 0, position) + 1, start)
-        end = content.find(b"\n", position)
-        start = len(content) if end < 0 else end + 1
+        start = content.find(b"\n", position) + 1 or len(content)
         yield start, content[begin:start]
         positions = [
             content.find(needle, start) if 0 <= found < start else found

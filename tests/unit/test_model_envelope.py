@@ -250,9 +250,19 @@ def test_a_pretty_document_about_a_digest_is_found_whole(ahead: bytes) -> None:
 def test_lines_without_the_digest_are_passed_over_unparsed() -> None:
     """None of them holds the digest, so none is parsed."""
     junk = b'{"payload":"%b"}\n' % base64.b64encode(b"z" * 200)
-    assert about(junk * 60_000 + line({**ENVELOPE, "payload": base64.b64encode(HEX.encode()).decode()})) == [
-        HEX.encode()
-    ]
+    good = line({**ENVELOPE, "payload": base64.b64encode(HEX.encode()).decode()})
+    ((_, candidate),) = candidates_about(junk * 60_000 + good, HEX)
+    assert candidate is not None
+    assert candidate.payload == HEX.encode()
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_broken_line_has_the_others_read_once_more_and_not_twice(end: bytes) -> None:
+    encoded = base64.b64encode(HEX.encode())
+    good = line({**ENVELOPE, "payload": encoded.decode()})
+    found = [item for _, item in candidates_about(good + b"\n" + encoded + end, HEX) if item]
+    assert [item.payload for item in found] == [HEX.encode()]
+    assert about(encoded + end) == []
 
 
 @pytest.mark.parametrize("apart", [b",", b",\n"])

@@ -99,3 +99,9 @@ def test_one_that_hangs_keeps_no_other_from_coming() -> None:
     assert sorted(next(taken)[0] for _ in range(9)) == list(range(1, 10))
     release.set()
     assert next(taken)[0] == 0
+
+
+@pytest.mark.parametrize(("count", "workers"), [(1, 8), (3, 1)])
+def test_one_worker_is_the_caller(count: int, workers: int) -> None:
+    found = prefetched(range(count), lambda _: threading.get_ident(), workers, Deadline(60), "counting")
+    assert {where for _, where in found} == {threading.get_ident()}

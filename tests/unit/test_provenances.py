@@ -5,17 +5,26 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from slsa_verifier_plugin import provenances
-from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Candidate
-from slsa_verifier_plugin.model.signer import Verified
-from slsa_verifier_plugin.provenances import FETCHERS, MAX_AWAY, MAX_REFERRERS, MAX_REPORTED
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Candidate, read_blob
+from slsa_verifier_plugin.model.signer import Claim, Verified
+from slsa_verifier_plugin.provenances import (
+    FETCHERS,
+    FIRST_BYTES,
+    MAX_AWAY,
+    MAX_REFERRERS,
+    MAX_REPORTED,
+    ProvenanceSearch,
+)
 from tests.support.scene import (
     BUILDER_ID,
     Scene,
@@ -32,7 +41,7 @@ from tests.support.sigstore import (
     provenance_v1,
     vsa,
 )
-from tests.support.simulators import IMAGE_TYPE, MemoryStore, Notary, as_json, lines
+from tests.support.simulators import IMAGE_TYPE, MemoryStore, Notary, as_json, lines, reference
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SAID = {PREDICATE_TYPE_ANNOTATION: "https://slsa.dev/provenance/v1"}
@@ -358,3 +367,151 @@ def test_one_that_is_listed_again_and_again_is_fetched_once(scene: Scene) -> Non
     referring[:] = [replace(good, media_type="text/plain")] + [one] * 5000 + [good]
     assert_admitted(judge(scene))
     assert scene.store.asked[one.digest] <= 1
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(provenances, "MAX_REFERRERS", most)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_what_says_that_it_may_be_provenance_takes_turns_with_the_rest(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, said: bool
+) -> None:
+    """Of too many, the only one of its kind is among the first, however many there are of another."""
+    others = BUNDLE if said else "example/other"
+    for number in range(60):
+        attach(scene, b"%d" % number, artifact_type=others)
+    attach(scene, provenance(scene), said=said)
+    limited(monkeypatch, 3)
+    for _ in range(3):
+        assert_admitted(judge(scene))
+
+
+def test_as_many_referrers_as_are_looked_at_leave_nothing_to_say(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach(scene, b"1")
+    attach(scene, b"2")
+    limited(monkeypatch, 3)  # with the judged artifact
+    verdict = judge(scene)
+    assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14)
+    assert "passed over" not in verdict.message
+
+
+def test_other_kinds_of_statements_and_other_images_provenance_are_no_failures(scene: Scene) -> None:
+    digest = scene.image.digest.hex
+    about_image = vsa(subjects=[{"digest": {"sha256": digest}}])
+    named = provenance(scene, digest="00" * 32, name=f"app@sha256:{digest}")
+    attach(scene, lines([scene.notary.sign(about_image), named]))
+    verdict = judge(scene)
+    assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14, "found no signed provenance")
+    assert "passed over" not in verdict.message
+
+
+def test_a_referrer_that_fits_its_turn_is_fetched_once(scene: Scene) -> None:
+    one = attach(scene, lines([lookalike(scene, number) for number in range(3)]))
+    blob = json.loads(scene.store.content[one.digest])["layers"][0]["digest"]
+    assert_denied(judge(scene), Reason.SOURCE_NOT_BOUND, 14, "3 that do not verify")
+    asked = {str(digest): count for digest, count in scene.store.asked.items()}
+    assert asked[str(one.digest)] == asked[blob] == 1
+
+
+def test_an_empty_blob_is_not_fetched(scene: Scene) -> None:
+    attach(scene, b"{}")
+    del scene.store.content[Digest.of(b"{}")]
+    assert_denied(judge(scene), Reason.SOURCE_NOT_BOUND, 14)
+
+
+def test_as_much_provenance_as_max_bundles_allows_is_looked_at(scene: Scene) -> None:
+    attach(scene, provenance(scene))
+    assert_admitted(judge(scene, maxBundles=1))
+
+
+def test_as_many_failures_as_may_be_leave_later_rounds(scene: Scene) -> None:
+    for number in range(MAX_AWAY):
+        one = attach(scene, b"%d" % number)
+        scene.store.failures[one.digest] = RegistryError("503", transient=True)
+    attach(scene, b" " * FIRST_BYTES + provenance(scene))
+    assert_admitted(judge(scene))
+
+
+def test_a_lookalike_that_is_verified_as_something_else_ends_nothing(scene: Scene) -> None:
+    class Swapping(Notary):
+        def verify(self, candidate: Candidate) -> Verified:
+            verified = super().verify(candidate)
+            if b"swap me" not in candidate.payload:
+                return verified
+            other = json.dumps(provenance_v1("00" * 32, builder_id=BUILDER_ID)).encode()
+            return replace(verified, claim=replace(verified.claim, payload=other))
+
+    swapped = provenance(scene, changes={"predicate.note": "swap me"})
+    artifact = scene.attach(swapped, scene.notary.sign(), provenance(scene))
+    assert_admitted(scene.verify(artifact, provenance_policy(), by=Swapping()))
+
+
+def test_provenance_by_a_key_that_is_not_configured_is_passed_over(scene: Scene) -> None:
+    class NoKeys(Notary):
+        def claims(self, candidate: Candidate) -> list[Claim]:
+            return [] if b"provenance" in candidate.payload else super().claims(candidate)
+
+    attach(scene, provenance(scene))
+    verdict = scene.verify(scene.attach(scene.notary.sign()), provenance_policy(), by=NoKeys())
+    assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14, "1 by others")
+
+
+def search(scene: Scene, own: Sequence[Candidate] = (), **changes: Any) -> ProvenanceSearch:
+    place = (scene.store, reference(scene.image.digest), own)
+    return ProvenanceSearch(*place, scene.notary, provenance_policy(**changes), Deadline(60))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_fits_a_round_to_the_byte(scene: Scene, more: int) -> None:
+    blobs = [b"x" * 100, b"y" * 100]
+    one = scene.store.attach(scene.image, *blobs, artifact_type=BUNDLE)
+    for size, count, most in (
+        (one.size - more, 2, 1 << 20),  # the manifest
+        (one.size, 2 - more, 1 << 20),  # blobs
+    ):
+        source = provenances._Source(one)
+        found = search(scene)._contents(source, size, count, Deadline(60))
+        assert (found is None) is bool(more), (size, count, most)
+    source = provenances._Source(one)
+    assert search(scene)._contents(source, 1 << 20, 9, Deadline(60)) == blobs
+    assert (search(scene)._contents(source, 200 - more, 9, Deadline(60)) is None) is bool(more)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_max_attestation_bytes_allows_to_the_byte(scene: Scene, more: int) -> None:
+    one = scene.store.attach(scene.image, b"x" * 2000, b"y" * more, artifact_type=BUNDLE)
+    looking = search(scene, maxAttestationBytes=2000)
+    if more:
+        with pytest.raises(ArtifactError, match="more than 2000 bytes"):
+            looking._contents(provenances._Source(one), 1 << 20, 9, Deadline(60))
+    else:
+        found = looking._contents(provenances._Source(one), 1 << 20, 9, Deadline(60))
+        assert found == [b"x" * 2000, b""]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_lookalikes_are_kept_for_other_summaries_as_far_as_there_is_room(scene: Scene, more: int) -> None:
+    content = provenance(scene)
+    (candidate,) = read_blob(content, 1).candidates
+    looking = search(scene, [candidate], maxAttestationBytes=len(content) - more)
+    item = looking._lookalike(candidate)
+    assert item is not None
+    looking._keep(item, None)
+    assert looking._seen == ([] if more else [item])
+
+
+def test_the_rest_of_ones_own_is_looked_at_where_there_are_no_referrers(scene: Scene, clock: Clock) -> None:
+    """Verifying takes a second each, by this clock: the first turn is over after one."""
+
+    class Slow(Notary):
+        def verify(self, candidate: Candidate) -> Verified:
+            clock.now += b"provenance" in candidate.payload
+            return super().verify(candidate)
+
+    content = [*(lookalike(scene, number) for number in range(5)), provenance(scene)]
+    artifact = scene.attach(*content, scene.notary.sign())
+    scene.store.referring.clear()
+    assert_admitted(scene.verify(artifact, provenance_policy(), seconds=30, by=Slow()))
