@@ -14,6 +14,7 @@ from pathlib import Path
 from slsa_verifier_plugin.cli.documents import Key, Position
 from slsa_verifier_plugin.cli.policy_check_gatekeeper import GATEKEEPER_KINDS, check_gatekeeper, is_constraint
 from slsa_verifier_plugin.cli.policy_check_roots import check_roots
+from slsa_verifier_plugin.cli.policy_check_values import unmatchable
 from slsa_verifier_plugin.cli.problems import ERROR, WARNING, Problem, Problems, at
 from slsa_verifier_plugin.cli.resources import (
     GROUP,
@@ -119,6 +120,8 @@ class _Checker:
         self._type(resource, verifier)
         self._artifact_types(resource, verifier)
         policy = self._parameters(resource, verifier)
+        for where, said, remedy in unmatchable(verifier.config):
+            self._problems.add(resource, ["spec", "parameters", *where], WARNING, said, remedy)
         if policy is not None:
             self._timeout = max(self._timeout, policy.timeout)
             self._limits(resource, policy)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from slsa_verifier_plugin.model.levels import CONTROLS
+from slsa_verifier_plugin.model.levels import CONTROLS, track_level
 from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.releases import known_releases
@@ -28,8 +28,9 @@ CASE = "the case of letters, which that host may tell apart"
 _SCHEME = "the scheme"
 
 _ONE_WORKFLOW = (CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID, FIRST_VERIFIER_ID)
+_TRACKS = ("SOURCE", "BUILD")
 _KNOWN_LEVELS = frozenset(
-    [*CONTROLS, *(f"SLSA_{track}_LEVEL_{number}" for track in ("SOURCE", "BUILD") for number in range(5))]
+    [*CONTROLS, *(f"SLSA_{track}_LEVEL_{number}" for track in _TRACKS for number in range(5))]
 )
 _LIKENESS = 0.8
 
@@ -78,7 +79,8 @@ def for_signer(signer: Signer, known: Iterable[TrustedSigner]) -> str:
 @lru_cache(maxsize=256)
 def near_level(name: str) -> str:
     """Return the known level or control that ``name``, an expected one, is a misspelling of; empty for none."""
-    if name in _KNOWN_LEVELS:
+    track = track_level(name)
+    if name in _KNOWN_LEVELS or (track and track[0] in _TRACKS):
         return ""
     near = difflib.get_close_matches(name.upper(), sorted(_KNOWN_LEVELS), 1, _LIKENESS)
     return near[0] if near else ""
@@ -134,6 +136,12 @@ def differences_of(expected: str, found: str) -> tuple[str, ...]:
         "the slash at the end": one.has_slash != other.has_slash,
     }
     return tuple(item for item, does in differs.items() if does)
+
+
+def usual_form(uri: str) -> str:
+    """Return ``uri``, or a pattern, as the SLSA source workflow writes a repository: ``git+https://HOST/PATH``."""
+    form = _form(uri)
+    return f"git+https://{form.name}{'@' if form.ref else ''}{form.ref}"
 
 
 def _is_like(pattern: str, name: str) -> bool:

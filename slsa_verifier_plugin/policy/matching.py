@@ -64,6 +64,14 @@ class UriPattern:
         """True where the pattern names more than one URI."""
         return _has_wildcard(self.pattern)
 
+    @property
+    def can_match(self) -> bool:
+        """True where the pattern matches what a summary's resourceUri may be: a URI with a host and a path."""
+        if not self.has_wildcard or self.pattern == "**":
+            return True
+        found = _located(_sample(self.pattern))
+        return found is not None and bool(found[2]) and self.matches(_sample(self.pattern))
+
     def matches(self, text: str) -> bool:
         """Return True if the whole ``text`` matches.
 
@@ -97,6 +105,11 @@ class RefPattern:
     """A ref, in which ``*`` stands for any characters of one part between slashes, and ``**`` for any at all."""
 
     pattern: str
+
+    @property
+    def can_match(self) -> bool:
+        """True where the pattern matches what git allows for a ref's name."""
+        return not _NO_REF_NAME.search(_sample(self.pattern))
 
     def matches(self, text: str) -> bool:
         """Return True if the whole ``text`` matches.
@@ -136,6 +149,11 @@ _once = lru_cache(maxsize=1024)
 @_once
 def _has_wildcard(pattern: str) -> bool:
     return any(token in ("*", "**") for token in _TOKEN.findall(pattern))
+
+
+def _sample(pattern: str) -> str:
+    """Return a text that the pattern matches, if it matches any."""
+    return "".join("a" if part in ("*", "**") else _literal(part) for part in _TOKEN.split(pattern))
 
 
 def _literal(pattern: str) -> str:

@@ -71,3 +71,18 @@ def test_denials_under_values_that_never_match_name_the_near_miss(
     root.write_bytes(lab.trusted_root())
     done = cli("verify", "--bundle", file, "--policy", f"{name}.policy.json", "--trusted-root", root)
     assert (done.status, says in done.out) == (Status.DENIED, True), done
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("dotgit-policy", "only in the .git at the end"),
+        ("https-policy", "only in the git+ at the start"),
+        ("lv", "is TAG_HYGIENE meant?"),
+    ],
+)
+def test_policy_check_names_the_near_miss(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FIELD / "values-that-never-match")
+    shown = cli("policy", "check", f"{name}.policy.json").out
+    assert "warning: " in shown
+    assert says in shown

@@ -1,0 +1,82 @@
+"""Values of a Verifier's parameters that fit the schema and that no summary can have: near misses, and patterns of nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slsa_verifier_plugin.cli.documents import Key
+from slsa_verifier_plugin.policy.hints import differences_of, near_level, usual_form
+from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
+from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
+from slsa_verifier_plugin.text import plain, quoted
+
+_KINDS = ("refs/heads/", "refs/tags/")
+Remark = tuple[list[Key], str, str]
+"""Where in the parameters, what is wrong, and what to do."""
+
+
+def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
+    """Yield what can match no summary. Of what does not fit the schema nothing is said here.
+
+    Args:
+        config: the parameters as they are written, whatever else is wrong with them.
+    """
+    for path, name in _texts(config, "expectedVerifiedLevels"):
+        if near := near_level(name):
+            yield path, f"no summary states {quoted(name)}, as far as is known here", f"is {near} meant?"
+    is_known = _by_known_workflow(config)
+    for path, uri in _texts(config, "expectedResourceUri"):
+        pattern = UriPattern(uri)
+        if not pattern.can_match:
+            yield (
+                path,
+                f"{quoted(uri)} matches no resourceUri: wildcards match the names in a URI, and neither its scheme, nor across "
+                "the host, nor in a URI with a query, a fragment, a user name or escapes",
+                "write host and path, such as git+https://github.com/OWNER/*; docs/parameters.md has all of it",
+            )
+        elif (
+            is_known
+            and uri != "**"
+            and (form := usual_form(uri)) != uri
+            and (differs := differences_of(uri, form))
+        ):
+            yield (
+                path,
+                f"{quoted(uri)} matches no resourceUri of the SLSA source workflow: it differs only in {' and '.join(differs)}",
+                f"write {plain(form, 512)}",
+            )
+    for path, ref in _texts(config, "expectedSourceRefs"):
+        near_kind = _near_kind(ref)
+        if not RefPattern(ref).can_match:
+            yield (
+                path,
+                f"{quoted(ref)} matches no ref: git allows no such name",
+                "write refs/heads/NAME or refs/tags/NAME",
+            )
+        elif near_kind:
+            yield path, f"{quoted(ref)} is neither a branch nor a tag", f"is {near_kind} meant?"
+
+
+def _texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str]]:
+    value = config.get(name)
+    if isinstance(value, str):
+        yield [name], value
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(item, str):
+            yield [name, index], item
+
+
+def _by_known_workflow(config: Mapping[str, Any]) -> bool:
+    """Return True where only the built-in table's workflow signs, of which is known how it writes a repository."""
+    ids = [text for _, text in _texts(config, "expectedVerifierId")] or DEFAULT_VERIFIER_IDS
+    return "trustedVerifiers" not in config and {signer.id for signer in BUILT_IN_VERIFIERS} >= set(ids)
+
+
+def _near_kind(ref: str) -> str:
+    """Return the prefix that a ref's first two parts are a misspelling of; empty for none."""
+    head = "/".join(ref.split("/")[:2]) + "/"
+    if head in _KINDS or ref.count("/") < 2:
+        return ""
+    return next(iter(difflib.get_close_matches(head, _KINDS, 1, 0.8)), "")

@@ -1,0 +1,78 @@
+"""``policy check`` on values that fit the schema and that no summary can have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slsa_verifier_plugin.cli.policy_check_values import unmatchable
+from tests.support.command_line import cli, parameters, verifier, write_yaml
+
+REPOSITORY = "git+https://github.com/example/source-demo"
+OWN = [{"verifierId": "https://v.example", "issuer": "https://i.example", "identity": "me@example.com"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says", "remedy"),
+    [
+        ("expectedResourceUri", f"{REPOSITORY}.git", "the .git at the end", f"write {REPOSITORY}"),
+        ("expectedResourceUri", f"{REPOSITORY}/", "the slash at the end", f"write {REPOSITORY}"),
+        ("expectedResourceUri", REPOSITORY[4:], "the git+ at the start", f"write {REPOSITORY}"),
+        ("expectedResourceUri", "git+http://github.com/example/source-demo", "the scheme", f"write {REPOSITORY}"),
+        ("expectedResourceUri", "git@github.com:example/source-demo.git", "the scheme", f"write {REPOSITORY}"),
+        ("expectedResourceUri", "github.com/example/source-demo", "the git+ at the start", f"write {REPOSITORY}"),
+        ("expectedResourceUri", "https://github.com/example/*", "the git+ at the start", "write git+https://github.com/example/*"),
+        ("expectedResourceUri", "**/source-demo", "nor across the host", "git+https://github.com/OWNER/*"),
+        ("expectedResourceUri", "git+https://**", "matches no resourceUri", "write host and path"),
+        ("expectedResourceUri", "*://github.com/example/app", "neither its scheme", "write host and path"),
+        ("expectedResourceUri", "git+https://github.com/example/*?x=1", "a query", "write host and path"),
+        ("expectedResourceUri", "git+https://me@github.com/example/*", "a user name", "write host and path"),
+        ("expectedVerifiedLevels", "TAG_HYGEINE", 'states "TAG_HYGEINE"', "is TAG_HYGIENE meant?"),
+        ("expectedVerifiedLevels", "slsa_source_level_2", "states", "is SLSA_SOURCE_LEVEL_2 meant?"),
+        ("expectedSourceRefs", "refs/head/main", "neither a branch nor a tag", "is refs/heads/ meant?"),
+        ("expectedSourceRefs", "refs/tag/v*", "neither a branch nor a tag", "is refs/tags/ meant?"),
+        ("expectedSourceRefs", "refs/heads/a..b", "git allows no such name", "write refs/heads/NAME"),
+        ("expectedSourceRefs", "refs/tags/v[0-9]*", "git allows no such name", "write refs/heads/NAME"),
+    ],
+)  # fmt: skip
+def test_what_can_match_no_summary_is_a_warning_with_the_near_miss(
+    name: str, value: str, says: str, remedy: str, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {name: [value]}
+    resource = verifier(spec={"parameters": parameters(**changes)})
+    done = cli("policy", "check", write_yaml(tmp_path / "v.yaml", resource), "--json")
+    (found,) = [item for item in json.loads(done.out) if "sourceBinding" not in item["message"]]
+    assert found["severity"] == "warning"
+    assert says in found["message"]
+    assert remedy in found["remedy"]
+    assert f"- {value}" in (tmp_path / "v.yaml").read_text().splitlines()[found["line"] - 1].replace("'", "")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"expectedResourceUri": REPOSITORY},
+        {"expectedResourceUri": [REPOSITORY, "git+https://github.com/example/*", "git+https://*.ghe.com/o/**", "**"]},
+        {"expectedResourceUri": f"{REPOSITORY}@refs/heads/main"},
+        {"expectedResourceUri": "git+https://github.com/Example/Source-Demo"},
+        {"expectedResourceUri": "https://git.example/app.git", "trustedVerifiers": OWN, "expectedVerifierId": "https://v.example"},
+        {"expectedResourceUri": "https://git.example/app.git", "expectedVerifierId": "https://v.example"},
+        {"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_3", "SLSA_SOURCE_LEVEL_10", "ORG_SOURCE_TESTED", "TAG_HYGIENE"]},
+        {"expectedSourceRefs": ["refs/heads/main", "refs/tags/v*", "refs/pull/1/merge", "**", "*", "refs/heads/feature/#12"]},
+        {"expectedVerifiedLevels": 7, "expectedResourceUri": {"a": 1}, "expectedSourceRefs": [7, None]},
+        {},
+    ],
+)  # fmt: skip
+def test_nothing_is_said_of_what_may_match(config: dict[str, Any]) -> None:
+    assert list(unmatchable(config)) == []
+
+
+def test_near_misses_are_named_whatever_else_is_wrong(tmp_path: Path) -> None:
+    wrong = parameters(expectedResourceUri=f"{REPOSITORY}.git", trustedRoot={"path": "root.json"})
+    broken = verifier(spec={"parameters": wrong})
+    shown = cli("policy", "check", write_yaml(tmp_path / "v.yaml", broken)).out
+    assert "only in the .git at the end" in shown
+    assert "write an absolute path" in shown
