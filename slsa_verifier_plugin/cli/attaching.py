@@ -39,6 +39,7 @@ EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 LINES_TYPE = "application/jsonl"
+JSON_TYPE = "application/json"
 SECONDS = 120.0
 """Time to look at the image."""
 READ_BACK_SECONDS = 30.0
@@ -192,7 +193,6 @@ def artifact_of(
         artifact_type: as in the Verifier's ``artifactTypes``.
         annotations: beside the time.
     """
-    lines = content.strip().count(b"\n") > 0 and content.lstrip()[:2] != b"{\n"
     created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
@@ -201,7 +201,7 @@ def artifact_of(
         "config": {"mediaType": EMPTY_TYPE, "digest": str(Digest.of(b"{}")), "size": 2, "data": "e30="},
         "layers": [
             {
-                "mediaType": LINES_TYPE if lines else BUNDLE_TYPE,
+                "mediaType": _media_type(content),
                 "digest": str(Digest.of(content)),
                 "size": len(content),
                 "annotations": {"org.opencontainers.image.title": title},
@@ -211,6 +211,15 @@ def artifact_of(
         "annotations": {"org.opencontainers.image.created": created, **annotations},
     }
     return json.dumps(manifest).encode()
+
+
+def _media_type(content: bytes) -> str:
+    """Return the media type of an attestation file: that of one bundle, of lines, or of JSON where something is wrapped in it."""
+    candidates = read_blob(content, MAX_LINES).candidates
+    if len(candidates) == 1 and candidates[0].is_bundle and candidates[0].content == content.strip():
+        return BUNDLE_TYPE
+    lines = {line.strip() for line in content.splitlines()}
+    return LINES_TYPE if all(candidate.content in lines for candidate in candidates) else JSON_TYPE
 
 
 def judge(

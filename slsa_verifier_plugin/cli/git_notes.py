@@ -110,10 +110,10 @@ def _authority(url: str, scheme: str) -> str:
     return "" if scheme == "ssh" else url.removeprefix(f"{scheme}://").partition("/")[0]
 
 
-def told_repository(text: str) -> Repository | None:
+def told_repository(text: str, *, by_image: bool) -> Repository | None:
     """Return the repository that an image's label or a policy names, None where it is none that may be asked.
 
-    Only by HTTPS, and only at a name: an image must not choose which of the caller's own machines is asked.
+    Only by HTTPS. Where the image says it, only at a public name: it must not choose which of the caller's own machines is asked.
     """
     short = re.fullmatch(r"git@([A-Za-z0-9.-]+):([A-Za-z0-9._~/-]+)", text)
     if short:
@@ -124,7 +124,10 @@ def told_repository(text: str) -> Repository | None:
     if found is None or found.scheme not in ("https", "ssh", "git"):
         return None
     host = found.host.partition(":")[0].rstrip(".")
-    if literal(host) is not None or "." not in host or host.endswith((".localhost", ".local", ".internal")):
+    is_own = (
+        literal(host) is not None or "." not in host or host.endswith((".localhost", ".local", ".internal"))
+    )
+    if by_image and is_own:
         return None
     return Repository(f"https://{found.host}/{found.path}", _PROTOCOLS["https"])
 

@@ -82,8 +82,8 @@ class ImageSource:
         """
         return self._agreed([item.revision for item in self.labels], "revision", "--commit COMMIT")
 
-    def repository(self) -> str:
-        """Return the repository in the image's source labels, or the one that the policy expects.
+    def repository(self) -> tuple[str, bool]:
+        """Return the repository that the policy expects, else that in the image's source labels; True where the image says it.
 
         The policy goes first: the label is the word of whoever built the image.
 
@@ -91,8 +91,8 @@ class ImageSource:
             UsageError: there is none.
         """
         if len(self.resource_uris) == 1 and not self.resource_uris[0].has_wildcard:
-            return self.resource_uris[0].pattern
-        return self._agreed([item.source for item in self.labels], "source", "--from notes:REPOSITORY")
+            return self.resource_uris[0].pattern, False
+        return self._agreed([item.source for item in self.labels], "source", "--from notes:REPOSITORY"), True
 
     @staticmethod
     def _agreed(values: Sequence[str | None], label: str, remedy: str) -> str:
@@ -131,8 +131,8 @@ def from_notes(
     if origin.target:
         repository = asked_repository(origin.target)
     else:
-        told = source.repository()
-        named = told_repository(told)
+        told, by_image = source.repository()
+        named = told_repository(told, by_image=by_image)
         if named is None:
             raise UsageError(
                 f"{quoted(told)}, which the image or the policy names as its source, is no repository that is fetched from "

@@ -16,11 +16,14 @@ import oras.auth
 import oras.provider
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.network.origins import origin_of
+from slsa_verifier_plugin.network.sockets import timed_pools, total
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults
 from slsa_verifier_plugin.registry.challenge import parse_challenges
@@ -29,8 +32,10 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
 
-REQUEST_SECONDS = 60.0
-"""Without a byte from the registry, after which a request is given up."""
+REQUEST_SECONDS = 300.0
+"""For one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""
+MAX_ANSWER = 4 << 20
+"""Bytes of an answer: the largest is an index, which is a manifest."""
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ATTEMPTS = 4
 """Further attempts of a push that failed for a reason that may pass, within three seconds together."""
@@ -303,11 +308,28 @@ class _Adapter(HTTPAdapter):
         if self._context is not None:
             pool_kwargs["ssl_context"] = self._context
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        self.poolmanager.pool_classes_by_scheme = timed_pools(Resolver(), None)
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        """Make the pool for a proxy, with the same limit of time."""
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        manager.pool_classes_by_scheme = timed_pools(Resolver(), None)
+        return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send with a time limit, which oras-py has none of."""
-        kwargs["timeout"] = kwargs.get("timeout") or REQUEST_SECONDS
-        return super().send(request, *args, **kwargs)
+        """Send, and read the answer, within one limit of time and one of size; oras-py has neither."""
+        kwargs.update(timeout=total(Deadline(REQUEST_SECONDS)), stream=True)
+        answer = super().send(request, *args, **kwargs)
+        try:
+            content = answer.raw.read(MAX_ANSWER + 1, decode_content=True)
+        except (HTTPError, OSError) as error:
+            raise requests.ConnectionError(error) from error
+        finally:
+            answer.close()
+        if len(content) > MAX_ANSWER:
+            raise requests.ConnectionError(f"an answer of more than {MAX_ANSWER} bytes")
+        answer._content = content  # what requests does itself, without a bound
+        return answer
 
 
 class _FallbackTag:

@@ -265,9 +265,7 @@ def _drop(record: logging.LogRecord) -> bool:
     return False
 
 
-def _worded(
-    error: Exception, operation: str, url: str, deadline: Deadline
-) -> RegistryError | DeadlineError:
+def _worded(error: Exception, operation: str, url: str, deadline: Deadline) -> RegistryError | DeadlineError:
     """Return the error to raise ``from None`` for one of ``_FAILURES``; whatever it is, once time is over it is that.
 
     It is returned and not raised here: raised here it would carry the library's error along, whose text has the signature in a

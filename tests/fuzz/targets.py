@@ -412,7 +412,16 @@ def _genuine_lines() -> list[bytes]:
 
 def _blob_seeds() -> list[bytes]:
     lines = _genuine_lines()
-    return [b"\n".join(lines[:3]), json.dumps(json.loads(lines[0]), indent=1).encode()]
+    bundles = [json.loads(line) for line in lines[:2]]
+    api = {"attestations": [{"bundle": bundle, "repository_id": 1} for bundle in bundles]}
+    pretty = json.dumps(bundles[0], indent=1).encode()
+    return [
+        b"\n".join(lines[:3]),
+        pretty,
+        pretty + lines[1] + pretty,
+        json.dumps(bundles).encode(),
+        json.dumps(api, indent=1).encode(),
+    ]
 
 
 def _manifest_seeds() -> list[bytes]:

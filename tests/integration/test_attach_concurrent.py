@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.registry import push
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.service import Service
@@ -130,3 +132,34 @@ def test_annotations_are_in_the_fallback_index(tmp_path: Path) -> None:
         assert found is not None
         (entry,) = found[1].fields["manifests"]
         assert entry["annotations"]["team"] == "shop"
+
+
+class Trickling(EmbeddedRegistry):
+    """Answers a byte at a time, or without end."""
+
+    endless = False
+
+    def intercept(self, handler: RegistryHandler) -> bool:
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(b"x" * 65536 if self.endless else b"x")
+                if not self.endless:
+                    time.sleep(0.05)
+        except OSError:
+            return True
+
+
+@pytest.mark.parametrize("endless", [True, False])
+def test_a_registry_that_never_ends_its_answer_holds_nobody(
+    monkeypatch: pytest.MonkeyPatch, endless: bool
+) -> None:
+    monkeypatch.setattr(push, "REQUEST_SECONDS", 1.0 if not endless else 60.0)
+    monkeypatch.setattr(push, "ATTEMPTS", 0)
+    with Trickling() as registry:
+        registry.endless = endless
+        name, started = Reference(registry.host, REPOSITORY), time.monotonic()
+        with Pusher(name, True, None, {}) as pusher, pytest.raises(RegistryError):
+            pusher.read_tag("a", "reading")
+        assert time.monotonic() - started < 30.0

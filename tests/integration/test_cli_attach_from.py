@@ -296,9 +296,23 @@ def test_the_users_settings_start_nothing(scene: Scene) -> None:
     ],
 )
 def test_what_an_image_says_of_its_source_is_asked_by_https_at_a_name(told: str, address: str | None) -> None:
-    found = git_notes.told_repository(told)
+    found = git_notes.told_repository(told, by_image=True)
     assert (found.address if found else None) == address
     assert found is None or found.protocols == "https:ssh"
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("git+https://gitlab/owner/app", "https://gitlab/owner/app"),
+        ("https://10.0.0.1/owner/app", "https://10.0.0.1/owner/app"),
+        ("http://gitlab/owner/app", None),
+        ("file:///etc", None),
+    ],
+)
+def test_a_policy_may_name_a_machine_of_ones_own(told: str, address: str | None) -> None:
+    found = git_notes.told_repository(told, by_image=False)
+    assert (found.address if found else None) == address
 
 
 def test_the_policys_repository_goes_before_the_label(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

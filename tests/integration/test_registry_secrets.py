@@ -129,7 +129,9 @@ def test_no_planted_secret_is_written(
                 for call in (
                     lambda: store.referrers(pushed.image, Deadline(1)),
                     lambda: store.manifest(pushed.image, pushed.artifact, Deadline(1)),
-                    lambda: store.blob(pushed.image, pushed.blob, 1 << 20, Deadline(0.02 if kind == "late" else 0.4)),
+                    lambda: store.blob(
+                        pushed.image, pushed.blob, 1 << 20, Deadline(0.02 if kind == "late" else 0.4)
+                    ),
                     lambda: store.tags(pushed.image, Deadline(1)),
                 ):
                     try:
