@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+OWN_PROCESS = "own-process"
+"""First argument with which the launcher runs a verification of its own; for nobody else, so the help does not list it."""
+
 
 def main() -> None:
     """Run the plugin where Ratify calls, the command line otherwise.
@@ -17,6 +20,10 @@ def main() -> None:
         from slsa_verifier_plugin.plugin import main as plugin_main
 
         plugin_main()
+    if len(sys.argv) == 3 and sys.argv[1] == OWN_PROCESS:
+        from slsa_verifier_plugin.plugin import answer_launcher
+
+        answer_launcher(sys.argv[2])
     from slsa_verifier_plugin.cli.main import main as cli_main
 
     cli_main()

@@ -1,4 +1,4 @@
-"""The plugin's way in: what runs when Ratify calls.
+"""The plugin's way in: what runs when Ratify calls (``docs/life-of-a-call.md``).
 
 Nothing heavy is imported here. The resident verifier answers if it can; else the call is verified in a process of its own, a
 fork whose parent only waits, and prints a denial of its own making if the child gives no complete answer in time.
@@ -8,65 +8,100 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
-from slsa_verifier_plugin.resident import client
+from slsa_verifier_plugin.resident import client, protocol
 
 TYPE_CHECKING = False  # importing typing for it takes longer than the whole call
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from slsa_verifier_plugin.resident.protocol import Answer
+
 START = [sys.executable, "-P", "-m", "slsa_verifier_plugin", "resident", "serve", "--detached"]
 """How a caller starts the resident verifier; the same interpreter and package as its own."""
-
-
-GRACE = 0.2
-"""Seconds beyond the time limit in which the child's own answer, which says more, is waited for."""
+OLDEST_SECONDS = 5.0
+"""Ratify's own limit. A process that is older was something else before, say a shell."""
 
 
 def main() -> NoReturn:
     """Answer one call of Ratify on standard output, and exit with the contract's status."""
-    answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, _budget)
+    answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, _age())
     status, stdout, stderr = answer
     _write(2, stderr)
     _write(1, stdout)
     os._exit(status)
 
 
-def own_process(stdin: bytes, elapsed: float) -> tuple[int, bytes, bytes]:
-    """Verify one call in a fork of this process.
+def own_process(stdin: bytes, started: float, turn: int) -> Answer:
+    """Verify one call in a fork of this process, which holds the deadline and imports nothing for it.
 
     Args:
         stdin: all of standard input.
-        elapsed: seconds of the time limit that are used already.
+        started: when the call began, by ``time.monotonic``.
+        turn: a descriptor that the fork keeps open; -1 for none.
     """
-    from slsa_verifier_plugin import ratify
-    from slsa_verifier_plugin.errors import InternalError
-    from slsa_verifier_plugin.resident.isolate import run_isolated
+    from slsa_verifier_plugin.resident import isolate
 
+    def budget() -> float:
+        from slsa_verifier_plugin import ratify
+
+        return started + min(ratify.budget(stdin), protocol.MAX_BUDGET) - time.monotonic()
+
+    def work() -> Answer:
+        return _verify(dict(os.environ), stdin, time.monotonic() - started)
+
+    end = max(started + client.CALL_SECONDS, time.monotonic()) + protocol.GRACE_SECONDS
+    return isolate.run_isolated(work, budget, end, turn)
+
+
+def answer_launcher(started: str) -> NoReturn:
+    """Answer one call as a process of the launcher's own: one VERIFY on standard input, ACCEPTED and ANSWER after it.
+
+    Args:
+        started: when the call began, in milliseconds of ``time.monotonic``.
+    """
+    import _socket
+
+    began = int(started) / 1000
+    channel = client.Channel(_socket.socket(fileno=0))
+    kind, body = channel.receive(time.monotonic() + protocol.STDIN_SECONDS, protocol.MAX_REQUEST)
+    if kind != protocol.VERIFY:
+        os._exit(1)
+    elapsed, command, subject, version, stdin = protocol.decode_request(body)
     environment = dict(os.environ)
-    seconds = ratify.budget(stdin)
-    late = ratify.late_answer(environment, stdin, ratify.deadline_error(seconds))
-    if late.status != 0:
-        return late.status, late.stdout, late.stderr
-    crashed = ratify.late_answer(
-        environment,
-        stdin,
-        InternalError("the verifying process ended without an answer; give it more memory, or report it"),
-    )
-
-    def work() -> tuple[int, bytes, bytes]:
-        from slsa_verifier_plugin.service import Service
-
-        response = Service(environment).respond(environment, stdin, elapsed)
-        return response.status, response.stdout, response.stderr
-
-    return run_isolated(work, max(0.0, seconds - elapsed) + GRACE, late.stdout, crashed.stdout)
-
-
-def _budget(stdin: bytes) -> float:
+    for name, value in zip(("COMMAND", "SUBJECT", "VERSION"), (command, subject, version), strict=True):
+        if value is not None:
+            environment["RATIFY_VERIFIER_" + name] = os.fsdecode(value)
+    # The launcher counts from its sending.
     from slsa_verifier_plugin import ratify
 
-    return ratify.budget(stdin)
+    promise = max(min(ratify.budget(stdin), protocol.MAX_BUDGET) - elapsed, 0.0) + protocol.GRACE_SECONDS
+    channel.send(protocol.encode_accepted(promise), time.monotonic() + promise)
+    answer = _verify(environment, stdin, max(elapsed, time.monotonic() - began))
+    channel.send(protocol.encode_answer(answer), time.monotonic() + protocol.FRAME_SECONDS)
+    os._exit(0)
+
+
+def _verify(environment: dict[str, str], stdin: bytes, elapsed: float) -> Answer:
+    from slsa_verifier_plugin.service import Service
+
+    response = Service(environment).respond(environment, stdin, elapsed)
+    return response.status, response.stdout, response.stderr
+
+
+def _age() -> float:
+    """Return the seconds since this process was started; 0 where that cannot be told.
+
+    Of many interpreters that start at once each waits long for its turn, and whoever called them counts that too.
+    """
+    try:
+        with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 (pathlib is slow to import)
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return age if 0.0 < age <= OLDEST_SECONDS else 0.0
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -18,7 +18,7 @@ from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource
 from slsa_verifier_plugin.resident.fork import Fork
-from slsa_verifier_plugin.resident.housekeeping import usable_processors
+from slsa_verifier_plugin.resident.processors import usable_processors
 from slsa_verifier_plugin.resident.settings import read_settings
 from slsa_verifier_plugin.service import Service
 from slsa_verifier_plugin.text import plain

@@ -2,6 +2,7 @@
 
 #include "io.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,16 +27,51 @@ int answer_late(void)
     return print_line(line, (int)sizeof line - 1, 0);
 }
 
-int answer_denial(const char *sentence, bool transient)
+static int denial(const char *sentence, const char *reason, bool transient)
 {
     char line[LINE];
     char text[LINE / 2];
     answer_plain(text, sizeof text, sentence);
     const int length = snprintf(line, sizeof line,
                                 "{\"isSuccess\":false,\"message\":\"SLSA attestation verified FAILED: %s\","
-                                "\"extensions\":{\"reason\":\"INTERNAL_ERROR\",\"transient\":%s}}\n",
-                                text, transient ? "true" : "false");
+                                "\"extensions\":{\"reason\":\"%s\",\"transient\":%s}}\n",
+                                text, reason, transient ? "true" : "false");
     return print_line(line, length, 0);
+}
+
+int answer_denial(const char *sentence, bool transient)
+{
+    return denial(sentence, "INTERNAL_ERROR", transient);
+}
+
+int answer_no_turn(void)
+{
+    return denial("no resident verifier answered, and no turn for a process of its own came in time (one a processor, two at "
+                  "most); try again, and look at 'slsa-verifier-plugin resident status'.", "DEADLINE_EXCEEDED", true);
+}
+
+const char *answer_lacking(int error)
+{
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+        return "no more files may be opened (limit of descriptors, nofile)";
+    case EAGAIN:
+        return "no more processes may be started (limit of processes, pids)";
+    case ENOMEM:
+        return "there is no more memory";
+    default:
+        return NULL;
+    }
+}
+
+int answer_lack(int error)
+{
+    char text[256];
+    const char *lack = answer_lacking(error);
+    (void)snprintf(text, sizeof text, "the verification could not be started: %s; try again, or raise the limit.",
+                   lack != NULL ? lack : strerror(error));
+    return denial(text, "INTERNAL_ERROR", true);
 }
 
 static int contract_error(int code, const char *problem, const char *names, const char *details)

@@ -9,9 +9,16 @@
  * problem with standard input is one of our own texts. */
 int answer_late(void);
 int answer_denial(const char *sentence, bool transient);
+/* No turn for a process of the call's own came in time. */
+int answer_no_turn(void);
+/* The system gives no more of something, by errno. */
+int answer_lack(int error);
 int answer_input_error(const char *problem);
 /* The contract's error 4; `names` as in a list of words, of our own. */
 int answer_missing(const char *names);
+
+/* What the system gives no more of where it fails with `error`; NULL for another error. */
+const char *answer_lacking(int error);
 
 /* Copies foreign text in a form that is safe in a log line and in a JSON string, cut to fit. */
 void answer_plain(char *to, size_t size, const char *text);

@@ -3,10 +3,13 @@
 #include "answers.h"
 #include "environment.h"
 #include "io.h"
+#include "own.h"
 #include "resident.h"
 #include "runtime.h"
+#include "turn.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,16 +19,10 @@
 enum {
     INPUT_LIMIT = 4 * 1024 * 1024, /* bytes of standard input */
     INPUT_MS = 2000,             /* for standard input to end */
-    RESIDENT_MS = 2800,          /* for a resident verifier to accept: a process of its own needs the rest of 4 s */
-    PLUGIN_MS = 3500,            /* for the runtime to be there; Ratify's own limit is 5 s */
-    LEAST_MS = 100,              /* for either, however late it is */
+    TURN_MS = 600,               /* of the call's time, in which no process of its own begins */
+    PAUSE_MS = 5,                /* at least, between two looks for a turn */
     COMMAND_LINE_MS = 60 * 1000, /* for a person who waits for the first unpacking */
 };
-
-static uint64_t later(uint64_t one, uint64_t other)
-{
-    return one > other ? one : other;
-}
 
 /* Milliseconds that whoever runs this process had used of the call's time, at most `most`. */
 static uint64_t used_before(uint64_t most)
@@ -35,22 +32,6 @@ static uint64_t used_before(uint64_t most)
         return 0;
     const uint64_t used = strtoull(value, NULL, 10);
     return used < most ? used : most;
-}
-
-static void describe(const struct runtime *runtime, enum runtime_state state, char *text, size_t size)
-{
-    switch (state) {
-    case RUNTIME_DAMAGED:
-        (void)snprintf(text, size, "the plugin's file is damaged, since its payload does not have the digest %.16s... that it "
-                       "was built with; install the file again.", runtime->payload->digest);
-        break;
-    case RUNTIME_LATE:
-        (void)snprintf(text, size, "the plugin's runtime is still being unpacked; try again.");
-        break;
-    default:
-        (void)snprintf(text, size, "the plugin has no directory to unpack its runtime into (%s); set SLSA_VERIFIER_CACHE to "
-                       "one that can be written to and executed from.", runtime->report);
-    }
 }
 
 static int command_line(struct runtime *runtime, char *const *arguments)
@@ -64,47 +45,9 @@ static int command_line(struct runtime *runtime, char *const *arguments)
         (void)snprintf(name, sizeof name, "SLSA_VERIFIER_EXECUTABLE=%s", path);
     while ((state = runtime_find(runtime, true, clock_ms() + COMMAND_LINE_MS)) == RUNTIME_READY)
         runtime_reject(runtime, runtime_run(runtime, arguments, changes));
-    describe(runtime, state, text, sizeof text);
+    runtime_describe(runtime, state, text, sizeof text);
     (void)fprintf(stderr, "slsa-verifier-plugin: %s\n", text);
     return 1;
-}
-
-/* Puts what was read back on standard input. In memory only: it may hold registry settings. */
-static bool hand_on_input(struct bytes input)
-{
-    const int fd = memfd_create("request", MFD_CLOEXEC);
-    if (fd < 0)
-        return false;
-    const bool done = io_write(fd, input.data, input.size) && lseek(fd, 0, SEEK_SET) == 0 && dup2(fd, STDIN_FILENO) == STDIN_FILENO;
-    (void)close(fd);
-    return done;
-}
-
-static int own_process(struct runtime *runtime, const struct call *call)
-{
-    static char *const no_arguments[] = {NULL};
-    char text[1400];
-    enum runtime_state state;
-    if (!hand_on_input(call->input))
-        return answer_denial("the plugin could not hand on its input; try again.", true);
-    if (call->problem != NULL)
-        (void)fprintf(stderr, "warn: %s; this call is verified in a process of its own\n", call->problem);
-    while ((state = runtime_find(runtime, true, later(call->started + PLUGIN_MS, clock_ms() + LEAST_MS))) == RUNTIME_READY) {
-        char elapsed[64];
-        (void)snprintf(elapsed, sizeof elapsed, "SLSA_VERIFIER_ELAPSED_MS=%u", (unsigned)resident_elapsed(call));
-        char *const changes[] = {elapsed, "SLSA_VERIFIER_RESIDENT=off", "SLSA_VERIFIER_EXECUTABLE", NULL};
-        runtime_reject(runtime, runtime_run(runtime, no_arguments, changes));
-    }
-    describe(runtime, state, text, sizeof text);
-    return answer_denial(text, state != RUNTIME_DAMAGED);
-}
-
-static int print_answer(const struct answer *answer)
-{
-    if (!io_write(STDERR_FILENO, answer->errors.data, answer->errors.size) ||
-        !io_write(STDOUT_FILENO, answer->output.data, answer->output.size))
-        return 1;
-    return answer->status;
 }
 
 /* Lists those of Ratify's variables that are missing or empty; an empty text for none. */
@@ -118,45 +61,78 @@ static void missing_variables(char *text, size_t size)
             used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? ", " : "", names[i]);
 }
 
+/* Waits for a turn, and has the call verified by a process of its own. */
+static int verify_alone(struct runtime *runtime, struct call *call, const struct place *place, int turn)
+{
+    const uint64_t begun = clock_ms();
+    /* The first look is taken however late it is: the process itself says best what time was left. */
+    while (place != NULL && turn == -1 && (turn = turn_take(place)) == -1) {
+        if (clock_ms() + TURN_MS >= call->end)
+            return answer_no_turn();
+        sleep_between(begun, PAUSE_MS, call->end);
+    }
+    return own_process(runtime, call); /* the turn ends with this process */
+}
+
+static int refuse_without_resident(const struct call *call)
+{
+    (void)fprintf(stderr, "warn: %s\n", call->problem);
+    return answer_denial("no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; "
+                         "look at 'slsa-verifier-plugin resident status'.", true);
+}
+
+static int ask_or_verify(struct runtime *runtime, struct call *call)
+{
+    static struct place place;
+    struct answer answer = {0};
+    const char *mode = environment_value("SLSA_VERIFIER_RESIDENT");
+    const bool is_off = mode != NULL && strcmp(mode, "off") == 0;
+    const bool is_required = mode != NULL && strcmp(mode, "require") == 0;
+    const char *problem = place_find(runtime->payload->digest, &place);
+    int turn = -1;
+    if (is_off)
+        return verify_alone(runtime, call, problem == NULL ? &place : NULL, turn);
+    call->problem = problem;
+    if (problem == NULL) {
+        switch (resident_verify(&place, call, runtime, !is_required, &turn, &answer)) {
+        case OUTCOME_ANSWERED:
+            return print_answer(&answer);
+        case OUTCOME_LATE:
+            return answer_late();
+        case OUTCOME_NOBODY:
+            if (turn == -1 && !is_required)
+                return answer_no_turn();
+            break;
+        default:
+            break;
+        }
+    }
+    if (is_required)
+        return refuse_without_resident(call);
+    return verify_alone(runtime, call, problem == NULL ? &place : NULL, turn);
+}
+
 static int plugin(struct runtime *runtime, uint64_t started)
 {
     char missing[128];
     missing_variables(missing, sizeof missing);
     if (missing[0] != '\0') /* nothing need be read or started to say that */
         return answer_missing(missing);
-    const char *mode = environment_value("SLSA_VERIFIER_RESIDENT");
-    struct answer answer = {0};
     struct call call = {
         .variables = {getenv("RATIFY_VERIFIER_COMMAND"), getenv("RATIFY_VERIFIER_SUBJECT"), getenv("RATIFY_VERIFIER_VERSION")},
         .started = started - used_before(started),
     };
+    call.end = call.started + CALL_MS;
     unsigned char *const input = mmap(NULL, INPUT_LIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (input == MAP_FAILED)
-        return answer_denial("the plugin has no memory for its input; try again.", true);
+        return answer_lack(ENOMEM);
     const enum io read = io_read_all(STDIN_FILENO, input, INPUT_LIMIT, &call.input.size, started + INPUT_MS);
     call.input.data = input;
-    call.end = later(call.started + RESIDENT_MS, clock_ms() + LEAST_MS);
     if (read == IO_LATE)
         return answer_input_error("standard input did not end within 2 s");
     if (read != IO_DONE)
         return answer_input_error(errno == EFBIG ? "standard input has more than 4194304 bytes" : "standard input cannot be read");
-
-    if (mode == NULL || strcmp(mode, "off") != 0) {
-        switch (resident_verify(&call, runtime, &answer)) {
-        case OUTCOME_ANSWERED:
-            return print_answer(&answer);
-        case OUTCOME_LATE:
-            return answer_late();
-        default:
-            break;
-        }
-        if (mode != NULL && strcmp(mode, "require") == 0) {
-            (void)fprintf(stderr, "warn: %s\n", call.problem);
-            return answer_denial("no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; "
-                                 "look at 'slsa-verifier-plugin resident status'.", true);
-        }
-    }
-    return own_process(runtime, &call);
+    return ask_or_verify(runtime, &call);
 }
 
 int main(int argc, char **argv)
@@ -165,6 +141,10 @@ int main(int argc, char **argv)
     const bool called_by_ratify = argc <= 1 && getenv("RATIFY_VERIFIER_COMMAND") != NULL;
     static struct payload payload;
     static struct runtime runtime;
+    /* A write beyond a limit of file sizes fails then, and is dealt with like any that does; and a caller that ignores the
+     * end of its children must not hide it from this process. */
+    (void)signal(SIGXFSZ, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_DFL);
     if (!io_standard_files())
         return 1;
     if (!payload_open(&payload)) {

@@ -51,6 +51,7 @@ const char *place_find(const char *build, struct place *place)
     if (!environment_key(build, environ, key))
         return "there is no memory";
     if (!path_join(place->directory, PATH_MAX, parent, key) || !path_join(place->lock, PATH_MAX, place->directory, "lock") ||
+        !path_join(place->claim, PATH_MAX, place->directory, "server") ||
         !path_join(place->socket, PATH_MAX, place->directory, "socket") ||
         strlen(place->socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
         return "the socket's path has more than 107 bytes";

@@ -9,6 +9,7 @@ struct place {
     char directory[PATH_MAX]; /* DIR/KEY */
     char socket[PATH_MAX];
     char lock[PATH_MAX];
+    char claim[PATH_MAX];
 };
 
 /* Finds the place for a build identity and this process's environment, and makes its directories where they are missing.

@@ -1,12 +1,12 @@
 #include "resident.h"
 
 #include "io.h"
-#include "place.h"
-#include "server.h"
+#include "program.h"
+#include "turn.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -15,46 +15,55 @@
 #include <unistd.h>
 
 enum {
-    ACCEPT_MS = 2000, /* for a connection and ACCEPTED to come, after which the server counts as not answering */
-    START_MS = 2000,  /* for a server that was started to listen */
-    PAUSE_MS = 2,     /* at least, between looks at a socket that is not there yet */
-    VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
-    MOST_MS = 600 * 1000 + 250, /* that ACCEPTED may promise: no call has longer */
-    CLOSED_TRIES = 3, /* a server that is being killed may close its connections before its socket */
-    START_FAILED = 1, /* size of the lock file while its last holder's server ended without listening; else 0 */
+    START_MS = 2000,    /* for a server that was started to listen, after which other ways are tried as well */
+    RESERVED_MS = 1200, /* of the call's time, from which on they are tried in any case */
+    LEAST_MS = 100,     /* for a resident verifier, however late it is */
+    PAUSE_MS = 2,       /* at least, between looks at a socket that is not there yet */
+    TRIES = 3,          /* connections that are closed before ACCEPTED, and servers that are killed while they start */
+    CUTS = 2,           /* of calls that were accepted: the call may be what ends servers */
+    START_FAILED = 1,   /* size of the lock file while its last holder's server ended without listening; else 0 */
 };
 
-uint32_t resident_elapsed(const struct call *call)
-{
-    const uint64_t elapsed = clock_ms() - call->started;
-    return elapsed < UINT32_MAX ? (uint32_t)elapsed : UINT32_MAX;
-}
+/* What a call knows while it looks for a resident verifier. */
+struct search {
+    const struct place *place;
+    struct call *call;
+    struct runtime *runtime;
+    bool turns;
+    uint64_t due;    /* when other ways are tried as well */
+    int lock;        /* -1: not held */
+    pid_t server;    /* that it has started; 0: none */
+    bool waited;     /* another caller held the lock before */
+    unsigned closed; /* connections */
+    unsigned cut;
+    unsigned killed; /* servers that it started */
+    struct life life; /* of the process that listened last */
+};
 
 static uint64_t earlier(uint64_t one, uint64_t other)
 {
     return one < other ? one : other;
 }
 
-static enum outcome unusable(struct call *call, const char *problem)
+static uint64_t later(uint64_t one, uint64_t other)
 {
-    call->problem = problem;
-    return OUTCOME_UNUSABLE;
+    return one > other ? one : other;
 }
 
-static bool is_of_this_user(int connection)
+static bool peer_of(int connection, struct ucred *peer)
 {
-    struct ucred peer = {0};
-    socklen_t size = sizeof peer;
-    return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+    socklen_t size = sizeof *peer;
+    return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, peer, &size) == 0 && peer->uid == geteuid();
 }
 
 /* Connects to a server of this user. OUTCOME_ANSWERED stands for a connection in `*connection`. */
-static enum outcome connect_to(const char *path, struct call *call, int *connection)
+static enum outcome connect_to(const char *path, struct call *call, int *connection, struct life *life)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct ucred peer = {0};
     struct stat status;
     const uint64_t begun = clock_ms();
-    const uint64_t until = earlier(begun + ACCEPT_MS, call->end);
+    const uint64_t until = earlier(begun + SILENCE_MS, call->end);
     memcpy(address.sun_path, path, strlen(path) + 1); /* place_find has seen to its length */
     if (lstat(path, &status) != 0)
         return errno == ENOENT ? OUTCOME_NOBODY : unusable(call, "the resident verifier's socket cannot be looked at");
@@ -68,8 +77,9 @@ static enum outcome connect_to(const char *path, struct call *call, int *connect
            (errno == EAGAIN || errno == EINTR) && clock_ms() < until)
         sleep_between(begun, PAUSE_MS, until); /* EAGAIN: as many wait to be accepted as the kernel keeps */
     const int error = errno;
-    if (failed == 0 && is_of_this_user(fd)) {
+    if (failed == 0 && peer_of(fd, &peer)) {
         *connection = fd;
+        life_watch(life, peer.pid);
         return OUTCOME_ANSWERED;
     }
     (void)close(fd);
@@ -77,183 +87,154 @@ static enum outcome connect_to(const char *path, struct call *call, int *connect
         return unusable(call, "another user listens on the resident verifier's socket");
     if (error == ECONNREFUSED || error == ENOENT)
         return OUTCOME_NOBODY;
-    return unusable(call, error == EAGAIN ? "the resident verifier does not answer" : "the socket cannot be connected to");
+    if (error != EAGAIN)
+        return unusable(call, "the socket cannot be connected to");
+    call->problem = "the resident verifier does not answer";
+    return OUTCOME_SILENT;
 }
 
-static enum io send_all(int fd, struct bytes part, uint64_t until)
+static void give_up_lock(struct search *search)
 {
-    while (part.size > 0) {
-        const ssize_t sent = send(fd, part.data, part.size, MSG_NOSIGNAL);
-        if (sent >= 0) {
-            part.data += sent;
-            part.size -= (size_t)sent;
-        } else if (errno == EAGAIN) {
-            const enum io ready = io_wait(fd, POLLOUT, until);
-            if (ready != IO_DONE)
-                return ready;
-        } else if (errno != EINTR) {
-            return IO_ENDED;
-        }
+    if (search->lock >= 0)
+        (void)close(search->lock);
+    search->lock = -1;
+}
+
+/* Takes the place's lock if it is free. */
+static bool take_lock(struct search *search)
+{
+    search->lock = open(search->place->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (search->lock >= 0 && flock(search->lock, LOCK_EX | LOCK_NB) != 0) {
+        const int error = errno;
+        give_up_lock(search);
+        errno = error;
     }
-    return IO_DONE;
-}
-
-static enum io read_frame(int fd, unsigned char body[MAX_REPLY], unsigned *kind, size_t *size, uint64_t until)
-{
-    unsigned char header[FRAME_HEADER];
-    enum io result = io_read(fd, header, sizeof header, until);
-    if (result == IO_DONE)
-        result = frame_header(header, kind, size) ? io_read(fd, body, *size, until) : IO_FAILED;
-    /* A server that ends with a request unread resets the connection: closed early as well. */
-    return result == IO_FAILED && errno == ECONNRESET ? IO_ENDED : result;
-}
-
-static enum outcome no_frame(enum io result, enum outcome closed, struct call *call)
-{
-    switch (result) {
-    case IO_ENDED:
-        call->problem = "the resident verifier ended before it had answered";
-        return closed;
-    case IO_LATE:
-        return unusable(call, "the resident verifier does not answer");
-    default:
-        return unusable(call, "the resident verifier cannot be understood");
-    }
-}
-
-/* Steps 3 to 5 of the client: one request over one connection. */
-static enum outcome exchange(int fd, struct call *call, struct answer *answer)
-{
-    static unsigned char head[VARIABLES_SIZE];
-    static unsigned char body[MAX_REPLY];
-    const uint64_t accept_until = earlier(clock_ms() + ACCEPT_MS, call->end);
-    const struct bytes first = {
-        .data = head,
-        .size = frame_verify(head, sizeof head, resident_elapsed(call), call->variables, call->input.size),
-    };
-    unsigned kind = 0;
-    size_t size = 0;
-    if (first.size == 0)
-        return unusable(call, "the request is longer than the resident verifier takes");
-    enum io result = send_all(fd, first, accept_until);
-    if (result == IO_DONE)
-        result = send_all(fd, call->input, accept_until);
-    if (result == IO_DONE)
-        result = read_frame(fd, body, &kind, &size, accept_until);
-    if (result != IO_DONE)
-        return no_frame(result, OUTCOME_CLOSED, call);
-    if (kind == FRAME_BUSY)
-        return unusable(call, "the resident verifier has too many calls waiting");
-    if (kind != FRAME_ACCEPTED || size != 4 || frame_number(body) > MOST_MS)
-        return no_frame(IO_FAILED, OUTCOME_CUT, call);
-
-    result = read_frame(fd, body, &kind, &size, clock_ms() + frame_number(body));
-    if (result == IO_LATE)
-        return OUTCOME_LATE;
-    if (result != IO_DONE)
-        return no_frame(result, OUTCOME_CUT, call);
-    if (kind != FRAME_ANSWER || !frame_answer(body, size, answer))
-        return no_frame(IO_FAILED, OUTCOME_CUT, call);
-    return OUTCOME_ANSWERED;
+    return search->lock >= 0;
 }
 
 /* Asks once. The lock, where it is held, is given up as soon as a server listens: it may be gone soon after. */
-static enum outcome ask(const struct place *place, struct call *call, int *lock, struct answer *answer)
+static enum outcome ask(struct search *search, struct answer *answer)
 {
+    struct call *const call = search->call;
+    struct life *const life = &search->life;
     int connection = -1;
-    enum outcome outcome = connect_to(place->socket, call, &connection);
+    enum outcome outcome = connect_to(search->place->socket, call, &connection, life);
     if (outcome != OUTCOME_ANSWERED)
         return outcome;
-    if (*lock >= 0)
-        (void)close(*lock);
-    *lock = -1;
-    outcome = exchange(connection, call, answer);
+    give_up_lock(search);
+    search->server = 0;
+    const uint64_t until = earlier(clock_ms() + SILENCE_MS, call->end);
+    outcome = exchange(connection, call, life, search->turns ? until : call->end, answer);
     (void)close(connection);
+    if (outcome == OUTCOME_STILL && take_lock(search)) {
+        life_end(life, search->place);
+        give_up_lock(search);
+    }
     return outcome;
 }
 
-/* What a caller knows while it waits for a server to listen. */
-struct starter {
-    int lock; /* -1: not held */
-    pid_t server;
-    bool waited; /* another caller held the lock before */
-};
+static pid_t start_server(struct search *search)
+{
+    static char *const arguments[] = {"resident", "serve", "--detached", NULL};
+    /* glibc gives every thread an arena of its own otherwise, and none of them shrinks. */
+    static char *const changes[] = {"MALLOC_ARENA_MAX=2", NULL};
+    const struct program program = {.arguments = arguments, .changes = changes, .input = -1, .is_resident = true};
+    enum runtime_state state = RUNTIME_READY;
+    return program_start(search->runtime, &program, &state, search->call->end);
+}
 
-/* Takes the lock if it is free, and starts a server then. OUTCOME_NOBODY: go on waiting. */
-static enum outcome start_or_watch(const struct place *place, struct call *call, struct runtime *runtime,
-                                   struct starter *starter, struct answer *answer)
+/* Where nobody listens: takes the lock if it is free, and starts a server then. OUTCOME_NOBODY: go on waiting. */
+static enum outcome start_or_watch(struct search *search, struct answer *answer)
 {
     struct stat status;
-    if (starter->server > 0) {
-        if (!server_has_ended(starter->server))
+    if (search->server > 0) {
+        const enum ended ended = program_look(search->server);
+        if (ended == STILL_RUNS)
             return OUTCOME_NOBODY;
-        /* Those who wait need not try the same again; where it cannot be said they only try in vain. */
-        const bool said = starter->lock < 0 || ftruncate(starter->lock, START_FAILED) == 0;
-        return unusable(call, said ? "no resident verifier could be started in time" : "no resident verifier could be started");
+        search->server = 0;
+        /* One that was killed says nothing about the next one. */
+        if (ended == ENDED_BY_ITSELF || ++search->killed >= TRIES) {
+            /* Those who wait need not try the same again; where it cannot be said they only try in vain. */
+            const bool said = search->lock < 0 || ftruncate(search->lock, START_FAILED) == 0;
+            return unusable(search->call, said ? "no resident verifier could be started in time"
+                                               : "no resident verifier could be started");
+        }
     }
-    starter->lock = open(place->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (starter->lock < 0)
-        return unusable(call, "the resident verifier's lock cannot be opened");
-    if (flock(starter->lock, LOCK_EX | LOCK_NB) != 0) {
-        (void)close(starter->lock);
-        starter->lock = -1;
-        starter->waited = true;
-        return OUTCOME_NOBODY;
+    if (search->lock < 0) {
+        if (!take_lock(search)) {
+            search->waited = true;
+            return errno == EWOULDBLOCK || errno == EINTR
+                       ? OUTCOME_NOBODY
+                       : unusable(search->call, "the resident verifier's lock cannot be opened");
+        }
+        if (search->waited && fstat(search->lock, &status) == 0 && status.st_size == START_FAILED)
+            return unusable(search->call, "no resident verifier could be started in time");
+        /* The previous holder's server may have come to listen since the last look. */
+        const enum outcome outcome = ask(search, answer);
+        if (outcome != OUTCOME_NOBODY)
+            return outcome;
     }
-    if (starter->waited && fstat(starter->lock, &status) == 0 && status.st_size == START_FAILED)
-        return unusable(call, "no resident verifier could be started in time");
-    /* The previous holder's server may have come to listen since the last look. */
-    const enum outcome outcome = ask(place, call, &starter->lock, answer);
-    if (outcome != OUTCOME_NOBODY)
-        return outcome;
-    if (ftruncate(starter->lock, 0) == 0)
-        starter->server = server_start(runtime, call->end);
-    return starter->server > 0 ? OUTCOME_NOBODY : unusable(call, "no resident verifier could be started");
+    search->server = ftruncate(search->lock, 0) == 0 ? start_server(search) : -1;
+    return search->server > 0 ? OUTCOME_NOBODY : unusable(search->call, "no resident verifier could be started");
 }
 
-/* Step 6: one of many callers starts the server, and all wait for its socket. */
-static enum outcome start_and_ask(const struct place *place, struct call *call, struct runtime *runtime, struct answer *answer)
+/* Says whether an attempt is the last one, and when other ways are tried as well. */
+static bool is_final(struct search *search, enum outcome *outcome, uint64_t begun)
 {
-    struct starter starter = {.lock = -1};
-    enum outcome outcome = OUTCOME_NOBODY;
-    unsigned closed = 0;
-    /* Unpacking is waited for first: its time is not the server's. */
-    if (runtime_find(runtime, false, call->end) != RUNTIME_READY)
-        return unusable(call, "no resident verifier could be started");
-    const uint64_t begun = clock_ms();
-    const uint64_t until = earlier(begun + START_MS, call->end);
-    for (;;) {
-        outcome = start_or_watch(place, call, runtime, &starter, answer);
-        if (outcome == OUTCOME_NOBODY && clock_ms() < until) {
-            sleep_between(begun, PAUSE_MS, until);
-            outcome = ask(place, call, &starter.lock, answer);
-        }
-        if (outcome == OUTCOME_CLOSED && ++closed >= CLOSED_TRIES)
-            break;
-        if (outcome != OUTCOME_NOBODY && outcome != OUTCOME_CLOSED)
-            break;
-        if (clock_ms() >= until) {
-            if (outcome == OUTCOME_NOBODY)
-                call->problem = "no resident verifier could be started in time";
-            break;
-        }
-        if (outcome == OUTCOME_CLOSED)
-            sleep_between(begun, PAUSE_MS, until);
+    switch (*outcome) {
+    case OUTCOME_ANSWERED:
+    case OUTCOME_LATE:
+    case OUTCOME_UNUSABLE:
+        return true;
+    case OUTCOME_CUT:
+        if (++search->cut < CUTS)
+            return false;
+        *outcome = OUTCOME_UNUSABLE;
+        return true;
+    case OUTCOME_CLOSED:
+        if (++search->closed >= TRIES)
+            search->due = 0;
+        return false;
+    case OUTCOME_BUSY:
+    case OUTCOME_SILENT:
+    case OUTCOME_STILL:
+        search->due = earlier(search->due, begun + SILENCE_MS);
+        return false;
+    default:
+        return false;
     }
-    if (starter.lock >= 0)
-        (void)close(starter.lock);
-    return outcome == OUTCOME_ANSWERED || outcome == OUTCOME_LATE ? outcome : OUTCOME_UNUSABLE;
 }
 
-enum outcome resident_verify(struct call *call, struct runtime *runtime, struct answer *answer)
+enum outcome resident_verify(const struct place *place, struct call *call, struct runtime *runtime, bool turns, int *turn,
+                             struct answer *answer)
 {
-    static struct place place;
-    int none = -1;
-    const char *problem = place_find(runtime->payload->digest, &place);
-    if (problem != NULL)
-        return unusable(call, problem);
-    const enum outcome outcome = ask(&place, call, &none, answer);
-    if (outcome == OUTCOME_NOBODY || outcome == OUTCOME_CLOSED || outcome == OUTCOME_CUT)
-        return start_and_ask(&place, call, runtime, answer);
-    return outcome;
+    struct search search = {.place = place, .call = call, .runtime = runtime, .turns = turns, .lock = -1};
+    uint64_t begun = clock_ms();
+    const uint64_t end = later(call->end, begun + LEAST_MS);
+    const uint64_t reserved = later(call->end - RESERVED_MS, begun + LEAST_MS);
+    search.due = earlier(begun + START_MS, reserved);
+    for (bool is_unpacked = false;;) {
+        enum outcome outcome = ask(&search, answer);
+        if (outcome == OUTCOME_NOBODY && !is_unpacked) {
+            /* Waited for before the lock is taken: its time is not the server's. */
+            is_unpacked = runtime_find(runtime, false, reserved) == RUNTIME_READY;
+            if (!is_unpacked)
+                return unusable(call, "no resident verifier could be started");
+            begun = clock_ms();
+            search.due = earlier(begun + START_MS, reserved);
+        }
+        if (outcome == OUTCOME_NOBODY)
+            outcome = start_or_watch(&search, answer);
+        if (is_final(&search, &outcome, begun)) {
+            give_up_lock(&search);
+            return outcome;
+        }
+        const uint64_t now = clock_ms();
+        if (outcome == OUTCOME_NOBODY && now >= search.due)
+            call->problem = "no resident verifier could be started in time";
+        /* Who goes on alone keeps the lock while its server is on its way: there need not be one more. */
+        if ((turns && now >= search.due && (*turn = turn_take(place)) != -1) || now >= end)
+            return OUTCOME_NOBODY;
+        sleep_between(begun, PAUSE_MS, end);
+    }
 }

@@ -1,32 +1,17 @@
-/* The client of the resident verifier (docs/resident-protocol.md, "The client"). */
+/* The way to the resident verifier (docs/resident-protocol.md, "The client"). */
 #ifndef LAUNCHER_RESIDENT_H
 #define LAUNCHER_RESIDENT_H
 
-#include "frames.h"
+#include "exchange.h"
+#include "place.h"
 #include "runtime.h"
 
-enum outcome {
-    OUTCOME_ANSWERED,
-    OUTCOME_LATE,     /* accepted, and no answer in the time that the server named */
-    OUTCOME_NOBODY,   /* nobody listens */
-    OUTCOME_CLOSED,   /* closed before it accepted */
-    OUTCOME_CUT,      /* closed after it had accepted */
-    OUTCOME_UNUSABLE, /* whatever else: verify in a process of its own */
-};
-
-struct call {
-    const char *variables[3]; /* RATIFY_VERIFIER_COMMAND, _SUBJECT and _VERSION; NULL where not set */
-    struct bytes input;
-    uint64_t started;    /* when this call began, on clock_ms */
-    uint64_t end;        /* when waiting for anything but an accepted answer must end */
-    const char *problem; /* set where no resident verifier answers: why, without any foreign text */
-};
-
-/* Asks the resident verifier, and starts one first where none listens: OUTCOME_ANSWERED, _LATE or _UNUSABLE. The answer's
- * parts stay valid until the next call. */
-enum outcome resident_verify(struct call *call, struct runtime *runtime, struct answer *answer);
-
-/* Milliseconds since the call began. */
-uint32_t resident_elapsed(const struct call *call);
+/* Asks the resident verifier, starts one where none listens, and another where one does not live any more, until the call's
+ * time is over. Where `turns`, a turn for a process of the call's own is taken as well once that takes long.
+ *
+ * Returns OUTCOME_ANSWERED or OUTCOME_LATE; OUTCOME_UNUSABLE: none will answer this call; OUTCOME_NOBODY: none did, with a
+ * turn in `*turn` (see turn_take), or -1 where the time is over. The answer's parts stay valid until the next exchange. */
+enum outcome resident_verify(const struct place *place, struct call *call, struct runtime *runtime, bool turns, int *turn,
+                             struct answer *answer);
 
 #endif

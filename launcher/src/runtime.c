@@ -62,6 +62,9 @@ static void note(struct runtime *runtime, const char *path, const char *problem)
 
 static const char *problem_of(int error)
 {
+    const char *lack = answer_lacking(error);
+    if (lack != NULL)
+        return lack;
     return error == EPERM ? "not a directory of this user with mode 0700" : strerror(error);
 }
 
@@ -71,7 +74,7 @@ static void note_failure(struct runtime *runtime, const char *path, int director
     char text[96];
     struct space space;
     if (error != ENOSPC || slot_has_space(directory, runtime->payload, &space)) {
-        note(runtime, path, strerror(error));
+        note(runtime, path, error == EPERM ? strerror(error) : problem_of(error));
         return;
     }
     (void)snprintf(text, sizeof text, "%s (%u MiB free, %u MiB needed)", strerror(error), (unsigned)(space.free >> 20),
@@ -189,4 +192,20 @@ int runtime_run(const struct runtime *runtime, char *const *arguments, char *con
     free(all);
     free(argv);
     return error;
+}
+
+void runtime_describe(const struct runtime *runtime, enum runtime_state state, char *text, size_t size)
+{
+    switch (state) {
+    case RUNTIME_DAMAGED:
+        (void)snprintf(text, size, "the plugin's file is damaged, since its payload does not have the digest %.16s... that it "
+                       "was built with; install the file again.", runtime->payload->digest);
+        break;
+    case RUNTIME_LATE:
+        (void)snprintf(text, size, "the plugin's runtime is still being unpacked; try again.");
+        break;
+    default:
+        (void)snprintf(text, size, "the plugin has no directory to unpack its runtime into (%s); set SLSA_VERIFIER_CACHE to "
+                       "one that can be written to and executed from.", runtime->report);
+    }
 }

@@ -23,6 +23,9 @@ enum runtime_state runtime_find(struct runtime *runtime, bool thorough, uint64_t
 /* Gives up the directory in use, whose runtime could not be executed because of `error`. */
 void runtime_reject(struct runtime *runtime, int error);
 
+/* Says in a sentence why there is no runtime. */
+void runtime_describe(const struct runtime *runtime, enum runtime_state state, char *text, size_t size);
+
 /* Replaces this process by `python -I -m slsa_verifier_plugin ARGUMENTS...`, with `changes` to the environment (see
  * environment_with) beside SLSA_VERIFIER_BUILD. Returns only where that failed, with the error's number. */
 int runtime_run(const struct runtime *runtime, char *const *arguments, char *const *changes);

@@ -19,14 +19,23 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Mapping, Sequence
 
+    from slsa_verifier_plugin.resident.life import Life
+    from slsa_verifier_plugin.resident.spawn import Starter
+
+    OwnProcess = Callable[[bytes, float, int], Answer]
+
+CALL_SECONDS = 4.0
+"""For a call, where nobody says."""
 RESERVED_SECONDS = 1.2
-"""What waiting for a resident verifier leaves of a call's time, for a verification in a process of its own."""
-DEFAULT_BUDGET = 4.0
-"""Seconds that a call may take, where nobody says."""
+"""Of a call's time, from which on other ways than a resident verifier are tried in any case."""
+LEAST_SECONDS = 0.1
+"""For a resident verifier, however late the call is."""
 SOON_SECONDS = 0.1
-"""How long ACCEPTED is waited for before the call's own time limit is looked up."""
-MAX_ATTEMPTS = 3
-"""Connections to a verifier that was not there at first, as long as they are closed before the call is accepted."""
+"""How long a frame is waited for before it is asked whether the other side lives."""
+MAX_CLOSED = 3
+"""Connections that are closed before the call is accepted, after which other ways are tried as well."""
+MAX_CUT = 2
+"""Connections that are closed after that: the call may be what ends verifiers."""
 VARIABLES = ("RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_VERSION", "RATIFY_VERIFIER_SUBJECT")
 """What Ratify sets, in the order in which its own skeleton looks."""
 _CHUNK = 65536
@@ -40,6 +49,14 @@ class ClosedError(Exception):
     """The verifier closed the connection before it had answered; ``accepted`` says whether it had accepted the call."""
 
     accepted = False
+
+
+class StillError(Exception):
+    """The verifier does not live any more, though it has not ended; ``life`` is what was watched."""
+
+    def __init__(self, life: "Life") -> None:
+        super().__init__()
+        self.life = life
 
 
 class StdinError(Exception):
@@ -78,16 +95,20 @@ class Channel:
         except OSError as error:
             raise ClosedError from error
 
-    def receive(self, end: float) -> tuple[int, bytes]:
+    def receive(self, end: float, limit: int = protocol.MAX_REPLY) -> tuple[int, bytes]:
         """Return kind and body of the next frame; what came of it before ``TimeoutError`` is kept for the next attempt.
+
+        Args:
+            end: by ``time.monotonic``.
+            limit: bytes that its body may have.
 
         Raises:
             TimeoutError: no complete frame until ``end`` by ``time.monotonic``.
             ClosedError: the other side closed before.
-            FrameError: what came is no frame, or one over ``MAX_REPLY``.
+            FrameError: what came is no frame, or one over ``limit``.
         """
         self._fill(protocol.HEADER_BYTES, end)
-        kind, length = protocol.parse_header(self._buffer, protocol.MAX_REPLY)
+        kind, length = protocol.parse_header(self._buffer, limit)
         size = protocol.HEADER_BYTES + length
         self._fill(size, end)
         body = bytes(self._buffer[protocol.HEADER_BYTES : size])
@@ -127,37 +148,47 @@ def refusal(environ: "Mapping[str, str]") -> Answer | None:
 def call(
     environ: "Mapping[str, str]",
     stdin: int,
-    own_process: "Callable[[bytes, float], Answer]",
+    own_process: "OwnProcess",
     start_command: "Sequence[str]",
-    budget: "Callable[[bytes], float] | None" = None,
+    used: float = 0.0,
 ) -> Answer:
     """Return the answer to one call of Ratify: exit status, standard output and standard error.
 
     Args:
         environ: the process's environment.
         stdin: descriptor of standard input.
-        own_process: verifies in a process of its own; gets standard input and the seconds that are used already.
+        own_process: verifies in a process of its own; gets standard input, when the call began by ``time.monotonic``, and a
+            descriptor that the process must keep open for as long as it runs (-1 for none).
         start_command: starts a resident verifier in the foreground; an absolute path and arguments.
-        budget: the seconds that the call in standard input may take, ``DEFAULT_BUDGET`` without it; asked only once something is
-            amiss, so that no wait for a resident verifier uses what a process of its own needs.
+        used: seconds that this process has run already.
     """
-    started = time.monotonic() - _used_before(environ)
+    started = time.monotonic() - used - _used_before(environ)
     try:
         content = read_stdin(stdin, time.monotonic() + protocol.STDIN_SECONDS)
     except StdinError as error:
         return 1, error.line, b""
     mode = environ.get(RESIDENT_VARIABLE)
-    warning = b""
+    attempt = _Call(environ, content, started, start_command, turns=mode != "require")
     if mode != "off":
-        attempt = _Call(environ, content, started, start_command, budget)
         answer = attempt.ask()
         if answer is not None:
             return answer
         if mode == "require":
             return 0, protocol.REQUIRED_LINE, b"warn: " + attempt.problem.encode() + b"\n"
-        warning = b"warn: " + attempt.problem.encode() + b"; this call was verified in a process of its own\n"
-    status, stdout, stderr = own_process(content, time.monotonic() - started)
-    return status, stdout, warning + stderr
+    turn = attempt.turn()
+    if turn is None:
+        return 0, protocol.NO_TURN_LINE, _warning(attempt.problem)
+    try:
+        status, stdout, stderr = own_process(content, started, turn)
+    finally:
+        if turn >= 0:
+            os.close(turn)
+    said = _warning(attempt.problem, "; this call was verified in a process of its own")
+    return status, stdout, said + stderr
+
+
+def _warning(problem: str, more: str = "") -> bytes:
+    return f"warn: {problem}{more}\n".encode() if problem else b""
 
 
 def read_stdin(descriptor: int, end: float) -> bytes:
@@ -216,84 +247,157 @@ class _Call:
         content: bytes,
         started: float,
         start_command: "Sequence[str]",
-        budget: "Callable[[bytes], float] | None",
+        turns: bool,
     ) -> None:
         self._environ = environ
         self._content = content
         self._started = started
         self._start_command = start_command
-        self._budget = budget
+        self._turns = turns
+        self._end = started + CALL_SECONDS
+        self._begun = time.monotonic()
+        self._due = 0.0
+        self._closed = self._cut = 0
+        self._turn: int | None = None
+        self._time_is_over = False
+        self._starter: Starter | None = None
+        self._life: Life | None = None
         self.problem = ""
 
     def ask(self) -> Answer | None:
-        """Return a resident verifier's answer (or that its time is over), starting one if nobody listens; None for none."""
+        """Return a resident verifier's answer (or that its time is over); None for none, perhaps with a turn taken.
+
+        One is started where none listens, and another where one does not live any more, until the call's time is over.
+        """
         try:
             place = lifecycle.find_place(self._environ)
-            try:
-                return self._exchange(open_channel(place, time.monotonic() + protocol.ACCEPT_SECONDS))
-            except (NobodyListensError, ClosedError):
-                pass
-            return self._ask_again(place)
+            return self._ask_until_the_end(place)
         except PlaceError as error:
             self.problem = f"no resident verifier is used: {error.problem}"
-        except (NobodyListensError, ClosedError):
+        except ClosedError:
             self.problem = "the resident verifier ended before it had answered"
-        except TimeoutError:
-            self.problem = "the resident verifier does not answer"
-        except SilentError as error:
-            self.problem = str(error)
         except FrameError as error:
             self.problem = f"the resident verifier cannot be understood: {error}"
+        except NobodyListensError:
+            self.problem = "no resident verifier could be started in time"
         except OSError as error:
             # Only the number: its text may name anything.
             self.problem = f"no resident verifier is used: system error {error.errno}"
+        finally:
+            if self._starter is not None:
+                self._starter.close()
         return None
 
-    def _ask_again(self, place: lifecycle.Place) -> Answer | None:
-        """Return the answer of a verifier that listens by now, or is started (step 6); None for none in time."""
-        from slsa_verifier_plugin.resident import spawn
+    def turn(self) -> int | None:
+        """Return a turn for a process of its own, ``alone.NO_PLACE`` where there are none to take; None for none in time."""
+        from slsa_verifier_plugin.resident import alone
 
-        begun, end = time.monotonic(), self._until(spawn.START_SECONDS)
-        attempts = 0
+        if self._turn is not None or self._time_is_over:
+            return self._turn
+        try:
+            place = lifecycle.find_place(self._environ)
+            lifecycle.check_directories(place, make=True)
+        except PlaceError:
+            return alone.NO_PLACE
+        return alone.await_turn(place, self._end)
+
+    def _ask_until_the_end(self, place: lifecycle.Place) -> Answer | None:
+        from_now = self._begun + LEAST_SECONDS
+        end, reserved = max(self._end, from_now), max(self._end - RESERVED_SECONDS, from_now)
+        self._due = min(self._begun + protocol.START_SECONDS, reserved)
         while True:
-            connection = spawn.await_listener(place, self._start_command, self._environ, end)
-            if connection is None:
+            answer = self._ask_once(place, end)
+            if answer is not None:
+                return answer
+            now = time.monotonic()
+            if self._turns and now >= self._due:
+                from slsa_verifier_plugin.resident import alone
+
+                self._turn = alone.take_turn(place)
+            self._time_is_over = now >= end
+            if self._turn is not None or self._time_is_over:
+                return None
+            lifecycle.pause(self._begun, end)
+
+    def _ask_once(self, place: lifecycle.Place, end: float) -> Answer | None:
+        """Return the answer of a verifier that listens by now; None for none, and other ways may be due sooner then.
+
+        Raises:
+            PlaceError, FrameError, OSError: none will answer this call.
+            ClosedError: the same, for the call itself may be what ends verifiers.
+            NobodyListensError: none can be started.
+        """
+        try:
+            channel = self._channel(place, end)
+            if channel is None:
                 self.problem = "no resident verifier could be started in time"
                 return None
-            attempts += 1
-            try:
-                return self._exchange(Channel(connection))
-            except ClosedError as error:
-                # A process that is killed may close its connections before its listening socket. But a call that
-                # was accepted twice may be what ends verifiers.
-                if error.accepted or attempts == MAX_ATTEMPTS:
-                    raise
-            lifecycle.pause(begun, end)
+            return self._exchange(channel, end)
+        except SilentError as error:
+            self.problem = str(error)
+        except TimeoutError:
+            self.problem = "the resident verifier does not answer"
+        except StillError as error:
+            from slsa_verifier_plugin.resident import life
 
-    def _exchange(self, channel: Channel) -> Answer:
+            self.problem = "the resident verifier does not answer"
+            life.end_still(error.life, place)
+        except ClosedError as error:
+            self._cut += error.accepted
+            self._closed += not error.accepted
+            if self._cut == MAX_CUT:
+                raise
+            self.problem = "the resident verifier ended before it had answered"
+            if self._closed >= MAX_CLOSED:
+                self._due = 0.0
+            return None
+        self._due = min(self._due, self._begun + protocol.ACCEPT_SECONDS)
+        return None
+
+    def _channel(self, place: lifecycle.Place, end: float) -> Channel | None:
+        """Return a connection to a verifier, after starting one if need be; None while it does not listen yet."""
+        try:
+            if self._starter is None:
+                return open_channel(place, min(time.monotonic() + protocol.ACCEPT_SECONDS, end))
+        except NobodyListensError:
+            pass
+        from slsa_verifier_plugin.resident import spawn
+
+        if self._starter is None:
+            self._starter = spawn.Starter(place, self._start_command, self._environ)
+        try:
+            connection = self._starter.look()
+        except spawn.NotStartedError:
+            raise NobodyListensError from None
+        if connection is None:
+            return None
+        self._starter.release()
+        return Channel(connection)
+
+    def _exchange(self, channel: Channel, end: float) -> Answer:
         """Return the answer to this call on a new connection (steps 3 to 5), and close it.
 
         Raises:
             SilentError, TimeoutError: the verifier is busy or does not accept the call.
+            StillError: it does not live any more.
             ClosedError: it closed early.
             FrameError: what it says is not of this protocol, or the call fits in no frame.
         """
         try:
-            end = time.monotonic() + protocol.ACCEPT_SECONDS
+            sent = time.monotonic()
+            # Without another way there is nothing to turn to.
+            accept = min(sent + protocol.ACCEPT_SECONDS, end) if self._turns else end
             variables = (self._variable("COMMAND"), self._variable("SUBJECT"), self._variable("VERSION"))
-            request = (time.monotonic() - self._started, *variables, self._content)
-            channel.send(protocol.encode_request(request), end)
-            try:
-                kind, body = channel.receive(min(end, time.monotonic() + SOON_SECONDS))
-            except TimeoutError:
-                kind, body = channel.receive(min(end, self._until(protocol.ACCEPT_SECONDS)))
+            channel.send(protocol.encode_request((sent - self._started, *variables, self._content)), accept)
+            kind, body = self._receive(channel, accept, is_accepted=False)
             if kind == protocol.BUSY:
                 raise SilentError("the resident verifier has too many calls waiting")
             if kind != protocol.ACCEPTED:
                 raise FrameError("a frame that is not expected")
-            end = time.monotonic() + protocol.decode_accepted(body)
+            # Counted from the sending: whoever accepts late must not answer late.
+            promised = sent + protocol.decode_accepted(body)
             try:
-                kind, body = channel.receive(end)
+                kind, body = self._receive(channel, promised, is_accepted=True)
             except TimeoutError:
                 return 0, protocol.DEADLINE_LINE, b""
             except ClosedError as error:
@@ -305,16 +409,32 @@ class _Call:
         finally:
             channel.close()
 
+    def _receive(self, channel: Channel, end: float, is_accepted: bool) -> tuple[int, bytes]:
+        """Return the next frame, with a look at the other side's life now and then.
+
+        Raises:
+            TimeoutError: none until ``end``.
+            StillError: the other side does not live any more.
+            ClosedError, FrameError: as ``Channel.receive``.
+        """
+        while True:
+            try:
+                return channel.receive(min(end, time.monotonic() + SOON_SECONDS))
+            except TimeoutError:
+                from slsa_verifier_plugin.resident import life
+
+                process = lifecycle.peer_of(channel.connection)[0]
+                if self._life is None or self._life.process != process:
+                    self._life = life.Life(process)
+                patience = life.STILL_AT_WORK_SECONDS if is_accepted else life.STILL_SECONDS
+                if self._life.is_still(patience):
+                    raise StillError(self._life) from None
+                if time.monotonic() >= end:
+                    raise
+
     def _variable(self, name: str) -> bytes | None:
         value = self._environ.get("RATIFY_VERIFIER_" + name)
         return None if value is None else os.fsencode(value)
-
-    def _until(self, seconds: float) -> float:
-        """Return when a wait of ``seconds`` from now ends, if need be sooner: a process of its own needs time, too."""
-        now = time.monotonic()
-        budget = DEFAULT_BUDGET if self._budget is None else self._budget(self._content)
-        last = self._started + budget - RESERVED_SECONDS
-        return min(now + seconds, max(last, now + SOON_SECONDS))
 
 
 def _used_before(environ: "Mapping[str, str]") -> float:

@@ -145,7 +145,9 @@ def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoRet
     """
     *lanes, sign = pairs
     try:
-        os.setsid()
+        # A group of its own, but in the parent's session: when the parent ends, the kernel then sends a stopped process
+        # SIGHUP and SIGCONT (POSIX, "orphaned process group"), and it ends too.
+        os.setpgid(0, 0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)

@@ -1,4 +1,4 @@
-"""What a resident verifier looks at: its memory, its processors, its socket, and the code that it was started from."""
+"""What a resident verifier looks at: its memory, its socket, and the code that it was started from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CONTROL_GROUPS = "/sys/fs/cgroup"
 
 
 def resident_bytes() -> int | None:
@@ -16,30 +15,6 @@ def resident_bytes() -> int | None:
         return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
         return None
-
-
-def usable_processors() -> int:
-    """Return how many processors this process may use at once: those of its mask, and of its control group's quota.
-
-    A quota of one and a half counts as one.
-    """
-    count = len(os.sched_getaffinity(0))
-    for path in ("cpu.max", "cpu/cpu.cfs_quota_us"):
-        quota, period = _quota(f"{_CONTROL_GROUPS}/{path}")
-        if quota > 0 and period > 0:
-            count = min(count, quota // period)
-    return max(count, 1)
-
-
-def _quota(path: str) -> tuple[int, int]:
-    """Return quota and period in microseconds, of version 2 (one file) or 1 (two files); zeros for none."""
-    try:
-        text = Path(path).read_text("ascii").split()
-        if path.endswith("quota_us"):
-            text += Path(path.replace("quota_us", "period_us")).read_text("ascii").split()
-        return (int(text[0]), int(text[1])) if text[0] != "max" else (0, 0)
-    except (OSError, ValueError, IndexError):
-        return 0, 0
 
 
 def release_memory() -> None:

@@ -23,8 +23,10 @@ STATUS_REPLY = 5
 STOP = 6
 BUSY = 7
 
-ACCEPT_SECONDS = 2.0
-"""How long a client waits for ACCEPTED, from connecting on; one second is too short where the processors are busy."""
+ACCEPT_SECONDS = 1.0
+"""How long a client waits for ACCEPTED before it tries other ways as well."""
+START_SECONDS = 2.0
+"""How long a client waits for a verifier that was started to listen, the same."""
 FRAME_SECONDS = 2.0
 """How long a frame may stay incomplete."""
 STDIN_SECONDS = 2.0
@@ -63,6 +65,26 @@ REQUIRED_LINE = _DENIAL % (
     b"INTERNAL_ERROR",
     b"true",
 )
+NO_TURN_LINE = _DENIAL % (
+    b"no resident verifier answered, and no turn for a process of its own came in time (one a processor, two at most); "
+    b"try again, and look at " + _SEE + b".",
+    b"DEADLINE_EXCEEDED",
+    b"true",
+)
+ENDED_LINE = _DENIAL % (
+    b"the verifying process ended without an answer; try again, give it more memory, or report it.",
+    b"INTERNAL_ERROR",
+    b"true",
+)
+_LACKS = {
+    errno: f"no more {what}"
+    for errno, what in (
+        (24, "files may be opened (limit of descriptors, nofile)"),
+        (23, "files may be opened (limit of descriptors, nofile)"),
+        (11, "processes may be started (limit of processes, pids)"),
+    )
+} | {12: "there is no more memory"}
+"""By number of Linux: EMFILE, ENFILE, EAGAIN, ENOMEM."""
 
 _CONTRACT_ERROR = (
     b'{"code":5,"msg":"%b","details":"Ratify writes one JSON object of about a kilobyte, and closes it"}\n'
@@ -82,6 +104,13 @@ _NOT_SET = 0xFFFFFFFF
 
 class FrameError(Exception):
     """Bytes that are no frame of this protocol's version, or a value that fits into none."""
+
+
+def lack_line(number: int) -> bytes:
+    """Return the denial for a verification that could not be started, by the system's number of the error."""
+    lack = _LACKS.get(number, f"system error {number}")
+    sentence = f"the verification could not be started: {lack}; try again, or raise the limit."
+    return _DENIAL % (sentence.encode(), b"INTERNAL_ERROR", b"true")
 
 
 def frame(kind: int, body: bytes = b"") -> bytes:

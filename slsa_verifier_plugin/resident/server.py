@@ -134,24 +134,45 @@ def _claim(place: Place) -> int:
         UsageError: another one holds it.
         OSError: the file cannot be made.
     """
-    claim = os.open(place.claim, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     end = time.monotonic() + CLAIM_SECONDS
     while True:
+        # Opened anew each time: the file of a frozen verifier, which cannot give it up, is removed by whoever ends it.
+        claim = os.open(place.claim, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_there(claim, place.claim):
+                _sign(claim)
+                return claim
         except BlockingIOError:
-            if not _listens(place) and time.monotonic() < end:
-                time.sleep(0.02)
-                continue
+            pass
         except BaseException:
             os.close(claim)
             raise
-        else:
-            return claim
         os.close(claim)
+        if not _listens(place) and time.monotonic() < end:
+            time.sleep(0.02)
+            continue
         raise UsageError(
             "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
         )
+
+
+def _is_there(claim: int, path: str) -> bool:
+    """Return True while an open file is the one at its path."""
+    try:
+        return os.path.samestat(os.fstat(claim), os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _sign(claim: int) -> None:
+    """Write this process's number into its claim: only who holds one is ever ended by callers (``life``)."""
+    try:
+        os.ftruncate(claim, 0)
+        os.write(claim, b"%d" % os.getpid())
+    except OSError:
+        # A limit of file sizes, or a full disk: then it is not ended by them.
+        return
 
 
 def _listens(place: Place) -> bool:

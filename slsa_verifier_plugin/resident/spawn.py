@@ -21,13 +21,91 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Mapping, Sequence
 
-START_SECONDS = 2.0
-"""How long a caller waits for a verifier that is being started to listen."""
 CONNECT_SECONDS = 0.25
 """How long one attempt to connect may take."""
 MAX_DESCRIPTOR = 65536
+MAX_KILLED = 3
+"""Verifiers that may be killed while they start, of one caller's."""
 _FAILED = 1
 """Size of the lock file whose last holder's verifier ended without listening; else the file is empty."""
+
+
+class Starter:
+    """One caller's part in starting a verifier: one at a time holds the lock and starts it, the others watch.
+
+    A caller that was killed while it held the lock is followed by another; one whose verifier ended at once says so to those
+    who wait.
+
+    Args:
+        place: where it must listen; the directories are made where they are missing.
+        command: starts a verifier in the foreground; an absolute path and arguments.
+        environ: the verifier's environment.
+
+    Raises:
+        PlaceError: the directories cannot be made, or are not private.
+        OSError: the lock cannot be opened.
+    """
+
+    def __init__(self, place: Place, command: "Sequence[str]", environ: "Mapping[str, str]") -> None:
+        check_directories(place, make=True)
+        self._place = place
+        self._command = command
+        self._environ = environ
+        self._lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._holds = False
+        self._waited = False
+        self._child = 0
+        self._killed = 0
+
+    def look(self) -> "_socket.socket | None":
+        """Start a verifier where nobody else does, after nobody listened; return a connection where one listens after all.
+
+        Raises:
+            NotStartedError: the one that was started ended without listening; no use to try again.
+            PlaceError: another user listens.
+            OSError: no process can be started, or connecting failed.
+        """
+        ended = _how_ended(self._child) if self._child else None
+        connection = _try_connect(self._place)
+        if connection is not None or (self._child and ended is None):
+            return connection
+        if self._child:
+            self._child = 0
+            self._killed += 1
+            # One that was killed says nothing about the next one.
+            if not ended or self._killed == MAX_KILLED:
+                _mark(self._lock, _FAILED)
+                raise NotStartedError
+        if not self._holds:
+            if not _try_lock(self._lock):
+                self._waited = True
+                return None
+            self._holds = True
+            if self._waited and os.fstat(self._lock).st_size == _FAILED:
+                raise NotStartedError
+            # The previous holder's verifier may have come to listen since the attempt above.
+            connection = _try_connect(self._place)
+            if connection is not None:
+                return connection
+        _mark(self._lock, 0)
+        self._child = start_detached(self._command, self._environ)
+        return None
+
+    def release(self) -> None:
+        """Give the lock up: a verifier listens."""
+        self._child = 0
+        if self._holds:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self._holds = False
+
+    def close(self) -> None:
+        """End this part, but for the lock of one whose verifier is on its way: there need not be one more."""
+        if not self._child or _how_ended(self._child) is not None:
+            os.close(self._lock)
+
+
+class NotStartedError(Exception):
+    """A verifier cannot be started here."""
 
 
 def await_listener(
@@ -35,47 +113,29 @@ def await_listener(
 ) -> "_socket.socket | None":
     """Return a connection to a verifier, after starting one if need be; None where there will be none in time.
 
-    One caller at a time holds the lock and starts it; the others wait for what comes of it. A caller that was killed
-    while it held the lock is followed by another; one whose verifier ended at once says so to those who wait.
-
     Args:
-        place: where it must listen; the directories are made where they are missing.
-        command: starts a verifier in the foreground; an absolute path and arguments.
-        environ: the verifier's environment.
-        end: when to give up, by ``time.monotonic``.
+        place: where it must listen; see ``Starter``.
+        command: the same.
+        environ: the same.
+        end: when to give up, by ``time.monotonic``; one look is taken in any case.
 
     Raises:
         PlaceError: the directories cannot be made, or are not private, or another user listens.
         OSError: the lock cannot be opened, no process can be started, or connecting failed.
     """
-    check_directories(place, make=True)
-    lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     begun = time.monotonic()
+    starter = Starter(place, command, environ)
     try:
-        child, waited = 0, False
         while True:
-            ended = child != 0 and _has_ended(child)
-            connection = _try_connect(place)
-            if connection is not None:
+            connection = starter.look()
+            if connection is not None or time.monotonic() >= end:
                 return connection
-            if ended:
-                os.ftruncate(lock, _FAILED)
-                return None
-            if time.monotonic() >= end:
-                return None
-            if child == 0 and _try_lock(lock):
-                if waited and os.fstat(lock).st_size == _FAILED:
-                    return None
-                # The previous holder's verifier may have come to listen since the attempt above.
-                connection = _try_connect(place)
-                if connection is not None:
-                    return connection
-                os.ftruncate(lock, 0)
-                child = start_detached(command, environ)
-            waited = True
             pause(begun, end)
+    except NotStartedError:
+        return None
     finally:
-        os.close(lock)
+        starter.release()
+        starter.close()
 
 
 def server_environment(environ: "Mapping[str, str]") -> dict[str, str]:
@@ -146,9 +206,18 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _has_ended(child: int) -> bool:
-    """Return True once a child has ended, and reap it."""
+def _how_ended(child: int) -> bool | None:
+    """Return None while a child runs; then reap it, and return True for one that was killed."""
     try:
-        return os.waitpid(child, os.WNOHANG)[0] != 0
+        ended, status = os.waitpid(child, os.WNOHANG)
     except ChildProcessError:  # the caller's parent ignores SIGCHLD, so the kernel reaped it
-        return True
+        return False
+    return os.WIFSIGNALED(status) if ended else None
+
+
+def _mark(lock: int, size: int) -> None:
+    """Give the lock file a size, as far as a limit of file sizes lets it: else others only try in vain."""
+    try:
+        os.ftruncate(lock, size)
+    except OSError:
+        return

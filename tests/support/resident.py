@@ -27,7 +27,7 @@ from typing import Any, NoReturn, Self
 
 from slsa_verifier_plugin.environment import PASS_VARIABLE
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.resident import client, lifecycle, manage, protocol, spawn
+from slsa_verifier_plugin.resident import client, lifecycle, manage, protocol
 from slsa_verifier_plugin.resident.protocol import Answer
 from slsa_verifier_plugin.resident.server import serve
 from slsa_verifier_plugin.resident.settings import read_settings
@@ -156,14 +156,14 @@ class World:
             self.environ[PATIENT] = "1"
 
     def __enter__(self) -> Self:
-        self._before = protocol.ACCEPT_SECONDS, spawn.START_SECONDS
+        self._before = protocol.ACCEPT_SECONDS, protocol.START_SECONDS, client.CALL_SECONDS
         be_patient(self.environ)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        protocol.ACCEPT_SECONDS, spawn.START_SECONDS = self._before
+        protocol.ACCEPT_SECONDS, protocol.START_SECONDS, client.CALL_SECONDS = self._before
         for pid in self.pids():
             kill(pid)
         shutil.rmtree(self.home)
@@ -182,9 +182,8 @@ class World:
             return client.call(
                 {**self.environ, **environ},
                 descriptor,
-                lambda content, elapsed: OWN,
+                lambda content, started, turn: OWN,
                 self.start,
-                budget_for(self.environ),
             )
 
     def begin(self, stdin: bytes = b"", /, **environ: str) -> Caller:
@@ -210,12 +209,8 @@ def be_patient(environ: Mapping[str, str]) -> None:
     """Lengthen the waits of callers in this process, if the environment says so."""
     if PATIENT in environ:
         protocol.ACCEPT_SECONDS = 10.0
-        spawn.START_SECONDS = 20.0
-
-
-def budget_for(environ: Mapping[str, str]) -> Callable[[bytes], float]:
-    """Return what tells a caller how much time its call has."""
-    return (lambda stdin: 60.0) if PATIENT in environ else ObedientService().budget
+        protocol.START_SECONDS = 20.0
+        client.CALL_SECONDS = 60.0
 
 
 class Caller:
@@ -374,9 +369,7 @@ def run_caller(world: World, stdin: bytes, **environ: str) -> subprocess.Complet
 def main() -> NoReturn:
     if sys.argv[1] == "call":
         be_patient(os.environ)
-        status, stdout, stderr = client.call(
-            os.environ, 0, lambda content, elapsed: OWN, START, budget_for(os.environ)
-        )
+        status, stdout, stderr = client.call(os.environ, 0, lambda content, started, turn: OWN, START)
         os.write(2, stderr)
         os.write(1, stdout)
         os._exit(status)

@@ -215,6 +215,7 @@ def audited(tmp_path: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": str(home),
             "SLSA_VERIFIER_RESIDENT": "off",
+            "SLSA_VERIFIER_DIR": str(tmp_path / "place"),
             **environ,
         },
         capture_output=True,
@@ -224,10 +225,16 @@ def audited(tmp_path: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any
     assert done.stderr == b""
     events = [line for line in log.read_text().splitlines() if line not in HARMLESS]
     assert events.pop(0) == "begin"
+    # It takes its turn, and nothing else of that directory.
+    [key] = (tmp_path / "place").iterdir()
+    assert f"write {key}/own-0" in events
+    turn = {f"write {key}/own-{number}" for number in (0, 1)}
+    turn |= {f"os.mkdir ({str(path)!r}, 448, -1)" for path in (key.parent, key)}
+    events = [event for event in events if event not in turn]
     return json.loads(done.stdout), events, home
 
 
-def test_a_verification_touches_its_registry_alone_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_verification_touches_its_registry_and_its_turn_alone(tmp_path: Path) -> None:
     root = tmp_path / "root.json"
     root.write_bytes(Lab().trusted_root())
     with RecordingRegistry() as registry:

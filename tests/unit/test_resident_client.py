@@ -49,13 +49,16 @@ def test_the_list_can_fail() -> None:
 
 
 def test_starting_and_isolating_load_little_more() -> None:
-    statement = f"import {PACKAGE}.resident.spawn, {PACKAGE}.resident.isolate"
-    more = {"fcntl", f"{PACKAGE}.resident.spawn", f"{PACKAGE}.resident.isolate"}
+    statement = f"import {PACKAGE}.resident.spawn, {PACKAGE}.resident.isolate, {PACKAGE}.resident.alone, {PACKAGE}.resident.life"
+    more = {
+        "fcntl",
+        *(f"{PACKAGE}.resident.{name}" for name in ("spawn", "isolate", "alone", "life", "processors")),
+    }
     assert loaded_by(statement) - LOADED <= more
 
 
 def call(stdin: int, **environ: str) -> protocol.Answer:
-    return client.call(environ, stdin, lambda content, elapsed: OWN, ["/nonexistent/python"])
+    return client.call(environ, stdin, lambda content, started, turn: OWN, ["/nonexistent/python"])
 
 
 ALL = {
@@ -97,15 +100,16 @@ def test_without_them_nothing_is_read_and_nothing_started(tmp_path: Path, stdin:
     assert not place.exists()
 
 
-def test_off_is_always_a_process_of_its_own() -> None:
+def test_off_is_always_a_process_of_its_own(tmp_path: Path) -> None:
     seen: list[tuple[bytes, float]] = []
 
-    def own(content: bytes, elapsed: float) -> protocol.Answer:
-        seen.append((content, elapsed))
+    def own(content: bytes, started: float, turn: int) -> protocol.Answer:
+        seen.append((content, time.monotonic() - started))
         return 1, b"own", b"log\n"
 
     with piped(b"{}") as stdin:
-        answer = client.call({"SLSA_VERIFIER_RESIDENT": "off"}, stdin, own, ["/nonexistent/python"])
+        environ = {"SLSA_VERIFIER_RESIDENT": "off", "SLSA_VERIFIER_DIR": str(tmp_path / "place")}
+        answer = client.call(environ, stdin, own, ["/nonexistent/python"])
     assert answer == (1, b"own", b"log\n")
     ((content, elapsed),) = seen
     assert content == b"{}"
@@ -116,14 +120,18 @@ def test_off_is_always_a_process_of_its_own() -> None:
     ("value", "least"),
     [("1500", 1.5), ("", 0.0), ("soon", 0.0), ("-5", 0.0), ("\u0663", 0.0), ("9" * 11, 0.0)],
 )
-def test_time_used_before_counts(value: str, least: float) -> None:
+def test_time_used_before_counts(tmp_path: Path, value: str, least: float) -> None:
     seen: list[float] = []
 
-    def own(_: bytes, elapsed: float) -> protocol.Answer:
-        seen.append(elapsed)
+    def own(_: bytes, started: float, turn: int) -> protocol.Answer:
+        seen.append(time.monotonic() - started)
         return OWN
 
-    environ = {"SLSA_VERIFIER_RESIDENT": "off", "SLSA_VERIFIER_ELAPSED_MS": value}
+    environ = {
+        "SLSA_VERIFIER_DIR": str(tmp_path / "place"),
+        "SLSA_VERIFIER_RESIDENT": "off",
+        "SLSA_VERIFIER_ELAPSED_MS": value,
+    }
     with piped(b"") as stdin:
         client.call(environ, stdin, own, ["/nonexistent/python"])
     assert least <= seen[0] < least + 1

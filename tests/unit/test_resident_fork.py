@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.resident import fork as forking
-from slsa_verifier_plugin.resident import housekeeping
+from slsa_verifier_plugin.resident import processors
 from slsa_verifier_plugin.resident.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
-from slsa_verifier_plugin.resident.housekeeping import usable_processors
+from slsa_verifier_plugin.resident.processors import usable_processors
 from slsa_verifier_plugin.resident.spawn import close_from
 from tests.support.resident import is_there, wait_until
 
@@ -275,7 +275,7 @@ def test_usable_processors(
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(housekeeping, "_CONTROL_GROUPS", str(tmp_path))
+    monkeypatch.setattr(processors, "_CONTROL_GROUPS", str(tmp_path))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert usable_processors() == expected
 

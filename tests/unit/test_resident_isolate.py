@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import signal
 import subprocess
@@ -15,11 +16,18 @@ import pytest
 
 from slsa_verifier_plugin.resident import isolate
 from slsa_verifier_plugin.resident.isolate import run_isolated
-from slsa_verifier_plugin.resident.protocol import MAX_REPLY, Answer, encode_answer
+from slsa_verifier_plugin.resident.protocol import (
+    DEADLINE_LINE,
+    ENDED_LINE,
+    MAX_REPLY,
+    Answer,
+    encode_answer,
+    lack_line,
+)
 from tests.support.resident import children, open_files, wait_until
 
-LATE = b"late\n"
-CRASHED = b"crashed\n"
+LATE = DEADLINE_LINE
+CRASHED = ENDED_LINE
 GOOD: Answer = (0, b"good\n", b"warn: x\n")
 
 
@@ -32,7 +40,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(work: Callable[[], Answer], seconds: float = 20.0) -> Answer:
     """Run it isolated; whatever it does, it leaves no child, not even a dead one."""
     before = children(threading.get_native_id())
-    answer = run_isolated(work, seconds, LATE, CRASHED)
+    answer = run_isolated(work, lambda: seconds, time.monotonic() + seconds)
     assert children(threading.get_native_id()) == before
     return answer
 
@@ -209,13 +217,13 @@ def test_what_the_child_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_process_to_be_had_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_to_be_had_is_a_denial_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def fork() -> int:
-        raise BlockingIOError("no more processes")
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
 
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     monkeypatch.setattr(os, "fork", fork)
-    assert run(lambda: GOOD) == (0, CRASHED, b"")
+    assert run(lambda: GOOD) == (0, lack_line(errno.EAGAIN), b"")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
@@ -233,7 +241,7 @@ def test_an_orphan_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolate, "ORPHAN_SECONDS", 1)
     reader, writer = os.pipe()
     # The child is to tell its number to this test, which takes a descriptor that it would close.
-    monkeypatch.setattr(isolate, "close_from", lambda first, kept: None)
+    monkeypatch.setattr(isolate, "close_from", lambda first, *kept: None)
 
     def work() -> Answer:
         os.write(writer, b"%d" % os.getpid())

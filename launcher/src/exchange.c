@@ -1,0 +1,121 @@
+#include "exchange.h"
+
+#include "io.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
+    MOST_MS = 600 * 1000 + 250,  /* that ACCEPTED may promise: no call has longer */
+};
+
+uint32_t call_elapsed(const struct call *call)
+{
+    const uint64_t elapsed = clock_ms() - call->started;
+    return elapsed < UINT32_MAX ? (uint32_t)elapsed : UINT32_MAX;
+}
+
+enum outcome unusable(struct call *call, const char *problem)
+{
+    call->problem = problem;
+    return OUTCOME_UNUSABLE;
+}
+
+static enum io send_all(int fd, struct bytes part, uint64_t until)
+{
+    while (part.size > 0) {
+        const ssize_t sent = send(fd, part.data, part.size, MSG_NOSIGNAL);
+        if (sent >= 0) {
+            part.data += sent;
+            part.size -= (size_t)sent;
+        } else if (errno == EAGAIN) {
+            const enum io ready = io_wait(fd, POLLOUT, until);
+            if (ready != IO_DONE)
+                return ready;
+        } else if (errno != EINTR) {
+            return IO_ENDED;
+        }
+    }
+    return IO_DONE;
+}
+
+/* Waits until the other side says something, with a look at its life now and then. */
+static enum io await(int fd, struct life *life, unsigned patience, uint64_t until)
+{
+    for (;;) {
+        const uint64_t next = clock_ms() + LOOK_MS;
+        const enum io ready = io_wait(fd, POLLIN, life != NULL && next < until ? next : until);
+        if (ready != IO_LATE || (life != NULL && life_is_still(life, patience)) || clock_ms() >= until)
+            return ready;
+    }
+}
+
+static enum io read_frame(int fd, unsigned char body[MAX_REPLY], unsigned *kind, size_t *size, uint64_t until)
+{
+    unsigned char header[FRAME_HEADER];
+    enum io result = io_read(fd, header, sizeof header, until);
+    if (result == IO_DONE)
+        result = frame_header(header, kind, size) ? io_read(fd, body, *size, until) : IO_FAILED;
+    /* A server that ends with a request unread resets the connection: closed early as well. */
+    return result == IO_FAILED && errno == ECONNRESET ? IO_ENDED : result;
+}
+
+static enum outcome no_frame(enum io result, enum outcome closed, const struct life *life, struct call *call)
+{
+    switch (result) {
+    case IO_ENDED:
+        call->problem = "the resident verifier ended before it had answered";
+        return closed;
+    case IO_LATE:
+        call->problem = "the resident verifier does not answer";
+        return life != NULL && life->still ? OUTCOME_STILL : OUTCOME_SILENT;
+    default:
+        return unusable(call, "the resident verifier cannot be understood");
+    }
+}
+
+enum outcome exchange(int fd, struct call *call, struct life *life, uint64_t accept_until, struct answer *answer)
+{
+    static unsigned char head[VARIABLES_SIZE];
+    static unsigned char body[MAX_REPLY];
+    const uint64_t sent = clock_ms();
+    const struct bytes first = {
+        .data = head,
+        .size = frame_verify(head, sizeof head, call_elapsed(call), call->variables, call->input.size),
+    };
+    unsigned kind = 0;
+    size_t size = 0;
+    if (first.size == 0)
+        return unusable(call, "the request is longer than the resident verifier takes");
+    enum io result = send_all(fd, first, accept_until);
+    if (result == IO_DONE)
+        result = send_all(fd, call->input, accept_until);
+    if (result == IO_DONE)
+        result = await(fd, life, STILL_MS, accept_until);
+    if (result == IO_DONE)
+        result = read_frame(fd, body, &kind, &size, accept_until);
+    if (result != IO_DONE)
+        return no_frame(result, OUTCOME_CLOSED, life, call);
+    if (kind == FRAME_BUSY) {
+        call->problem = "the resident verifier has too many calls waiting";
+        return OUTCOME_BUSY;
+    }
+    if (kind != FRAME_ACCEPTED || size != 4 || frame_number(body) > MOST_MS)
+        return no_frame(IO_FAILED, OUTCOME_CUT, life, call);
+
+    /* Counted from the sending: whoever accepts late must not answer late. */
+    const uint64_t until = sent + frame_number(body);
+    result = await(fd, life, STILL_AT_WORK_MS, until);
+    if (result == IO_DONE)
+        result = read_frame(fd, body, &kind, &size, until);
+    if (result == IO_LATE && !(life != NULL && life->still))
+        return OUTCOME_LATE;
+    if (result != IO_DONE)
+        return no_frame(result, OUTCOME_CUT, life, call);
+    if (kind != FRAME_ANSWER || !frame_answer(body, size, answer))
+        return no_frame(IO_FAILED, OUTCOME_CUT, life, call);
+    return OUTCOME_ANSWERED;
+}

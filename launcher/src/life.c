@@ -1,0 +1,80 @@
+#include "life.h"
+
+#include "io.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOOKS = 10, END_MS = 300, CLOCK_OF_PROCESS = 2 };
+
+/* Nanoseconds of processor time that a process has used; false where there is no such process. Needs no /proc. */
+static bool time_used(pid_t process, uint64_t *used)
+{
+    struct timespec time;
+    /* As clock_getcpuclockid(3) makes it, but without a look at whether the process is there. */
+    const clockid_t clock = (clockid_t)((~(unsigned)process << 3) | CLOCK_OF_PROCESS);
+    if (process <= 0 || clock_gettime(clock, &time) != 0)
+        return false;
+    *used = (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+    return true;
+}
+
+void life_watch(struct life *life, pid_t process)
+{
+    life->still = false;
+    if (process == life->process)
+        return;
+    *life = (struct life){.process = process, .since = clock_ms()};
+    if (!time_used(process, &life->used))
+        life->process = 0;
+}
+
+bool life_is_still(struct life *life, unsigned patience)
+{
+    uint64_t used = 0;
+    if (life->process == 0 || !time_used(life->process, &used) || used != life->used) {
+        life->used = used;
+        life->since = clock_ms();
+        life->looks = 0;
+        return false;
+    }
+    life->looks++;
+    life->still = life->looks >= LOOKS && clock_ms() - life->since >= patience;
+    return life->still;
+}
+
+/* True where the file that servers claim a place with is claimed, by `process`. */
+static bool is_claimed_by(const struct place *place, pid_t process)
+{
+    char text[16] = "";
+    const int claim = open(place->claim, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (claim < 0)
+        return false;
+    const ssize_t size = read(claim, text, sizeof text - 1);
+    const bool is_named = size > 0 && strtol(text, NULL, 10) == process;
+    const bool is_held = flock(claim, LOCK_SH | LOCK_NB) != 0;
+    (void)close(claim);
+    return is_named && is_held;
+}
+
+void life_end(const struct life *life, const struct place *place)
+{
+    uint64_t used = 0;
+    const int process = (int)syscall(SYS_pidfd_open, life->process, 0);
+    if (process < 0)
+        return;
+    /* The descriptor names one process for good, and the same time used says that it is the one that was watched. */
+    if (is_claimed_by(place, life->process) && time_used(life->process, &used) && used == life->used &&
+        syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0) == 0 &&
+        io_wait(process, POLLIN, clock_ms() + END_MS) != IO_DONE) {
+        (void)unlink(place->socket);
+        (void)unlink(place->claim);
+    }
+    (void)close(process);
+}

@@ -1,0 +1,36 @@
+/* Whether the process that listens lives: its processor time moves. A stopped or frozen one, or one held by a debugger, uses
+ * none, while one that only waits for its own turn uses some as often as those who watch it. */
+#ifndef LAUNCHER_LIFE_H
+#define LAUNCHER_LIFE_H
+
+#include "place.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum {
+    LOOK_MS = 100,           /* between two looks */
+    STILL_MS = 1000,         /* without any processor time, though a call waits to be accepted */
+    STILL_AT_WORK_MS = 2000, /* the same for a call that was accepted: a server that waits looks around once a second */
+};
+
+struct life {
+    pid_t process; /* 0: not known, and so never still */
+    uint64_t used; /* nanoseconds of processor time at the last look */
+    uint64_t since;
+    unsigned looks; /* since it moved: so many turns the one who watches had */
+    bool still; /* at the last look */
+};
+
+/* Begins to watch a process, or goes on where it is the one that was watched before. */
+void life_watch(struct life *life, pid_t process);
+
+/* Looks once, and returns whether nothing has moved for `patience` milliseconds and ten looks. */
+bool life_is_still(struct life *life, unsigned patience);
+
+/* Ends a process that is still, if it is the server that has claimed `place`; for the holder of the place's lock. Where it
+ * does not end at once, since it is frozen, its place is cleared for another. */
+void life_end(const struct life *life, const struct place *place);
+
+#endif

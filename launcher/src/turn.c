@@ -1,0 +1,74 @@
+#include "turn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { MOST_TURNS = 2 };
+
+/* Reads the beginning of a small file as text. */
+static bool read_text(const char *path, char *text, size_t size)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    const ssize_t got = read(fd, text, size - 1);
+    (void)close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    return got > 0;
+}
+
+/* Quota and period of the control group, in microseconds; false for none. */
+static bool read_quota(long *quota, long *period)
+{
+    char text[64];
+    char *end = NULL;
+    if (read_text("/sys/fs/cgroup/cpu.max", text, sizeof text)) {
+        *quota = strtol(text, &end, 10); /* "max" reads as 0 */
+        *period = strtol(end, NULL, 10);
+    } else if (read_text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", text, sizeof text)) {
+        *quota = strtol(text, NULL, 10);
+        *period = read_text("/sys/fs/cgroup/cpu/cpu.cfs_period_us", text, sizeof text) ? strtol(text, NULL, 10) : 0;
+    } else {
+        return false;
+    }
+    return *quota > 0 && *period > 0;
+}
+
+unsigned usable_processors(void)
+{
+    cpu_set_t mask;
+    long quota = 0;
+    long period = 0;
+    long count = 1;
+    if (sched_getaffinity(0, sizeof mask, &mask) == 0)
+        count = CPU_COUNT(&mask);
+    if (read_quota(&quota, &period) && quota / period < count)
+        count = quota / period;
+    return count > 1 ? (unsigned)count : 1;
+}
+
+int turn_take(const struct place *place)
+{
+    const unsigned processors = usable_processors();
+    char path[PATH_MAX];
+    for (unsigned i = 0; i < processors && i < MOST_TURNS; i++) {
+        const int length = snprintf(path, sizeof path, "%s/own-%u", place->directory, i);
+        const int fd = length < (int)sizeof path ? open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
+        if (fd < 0)
+            return -2;
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return fd;
+        const int error = errno;
+        (void)close(fd);
+        errno = error;
+        if (error != EWOULDBLOCK && error != EINTR)
+            return -2;
+    }
+    return -1;
+}

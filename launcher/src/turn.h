@@ -1,0 +1,14 @@
+/* Turns of verifications in processes of their own: each takes a hundred megabytes and a second of a processor. */
+#ifndef LAUNCHER_TURN_H
+#define LAUNCHER_TURN_H
+
+#include "place.h"
+
+/* Processors that this process may use at once: of its mask, and of its control group's quota. At least 1. */
+unsigned usable_processors(void);
+
+/* Takes a turn, if one is free: DIR/KEY/own-N, one a usable processor, two at most. Returns a descriptor that holds it until
+ * all its copies are closed; -1 where none is free; -2 where they cannot be used, with errno. */
+int turn_take(const struct place *place);
+
+#endif

@@ -1,0 +1,34 @@
+"""How many processors this process may use; for the thin client too, so that it imports next to nothing."""
+
+import os
+
+_CONTROL_GROUPS = "/sys/fs/cgroup"
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use at once: those of its mask, and of its control group's quota.
+
+    A quota of one and a half counts as one.
+    """
+    count = len(os.sched_getaffinity(0))
+    for path in ("cpu.max", "cpu/cpu.cfs_quota_us"):
+        quota, period = _quota(f"{_CONTROL_GROUPS}/{path}")
+        if quota > 0 and period > 0:
+            count = min(count, quota // period)
+    return max(count, 1)
+
+
+def _quota(path: str) -> tuple[int, int]:
+    """Return quota and period in microseconds, of version 2 (one file) or 1 (two files); zeros for none."""
+    try:
+        text = _words(path)
+        if path.endswith("quota_us"):
+            text += _words(path.replace("quota_us", "period_us"))
+        return (int(text[0]), int(text[1])) if text[0] != "max" else (0, 0)
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+
+
+def _words(path: str) -> list[str]:
+    with open(path, encoding="ascii") as file:  # noqa: PTH123 (pathlib is slow to import)
+        return file.read().split()
