@@ -65,7 +65,7 @@ def answer_launcher(started: str) -> NoReturn:
 
     began = int(started) / 1000
     channel = client.Channel(_socket.socket(fileno=0))
-    kind, body = channel.receive(time.monotonic() + protocol.STDIN_SECONDS, protocol.MAX_REQUEST)
+    kind, body = channel.receive(time.monotonic() + protocol.STDIN_SECONDS, protocol.MAX_OWN_REQUEST)
     if kind != protocol.VERIFY:
         os._exit(1)
     elapsed, command, subject, version, stdin = protocol.decode_request(body)

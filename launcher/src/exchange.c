@@ -70,7 +70,9 @@ static enum outcome no_frame(enum io result, enum outcome closed, const struct l
         call->problem = "the resident verifier ended before it had answered";
         return closed;
     case IO_LATE:
-        call->problem = "the resident verifier does not answer";
+        /* An attempt that the end of the call's time cut short tells less than those before. */
+        if (call->problem == NULL || clock_ms() < call->end)
+            call->problem = "the resident verifier does not answer";
         return life != NULL && life->still ? OUTCOME_STILL : OUTCOME_SILENT;
     default:
         return unusable(call, "the resident verifier cannot be understood");
@@ -82,9 +84,10 @@ enum outcome exchange(int fd, struct call *call, struct life *life, uint64_t acc
     static unsigned char head[VARIABLES_SIZE];
     static unsigned char body[MAX_REPLY];
     const uint64_t sent = clock_ms();
+    const size_t most = life != NULL ? MAX_REQUEST : MAX_OWN_REQUEST; /* a process of its own is not watched: it is a child */
     const struct bytes first = {
         .data = head,
-        .size = frame_verify(head, sizeof head, call_elapsed(call), call->variables, call->input.size),
+        .size = frame_verify(head, sizeof head, call_elapsed(call), call->variables, call->input.size, most),
     };
     unsigned kind = 0;
     size_t size = 0;

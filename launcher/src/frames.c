@@ -38,12 +38,12 @@ uint32_t frame_number(const unsigned char *bytes)
 }
 
 size_t frame_verify(unsigned char *buffer, size_t size, uint32_t elapsed_ms, const char *const variables[3],
-                    size_t input_size)
+                    size_t input_size, size_t most)
 {
     uint64_t body = 4 + 4 + (uint64_t)input_size;
     for (unsigned i = 0; i < 3; i++)
         body += 4 + (variables[i] != NULL ? strlen(variables[i]) : 0);
-    if (body > MAX_REQUEST)
+    if (body > most)
         return 0;
     struct writer writer = {.to = buffer, .left = size, .fits = true};
     put(&writer, MAGIC, sizeof MAGIC);

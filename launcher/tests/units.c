@@ -103,11 +103,11 @@ static void test_frames(void)
                                             "\0\0\0\0"
                                             "\0\0\0\6";
     unsigned char buffer[64];
-    const size_t size = frame_verify(buffer, sizeof buffer, 258, variables, 6);
+    const size_t size = frame_verify(buffer, sizeof buffer, 258, variables, 6, MAX_REQUEST);
     CHECK(size == sizeof expected - 1 && memcmp(buffer, expected, size) == 0);
-    CHECK(frame_verify(buffer, size - 1, 258, variables, 6) == 0);
-    CHECK(frame_verify(buffer, sizeof buffer, 0, variables, MAX_REQUEST - 26) == size);
-    CHECK(frame_verify(buffer, sizeof buffer, 0, variables, MAX_REQUEST - 25) == 0);
+    CHECK(frame_verify(buffer, size - 1, 258, variables, 6, MAX_REQUEST) == 0);
+    CHECK(frame_verify(buffer, sizeof buffer, 0, variables, MAX_REQUEST - 26, MAX_REQUEST) == size);
+    CHECK(frame_verify(buffer, sizeof buffer, 0, variables, MAX_REQUEST - 25, MAX_REQUEST) == 0);
 
     unsigned kind = 0;
     size_t length = 0;

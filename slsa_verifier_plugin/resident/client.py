@@ -336,7 +336,9 @@ class _Call:
         except SilentError as error:
             self.problem = str(error)
         except TimeoutError:
-            self.problem = "the resident verifier does not answer"
+            # An attempt that the end of the call's time cut short tells less than those before.
+            if not self.problem or time.monotonic() < self._end:
+                self.problem = "the resident verifier does not answer"
         except StillError as error:
             from slsa_verifier_plugin.resident import life
 

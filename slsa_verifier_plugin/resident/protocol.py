@@ -10,6 +10,8 @@ HEADER_BYTES = 12
 """Magic, version (u16), kind (u16) and length of the body (u32), big-endian."""
 MAX_REQUEST = 4 << 20
 """Bytes of a request's body."""
+MAX_OWN_REQUEST = 5 << 20
+"""The same to a process of the launcher's own, which takes whatever was read."""
 MAX_REPLY = 256 << 10
 """Bytes of a reply's body."""
 MAX_STDIN = 4 << 20

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from launcher.tests.harness import (
+    CALL,
     Listener,
     Plugin,
     answering,
@@ -225,13 +226,16 @@ def test_a_process_of_its_own_has_what_it_needs(plugin: Plugin) -> None:
             stdin=b"x" * 300_000, SLSA_VERIFIER_RESIDENT="off", LD_PRELOAD="", LD_LIBRARY_PATH="/x", OTHER="1"
         )
     )
-    assert bytes.fromhex(value["stdin"]) == b"x" * 300_000
+    assert (value["size"], bytes.fromhex(value["stdin"])) == (300_000, b"x" * 1000)
+    assert value["variables"] == [
+        CALL[f"RATIFY_VERIFIER_{name}"] for name in ("COMMAND", "SUBJECT", "VERSION")
+    ]
     assert value["environment"]["SLSA_VERIFIER_BUILD"] == plugin.digest
-    assert value["environment"]["SLSA_VERIFIER_RESIDENT"] == "off"
     assert value["environment"]["OTHER"] == "1"
-    assert 0 <= int(value["environment"]["SLSA_VERIFIER_ELAPSED_MS"]) < 3000
+    assert 0 <= value["elapsed"] < 3000
+    assert "SLSA_VERIFIER_ELAPSED_MS" not in value["environment"]
     assert not {"LD_PRELOAD", "LD_LIBRARY_PATH"} & value["environment"].keys()
-    assert value["arguments"][-3:] == ["-I", "-m", "slsa_verifier_plugin"]
+    assert value["arguments"][-4:] == ["-I", "-m", "slsa_verifier_plugin", "own-process"]
     # Its own directory's listing takes number 3.
     assert value["descriptors"] == [0, 1, 2, 3]
 
@@ -240,7 +244,7 @@ def test_a_process_of_its_own_has_what_it_needs(plugin: Plugin) -> None:
 def test_standard_input_has_a_limit(plugin: Plugin, size: int, fits: bool) -> None:
     done = plugin.run(stdin=b"x" * size)
     if fits:  # but not into a frame with its other fields
-        assert len(told(done)["stdin"]) == 2 * size
+        assert told(done)["size"] == size
         assert done.stderr.startswith(b"warn: the request is longer than the resident verifier takes; ")
     else:
         assert (done.returncode, done.stdout, done.stderr) == (1, protocol.STDIN_LARGE_LINE, b"")

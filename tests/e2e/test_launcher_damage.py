@@ -25,6 +25,7 @@ from launcher.tests.harness import (
     tar,
     told,
 )
+from slsa_verifier_plugin.resident.protocol import ENDED_LINE
 from tests.support.resident import kill, wait_until
 from tests.support.waiting import at_once
 from tools.dist import archive
@@ -309,7 +310,7 @@ def test_a_lock_that_is_held_is_waited_for_within_the_deadline(plugin: Plugin) -
 
 def test_a_runtime_that_fails_is_no_success(plugin: Plugin) -> None:
     done = plugin.run(**OFF, TEST_LAUNCHER_RUNTIME_FAILS="1")
-    assert (done.returncode, done.stdout) == (9, b"")
+    assert (done.returncode, done.stdout) == (0, ENDED_LINE)
 
 
 def test_a_loader_that_cannot_be_executed_is_reported() -> None:

@@ -57,6 +57,7 @@ def test_it_is_unpacked_once(plugin: Plugin) -> None:
         "-I",
         "-m",
         "slsa_verifier_plugin",
+        "own-process",
     ]
     before = (plugin.runtime / LOADER).stat()
     told(plugin.run(**OFF))

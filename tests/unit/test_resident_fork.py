@@ -146,12 +146,13 @@ def test_a_fork_has_none_of_its_parents_files(fork: Fork) -> None:
         assert len(reply.split()) == 5
         standard = [os.readlink(f"/proc/{pid_of(other)}/fd/{number}") for number in (0, 1, 2)]  # noqa: PTH115
         assert standard == ["/dev/null"] * 3
-        assert os.getsid(pid_of(other)) == pid_of(other)
+        assert os.getpgid(pid_of(other)) == pid_of(other)
     finally:
         other.end()
 
 
-def test_a_fork_ends_with_its_parent() -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_fork_ends_with_its_parent(stopped: bool) -> None:
     reader, writer = os.pipe()
     parent = os.fork()
     if parent == 0:
@@ -163,6 +164,8 @@ def test_a_fork_ends_with_its_parent() -> None:
     child = int(os.read(reader, 20))
     os.close(reader)
     assert is_there(child)
+    if stopped:
+        os.kill(child, signal.SIGSTOP)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     wait_until(lambda: not is_there(child))
