@@ -11,7 +11,7 @@
 enum {
     CALL_MS = 4000,    /* for a call, where nobody says */
     GRACE_MS = 250,    /* beyond it, in which the verifier's own word is waited for */
-    SILENCE_MS = 1000, /* without ACCEPTED, after which other ways are tried as well */
+    SILENCE_MS = 1250, /* without ACCEPTED, after which other ways are tried as well */
 };
 
 enum outcome {
@@ -21,6 +21,7 @@ enum outcome {
     OUTCOME_BUSY,     /* too many calls wait there */
     OUTCOME_SILENT,   /* not accepted in time */
     OUTCOME_STILL,    /* the server does not live any more, though it has not ended */
+    OUTCOME_LOST,     /* the same, and it was ended */
     OUTCOME_CLOSED,   /* closed before it accepted */
     OUTCOME_CUT,      /* closed after it had accepted */
     OUTCOME_UNUSABLE, /* whatever else: no resident verifier for this call */

@@ -2,6 +2,7 @@
 
 #include "io.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -63,18 +64,19 @@ static bool is_claimed_by(const struct place *place, pid_t process)
     return is_named && is_held;
 }
 
-void life_end(const struct life *life, const struct place *place)
+bool life_end(const struct life *life, const struct place *place)
 {
     uint64_t used = 0;
     const int process = (int)syscall(SYS_pidfd_open, life->process, 0);
     if (process < 0)
-        return;
+        return errno == ESRCH; /* it has ended */
     /* The descriptor names one process for good, and the same time used says that it is the one that was watched. */
-    if (is_claimed_by(place, life->process) && time_used(life->process, &used) && used == life->used &&
-        syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0) == 0 &&
-        io_wait(process, POLLIN, clock_ms() + END_MS) != IO_DONE) {
+    const bool ends = is_claimed_by(place, life->process) && time_used(life->process, &used) && used == life->used &&
+                      syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0) == 0;
+    if (ends && io_wait(process, POLLIN, clock_ms() + END_MS) != IO_DONE) {
         (void)unlink(place->socket);
         (void)unlink(place->claim);
     }
     (void)close(process);
+    return ends;
 }

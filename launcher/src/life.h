@@ -30,7 +30,7 @@ void life_watch(struct life *life, pid_t process);
 bool life_is_still(struct life *life, unsigned patience);
 
 /* Ends a process that is still, if it is the server that has claimed `place`; for the holder of the place's lock. Where it
- * does not end at once, since it is frozen, its place is cleared for another. */
-void life_end(const struct life *life, const struct place *place);
+ * does not end at once, since it is frozen, its place is cleared for another. False where it is left alone. */
+bool life_end(const struct life *life, const struct place *place);
 
 #endif

@@ -31,6 +31,7 @@ struct search {
     struct runtime *runtime;
     bool turns;
     uint64_t due;    /* when other ways are tried as well */
+    uint64_t reserved; /* when they are in any case */
     int lock;        /* -1: not held */
     pid_t server;    /* that it has started; 0: none */
     bool waited;     /* another caller held the lock before */
@@ -126,8 +127,10 @@ static enum outcome ask(struct search *search, struct answer *answer)
     const uint64_t until = earlier(clock_ms() + SILENCE_MS, call->end);
     outcome = exchange(connection, call, life, search->turns ? until : call->end, answer);
     (void)close(connection);
-    if (outcome == OUTCOME_STILL && take_lock(search)) {
-        life_end(life, search->place);
+    if (outcome == OUTCOME_STILL) {
+        /* Who does not get the lock leaves it to the one who has. */
+        if (!take_lock(search) || life_end(life, search->place))
+            outcome = OUTCOME_LOST;
         give_up_lock(search);
     }
     return outcome;
@@ -178,6 +181,12 @@ static enum outcome start_or_watch(struct search *search, struct answer *answer)
     return search->server > 0 ? OUTCOME_NOBODY : unusable(search->call, "no resident verifier could be started");
 }
 
+/* Gives the server that follows a lost one some time before other ways are tried. */
+static void wait_for_next(struct search *search)
+{
+    search->due = earlier(later(search->due, clock_ms() + SILENCE_MS), search->reserved);
+}
+
 /* Says whether an attempt is the last one, and when other ways are tried as well. */
 static bool is_final(struct search *search, enum outcome *outcome, uint64_t begun)
 {
@@ -187,13 +196,19 @@ static bool is_final(struct search *search, enum outcome *outcome, uint64_t begu
     case OUTCOME_UNUSABLE:
         return true;
     case OUTCOME_CUT:
+        wait_for_next(search);
         if (++search->cut < CUTS)
             return false;
         *outcome = OUTCOME_UNUSABLE;
         return true;
     case OUTCOME_CLOSED:
-        if (++search->closed >= TRIES)
+        if (++search->closed < TRIES)
+            wait_for_next(search);
+        else
             search->due = 0;
+        return false;
+    case OUTCOME_LOST:
+        wait_for_next(search);
         return false;
     case OUTCOME_BUSY:
     case OUTCOME_SILENT:
@@ -211,17 +226,17 @@ enum outcome resident_verify(const struct place *place, struct call *call, struc
     struct search search = {.place = place, .call = call, .runtime = runtime, .turns = turns, .lock = -1};
     uint64_t begun = clock_ms();
     const uint64_t end = later(call->end, begun + LEAST_MS);
-    const uint64_t reserved = later(call->end - RESERVED_MS, begun + LEAST_MS);
-    search.due = earlier(begun + START_MS, reserved);
+    search.reserved = later(call->end - RESERVED_MS, begun + LEAST_MS);
+    search.due = earlier(begun + START_MS, search.reserved);
     for (bool is_unpacked = false;;) {
         enum outcome outcome = ask(&search, answer);
         if (outcome == OUTCOME_NOBODY && !is_unpacked) {
             /* Waited for before the lock is taken: its time is not the server's. */
-            is_unpacked = runtime_find(runtime, false, reserved) == RUNTIME_READY;
+            is_unpacked = runtime_find(runtime, false, search.reserved) == RUNTIME_READY;
             if (!is_unpacked)
                 return unusable(call, "no resident verifier could be started");
             begun = clock_ms();
-            search.due = earlier(begun + START_MS, reserved);
+            search.due = earlier(begun + START_MS, search.reserved);
         }
         if (outcome == OUTCOME_NOBODY)
             outcome = start_or_watch(&search, answer);

@@ -256,7 +256,7 @@ class _Call:
         self._turns = turns
         self._end = started + CALL_SECONDS
         self._begun = time.monotonic()
-        self._due = 0.0
+        self._due = self._reserved = 0.0
         self._closed = self._cut = 0
         self._turn: int | None = None
         self._time_is_over = False
@@ -303,8 +303,9 @@ class _Call:
 
     def _ask_until_the_end(self, place: lifecycle.Place) -> Answer | None:
         from_now = self._begun + LEAST_SECONDS
-        end, reserved = max(self._end, from_now), max(self._end - RESERVED_SECONDS, from_now)
-        self._due = min(self._begun + protocol.START_SECONDS, reserved)
+        end = max(self._end, from_now)
+        self._reserved = max(self._end - RESERVED_SECONDS, from_now)
+        self._due = min(self._begun + protocol.START_SECONDS, self._reserved)
         while True:
             answer = self._ask_once(place, end)
             if answer is not None:
@@ -343,7 +344,9 @@ class _Call:
             from slsa_verifier_plugin.resident import life
 
             self.problem = "the resident verifier does not answer"
-            life.end_still(error.life, place)
+            if life.end_still(error.life, place):
+                self._wait_for_the_next()
+                return None
         except ClosedError as error:
             self._cut += error.accepted
             self._closed += not error.accepted
@@ -352,9 +355,15 @@ class _Call:
             self.problem = "the resident verifier ended before it had answered"
             if self._closed >= MAX_CLOSED:
                 self._due = 0.0
+            else:
+                self._wait_for_the_next()
             return None
         self._due = min(self._due, self._begun + protocol.ACCEPT_SECONDS)
         return None
+
+    def _wait_for_the_next(self) -> None:
+        """Give the verifier that follows a lost one some time before other ways are tried."""
+        self._due = min(max(self._due, time.monotonic() + protocol.ACCEPT_SECONDS), self._reserved)
 
     def _channel(self, place: lifecycle.Place, end: float) -> Channel | None:
         """Return a connection to a verifier, after starting one if need be; None while it does not listen yet."""

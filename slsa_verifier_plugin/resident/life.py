@@ -49,38 +49,44 @@ class Life:
         return self._looks >= _LOOKS and time.monotonic() - self._since >= patience
 
 
-def end_still(life: Life, place: Place) -> None:
+def end_still(life: Life, place: Place) -> bool:
     """End a process that is still, if it is the verifier that has claimed ``place`` and nobody else is at it.
 
     One that does not end at once, since it is frozen, has its place cleared for another.
+
+    Returns:
+        True where it was ended, or somebody else is at it.
     """
     try:
         lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
-        return
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _end(life, place)
-    except OSError:  # somebody else has the lock, or the process has ended
-        return
+        return _end(life, place)
+    except (BlockingIOError, ProcessLookupError):
+        return True
+    except OSError:
+        return False
     finally:
         os.close(lock)
 
 
-def _end(life: Life, place: Place) -> None:
+def _end(life: Life, place: Place) -> bool:
     import signal
 
     process = os.pidfd_open(life.process)
     try:
         # The descriptor names one process for good, and the same time used says that it is the one that was watched.
         if not _is_claimed_by(place, life.process) or _time_used(life.process) != life.used:
-            return
+            return False
         signal.pidfd_send_signal(process, _SIGKILL)
         waiter = select.poll()
         waiter.register(process, select.POLLIN)
         if not waiter.poll(_END_SECONDS * 1000):
             os.unlink(place.socket)  # noqa: PTH108 (pathlib is slow to import)
             os.unlink(place.claim)  # noqa: PTH108
+        return True
     finally:
         os.close(process)
 

@@ -25,7 +25,7 @@ STATUS_REPLY = 5
 STOP = 6
 BUSY = 7
 
-ACCEPT_SECONDS = 1.0
+ACCEPT_SECONDS = 1.25
 """How long a client waits for ACCEPTED before it tries other ways as well."""
 START_SECONDS = 2.0
 """How long a client waits for a verifier that was started to listen, the same."""
