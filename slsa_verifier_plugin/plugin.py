@@ -63,8 +63,10 @@ def answer_launcher(started: str) -> NoReturn:
     """
     import _socket
 
+    from slsa_verifier_plugin.resident.channel import Channel
+
     began = int(started) / 1000
-    channel = client.Channel(_socket.socket(fileno=0))
+    channel = Channel(_socket.socket(fileno=0))
     kind, body = channel.receive(time.monotonic() + protocol.STDIN_SECONDS, protocol.MAX_OWN_REQUEST)
     if kind != protocol.VERIFY:
         os._exit(1)

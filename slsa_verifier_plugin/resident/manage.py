@@ -12,7 +12,7 @@ from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident import protocol, spawn
-from slsa_verifier_plugin.resident.client import Channel, ClosedError, open_channel
+from slsa_verifier_plugin.resident.channel import Channel, ClosedError, open_channel
 from slsa_verifier_plugin.resident.lifecycle import (
     NobodyListensError,
     Place,

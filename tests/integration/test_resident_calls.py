@@ -16,7 +16,7 @@ import pytest
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident import manage, protocol
-from slsa_verifier_plugin.resident.client import open_channel
+from slsa_verifier_plugin.resident.channel import open_channel
 from tests.support.resident import (
     OWN,
     ROOT,

@@ -19,7 +19,7 @@ PACKAGE = "slsa_verifier_plugin"
 LOADED = {
     *("select", "_socket", "_sha2", "_sha256"),
     *(PACKAGE, f"{PACKAGE}.environment", f"{PACKAGE}.resident"),
-    *(f"{PACKAGE}.resident.{name}" for name in ("client", "lifecycle", "protocol")),
+    *(f"{PACKAGE}.resident.{name}" for name in ("channel", "client", "lifecycle", "protocol")),
 }
 """Everything that the client may load beyond a bare interpreter."""
 

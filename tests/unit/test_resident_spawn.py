@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from slsa_verifier_plugin.resident import client, lifecycle, spawn
+from slsa_verifier_plugin.resident import channel, lifecycle, spawn
 from tests.support.resident import World
 
 SECONDS = 20.0
@@ -31,7 +31,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """In place of the clock of everything that waits for a verifier."""
     clock = Clock()
-    for module in (client, lifecycle, spawn):
+    for module in (channel, lifecycle, spawn):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -63,5 +63,5 @@ def test_who_waits_for_room_in_the_backlog_does_too(clock: Clock) -> None:
         full.listen(0)
         waiting.connect(world.place.socket)
         with pytest.raises(TimeoutError):
-            client.open_channel(world.place, clock.now + SECONDS)
+            channel.open_channel(world.place, clock.now + SECONDS)
     expect_ever_longer_pauses(clock)
