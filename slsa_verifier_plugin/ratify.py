@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import (
     ArtifactError,
@@ -195,6 +196,12 @@ def _decided(call: Call, policy: Policy, decide: Decide, deadline: Deadline) -> 
             InternalError("out of memory; give the pod more, or lower maxAttestationBytes", transient=True),
         )
     except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is a denial)
+        number = lacks.number_of(error)
+        if number:
+            lack = (
+                f"the verification could not go on: {lacks.sentence(number)}; try again, or raise the limit"
+            )
+            return denial(call, InternalError(lack, transient=True))
         # It names the error's kind and nothing of its content, which may be anything.
         return denial(
             call,

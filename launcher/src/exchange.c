@@ -45,8 +45,9 @@ static enum io send_all(int fd, struct bytes part, uint64_t until)
 /* Waits until the other side says something, with a look at its life now and then. */
 static enum io await(int fd, struct life *life, unsigned patience, uint64_t until)
 {
+    const unsigned pause = patience / 10 > LOOK_MS ? patience / 10 : LOOK_MS; /* many that wait long wake seldom */
     for (;;) {
-        const uint64_t next = clock_ms() + LOOK_MS;
+        const uint64_t next = clock_ms() + pause;
         const enum io ready = io_wait(fd, POLLIN, life != NULL && next < until ? next : until);
         if (ready != IO_LATE || (life != NULL && life_is_still(life, patience)) || clock_ms() >= until)
             return ready;

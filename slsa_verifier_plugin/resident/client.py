@@ -11,7 +11,15 @@ import time
 
 from slsa_verifier_plugin.environment import ELAPSED_VARIABLE, RESIDENT_VARIABLE
 from slsa_verifier_plugin.resident import lifecycle, protocol
-from slsa_verifier_plugin.resident.channel import Channel, ClosedError, open_channel
+from slsa_verifier_plugin.resident.channel import (
+    LOOK_SECONDS,
+    STILL_AT_WORK_SECONDS,
+    STILL_SECONDS,
+    Channel,
+    ClosedError,
+    Life,
+    open_channel,
+)
 from slsa_verifier_plugin.resident.lifecycle import NobodyListensError, PlaceError
 from slsa_verifier_plugin.resident.protocol import Answer, FrameError
 
@@ -19,7 +27,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from slsa_verifier_plugin.resident.life import Life
     from slsa_verifier_plugin.resident.spawn import Starter
 
     OwnProcess = Callable[[bytes, float, int], Answer]
@@ -30,8 +37,6 @@ RESERVED_SECONDS = 1.2
 """Of a call's time, from which on other ways than a resident verifier are tried in any case."""
 LEAST_SECONDS = 0.1
 """For a resident verifier, however late the call is."""
-SOON_SECONDS = 0.1
-"""How long a frame is waited for before it is asked whether the other side lives."""
 MAX_CLOSED = 3
 """Connections that are closed before the call is accepted, after which other ways are tried as well."""
 MAX_CUT = 2
@@ -329,16 +334,16 @@ class _Call:
             StillError: the other side does not live any more.
             ClosedError, FrameError: as ``Channel.receive``.
         """
+        patience = STILL_AT_WORK_SECONDS if is_accepted else STILL_SECONDS
+        # A tenth of the patience, so that many that wait wake seldom.
+        pause = max(LOOK_SECONDS, patience / 10)
         while True:
             try:
-                return channel.receive(min(end, time.monotonic() + SOON_SECONDS))
+                return channel.receive(min(end, time.monotonic() + pause))
             except TimeoutError:
-                from slsa_verifier_plugin.resident import life
-
                 process = lifecycle.peer_of(channel.connection)[0]
                 if self._life is None or self._life.process != process:
-                    self._life = life.Life(process)
-                patience = life.STILL_AT_WORK_SECONDS if is_accepted else life.STILL_SECONDS
+                    self._life = Life(process)
                 if self._life.is_still(patience):
                     raise StillError(self._life) from None
                 if time.monotonic() >= end:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.resident.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.protocol import (
     DEADLINE_LINE,
@@ -24,6 +25,7 @@ from slsa_verifier_plugin.resident.protocol import (
     Answer,
     Request,
     encode_answer,
+    lack_line,
 )
 from slsa_verifier_plugin.resident.settings import Settings
 from slsa_verifier_plugin.resident.turns import Turns
@@ -342,7 +344,8 @@ class Pool:
         except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
             self._counters.add("failed")
             self._log.add(f"a verification failed: {describe(error)}")
-            return 0, INTERNAL_LINE, b""
+            number = lacks.number_of(error)
+            return 0, lack_line(number) if number else INTERNAL_LINE, b""
 
     def _send(self, connection: socket.socket, answer: Answer) -> None:
         try:

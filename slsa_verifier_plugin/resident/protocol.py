@@ -78,15 +78,6 @@ ENDED_LINE = _DENIAL % (
     b"INTERNAL_ERROR",
     b"true",
 )
-_LACKS = {
-    errno: f"no more {what}"
-    for errno, what in (
-        (24, "files may be opened (limit of descriptors, nofile)"),
-        (23, "files may be opened (limit of descriptors, nofile)"),
-        (11, "processes may be started (limit of processes, pids)"),
-    )
-} | {12: "there is no more memory"}
-"""By number of Linux: EMFILE, ENFILE, EAGAIN, ENOMEM."""
 
 _CONTRACT_ERROR = (
     b'{"code":5,"msg":"%b","details":"Ratify writes one JSON object of about a kilobyte, and closes it"}\n'
@@ -110,8 +101,11 @@ class FrameError(Exception):
 
 def lack_line(number: int) -> bytes:
     """Return the denial for a verification that could not be started, by the system's number of the error."""
-    lack = _LACKS.get(number, f"system error {number}")
-    sentence = f"the verification could not be started: {lack}; try again, or raise the limit."
+    from slsa_verifier_plugin import lacks
+
+    sentence = (
+        f"the verification could not be started: {lacks.sentence(number)}; try again, or raise the limit."
+    )
     return _DENIAL % (sentence.encode(), b"INTERNAL_ERROR", b"true")
 
 

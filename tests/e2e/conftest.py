@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import plugin
+from tests.e2e import one_file, plugin
 from tests.e2e.lab_cases import LEVELS
 from tests.e2e.oras import Oras
 from tests.e2e.ratify import Parameters, Ratify
@@ -57,6 +57,12 @@ def scratch() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="slsa-e2e-"))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of one build of everything (``python -m tools.dist``)."""
+    return one_file.build(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture(scope="session")

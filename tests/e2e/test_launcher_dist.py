@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import pytest
 from launcher.tests.harness import ROOT
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
-from tests.e2e.peers import cache_root
+from tests.e2e.one_file import build
 from tests.support.resident import kill
 from tests.support.waiting import at_once
 from tools.dist import elf, stage, zipped
@@ -33,49 +32,8 @@ IMAGE_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change its root directory and user")
 
 
-def _ignored(directory: str, names: list[str]) -> set[str]:
-    """Return what is not copied: what tools and builds leave in a checkout (``tools/dist`` has the name of a result)."""
-    ours = Path(directory).name == "tools"
-    return {
-        name
-        for name in names
-        if name[0] == "." or name in ("__pycache__", "build") or (name == "dist" and not ours)
-    }
-
-
-def _build(directory: Path, source: Path = ROOT, **settings: str) -> Path:
-    """Build everything below ``directory`` from a copy of ``source``: it may change meanwhile, and its path must not matter.
-
-    What pip installs is kept outside the tree, but not what was compressed: a second build would find it.
-    """
-    copy, output, cache = directory / "source", directory / "dist", cache_root().with_name("dist")
-    shutil.copytree(source, copy, symlinks=True, ignore=_ignored)
-    command = [
-        sys.executable,
-        "-m",
-        "tools.dist",
-        "--level",
-        "1",
-        "--output",
-        str(output),
-        "--work",
-        str(directory / "work"),
-    ]
-    command += ["--cache", str(cache), "--payloads", str(directory / "payloads")]
-    environment = {**os.environ, "PYTHONPATH": "", **settings}
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return directory
-
-
 MAX_FILES = 700
 """Of the unpacked runtime; a slow disk takes a millisecond for each."""
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of one build."""
-    return _build(tmp_path_factory.mktemp("built"))
 
 
 class Jail:
@@ -339,7 +297,7 @@ def _names(run_path: str, path: Path) -> set[str]:
 
 def test_a_second_build_has_the_same_bytes(built: Path, tmp_path: Path) -> None:
     settings = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "HOME": str(tmp_path)}
-    second = _build(tmp_path, built / "source", **settings)
+    second = build(tmp_path, built / "source", **settings)
     names = sorted(path.name for path in (built / "dist").iterdir())
     assert names == [
         "slsa",

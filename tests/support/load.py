@@ -13,7 +13,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +64,8 @@ class Outcome:
 
     calls: list[Done]
     peak_bytes: int = 0
+    peak_beside: int = 0
+    """The same without the callers themselves."""
 
     @property
     def slowest(self) -> float:
@@ -77,7 +79,8 @@ class Outcome:
         sentences = sorted({call.verdict["message"][:160] for call in self.calls if not call.is_right})
         warnings = sorted({call.stderr[:100] for call in self.calls if call.stderr})
         return (
-            f"{self.right} of {len(self.calls)} right, slowest {self.slowest:.2f} s, {self.peak_bytes >> 20} MiB; "
+            f"{self.right} of {len(self.calls)} right, slowest {self.slowest:.2f} s, {self.peak_bytes >> 20} MiB "
+            f"({self.peak_beside >> 20} beside the callers); "
             f"{sentences} {warnings}"
         )
 
@@ -103,7 +106,11 @@ class Group:
                 path.mkdir()
                 self._paths[controller] = path
         if "cpu" in self._paths:
-            (self._paths["cpu"] / "cpu.shares").write_text(str(1 << 18))
+            # The test itself too: it may be the registry.
+            self._test = CONTROLLERS / "cpu" / f"{name}-itself"
+            self._test.mkdir()
+            for path in (self._paths["cpu"], self._test):
+                (path / "cpu.shares").write_text(str(1 << 18))
         if limit and self.is_limited:
             (self._paths["memory"] / "memory.limit_in_bytes").write_text(str(limit))
 
@@ -113,11 +120,16 @@ class Group:
         return "memory" in self._paths
 
     def __enter__(self) -> Self:
+        if "cpu" in self._paths:
+            (self._test / "cgroup.procs").write_text(str(os.getpid()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if "cpu" in self._paths:
+            (_home_group("cpu") / "cgroup.procs").write_text(str(os.getpid()))
+            self._paths["itself"] = self._test
         for path in self._paths.values():
             end = time.monotonic() + 10
             while True:
@@ -149,7 +161,8 @@ class Group:
         finally:
             os.sched_setaffinity(0, before)
             for controller in self._paths:
-                (CONTROLLERS / controller / _own_group(controller) / "tasks").write_text(thread)
+                home = self._test if controller == "cpu" else _home_group(controller)
+                (home / "tasks").write_text(thread)
 
     def memory_bytes(self) -> int:
         """What the processes in it have of their own, and the pages of files that they have mapped."""
@@ -159,17 +172,65 @@ class Group:
         stat = {name: int(value) for name, value in lines}
         return stat["rss"] + stat["mapped_file"]
 
+    def memory_beside(self, callers: set[int]) -> int:
+        """Return the memory of all processes in it but the callers: what each shares counts in part (PSS)."""
+        if not self.is_limited:
+            return 0
+        return sum(map(_proportional, set(self.pids()) - callers))
+
+
+def _proportional(pid: int) -> int:
+    """Return a process's proportional set size in bytes; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+
 
 _HOME_GROUPS = Path("/proc/self/cgroup").read_text() if Path("/proc/self/cgroup").exists() else ""
 
 
-def _own_group(controller: str) -> str:
-    """Return the path of the group that this process was in at first."""
+def _home_group(controller: str) -> Path:
+    """Return the group that this process was in at first."""
     for line in _HOME_GROUPS.splitlines():
         _, names, path = line.split(":", 2)
         if controller in names.split(","):
-            return path.strip("/")
-    return ""
+            return CONTROLLERS / controller / path.strip("/")
+    return CONTROLLERS / controller
+
+
+class Sampler:
+    """Measures the memory of a group, in a thread.
+
+    Args:
+        group: what is measured.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.peak_bytes = self.peak_beside = 0
+        self.callers: set[int] = set()
+        self._group = group
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        count = 0
+        while not self._over.wait(_SAMPLE_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, self._group.memory_bytes())
+            count += 1
+            if count % 5 == 0:  # this takes long
+                self.peak_beside = max(self.peak_beside, self._group.memory_beside(self.callers))
 
 
 @dataclass
@@ -189,30 +250,22 @@ class Crowd:
     folder: Path
     _number: int = field(default=0, init=False)
 
-    def call_at_once(self, requests: Sequence[Request], during: Callable[[], None] | None = None) -> Outcome:
+    def call_at_once(self, requests: Sequence[Request]) -> Outcome:
         """Start a caller for each request, and wait for all of them; measure memory meanwhile."""
-        peaks: list[int] = [0]
-        over = threading.Event()
+        with Sampler(self.group) as sampler:
+            calls = self.call(requests, sampler)
+        return Outcome(calls, sampler.peak_bytes, sampler.peak_beside)
 
-        def measure() -> None:
-            while not over.wait(_SAMPLE_SECONDS):
-                peaks[0] = max(peaks[0], self.group.memory_bytes())
-
-        sampler = threading.Thread(target=measure)
-        sampler.start()
+    def call(self, requests: Sequence[Request], sampler: Sampler) -> list[Done]:
+        """Start a caller for each request, and wait for all of them."""
         ends = _Ends(len(requests))
-        try:
-            with self.group.entered():
-                for request in requests:
-                    begun = time.monotonic()
-                    pid, out = self._start(request)
-                    ends.watch(pid, begun, out)
-            if during is not None:
-                during()
-            return Outcome(ends.collect(), peaks[0])
-        finally:
-            over.set()
-            sampler.join()
+        with self.group.entered():
+            for request in requests:
+                begun = time.monotonic()
+                pid, out = self._start(request)
+                sampler.callers.add(pid)
+                ends.watch(pid, begun, out)
+        return ends.collect()
 
     def _start(self, request: Request) -> tuple[int, Path]:
         self._number += 1
@@ -291,8 +344,16 @@ class Images:
 
     def unreachable(self, host: str) -> Request:
         """Return a request for an image of another host."""
-        digest = hashlib.sha256((TESTDATA / "manifest-image-level-3.json").read_bytes()).hexdigest()
-        return Request(self._stdin, _variables(f"{host}/dead@sha256:{digest}"))
+        self._number += 1
+        digests = [
+            hashlib.sha256(f"{host} {self._number} {what}".encode()).hexdigest()
+            for what in ("image", "artifact")
+        ]
+        value = json.loads(self._stdin.read_text())
+        value["referenceDesc"]["digest"] = f"sha256:{digests[1]}"
+        stdin = self._stdin.with_name(f"stdin-{self._number}")
+        stdin.write_text(json.dumps(value))
+        return Request(stdin, _variables(f"{host}/dead@sha256:{digests[0]}"))
 
     def _push(self) -> Request:
         self._number += 1

@@ -1,0 +1,33 @@
+"""What the system gives no more of, in words: limits that pass, so that the same call may succeed later.
+
+The thin client imports this module, so it imports nothing.
+"""
+
+_FILES = "no more files may be opened (limit of descriptors, nofile)"
+_PROCESSES = "no more processes may be started (limit of processes, pids)"
+_SENTENCES = {24: _FILES, 23: _FILES, 11: _PROCESSES, 12: "there is no more memory"}
+"""By number of Linux: EMFILE, ENFILE, EAGAIN, ENOMEM."""
+_PROCESS_ERROR = 11
+_MAX_DEPTH = 8
+
+
+def sentence(number: int) -> str:
+    """Return what there is no more of, by the system's number of the error; what it calls another error."""
+    return _SENTENCES.get(number, f"system error {number}")
+
+
+def number_of(error: BaseException) -> int:
+    """Return the number of the limit that an exception, or one behind it, is from; 0 for none.
+
+    Python says ``RuntimeError`` where no thread can be started, and libraries wrap what the system said.
+    """
+    found: BaseException | None = error
+    for _ in range(_MAX_DEPTH):
+        if found is None:
+            break
+        if isinstance(found, OSError) and found.errno in _SENTENCES and found.errno != _PROCESS_ERROR:
+            return found.errno
+        if isinstance(found, RuntimeError) and "can't start new thread" in str(found):
+            return _PROCESS_ERROR
+        found = found.__cause__ or found.__context__
+    return 0
