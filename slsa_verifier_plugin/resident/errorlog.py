@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from slsa_verifier_plugin.text import plain
 
@@ -75,3 +76,13 @@ class ErrorLog:
             os.ftruncate(self.descriptor, 0)
             os.write(self.descriptor, kept[kept.find(b"\n") + 1 :])
         os.write(self.descriptor, line)
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's kind and where it was raised, and nothing of its text, which may hold a secret."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None:
+        return type(error).__name__
+    return f"{type(error).__name__} in {Path(step.tb_frame.f_code.co_filename).name} line {step.tb_lineno}"

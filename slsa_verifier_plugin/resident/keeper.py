@@ -7,8 +7,8 @@ import gc
 import time
 
 from slsa_verifier_plugin.resident import housekeeping
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
-from slsa_verifier_plugin.resident.pool import Pool, Service, describe
+from slsa_verifier_plugin.resident.errorlog import ErrorLog, describe
+from slsa_verifier_plugin.resident.pool import Pool, Service
 from slsa_verifier_plugin.resident.settings import Settings
 
 _AFTER_TRIM = 0.9

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.keeper import Keeper
 from slsa_verifier_plugin.resident.lifecycle import peer_of
 from slsa_verifier_plugin.resident.peers import Peer, Peers
-from slsa_verifier_plugin.resident.pool import Counters, Job, Pool, Service, describe
+from slsa_verifier_plugin.resident.pool import Counters, Job, Pool, Service
 from slsa_verifier_plugin.resident.report import report
 from slsa_verifier_plugin.resident.settings import DEFAULT_BUDGET, Settings
 

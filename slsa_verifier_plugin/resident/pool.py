@@ -13,11 +13,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 from slsa_verifier_plugin import lacks
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.protocol import (
     DEADLINE_LINE,
     GRACE_SECONDS,
@@ -382,16 +381,6 @@ class _JobTurn:
 
     def take(self) -> None:
         self._pool.take_turn(self._job)
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception's kind and where it was raised, and nothing of its text, which may hold a secret."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    if step is None:
-        return type(error).__name__
-    return f"{type(error).__name__} in {Path(step.tb_frame.f_code.co_filename).name} line {step.tb_lineno}"
 
 
 def _peer_is_gone(connection: socket.socket) -> bool:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.housekeeping import resident_bytes
-from slsa_verifier_plugin.resident.pool import Counters, Pool, Service, describe
+from slsa_verifier_plugin.resident.pool import Counters, Pool, Service
 from slsa_verifier_plugin.resident.protocol import MAX_REPLY
 from slsa_verifier_plugin.resident.settings import Settings
 

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.resident import errorlog, housekeeping, protocol
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.keeper import Keeper
-from slsa_verifier_plugin.resident.pool import describe
 from slsa_verifier_plugin.resident.report import report
 from slsa_verifier_plugin.resident.settings import Settings, read_settings
 from tests.support.pool import pool_of
