@@ -9,7 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_DEPTH = 32 }; /* the payload's own paths are far less deep */
+enum {
+    MAX_DEPTH = 32, /* the payload's own paths are far less deep */
+    MAX_LINKS = 40, /* symbolic links on the way to a directory, as the kernel has it */
+};
 
 bool path_join(char *path, size_t size, const char *first, const char *second)
 {
@@ -64,6 +67,86 @@ int directory_open_private(const char *path)
         return -1;
     }
     return fd;
+}
+
+/* True for a volume's own root, which belongs to root. Kubernetes makes a Pod's emptyDir open to all without the sticky
+ * bit; the Pod's own processes are all that see it. `above` is the device of the directory above. */
+static bool is_pods_volume(const char *path, const struct stat *status, uid_t root, dev_t above)
+{
+    struct statx more;
+    if (status->st_uid != root)
+        return false;
+    return status->st_dev != above || (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &more) == 0 &&
+                                       (more.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0);
+}
+
+bool directory_is_safe(const char *path, char unsafe[PATH_MAX])
+{
+    char done[PATH_MAX] = "/"; /* without symbolic links */
+    char rest[PATH_MAX];
+    char target[PATH_MAX];
+    struct stat status;
+    unsigned links = 0;
+    unsafe[0] = '\0';
+    if (path[0] != '/' || strlen(path) >= sizeof rest) {
+        errno = EINVAL;
+        return false;
+    }
+    (void)strcpy(rest, path);
+    if (lstat(done, &status) != 0)
+        return false;
+    /* In a user namespace without a root of its own, what is root's belongs to nobody, and so does "/". */
+    const uid_t root = status.st_uid;
+    dev_t above = status.st_dev;
+    for (const char *next = rest; *(next += strspn(next, "/")) != '\0';) {
+        const size_t length = strcspn(next, "/");
+        const size_t base = strcmp(done, "/") == 0 ? 0 : strlen(done);
+        if (length == 1 && next[0] == '.') {
+            next += length;
+            continue;
+        }
+        if (length == 2 && memcmp(next, "..", 2) == 0) {
+            /* What is above has been looked at on the way here. */
+            char *const slash = strrchr(done, '/');
+            slash[slash == done ? 1 : 0] = '\0';
+            next += length;
+            continue;
+        }
+        if (base + 1 + length >= sizeof done) {
+            errno = ENAMETOOLONG;
+            return false;
+        }
+        done[base] = '/';
+        memcpy(done + base + 1, next, length);
+        done[base + 1 + length] = '\0';
+        next += length;
+        if (lstat(done, &status) != 0)
+            return false;
+        const bool is_owned = status.st_uid == root || status.st_uid == geteuid();
+        const bool is_open = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (status.st_mode & S_ISVTX) == 0;
+        if (!is_owned || (S_ISDIR(status.st_mode) && is_open && !is_pods_volume(done, &status, root, above))) {
+            (void)strcpy(unsafe, done);
+            errno = EPERM;
+            return false;
+        }
+        if (S_ISLNK(status.st_mode)) {
+            const ssize_t size = readlink(done, target, sizeof target);
+            if (size <= 0 || (size_t)size + strlen(next) >= sizeof target || ++links > MAX_LINKS) {
+                errno = size < 0 ? errno : ELOOP;
+                return false;
+            }
+            (void)strcpy(target + size, next); /* `next` is empty or begins with a slash */
+            (void)strcpy(rest, target);
+            done[target[0] == '/' || base == 0 ? 1 : base] = '\0';
+            next = rest;
+        } else if (!S_ISDIR(status.st_mode)) {
+            errno = ENOTDIR;
+            return false;
+        } else {
+            above = status.st_dev;
+        }
+    }
+    return true;
 }
 
 static bool remove_within(int directory, const char *name, unsigned depth)

@@ -91,6 +91,19 @@ static int open_level(struct runtime *runtime, const char *path)
     return directory;
 }
 
+/* True where nobody else can exchange a directory of our making, by exchanging what it is in; else says what is open to others. */
+static bool is_safe(struct runtime *runtime, const char *path)
+{
+    char unsafe[PATH_MAX];
+    if (directory_is_safe(path, unsafe))
+        return true;
+    if (unsafe[0] == '\0')
+        note(runtime, path, strerror(errno));
+    else
+        note(runtime, unsafe, "another user owns it or may write to it; take that away, or set the sticky bit (chmod +t)");
+    return false;
+}
+
 /* Opens a candidate. Where the directory above it is of our making it is looked at first: another user who made it,
  * in a directory that all may write to, could exchange what is in it between any look and the execution. */
 static int open_candidate(struct runtime *runtime, const char *path, bool nested)
@@ -113,6 +126,10 @@ static enum runtime_state try_candidate(struct runtime *runtime, const char *pat
     const int directory = open_candidate(runtime, path, nested);
     if (directory < 0)
         return RUNTIME_NOWHERE;
+    if (!is_safe(runtime, path)) {
+        (void)close(directory);
+        return RUNTIME_NOWHERE;
+    }
     slot_name(runtime->payload, name);
     enum runtime_state state = RUNTIME_NOWHERE;
     if (fstatvfs(directory, &status) == 0 && (status.f_flag & ST_NOEXEC) != 0) {

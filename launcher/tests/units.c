@@ -294,6 +294,38 @@ static void test_answers(void)
     CHECK(strcmp(text, "abc") == 0);
 }
 
+static void test_ancestors(const char *base)
+{
+    char open_one[256], inner[300], link[300], through[400], unsafe[PATH_MAX];
+    CHECK(path_join(open_one, sizeof open_one, base, "open") && mkdir(open_one, 0700) == 0);
+    CHECK(path_join(inner, sizeof inner, open_one, "inner") && mkdir(inner, 0700) == 0);
+    for (unsigned mode = 0; mode < 0100; mode++) {
+        const bool is_open = (mode & 022) != 0;
+        CHECK(chmod(open_one, 0700 | mode) == 0);
+        CHECK(directory_is_safe(inner, unsafe) != is_open);
+        CHECK(!is_open || (errno == EPERM && strcmp(unsafe, open_one) == 0));
+        CHECK(chmod(open_one, 01700 | mode) == 0 && directory_is_safe(inner, unsafe));
+    }
+    CHECK(path_join(link, sizeof link, base, "way") && symlink("open/../open", link) == 0);
+    CHECK(path_join(through, sizeof through, link, "inner/./..//inner/"));
+    CHECK(directory_is_safe(through, unsafe));
+    CHECK(chmod(open_one, 0777) == 0 && !directory_is_safe(through, unsafe) && strcmp(unsafe, open_one) == 0);
+    CHECK(chmod(open_one, 0700) == 0 && directory_is_safe(through, unsafe));
+    if (geteuid() == 0) { /* only root can make what is another user's */
+        CHECK(lchown(link, 12345, 12345) == 0 && !directory_is_safe(through, unsafe) && strcmp(unsafe, link) == 0);
+        CHECK(lchown(link, 0, 0) == 0 && directory_is_safe(through, unsafe));
+        CHECK(chown(open_one, 12345, 0) == 0 && !directory_is_safe(inner, unsafe) && strcmp(unsafe, open_one) == 0);
+        CHECK(chmod(open_one, 01777) == 0 && !directory_is_safe(inner, unsafe)); /* its owner may, whatever its mode */
+        CHECK(chown(open_one, 0, 0) == 0 && chmod(open_one, 0700) == 0);
+    }
+    CHECK(unlink(link) == 0 && symlink(inner, link) == 0 && directory_is_safe(link, unsafe)); /* an absolute one */
+    CHECK(unlink(link) == 0 && symlink("way", link) == 0 && !directory_is_safe(link, unsafe) && errno == ELOOP && unsafe[0] == '\0');
+    CHECK(unlink(link) == 0 && !directory_is_safe(link, unsafe) && errno == ENOENT);
+    CHECK(!directory_is_safe("relative", unsafe) && errno == EINVAL);
+    CHECK(!directory_is_safe("/proc/self/exe/x", unsafe));
+    CHECK(directory_is_safe("/", unsafe) && directory_is_safe("//../tmp/..", unsafe));
+}
+
 static void test_directories(const char *base)
 {
     char path[256];
@@ -391,6 +423,7 @@ int main(int argc, char **argv)
     test_environment();
     test_answers();
     test_directories(base);
+    test_ancestors(base);
     test_io();
     test_pauses();
     CHECK(directory_remove(AT_FDCWD, base));

@@ -174,6 +174,55 @@ def test_an_unpacked_directory_that_is_not_private_is_made_anew(plugin: Plugin, 
     assert (after.st_ino != before, after.st_uid, after.st_mode & 0o7777) == (True, os.geteuid(), 0o700)
 
 
+@pytest.mark.parametrize(
+    ("kind", "does"),
+    [
+        *(
+            ("wide", False),
+            ("group", False),
+            ("sticky", True),
+            ("private", True),
+            ("link", True),
+            ("link-to-wide", False),
+        ),
+        *(("up-and-down", True), ("missing", True)),
+        pytest.param("foreign", False, marks=ROOT_ONLY),
+        pytest.param("foreign-sticky", False, marks=ROOT_ONLY),
+        pytest.param("foreign-link", False, marks=ROOT_ONLY),
+    ],
+)
+def test_every_directory_above_is_looked_at(plugin: Plugin, kind: str, does: bool) -> None:
+    """Whoever may write to one of them could exchange the runtime between the launcher's look and what it executes."""
+    above, other = plugin.home / "above", plugin.home / "other"
+    above.mkdir()
+    other.mkdir(0o700)
+    cache = above / "between" / "cache"
+    if kind != "missing":
+        cache.parent.mkdir()
+    if kind == "wide":
+        above.chmod(0o777)
+    elif kind == "group":
+        above.chmod(0o770)
+    elif kind == "sticky":
+        above.chmod(0o1777)
+    elif kind.startswith("foreign") and kind != "foreign-link":
+        above.chmod(0o1777 if kind == "foreign-sticky" else 0o755)
+        os.chown(above, 65532, 65532)
+    elif kind == "up-and-down":
+        cache = Path(f"{above}/between/../between/./cache")
+    elif "link" in kind:
+        cache.parent.rmdir()
+        (other / "between").mkdir()
+        cache.parent.symlink_to("../other/between")
+        if kind == "link-to-wide":
+            other.chmod(0o777)
+        elif kind == "foreign-link":
+            os.chown(cache.parent, 65532, 65532, follow_symlinks=False)
+    value = told(plugin.run(SLSA_VERIFIER_CACHE=str(cache), HOME=str(plugin.home / "home"), **OFF))
+    used = Path(value["arguments"][2]).resolve().is_relative_to(plugin.home / "home")
+    assert used is not does, value["arguments"]
+
+
 def test_a_relative_directory_is_passed_over(plugin: Plugin) -> None:
     settings: dict[str, Any] = _candidates(plugin) | {"SLSA_VERIFIER_CACHE": "a"}
     assert told(plugin.run(**settings))["arguments"][2].startswith(f"{plugin.home}/b/")
@@ -299,3 +348,42 @@ def test_a_private_directory_in_one_that_is_not_is_passed_over(
     settings: dict[str, Any] = {"SLSA_VERIFIER_CACHE": "", "HOME": "", "TMPDIR": "/shared", **OFF}
     message = denial(_in_jail(plugin, jail, **settings))["message"]
     assert f"(/shared/{upper.name}: {problem}; /tmp/" in message
+
+
+@MOUNTS
+@pytest.mark.parametrize(
+    ("mode", "mounted", "does"), [("0777", True, True), ("0777", False, False), ("01777", False, True)]
+)
+def test_a_pods_volume_is_open_to_all_and_does(plugin: Plugin, mode: str, mounted: bool, does: bool) -> None:
+    """Kubernetes makes an ``emptyDir`` in mode 0777, without the sticky bit; only the Pod's own processes see it."""
+    volume = plugin.home / "volume"
+    volume.mkdir()
+    mount = 'mount -t tmpfs -o mode="$2" tmpfs "$1"' if mounted else 'chmod "$2" "$1"'
+    command = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f'{mount} && exec "$3"',
+        "sh",
+        str(volume),
+        mode,
+        str(plugin.path),
+    ]
+    settings = {"SLSA_VERIFIER_CACHE": f"{volume}/slsa", "HOME": str(plugin.home / "home"), **OFF}
+    value = told(plugin.run_in(command, **settings))
+    assert Path(value["arguments"][2]).is_relative_to(volume) is does
+
+
+@MOUNTS
+def test_what_is_open_to_others_is_named(plugin: Plugin) -> None:
+    jail = plugin.home / "jail"
+    (jail / "shared" / "own").mkdir(parents=True)
+    (jail / "shared" / "own").chmod(0o700)
+    (jail / "shared").chmod(0o777)
+    settings: dict[str, Any] = {"SLSA_VERIFIER_CACHE": "/shared/own", "HOME": "", "TMPDIR": "", **OFF}
+    message = denial(_in_jail(plugin, jail, **settings))["message"]
+    assert (
+        "(/shared: another user owns it or may write to it; take that away, or set the sticky bit (chmod +t); /tmp/"
+        in message
+    )
