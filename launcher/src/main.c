@@ -61,6 +61,13 @@ static void missing_variables(char *text, size_t size)
             used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? ", " : "", names[i]);
 }
 
+static int refuse_without_turn(const struct call *call)
+{
+    if (call->problem != NULL)
+        (void)fprintf(stderr, "warn: %s\n", call->problem);
+    return answer_no_turn();
+}
+
 /* Waits for a turn, and has the call verified by a process of its own. */
 static int verify_alone(struct runtime *runtime, struct call *call, const struct place *place, int turn)
 {
@@ -68,7 +75,7 @@ static int verify_alone(struct runtime *runtime, struct call *call, const struct
     /* The first look is taken however late it is: the process itself says best what time was left. */
     while (place != NULL && turn == -1 && (turn = turn_take(place)) == -1) {
         if (clock_ms() + TURN_MS >= call->end)
-            return answer_no_turn();
+            return refuse_without_turn(call);
         sleep_between(begun, PAUSE_MS, call->end);
     }
     return own_process(runtime, call); /* the turn ends with this process */
@@ -101,7 +108,7 @@ static int ask_or_verify(struct runtime *runtime, struct call *call)
             return answer_late();
         case OUTCOME_NOBODY:
             if (turn == -1 && !is_required)
-                return answer_no_turn();
+                return refuse_without_turn(call);
             break;
         default:
             break;

@@ -17,6 +17,8 @@ LINGERS = "TEST_LAUNCHER_RUNTIME_LINGERS"
 """Variable with the seconds that it stays after its answer."""
 PROMISES = "TEST_LAUNCHER_RUNTIME_PROMISES"
 """Variable with the milliseconds that it promises to answer within."""
+SILENT = "TEST_LAUNCHER_RUNTIME_SILENT"
+"""Variable that makes it, and a helper that it starts, do nothing, after writing both process ids to that file."""
 FAILS = "TEST_LAUNCHER_RUNTIME_FAILS"
 """Variable that makes everything but a server end without an answer."""
 
@@ -32,6 +34,8 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", "tests.support.resident", "serve"], os.environ)  # noqa: S606
     if FAILS in os.environ:
         sys.exit(9)
+    if SILENT in os.environ:
+        be_silent(os.environ[SILENT])
     import json
 
     own = arguments[:1] == ["own-process"]
@@ -56,6 +60,17 @@ def main() -> None:
     sys.stdout.write(line)
     sys.stdout.flush()
     sys.exit(7 if arguments else 3)
+
+
+def be_silent(path: str) -> None:
+    """Tell two process ids, and do nothing."""
+    import time
+
+    helper = os.fork()
+    if helper:
+        with open(path, "a") as file:  # noqa: PTH123 (pathlib is slow to import)
+            file.write(f"{os.getpid()} {helper}\n")
+    time.sleep(600)
 
 
 def take_request() -> tuple[int, list[str], bytes]:
