@@ -1,19 +1,18 @@
 """Pushing an artifact (OCI distribution 1.1, "Pushing"), for people at the command line; the plugin itself never writes.
 
-oras-py's session and token exchange do the authentication. Its requests are not used: their retries sleep for minutes.
+oras-py's session sends. Its requests are not used, for their retries sleep for minutes, nor is its token exchange, which asks for
+whatever the challenge says.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urljoin
 
-import oras.auth
-import oras.provider
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
@@ -26,16 +25,24 @@ from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.network.sockets import timed_pools, total
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults
-from slsa_verifier_plugin.registry.challenge import parse_challenges
-from slsa_verifier_plugin.registry.credentials import CredentialProvider
+from slsa_verifier_plugin.registry.challenge import Challenge, parse_challenges
+from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.redirects import Courier
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
+from slsa_verifier_plugin.registry.repository import host_of, new_session
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
+from slsa_verifier_plugin.registry.tokens import TokenRequest, TokenServers, basic_value
+from slsa_verifier_plugin.registry.transport import Transport
 
 REQUEST_SECONDS = 300.0
 """For one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""
 MAX_ANSWER = 4 << 20
 """Bytes of an answer: the largest is an index, which is a manifest."""
+ACTIONS = "pull,push"
+"""What is done in the repository: whatever a challenge asks for, a token is asked for this."""
+TOKEN_SECONDS = 30.0
+"""For a token, all attempts together."""
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ATTEMPTS = 4
 """Further attempts of a push that failed for a reason that may pass, within three seconds together."""
@@ -66,14 +73,12 @@ class Pusher:
         provider: CredentialProvider | None,
         environ: Mapping[str, str],
     ) -> None:
-        host = "registry-1.docker.io" if image.registry == "docker.io" else image.registry
+        origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
         self._image = image
-        client = oras.provider.Registry(hostname=host, insecure=use_http)
-        self._session: requests.Session = client.session
-        self._auth = _Auth(secure=not use_http)
-        self._auth.session, self._auth.prefix, self._auth._tls_verify = client.session, client.prefix, True
-        self._base = f"{'http' if use_http else 'https'}://{host}/v2/{image.repository}"
-        adapter = _Adapter(None if use_http else TrustStore(environ), host)
+        self._session = new_session()
+        self._base = f"{origin}/v2/{image.repository}"
+        trust = TrustStore(environ)
+        adapter = _Adapter(None if use_http else trust, host_of(image.registry))
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, adapter)
         found = provider.credentials(image, Deadline(REQUEST_SECONDS)) if provider else None
@@ -83,8 +88,8 @@ class Pusher:
                 "log in with a user name and password, or push with oras",
                 reason=Reason.REGISTRY_CREDENTIALS,
             )
-        if found is not None:
-            self._auth.set_basic_auth(found.username, found.password)
+        courier = Courier(Transport(new_session(), environ, trust))
+        self._auth = _Auth(image, TokenServers(origin, use_http, courier), origin, found)
 
     def blob(self, content: bytes) -> Digest:
         """Push a blob, unless it is there, and return its digest ("Pushing a blob monolithically").
@@ -212,23 +217,18 @@ class Pusher:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        sent = {**(headers or {}), **self._auth.get_auth_header()}
+        def attempt() -> requests.Response:
+            sent = {**(headers or {}), **self._auth.header}
+            return self._session.request(method, url, data=content, headers=sent)
+
         try:
-            answer = self._session.request(method, url, data=content, headers=sent)
+            answer = attempt()
             if answer.status_code == 401:
-                sent, again = self._auth.authenticate_request(
-                    answer, sent, refresh=self._auth.token is not None
-                )
-                if again:
-                    answer = self._session.request(method, url, data=content, headers=sent)
+                challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+                if self._auth.answer(challenges):
+                    answer = attempt()
         except requests.RequestException as error:
             raise faults.unreachable(doing, url, error) from None
-        except (ValueError, KeyError, AttributeError, TypeError):
-            # What oras-py raises on a token server's answer that it cannot read.
-            raise RegistryError(
-                f"{doing} failed: no token could be had; log in to {self._image.registry}",
-                reason=Reason.REGISTRY_UNAUTHORIZED,
-            ) from None
         return answer
 
     def _expect(self, answer: requests.Response, status: int, doing: str) -> None:
@@ -252,41 +252,48 @@ def _patiently(work: Callable[[], T]) -> T:
     return work()
 
 
-class _Auth(oras.auth.TokenAuth):  # type: ignore[misc]  # oras has no type information
-    """Answers a challenge with a token or, where the registry asks for it, with Basic; oras-py wants to be told which.
+class _Auth:
+    """Answers a challenge with a token for pulling from and pushing to one repository or, where that is asked for, with Basic.
 
     Args:
-        secure: True where the registry speaks HTTPS; a token server must, too.
+        image: the repository.
+        servers: issue tokens, by the rules for those that the plugin itself asks for.
+        origin: the registry's scheme and host.
+        credentials: None for anonymous access.
     """
 
-    def __init__(self, secure: bool) -> None:
-        super().__init__()
-        self._secure = secure
-        self._wants_basic = False
+    def __init__(
+        self, image: Reference, servers: TokenServers, origin: str, credentials: Credentials | None
+    ) -> None:
+        self._image = image
+        self._servers = servers
+        self._origin = origin
+        self._credentials = credentials
+        self.header: dict[str, str] = {}
+        """What is known to be asked for, so that no content is sent in vain."""
 
-    def get_auth_header(self) -> dict[str, str]:
-        """Return what is known to be asked for, so that no content is sent in vain."""
-        if self._wants_basic:
-            return {"Authorization": f"Basic {self._basic_auth}"}
-        found: dict[str, str] = super().get_auth_header()
-        return found
+    def answer(self, challenges: Sequence[Challenge]) -> bool:
+        """Make ``header`` an answer to a 401; return whether another attempt is worth while.
 
-    def authenticate_request(
-        self, original: requests.Response, headers: dict[str, str], refresh: bool = False
-    ) -> tuple[dict[str, str], bool]:
-        """Return the headers for another attempt, and whether one is worth while."""
-        challenges = parse_challenges(original.headers.get("WWW-Authenticate", ""))
+        Raises:
+            RegistryError: the token server must not be asked, does not answer, or refuses.
+        """
         bearer = next((item for item in challenges if item.scheme == "bearer" and item.get("realm")), None)
         if bearer is not None:
-            if self._secure and not str(bearer.get("realm")).startswith("https://"):
-                return headers, False
-            found: tuple[dict[str, str], bool] = super().authenticate_request(original, headers, refresh)
-            return found
-        basic = getattr(self, "_basic_auth", None)
-        if not basic or self._wants_basic or not any(item.scheme == "basic" for item in challenges):
-            return headers, False
-        self._wants_basic = True
-        return {**headers, **self.get_auth_header()}, True
+            request = TokenRequest.answering(bearer, self._image.repository, ACTIONS)
+            doing = f"getting a token for {self._image.name}"
+            token, _ = self._servers.issue(request, self._credentials, Deadline(TOKEN_SECONDS), doing)
+            self.header = {"Authorization": f"Bearer {token}"}
+            return True
+        wanted = any(item.scheme == "basic" for item in challenges)
+        if (
+            not wanted
+            or self._credentials is None
+            or self.header.get("Authorization", "").startswith("Basic")
+        ):
+            return False
+        self.header = {"Authorization": f"Basic {basic_value(self._credentials, self._origin)}"}
+        return True
 
 
 class _Adapter(HTTPAdapter):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.deadline import Deadline
@@ -16,8 +15,9 @@ from slsa_verifier_plugin.demo.handler import RegistryHandler
 from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.push import Pusher, _Auth
+from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.command_line import (
     ARTIFACT_TYPE,
@@ -205,12 +205,29 @@ def test_a_token_of_the_right_scope_is_asked_for(tmp_path: Path) -> None:
     assert raised.value.reason is Reason.REGISTRY_UNAUTHORIZED
 
 
+@pytest.mark.parametrize(
+    "asked", ["<scope>", "repository:other/app:push,delete", "repository:team/app:*", "registry:catalog:*"]
+)
+def test_a_token_is_asked_for_pull_and_push_whatever_the_registry_asks_for(
+    tmp_path: Path, asked: str
+) -> None:
+    challenge = [f'Bearer realm="<realm>?scope=repository:x:delete",service="s",scope="{asked}"']
+    with TokenServer(users={"user": "hunter2"}) as server, TokenRegistry(server, challenge) as registry:
+        registry.push_image(REPOSITORY, "v1")
+        login(tmp_path / "home", registry.host, "user", "hunter2")
+        done = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
+        assert (done.status, done.err) == (Status.ADMITTED, "")
+    scopes = {scope for seen in server.seen for scope in seen.query["scope"]}
+    assert scopes == {f"repository:{REPOSITORY}:pull", f"repository:{REPOSITORY}:pull,push"}
+
+
 def test_a_token_server_without_tls_gets_nothing_from_a_registry_with_it() -> None:
-    auth = _Auth(secure=True)
-    auth.set_basic_auth("user", "hunter2")
-    answer = requests.Response()
-    answer.headers["WWW-Authenticate"] = 'Bearer realm="http://evil.example/token",service="x"'
-    assert auth.authenticate_request(answer, {}) == ({}, False)
+    with (
+        Pusher(Reference.parse("registry.example/a"), False, None, {}) as pusher,
+        pytest.raises(RegistryError, match="is not HTTPS") as raised,
+    ):
+        pusher._auth.answer(parse_challenges('Bearer realm="http://evil.example/token",service="x"'))
+    assert raised.value.reason is Reason.REGISTRY_CREDENTIALS
 
 
 class Leading(RecordingRegistry):

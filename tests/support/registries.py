@@ -164,6 +164,15 @@ class TokenServer(RecordingRegistry):
         return f"tok-{secrets.token_urlsafe(24)}"
 
 
+def _covered(scope: str, scopes: Iterable[str]) -> bool:
+    """Return True if one of ``scopes`` is for the same repository and has the actions of ``scope``, perhaps among others."""
+    where, _, actions = scope.rpartition(":")
+    given = (item.rpartition(":") for item in scopes)
+    return any(
+        where == own and set(actions.split(",")) <= set(granted.split(",")) for own, _, granted in given
+    )
+
+
 class TokenRegistry(RecordingRegistry):
     """Wants a token of a ``TokenServer`` for the repository that is asked for.
 
@@ -187,7 +196,11 @@ class TokenRegistry(RecordingRegistry):
         scope = f"repository:{match[1]}:pull" if match else ""
         token = seen.headers.get("Authorization", "").removeprefix("Bearer ")
         issued = self.server.issued.get(token)
-        if issued is not None and time.monotonic() < issued.ends and (not scope or scope in issued.scopes):
+        if (
+            issued is not None
+            and time.monotonic() < issued.ends
+            and (not scope or _covered(scope, issued.scopes))
+        ):
             return False
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED"}]}).encode()
         handler.send_response(401)
