@@ -112,6 +112,11 @@ class _GuardedStore:
     def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
         return self._store.resolve(image, deadline)
 
+    def dropped(self, size: int) -> None:
+        """Note that ``size`` bytes of what was read are held no more."""
+        with self._state:
+            self._bytes -= size
+
     def leave(self) -> None:
         """Let other calls have this one's places."""
         with self._state:

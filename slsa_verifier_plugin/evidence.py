@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError
@@ -61,6 +61,14 @@ class ArtifactStore(Protocol):
             RegistryError: as above.
             DeadlineError: out of time.
         """
+
+
+@runtime_checkable
+class CountingStore(Protocol):
+    """A store that counts what its caller holds of the content that it was given."""
+
+    def dropped(self, size: int) -> None:
+        """Note that ``size`` bytes of what was read are held no more."""
 
 
 class SignatureVerifier(Protocol):

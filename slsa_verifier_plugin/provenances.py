@@ -24,7 +24,7 @@ from slsa_verifier_plugin.errors import (
     SignatureError,
     StatementError,
 )
-from slsa_verifier_plugin.evidence import EMPTY, ArtifactStore, SignatureVerifier
+from slsa_verifier_plugin.evidence import EMPTY, ArtifactStore, CountingStore, SignatureVerifier
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Candidate, candidates_about
 from slsa_verifier_plugin.model.manifest import parse_manifest
@@ -294,12 +294,15 @@ class ProvenanceSearch:
             elif isinstance(contents, Exception):
                 raise contents
             else:
+                kept = self._kept
                 try:
                     is_done = yield from self._look(source, contents, seconds)
                 except ArtifactError as error:
                     self.passed_over.add("referrers that cannot be read", plain(error.message))
                 else:
                     rest += [] if is_done else [source]
+                # Of hundreds of referrers a few are held at a time, so a call waits for no room because of them.
+                self._drop(sum(map(len, contents)) - (self._kept - kept))
         return rest
 
     def _contents(self, source: _Source, size: int, blobs: int, deadline: Deadline) -> list[bytes] | None:
@@ -314,6 +317,7 @@ class ProvenanceSearch:
             content = self._store.manifest(self._image, source.descriptor, deadline)
             manifest = parse_manifest(content, source.descriptor.media_type)
             hangs_here = manifest.subject is not None and manifest.subject.digest == self._digest
+            self._drop(len(content))
             source.blobs = (
                 tuple(item for item in manifest.blobs if item.digest != EMPTY) if hangs_here else ()
             )
@@ -326,6 +330,10 @@ class ProvenanceSearch:
         if sum(item.size for item in left) > size or len(left) > blobs:
             return None
         return [self._store.blob(self._image, item, item.size, deadline) for item in left]
+
+    def _drop(self, size: int) -> None:
+        if isinstance(self._store, CountingStore):
+            self._store.dropped(size)
 
     def _look(
         self, source: _Source, contents: Sequence[bytes], seconds: float

@@ -7,11 +7,13 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from slsa_verifier_plugin import provenances
+from slsa_verifier_plugin.capacity import Capacity
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
@@ -25,6 +27,7 @@ from slsa_verifier_plugin.provenances import (
     MAX_REPORTED,
     ProvenanceSearch,
 )
+from slsa_verifier_plugin.verify import Request, verify
 from tests.support.scene import (
     BUILDER_ID,
     Scene,
@@ -35,6 +38,7 @@ from tests.support.scene import (
 )
 from tests.support.sigstore import (
     LEVEL_1_COMMIT,
+    SIGNED_AT,
     attest_build_provenance,
     github_source_actions,
     person,
@@ -515,3 +519,18 @@ def test_the_rest_of_ones_own_is_looked_at_where_there_are_no_referrers(scene: S
     artifact = scene.attach(*content, scene.notary.sign())
     scene.store.referring.clear()
     assert_admitted(scene.verify(artifact, provenance_policy(), seconds=30, by=Slow()))
+
+
+def test_hundreds_of_referrers_take_no_place_for_large_content(scene: Scene) -> None:
+    """Each is dropped once it was looked at; two calls on one registry are not held up by each other's junk."""
+    for number in range(300):
+        attach(scene, b"%d" % number + b" " * 10_000)
+    attach(scene, provenance(scene))
+    artifact = scene.attach(scene.notary.sign())
+    capacity = Capacity()
+    request = Request(reference(scene.image.digest), artifact, provenance_policy())
+    at = SIGNED_AT + timedelta(hours=1)
+    with capacity.for_call(scene.store) as first, capacity.for_call(scene.store) as second:
+        for store in (first, second):
+            assert_admitted(verify(request, store, scene.notary, Deadline(30), lambda: at))
+        assert capacity._large._taken.total() == capacity._medium._taken.total() == 0
