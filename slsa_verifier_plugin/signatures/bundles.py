@@ -115,10 +115,11 @@ def _check_sizes(bundle: Mapping[str, Any]) -> None:
     for count, (name, value) in enumerate(_members(bundle), 1):
         if count > MAX_MEMBERS:
             raise _too_much("JSON", count, MAX_MEMBERS, "values")
-        if isinstance(value, list) and (most := _LISTS.get(name)) is not None and len(value) > most:
-            raise _too_much(name, len(value), most, "entries")
+        if isinstance(value, list) and len(value) > _LISTS.get(name, MAX_MEMBERS):
+            raise _too_much(name, len(value), _LISTS.get(name, MAX_MEMBERS), "entries")
         if isinstance(value, str) and name != _PAYLOAD:
-            if len(value) > (most := _TEXTS.get(name, MAX_OTHER)):
+            most = _TEXTS.get(name, MAX_OTHER)
+            if len(value) > most:
                 raise _too_much(name, len(value), most, "characters")
             if name == _CHECKPOINT and value.count("\n") > MAX_CHECKPOINT_LINES:
                 raise _too_much("checkpoint", value.count("\n"), MAX_CHECKPOINT_LINES, "lines")
