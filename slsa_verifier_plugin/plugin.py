@@ -63,14 +63,24 @@ def answer_launcher(started: str) -> NoReturn:
     """
     import _socket
 
-    from slsa_verifier_plugin.resident.channel import Channel
+    from slsa_verifier_plugin.resident.channel import Channel, ClosedError
+    from slsa_verifier_plugin.resident.spawn import detach_standard_files
 
-    began = int(started) / 1000
-    channel = Channel(_socket.socket(fileno=0))
-    kind, body = channel.receive(time.monotonic() + protocol.STDIN_SECONDS, protocol.MAX_OWN_REQUEST)
-    if kind != protocol.VERIFY:
-        os._exit(1)
-    elapsed, command, subject, version, stdin = protocol.decode_request(body)
+    try:
+        began = int(started) / 1000
+        # Not as standard input: a credential helper that inherits that could give the answer.
+        channel = Channel(_socket.socket(fileno=os.dup(0)))
+        kind, body = channel.receive(time.monotonic() + protocol.STDIN_SECONDS, protocol.MAX_OWN_REQUEST)
+        if kind != protocol.VERIFY:
+            raise protocol.FrameError("a frame that is not expected")
+        elapsed, command, subject, version, stdin = protocol.decode_request(body)
+    except (OSError, ValueError, ClosedError, protocol.FrameError):
+        _write(
+            2,
+            b"own-process is for the one-file plugin alone; people use 'slsa-verifier-plugin verify IMAGE'\n",
+        )
+        os._exit(2)
+    detach_standard_files()
     environment = dict(os.environ)
     for name, value in zip(("COMMAND", "SUBJECT", "VERSION"), (command, subject, version), strict=True):
         if value is not None:
