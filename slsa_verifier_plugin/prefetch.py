@@ -38,12 +38,12 @@ def prefetched(
         DeadlineError: out of time.
     """
     count = min(workers, len(keys))
-    if count <= 1:
+    crew = _Crew(keys, fetch, count if count > 1 else 0)
+    if not crew.size:
         for key in keys:
             deadline.check(doing)
             yield key, _outcome(fetch, key)
         return
-    crew = _Crew(keys, fetch, count)
     try:
         for _ in keys:
             yield crew.take(deadline, doing)
@@ -68,12 +68,19 @@ class _Crew(Generic[Key, Value]):
         self._results: queue.Queue[tuple[Key, Value | Exception]] = queue.Queue(count)
         self._next = threading.Lock()
         self._dismissed = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"prefetch-{number}", daemon=True)
-            for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        for number in range(count):
+            thread = threading.Thread(target=self._work, name=f"prefetch-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                break  # a limit of processes: fewer do, or none, and the caller fetches
+            self._threads.append(thread)
+
+    @property
+    def size(self) -> int:
+        """How many threads there are."""
+        return len(self._threads)
 
     def take(self, deadline: Deadline, doing: str) -> tuple[Key, Value | Exception]:
         """Return the next result."""

@@ -105,3 +105,21 @@ def test_one_that_hangs_keeps_no_other_from_coming() -> None:
 def test_one_worker_is_the_caller(count: int, workers: int) -> None:
     found = prefetched(range(count), lambda _: threading.get_ident(), workers, Deadline(60), "counting")
     assert {where for _, where in found} == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_where_no_more_threads_may_be_started_fewer_do(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    started = 0
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        nonlocal started
+        if started == most:
+            raise RuntimeError("can't start new thread")
+        started += 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert sorted(prefetched(range(9), lambda n: n, 4, Deadline(60), "counting")) == [
+        (n, n) for n in range(9)
+    ]
