@@ -364,9 +364,9 @@ def _speak(bench: Bench, artifact: Artifact, address: str = "", **more: str) -> 
 ROWS: dict[str, tuple[str, Callable[[Bench], str]]] = {
     "cold call": ("(for information)", cold),
     "bundle, warm process": ("at most 2 ms", warm_bundle),
-    "warm, seen": ("0.15 of S, 0.06 of C", seen),
-    "warm, not seen": ("wall 0.45, CPU 0.5 of S", unseen),
-    "32 at once": ("0.3 of S, 160 MiB", crowd),
+    "warm, seen": ("0.09 of S, 0.06 of C", seen),
+    "warm, not seen": ("wall 0.35, CPU 0.5 of S", unseen),
+    "32 at once": ("0.28 of S, 96 MiB", crowd),
     "first call ever": ("2.5 s", first_ever),
     "first call, unpacked": ("1.2 s", first_unpacked),
     "thin client, seen": ("1.0 of S", thin),
