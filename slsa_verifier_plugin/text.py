@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 MAX_SHOWN = 160
 """Characters of one foreign value that a message shows."""
@@ -44,11 +45,19 @@ def plain(value: object, limit: int = MAX_SHOWN) -> str:
     words lose their colon, a CI system's commands one character: a denial is printed by ``kubectl`` in pipelines, too.
     """
     text = value if isinstance(value, str) else repr(value)
-    cut = len(text) > limit
-    text = text[:limit].replace("{", "(").replace("}", ")")
-    text = inert(text)
-    text = text.replace(SUCCESS[:-1], SUCCESS[:-1].replace(":", ""))
-    return text + "..." if cut else text
+    shown = text[:limit]
+    safe = _safe_again(shown) if len(shown) <= _MAX_AGAIN else _safe(shown)
+    return safe + "..." if len(text) > limit else safe
+
+
+def _safe(text: str) -> str:
+    text = inert(text.replace("{", "(").replace("}", ")"))
+    return text.replace(SUCCESS[:-1], SUCCESS[:-1].replace(":", ""))
+
+
+_MAX_AGAIN = 256
+"""Characters of a text that is kept with what it became: a report has some forty, nearly all of them the last report's, too."""
+_safe_again = lru_cache(maxsize=1024)(_safe)
 
 
 def inert(text: str) -> str:
