@@ -33,7 +33,7 @@ PASSED, FAILED, INVALID, HUNG = "passed", "failed", "invalid", "hung"
 
 _UNIT = "tests/unit/"
 TESTS = {
-    "policy/binding.py": ["test_policy_binding.py", "test_verify_binding.py"],
+    "policy/binding.py": ["test_policy_binding.py", "test_verify_binding.py", "test_provenances.py"],
     "policy/certified.py": ["test_policy_checks.py", "test_policy_binding.py"],
     "policy/hosted.py": ["test_policy_binding.py"],
     "policy/checks.py": ["test_policy_checks.py", "test_policy_checks_9_to_13.py"],

@@ -157,6 +157,18 @@ CONTEXT = f"{REPOSITORY}.git"
         (OWN, {"workflow": {"repository": OTHER}}, [pinned()], GOOD),
         (OWN, {}, [], []),
         ("", {}, [pinned()], GOOD),
+        (OWN, {"buildConfigSource": {"repository": OTHER}}, [pinned()], GOOD),
+        (OWN, {}, [pinned("git@x:y.git"), pinned("git@x:y.git")], [f"git@x:y.git {COMMIT}"]),
+        (OWN, {}, [pinned(), {"digest": {"sha256": "1"}}], GOOD),
+        (OWN, {}, [pinned(), {"uri": "https://example.com/a.tar.gz", "digest": {"sha256": "1"}}], GOOD),
+        (OWN, {}, [pinned(), {"uri": "pkg:npm/x@1", "digest": {"sha1": "1" * 40}}], GOOD),
+        (WORKFLOW, THIS, [pinned(), pinned(TAG)], [f"{TAG} {COMMIT}"]),
+        (
+            WORKFLOW,
+            THIS,
+            [pinned(TAG, "1" * 40), pinned(f"{TAG}.1")],
+            [f"{TAG} {'1' * 40}", f"{TAG}.1 {COMMIT}"],
+        ),
     ],
 )
 def test_what_a_v1_says_was_built(

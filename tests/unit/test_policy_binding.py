@@ -441,6 +441,7 @@ ELSEWHERES = f"{ELSEWHERE}/.github/workflows/release.yml@refs/heads/main"
         (hosted(CALLED.having({18: ELSEWHERES})), NOT, "was started by"),
         (hosted(CALLED.having({19: LEVEL_1_COMMIT})), NOT, LEVEL_1_COMMIT),
         (hosted(BUILD.having({18: ELSEWHERES})), NOT, "was started by"),
+        (hosted(BUILD.having({18: "nonsense"})), NOT, "was started by"),
         (hosted(BUILD.having({13: LEVEL_1_COMMIT})), NOT, "contradicts itself"),
         (hosted(BUILD.without(3, 13)), OTHER, "nothing"),
     ],
@@ -461,3 +462,9 @@ def test_a_trusted_workflow_must_have_built_that_commit() -> None:
 
 def test_with_trusted_builders_the_repositorys_own_workflow_is_not_trusted_by_itself() -> None:
     denied(hosted(attest_build_provenance(workflow_file="other.yml")), NOT, BUILDER_ID)
+
+
+def test_of_several_that_come_equally_close_the_first_is_said() -> None:
+    both = [provenance(material(commit=f"{number}" * 40)) for number in (1, 2)]
+    denied(both, OTHER, "1" * 40)
+    denied(both[::-1], OTHER, "2" * 40)
