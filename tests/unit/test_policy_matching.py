@@ -351,3 +351,49 @@ def test_what_an_identity_pattern_matches_has_one_authority(text: str) -> None:
     if IdentityPattern("https://.*\\.corp\\.example/x").matches(identity):
         netloc = urlsplit(identity).netloc
         assert not set(netloc) & set("@#?\\%")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "can"),
+    [
+        (f"{HOST}/a", True),
+        (f"{HOST}/a?b#c", True),
+        ("anything", True),
+        ("**", True),
+        (f"{HOST}/*", True),
+        (f"{HOST}/**", True),
+        (CORP, True),
+        ("git+https://**/**", True),
+        (f"{HOST}/a\\*/*", True),
+        (f"{HOST}/*@refs/heads/*", True),
+        ("**/b", False),
+        ("*", False),
+        ("git+https://**", False),
+        ("*://git.example/a", False),
+        ("git+*://git.example/a", False),
+        (f"{HOST}/*?x", False),
+        (f"{HOST}/*#x", False),
+        (f"{HOST}/*/", False),
+        (f"{HOST}/../*", False),
+        ("git+https://me@git.example/*", False),
+    ],
+)
+def test_patterns_of_nothing_are_known(pattern: str, can: bool) -> None:
+    assert UriPattern(pattern).can_match is can
+
+
+@pytest.mark.parametrize(
+    ("pattern", "can"),
+    [
+        ("refs/heads/main", True),
+        ("refs/heads/*", True),
+        ("**", True),
+        ("refs/heads/feature/#*", True),
+        ("refs/heads/a..b", False),
+        ("refs/heads/*?", False),
+        ("refs/heads/\\*", False),
+        ("refs/tags/v[0-9]*", False),
+    ],
+)
+def test_refs_that_git_refuses_are_known(pattern: str, can: bool) -> None:
+    assert RefPattern(pattern).can_match is can
