@@ -79,8 +79,7 @@ class UriPattern:
         character that no URI has as it is: it may name something else than it seems to.
         """
         if not self.has_wildcard:
-            literal = _literal(self.pattern)
-            return text == literal or _folded(text) == _folded(literal)
+            return _folded(text) == _folded(_literal(self.pattern))
         if self.pattern == "**":
             # It names nothing, so there is nothing that a text could be mistaken for.
             return _located(text) is not None or _is_plain(text, _UNLOCATED)
