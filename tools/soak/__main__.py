@@ -191,7 +191,7 @@ def _memory(installations: list[Installation], tallies: list[Tally]) -> Iterator
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.2):
+        while not over.wait(0.5):
             for installation, tally in zip(installations, tallies, strict=True):
                 tally.peak_bytes = max(tally.peak_bytes, sum(map(pss, installation.processes())))
 

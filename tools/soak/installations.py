@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tools.dist import archive
 
+_LOOKS = 3
+"""At a process of another's, after which it stays one."""
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -29,6 +31,7 @@ class Installation(ABC):
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
+        self._others: dict[str, int] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,13 +55,22 @@ class Installation(ABC):
         """Return the ids of all processes that belong to it."""
         mark = f"SLSA_VERIFIER_DIR={self.folder / 'd'}\0".encode()
         found = []
-        for name in os.listdir("/proc"):  # noqa: PTH208 (often)
-            if name.isdigit() and int(name) != os.getpid():
-                try:
-                    if mark in Path(f"/proc/{name}/environ").read_bytes():
-                        found.append(int(name))
-                except OSError:
-                    continue
+        names = {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 (often)
+        for name in names:
+            # The machine's many others are not read again and again; one that was just forked may still become ours.
+            looks = self._others.get(name, 0)
+            if looks >= _LOOKS:
+                continue
+            try:
+                is_own = mark in Path(f"/proc/{name}/environ").read_bytes()
+            except OSError:
+                continue
+            if is_own:
+                found.append(int(name))
+            else:
+                self._others[name] = looks + 1
+        for name in self._others.keys() - names:
+            del self._others[name]
         return found
 
     def residents(self) -> list[int]:
