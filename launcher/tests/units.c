@@ -5,16 +5,21 @@
 #include "environment.h"
 #include "frames.h"
 #include "io.h"
+#include "life.h"
 #include "payload.h"
 #include "sha256.h"
 #include "tar.h"
+#include "turn.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static unsigned failures;
@@ -398,6 +403,66 @@ static void test_pauses(void)
     CHECK(pause_of(now - 1000000, 2, clock_ms() - 50) < 30000); /* an end that is past */
 }
 
+static void test_turns(const char *base)
+{
+    const unsigned most = usable_processors() < 2 ? usable_processors() : 2;
+    struct place place = {0};
+    int turns[2];
+    (void)snprintf(place.directory, sizeof place.directory, "%s/missing", base);
+    CHECK(turn_take(&place) == -2);
+    (void)snprintf(place.directory, sizeof place.directory, "%s", base);
+    for (unsigned i = 0; i < most; i++) {
+        turns[i] = turn_take(&place);
+        CHECK(turns[i] >= 0);
+    }
+    CHECK(turn_take(&place) == -1);
+    (void)close(turns[most - 1]);
+    turns[most - 1] = turn_take(&place);
+    CHECK(turns[most - 1] >= 0);
+    for (unsigned i = 0; i < most; i++)
+        (void)close(turns[i]);
+}
+
+static void test_life(const char *base)
+{
+    struct life nobody = {0};
+    life_watch(&nobody, 0);
+    for (unsigned i = 0; i < 20; i++)
+        CHECK(!life_is_still(&nobody, 0));
+
+    const pid_t child = fork();
+    if (child == 0) {
+        (void)raise(SIGSTOP);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+    struct life life = {0};
+    life_watch(&life, child);
+    for (unsigned i = 0; i < 9; i++)
+        CHECK(!life_is_still(&life, 0)); /* too few looks */
+    CHECK(!life_is_still(&life, 60 * 1000)); /* too soon */
+    CHECK(life_is_still(&life, 0));
+
+    /* Nobody has claimed the place, then another process has, then nobody holds the claim. */
+    struct place place = {0};
+    (void)snprintf(place.claim, sizeof place.claim, "%s/server", base);
+    CHECK(!life_end(&life, &place));
+    const int claim = open(place.claim, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(claim >= 0 && flock(claim, LOCK_EX) == 0);
+    CHECK(dprintf(claim, "%d", (int)child + 1) > 0 && !life_end(&life, &place));
+    CHECK(ftruncate(claim, 0) == 0 && pwrite(claim, "", 0, 0) == 0 && lseek(claim, 0, SEEK_SET) == 0);
+    CHECK(dprintf(claim, "%d", (int)child) > 0 && flock(claim, LOCK_UN) == 0 && !life_end(&life, &place));
+    CHECK(flock(claim, LOCK_EX) == 0);
+    /* It has used more time since: another process of the same number, say. */
+    life.used++;
+    CHECK(!life_end(&life, &place));
+    life.used--;
+    CHECK(life_end(&life, &place));
+    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    (void)close(claim);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "digest") == 0) {
@@ -426,6 +491,8 @@ int main(int argc, char **argv)
     test_ancestors(base);
     test_io();
     test_pauses();
+    test_turns(base);
+    test_life(base);
     CHECK(directory_remove(AT_FDCWD, base));
     (void)printf("%u passed, %u failed\n", checks - failures, failures);
     return failures != 0;

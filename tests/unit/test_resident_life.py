@@ -1,0 +1,112 @@
+"""When a resident verifier counts as one that does not live, and what may then be ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from slsa_verifier_plugin.resident.channel import Life
+from slsa_verifier_plugin.resident.life import end_still
+from slsa_verifier_plugin.resident.lifecycle import Place
+
+
+@pytest.fixture
+def stopped() -> Iterator[int]:
+    """A child that has been stopped."""
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitpid(child, os.WUNTRACED)
+    try:
+        yield child
+    finally:
+        if not ended(child):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def ended(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(str(tmp_path), "key")
+    Path(place.directory).mkdir(mode=0o700)
+    return place
+
+
+def watched(process: int) -> Life:
+    life = Life(process)
+    for _ in range(9):
+        assert not life.is_still(0.0), "too few looks"
+    assert not life.is_still(60.0), "too soon"
+    return life
+
+
+@contextmanager
+def claimed(place: Place, number: int) -> Iterator[None]:
+    claim = os.open(place.claim, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        os.ftruncate(claim, 0)
+        os.pwrite(claim, b"%d" % number, 0)
+        yield
+    finally:
+        os.close(claim)
+
+
+def test_nobody_and_one_that_works_are_never_still() -> None:
+    nobody, itself = Life(0), Life(os.getpid())
+    for _ in range(20):
+        assert not nobody.is_still(0.0)
+        assert not itself.is_still(0.0)
+
+
+def test_one_that_is_stopped_and_has_claimed_the_place_is_ended(stopped: int, place: Place) -> None:
+    life = watched(stopped)
+    assert life.is_still(0.0)
+    with claimed(place, stopped):
+        assert end_still(life, place)
+    assert os.waitpid(stopped, 0)[1] == signal.SIGKILL
+
+
+def test_nothing_else_is_ended(stopped: int, place: Place) -> None:
+    life = watched(stopped)
+    assert not end_still(life, place), "nobody has claimed the place"
+    with claimed(place, stopped + 1):
+        assert not end_still(life, place), "another process has"
+    with claimed(place, stopped):
+        pass
+    assert not end_still(life, place), "it does not hold its claim any more"
+    with claimed(place, stopped):
+        assert life.used is not None
+        life.used += 1
+        assert not end_still(life, place), "it is another process of that number"
+        life.used -= 1
+        lock = os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert end_still(life, place), "somebody else is at it"
+        finally:
+            os.close(lock)
+    assert not ended(stopped)
+
+
+def test_one_that_has_ended_needs_no_ending(stopped: int, place: Place) -> None:
+    life = watched(stopped)
+    os.kill(stopped, signal.SIGKILL)
+    os.waitpid(stopped, 0)
+    with claimed(place, stopped):
+        assert end_still(life, place)
+    assert not life.is_still(0.0)
