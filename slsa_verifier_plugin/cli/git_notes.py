@@ -20,7 +20,7 @@ from pathlib import Path
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
-from slsa_verifier_plugin.model.source_uri import SourceUri
+from slsa_verifier_plugin.model.image_label import repository_in
 from slsa_verifier_plugin.network.addresses import literal
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -37,8 +37,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SHORT = re.compile(r"(?P<user>[A-Za-z0-9_.-]+)@(?P<host>[A-Za-z0-9.-]+):(?P<path>[A-Za-z0-9._~/-]+)")
 """git's short form of ssh (git-fetch(1), "GIT URLS")."""
 _URL = re.compile(r"(?P<scheme>https|http|ssh|git|file)://[\x21-\x7e]+")
-_GITHUB_PAGE = re.compile(r"(https://github\.com/[^/]+/[^/]+)/(?:tree|blob|commit)/.+", re.IGNORECASE)
-"""A page of a repository, as some images' source labels name it."""
 _PROTOCOLS = {"https": "https:ssh", "http": "http", "ssh": "ssh", "git": "git", "file": "file"}
 """What git may speak by the scheme asked for. Users' settings rewrite HTTPS to SSH (url.insteadOf), and nothing else."""
 _KEPT = re.compile(
@@ -115,13 +113,8 @@ def told_repository(text: str, *, by_image: bool) -> Repository | None:
 
     Only by HTTPS. Where the image says it, only at a public name: it must not choose which of the caller's own machines is asked.
     """
-    short = re.fullmatch(r"git@([A-Za-z0-9.-]+):([A-Za-z0-9._~/-]+)", text)
-    if short:
-        text = f"https://{short[1]}/{short[2]}"
-    if page := _GITHUB_PAGE.fullmatch(text):
-        text = page[1]
-    found = SourceUri.parse(text)
-    if found is None or found.scheme not in ("https", "ssh", "git"):
+    found = repository_in(text)
+    if found is None or found.scheme not in ("https", "git"):
         return None
     host = found.host.partition(":")[0].rstrip(".")
     is_own = (

@@ -40,6 +40,11 @@ def names_repository(label: str, repository: str) -> bool:
     )
 
 
+def repository_in(label: str) -> SourceUri | None:
+    """Return the repository that ``label`` names, by HTTPS where it names it over SSH; None where it names none."""
+    return next(_readings(label, "https"), None)
+
+
 def _readings(label: str, scheme: str) -> Iterator[SourceUri]:
     """Yield the repository that ``label`` names, None or one: no label can be read in two ways.
 
