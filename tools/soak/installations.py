@@ -145,7 +145,8 @@ class Package(Installation):
         }
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "slsa_verifier_plugin"]
+        # Not what lies in the directory of the caller, which is this checkout.
+        return [sys.executable, "-P", "-m", "slsa_verifier_plugin"]
 
     def upgrade(self) -> None:
         for name in ("__init__.py", "verify.py"):
