@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -147,7 +147,9 @@ class Downloader:
             context = self._trust.context(_host_of(url)) if secure else None
             if proxy:
                 own = self._trust.context(_host_of(proxy)) if urlsplit(proxy).scheme == "https" else None
-                manager = urllib3.ProxyManager(proxy, ssl_context=context, proxy_ssl_context=own)
+                manager = urllib3.ProxyManager(
+                    proxy, proxy_headers=_password_of(proxy), ssl_context=context, proxy_ssl_context=own
+                )
             else:
                 manager = urllib3.PoolManager(ssl_context=context)
             manager.pool_classes_by_scheme = timed_pools(self._resolver, None if proxy else allowed)
@@ -171,6 +173,14 @@ class Downloader:
             raise NotDownloaded(
                 f"not complete after {self._deadline.seconds:g} s; try again, or look at the network or proxy between"
             )
+
+
+def _password_of(proxy: str) -> dict[str, str]:
+    """Return the header with the user's name and password in a proxy's URL, which urllib3 would leave out."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    return urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
 
 
 def _host_of(url: str) -> str:
