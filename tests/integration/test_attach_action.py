@@ -328,6 +328,8 @@ def hostile(runner: Runner, tmp_path: Path) -> Runner:
         "PATH": f"{programs}:{modules}:{os.environ['PATH']}",
         "HOME": str(modules),
         "BASH_ENV": str(startup),
+        "POSIXLY_CORRECT": "1",
+        "BASH_COMPAT": "3.1",
         "ENV": str(startup),
         "SHELLOPTS": "xtrace",
         "PS4": f"$(echo ps4 >>{witness})",
@@ -387,7 +389,8 @@ def test_the_shadows_would_run(hostile: Runner) -> None:
         "run": "python3 -c 'import json'\necho x\n",
         "shell": "/usr/bin/bash --noprofile --norc -eo pipefail {0}",
     }
-    hostile.run(ordinary)
+    environ = {name: value for name, value in hostile.environ.items() if name != "POSIXLY_CORRECT"}
+    Runner(hostile.folder, environ, hostile.workspace).run(ordinary)
     witnessed = seen(hostile)
     for kind in ("startup file", "library", "program python3", "function echo"):
         assert kind in witnessed
