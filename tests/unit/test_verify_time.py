@@ -128,6 +128,19 @@ def test_signatures_that_do_not_verify_are_passed_over_up_to_a_count(scene: Scen
     assert sum(finding.signature_checked for finding in missed.findings) == MAX_SOUGHT
 
 
+def test_out_of_time_before_any_of_the_hopeless_has_verified_the_reason_is_not_known(
+    scene: Scene, clock: Clock
+) -> None:
+    forged = [
+        scene.stranger.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"], changes={"predicate.n": n}))
+        for n in range(20)
+    ]
+    low = scene.notary.sign(vsa(levels=["SLSA_SOURCE_LEVEL_1"]))
+    verdict = scene.verify(scene.attach(*forged, low), seconds=5, by=Slow(clock))
+    assert_denied(verdict, Reason.DEADLINE_EXCEEDED, None, "verifying attestation 6 of 21")
+    assert verdict.transient
+
+
 def test_one_that_cannot_be_read_and_is_not_verified_when_enough_are(scene: Scene, clock: Clock) -> None:
     class Unreadable(Slow):
         def claims(self, candidate: Candidate) -> list[Claim]:
