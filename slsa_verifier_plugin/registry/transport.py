@@ -66,6 +66,10 @@ class Reply:
         """Return a header's value, "" where there is none; several are joined with commas (RFC 9110, 5.3)."""
         return self._response.headers.get(name) or ""
 
+    def headers(self) -> dict[str, str]:
+        """Return all headers."""
+        return dict(self._response.headers)
+
     @property
     def length(self) -> int | None:
         """Bytes that the body will have, None where the answer does not say (chunked)."""
@@ -159,6 +163,7 @@ class Transport:
         *,
         allowed: frozenset[Kind] | None = None,
         form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
     ) -> Reply:
         """Return the answer to one request, whatever its status; the body is still to be read.
 
@@ -170,6 +175,7 @@ class Transport:
             operation: what is being done, for messages, as "fetching the manifest sha256:...".
             allowed: kinds of address that may be connected to, None for all.
             form: a body to send as a form.
+            content: a body to send as it is.
 
         Raises:
             AddressRefused: the host has an address of another kind than ``allowed``.
@@ -183,7 +189,7 @@ class Transport:
             url = with_canonical_host(url)  # what was judged is what the proxy gets to read
         try:
             response = self._adapter(allowed).send(
-                _prepared(method, url, headers, form),
+                _prepared(method, url, headers, form or content),
                 stream=True,
                 timeout=total(deadline),  # type: ignore[arg-type]  # requests' types do not name urllib3's
                 proxies={urlsplit(url).scheme: proxy} if proxy else None,
@@ -240,8 +246,29 @@ class _Adapter(requests.adapters.HTTPAdapter):
         """Leave the connection's TLS context as it is: it verifies, and holds the roots that count."""
 
 
+class _DeadlineAdapter(_Adapter):
+    """The same for a session that somebody else sends with: every request ends at one deadline, whatever it is sent with."""
+
+    def __init__(self, trust: TrustStore, deadline: Deadline) -> None:
+        super().__init__(trust, Resolver(), None)
+        self._deadline = deadline
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs.update(timeout=total(self._deadline))
+        return super().send(request, *args, **kwargs)
+
+
+def session_until(deadline: Deadline, trust: TrustStore) -> requests.Session:
+    """Return a session for an SDK that takes one: its requests, their answers included, end at ``deadline``."""
+    session = requests.Session()
+    session.trust_env = False
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _DeadlineAdapter(trust, deadline))
+    return session
+
+
 def _prepared(
-    method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
+    method: str, url: str, headers: Mapping[str, str], body: Mapping[str, str] | bytes | None
 ) -> requests.PreparedRequest:
     """Return a request as it is to be sent.
 
@@ -249,8 +276,9 @@ def _prepared(
     of the request takes.
     """
     request = requests.PreparedRequest()
-    if form:
-        request.prepare(method=method, url=url, headers=headers, data=dict(form))
+    if body:
+        data = body if isinstance(body, bytes) else dict(body)
+        request.prepare(method=method, url=url, headers=headers, data=data)
     else:
         request.method, request.url = method, url
         request.headers = requests.structures.CaseInsensitiveDict(headers)

@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable
 
 import pytest
+import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import push as pushing
 from slsa_verifier_plugin.registry.client import RegistryStore
+from slsa_verifier_plugin.registry.credentials.aws_calls import AwsCalls, Call, Keys
 from slsa_verifier_plugin.registry.credentials.web import Web
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.transport import session_until
 from tests.support import toxins
 from tests.support.content import NOTE, push
 from tests.support.registries import TokenRegistry, TokenServer, ToxicRegistry, Toxin
@@ -69,6 +73,25 @@ def test_every_request_of_a_cloud_provider_ends(toxin: Toxin, method: str) -> No
         web = Web("cloud", {})
         form = {"a": "b"} if method == "POST" else None
         expect_an_end(lambda: web.send("asking", method, f"{toxic.url}/cloud", Deadline(SECONDS), form=form))
+
+
+@pytest.mark.parametrize("toxin", ENDLESS)
+def test_every_call_of_awss_sdk_ends(toxin: Toxin) -> None:
+    """Its own limits are for the silence between two bytes: sixteen that hung would be all that a provider may have."""
+    pytest.importorskip("boto3")
+    with ToxicRegistry(toxin, "/") as toxic:
+        calls = AwsCalls("awsEcrBasic", {"AWS_ENDPOINT_URL": toxic.url})
+        call = Call("ecr", "eu-north-1", "get_authorization_token", Keys("key", "secret"))
+        expect_an_end(lambda: calls.send("asking", call, Deadline(SECONDS), []))
+
+
+@pytest.mark.parametrize("toxin", ENDLESS)
+def test_every_request_of_a_session_for_an_sdk_ends(toxin: Toxin) -> None:
+    with ToxicRegistry(toxin, "/") as toxic, session_until(Deadline(SECONDS), TrustStore({})) as session:
+        begun = time.monotonic()
+        with pytest.raises(requests.RequestException):
+            session.get(f"{toxic.url}/x", timeout=300)
+        assert time.monotonic() - begun < LATE
 
 
 @pytest.mark.parametrize("toxin", ENDLESS)

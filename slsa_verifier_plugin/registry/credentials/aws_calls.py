@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import requests
+
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
-from slsa_verifier_plugin.registry.credentials.web import ca_file, proxies, seconds, unanswered
+from slsa_verifier_plugin.registry.credentials.web import MAX_ANSWER_BYTES, own_failure, seconds, unanswered
+from slsa_verifier_plugin.registry.transport import Transport
 from slsa_verifier_plugin.text import plain
 
 _LOGGERS = ("boto3", "botocore", "s3transfer")
@@ -84,6 +87,7 @@ class AwsCalls:
             self._trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=())
         else:
             self._trust = TrustStore(environ)
+        self._transport = Transport(requests.Session(), environ, self._trust)
         self._lock = threading.Lock()  # making a client of a session is not safe for many threads
         self._session: Any = None
 
@@ -116,27 +120,30 @@ class AwsCalls:
             OSError,
             ValueError,
         )
-        with ca_file(self._trust, call.service, self._provider) as roots:
-            timeout = seconds(deadline, self._provider, step)
-            endpoint = f"https://{call.service}.{call.region}/"
+        timeout = seconds(deadline, self._provider, step)
+        endpoint = f"https://{call.service}.{call.region}/"
+        try:
+            with self._lock:
+                if self._session is None:
+                    self._session = boto3.Session(botocore_session=_isolated(botocore))
+                client = self._client(self._session, call, timeout)
+            endpoint = client.meta.endpoint_url
+            # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever.
+            client._endpoint.http_session = _Http(self._transport, step, deadline)
             try:
-                with self._lock:
-                    if self._session is None:
-                        self._session = boto3.Session(botocore_session=_isolated(botocore))
-                    client = self._client(self._session, call, roots, timeout)
-                endpoint = client.meta.endpoint_url
-                try:
-                    answer = getattr(client, call.operation)(**parameters)
-                finally:
-                    client.close()
-            except failures as caught:
-                failure = self._worded(step, call, endpoint, caught, secrets)
-            else:
-                return answer if isinstance(answer, Mapping) else {}
+                answer = getattr(client, call.operation)(**parameters)
+            finally:
+                client.close()
+        except RegistryError as error:
+            failure = own_failure(self._provider, step, error)
+        except failures as caught:
+            failure = self._worded(step, call, endpoint, caught, secrets)
+        else:
+            return answer if isinstance(answer, Mapping) else {}
         deadline.check(step)
         raise failure
 
-    def _client(self, session: Any, call: Call, roots: str, timeout: float) -> Any:
+    def _client(self, session: Any, call: Call, timeout: float) -> Any:
         from botocore import UNSIGNED
         from botocore.config import Config
 
@@ -151,7 +158,6 @@ class AwsCalls:
         named: dict[str, Any] = {
             "region_name": call.region,
             "endpoint_url": call.endpoint or _configured_endpoint(call.service, self._environ),
-            "verify": roots,
         }
         if call.keys is None:
             settings["signature_version"] = UNSIGNED
@@ -159,13 +165,7 @@ class AwsCalls:
             named["aws_access_key_id"] = call.keys.key_id
             named["aws_secret_access_key"] = call.keys.secret
             named["aws_session_token"] = call.keys.token
-        client = session.client(call.service, config=Config(**settings, proxies={}), **named)
-        # Whether a proxy is for it depends on the endpoint, which botocore's own rules have just found.
-        through = proxies(client.meta.endpoint_url, self._environ, self._provider)
-        if through:
-            client.close()
-            client = session.client(call.service, config=Config(**settings, proxies=through), **named)
-        return client
+        return session.client(call.service, config=Config(**settings, proxies={}), **named)
 
     def _worded(
         self, step: str, call: Call, endpoint: str, error: Exception, secrets: Sequence[str]
@@ -186,6 +186,49 @@ class AwsCalls:
             return unanswered(self._provider, step, endpoint, error)
         detail = f"boto3 cannot make the call or read the answer ({plain(type(error).__name__)})"
         return failed(self._provider, step, detail)
+
+
+class _Http:
+    """What botocore sends its requests with, over the room's transport: with certificates, proxies and one limit of time."""
+
+    def __init__(self, transport: Transport, step: str, deadline: Deadline) -> None:
+        self._transport = transport
+        self._step = step
+        self._deadline = deadline
+
+    def send(self, request: Any) -> Any:
+        """Return the answer to a request of botocore's (``AWSPreparedRequest``)."""
+        from botocore.awsrequest import AWSResponse
+
+        headers = {name: _text(value) for name, value in request.headers.items()}
+        headers |= {"Accept-Encoding": "identity", "Connection": "close"}
+        body = request.body.encode() if isinstance(request.body, str) else bytes(request.body or b"")
+        reply = self._transport.send(
+            request.method, request.url, headers, self._deadline, self._step, content=body
+        )
+        try:
+            content = reply.read(MAX_ANSWER_BYTES)
+        finally:
+            reply.close()
+        return AWSResponse(request.url, reply.status, reply.headers(), _Body(content))
+
+    def close(self) -> None:
+        """Do nothing: the transport is the provider's."""
+
+
+class _Body:
+    """A body as botocore reads it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self) -> list[bytes]:
+        """Return its pieces."""
+        return [self._content]
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _isolated(botocore_session: Any) -> Any:

@@ -21,11 +21,11 @@ from slsa_verifier_plugin.registry.credentials.web import (
     TRANSIENT_STATUS,
     Answer,
     Web,
-    ca_file,
     proxies,
     seconds,
     unanswered,
 )
+from slsa_verifier_plugin.registry.transport import session_until
 from slsa_verifier_plugin.text import plain, quoted
 
 RESOURCE = "https://containerregistry.azure.net"
@@ -70,39 +70,46 @@ class WorkloadIdentity:
 
     def token(self, deadline: Deadline) -> Lease[str]:
         """Return an access token; see ``EntraTokens``."""
-        identity, exceptions = libraries(
-            self._provider, "azure", ("azure.identity", "azure.core.exceptions"), _LOGGERS
+        identity, exceptions, http = libraries(
+            self._provider,
+            "azure",
+            ("azure.identity", "azure.core.exceptions", "azure.core.pipeline.transport"),
+            _LOGGERS,
         )
         step = f"getting an access token from {self._host}"
         assertion = token_file(self._provider, "AZURE_FEDERATED_TOKEN_FILE", self._path)
         through = proxies(self._authority, self._environ, self._provider)
-        with ca_file(self._trust, self._host, self._provider) as roots:
-            timeout = seconds(deadline, self._provider, step)
-            try:
-                with identity.ClientAssertionCredential(
+        # The SDK's own limits are for the silence between two bytes: a peer that trickles would keep this thread for ever.
+        session = session_until(deadline, self._trust)
+        timeout = seconds(deadline, self._provider, step)
+        try:
+            with (
+                session,
+                identity.ClientAssertionCredential(
                     self.tenant,
                     self._client,
                     lambda: assertion,
                     authority=self._authority,
                     connection_timeout=timeout,
                     read_timeout=timeout,
-                    connection_verify=roots,
+                    transport=http.RequestsTransport(session=session, session_owner=False),
                     proxies=through,
                     use_env_settings=False,
                     retry_total=0,
-                ) as credential:
-                    found = credential.get_token_info(f"{RESOURCE}/.default")
-            except exceptions.HttpResponseError as error:
-                failure = self._refused(step, error.status_code, error.message, assertion)
-            except exceptions.AzureError as error:
-                failure = unanswered(self._provider, step, self._authority, error.inner_exception or error)
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
-                detail = f"azure-identity cannot make the call or read the answer ({type(error).__name__})"
-                failure = failed(self._provider, step, detail)
-            else:
-                if isinstance(found.token, str) and found.token:
-                    return Lease.until(found.token, float(found.expires_on))
-                failure = failed(self._provider, step, "the answer has no access token")
+                ) as credential,
+            ):
+                found = credential.get_token_info(f"{RESOURCE}/.default")
+        except exceptions.HttpResponseError as error:
+            failure = self._refused(step, error.status_code, error.message, assertion)
+        except exceptions.AzureError as error:
+            failure = unanswered(self._provider, step, self._authority, error.inner_exception or error)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            detail = f"azure-identity cannot make the call or read the answer ({type(error).__name__})"
+            failure = failed(self._provider, step, detail)
+        else:
+            if isinstance(found.token, str) and found.token:
+                return Lease.until(found.token, float(found.expires_on))
+            failure = failed(self._provider, step, "the answer has no access token")
         deadline.check(step)
         raise failure
 

@@ -102,7 +102,7 @@ class Web:
             finally:
                 reply.close()
         except RegistryError as error:
-            failure = _own(self._provider, step, error)
+            failure = own_failure(self._provider, step, error)
         raise failure
 
     def json(
@@ -169,10 +169,11 @@ def unanswered(provider: str, step: str, url: str, error: BaseException) -> Regi
         url: the service's URL, without secrets.
         error: what the SDK raised; it is looked through for what the network or TLS said.
     """
-    return _own(provider, step, unreachable(step, url, error))
+    return own_failure(provider, step, unreachable(step, url, error))
 
 
-def _own(provider: str, step: str, error: RegistryError) -> RegistryError:
+def own_failure(provider: str, step: str, error: RegistryError) -> RegistryError:
+    """Return a failure of the transport as one of a provider."""
     detail = error.message.removesuffix(RETRY_HELPS).removeprefix(f"{step} failed: ")
     return failed(provider, step, detail, transient=error.transient)
 
