@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
@@ -351,3 +352,37 @@ def test_the_sdk_s_debug_switch_shows_nothing(alibaba: Alibaba, monkeypatch: pyt
 def test_a_missing_extra_is_named(alibaba: Alibaba, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "alibabacloud_cr20181201.client", None)
     assert "slsa-verifier-plugin[alibaba]" in failure(alibaba).message
+
+
+def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    from darabonba.core import DaraCore
+
+    from slsa_verifier_plugin.registry.credentials import alibaba_calls
+
+    class StopError(Exception):
+        """Sent with the session of the call."""
+
+    used: list[Deadline] = []
+
+    class Session(requests.Session):
+        def send(self, *_: object, **__: object) -> requests.Response:
+            raise StopError
+
+    def session_until(deadline: Deadline, _: object) -> requests.Session:
+        used.append(deadline)
+        return Session()
+
+    monkeypatch.setattr(alibaba_calls, "session_until", session_until)
+    calls = alibaba_calls.AlibabaCalls("alibabacloudAcrBasic", {})
+    deadline = Deadline(5)
+    before = dict(DaraCore._sessions)
+    with pytest.raises((StopError, RegistryError)) as caught:
+        calls.get_authorization_token(
+            "asking",
+            alibaba_calls.Target("cn-hangzhou", "cri-x"),
+            alibaba_calls.Keys("key", "secret"),
+            deadline,
+        )
+    assert used == [deadline]
+    assert "StopError" in f"{caught.type.__name__} {caught.value}", "the SDK used a session of its own"
+    assert DaraCore._sessions == before, "nothing of a call is kept"

@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.errors import DeadlineError, RegistryError
 from slsa_verifier_plugin.registry.credentials.web import (
     SHORTEST_TIMEOUT,
     Answer,
-    ca_file,
     proxies,
     seconds,
     unanswered,
 )
-from tests.support.clouds import TestCa, everything_about
-
-
-def test_the_file_of_roots_holds_those_of_the_environment_and_ends_with_the_block(tmp_path: Path) -> None:
-    first, second = TestCa(tmp_path, "first"), TestCa(tmp_path, "second")
-    (tmp_path / "roots").mkdir()
-    (tmp_path / "roots" / "second.crt").write_bytes(second.file.read_bytes())
-    environ = {"SSL_CERT_FILE": str(first.file), "SSL_CERT_DIR": str(tmp_path / "roots")}
-    with ca_file(TrustStore(environ), "sts.example", "test") as path:
-        context = ssl.create_default_context(cafile=path)
-        names = {str(item["subject"]) for item in context.get_ca_certs()}
-        assert all(any(name in text for text in names) for name in ("first", "second"))
-        assert len(names) == 2
-    assert not Path(path).exists()
-
-
-def test_no_roots_at_all_is_an_error(tmp_path: Path) -> None:
-    empty = TrustStore({"SSL_CERT_DIR": str(tmp_path)}, bundles=())
-    with (
-        pytest.raises(RegistryError, match="reading CA certificates") as caught,
-        ca_file(empty, "a", "test"),
-    ):
-        pass
-    assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
-
-
-def test_a_broken_file_of_roots_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "broken.pem").write_text("no certificate")
-    trust = TrustStore({"SSL_CERT_FILE": str(tmp_path / "broken.pem")}, directories=())
-    with pytest.raises(RegistryError, match=r"broken\.pem") as caught, ca_file(trust, "a", "test"):
-        pass
-    assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
+from tests.support.clouds import everything_about
 
 
 def test_proxies() -> None:

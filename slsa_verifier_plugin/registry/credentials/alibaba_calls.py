@@ -6,9 +6,13 @@ this process's environment where it is told of none; it is told of everything el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
@@ -16,12 +20,13 @@ from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.failures import failed, libraries, said
 from slsa_verifier_plugin.registry.credentials.web import (
     TRANSIENT_STATUS,
-    ca_file,
     explanation,
+    own_failure,
     proxies,
     seconds,
     unanswered,
 )
+from slsa_verifier_plugin.registry.transport import session_until
 from slsa_verifier_plugin.text import plain
 
 _MODULES = (
@@ -31,10 +36,31 @@ _MODULES = (
     "alibabacloud_tea_openapi.exceptions",
     "darabonba.runtime",
     "Tea.exceptions",
+    "darabonba.core",
 )
 
 _LOGGERS = ("alibabacloud-tea", "darabonba-core", "credentials")
 """All three write to standard error without having been asked."""
+
+
+_NUMBERS = itertools.count(1000)
+_PORT = 80
+"""What the SDK writes into a session's key, for HTTPS too."""
+
+
+@contextmanager
+def _session(core: Any, key: str, session: requests.Session) -> Iterator[None]:
+    """Let the SDK send one call with ``session``.
+
+    It keeps a session by host and size of the pool, and its own limits are for the silence between two bytes: a peer that
+    trickles would keep the thread for ever. With a size of its own each call finds the session that was put there for it.
+    """
+    with session:
+        core._sessions[key] = session
+        try:
+            yield
+        finally:
+            core._sessions.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,41 +110,46 @@ class AlibabaCalls:
             RegistryError: Alibaba refused it, or did not answer.
             DeadlineError: out of time.
         """
-        client, models, api, api_exceptions, runtime, tea = libraries(
+        client, models, api, api_exceptions, runtime, tea, core = libraries(
             self._provider, "alibaba", _MODULES, _LOGGERS
         )
         host = f"cr.{target.region}.aliyuncs.com"
         proxy = proxies(f"https://{host}/", self._environ, self._provider).get("https")
-        with ca_file(self._trust, host, self._provider) as roots:
-            milliseconds = max(1, int(seconds(deadline, self._provider, step) * 1000))
-            config = api.Config(
-                access_key_id=keys.key_id,
-                access_key_secret=keys.secret,
-                security_token=keys.token or None,
-                endpoint=host,
-                region_id=target.region,
-                user_agent="",
-            )
-            options = runtime.RuntimeOptions(
-                connect_timeout=milliseconds,
-                read_timeout=milliseconds,
-                https_proxy=proxy,
-                ca=roots,
-                ignore_ssl=False,
-            )
-            request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
-            try:
+        number = next(_NUMBERS)
+        milliseconds = max(1, int(seconds(deadline, self._provider, step) * 1000))
+        config = api.Config(
+            access_key_id=keys.key_id,
+            access_key_secret=keys.secret,
+            security_token=keys.token or None,
+            endpoint=host,
+            region_id=target.region,
+            user_agent="",
+        )
+        options = runtime.RuntimeOptions(
+            connect_timeout=milliseconds,
+            read_timeout=milliseconds,
+            https_proxy=proxy,
+            max_idle_conns=number,
+            ignore_ssl=False,
+        )
+        request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
+        try:
+            with _session(
+                core.DaraCore, f"https://{host}:{_PORT}:pool={number}", session_until(deadline, self._trust)
+            ):
                 body = client.Client(config).get_authorization_token_with_options(request, options).body
-            except api_exceptions.AlibabaCloudException as error:
-                failure = self._refused(step, error, keys)
-            except tea.UnretryableException as error:
-                failure = self._unanswered(step, host, error.inner_exception)
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
-                failure = self._unreadable(step, error)
-            else:
-                if isinstance(body, models.GetAuthorizationTokenResponseBody):
-                    return body
-                failure = self._unreadable(step, body)
+        except RegistryError as error:
+            failure = own_failure(self._provider, step, error)
+        except api_exceptions.AlibabaCloudException as error:
+            failure = self._refused(step, error, keys)
+        except tea.UnretryableException as error:
+            failure = self._unanswered(step, host, error.inner_exception)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            failure = self._unreadable(step, error)
+        else:
+            if isinstance(body, models.GetAuthorizationTokenResponseBody):
+                return body
+            failure = self._unreadable(step, body)
         deadline.check(step)
         raise failure
 

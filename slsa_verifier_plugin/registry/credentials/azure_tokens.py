@@ -21,6 +21,7 @@ from slsa_verifier_plugin.registry.credentials.web import (
     TRANSIENT_STATUS,
     Answer,
     Web,
+    own_failure,
     proxies,
     seconds,
     unanswered,
@@ -99,6 +100,8 @@ class WorkloadIdentity:
                 ) as credential,
             ):
                 found = credential.get_token_info(f"{RESOURCE}/.default")
+        except RegistryError as error:
+            failure = own_failure(self._provider, step, error)
         except exceptions.HttpResponseError as error:
             failure = self._refused(step, error.status_code, error.message, assertion)
         except exceptions.AzureError as error:

@@ -1,15 +1,12 @@
 """A provider's HTTP: its own exchanges over the room's transport, and the room's rules in the terms of an SDK.
 
 Own exchanges are bounded in time and size, follow no redirect (a token would go along) and are never repeated.
-An SDK brings its own HTTP; it gets the same certificates, the same proxies and what is left of the time.
+An SDK sends over the room's transport or a session of it (``transport.session_until``), so its calls are bounded as well.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -201,28 +198,3 @@ def proxies(url: str, environ: Mapping[str, str], provider: str) -> dict[str, st
     else:
         return {urlsplit(url).scheme: proxy} if proxy else {}
     raise failed(provider, "choosing a proxy", detail)
-
-
-@contextmanager
-def ca_file(trust: TrustStore, host: str, provider: str) -> Iterator[str]:
-    """Give the path of a file with the roots that count for ``host``; it lives in memory and ends with the block.
-
-    The SDKs take a path, and their own default is not the system's roots but a list that they bring along.
-
-    Raises:
-        RegistryError: a configured certificate cannot be read, or there are no roots at all.
-    """
-    try:
-        roots = trust.context(host).get_ca_certs(binary_form=True)
-    except RegistryError as error:
-        detail = error.message
-    else:
-        if roots:
-            descriptor = os.memfd_create("roots", os.MFD_CLOEXEC)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write("".join(map(ssl.DER_cert_to_PEM_cert, roots)).encode("ascii"))
-                file.flush()
-                yield f"/proc/self/fd/{file.fileno()}"
-            return
-        detail = "this system has no CA certificates in a file; name one in SSL_CERT_FILE"
-    raise failed(provider, "reading CA certificates", detail)
