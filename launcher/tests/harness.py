@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import io
@@ -43,7 +44,10 @@ Completed = subprocess.CompletedProcess[bytes]
 def launcher(target: str = "launcher") -> Path:
     """Build one of the launcher's programs, and return its path."""
     make = ["make", "--silent", "-C", str(ROOT / "launcher"), f"BUILD={BUILD}", f"{BUILD}/{target}"]
-    done = subprocess.run(make, capture_output=True, text=True, check=False)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests may run in several processes
+        done = subprocess.run(make, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return BUILD / target
 

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,3 +268,23 @@ def test_without_any_network_a_denial_is_honest_and_writes_nothing(tmp_path: Pat
     assert (result["isSuccess"], result["extensions"]["reason"]) == (False, "REGISTRY_UNREACHABLE")
     assert {event.partition(" ")[0] for event in events} <= {"socket.connect", "socket.getaddrinfo"}
     assert list(home.iterdir()) == []
+
+
+def age(statement: str) -> float:
+    """Return what a new process says of its age, after a statement."""
+    program = f"import time; {statement}; from slsa_verifier_plugin import plugin; print(plugin._age())"
+    command = [sys.executable, "-P", "-c", program]
+    environ = {"PYTHONPATH": str(ROOT)}
+    return float(subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_call_begins_with_its_process() -> None:
+    """Of many interpreters that start at once each waits long for a processor, which its caller counts too."""
+    started = time.monotonic()
+    seconds = age("time.sleep(0.5)")
+    # The kernel counts in hundredths of a second.
+    assert 0.5 <= seconds <= time.monotonic() - started + 0.02
+
+
+def test_a_process_that_is_older_than_any_call_was_something_else_before() -> None:
+    assert age("import slsa_verifier_plugin.plugin as p; p.OLDEST_SECONDS = 0.1; time.sleep(0.2)") == 0.0
