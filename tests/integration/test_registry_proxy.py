@@ -18,6 +18,7 @@ from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.download import Downloader, NotDownloaded
 from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
@@ -285,6 +286,19 @@ def test_where_a_registry_sends_us_through_a_proxy_is_judged_in_one_form(host: s
     # What is never reached through a proxy is looked up here, where the address is judged; this test's resolver knows none.
     direct = Reason.REGISTRY_UNREACHABLE if host == "localhost." else None
     assert caught.value.reason in (Reason.REGISTRY_INVALID_RESPONSE, direct)
+
+
+@pytest.mark.parametrize("host", FORMS)
+def test_where_a_tuf_mirror_sends_us_through_a_proxy_is_judged_in_one_form(host: str) -> None:
+    with (
+        ToxicRegistry(toxins.redirect(f"http://{host}/x"), "/root.json") as mirror,
+        Proxy(mirror.host) as proxy,
+    ):
+        environ = {"HTTP_PROXY": f"http://{proxy.host}"}
+        downloader = Downloader(environ, Deadline(5), "test", Resolver(nowhere))
+        with pytest.raises(NotDownloaded):
+            downloader.get("http://tuf.example/root.json")
+        assert len(proxy.heads) == 1, "the proxy was asked for it"
 
 
 @pytest.mark.parametrize(
