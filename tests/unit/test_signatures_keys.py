@@ -250,6 +250,7 @@ def test_an_ecdsa_signature_may_be_r_and_s_one_after_the_other(scheme: Scheme, i
         raw[half:] + raw[:half],
         raw + b"\0",
         b"\0" + raw,
+        raw[:half] + b"\0" + raw[half:],
         raw[:-1],
         bytes(len(raw)),
         b"\xff" * len(raw),
