@@ -129,7 +129,7 @@ def test_no_file_has_many_more_values_than_are_written_in_it(entries: list[tuple
         ("a: 1\nb: 2\na: 3", 'the key "a" occurs twice'),
         ("1: a\n'1': b", 'the key "1" occurs twice'),
         ("[a]: b", "a key that is not text"),
-        ("a: *b", "undefined alias"),
+        ("a: *b", "an alias (*name) without its anchor"),
     ],
     ids=lambda text: text[:24],
 )  # fmt: skip
