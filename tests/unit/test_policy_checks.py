@@ -554,3 +554,19 @@ def test_step_8_a_summary_about_an_image_has_only_its_runner_checked() -> None:
     assert_passed(run(claim(statement), wanted))
     self_hosted = github_source_actions(runner="self-hosted")
     assert_failed(run(claim(statement, self_hosted), wanted), 8, Reason.CERTIFICATE_MISMATCH, "runner")
+
+
+def test_step_8_says_of_what_was_compared() -> None:
+    assert run(claim()).steps[2].detail == "repository, commit, ref and runner agree"
+    entry = {
+        "verifierId": "https://v.example",
+        "issuer": "https://ci.example",
+        "identity": "https://ci.example/x",
+    }
+    own = policy(expectedVerifierId="https://v.example", trustedVerifiers=[entry])
+    other = Identity(
+        "https://ci.example/x", {8: "https://ci.example", 12: "https://github.com/example/source-demo"}
+    )
+    examination = run(claim(vsa(verifier_id="https://v.example"), other), own)
+    assert_passed(examination)
+    assert examination.steps[2].detail.startswith("what is certified of")
