@@ -58,6 +58,7 @@ SCOPE = (
     "model/manifest.py",
     "model/provenance.py",
     "model/snappy.py",
+    "model/image_label.py",
     "model/source_uri.py",
     "model/statement.py",
     "model/vsa.py",

@@ -90,6 +90,7 @@ TESTS = {
     "model/provenance.py": ["test_model_provenance.py"],
     "model/snappy.py": ["test_model_snappy.py"],
     "model/built.py": ["test_model_provenance.py"],
+    "model/image_label.py": ["test_model_image_label.py"],
     "model/source_uri.py": ["test_model_source_uri.py"],
     "model/statement.py": ["test_model_statement.py"],
     "model/vsa.py": ["test_model_vsa.py"],
