@@ -34,6 +34,12 @@ def test_literals_of_every_length(content: bytes) -> None:
     assert decompressed(varint(len(content)) + literal(content), LIMIT) == content
 
 
+@pytest.mark.parametrize("size", [1, 59, 60, 61, 62, 255, 256, 257, 65536, 65537])
+def test_literals_of_the_lengths_where_the_coding_changes(size: int) -> None:
+    content = bytes(number % 251 for number in range(size))
+    assert decompressed(varint(size) + literal(content), size) == content
+
+
 @pytest.mark.parametrize(
     ("coded", "expected"),
     [
@@ -69,6 +75,10 @@ def test_copies(coded: bytes, expected: bytes) -> None:
         varint(9) + literal(b"ab") + bytes([(6 - 1) << 2 | 2, 2]),
         varint(9) + literal(b"ab") + bytes([1]),
         varint(9) + bytes([(6 - 1) << 2 | 2, 1, 0]),
+        # Cut off where what is there has the length that is announced.
+        varint(2) + b"\x08ab",
+        varint(8) + literal(b"ab") + bytes([(6 - 1) << 2 | 2, 2]),
+        varint(8) + literal(b"ab") + bytes([(6 - 1) << 2 | 3, 2, 0, 0]),
     ],
 )
 def test_what_is_malformed_is_an_error(coded: bytes) -> None:

@@ -154,8 +154,16 @@ def test_wrapped_candidates_count_against_the_limit() -> None:
 def test_documents_that_never_end_are_looked_at_a_few_times() -> None:
     for count, expected in ((MAX_BROKEN - 1, [BUNDLE]), (MAX_BROKEN, [])):
         assert values(b"{\n" * count + text(BUNDLE, 1)) == expected
+    # What begins like no document costs no look.
+    for junk in (b"junk\n", b"{x}\n", b"[x]\n", b'junk with a "payload"\n', b'"payload"\n', b"7\n"):
+        assert values(junk * 99 + text(BUNDLE, 1)) == [BUNDLE]
     # Lines need no such look, so junk hides none of them.
     assert values(b"{\n" * 999 + text(BUNDLE)) == [BUNDLE]
+
+
+def test_the_first_line_may_end_as_a_document_does() -> None:
+    content = b'{"x": {}\n, ' + text(ENVELOPE)[1:]
+    assert values(content) == [{"x": {}, **ENVELOPE}]
 
 
 def test_lines_are_read_where_there_are_too_many_values_for_one_document() -> None:
