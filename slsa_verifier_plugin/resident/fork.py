@@ -23,7 +23,7 @@ from slsa_verifier_plugin.resident.spawn import close_from, detach_standard_file
 MAX_REQUEST = 128 << 10
 """Bytes of a request; what is larger is done by whoever asks."""
 MAX_REPLY = 64 << 10
-ASK_SECONDS = 1.0
+ASK_SECONDS = 2.0
 """How long a reply is waited for; a fork that is later than this is ended."""
 READY_SECONDS = 2.0
 """How long a new fork has to close what it inherited; one that takes longer is ended."""
