@@ -271,3 +271,21 @@ def test_other_files_have_no_form(content: bytes) -> None:
 @given(st.binary(max_size=600))
 def test_every_file_has_a_form_or_none(content: bytes) -> None:
     assert isinstance(form_of(content), str)
+
+
+def test_only_the_names_that_tools_use_are_looked_into_and_the_rest_is_counted() -> None:
+    beside = {"attestations": [{"bundle": BUNDLE, "attestation": "text"}], "verificationResult": OTHER}
+    found = read_blob(text(beside), 9)
+    assert (values(text(beside)), found.others) == ([BUNDLE], 0)
+    assert read_blob(text({"nested": {"bundle": BUNDLE}}), 9).others == 1
+
+
+def test_a_line_of_another_kind_may_follow_a_document() -> None:
+    assert values(text(BUNDLE, 1) + b"\njunk\n" + text(OTHER, 1)) == [BUNDLE, OTHER]
+
+
+def test_a_document_may_have_as_many_values_as_are_read() -> None:
+    pretty = text(BUNDLE, 1)
+    own = sum(map(pretty.count, (b",", b"[", b"{")))
+    assert values(pretty + b"\nx" + b"," * (MAX_VALUES - own)) == [BUNDLE]
+    assert values(pretty + b"\nx" + b"," * (MAX_VALUES - own + 1)) == []
