@@ -30,6 +30,7 @@ SCOPE = (
     "policy/matching.py",
     "policy/parameters.py",
     "policy/readings.py",
+    "policy/releases.py",
     "policy/tag_runs.py",
     "policy/trusted.py",
     "signatures/bundles.py",

@@ -27,8 +27,11 @@ from tests.mutation.named import named
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (PACKAGE, "tests", "docs", "pyproject.toml", "requirements", "README.md")
-SECONDS = 60
-"""After this long a mutant counts as one that hangs, which the tests would notice too."""
+LONGEST = 900
+"""Seconds after which tests of the code as it is count as tests that hang."""
+LEAST = 30
+TIMES = 10
+"""A mutant hangs, which tests would notice too, ``LEAST`` seconds after ``TIMES`` what its tests take without it."""
 PASSED, FAILED, INVALID, HUNG = "passed", "failed", "invalid", "hung"
 
 _UNIT = "tests/unit/"
@@ -89,6 +92,7 @@ TESTS = {
     "model/manifest.py": ["test_model_manifest.py"],
     "model/provenance.py": ["test_model_provenance.py"],
     "model/snappy.py": ["test_model_snappy.py"],
+    "model/signer.py": ["test_signatures_certificate.py", "test_policy_checks.py"],
     "model/built.py": ["test_model_provenance.py"],
     "model/image_label.py": ["test_model_image_label.py"],
     "model/source_uri.py": ["test_model_source_uri.py"],
@@ -148,6 +152,7 @@ class Worker:
     task: Task | None = None
     process: int = 0
     began: float = 0.0
+    limit: float = LONGEST
     stamp: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -155,9 +160,9 @@ class Worker:
         """What the latest process printed."""
         return self.folder / "log"
 
-    def start(self, task: Task) -> None:
-        """Apply a mutant and test it in a process of its own."""
-        self.task, self.began = task, time.monotonic()
+    def start(self, task: Task, limit: float) -> None:
+        """Apply a mutant and test it in a process of its own, which counts as one that hangs after ``limit`` seconds."""
+        self.task, self.began, self.limit = task, time.monotonic(), limit
         if task.mutant is not None:
             path = self.folder / PACKAGE / task.mutant.path
             self._write(path, task.mutant.applied((ROOT / PACKAGE / task.mutant.path).read_text("utf-8")))
@@ -173,7 +178,7 @@ class Worker:
         if ended:
             # 2 are tests that could not even be loaded, as where a key that they need is no longer accepted.
             outcome = {0: PASSED, 1: FAILED, 2: FAILED}.get(os.waitstatus_to_exitcode(status), INVALID)
-        elif time.monotonic() - self.began > SECONDS:
+        elif time.monotonic() - self.began > self.limit:
             os.kill(self.process, 9)
             os.waitpid(self.process, 0)
             outcome = HUNG
@@ -250,9 +255,20 @@ class Campaign:
         self.survivors: list[Mutant] = []
         self._verbose = verbose
         self._is_core_checked = False
+        self._took: dict[tuple[str, ...], float] = {}
 
-    def note(self, task: Task, outcome: str, log: Path) -> None:
-        """Note how a task ended.
+    def limit(self, task: Task) -> float:
+        """Return the seconds that a task may take.
+
+        Those of a mutant follow from what the same tests took without one, on this machine and as busy as it is.
+        """
+        if task.mutant is None:
+            return LONGEST
+        apart = sum(self._took.get((test,), LONGEST) for test in task.tests)
+        return min(LONGEST, LEAST + TIMES * self._took.get(task.tests, apart))
+
+    def note(self, task: Task, outcome: str, log: Path, seconds: float) -> None:
+        """Note how a task ended, and after how long.
 
         Raises:
             RuntimeError: the tests fail without any mutant, or a mutant is no code at all.
@@ -260,9 +276,11 @@ class Campaign:
         mutant = task.mutant
         if mutant is None:
             if outcome != PASSED:
+                found = f"take more than {LONGEST} s" if outcome == HUNG else "fail"
                 raise RuntimeError(
-                    f"{', '.join(task.tests)} fail without any mutant:\n{log.read_text()[-3000:]}"
+                    f"{', '.join(task.tests)} {found} without any mutant:\n{log.read_text()[-3000:]}"
                 )
+            self._took[task.tests] = seconds
         elif outcome == INVALID:
             raise RuntimeError(f"{mutant.name}: no test could run:\n{log.read_text()[-3000:]}")
         elif outcome == PASSED and task.tests != tuple(CORE) and mutant.name not in EQUIVALENT:
@@ -271,8 +289,8 @@ class Campaign:
             self.survivors.append(mutant)
             mark = "equivalent" if mutant.name in EQUIVALENT else "SURVIVED"
             print(f"{mark}: {mutant.name} (line {mutant.line})", flush=True)
-        elif self._verbose:
-            print(f"{outcome}: {mutant.name}", flush=True)
+        elif self._verbose or outcome == HUNG:
+            print(f"{outcome}: {mutant.name} ({seconds:.0f} s)", flush=True)
 
     def _test_further(self, mutant: Mutant) -> None:
         self.waiting.append(Task(mutant, tuple(CORE)))
@@ -296,11 +314,12 @@ def run(mutants: Sequence[Mutant], jobs: int, *, verbose: bool = False) -> list[
             while campaign.waiting or any(worker.task for worker in workers):
                 for worker in workers:
                     if worker.task is None and campaign.waiting:
-                        worker.start(campaign.waiting.pop())
+                        task = campaign.waiting.pop()
+                        worker.start(task, campaign.limit(task))
                     outcome = worker.poll() if worker.task else None
                     if outcome is not None and worker.task is not None:
                         task, worker.task = worker.task, None
-                        campaign.note(task, outcome, worker.log)
+                        campaign.note(task, outcome, worker.log, time.monotonic() - worker.began)
                 time.sleep(0.005)
         finally:
             for worker in workers:

@@ -16,7 +16,19 @@ from tests.mutation import named as naming
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import PACKAGE, SCOPE, Mutant, systematic
 from tests.mutation.named import named
-from tests.mutation.run import CORE, PASSED, TESTS, main
+from tests.mutation.run import (
+    CORE,
+    FAILED,
+    HUNG,
+    LEAST,
+    LONGEST,
+    PASSED,
+    TESTS,
+    TIMES,
+    Campaign,
+    Task,
+    main,
+)
 
 ROOT = Path(__file__).parents[2]
 ALL = [*named(ROOT), *systematic(ROOT)]
@@ -52,7 +64,12 @@ def test_the_whole_core_is_in_scope() -> None:
     paths = {path.relative_to(ROOT / PACKAGE).as_posix() for path in rooms if path.name != "__init__.py"}
     only_shown = {"policy/verdict.py", "policy/steps.py", "model/signer.py", "model/forms.py"}
     # What people read, and how libraries are imported.
-    only_shown |= {"signatures/wording.py", "signatures/libraries.py", "signatures/lean.py"}
+    only_shown |= {
+        "policy/hints.py",
+        "signatures/wording.py",
+        "signatures/libraries.py",
+        "signatures/lean.py",
+    }
     assert paths - set(SCOPE) == only_shown
     assert set(SCOPE) - paths == {"strict_json.py"}
 
@@ -135,7 +152,7 @@ def drive(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_runner_sees_a_death() -> None:
     done = drive("--match", "step 9 is left out", "--jobs", "1", "--verbose")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed: policy/checks.py:named: step 9 is left out" in done.stdout
+    assert "failed: policy/checks.py:named: step 9 is left out: self._result, (" in done.stdout
     assert done.stdout.endswith("1 mutants, 0 survivors\n")
 
 
@@ -160,6 +177,30 @@ def test_the_runner_sees_a_survivor() -> None:
     assert "SURVIVED: model/levels.py:module: harmless" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1 model/levels.py")
     assert PASSED not in done.stdout
+
+
+def test_a_mutant_hangs_only_beside_what_its_tests_take_without_it(tmp_path: Path) -> None:
+    """A busy machine slows both, so no mutant counts as one that hangs because of what else runs there."""
+    mutant = next(one for one in ALL if one.path == "policy/checks.py")
+    campaign = Campaign([mutant], verbose=False)
+    first, second = (Task(None, (test,)) for test in TESTS["policy/checks.py"])
+    mutated, core = Task(mutant, first.tests + second.tests), Task(mutant, tuple(CORE))
+    assert campaign.limit(first) == campaign.limit(mutated) == LONGEST
+    campaign.note(first, PASSED, tmp_path, 20.0)
+    assert campaign.limit(mutated) == LONGEST, "half of its tests were not measured yet"
+    campaign.note(second, PASSED, tmp_path, 3.0)
+    assert campaign.limit(mutated) == LEAST + TIMES * 23.0
+    campaign.note(Task(None, tuple(CORE)), PASSED, tmp_path, 40.0)
+    assert campaign.limit(core) == LEAST + TIMES * 40.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"), [(FAILED, " fail without"), (HUNG, f"more than {LONGEST} s without")]
+)
+def test_tests_that_fail_without_a_mutant_end_the_run(tmp_path: Path, outcome: str, said: str) -> None:
+    (tmp_path / "log").write_text("what pytest printed")
+    with pytest.raises(RuntimeError, match=said):
+        Campaign([], verbose=False).note(Task(None, ("test_x.py",)), outcome, tmp_path / "log", 1.0)
 
 
 def test_the_list_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
