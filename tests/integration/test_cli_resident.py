@@ -63,7 +63,7 @@ def test_start_status_stop(place: dict[str, str]) -> None:
     assert root["digest"] in shown.out
     assert "  cache       content: 0 hits, 0 misses, 0 KiB" in shown.out.splitlines()
     assert "  uptime      " in shown.out
-    assert service == {"calls": 0, "refreshHours": 0.0, "trustedRoots": []}
+    assert service == {"calls": 0, "refreshHours": 0.0, "trustedRoots": [], "unusableRoots": []}
     stopped = process("resident", "stop", environ=place)
     assert stopped.out == f"the resident verifier (process {document['pid']}) was stopped\n"
     assert process("resident", "status", environ=place).status == Status.DENIED

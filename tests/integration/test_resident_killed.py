@@ -77,7 +77,7 @@ def test_stopped(hasty: World) -> None:
     answers = [caller.result() for caller in callers]
     assert time.monotonic() - started < PROMISE
     assert wait_for_end(pid)
-    # The figures are those of ``test_storms.py``; here a busy machine may leave some to turns, or without one.
+    # The figures are those of ``tests/e2e/test_python_storms.py``; here a busy machine may leave some to turns, or without one.
     assert all(is_honest(answer, hasty.pids()[1:]) for answer in answers)
 
 
