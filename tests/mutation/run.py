@@ -95,7 +95,6 @@ TESTS = {
     "model/signer.py": ["test_signatures_certificate.py", "test_policy_checks.py"],
     "model/built.py": ["test_model_provenance.py"],
     "model/image_label.py": ["test_model_image_label.py"],
-    "model/signer.py": ["test_policy_checks.py", "test_policy_binding.py"],
     "model/source_uri.py": ["test_model_source_uri.py"],
     "model/statement.py": ["test_model_statement.py"],
     "model/vsa.py": ["test_model_vsa.py"],
