@@ -139,7 +139,7 @@ class _Run:
         self._findings: list[Finding] = []
         self._candidates: list[tuple[int, Candidate]] = []
         self._others = 0
-        self._form = ""
+        self._form = self._likeness = ""
         self._subject: Descriptor | None = None
         self._binder = Binder(store, request.image, verifier, request.policy, deadline, unchecked_binding)
 
@@ -174,6 +174,7 @@ class _Run:
         self._candidates += [(number, candidate) for candidate in blob.candidates]
         self._others += blob.others
         self._form = self._form or blob.form
+        self._likeness = self._likeness or blob.likeness
 
     def _artifact_manifest(self) -> Manifest:
         """Step 2: the manifest is the descriptor's, an artifact, and hangs on the admitted image."""
@@ -217,9 +218,10 @@ class _Run:
         others = f"{self._others} lines of other kinds" if self._others else "nothing"
         if not self._candidates and self._form:
             raise ArtifactError(f"found {self._form}", reason=Reason.NO_ATTESTATION)
+        likeness = f" (seen: {self._likeness})" if self._likeness else ""
         if not self._candidates:
             raise ArtifactError(
-                f"found {others}, expected Sigstore bundles as JSON lines; attach the source workflow's "
+                f"found {others}, expected Sigstore bundles as JSON lines{likeness}; attach the source workflow's "
                 "signed_bundle.intoto.jsonl",
                 reason=Reason.NO_ATTESTATION,
             )

@@ -174,9 +174,10 @@ def check_bundles(content: bytes, name: str) -> int:
     if not blob.candidates and blob.form:
         raise UsageError(f"{quoted(name)} is {blob.form}")
     if not blob.candidates:
+        likeness = f": {blob.likeness}" if blob.likeness else ""
         raise UsageError(
-            f"{quoted(name)} holds no Sigstore bundle and no DSSE envelope ({blob.others} other lines); attach the file that the "
-            "source workflow wrote"
+            f"{quoted(name)} holds no Sigstore bundle and no DSSE envelope ({blob.others} other lines){likeness}; attach the "
+            "file that the source workflow wrote"
         )
     return len(blob.candidates)
 

@@ -18,7 +18,7 @@ from slsa_verifier_plugin.evidence import EMPTY, ArtifactStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.documents_in_text import parts_of
 from slsa_verifier_plugin.model.envelope import Candidate, candidate_in
-from slsa_verifier_plugin.model.forms import form_of
+from slsa_verifier_plugin.model.forms import form_of, likeness_of
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
 from slsa_verifier_plugin.model.signer import Signer
@@ -211,8 +211,11 @@ def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
                 lines.append(_line(candidate, verify))
     except ArtifactError as error:
         return replace(view, problem=error.message, unseen=True)
-    if found or not (form := form_of(content)):
+    if found:
         return replace(view, lines=tuple(lines))
+    form = form_of(content)
+    if not form:
+        return replace(view, lines=tuple(lines), problem=likeness_of(content))
     # Packed data has no lines that anybody could read.
     return replace(
         view, lines=tuple(line for line in lines if line.kind != NO_JSON), problem=form, unseen=True

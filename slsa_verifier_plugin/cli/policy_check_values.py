@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from slsa_verifier_plugin.cli.documents import Key
-from slsa_verifier_plugin.policy.hints import differences_of, near_level, usual_form
+from slsa_verifier_plugin.policy.hints import differences_of, near_level, near_ref_kind, usual_form
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
 from slsa_verifier_plugin.text import plain, quoted
 
-_KINDS = ("refs/heads/", "refs/tags/")
 Remark = tuple[list[Key], str, str]
 """Where in the parameters, what is wrong, and what to do."""
 
@@ -48,7 +46,7 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
                 f"write {plain(form, 512)}",
             )
     for path, ref in _texts(config, "expectedSourceRefs"):
-        near_kind = _near_kind(ref)
+        near_kind = near_ref_kind(ref)
         if not RefPattern(ref).can_match:
             yield (
                 path,
@@ -72,11 +70,3 @@ def _by_known_workflow(config: Mapping[str, Any]) -> bool:
     """Return True where only the built-in table's workflow signs, of which is known how it writes a repository."""
     ids = [text for _, text in _texts(config, "expectedVerifierId")] or DEFAULT_VERIFIER_IDS
     return "trustedVerifiers" not in config and {signer.id for signer in BUILT_IN_VERIFIERS} >= set(ids)
-
-
-def _near_kind(ref: str) -> str:
-    """Return the prefix that a ref's first two parts are a misspelling of; empty for none."""
-    head = "/".join(ref.split("/")[:2]) + "/"
-    if head in _KINDS or ref.count("/") < 2:
-        return ""
-    return next(iter(difflib.get_close_matches(head, _KINDS, 1, 0.8)), "")

@@ -14,7 +14,7 @@ from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.documents_in_text import Part, parts_of
-from slsa_verifier_plugin.model.forms import form_of
+from slsa_verifier_plugin.model.forms import form_of, likeness_of
 
 BUNDLE_MEDIA_TYPES = (
     "application/vnd.dev.sigstore.bundle+json;version=0.1",
@@ -48,12 +48,14 @@ class Candidate:
 class Blob:
     """The candidates of one blob, and how many lines or wrapped values were of other kinds.
 
-    ``form`` says what a blob without candidates is and how to unpack it, as far as that is known (``form_of``).
+    ``form`` says what a blob without candidates is and how to unpack it (``form_of``), ``likeness`` what it seems to be where
+    nothing unpacks it (``likeness_of``), each as far as that is known.
     """
 
     candidates: tuple[Candidate, ...]
     others: int
     form: str = ""
+    likeness: str = ""
 
 
 def read_blob(content: bytes, most: int) -> Blob:
@@ -80,7 +82,9 @@ def read_blob(content: bytes, most: int) -> Blob:
             )
         else:
             candidates.append(candidate)
-    return Blob(tuple(candidates), others, "" if candidates else form_of(content))
+    if candidates:
+        return Blob(tuple(candidates), others)
+    return Blob((), others, form_of(content), likeness_of(content))
 
 
 def candidates_about(content: bytes, text: str, start: int = 0) -> Iterator[tuple[int, Candidate | None]]:
@@ -158,7 +162,7 @@ def _bundle(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | N
     if value.get("mediaType") not in BUNDLE_MEDIA_TYPES or not isinstance(material, dict):
         return None
     envelope = value["dsseEnvelope"]
-    payload = _base64(envelope.get("payload"))
+    payload = from_base64(envelope.get("payload"))
     payload_type = envelope.get("payloadType")
     if payload is None or not isinstance(payload_type, str):
         return None
@@ -177,7 +181,7 @@ def _bundle(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | N
 
 def _envelope(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | None:
     payload, payload_type, signatures = (
-        _base64(value.get("payload")),
+        from_base64(value.get("payload")),
         value.get("payloadType"),
         value.get("signatures"),
     )
@@ -195,10 +199,10 @@ def _certificate(material: Mapping[str, Any]) -> bytes | None:
         single = single or chain["certificates"][0]
     if not isinstance(single, dict):
         return None
-    return _base64(single.get("rawBytes")) or b""
+    return from_base64(single.get("rawBytes")) or b""
 
 
-def _base64(value: object) -> bytes | None:
+def from_base64(value: object) -> bytes | None:
     """Decode standard or URL-safe base64, as protobuf's JSON mapping allows; None where it is neither."""
     if not isinstance(value, str):
         return None

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+import zlib
 
+_LOOKED_AT = 1 << 16
+"""Bytes of a file that is text in which it is looked for what it is."""
+
+_SHORT_LITERAL = re.escape(bytes(range(0, 60 << 2, 4)))
 _RAW_SNAPPY = re.compile(
-    rb"[\x80-\xff]{0,4}[\x00-\x7f](?:[\x00\x04-\xec]|\xf0.|\xf4..|\xf8...|\xfc....)[{\[]", re.DOTALL
+    rb"(?!\s*[{\[\"]|\xef\xbb\xbf)[\x80-\xff]{0,4}[\x00-\x7f](?:["
+    + _SHORT_LITERAL
+    + rb"]|\xf0.|\xf4..|\xf8...|\xfc....)[{\[]",
+    re.DOTALL,
 )
-"""The length of the whole, then a literal that begins a JSON document (snappy ``format_description.txt``, sections 1 and 2.1)."""
+"""The length of the whole, then a literal that begins a JSON document (snappy ``format_description.txt``, sections 1 and 2.1).
+
+What begins as JSON does is JSON, with a byte order mark or not.
+"""
 
 _BEGINNINGS = (
     (b"\x1f\x8b", "gzip data", "gunzip <FILE >bundle.jsonl (where that is an archive, tar -xf)"),
@@ -21,25 +34,68 @@ _BEGINNINGS = (
     (b"\x00\x00\xfe\xff", "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE >bundle.jsonl"),
     (b"\xff\xfe", "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE >bundle.jsonl"),
     (b"\xfe\xff", "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE >bundle.jsonl"),
-    (b"{\x00", "UTF-16 text", "iconv -f UTF-16LE -t UTF-8 FILE >bundle.jsonl"),
-    (b"[\x00", "UTF-16 text", "iconv -f UTF-16LE -t UTF-8 FILE >bundle.jsonl"),
-    (b"\x00{", "UTF-16 text", "iconv -f UTF-16BE -t UTF-8 FILE >bundle.jsonl"),
-    (b"\x00[", "UTF-16 text", "iconv -f UTF-16BE -t UTF-8 FILE >bundle.jsonl"),
 )
+_WIDE = (
+    ("UTF-16LE", re.compile(rb"(?:[ \t\r\n]\x00){0,64}[{\[]\x00")),
+    ("UTF-16BE", re.compile(rb"(?:\x00[ \t\r\n]){0,64}\x00[{\[]")),
+)
+"""How JSON begins in UTF-16 without a byte order mark."""
+
 _TAR_MAGIC = slice(257, 262)
 """Where a tar archive says what it is (POSIX.1-2001, pax Interchange Format)."""
+
+_YAML = re.compile(
+    rb"^(?:- |  |  - )?(?:mediaType|dsseEnvelope|verificationMaterial|payloadType|attestations|bundle):",
+    re.MULTILINE,
+)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\-\r\n]+={0,2}\s*")
+_QUOTED_JSON = re.compile(rb'\s*"\s*[{\[]+\s*\\["n]')
+
+_ALIKE = (
+    (
+        re.compile(rb'"attestations_subject_digests"\s*:'),
+        "GitHub's answer about several digests at once, whose bundles "
+        "'jq -c \".attestations_subject_digests[][].bundle\" FILE' prints",
+    ),
+    (
+        re.compile(rb'"(?:dsseEnvelope|dsse_envelope|verificationMaterial|verification_material)"\s*:'),
+        "what looks like a Sigstore bundle lacks a part, or is not whole: one has mediaType, verificationMaterial and "
+        "dsseEnvelope, under these names",
+    ),
+    (
+        re.compile(rb'"bundle_url"\s*:'),
+        "GitHub's answer names only where the bundles are (bundle_url); 'gh attestation download' fetches them",
+    ),
+    (re.compile(rb'"documentation_url"\s*:'), "an error that GitHub's API answered with"),
+    (
+        re.compile(rb'"_type"\s*:\s*"https:(?:/|\\/){2}in-toto\.io'),
+        "a statement that nobody signed; what counts is the signed bundle with it inside",
+    ),
+    (
+        re.compile(rb"\A\s*-----BEGIN "),
+        "PEM text, which is a key, certificate or signature and holds no statement",
+    ),
+    (re.compile(rb"\A\s*<(?:!doctype )?html", re.IGNORECASE), "a web page, perhaps a sign-in page"),
+    (re.compile(rb"\Aversion https://git-lfs"), "a pointer of Git LFS; 'git lfs pull' fetches the file"),
+)
+"""Text that holds no attestation, by what only it has. The first that is found is named."""
 
 
 def form_of(content: bytes) -> str:
     """Return what a file is and the command that unpacks it, as ``gzip data; unpack it (gunzip ...)``; "" where it is not known.
 
     Args:
-        content: the file. Only its first bytes are looked at, and for a signature over a file, its text.
+        content: the file. Its beginning is looked at, and for a signature over a file, all of its text.
     """
+    if content.startswith(b"\x1f\x8b") and _is_tar(_gunzipped(content)):
+        return _unpacked("a tar archive, packed with gzip", "tar -xzf FILE")
     for beginning, name, command in _BEGINNINGS:
         if content.startswith(beginning):
             return _unpacked(name, command)
-    if content[_TAR_MAGIC] == b"ustar":
+    for encoding, pattern in _WIDE:
+        if pattern.match(content):
+            return _unpacked("UTF-16 text", f"iconv -f {encoding} -t UTF-8 FILE >bundle.jsonl")
+    if _is_tar(content):
         return _unpacked("a tar archive", "tar -xf FILE")
     if _RAW_SNAPPY.match(content[:12]):
         return _unpacked(
@@ -50,7 +106,56 @@ def form_of(content: bytes) -> str:
             "a signature over a file's bytes (messageSignature), which holds no statement; nothing unpacks it: "
             "have the statement itself signed, as the source workflow and 'cosign attest-blob' do"
         )
+    return _text_form(content[:_LOOKED_AT])
+
+
+def name_of(content: bytes) -> str:
+    """Return what a file of whatever kind is and a command that unpacks it, ``FILE`` to another ``FILE``; "" where not known."""
+    return form_of(content).partition(", and take")[0].replace(">bundle.jsonl", ">OTHER-FILE")
+
+
+def likeness_of(content: bytes) -> str:
+    """Return what a file without any attestation seems to be, for people; "" where it is not known.
+
+    Args:
+        content: the file, of which the beginning is looked at.
+    """
+    head = content[:_LOOKED_AT]
+    return next((name for pattern, name in _ALIKE if pattern.search(head)), "")
+
+
+def _text_form(head: bytes) -> str:
+    if _QUOTED_JSON.match(head):
+        return _unpacked("JSON inside a JSON text", "jq -r . FILE >bundle.jsonl")
+    if _is_base64(head.strip().strip(b'"')):
+        return _unpacked("base64 text", "base64 -d <FILE >bundle.jsonl (without the quotes, if it has any)")
+    if _YAML.search(head) and head.lstrip()[:1] not in (b"{", b"["):
+        return _unpacked("YAML text", "yq -o=json -I=0 . FILE >bundle.jsonl")
     return ""
+
+
+def _is_base64(text: bytes) -> bool:
+    """Return True for base64 of JSON or of gzip data."""
+    if not _BASE64.fullmatch(text):
+        return False
+    beginning = text.translate(None, b"\r\n")[:8].replace(b"-", b"+").replace(b"_", b"/")
+    try:
+        found = base64.b64decode(beginning, validate=True).lstrip()
+    except binascii.Error:
+        return False
+    return found[:1] in (b"{", b"[") or found.startswith(b"\x1f\x8b")
+
+
+def _is_tar(content: bytes) -> bool:
+    return content[_TAR_MAGIC] == b"ustar"
+
+
+def _gunzipped(content: bytes) -> bytes:
+    """Return the first 512 bytes of what is packed, all that is made of it: however much it is, it costs no more."""
+    try:
+        return zlib.decompressobj(31).decompress(content[:4096], 512)
+    except zlib.error:
+        return b""
 
 
 def _unpacked(name: str, command: str) -> str:

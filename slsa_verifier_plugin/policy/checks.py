@@ -298,7 +298,7 @@ class _Examiner:
         raise CheckError(
             Reason.SOURCE_REF_MISMATCH,
             f"found {_alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected {_alternatives(expected)}"
-            f"{hints.near_text(expected, refs)}; build from an expected branch or tag, or add the ref to expectedSourceRefs",
+            f"{hints.near_ref(expected, refs)}; build from an expected branch or tag, or add the ref to expectedSourceRefs",
         )
 
     def _certified_ref(self, summary: VerificationSummary) -> str:

@@ -33,6 +33,8 @@ _KNOWN_LEVELS = frozenset(
     [*CONTROLS, *(f"SLSA_{track}_LEVEL_{number}" for track in _TRACKS for number in range(5))]
 )
 _LIKENESS = 0.8
+_REF_KINDS = ("refs/heads/", "refs/tags/")
+_LONGEST_KIND = 32
 
 
 def for_verifier_id(found: str, expected: Sequence[str], trusted: Iterable[TrustedSigner]) -> str:
@@ -101,6 +103,22 @@ def near_text(expected: Sequence[str], found: Sequence[str]) -> str:
         if any(in_lower_case.matches(text.lower()) for text in found[:MAX_COMPARED]):
             return f" (it differs from {pattern} only in the case of letters, which counts)"
     return ""
+
+
+def near_ref(expected: Sequence[str], found: Sequence[str]) -> str:
+    """Return a remark on an expected ref, or a pattern of one, that nobody pushes: misspelt, or in other letters."""
+    for pattern in expected[:MAX_COMPARED]:
+        if kind := near_ref_kind(pattern):
+            return f" ({pattern} is neither a branch nor a tag; is {kind} meant?)"
+    return near_text(expected, found)
+
+
+def near_ref_kind(ref: str) -> str:
+    """Return the prefix that a ref's first two parts are a misspelling of; empty for none."""
+    head = "/".join(ref.split("/", 2)[:2]) + "/"
+    if head in _REF_KINDS or ref.count("/") < 2:
+        return ""
+    return next(iter(difflib.get_close_matches(head[:_LONGEST_KIND], _REF_KINDS, 1, _LIKENESS)), "")
 
 
 def near_uri(expected: Iterable[str], found: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from slsa_verifier_plugin.errors import SignatureError, TrustRootError
-from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.model.envelope import Candidate, from_base64
 from slsa_verifier_plugin.model.signer import KEY_PREFIX, Claim, Signer, Verified
 from slsa_verifier_plugin.signatures.files import read_regular
 from slsa_verifier_plugin.strict_json import loads
@@ -31,6 +30,10 @@ MAX_SIGNATURES_OF_LARGE = 4
 """Signatures that are tried over a large payload, each of which costs a pass over it where the key is an Ed25519 one."""
 MIN_RSA_BITS = 2048
 _ED25519_BYTES = 64
+_BARE = (
+    ", or attach the whole bundle: an envelope by itself, such as a layer of old 'cosign attest', has neither the certificate "
+    "nor the log entry that may have been made with it"
+)
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
@@ -85,6 +88,7 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
     if not keys:
         raise SignatureError(
             "signed with a key, and no key is configured; add a publicKey to trustedVerifiers if its owner is to be trusted"
+            f"{'' if candidate.is_bundle else _BARE}"
         )
     message = Message(pre_authentication_encoding(candidate.payload_type, candidate.payload))
     signatures = _signatures(candidate)
@@ -118,11 +122,13 @@ def _signatures(candidate: Candidate) -> list[bytes]:
         raise SignatureError(f"the envelope does not have between 1 and {most} signatures")
     signatures = []
     for item in items:
-        try:
-            text = item["sig"].replace("-", "+").replace("_", "/")
-            signatures.append(base64.b64decode(text, validate=True))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue  # one that cannot be read verifies nothing
+        text = item.get("sig") if isinstance(item, dict) else None
+        if isinstance(text, str) and "=" not in text:
+            # Libraries of JOSE, which write the raw form, leave the padding out (RFC 7515, section 2).
+            text += "=" * (-len(text) % 4)
+        signature = from_base64(text)
+        if signature is not None:  # one that cannot be read verifies nothing
+            signatures.append(signature)
     return signatures
 
 

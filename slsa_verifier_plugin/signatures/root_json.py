@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from slsa_verifier_plugin.model.forms import name_of
 from slsa_verifier_plugin.signatures.libraries import trustroot
 from slsa_verifier_plugin.signatures.wording import MalformedError
 from slsa_verifier_plugin.strict_json import JsonError, loads
@@ -28,14 +29,15 @@ def documents(content: bytes, most: int) -> list[tuple[int, bytes]]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise JsonError(f"not UTF-8 at byte {error.start}") from None
+        raise JsonError(_packed(content) or f"not UTF-8 at byte {error.start}") from None
     found: list[tuple[int, bytes]] = []
     start = _skipped(text, 0)
     while start < len(text):
         try:
             _, end = _BOUNDARIES.raw_decode(text, start)
         except (json.JSONDecodeError, RecursionError):
-            raise JsonError(f"no JSON in line {text.count(chr(10), 0, start) + 1}") from None
+            line = text.count("\n", 0, start) + 1
+            raise JsonError(_packed(content) or f"no JSON in line {line}") from None
         found.append((text.count("\n", 0, start) + 1, text[start:end].encode()))
         if len(found) > most:
             raise JsonError(f"it holds more than {most} documents")
@@ -51,15 +53,11 @@ def model_of(content: bytes) -> trustroot.TrustedRoot:
     Raises:
         ValueError: it is no JSON, or not a trusted root.
     """
-    value: Any = loads(content.removeprefix(b"\xef\xbb\xbf"))
+    value: Any = _without_nulls(loads(content.removeprefix(b"\xef\xbb\xbf")))
     if not isinstance(value, dict):
         raise MalformedError(f"it is a JSON {'array' if isinstance(value, list) else 'value'} and no object")
     for names in _LISTS:
-        present = [name for name in names if value.get(name) is not None]
-        for name in names:
-            if name not in present:
-                value.pop(name, None)
-        if not present:
+        if not any(name in value for name in names):
             value[names[0]] = []
     for name in ("tlogs", "ctlogs"):
         for log in _objects(value[name]):
@@ -71,6 +69,19 @@ def model_of(content: bytes) -> trustroot.TrustedRoot:
                 subject.setdefault("organization", "")
                 subject.setdefault("commonName", subject.pop("common_name", ""))
     return trustroot.TrustedRoot.from_json(json.dumps(value))
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return ``value`` without members that are null, which says as much as leaving them out (protobuf's JSON mapping)."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _packed(content: bytes) -> str:
+    """Return what a file that is no JSON is instead, and what unpacks it; PowerShell's ``>`` writes UTF-16."""
+    form = name_of(content)
+    return f"it is {form}" if form else ""
 
 
 def _objects(items: Any) -> list[dict[str, Any]]:

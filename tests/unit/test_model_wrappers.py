@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.documents_in_text import MAX_BROKEN, MAX_WRAPPING
 from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, read_blob
-from slsa_verifier_plugin.model.forms import form_of
+from slsa_verifier_plugin.model.forms import form_of, likeness_of
 from slsa_verifier_plugin.strict_json import MAX_VALUES, loads
 
 ENVELOPE: dict[str, Any] = {"payload": "eyJhIjoxfQ==", "payloadType": "application/x", "signatures": []}
@@ -238,6 +241,24 @@ LINE = text(BUNDLE)
     ("content", "form", "command"),
     [
         (gzip.compress(LINE), "gzip data", "gunzip <FILE"),
+        (gzip.compress(tar(LINE)), "a tar archive, packed with gzip", "tar -xzf"),
+        (b"\x1f\x8b not really", "gzip data", "gunzip <FILE"),
+        (gzip.compress(b"x" * 5000)[:40], "gzip data", "gunzip <FILE"),
+        (base64.b64encode(LINE), "base64 text", "base64 -d"),
+        (base64.encodebytes(gzip.compress(LINE)), "base64 text", "base64 -d"),
+        (base64.urlsafe_b64encode(LINE).rstrip(b"="), "base64 text", "base64 -d"),
+        (text(base64.b64encode(LINE).decode()), "base64 text", "base64 -d"),
+        (text(LINE.decode()), "JSON inside a JSON text", "jq -r ."),
+        (text(json.dumps([BUNDLE], indent=1)), "JSON inside a JSON text", "jq -r ."),
+        (yaml.safe_dump(BUNDLE).encode(), "YAML text", "yq -o=json"),
+        (b"---\n" + yaml.safe_dump([BUNDLE]).encode(), "YAML text", "yq -o=json"),
+        (yaml.safe_dump(API).encode(), "YAML text", "yq -o=json"),
+        ("\r\n ".encode("utf-16-le") + LINE.decode().encode("utf-16-le"), "UTF-16 text", "iconv -f UTF-16LE"),
+        (
+            "\n".encode("utf-16-be") + text([BUNDLE]).decode().encode("utf-16-be"),
+            "UTF-16 text",
+            "iconv -f UTF-16BE",
+        ),
         (b"\x28\xb5\x2f\xfd" + LINE, "zstd data", "zstd -d"),
         (tar(b"x" * 9), "a tar archive", "tar -xf"),
         (zipped(b"x" * 9), "a zip archive", "unzip"),
@@ -263,14 +284,82 @@ def test_packed_files_are_named_with_the_command_that_unpacks_them(
     assert command in blob.form
 
 
-@pytest.mark.parametrize("content", [b"", b"x", LINE, b"{}\n", text(API, 1), b'{"messageSignature": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        LINE,
+        b"{}\n",
+        text(API, 1),
+        b'{"messageSignature": 1}',
+        b"[" * 99,
+        b'[ {"a": 1}]',
+        b"\xef\xbb\xbf[ {}]",
+        b"eyJhbGciOiJub25lIn0.e30.",
+        b"bm90IGpzb24=",
+        b"eyJ",
+        b"a: 1\nb:\n  - payload\n",
+        b'"text"',
+        b'{"payloadType:": 1,\npayloadType: 2}',
+    ],
+)
 def test_other_files_have_no_form(content: bytes) -> None:
     assert read_blob(content, 9).form == ""
 
 
+UNSIGNED = {"_type": "https://in-toto.io/Statement/v1", "subject": [], "predicateType": "x", "predicate": {}}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (text({"dsseEnvelope": BUNDLE["dsseEnvelope"]}), "lacks a part"),
+        (text({key: value for key, value in BUNDLE.items() if key != "mediaType"}, 1), "lacks a part"),
+        (text({"dsse_envelope": 1, "verification_material": 2}), "under these names"),
+        (LINE[:-9], "is not whole"),
+        (
+            text({"attestations": [{"bundle": None, "bundle_url": "https://x.example"}]}),
+            "gh attestation download",
+        ),
+        (
+            text({"attestations_subject_digests": {"sha256:1": [{"bundle": BUNDLE}]}}),
+            "several digests at once",
+        ),
+        (text({"message": "Not Found", "documentation_url": "https://docs.example"}), "an error"),
+        (text(UNSIGNED), "nobody signed"),
+        (text(UNSIGNED, 2) + b"\n" + text(UNSIGNED, 2), "nobody signed"),
+        (text(UNSIGNED).replace(b"/", b"\\/"), "nobody signed"),
+        (b"\n-----BEGIN CERTIFICATE-----\nMIIB\n", "PEM text"),
+        (b"<!DOCTYPE html>\n<html>", "a web page"),
+        (b"<HTML lang=en>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    ],
+)
+def test_what_text_without_an_attestation_seems_to_be_is_told(content: bytes, says: str) -> None:
+    blob = read_blob(content, 9)
+    assert (blob.candidates, blob.form, says in blob.likeness) == ((), "", True), blob
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", LINE, text(API, 2), b"x -----BEGIN ", b"\xff<html>", b'"_type"']
+)
+def test_nothing_is_told_of_what_is_not_known_or_holds_an_attestation(content: bytes) -> None:
+    assert read_blob(content, 9).likeness == ""
+
+
+def test_what_a_large_packed_file_holds_is_not_unpacked() -> None:
+    bomb = gzip.compress(b"\0" * (64 << 20), 9)
+    tracemalloc.start()
+    assert form_of(bomb).startswith("gzip data")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20
+
+
 @given(st.binary(max_size=600))
 def test_every_file_has_a_form_or_none(content: bytes) -> None:
-    assert isinstance(form_of(content), str)
+    assert isinstance(form_of(content) + likeness_of(content), str)
 
 
 def test_only_the_names_that_tools_use_are_looked_into_and_the_rest_is_counted() -> None:

@@ -13,6 +13,7 @@ from slsa_verifier_plugin.policy.hints import (
     differences_of,
     near_level,
     near_levels,
+    near_ref,
     near_repository,
     near_text,
     near_uri,
@@ -107,3 +108,17 @@ def test_hints_take_linear_time() -> None:
         differences_of(URI, text)
         differences_of(text, URI)
     assert time.monotonic() - started < 5
+
+
+def test_a_ref_that_is_no_ones_is_told() -> None:
+    assert "is refs/heads/ meant?" in near_ref(["refs/head/main"], ["refs/heads/main"])
+    assert "is refs/tags/ meant?" in near_ref(["refs/heads/main", "refs/tag/v*"], ["refs/tags/v1"])
+    assert "only in the case" in near_ref(["refs/heads/Main"], ["refs/heads/main"])
+    for expected in (
+        "refs/heads/dev",
+        "refs/pull/1/merge",
+        "refs/head",
+        "refs/tags/**",
+        "x" * 4096 + "/a/b",
+    ):
+        assert near_ref([expected], ["refs/heads/main"]) == ""

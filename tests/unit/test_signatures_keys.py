@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -298,3 +299,28 @@ def test_a_large_payload_has_fewer_signatures() -> None:
         else:
             with pytest.raises(SignatureError, match="between 1 and 4 signatures"):
                 verify_with_keys(candidate(compact(value)), [TRUSTED])
+
+
+@pytest.mark.parametrize("scheme", RAW)
+def test_a_signature_without_padding_is_read(scheme: Scheme) -> None:
+    key = derive_key("ours", "raw", scheme)
+    trusted = load_key(key.pem.decode())
+    envelope = json.loads(keyed_envelope(PAYLOAD, key))
+    (signature,) = envelope["signatures"]
+    der = unb64(signature["sig"])
+    for form in (der, raw_signature(key, der)):
+        text = base64.urlsafe_b64encode(form).decode().rstrip("=")
+        signature["sig"] = text
+        assert verify_with_keys(candidate(compact(envelope)), [trusted]).claim.payload == PAYLOAD
+        for wrong in (text + "A", text[:-1], text[:4] + "=" + text[4:], text[:-2] + "!!"):
+            signature["sig"] = wrong
+            with pytest.raises(SignatureError, match="none of the configured keys"):
+                verify_with_keys(candidate(compact(envelope)), [trusted])
+
+
+def test_without_keys_a_bare_envelope_is_told_what_it_may_lack() -> None:
+    with pytest.raises(SignatureError, match="attach the whole bundle"):
+        verify_with_keys(candidate(keyed_envelope(PAYLOAD, KEY)), [])
+    with pytest.raises(SignatureError) as caught:
+        verify_with_keys(candidate(Lab().sign_with_key(PAYLOAD, KEY)), [])
+    assert "whole bundle" not in caught.value.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -46,6 +47,34 @@ def without(*names: str, null: bool = False) -> bytes:
     return compact(
         {key: None if key in names else value for key, value in FULL.items() if null or key not in names}
     )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("tlogs", "baseUrl"),
+        ("tlogs", "publicKey", "validFor", "end"),
+        ("certificateAuthorities", "uri"),
+        ("certificateAuthorities", "subject"),
+        ("certificateAuthorities", "subject", "organization"),
+        ("ctlogs", "baseUrl"),
+    ],
+)
+def test_what_is_null_is_as_good_as_left_out(path: tuple[str, ...]) -> None:
+    value = json.loads(ONE_LINE)
+    inner: Any = value[path[0]][0]
+    for name in path[1:-1]:
+        inner = inner[name]
+    inner[path[-1]] = None
+    assert verified_by(compact(value)) == PAYLOAD
+
+
+@pytest.mark.parametrize("name", ["logId", "publicKey"])
+def test_what_a_log_must_have_must_not_be_null(name: str) -> None:
+    value = json.loads(ONE_LINE)
+    value["tlogs"][0][name] = None
+    with pytest.raises(TrustRootError, match=rf"tlogs\[0\]\.{name} is missing"):
+        load_roots(compact(value), "x")
 
 
 @pytest.mark.parametrize("null", [False, True])
@@ -139,6 +168,9 @@ def test_a_root_alone_is_its_file() -> None:
         (b"", "it is empty"),
         (b" \n", "it is empty"),
         (b"\xff", "not UTF-8"),
+        (ONE_LINE.decode().encode("utf-16"), "it is UTF-16 text; unpack it with: iconv"),
+        (ONE_LINE.decode().encode("utf-16-le"), "it is UTF-16 text; unpack it with: iconv -f UTF-16LE"),
+        (gzip.compress(ONE_LINE), "it is gzip data; unpack it with: gunzip <FILE >OTHER-FILE"),
         (b"[" + ONE_LINE + b"]", "it is a JSON array and no object"),
         (b"[" * 100_000, "no JSON in line 1"),
         (b"\n".join([ONE_LINE] * (MAX_ROOTS + 1)), f"more than {MAX_ROOTS} documents"),

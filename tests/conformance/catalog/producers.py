@@ -430,6 +430,15 @@ def _near_texts() -> Iterator[Case]:
         says=("differs from refs/heads/Main only in the case of letters",),
         step=12,
     )
+    yield Case(
+        "producer-near-ref-kind",
+        "The expected ref is no branch and no tag, so that nobody pushes it: the denial says what is meant.",
+        "SOURCE_REF_MISMATCH",
+        parameters={"expectedSourceRefs": ["refs/head/main"]},
+        blobs=attested(signed()),
+        says=("refs/head/main is neither a branch nor a tag; is refs/heads/ meant?",),
+        step=12,
+    )
     own = "https://example.com/verifier"
     yield Case(
         "producer-near-verifier-id",

@@ -303,6 +303,14 @@ def _keys() -> Iterator[Case]:
             blobs=attested(compact(value)),
         )
         raw = unb64(signature["sig"])
+        signature["sig"] = b64(raw).replace("+", "-").replace("/", "_").rstrip("=")
+        yield Case(
+            f"key-raw-{scheme}-unpadded".lower(),
+            "A raw signature as JOSE writes it: URL-safe base64 without padding.",
+            "VERIFIED",
+            parameters=parameters,
+            blobs=attested(compact(value)),
+        )
         half = len(raw) // 2
         for name, changed in (
             ("changed", raw[:-1] + bytes([raw[-1] ^ 1])),

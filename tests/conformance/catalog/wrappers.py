@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -9,6 +10,8 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from typing import Any
+
+import yaml
 
 from tests.conformance.case import Case, attested, signed
 from tests.support.sigstore import Lab, vsa
@@ -148,6 +151,10 @@ def _packed() -> Iterator[Case]:
     message = {key: value for key, value in BUNDLE.items() if key != "dsseEnvelope"}
     forms = {
         "gzip": (gzip.compress(short, mtime=0), "gzip data", "gunzip"),
+        "tar-gzip": (gzip.compress(file.getvalue(), mtime=0), "a tar archive, packed with gzip", "tar -xzf"),
+        "base64": (base64.b64encode(GOOD), "base64 text", "base64 -d"),
+        "json-in-text": (text(GOOD.decode()), "JSON inside a JSON text", "jq -r ."),
+        "yaml": (yaml.safe_dump(BUNDLE).encode(), "YAML text", "yq -o=json"),
         "zstd": (b"\x28\xb5\x2f\xfd\x20\x3c\xe1\x01\x00" + short, "zstd data", "zstd -d"),
         "snappy": (b"\x3c\xec" + short, "snappy data", "snzip -d -t raw"),
         "snappy-framed": (b"\xff\x06\x00\x00sNaPpY" + short, "snappy data", "snzip -d"),
@@ -165,6 +172,38 @@ def _packed() -> Iterator[Case]:
             "cosign attest-blob",
         ),
     }
+    unsigned = base64.b64decode(BUNDLE["dsseEnvelope"]["payload"])
+    alike = {
+        "envelope-alone": (
+            text({"dsseEnvelope": BUNDLE["dsseEnvelope"]}),
+            "lacks a part",
+            "verificationMaterial",
+        ),
+        "unsigned": (
+            unsigned,
+            "a statement that nobody signed",
+            "lines of other kinds, expected Sigstore bundles",
+        ),
+        "pem": (
+            b"-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n",
+            "PEM text",
+            "holds no statement",
+        ),
+        "bundle-elsewhere": (
+            text({"attestations": [{"bundle": None, "bundle_url": "https://blobs.example/1.sn"}]}),
+            "names only where the bundles are",
+            "gh attestation download",
+        ),
+    }
+    for name, (content, says, more) in alike.items():
+        yield Case(
+            f"alike-{name}",
+            "No attestation, and yet it is plain what it is: the message says so.",
+            "NO_ATTESTATION",
+            blobs=attested(content),
+            says=(says, more),
+            step=4,
+        )
     for name, (content, form, command) in forms.items():
         yield Case(
             f"packed-{name}",
