@@ -205,7 +205,7 @@ def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
         for part in parts_of(content):
             candidate = candidate_in(part)
             if candidate is None:
-                lines.append(Line(part.line, _other(part.content), len(part.content)))
+                lines += [Line(one.line, _other(one.content), len(one.content)) for one in part.lines()]
             else:
                 found = True
                 lines.append(_line(candidate, verify))

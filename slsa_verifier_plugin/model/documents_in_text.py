@@ -4,8 +4,9 @@ Three layouts are read: a document a line, documents over several lines one afte
 the answer of GitHub's attestation API (``{"attestations": [{"bundle": ...}]}``). What is returned are parts of the file's own
 bytes, never a rewritten form: a signature, a cache and a report are about the same bytes.
 
-The cost is linear. A line costs one parse at most; a document over several lines that does not parse is looked at from
-``MAX_BROKEN`` places at most.
+The cost is linear in the bytes, whatever they are: lines without a bundle are passed over by searching alone, each look at a
+text takes ``SHORT_BYTES`` at least, and a document over several lines that does not parse is looked at from ``MAX_BROKEN``
+places at most.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ MAX_LINES = 65536
 """Lines of one blob, of whatever kind: 200,000 short junk lines kept another plugin busy for 20 s. A document is one."""
 MAX_BROKEN = 4
 """Places where a document over several lines begins and never ends. Each costs a parse of what follows it."""
+SHORT_BYTES = 512
+"""Bytes that a look at a text may cost as much as: the smallest summary or provenance, signed, has more."""
+MAX_SHORT = 64
+"""Shorter texts that are looked at all the same, beside one for each ``SHORT_BYTES`` of the file."""
 MAX_WRAPPING = 6
 """Arrays and wrapping objects around a bundle. Each costs a parse of what is inside; GitHub's tools use four."""
 
@@ -31,8 +36,13 @@ _WRAPPERS = ("attestations", "attestation", "bundle")
 """Names under which GitHub's API and ``gh attestation verify --format json`` keep bundles."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What editors and shells may put before the first line of a file."""
-_MARK = b'"payload"'
-"""What every bundle and envelope has; text without it is passed over unparsed. Who escapes the name is passed over too."""
+_MARK, _OTHER_MARK = b'"payloadType"', b'"payload"'
+"""What every bundle and envelope has; text without both is passed over unparsed. Who escapes a name is passed over too."""
+_LONG_LINE = re.compile(rb"\n[^\n]{%d}" % SHORT_BYTES)
+_OPEN_LINE = re.compile(rb"\n[ \t\r\f\v]*[{\[](?![^\n]*[}\]][ \t\r\f\v]*(?:\n|\Z))")
+"""A line that begins as a document does and does not end as one: it may go on in the next line."""
+_BLANKS = b" \t\r\f\v"
+_TEXT_OR_LINE = bytes(ord("\n") if byte == ord("\n") else ord("x") for byte in range(256))
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NEXT = re.compile(r"[ \t\r\n]*[,:]?[ \t\r\n]*")
 _SPANS = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -41,15 +51,31 @@ _SPANS = json.JSONDecoder(parse_int=str, parse_float=str)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One JSON value of a file: its own bytes, the line where it begins, and its value; None for what is no strict JSON."""
+    """One JSON value of a file: its own bytes, the line where it begins, and its value; None for what is no strict JSON.
+
+    ``count`` is how many lines it stands for that are not blank: lines of other kinds come together, as they stand in the file.
+    """
 
     content: bytes
     line: int
     value: Any = None
+    count: int = 1
+
+    def lines(self) -> Iterator[Part]:
+        """Yield each of the lines that this stands for."""
+        if self.count == 1:
+            yield Part(self.content.strip(), self.line + self._blank(), self.value)
+            return
+        for number, text in enumerate(self.content.split(b"\n"), self.line):
+            if text := text.strip():
+                yield Part(text, number)
+
+    def _blank(self) -> int:
+        return self.content.count(b"\n", 0, len(self.content) - len(self.content.lstrip()))
 
 
 def parts_of(content: bytes) -> Iterator[Part]:
-    """Yield the JSON values of a file that may be bundles or envelopes, and one ``Part`` for each line of another kind.
+    """Yield the JSON values of a file that may be bundles or envelopes, and ``Part``s for the lines of other kinds.
 
     Args:
         content: the file.
@@ -61,23 +87,36 @@ def parts_of(content: bytes) -> Iterator[Part]:
     splitter = _Splitter(content)
     start, line, looked = 0, 1, 0
     while start < len(content):
-        looked += 1
+        stop = splitter.next_look(start)
+        is_look = stop == start
+        document = splitter.document(start) if is_look else None
+        if document is not None:
+            first, stop, value = document
+            looked += 1
+        else:
+            if is_look:
+                stop = content.find(b"\n", start) + 1 or len(content)
+            looked += content.count(b"\n", start, stop - 1) + 1
         if looked > MAX_LINES:
             raise ArtifactError(
                 f"the artifact has more than {MAX_LINES} lines; attach only attestations, one a line",
                 reason=Reason.LIMIT_EXCEEDED,
             )
-        document = splitter.document(start)
         if document is not None:
-            first, stop, value = document
             yield from splitter.unwrapped(first, stop, line, value)
-        else:
-            end = content.find(b"\n", start)
-            stop = len(content) if end < 0 else end + 1
+        elif is_look:
             if text := content[start:stop].strip():
                 yield Part(text, line)
+        elif count := _not_blank(content, start, stop):
+            yield Part(content[start:stop], line, None, count)
         line += content.count(b"\n", start, stop)
         start = stop
+
+
+def _not_blank(content: bytes, start: int, stop: int) -> int:
+    """Return how many of the whole lines from ``start``, behind the first line, to ``stop`` are not blank."""
+    lines = content[content.rindex(b"\n", 0, start) : stop]
+    return lines.translate(_TEXT_OR_LINE, _BLANKS).count(b"\nx")
 
 
 class _Splitter:
@@ -89,6 +128,41 @@ class _Splitter:
         self._broken = 0
         self._is_first = True
         self._behind = -1
+        self._short = 0
+        # Where the next line of each kind begins that may be worth a look, as far as it has been looked for.
+        self._long = self._open = self._marked = 0
+
+    def next_look(self, start: int) -> int:
+        """Return where the next line begins that is worth a look, at ``start`` or behind it; the file's end for none."""
+        if start in (0, self._behind):
+            return start
+        if self._long < start:
+            self._long = self._line(_LONG_LINE, start)
+        found = self._long
+        if self._broken < MAX_BROKEN:
+            if self._open < start:
+                self._open = self._line(_OPEN_LINE, start)
+            found = min(found, self._open)
+        # Short texts have their turn again once the file has gone on far enough.
+        again = max(start, (self._short - MAX_SHORT) * SHORT_BYTES)
+        if again < found:
+            if self._marked < again:
+                place = self._content.find(_MARK, again)
+                self._marked = len(self._content) if place < 0 else self._content.rfind(b"\n", 0, place) + 1
+            found = min(found, max(start, self._marked))
+        return found
+
+    def _line(self, pattern: re.Pattern[bytes], start: int) -> int:
+        """Return where a line of the kind begins, not before ``start``, where one begins, too, but for its blanks."""
+        match = pattern.search(self._content, self._content.rindex(b"\n", 0, start))
+        return len(self._content) if match is None else max(start, match.start() + 1)
+
+    def _is_worth(self, start: int, stop: int) -> bool:
+        """Return True where the text from ``start`` to ``stop`` may cost a look: short ones may only so often."""
+        if stop - start >= SHORT_BYTES:
+            return True
+        self._short += 1
+        return self._short <= MAX_SHORT + start // SHORT_BYTES
 
     def document(self, start: int) -> tuple[int, int, Any] | None:
         """Return begin, end and value of the document that begins in the line at ``start``; None where none does.
@@ -102,10 +176,12 @@ class _Splitter:
         end = self._content.find(b"\n", start)
         end = len(self._content) if end < 0 else end
         text = self._content[start:end].strip()
+        # Asked of whatever has the first mark, by which it was found.
+        is_marked = _MARK in text and self._is_worth(start, end) and _OTHER_MARK in text
         if text[:1] not in (b"{", b"["):
             return None
         first = self._content.index(text[:1], start)
-        if _MARK in text:
+        if is_marked:
             if is_dense(text):
                 return None
             try:
@@ -135,6 +211,8 @@ class _Splitter:
             if sum(map(self._content.count, (b",", b"[", b"{"))) > MAX_VALUES:
                 self._broken = MAX_BROKEN
                 return None
+            if is_dense(self._content):
+                self._broken = max(self._broken, MAX_BROKEN - 1)  # values are what a parse costs by
             self._text = self._content.decode("latin-1")
         try:
             stop = _SPANS.raw_decode(self._text, first)[1]
@@ -149,8 +227,11 @@ class _Splitter:
             self._broken += 1
             return None
         document = self._content[first:stop]
+        if not self._is_worth(first, stop):
+            self._broken = MAX_BROKEN
+            return None
         value = None
-        if _MARK in document and not is_dense(document):
+        if _MARK in document and _OTHER_MARK in document and not is_dense(document):
             with suppress(JsonError):
                 value = loads(document)
         self._behind = follows.end() if "\n" not in follows[0] else -1
@@ -169,6 +250,8 @@ class _Splitter:
             if name is not None:  # a member: its name comes first
                 position = self._after(_NEXT, _SPANS.raw_decode(self._text, position)[1])
             end = _SPANS.raw_decode(self._text, position)[1]
+            if not self._is_worth(position, end):
+                return
             if name is None or (name in _WRAPPERS and isinstance(child, dict | list)):
                 yield from self._inside(position, end, child, depth + 1)
             position = self._after(_NEXT, end)

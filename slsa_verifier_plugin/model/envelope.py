@@ -73,7 +73,7 @@ def read_blob(content: bytes, most: int) -> Blob:
     for part in parts_of(content):
         candidate = candidate_in(part)
         if candidate is None:
-            others += 1
+            others += part.count
         elif len(candidates) >= most:
             raise ArtifactError(
                 f"found more than {most} attestations in one blob, which is all that maxBundles leaves for it; raise it, or "

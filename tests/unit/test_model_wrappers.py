@@ -19,7 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
-from slsa_verifier_plugin.model.documents_in_text import MAX_BROKEN, MAX_WRAPPING
+from slsa_verifier_plugin.model.documents_in_text import (
+    MAX_BROKEN,
+    MAX_LINES,
+    MAX_SHORT,
+    MAX_WRAPPING,
+    SHORT_BYTES,
+    parts_of,
+)
 from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, read_blob
 from slsa_verifier_plugin.model.forms import form_of, likeness_of
 from slsa_verifier_plugin.strict_json import MAX_VALUES, loads
@@ -173,6 +180,80 @@ def test_lines_are_read_where_there_are_too_many_values_for_one_document() -> No
     many = b"[" + b"1," * MAX_VALUES + b"1]\n"
     assert values(many + text(BUNDLE)) == [BUNDLE]
     assert values(text(BUNDLE, 1) + many) == []
+
+
+SHORT = text({"payload": 1, "payloadType": "x"})
+REAL = {**BUNDLE, "dsseEnvelope": {**ENVELOPE, "payload": "e30g" * (SHORT_BYTES // 4)}}
+"""As long as what can count is."""
+
+
+def test_no_number_of_short_texts_hides_one_that_can_count() -> None:
+    for junk in (SHORT + b"\n", b"{}\n", b"x\n", b'"payload" "payloadType"\n'):
+        found = read_blob(junk * (MAX_LINES - 1) + text(REAL), 1)
+        assert [candidate.line for candidate in found.candidates] == [MAX_LINES]
+        assert found.others == MAX_LINES - 1
+    # What stands beside a bundle in the answer of GitHub's API is short as well.
+    many = {"attestations": [{"bundle": REAL, "repository_id": 1, "initiator": "user"}] * 90}
+    for indent in (None, 1):
+        assert values(text(many, indent)) == [REAL] * 90
+
+
+def test_short_texts_are_looked_at_as_often_as_the_files_size_allows() -> None:
+    line = text(ENVELOPE) + b"\n"
+    for count, found in (
+        (MAX_SHORT, MAX_SHORT),
+        (MAX_SHORT + 9, MAX_SHORT + len(line * MAX_SHORT) // SHORT_BYTES),
+    ):
+        assert len(read_blob(line * count, 999).candidates) == min(count, found)
+    # Once the file has gone on, they have their turn again.
+    content = (SHORT + b"\n") * (2 * MAX_SHORT) + b"x" * (3 * MAX_SHORT * SHORT_BYTES) + b"\n" + line
+    assert values(content) == [ENVELOPE]
+
+
+@pytest.mark.parametrize("document", [SHORT, b'{"payload":1,\n"payloadType":1}'])
+def test_short_documents_one_behind_another_are_looked_at_a_few_times(document: bytes) -> None:
+    assert values(document * (MAX_SHORT - 1) + text(REAL, 1)) == [REAL]
+    assert values(document * (2 * MAX_SHORT) + text(REAL, 1)) == []
+    assert values(document * (2 * MAX_SHORT) + b"\n" + text(REAL)) == [REAL]
+
+
+def test_a_wrapper_of_many_short_values_is_read_as_far_as_its_size_allows() -> None:
+    assert values(text([REAL, *([1] * (MAX_SHORT - 1)), REAL])) == [REAL, REAL]
+    assert values(text([REAL, *([1] * (2 * MAX_SHORT)), REAL])) == [REAL]
+
+
+def test_a_file_of_dense_values_is_looked_at_once_for_a_document_over_several_lines() -> None:
+    dense = b"[" + b"1," * 999 + b"1]\n"
+    assert values(text(REAL, 1) + b"\n" + dense * 9) == [REAL]
+    assert values(b"{\n" + text(REAL, 1) + b"\n" + dense * 9) == []
+    assert values(b"{\n" + text(REAL, 1) + b"\n") == [REAL]
+
+
+PIECES = [
+    b"x",
+    b"",
+    b" ",
+    b"\t\r",
+    b"{}",
+    b"[ ]",
+    b"{",
+    b'"payloadType"',
+    SHORT,
+    text(BUNDLE),
+    b"y" * SHORT_BYTES,
+    b"\x0b{\x0c",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.sampled_from([b"", b"\n", b"\n \n"]))
+def test_what_is_passed_over_is_counted_and_shown_line_by_line(pieces: list[bytes], end: bytes) -> None:
+    """Against the plain way to do it; with no text over several lines."""
+    pieces = [piece for piece in pieces if piece.strip() != b"{"]
+    content = b"\n".join(pieces) + end
+    expected = [(piece.strip(), number) for number, piece in enumerate(pieces, 1) if piece.strip()]
+    parts = list(parts_of(content))
+    assert [(one.content, one.line) for part in parts for one in part.lines()] == expected
+    assert sum(part.count for part in parts) == len(expected)
 
 
 MEGABYTE = 1 << 20

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.errors import SignatureError, VerifierError
+from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
 from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.signatures.keys import load_key
 from slsa_verifier_plugin.signatures.trust import load_root
@@ -161,6 +162,27 @@ def whole(value: bytes, edit: Edit) -> bytes:
     return compact(made)
 
 
+LONG = b"x" * 480
+SMALL = {
+    "lines without meaning": b"x\n",
+    "blank lines": b" \n",
+    "empty objects": b"{}\n",
+    "objects that do not end": b"{\n",
+    "objects over two lines": b"{\n}\n",
+    "marked lines": b'"payloadType" "payload"\n',
+    "marked objects": b'{"payload":1,"payloadType":1}\n',
+    "marked objects without lines": b'{"payload":1,"payloadType":1}',
+    "marked objects over two lines": b'{"payload":1,\n"payloadType":1}\n',
+    "marked arrays": b'["payload","payloadType"' + b",1" * 60 + b"]\n",
+    "long marked arrays": b'["payload","payloadType","' + LONG + b'"' + b",1" * 60 + b"]\n",
+    "long marked objects": b'{"payload":1,"payloadType":1,"a":"' + LONG + b'"}\n',
+    "long objects that do not end": b'{"payload":1,"payloadType":1,"a":"' + LONG + b'"\n',
+    "wrapped objects": b'{"bundle":{"payload":1,"payloadType":1}}\n',
+    "envelopes of nothing": b'{"payload":"e30=","payloadType":"","signatures":1}\n',
+}
+"""Texts of which a blob may hold tens of thousands: each costs by its bytes, and not by the number of its lines or values."""
+
+
 def blobs() -> Iterator[tuple[str, bytes]]:
     for name, edit in SHAPES.items():
         yield name, whole(BASE, edit)
@@ -171,6 +193,13 @@ def blobs() -> Iterator[tuple[str, bytes]]:
             f"envelope: {number} signatures over much",
             compact({"payload": large, "payloadType": "x", "signatures": signatures}),
         )
+    for name, piece in SMALL.items():
+        # Of the shortest, as many as a blob may have.
+        yield f"many of {name}", piece * min(SIZE // len(piece), MAX_LINES)
+    yield (
+        "wrapped scalars",
+        b'{"attestations":[' + b'{"bundle":{"payload":"","payloadType":""}},' * (SIZE // 46) + b"1]}",
+    )
     yield "lines of dense JSON", (b'{"payload":[' + b"1," * 500 + b"1]}\n") * (SIZE // 1014)
     yield (
         "wrapped in arrays",
