@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -140,7 +141,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     with ExitStack() as stack:
         report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
         state, name = _audited(session, sources, shard, demands, service, options, stack)
-        return report.write(session, state, name)
+        return report.write(session, state, name, sources.gaps())
 
 
 @click.command("merge")
@@ -177,6 +178,15 @@ class Sources:
     pods: Sequence[str] = ()
     manifests: Sequence[str] = ()
     registries: Sequence[str] = ()
+    unread: Counter[str] = field(default_factory=Counter)
+    """Objects in manifests that name images in places that are not known here, by kind; counted by ``uses``."""
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return what was not looked at, for people."""
+        return tuple(
+            f"{count} {kind}: not looked at, for it names images in places that are not known here"
+            for kind, count in sorted(self.unread.items())
+        )
 
     def check(self, demands: Demands) -> None:
         """Raise ``UsageError`` where there is nothing to audit, or standard input would be two things."""
@@ -201,7 +211,7 @@ class Sources:
             images.from_arguments(self.images),
             *(images.from_list(path) for path in self.lists),
             *(images.from_pods(path) for path in self.pods),
-            *(images.from_manifests(path) for path in self.manifests),
+            *(images.from_manifests(path, self.unread) for path in self.manifests),
             *(images.from_registry(name, catalog) for name in self.registries),
         )
         yield from map(images.storable, chain.from_iterable(sources))

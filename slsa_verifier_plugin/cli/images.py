@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,10 +112,14 @@ def from_pods(path: str) -> Iterator[Use]:
         yield from _pod(pod, source)
 
 
-def from_manifests(path: str) -> Iterator[Use]:
+def from_manifests(path: str, unread: Counter[str]) -> Iterator[Use]:
     """Yield the images in Kubernetes manifests: a file, ``-``, a folder of them, or a folder with a kustomization.
 
     Every object with containers or volumes of images counts, of whatever kind, and kagent's Agents with their skills.
+
+    Args:
+        path: the file or folder.
+        unread: counts, by kind, the objects that name images in places that are not known here.
 
     Raises:
         UsageError: they cannot be read, or ``kubectl kustomize`` fails.
@@ -124,7 +129,7 @@ def from_manifests(path: str) -> Iterator[Use]:
         if any(
             (folder / name).is_file() for name in ("kustomization.yaml", "kustomization.yml", "Kustomization")
         ):
-            yield from _manifests(_kustomized(folder), path)
+            yield from _manifests(_kustomized(folder), path, unread)
             return
         files = sorted(
             item for item in folder.rglob("*") if item.suffix in MANIFEST_ENDINGS and item.is_file()
@@ -132,10 +137,10 @@ def from_manifests(path: str) -> Iterator[Use]:
         if not files:
             raise UsageError(f"{quoted(path)} holds no {', '.join(MANIFEST_ENDINGS)} files")
         for file in files:
-            yield from from_manifests(str(file))
+            yield from from_manifests(str(file), unread)
         return
     content, source, _ = read_file(path)
-    yield from _manifests(content, source)
+    yield from _manifests(content, source, unread)
 
 
 def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
@@ -197,7 +202,7 @@ def _running(image: str, image_id: str) -> str:
     return image
 
 
-def _manifests(content: bytes, source: str) -> Iterator[Use]:
+def _manifests(content: bytes, source: str, unread: Counter[str]) -> Iterator[Use]:
     for document in parse_documents(content, source):
         if not isinstance(document.value, dict):
             continue
@@ -205,17 +210,49 @@ def _manifests(content: bytes, source: str) -> Iterator[Use]:
         if str(document.value.get("kind", "")).endswith("List") and isinstance(items, list):
             for index, item in enumerate(items):
                 if isinstance(item, dict):
-                    yield from _object_uses(document, ("items", index), item)
+                    yield from _object_uses(document, ("items", index), item, unread)
         else:
-            yield from _object_uses(document, (), document.value)
+            yield from _object_uses(document, (), document.value, unread)
 
 
-def _object_uses(document: Document, path: tuple[Key, ...], value: Mapping[str, Any]) -> Iterator[Use]:
+def _object_uses(
+    document: Document, path: tuple[Key, ...], value: Mapping[str, Any], unread: Counter[str]
+) -> Iterator[Use]:
     metadata = _object(value, "metadata")
     workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
-    for place, image in _containers(value, path):
+    found = dict(_containers(value, path))
+    for place, image in found.items():
         position = document.position(place)
         yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
+    if not _is_kubernetes(value) and _names_images(value, path, found):
+        unread[f"{value.get('kind', 'object')} of {value.get('apiVersion', 'no apiVersion')}"] += 1
+
+
+def _is_kubernetes(value: Mapping[str, Any]) -> bool:
+    """Return True for a kind of Kubernetes's own, whose images all stand where they are looked for.
+
+    A ConfigMap may have a key ``image``, and a CustomResourceDefinition describes one.
+    """
+    group, slash, _ = str(value.get("apiVersion", "")).rpartition("/")
+    return not slash or "." not in group or group.endswith(".k8s.io")
+
+
+def _names_images(value: Any, path: tuple[Key, ...], found: Container[tuple[Key, ...]]) -> bool:
+    """Return True where a key ``image`` stands below ``value`` that is not among the places ``found``."""
+    if isinstance(value, list):
+        return any(_names_images(item, (*path, index), found) for index, item in enumerate(value))
+    if not isinstance(value, dict):
+        return False
+    return any(
+        (key == "image" and bool(item) and not _is_read((*path, key), found))
+        or _names_images(item, (*path, key), found)
+        for key, item in value.items()
+    )
+
+
+def _is_read(path: tuple[Key, ...], found: Container[tuple[Key, ...]]) -> bool:
+    """Return True if the image at ``path``, or the volume's image whose reference stands below it, was found."""
+    return path in found or (*path, "reference") in found
 
 
 def _containers(value: Any, path: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], str]]:

@@ -203,6 +203,23 @@ def test_pods_manifests_and_lists(policy: Path, images: dict[str, str], tmp_path
     assert location["region"]["startLine"] == 6
 
 
+TASK = {
+    "apiVersion": "tekton.dev/v1", "kind": "Task", "metadata": {"name": "t"},
+    "spec": {"steps": [{"name": "s", "image": "registry.example/tekton:1"}]},
+}  # fmt: skip
+
+
+def test_a_kind_that_is_not_looked_at_is_named(policy: Path, tmp_path: Path) -> None:
+    write_yaml(tmp_path / "task.yaml", TASK)
+    done = audit(policy, "--manifests", tmp_path, "--fail-on", "denied")
+    assert (
+        "incomplete: 1 Task of tekton.dev/v1: not looked at, for it names images in places that are not known here"
+        in done.out
+    )
+    assert done.status == Status.ADMITTED
+    assert audit(policy, "--manifests", tmp_path, "--fail-on", "undecided").status == Status.UNDECIDED
+
+
 def test_a_registry_is_audited_whole(policy: Path, registry: SlowRegistry, images: dict[str, str]) -> None:
     document = as_json(policy, "--registry", registry.host)
     assert {item["image"] for item in document["images"]} == set(images.values()) - {images["gone"]}

@@ -86,3 +86,9 @@ def test_policy_check_names_the_near_miss(name: str, says: str, monkeypatch: pyt
     shown = cli("policy", "check", f"{name}.policy.json").out
     assert "warning: " in shown
     assert says in shown
+
+
+def test_a_kind_that_is_not_looked_at_is_named() -> None:
+    policy = FIELD / "values-that-never-match" / "https-policy.policy.json"
+    done = cli("audit", "--manifests", FIELD / "unread-kinds", "--policy", policy)
+    assert "incomplete: 1 Task of tekton.dev/v1: not looked at" in done.out

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import unicodedata
+from collections import Counter
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_any_json_is_pods_or_a_usage_error(tmp_path: Path, value: Any) -> None:
         with contextlib.suppress(UsageError):
             list(images.from_pods(str(path)))
         with contextlib.suppress(UsageError):
-            list(images.from_manifests(str(path)))
+            list(images.from_manifests(str(path), Counter()))
 
 
 KINDS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def found(uses: Iterable[Use]) -> list[tuple[str, str, str, int]]:
 def test_manifests_of_every_kind(tmp_path: Path) -> None:
     path = tmp_path / "all.yaml"
     path.write_text(MANIFESTS)
-    assert found(images.from_manifests(str(path))) == [
+    assert found(images.from_manifests(str(path), Counter())) == [
         ("init:1", "shop", "Deployment/web", 8),
         ("web:1", "shop", "Deployment/web", 11),
         ("job:1", "", "CronJob/nightly", 16),
@@ -194,14 +195,16 @@ def test_manifests_images_are_those_that_admission_asks_about(tmp_path: Path) ->
     ]
     for value in values:
         path = write(tmp_path / "object.json", {"kind": "Any", **value})
-        assert [use.image for use in images.from_manifests(path)] == ["low:1"], value
+        assert [use.image for use in images.from_manifests(path, Counter())] == ["low:1"], value
 
 
 def test_every_image_of_the_templates_own_tests_is_audited() -> None:
     for path in (GATEKEEPER / "test" / "objects").glob("*-agent-are-checked.yaml"):
-        assert "registry.example/low:1" in [use.image for use in images.from_manifests(str(path))], path
+        assert "registry.example/low:1" in [
+            use.image for use in images.from_manifests(str(path), Counter())
+        ], path
     both = GATEKEEPER / "test" / "objects" / "extra-containers-of-an-agent-are-checked.yaml"
-    assert [use.image for use in images.from_manifests(str(both))] == [
+    assert [use.image for use in images.from_manifests(str(both), Counter())] == [
         "registry.example/good:1", "registry.example/low:1",
     ]  # fmt: skip
 
@@ -211,7 +214,7 @@ def test_what_only_looks_like_a_place_of_images_is_none(tmp_path: Path) -> None:
     other = {"data": {"skills": {"refs": ["no:1"]}}, "byo": {"deployment": "no:1"}, "byo2": {"image": "no:1"}}
     volumes = {"spec": {"volumes": [{"name": "v", "emptyDir": {}}, {"image": "no:1"}, 7], "containers": "no"}}
     for value in (skills, other, volumes):
-        assert list(images.from_manifests(write(tmp_path / "object.json", value))) == []
+        assert list(images.from_manifests(write(tmp_path / "object.json", value), Counter())) == []
 
 
 def test_volumes_of_running_pods_are_images_too(tmp_path: Path) -> None:
@@ -234,10 +237,10 @@ def test_a_folder_of_manifests(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.yml").write_text(MANIFESTS)
     (tmp_path / "notes.txt").write_text("kind: [broken")
-    assert len(list(images.from_manifests(str(tmp_path)))) == 5
+    assert len(list(images.from_manifests(str(tmp_path), Counter()))) == 5
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"holds no \.yaml"):
-        list(images.from_manifests(str(tmp_path / "empty")))
+        list(images.from_manifests(str(tmp_path / "empty"), Counter()))
 
 
 def fake_kubectl(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,17 +258,17 @@ def test_a_kustomization_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (folder / "a.yaml").write_text(MANIFESTS.replace("web:1", "ignored:1"))
     (tmp_path / "built.yaml").write_text(MANIFESTS)
     fake_kubectl(tmp_path, f'test "$1 $2" = "kustomize {folder}" && cat {tmp_path}/built.yaml', monkeypatch)
-    assert "web:1" in [use.image for use in images.from_manifests(str(folder))]
+    assert "web:1" in [use.image for use in images.from_manifests(str(folder), Counter())]
 
 
 def test_a_kustomization_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Kustomization").write_text("")
     fake_kubectl(tmp_path, "echo 'error: no such base' >&2; exit 1", monkeypatch)
     with pytest.raises(UsageError, match=r"failed: error: no such base"):
-        list(images.from_manifests(str(tmp_path)))
+        list(images.from_manifests(str(tmp_path), Counter()))
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs kubectl or kustomize on the PATH"):
-        list(images.from_manifests(str(tmp_path)))
+        list(images.from_manifests(str(tmp_path), Counter()))
 
 
 class Catalog:
@@ -282,3 +285,40 @@ def test_a_registry_without_its_fallback_tags() -> None:
     assert list(images.from_registry("r.example/b/c", Catalog())) == []
     # Its name is no image's: nothing of Docker Hub is listed for it.
     assert list(images.from_registry("empty.example", Catalog())) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "unread"),
+    [
+        ({"apiVersion": "tekton.dev/v1", "kind": "Task", "spec": {"steps": [{"image": "a:1"}]}}, [], 1),
+        (
+            {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "spec": {"templates": [{"container": {"image": "a:1"}}]}},
+            [],
+            1,
+        ),
+        ({"apiVersion": "example.com/v1", "kind": "App", "spec": {"image": {"repository": "a", "tag": "1"}}}, [], 1),
+        # One image that is read does not speak for another that is not.
+        (
+            {"apiVersion": "e.com/v1", "kind": "App", "spec": {"containers": [{"image": "a:1"}], "sidecar": {"image": "b:1"}}},
+            ["a:1"],
+            1,
+        ),
+        ({"apiVersion": "e.com/v1", "kind": "App", "spec": {"containers": [{"image": "a:1"}]}}, ["a:1"], 0),
+        (
+            {"apiVersion": "e.com/v1", "kind": "App", "spec": {"volumes": [{"image": {"reference": "v:1"}}]}},
+            ["v:1"],
+            0,
+        ),
+        ({"apiVersion": "e.com/v1", "kind": "App", "spec": {"replicas": 2}}, [], 0),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "data": {"image": "a:1"}}, [], 0),
+        ({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": {"image": {}}}, [], 0),
+        ({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"containers": [{"image": "a:1"}]}}, ["a:1"], 0),
+    ],
+)  # fmt: skip
+def test_kinds_that_are_not_looked_at_are_counted(
+    tmp_path: Path, value: dict[str, Any], found: list[str], unread: int
+) -> None:
+    counted: Counter[str] = Counter()
+    path = write(tmp_path / "object.json", {"kind": "List", "items": [value]})
+    assert [use.image for use in images.from_manifests(path, counted)] == found
+    assert counted == ({f"{value['kind']} of {value['apiVersion']}": unread} if unread else {})

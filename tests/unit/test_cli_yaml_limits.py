@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -293,4 +294,4 @@ def test_no_command_is_slow_over_what_repeats(tmp_path: Any, name: str) -> None:
         assert "repeat too much" in done.err
         assert time.process_time() - started < 10
     with pytest.raises(UsageError):
-        list(images.from_manifests(str(path)))
+        list(images.from_manifests(str(path), Counter()))
