@@ -30,7 +30,7 @@ from slsa_verifier_plugin.policy.parameters import (
     parse_duration,
 )
 from slsa_verifier_plugin.policy.steps import completed
-from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict, encode, result
+from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict, encode, result_line
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import ascii_only, plain, quoted
@@ -228,7 +228,7 @@ def denial(call: Call, error: VerifierError, binding: str = "none") -> Verdict:
 def answer(verdict: Verdict, name: str, type_: str, duration_ms: int) -> Response:
     """Return the response that carries ``verdict``: one JSON line, exit status 0, warnings as log lines."""
     warnings = "".join(f"warn: {plain(text, 512)}\n" for text in verdict.warnings)
-    return Response(0, encode(result(verdict, name, type_, duration_ms)) + b"\n", warnings.encode())
+    return Response(0, result_line(verdict, name, type_, duration_ms) + b"\n", warnings.encode())
 
 
 def contract_failure(error: ContractError) -> Response:

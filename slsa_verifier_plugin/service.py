@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 SIGNATURE_CACHE = 16 << 20
 """Bytes of verified payloads that are kept."""
 READINGS = 8 << 20
-"""Bytes of parsed blobs that are kept, and of parsed payloads."""
+"""Bytes of parsed blobs that are kept, and of parsed payloads; a quarter of it of parsed manifests."""
+_key_of = json.JSONEncoder(sort_keys=True).encode
+"""Settings as a key; ``json.dumps`` would make a new encoder for each."""
 MAX_STORES = 32
 MAX_POLICIES = 64
 MAX_ROOTS = 16
@@ -82,7 +84,7 @@ class Service:
         Raises:
             ParameterError: it is not valid.
         """
-        key = json.dumps(config, sort_keys=True)
+        key = _key_of(config)
         policy = self._policies.get(key)
         if policy is None:
             policy = parse_policy(config)
@@ -109,13 +111,13 @@ class Service:
         Raises:
             RegistryError: the settings name a credential provider that is unknown or not installed.
         """
-        from slsa_verifier_plugin.registry.client import RegistryStore
-        from slsa_verifier_plugin.registry.credentials.select import provider_for
-        from slsa_verifier_plugin.registry.settings import StoreSettings
-
-        key = json.dumps(settings, sort_keys=True)
+        key = _key_of(settings)
         store = self._stores.get(key)
         if store is None:
+            from slsa_verifier_plugin.registry.client import RegistryStore
+            from slsa_verifier_plugin.registry.credentials.select import provider_for
+            from slsa_verifier_plugin.registry.settings import StoreSettings
+
             # Outside of the lock: a provider imports a cloud's SDK and reads files, which other calls need not wait for.
             parsed = StoreSettings.parse(settings)
             provider = provider_for(parsed.auth_provider, self._environ)

@@ -24,7 +24,6 @@ _INVISIBLE = re.compile(
 )
 """What shows nothing though its category is a letter's, mark's or symbol's (Unicode ``Default_Ignorable_Code_Point``,
 and the blank of Braille). What else shows nothing is of category C or Z."""
-_COMMAND_SIGNS = ("##", "::", "section_", "travis_")
 _COMMANDS = re.compile(
     # Azure Pipelines' "##vso[" and "##[", TeamCity's "##teamcity[" and GitHub's older "##[" are looked for anywhere in a line.
     r"(?<=#)#(?=[\w.-]{0,32}\[)"
@@ -73,7 +72,7 @@ def inert(text: str) -> str:
 def without_commands(text: str, instead: Callable[[str], str]) -> str:
     """Return ``text`` with ``instead`` of one character of each command that a CI system would take from a log."""
     # Four searches for a word cost a hundredth of the pattern.
-    if not any(sign in text for sign in _COMMAND_SIGNS):
+    if not ("##" in text or "::" in text or "section_" in text or "travis_" in text):
         return text
     return _COMMANDS.sub(lambda found: instead(found[0]), text)
 

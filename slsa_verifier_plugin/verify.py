@@ -33,10 +33,10 @@ from slsa_verifier_plugin.evidence import (
 )
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Blob, Candidate
-from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.model.manifest import Manifest
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
-from slsa_verifier_plugin.policy.checks import Context, Examination, Reading, examine
+from slsa_verifier_plugin.policy.checks import Context, Examination, Reading, examine, examine_verified
 from slsa_verifier_plugin.policy.entries import Entry
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.readings import NOTHING_KEPT, Readings
@@ -184,7 +184,7 @@ class _Run:
             raise ArtifactError(
                 f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}; attach it anew"
             )
-        manifest = parse_manifest(content, descriptor.media_type)
+        manifest = self._readings.manifest(content, descriptor.media_type)
         if manifest.kind == "index":
             raise ArtifactError(
                 "the attestation is an index, expected an image or artifact manifest; use oras attach"
@@ -287,8 +287,9 @@ class _Run:
         said = (entry.candidate.payload_type, entry.candidate.payload)
         is_same = said == (verified.claim.payload_type, verified.claim.payload)
         reading = entry.reading if is_same else None
+        earlier = entry.claimed if is_same else None
         # Of several signers, each as good as the other, the one whom the policy trusts most counts.
-        examined = [(examine(claim, context, reading), claim) for claim in verified.claims]
+        examined = [(examine_verified(claim, context, reading, earlier), claim) for claim in verified.claims]
         examination, claim = max(examined, key=lambda pair: pair[0].reached)
         steps = (passed(5, plain(claim.signer.identity)), *examination.steps)
         named = verified if claim is verified.claim else replace(verified, claim=claim)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import errno
+import functools
 import ipaddress
 import socket
 import threading
@@ -127,7 +128,12 @@ def kind_of(text: str) -> Kind:
     Raises:
         ValueError: it is no address.
     """
-    address = _embedded(ipaddress.ip_address(canonical_host(text).partition("%")[0]))
+    return _kind_of(canonical_host(text).partition("%")[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _kind_of(text: str) -> Kind:
+    address = _embedded(ipaddress.ip_address(text))
     if address in METADATA_ADDRESSES:
         return Kind.METADATA
     if address.is_unspecified or address.is_loopback:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 MAX_HOST_CHARACTERS = 253
@@ -30,6 +31,10 @@ def canonical_host(host: str) -> str:
     Raises:
         ValueError: this can be no host, or only some programs take it for one.
     """
+    return _known(host) if len(host) <= MAX_HOST_CHARACTERS else _canonical(host)
+
+
+def _canonical(host: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if ":" in bare:
         address, percent, zone = bare.partition("%")
@@ -43,6 +48,10 @@ def canonical_host(host: str) -> str:
     parts = name.split(".")
     # No top-level domain is a number: what ends with one is an address, or nothing (WHATWG, "ends in a number").
     return str(_ipv4(parts)) if _NUMBER.fullmatch(parts[-1]) else name
+
+
+# One request asks for the form of the same two or three hosts a dozen times.
+_known = lru_cache(maxsize=256)(_canonical)
 
 
 def _ipv4(parts: list[str]) -> ipaddress.IPv4Address:

@@ -1,13 +1,14 @@
 """Steps 6 to 13: what one attestation must say.
 
-``examine`` is pure. It is run twice: on what a candidate claims, to look at the promising ones first, and on what was verified.
-Only the second counts; ``verify`` sees to that.
+``examine`` is pure. It is run on what a candidate claims, to look at the promising ones first, and on what was verified. Only the
+second counts; ``verify`` sees to that. Where the two are the same, to the byte and by the same signer, running it again could
+only give the same but for the time, which ``with_time`` adds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -102,6 +103,37 @@ def examine(claim: Claim, context: Context, reading: Reading | None = None) -> E
     return _Examiner(claim.signer, reading or read(claim.payload_type, claim.payload), context).run()
 
 
+def examine_verified(
+    claim: Claim, context: Context, reading: Reading | None, earlier: Examination | None
+) -> Examination:
+    """Return what ``examine`` gives for a verified claim.
+
+    Args:
+        claim: what was verified.
+        context: what it is held against.
+        reading: what its payload says, None where that was not read yet.
+        earlier: what came of the same payload before it was verified, in the same context but for the times; None for nothing.
+    """
+    if earlier is not None and earlier.signer == claim.signer:
+        return with_time(earlier, context)
+    return examine(claim, context, reading)
+
+
+def with_time(examination: Examination, context: Context) -> Examination:
+    """Return what ``examine`` gives for the same claim in a context that differs in its times alone.
+
+    Steps 6 to 12 look at no time, so that what they say stays. Step 13 is the last, and is made anew.
+    """
+    if examination.reason is not None or examination.summary is None or context.policy.max_age is None:
+        return examination
+    try:
+        step, reason, message = _age(examination.summary, context), None, ""
+    except CheckError as error:
+        step, reason, message = failed(13, error.message), error.reason, error.message
+    steps = (*examination.steps[:-1], step)
+    return replace(examination, steps=steps, reason=reason, message=message)
+
+
 class _Examiner:
     """Runs the checks in order. A check returns a step that did not fail, or raises ``CheckError``."""
 
@@ -145,7 +177,7 @@ class _Examiner:
             self._resource_uri,
             self._reached_levels,
             self._source_refs,
-            self._age,
+            lambda summary: _age(summary, self._context),
         )
 
     def _statement_and_signer(self) -> Step:
@@ -308,32 +340,33 @@ class _Examiner:
             return ""
         return f" (the certificate's ref, which counts; the summary names {_alternatives(named)})"
 
-    def _age(self, summary: VerificationSummary) -> Step:
-        """Step 13: by the log's or the timestamp authority's time, else by the summary's own."""
-        if self._policy.max_age is None:
-            return not_checked(13, "maxAge is not set")
-        if self._context.now is None:
-            return not_checked(13, "the time is not verified yet")
-        moment = self._context.signed_at or summary.time_verified
-        if moment is None:
-            raise CheckError(
-                Reason.TIME_INVALID,
-                "the summary has no timeVerified, and no log or timestamp says when it was signed, which maxAge demands; have "
-                "the commit attested anew",
-            )
-        age = self._context.now - moment
-        if age < -CLOCK_SKEW:
-            raise CheckError(
-                Reason.TIME_INVALID,
-                f"signed at {moment:%Y-%m-%dT%H:%M:%SZ}, which is in the future; check this machine's clock",
-            )
-        if age.total_seconds() > self._policy.max_age:
-            raise CheckError(
-                Reason.TOO_OLD,
-                f"signed {_days(age.total_seconds())} ago, expected at most {_days(self._policy.max_age)} (maxAge); rebuild "
-                "from a commit attested since",
-            )
-        return passed(13, f"signed {_days(max(0.0, age.total_seconds()))} ago")
+
+def _age(summary: VerificationSummary, context: Context) -> Step:
+    """Step 13: by the log's or the timestamp authority's time, else by the summary's own."""
+    if context.policy.max_age is None:
+        return not_checked(13, "maxAge is not set")
+    if context.now is None:
+        return not_checked(13, "the time is not verified yet")
+    moment = context.signed_at or summary.time_verified
+    if moment is None:
+        raise CheckError(
+            Reason.TIME_INVALID,
+            "the summary has no timeVerified, and no log or timestamp says when it was signed, which maxAge demands; have "
+            "the commit attested anew",
+        )
+    age = context.now - moment
+    if age < -CLOCK_SKEW:
+        raise CheckError(
+            Reason.TIME_INVALID,
+            f"signed at {moment:%Y-%m-%dT%H:%M:%SZ}, which is in the future; check this machine's clock",
+        )
+    if age.total_seconds() > context.policy.max_age:
+        raise CheckError(
+            Reason.TOO_OLD,
+            f"signed {_days(age.total_seconds())} ago, expected at most {_days(context.policy.max_age)} (maxAge); rebuild "
+            "from a commit attested since",
+        )
+    return passed(13, f"signed {_days(max(0.0, age.total_seconds()))} ago")
 
 
 def _mismatch(what: str, certified: str | None, stated: str, field_name: str, near: str = "") -> CheckError:

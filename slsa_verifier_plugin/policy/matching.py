@@ -132,7 +132,7 @@ class IdentityPattern:
 
     def matches(self, text: str) -> bool:
         """Return True if the whole ``text`` matches, and it is a name that can be read in one way alone."""
-        return not _AMBIGUOUS_IDENTITY.search(text) and _fullmatch(self.pattern, text)
+        return _is_named(self.pattern, text)
 
 
 def escaped(text: str) -> str:
@@ -187,6 +187,11 @@ def _folded(text: str) -> str:
 def _lower_before_ref(path: str) -> str:
     name, at, ref = path.partition("@")
     return name.lower() + at + ref
+
+
+@_once
+def _is_named(pattern: str, identity: str) -> bool:
+    return not _AMBIGUOUS_IDENTITY.search(identity) and _fullmatch(pattern, identity)
 
 
 @_once

@@ -8,6 +8,7 @@ from __future__ import annotations
 from slsa_verifier_plugin.errors import StatementError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.statement import decode, predicate_type_in
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
 from slsa_verifier_plugin.policy.checks import Reading, read_decoded
@@ -18,19 +19,22 @@ Said = tuple[str | None, Reading | None]
 
 _COPIES = 3
 """Bytes kept for each byte that was read: lines, payloads, certificates."""
+_MANIFEST_COPIES = 9
+"""The same for manifests, whose descriptors are short."""
 _OVERHEAD = 2048
 
 
 class Readings:
-    """Reads blobs and payloads, and keeps what came of it; safe under threads.
+    """Reads manifests, blobs and payloads, and keeps what came of it; safe under threads.
 
     Args:
-        capacity: bytes that are kept of each; 0 for none.
+        capacity: bytes that are kept of blobs and of payloads, a quarter of it of manifests; 0 for none.
     """
 
     def __init__(self, capacity: int = 0) -> None:
         self._blobs: LruCache[tuple[bytes, int], Blob] = LruCache(capacity)
         self._said: LruCache[tuple[str, bytes], Said] = LruCache(capacity)
+        self._manifests: LruCache[tuple[bytes, str], Manifest] = LruCache(capacity // 4)
 
     def blob(self, content: bytes, most: int) -> Blob:
         """Return the candidates in ``content``; as ``read_blob``, which says what it raises."""
@@ -40,6 +44,15 @@ class Readings:
             blob = read_blob(content, most)
             self._blobs.put(key, blob, _COPIES * len(content) + _OVERHEAD)
         return blob
+
+    def manifest(self, content: bytes, media_type: str) -> Manifest:
+        """Return the manifest in ``content``; as ``parse_manifest``, which says what it raises."""
+        key = (content, media_type)
+        manifest = self._manifests.get(key)
+        if manifest is None:
+            manifest = parse_manifest(content, media_type)
+            self._manifests.put(key, manifest, _MANIFEST_COPIES * len(content) + _OVERHEAD)
+        return manifest
 
     def said(self, candidate: Candidate) -> Said:
         """Return what the payload of ``candidate`` says. This verifies nothing."""
@@ -53,14 +66,15 @@ class Readings:
         return said
 
     def usage(self) -> dict[str, int]:
-        """Return how often a blob or payload had been read before and had not, and the bytes kept, for the status."""
-        both = self._blobs.usage(), self._said.usage()
-        return {name: sum(one[name] for one in both) for name in both[0]}
+        """Return how often something had been read before and had not, and the bytes kept, for the status."""
+        each = self._blobs.usage(), self._said.usage(), self._manifests.usage()
+        return {name: sum(one[name] for one in each) for name in each[0]}
 
     def clear(self) -> None:
         """Drop everything."""
         self._blobs.clear()
         self._said.clear()
+        self._manifests.clear()
 
 
 def _read(payload_type: str, payload: bytes) -> Said:

@@ -75,4 +75,7 @@ def not_checked(number: int, detail: str = "") -> Step:
 def completed(steps: list[Step]) -> tuple[Step, ...]:
     """Return all steps in order, those that ``steps`` lacks as not checked."""
     known = {step.number: step for step in steps}
-    return tuple(known.get(number, not_checked(number)) for number in STEP_NAMES)
+    return tuple(known.get(number, step) for number, step in _UNCHECKED.items())
+
+
+_UNCHECKED = {number: not_checked(number) for number in STEP_NAMES}

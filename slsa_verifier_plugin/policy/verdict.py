@@ -97,17 +97,28 @@ def result(verdict: Verdict, name: str, type_: str, duration_ms: int) -> dict[st
         type_: its type, where it has one.
         duration_ms: milliseconds the verification took.
     """
+    return _fitted(verdict, name, type_, duration_ms)[0]
+
+
+def result_line(verdict: Verdict, name: str, type_: str, duration_ms: int) -> bytes:
+    """Return ``result`` as ``encode`` writes it, which had to be written to be measured."""
+    return _fitted(verdict, name, type_, duration_ms)[1]
+
+
+def _fitted(verdict: Verdict, name: str, type_: str, duration_ms: int) -> tuple[dict[str, Any], bytes]:
+    """Return the result object and its line."""
     built: dict[str, Any] = {"isSuccess": verdict.success, "message": verdict.message, "name": plain(name)}
     if type_:
         built["type"] = plain(type_)
     shown = min(len(verdict.findings), _MAX_CANDIDATES)
     while True:
         built["extensions"] = _extensions(verdict, duration_ms, shown)
-        if len(encode(built)) <= MAX_RESULT:
-            return built
+        line = encode(built)
+        if len(line) <= MAX_RESULT:
+            return built, line
         if shown == 0:
             short: dict[str, Any] = _in_short(built)
-            return short
+            return short, encode(short)
         shown //= 2
 
 

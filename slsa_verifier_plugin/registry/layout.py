@@ -83,46 +83,54 @@ class LayoutCache:
         """
         if self._unwritable is not None:
             return self._unwritable
-        path = self._path(digest)
-        ingest = self._root / "ingest"
-        temporary = ingest / f"{_PREFIX}{digest.hex[:16]}-{secrets.token_hex(8)}"
+        temporary = f"{self._root}/ingest/{_PREFIX}{digest.hex[:16]}-{secrets.token_hex(8)}"
         try:
             if not self._root.is_dir():
                 return None
-            ingest.mkdir(exist_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._sweep(ingest)
-            self._fill(temporary, content)
-            temporary.replace(path)
+            self._sweep()
+            self._place(temporary, self._path(digest), content)
         except (OSError, ValueError) as error:
             with contextlib.suppress(OSError, ValueError):
-                temporary.unlink()
+                os.unlink(temporary)  # noqa: PTH108 (pathlib costs on this path)
             warning = self._warning("written", error)
             if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
                 self._unwritable = warning
             return warning
         return None
 
+    def _place(self, temporary: str, path: str, content: bytes) -> None:
+        """Write ``content`` and give it its name. The directories are made where they turn out to be missing."""
+        try:
+            self._fill(temporary, content)
+        except FileNotFoundError:
+            (self._root / "ingest").mkdir(exist_ok=True)
+            self._fill(temporary, content)
+        try:
+            os.replace(temporary, path)  # noqa: PTH105 (pathlib costs on this path)
+        except FileNotFoundError:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, path)  # noqa: PTH105 (as above)
+
     @staticmethod
-    def _fill(path: Path, content: bytes) -> None:
+    def _fill(path: str, content: bytes) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o444)
         with open(handle, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
             file.write(content)
 
-    def _sweep(self, ingest: Path) -> None:
+    def _sweep(self) -> None:
         """Once a process: remove temporary files of ours whose writers were killed."""
         with self._lock:
             if self._swept:
                 return
             self._swept = True
         before = time.time() - STALE_SECONDS
-        for path in ingest.glob(f"{_PREFIX}*"):
+        for path in (self._root / "ingest").glob(f"{_PREFIX}*"):
             with contextlib.suppress(OSError):
                 if path.lstat().st_mtime < before:
                     path.unlink()
 
-    def _path(self, digest: Digest) -> Path:
-        return self._root / "blobs" / digest.algorithm / digest.hex
+    def _path(self, digest: Digest) -> str:
+        return f"{self._root}/blobs/{digest.algorithm}/{digest.hex}"
 
     @property
     def _shown(self) -> str:

@@ -264,6 +264,18 @@ def test_ratifys_cache_is_read_and_filled(tmp_path: Path) -> None:
     assert list((cache / "ingest").iterdir()) == []
 
 
+def test_an_empty_cache_gets_the_directories_that_it_lacks(tmp_path: Path) -> None:
+    settings = StoreSettings(use_http=True, local_cache_path=str(tmp_path))
+    with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
+        pushed = push(registry)
+        assert store.manifest(pushed.image, pushed.artifact, Deadline(5))
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert store.warnings() == ()
+    assert entry(tmp_path, pushed.blob.digest).read_bytes() == NOTE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "ingest"]
+    assert list((tmp_path / "ingest").iterdir()) == []
+
+
 def test_the_default_cache_is_below_the_home_directory(tmp_path: Path) -> None:
     cache = layout(tmp_path / ".ratify" / "local_oras_cache")
     with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {"HOME": str(tmp_path)}) as store:
@@ -318,8 +330,8 @@ def test_an_entry_that_is_no_file_is_passed_over(tmp_path: Path, kind: str) -> N
 def test_a_full_or_broken_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slsa_verifier_plugin.registry.layout import LayoutCache
 
-    def full(path: Path, content: bytes) -> None:
-        path.write_bytes(content[:10])
+    def full(path: str, content: bytes) -> None:
+        Path(path).write_bytes(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(LayoutCache, "_fill", staticmethod(full))

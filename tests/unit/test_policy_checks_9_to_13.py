@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.signer import GITHUB_ISSUER
+from slsa_verifier_plugin.policy.checks import Context, examine, with_time
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from tests.support.policies import (
+    IMAGE,
     KEY,
     NOW,
     RESOURCE,
@@ -268,3 +270,28 @@ def test_step_12_says_that_only_letters_differ() -> None:
     )
     other = run(claim(), policy(expectedSourceRefs=["refs/heads/master"]))
     assert "case" not in other.message
+
+
+@pytest.mark.parametrize(
+    "signed_at",
+    [None, NOW, NOW - timedelta(days=9), NOW + timedelta(days=1)],
+    ids=["none", "now", "old", "future"],
+)
+@pytest.mark.parametrize("max_age", [None, "24h"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        vsa(),
+        vsa(time_verified="2001-01-01T00:00:00Z"),
+        vsa(changes={"predicate.timeVerified": REMOVED}),
+        vsa(levels=["SLSA_SOURCE_LEVEL_1"]),
+        {"_type": "x"},
+    ],
+    ids=["honest", "old", "timeless", "low", "nothing"],
+)
+def test_what_came_of_a_claim_with_the_time_added_is_what_comes_of_it_at_that_time(
+    statement: Any, max_age: str | None, signed_at: datetime | None
+) -> None:
+    a_claim, a_policy = claim(statement), policy(maxAge=max_age)
+    timed = Context(a_policy, IMAGE, now=NOW, signed_at=signed_at)
+    assert with_time(examine(a_claim, Context(a_policy, IMAGE)), timed) == examine(a_claim, timed)

@@ -6,6 +6,7 @@ import pytest
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason, StatementError
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
+from slsa_verifier_plugin.model.manifest import IMAGE_TYPES, INDEX_TYPES, parse_manifest
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE, VerificationSummary
 from slsa_verifier_plugin.policy.checks import read
 from slsa_verifier_plugin.policy.readings import Readings
@@ -85,3 +86,24 @@ def test_what_does_not_fit_is_not_kept(capacity: int) -> None:
     assert readings.blob(TWO, 9) == read_blob(TWO, 9)
     if not capacity:
         assert readings.said(candidate(SUMMARY)) is not readings.said(candidate(SUMMARY))
+
+
+MANIFEST = (
+    b'{"schemaVersion": 2, "config": {"mediaType": "a/b", "digest": "sha256:%s", "size": 2}, "layers": []}'
+    % (b"a" * 64)
+)
+
+
+def test_a_manifest_is_read_once_for_each_media_type_and_a_wrong_one_is_never_kept() -> None:
+    readings = Readings(1 << 20)
+    oci, docker = IMAGE_TYPES
+    first = readings.manifest(MANIFEST, oci)
+    assert first == parse_manifest(MANIFEST, oci)
+    assert readings.manifest(bytes(bytearray(MANIFEST)), oci) is first
+    assert readings.manifest(MANIFEST, docker) is not first
+    for _ in range(2):
+        with pytest.raises(ArtifactError):
+            readings.manifest(MANIFEST, INDEX_TYPES[0])
+    assert readings.manifest(MANIFEST.replace(b'"size": 2', b'"size": 3'), oci) != first
+    readings.clear()
+    assert readings.manifest(MANIFEST, oci) is not first

@@ -33,6 +33,7 @@ from slsa_verifier_plugin.policy.verdict import (
     Verdict,
     encode,
     result,
+    result_line,
 )
 from tests.support.policies import claim
 from tests.support.scene import Scene
@@ -246,7 +247,8 @@ def test_as_many_candidates_as_fit_are_shown_the_furthest_first() -> None:
 @settings(max_examples=20)
 @given(st.text(max_size=8), st.integers(0, 40), st.integers(0, 80))
 def test_any_text_fits(text: str, count: int, findings: int) -> None:
-    line = encode(result(verdict_of(text, count, findings), text, text, 1))
+    line = result_line(verdict_of(text, count, findings), text, text, 1)
+    assert line == encode(result(verdict_of(text, count, findings), text, text, 1))
     assert len(line) <= MAX_RESULT
     values = json.loads(line)
     for value in (values["message"], values["extensions"].get("resourceUri", "")):
