@@ -284,7 +284,8 @@ def _entry(value: Mapping[str, Any]) -> LogEntry:
         moment = datetime.fromtimestamp(seconds, tz=UTC) if seconds > 0 else None
     except (TypeError, ValueError, OverflowError, OSError):
         moment = None
-    return LogEntry(str(value.get("logIndex", "?")), moment, name)
+    # Zero is left out (protobuf's JSON mapping).
+    return LogEntry(str(value.get("logIndex") or 0), moment, name)
 
 
 def _other(raw: bytes) -> str:

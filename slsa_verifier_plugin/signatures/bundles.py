@@ -65,12 +65,15 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
     _check_sizes(value)
     material = value["verificationMaterial"]
     entries = _either(material, "tlogEntries", "tlog_entries")
+    is_whole = True
     for entry in entries or ():
         if isinstance(entry, dict):
             _check_entry(entry)
-    if entries is not None:
+            is_whole &= not _fill(entry)
+    if entries is None:
+        material["tlogEntries"] = []
+    elif is_whole:
         return bundle_v1.Bundle.from_json(candidate.content)
-    material["tlogEntries"] = []
     return bundle_v1.Bundle.from_json(json.dumps(value))
 
 
@@ -107,6 +110,22 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
             "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here; attach the "
             "original bundle, and where that is such a bundle of v0.1 have the commit attested anew"
         )
+
+
+def _fill(entry: dict[str, Any]) -> bool:
+    """Put into a log entry the zeros and the empty list that protobuf's JSON mapping leaves out; return True where some were.
+
+    The first entry of a log has the index 0, and its proof, in a tree of one, no hashes.
+    """
+    proof = _either(entry, "inclusionProof", "inclusion_proof")
+    parts: list[tuple[dict[str, Any], str, str, Any]] = [(entry, "logIndex", "log_index", "0")]
+    if isinstance(proof, dict):
+        parts += [(proof, "logIndex", "log_index", "0"), (proof, "hashes", "hashes", [])]
+    absent = [part for part in parts if _either(*part[:3]) is None]
+    for part, name, other, value in absent:
+        part.pop(other, None)
+        part[name] = value
+    return bool(absent)
 
 
 def _check_sizes(bundle: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -18,9 +18,11 @@ from slsa_verifier_plugin.signatures.timestamps import MAX_TIMESTAMPS
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from slsa_verifier_plugin.strict_json import BYTES_A_VALUE, FREE_VALUES, is_dense
-from tests.support.sigstore import SIGNED_AT, Lab, derive_key, keyed_envelope, vsa
+from tests.support.sigstore import SEED, SIGNED_AT, Departures, Lab, Scheme, derive_key, keyed_envelope, vsa
 from tests.support.sigstore.encoding import b64, compact, unb64
 from tests.support.sigstore.envelope import payload_bytes
+from tests.support.sigstore.lab import TransparencyLog
+from tests.support.sigstore.logs import RekorV1, RekorV2
 
 PAYLOAD = payload_bytes(vsa())
 KEY = derive_key("ours", "key")
@@ -218,3 +220,34 @@ def test_a_certificate_may_be_as_large_as_its_own_limit() -> None:
     material(made)["certificate"] = {"rawBytes": b64(bytes(MAX_CERTIFICATE))}
     with pytest.raises(SignatureError, match="the signing certificate cannot be read"):
         verify(compact(made))
+
+
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_zeros_of_a_logs_first_entry_may_be_left_out(version: Literal["v1", "v2"], null: bool) -> None:
+    log: TransparencyLog = RekorV1(derive_key(SEED, "rekor/v1"), offset=0, earlier=0)
+    if version == "v2":
+        log = RekorV2(derive_key(SEED, "rekor/v2", Scheme.ED25519), earlier=0)
+    whole = Lab().sign(PAYLOAD, log=version, timestamp=version == "v2", departures=Departures(log=log))
+    later = Lab().sign(PAYLOAD, log=version, timestamp=version == "v2")
+    places = ((entry, "logIndex"), (proof, "logIndex"), (proof, "hashes"))
+    for places_left_out in (*((place,) for place in places), places):
+        made, other = json.loads(whole), json.loads(later)
+        for part, name in places_left_out:
+            for value in (made, other):
+                part(value).pop(name)
+                if null:
+                    part(value)[name] = None
+        (one,), (two,) = read_blob(compact(made), 1).candidates, read_blob(compact(other), 1).candidates
+        assert VERIFIER.verify(one).claim.payload == PAYLOAD
+        if places_left_out != (places[0],):
+            with pytest.raises(SignatureError, match="inclusion proof"):
+                VERIFIER.verify(two)
+
+
+def test_an_index_under_both_names_is_read_under_one() -> None:
+    made = json.loads(PROMISED)
+    entry(made)["log_index"] = "7"
+    (one,) = read_blob(compact(made), 1).candidates
+    with pytest.raises(SignatureError):
+        VERIFIER.verify(one)

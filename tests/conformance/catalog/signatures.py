@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from tests.conformance.case import BASE, Case, attested, honest, lines, signed
-from tests.support.sigstore import TAMPERINGS, Identity, Lab, Scheme, derive_key, keyed_envelope, vsa
+from tests.support.sigstore import (
+    SEED,
+    TAMPERINGS,
+    Departures,
+    Identity,
+    Lab,
+    Scheme,
+    derive_key,
+    keyed_envelope,
+    vsa,
+)
+from tests.support.sigstore.encoding import compact
+from tests.support.sigstore.lab import TransparencyLog
+from tests.support.sigstore.logs import RekorV1, RekorV2
 
 ROOTS = "@CASES@/roots"
 KEY_ID = "https://example.com/verifier"
@@ -45,6 +58,7 @@ def _versions() -> Iterator[Case]:
             "VERIFIED",
             blobs=attested(signed(**how)),
         )
+    yield from _first_entries()
     without: dict[str, tuple[dict[str, Any], str]] = {
         "no-log": (
             {"log": None, "timestamp": True},
@@ -68,6 +82,43 @@ def _versions() -> Iterator[Case]:
             "NO_ATTESTATION" if at else "SIGNATURE_INVALID",
             blobs=attested(json.dumps(value).encode()),
         )
+
+
+def _first_entries() -> Iterator[Case]:
+    """The first entry of a log: index 0 and a proof without hashes, which protobuf's JSON mapping leaves out."""
+    logs: dict[Literal["v1", "v2"], TransparencyLog] = {
+        "v1": RekorV1(derive_key(SEED, "rekor/v1"), offset=0, earlier=0),
+        "v2": RekorV2(derive_key(SEED, "rekor/v2", Scheme.ED25519), earlier=0),
+    }
+    for version, log in logs.items():
+        whole = signed(log=version, timestamp=version == "v2", departures=Departures(log=log))
+        yield Case(
+            f"signature-first-entry-{version}",
+            "The first entry of a log, with its zeros.",
+            "VERIFIED",
+            blobs=attested(whole),
+        )
+        yield Case(
+            f"signature-first-entry-{version}-left-out",
+            "The first entry of a log, whose zeros and empty list are left out.",
+            "VERIFIED",
+            blobs=attested(_without_zeros(whole)),
+        )
+        yield Case(
+            f"signature-later-entry-{version}-left-out",
+            "The same is left out of a later entry: what is left out is zero, and the proof leads nowhere.",
+            "SIGNATURE_INVALID",
+            blobs=attested(_without_zeros(signed(log=version, timestamp=version == "v2"))),
+            says=("inclusion proof",),
+            step=5,
+        )
+
+
+def _without_zeros(bundle: bytes) -> bytes:
+    value = json.loads(bundle)
+    entry = value["verificationMaterial"]["tlogEntries"][0]
+    del entry["logIndex"], entry["inclusionProof"]["logIndex"], entry["inclusionProof"]["hashes"]
+    return compact(value)
 
 
 def _tampered() -> Iterator[Case]:

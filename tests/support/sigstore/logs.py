@@ -25,10 +25,11 @@ class RekorV1:
         host: str = "rekor.lab.invalid",
         tree_id: int = 1193050959916656506,
         offset: int = 121904262,
+        earlier: int = EARLIER_ENTRIES,
     ) -> None:
         self.key, self.host = key, host
         self._origin, self._offset = f"{host} - {tree_id}", offset
-        self._tree = _tree_of_others(host)
+        self._tree = _tree_of_others(host, earlier)
 
     @property
     def log_id(self) -> bytes:
@@ -59,9 +60,11 @@ class RekorV1:
 class RekorV2:
     """A log as log2025-1.rekor.sigstore.dev is one: Ed25519, its id that of a C2SP signed note's key."""
 
-    def __init__(self, key: Key, host: str = "log2025-1.rekor.lab.invalid") -> None:
+    def __init__(
+        self, key: Key, host: str = "log2025-1.rekor.lab.invalid", earlier: int = EARLIER_ENTRIES
+    ) -> None:
         self.key, self.host = key, host
-        self._tree = _tree_of_others(host)
+        self._tree = _tree_of_others(host, earlier)
         raw = key.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.log_id = hashlib.sha256(host.encode() + b"\n\x01" + raw).digest()
 
@@ -95,8 +98,8 @@ def _proof(tree: Tree, index: int, origin: str, name: str, hint: bytes, key: Key
     }
 
 
-def _tree_of_others(host: str) -> Tree:
+def _tree_of_others(host: str, count: int) -> Tree:
     tree = Tree()
-    for number in range(EARLIER_ENTRIES):
+    for number in range(count):
         tree.append(f"entry {number} of somebody else in {host}".encode())
     return tree
