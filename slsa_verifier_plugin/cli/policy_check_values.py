@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from slsa_verifier_plugin.cli.documents import Key
+from slsa_verifier_plugin.model.levels import Levels
 from slsa_verifier_plugin.policy.hints import differences_of, near_level, near_ref_kind, usual_form
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
@@ -24,6 +25,13 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
     for path, name in _texts(config, "expectedVerifiedLevels"):
         if near := near_level(name):
             yield path, f"no summary states {quoted(name)}, as far as is known here", f"is {near} meant?"
+        elif not _is_within_caps(name, config):
+            yield (
+                path,
+                f"maxLevel keeps every signer in trustedVerifiers from attesting {quoted(name)}: with a cap only the levels up "
+                "to it count, and no controls",
+                "raise maxLevel, or lower expectedVerifiedLevels",
+            )
     is_known = _by_known_workflow(config)
     for path, uri in _texts(config, "expectedResourceUri"):
         pattern = UriPattern(uri)
@@ -64,6 +72,18 @@ def _texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], st
     for index, item in enumerate(value if isinstance(value, list) else ()):
         if isinstance(item, str):
             yield [name, index], item
+
+
+def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
+    """Return True where a signer may attest ``name``, or where that is not known, of what does not fit the schema."""
+    entries, ids = config.get("trustedVerifiers"), [text for _, text in _texts(config, "expectedVerifierId")]
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        return True
+    known = [entry for entry in entries if not ids or entry.get("verifierId") in ids]
+    return not known or any(
+        not Levels.of([name]).capped([cap for _, cap in _texts(entry, "maxLevel")]).missing([name])
+        for entry in known
+    )
 
 
 def _by_known_workflow(config: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ Nothing here decides. What is compared comes from outside, so everything takes t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,13 @@ MAX_COMPARED = 4
 
 CASE = "the case of letters, which that host may tell apart"
 _SCHEME = "the scheme"
+
+_BESIDE = (
+    ("the www.", re.compile(r"www\.(github\.com/[^@]*|gitlab\.com/[^@]*)")),
+    ("the port", re.compile(r"([^/:]+):443(/[^@]*)")),
+    ("the path", re.compile(r"(github\.com/[^/]+/[^/]+)/(?:tree|blob|commit)/.*")),
+)
+"""What people copy along with a repository's name."""
 
 _ONE_WORKFLOW = (CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID, FIRST_VERIFIER_ID)
 _TRACKS = ("SOURCE", "BUILD")
@@ -132,6 +140,8 @@ def near_uri(expected: Iterable[str], found: str) -> str:
 def near_repository(one: str | None, other: str) -> str:
     """Return a remark on what alone keeps two texts from naming one repository, in any of its forms; empty for more."""
     differences = differences_of(one or "", other)
+    if any(item.endswith("not the repository's") for item in differences):
+        return ""
     counted = [item for item in differences if item == CASE or item.startswith(_SCHEME)]
     return f" (they differ only in {' and '.join(counted)})" if counted else ""
 
@@ -152,6 +162,7 @@ def differences_of(expected: str, found: str) -> tuple[str, ...]:
         CASE: not _is_like(one.name, other.name),
         "the .git at the end": one.has_dot_git != other.has_dot_git,
         "the slash at the end": one.has_slash != other.has_slash,
+        **{f"{part} that is not the repository's": True for part in {*one.beside} ^ {*other.beside}},
     }
     return tuple(item for item, does in differs.items() if does)
 
@@ -177,6 +188,8 @@ class _Form:
     has_dot_git: bool
     has_slash: bool
     ref: str
+    beside: tuple[str, ...] = ()
+    """What a browser's address has and a repository's name has not."""
 
 
 @lru_cache(maxsize=64)
@@ -191,6 +204,11 @@ def _form(text: str) -> _Form:
         scheme, rest = ("ssh", rest.replace(":", "/", 1)) if user == "git" else ("none", scheme)
     name, _, ref = rest.partition("@")
     bare = name.rstrip("/")
+    beside = []
+    for part, pattern in _BESIDE:
+        if found := pattern.fullmatch(bare):
+            bare = "".join(found.groups())
+            beside.append(part)
     return _Form(
         has_git,
         scheme if scheme.isalnum() and len(scheme) <= 16 else "another",
@@ -198,4 +216,5 @@ def _form(text: str) -> _Form:
         bare.endswith(".git"),
         name.endswith("/"),
         ref,
+        tuple(beside),
     )

@@ -25,6 +25,9 @@ OWN = [{"verifierId": "https://v.example", "issuer": "https://i.example", "ident
         ("expectedResourceUri", "git@github.com:example/source-demo.git", "the scheme", f"write {REPOSITORY}"),
         ("expectedResourceUri", "github.com/example/source-demo", "the git+ at the start", f"write {REPOSITORY}"),
         ("expectedResourceUri", "https://github.com/example/*", "the git+ at the start", "write git+https://github.com/example/*"),
+        ("expectedResourceUri", "https://www.github.com/example/source-demo", "the www.", f"write {REPOSITORY}"),
+        ("expectedResourceUri", "git+https://github.com:443/example/source-demo", "the port", f"write {REPOSITORY}"),
+        ("expectedResourceUri", f"{REPOSITORY}/tree/main/app", "the path", f"write {REPOSITORY}"),
         ("expectedResourceUri", "**/source-demo", "nor across the host", "git+https://github.com/OWNER/*"),
         ("expectedResourceUri", "git+https://**", "matches no resourceUri", "write host and path"),
         ("expectedResourceUri", "*://github.com/example/app", "neither its scheme", "write host and path"),
@@ -68,6 +71,41 @@ def test_what_can_match_no_summary_is_a_warning_with_the_near_miss(
 )  # fmt: skip
 def test_nothing_is_said_of_what_may_match(config: dict[str, Any]) -> None:
     assert list(unmatchable(config)) == []
+
+
+def _capped(*caps: Any) -> dict[str, Any]:
+    entries = [{**OWN[0], "maxLevel": cap} if cap else OWN[0] for cap in caps]
+    return {"trustedVerifiers": entries, "expectedVerifierId": "https://v.example"}
+
+
+@pytest.mark.parametrize(
+    ("name", "caps"),
+    [
+        ("SLSA_SOURCE_LEVEL_3", ["SLSA_SOURCE_LEVEL_2"]),
+        ("SLSA_SOURCE_LEVEL_3", ["SLSA_SOURCE_LEVEL_2", ["SLSA_SOURCE_LEVEL_1", "SLSA_BUILD_LEVEL_3"]]),
+        ("TAG_HYGIENE", ["SLSA_SOURCE_LEVEL_3"]),
+    ],
+)
+def test_what_every_signers_cap_excludes_is_a_warning(name: str, caps: list[Any]) -> None:
+    ((path, what, remedy),) = unmatchable({**_capped(*caps), "expectedVerifiedLevels": [name]})
+    assert path == ["expectedVerifiedLevels", 0]
+    assert f'attesting "{name}"' in what
+    assert remedy.startswith("raise maxLevel")
+
+
+@pytest.mark.parametrize(
+    ("name", "caps"),
+    [
+        ("SLSA_SOURCE_LEVEL_2", ["SLSA_SOURCE_LEVEL_2"]),
+        ("SLSA_SOURCE_LEVEL_3", ["SLSA_SOURCE_LEVEL_2", "SLSA_SOURCE_LEVEL_3"]),
+        ("SLSA_SOURCE_LEVEL_3", ["SLSA_SOURCE_LEVEL_2", None]),
+        ("TAG_HYGIENE", [None]),
+        ("TAG_HYGIENE", []),
+        ("SLSA_SOURCE_LEVEL_3", [7]),
+    ],
+)
+def test_what_one_signers_cap_allows_is_none(name: str, caps: list[Any]) -> None:
+    assert list(unmatchable({**_capped(*caps), "expectedVerifiedLevels": [name]})) == []
 
 
 def test_near_misses_are_named_whatever_else_is_wrong(tmp_path: Path) -> None:

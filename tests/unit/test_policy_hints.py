@@ -122,3 +122,33 @@ def test_a_ref_that_is_no_ones_is_told() -> None:
         "x" * 4096 + "/a/b",
     ):
         assert near_ref([expected], ["refs/heads/main"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("expected", "part"),
+    [
+        ("git+https://www.github.com/owner/app", "the www."),
+        ("git+https://github.com:443/owner/app", "the port"),
+        ("git+https://github.com/owner/app/tree/main/x", "the path"),
+        ("git+https://github.com/owner/app/blob/main/README.md", "the path"),
+    ],
+)
+def test_what_is_copied_along_with_a_name_is_told(expected: str, part: str) -> None:
+    found = "git+https://github.com/owner/app"
+    assert differences_of(expected, found) == (f"{part} that is not the repository's",)
+    assert differences_of(expected, f"{found}-other") == ()
+    assert near_repository(expected, found) == ""
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "git+https://www.git.example/owner/app",
+        "git+https://github.com:8443/owner/app",
+        "git+https://git.example/owner/app/tree/main",
+        "git+https://github.com/owner/app/releases",
+    ],
+)
+def test_another_host_port_or_path_is_another(expected: str) -> None:
+    for found in ("git+https://github.com/owner/app", "git+https://git.example/owner/app"):
+        assert differences_of(expected, found) == ()
