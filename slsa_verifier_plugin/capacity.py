@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin import arrival
 from slsa_verifier_plugin.turn import aside
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ class Capacity:
     """Lets few calls at a time hold large content, and fewer of one registry.
 
     ``maxAttestationBytes`` holds for each call; without this, as many calls as there are workers would need that many times the
-    memory, which a Pod does not have. A place is taken before content is fetched and kept until the call ends. So no registry
-    gets all of the places: the calls that wait for a slow one leave places for the others.
+    memory, which a Pod does not have. A place is taken once more has come than a class allows, and kept until the call ends.
+    So whoever waits for a registry that is slow to answer, or sends a byte now and then, has no place that others lack; and no
+    registry gets all of the places.
     """
 
     def __init__(self) -> None:
@@ -99,12 +101,16 @@ class _GuardedStore:
         self._asking = threading.Lock()
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        self._ask(image, descriptor, deadline)
-        return self._store.manifest(image, descriptor, deadline)
+        with self._counted(image, deadline):
+            content = self._store.manifest(image, descriptor, deadline)
+            arrival.hold(len(content))
+        return content
 
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        self._ask(image, descriptor, deadline)
-        return self._store.blob(image, descriptor, limit, deadline)
+        with self._counted(image, deadline):
+            content = self._store.blob(image, descriptor, limit, deadline)
+            arrival.hold(len(content))
+        return content
 
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
         return self._store.referrers(image, deadline)
@@ -125,9 +131,27 @@ class _GuardedStore:
         for places, registry in reversed(taken):
             places.leave(registry)
 
-    def _ask(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> None:
+    @contextmanager
+    def _counted(self, image: Reference, deadline: Deadline) -> Iterator[None]:
+        """Count what comes of one content in the block, and take the places that it needs; nothing of one that does not come."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if size > held:  # a body that broke off may begin anew
+                more, held = size - held, size
+                self._ask(image, more, deadline)
+
+        try:
+            with arrival.told(hold):
+                yield
+        except BaseException:
+            self.dropped(held)
+            raise
+
+    def _ask(self, image: Reference, size: int, deadline: Deadline) -> None:
         with self._state:
-            self._bytes += descriptor.size
+            self._bytes += size
             wanted = self._bytes
             if not self._needed(wanted):
                 return

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from slsa_verifier_plugin import arrival
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
@@ -300,6 +301,8 @@ class RegistryStore:
         """Return content from memory or from disk, at most ``limit`` bytes of it from disk."""
         content = self._cache.get(digest)
         if content is None and self._layout is not None:
+            if self._layout.has(digest):
+                arrival.hold(limit)
             content, warning = self._layout.read(digest, limit)
             self.remarks.add(warning)
             if content is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
+from slsa_verifier_plugin import arrival
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry import faults
 from slsa_verifier_plugin.registry.repository import RepositoryClient
@@ -101,8 +102,13 @@ def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operatio
         raise faults.invalid_response(
             operation, f"the answer announces {reply.length} bytes where its descriptor leaves {left}"
         )
-    for piece in reply.chunks(left):
-        received += piece
+    try:
+        for piece in reply.chunks(left):
+            arrival.hold(len(received) + len(piece))
+            received += piece
+    except DeadlineError:
+        reply.close()  # what is left of the body would be the next answer's
+        raise
     if len(received) > descriptor.size:
         reply.close()
         raise faults.invalid_response(

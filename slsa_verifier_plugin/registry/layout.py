@@ -40,6 +40,13 @@ class LayoutCache:
         self._swept = False
         self._unwritable: str | None = None
 
+    def has(self, digest: Digest) -> bool:
+        """Return True where there is an entry of this digest, usable or not."""
+        try:
+            return os.path.lexists(self._path(digest))
+        except ValueError:  # no path, such as one with a NUL
+            return False
+
     def read(self, digest: Digest, limit: int) -> tuple[bytes | None, str | None]:
         """Return the content with this digest, or None, and a warning if there was an entry that is not usable.
 
