@@ -26,20 +26,23 @@ def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
         problems: where to note them.
     """
     several = len(policy.roots) > 1
-    for number, source in enumerate(policy.roots):
+    found = [list(_problems_of(source)) for source in policy.roots]
+    # Of a file that is not here nothing is known: it may be good where Ratify runs.
+    some_verify = any(not problems_of or any(problems_of[0][:2]) for problems_of in found)
+    for number, problems_of in enumerate(found):
         path: list[Key] = ["spec", "parameters", "trustedRoot", *([number] if several else [])]
-        for missing, message in _problems_of(source):
+        for missing, _, message in problems_of:
             if missing and not several:
                 continue
             what, _, remedy = message.partition("; ")
             where = " on this machine" if missing else ""
             problems.add(
-                resource, path, WARNING if several else ERROR, f"{what}{where}", f"{remedy or _REMEDY}"
+                resource, path, WARNING if some_verify else ERROR, f"{what}{where}", remedy or _REMEDY
             )
 
 
-def _problems_of(source: RootSource) -> Iterator[tuple[bool, str]]:
-    """Yield why roots of ``source`` cannot be used, and whether that is for a file that is not here."""
+def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, str]]:
+    """Yield why roots of ``source`` cannot be used, whether that is for a file that is not here, and whether others of it can."""
     from slsa_verifier_plugin.cli.trust_roots import not_begun
     from slsa_verifier_plugin.signatures.trust import load_roots, read_root_file
 
@@ -53,9 +56,8 @@ def _problems_of(source: RootSource) -> Iterator[tuple[bool, str]]:
             return
         found = load_roots(content, str(path))
     except TrustRootError as error:
-        yield not path.exists(), error.message
+        yield not path.exists(), False, error.message
         return
-    yield from ((False, error.message) for error in found.problems)
-    for root in found.roots:
-        if problem := not_begun(root):
-            yield False, problem
+    late = [problem for root in found.roots if (problem := not_begun(root))]
+    others = len(late) < len(found.roots)
+    yield from ((False, others, message) for message in [*(error.message for error in found.problems), *late])

@@ -97,6 +97,13 @@ def test_policy_check_says_that_the_only_root_denies_everything_where_it_can_kno
     done = cli("policy", "check", files.policy(files.garbage))
     assert done.status == Status.DENIED
     assert "error: the trusted root" in done.out
+    done = cli("policy", "check", files.policy(files.garbage, files.later))
+    assert (done.status, done.out.count("error: the trusted root")) == (Status.DENIED, 2)
+    # One root of a file suffices, and one of a list.
+    done = cli("policy", "check", files.policy(files.lines))
+    assert (done.status, done.out.count("warning: the trusted root")) == (Status.ADMITTED, 1)
+    done = cli("policy", "check", files.policy(files.garbage, files.missing))
+    assert (done.status, done.out.count("warning: the trusted root")) == (Status.ADMITTED, 2)
     # One that is not here is where Ratify runs, perhaps.
     assert cli("policy", "check", files.policy(files.missing)).status == Status.ADMITTED
     assert cli("policy", "check", files.policy(TRUSTED_ROOT)).out.endswith("nothing is wrong\n")
