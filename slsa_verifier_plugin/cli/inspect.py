@@ -98,7 +98,7 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
 
 
 def signature_check(service: Service, root: str) -> Verify:
-    """Return what checks signatures against one trusted root.
+    """Return what checks signatures against one trusted root, and tell of those in its file that cannot be used.
 
     Args:
         service: makes the verifier.
@@ -112,4 +112,7 @@ def signature_check(service: Service, root: str) -> Verify:
     named = root in ("public-good", "staging")
     source = RootSource(root) if named else RootSource("path", str(Path(root).absolute()))
     policy = Policy("inspect", "", (), (), (), (), (source,))
-    return service.verifier(policy).verify
+    verifier = service.verifier(policy)
+    for warning in verifier.warnings:
+        say(f"! {warning}", error=True)
+    return verifier.verify

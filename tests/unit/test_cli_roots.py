@@ -75,6 +75,14 @@ def test_a_denial_shows_them_as_well(files: Files) -> None:
     assert 'garbage.json" cannot be used' in " ".join(done.out.split())
 
 
+def test_inspect_tells_of_a_root_in_the_file_that_it_could_not_use(files: Files) -> None:
+    done = cli("inspect", LEVEL_3, "--verify", "--trusted-root", files.lines, "--json")
+    assert done.status == Status.ADMITTED, done
+    assert json.loads(done.out)
+    assert 'lines.jsonl (line 1)" cannot be used' in " ".join(done.err.split())
+    assert cli("inspect", LEVEL_3, "--verify", "--trusted-root", TRUSTED_ROOT).err == ""
+
+
 def test_policy_check_warns_of_a_root_in_a_list(files: Files) -> None:
     policy = files.policy(
         TRUSTED_ROOT,
