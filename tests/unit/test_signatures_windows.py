@@ -17,7 +17,7 @@ from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from tests.support.policies import policy
 from tests.support.sigstore import LOGGED_AFTER, SIGNED_AT, Departures, Lab, vsa
-from tests.support.sigstore.encoding import b64, compact
+from tests.support.sigstore.encoding import b64, compact, unb64
 from tests.support.sigstore.envelope import payload_bytes
 from tests.support.sigstore.retired import IN_ITS_TIME, PARTIES, NamedRekorV1, Party, Rollover
 from tests.support.sigstore.trusted_root import ENDED
@@ -103,6 +103,27 @@ def test_one_key_may_have_several_windows() -> None:
     between = Lab().sign(PAYLOAD, at=datetime(2025, 1, 1, tzinfo=UTC))
     with pytest.raises(SignatureError, match="a log was not in service when this was signed"):
         verifier.verify(candidate(between))
+
+
+@pytest.mark.parametrize(("bound", "counts"), [("end", True), ("start", False)])
+def test_the_first_of_several_timestamps_says_which_log_was_in_service(bound: str, counts: bool) -> None:
+    """Anybody can add a later timestamp: it brings no log into service, and takes none out."""
+    value = json.loads(Lab().sign(PAYLOAD, log="v2", timestamp=True))
+    signature = unb64(value["dsseEnvelope"]["signatures"][0]["sig"])
+    stamped = SIGNED_AT + LOGGED_AFTER
+    later = Lab().timestamp_authority.stamp(signature, stamped + timedelta(minutes=3))
+    stamps = value["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    stamps.append({"signedTimestamp": b64(later)})
+    root = json.loads(Lab().trusted_root())
+    (log,) = (item for item in root["tlogs"] if "log2025" in item["baseUrl"])
+    between = f"{stamped + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+    log["publicKey"]["validFor"] = {"start": "2024-01-01T00:00:00Z", bound: between}
+    verifier = AttestationVerifier([RootVerifier(load_root(compact(root), "between"))], {})
+    if counts:
+        assert verifier.verify(candidate(compact(value))).signed_at == stamped
+    else:
+        with pytest.raises(SignatureError, match="a log was not in service when this was signed"):
+            verifier.verify(candidate(compact(value)))
 
 
 def test_an_id_that_is_not_the_digest_of_the_key_is_found_among_several_logs() -> None:
