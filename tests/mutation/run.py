@@ -61,7 +61,7 @@ TESTS = {
         "test_signatures_refresh.py",
         "test_signatures_refresh_cache.py",
     ],
-    "signatures/timestamps.py": ["test_signatures_timestamps.py", "test_signatures_timestamp_parts.py"],
+    "signatures/timestamps.py": ["test_signatures_timestamp_parts.py", "test_signatures_timestamps.py"],
     "signatures/trust.py": [
         "test_signatures_trust.py",
         "test_signatures_windows.py",
