@@ -65,6 +65,12 @@ def test_no_binding_is_said_aloud() -> None:
     assert check_unbound(bound_by_digest()).outcome is StepOutcome.PASSED
 
 
+def test_a_binding_that_is_asked_for_is_not_checked_where_there_is_no_image() -> None:
+    step = check_unbound(examined(), "provenance")
+    assert (step.number, step.outcome) == (14, StepOutcome.NOT_CHECKED)
+    assert step.detail == "sourceBinding: provenance is not checked, for a file hangs on no image"
+
+
 @pytest.mark.parametrize(
     "images",
     [
