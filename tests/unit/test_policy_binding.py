@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,6 +147,26 @@ def test_a_commit_without_an_expected_ref_binds_no_image() -> None:
         check([provenance(material(commit=LEVEL_1_COMMIT), by=built_at(LEVEL_1_COMMIT))], examination)
     assert caught.value.reason is Reason.SOURCE_REVISION_MISMATCH
     assert check_annotation(examination, [labels()]).examination.revision == COMMIT
+
+
+def test_only_of_a_commit_that_the_summary_names_is_it_said_that_it_was_ruled_out() -> None:
+    stranger = [labels(revision="c" * 40)]
+    # An examination without its summary, as of a file that is none, has ruled nothing out.
+    for examination in (two_commits(expectedSourceRefs=["refs/heads/main"]), replace(examined(), summary=None)):
+        with pytest.raises(CheckError) as caught:
+            check_annotation(examination, stranger)
+        assert caught.value.reason is Reason.SOURCE_REVISION_MISMATCH
+        assert "it names that commit, too" not in caught.value.message
+
+
+@pytest.mark.parametrize(("count", "more"), [(4, ""), (5, " and 1 more")])
+def test_a_message_names_four_commits(count: int, more: str) -> None:
+    (source,) = examined().sources
+    commits = [f"{number:040x}" for number in range(count)]
+    sources = tuple(replace(source, commit=commit) for commit in commits)
+    with pytest.raises(CheckError) as caught:
+        check_annotation(replace(examined(), sources=sources), [labels(revision=None)])
+    assert f"expected {' or '.join(commits[:4])}{more}; build" in caught.value.message
 
 
 def test_all_platforms_are_of_one_commit() -> None:
