@@ -158,15 +158,16 @@ class _Examiner:
         except CheckError as error:
             reason, message = error.reason, error.message
             steps.append(failed(6 + len(steps), message))
+        summary = self._summary
         return Examination(
             steps=tuple(steps),
             signer=self._signer,
             reason=reason,
             message=message,
-            summary=self._summary,
+            summary=summary,
             levels=tuple(self._levels.shown()),
             sources=self._sources,
-            bound_by_digest=self._is_about_image() and not (self._summary and self._summary.sources),
+            bound_by_digest=summary is not None and not summary.sources and self._is_about_image(summary),
         )
 
     def _checks(self) -> tuple[Callable[[VerificationSummary], Step], ...]:
@@ -217,7 +218,7 @@ class _Examiner:
         self._sources = summary.sources
         if summary.sources:
             return passed(7, f"commit {summary.sources[0].commit}")
-        if self._is_about_image():
+        if self._is_about_image(summary):
             return passed(7, "the admitted image's own digest")
         raise CheckError(
             Reason.SUBJECT_MISMATCH,
@@ -225,8 +226,8 @@ class _Examiner:
             f"the image's digest {self._context.image}; attach the summary of this image or of its commit",
         )
 
-    def _is_about_image(self) -> bool:
-        return self._summary is not None and str(self._context.image) in self._summary.digests
+    def _is_about_image(self, summary: VerificationSummary) -> bool:
+        return str(self._context.image) in summary.digests
 
     def _certificate(self, summary: VerificationSummary) -> Step:
         """Step 8: what is certified of the CI run is what the summary says. GitHub certifies all of it, others what they do."""

@@ -148,6 +148,15 @@ def test_a_log_whose_key_is_of_no_known_kind_makes_nothing_that_counts_and_spoil
     assert verifier.verify(candidate(Lab().sign(PAYLOAD, log="v2", timestamp=True))).claim.payload == PAYLOAD
 
 
+def test_a_broken_key_under_a_logs_id_does_not_hide_the_logs_own() -> None:
+    value = json.loads(Lab().trusted_root())
+    broken = json.loads(json.dumps(value["tlogs"][0]))
+    broken["publicKey"]["rawBytes"] = b64(b"no key")
+    value["tlogs"].insert(0, broken)
+    verifier = AttestationVerifier([RootVerifier(load_root(compact(value), "one broken key"))], {})
+    assert verifier.verify(candidate(Lab().sign(PAYLOAD))).claim.payload == PAYLOAD
+
+
 # What depends on the clock
 
 
