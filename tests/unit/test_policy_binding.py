@@ -152,7 +152,10 @@ def test_a_commit_without_an_expected_ref_binds_no_image() -> None:
 def test_only_of_a_commit_that_the_summary_names_is_it_said_that_it_was_ruled_out() -> None:
     stranger = [labels(revision="c" * 40)]
     # An examination without its summary, as of a file that is none, has ruled nothing out.
-    for examination in (two_commits(expectedSourceRefs=["refs/heads/main"]), replace(examined(), summary=None)):
+    for examination in (
+        two_commits(expectedSourceRefs=["refs/heads/main"]),
+        replace(examined(), summary=None),
+    ):
         with pytest.raises(CheckError) as caught:
             check_annotation(examination, stranger)
         assert caught.value.reason is Reason.SOURCE_REVISION_MISMATCH
