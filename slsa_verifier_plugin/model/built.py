@@ -14,6 +14,7 @@ another repository's because it has that repository among its dependencies.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ _CLOUD_BUILD = (
 _DOCUMENTED = (*_WORKFLOW, *_GENERATOR, *_GITLAB, *_BUILDKIT, *_CLOUD_BUILD)
 """Build types whose source is documented, by how they begin: nothing else in their provenance may stand in for it."""
 
+_NAMED_GIT = re.compile(r"[^/]\.git(?:[/@#?]|$)")
 _GIT = ("git+", "git:", "git@", "ssh:")
 
 
@@ -68,9 +70,13 @@ def built_v02(
     Returns:
         One material; none where it is not said, two or more where it is not clear which.
     """
-    source = _object(invocation, "configSource")
-    if isinstance(source.get("uri"), str) and source["uri"]:
-        return (_pinned(build_type, source),)
+    source = invocation.get("configSource") or {}
+    if not isinstance(source, Mapping):
+        return ()
+    uri = source.get("uri")
+    if uri or source.get("digest"):
+        # Something was named; where that cannot be read, nothing else stands in for it.
+        return (_pinned(build_type, source),) if isinstance(uri, str) and uri else ()
     # The specification has configSource optional; where it is left out, a builder of one's own may have one source alone.
     return () if build_type.startswith(_DOCUMENTED) else _only(materials)
 
@@ -154,11 +160,13 @@ def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
 def _is_git(item: Mapping[str, Any]) -> bool:
     """Return True for a dependency that is a git repository, also for one that cannot be read: it makes the source unclear."""
     uri, digest = item.get("uri"), _object(item, "digest")
-    if "gitCommit" in digest:
+    if any(name.startswith("git") for name in digest):  # gitCommit, gitTree, gitTag (in-toto, "DigestSet")
         return True
     if not isinstance(uri, str):
         return False
-    return uri.startswith(_GIT) or ("sha1" in digest and SourceUri.parse(uri) is not None)
+    text = uri.lower()
+    is_web = text.startswith(("https://", "http://"))
+    return text.startswith(_GIT) or (is_web and ("sha1" in digest or _NAMED_GIT.search(text) is not None))
 
 
 def _pinned(build_type: str, item: Mapping[str, Any]) -> Material:

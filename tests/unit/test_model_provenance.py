@@ -205,7 +205,7 @@ CONTAINER = "https://github.com/slsa-framework/slsa-github-generator/container@v
         (OWN, {}, [pinned()], GOOD),
         (OWN, None, [pinned(), pinned(OTHER)], [*GOOD, f"{OTHER} {COMMIT}"]),
         (OWN, {"uri": ""}, [pinned()], GOOD),
-        (OWN, {"uri": 7}, [pinned()], GOOD),
+        (OWN, {"uri": 7}, [pinned()], []),
     ],
 )
 def test_what_a_v02_says_was_built(
@@ -299,3 +299,56 @@ def test_malformed_provenance_is_refused(statement: dict[str, Any], problem: str
 def test_as_many_dependencies_as_allowed_are_read() -> None:
     statement = provenance_v1(changes={V1_DEPENDENCIES: [0] * MAX_MATERIALS})
     assert parse(statement).materials == ()
+
+
+_OWN = {"uri": "git+https://git.example/own", "digest": {"gitCommit": "a" * 40}}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"uri": "GIT+https://git.example/other"},
+        {"uri": "https://git.example/other.git"},
+        {"uri": "https://git.example/other.git#refs/heads/main"},
+        {"uri": "https://user@git.example/other", "digest": {"sha1": "b" * 40}},
+        {"uri": "https://git.example/other?x", "digest": {"sha1": "b" * 40}},
+        {"uri": "https://git.example/other", "digest": {"gitTree": "b" * 40}},
+        {"digest": {"gitTag": "b" * 40}},
+    ],
+)
+def test_another_repository_makes_the_source_unclear_however_it_is_written(other: dict[str, Any]) -> None:
+    assert len(built_v1("https://builder.example/v1", {}, _OWN, other)) == 2
+    assert len(built_v02("https://builder.example/v1", {}, other, _OWN)) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"uri": "pkg:docker/alpine@3.20", "digest": {"sha256": "b" * 64}},
+        {"uri": "https://files.example/x.tar.gz", "digest": {"sha256": "b" * 64}},
+        {"uri": "https://files.example/.gitignore"},
+        {"uri": "oci://registry.example/x.git", "digest": {"sha256": "b" * 64}},
+        {"uri": 7, "digest": {"sha1": "b" * 40}},
+    ],
+)
+def test_what_is_no_repository_leaves_the_source_clear(other: dict[str, Any]) -> None:
+    assert built_v1("https://builder.example/v1", {}, _OWN, other) == [f"{_OWN['uri']} {'a' * 40}"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "git+https://git.example/other",
+        ["x"],
+        {"uri": ["x"]},
+        {"uri": "", "digest": {"sha1": "b" * 40}},
+        {"uri": 7},
+    ],
+)
+def test_a_config_source_that_cannot_be_read_is_not_replaced_by_a_material(source: Any) -> None:
+    assert built_v02("https://builder.example/v1", source, _OWN) == []
+
+
+@pytest.mark.parametrize("source", [None, {}, {"entryPoint": "build.yaml"}, {"uri": "", "digest": {}}])
+def test_without_a_config_source_the_only_repository_counts(source: Any) -> None:
+    assert built_v02("https://builder.example/v1", source, _OWN) == [f"{_OWN['uri']} {'a' * 40}"]
