@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import StatementError, UsageError, VerifierError
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
-from slsa_verifier_plugin.model.envelope import read_blob
+from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.statement import parse_statement
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -140,7 +139,32 @@ def from_notes(
             )
         repository = named
     content = fetch_note(repository, commit, environ, deadline)
-    return Found(content, f"git note of {commit} in {plain(repository.address)}")
+    return Found(about_commit(content, commit), f"git note of {commit} in {plain(repository.address)}")
+
+
+def about_commit(content: bytes, commit: str) -> bytes:
+    """Return a note without the attestations of other commits, where it has some of ``commit`` as well; else as it is.
+
+    A rebase may copy notes together (``git notes`` with ``notes.rewriteMode``). Others' lines would let the image pass as theirs.
+    """
+    kept, own, others = [], False, False
+    for candidate in read_blob(content, MAX_LINES).candidates:
+        commits = _commits_of(candidate)
+        own |= commit in commits
+        if commits and commit not in commits:
+            others = True
+        else:
+            kept.append(candidate.content)
+    return b"".join(item + b"\n" for item in kept) if own and others else content
+
+
+def _commits_of(candidate: Candidate) -> set[str]:
+    """Return the commits that an attestation claims to be about."""
+    try:
+        statement = parse_statement(candidate.payload_type, candidate.payload)
+    except StatementError:
+        return set()
+    return {subject.digests.get("gitCommit", "") for subject in statement.subjects} - {""}
 
 
 def from_github(
@@ -198,9 +222,7 @@ def check_commit(content: bytes, commit: str, report: ImageReport | None) -> Non
         known = {source.commit for item in examinations if item is not None for source in item.sources}
     else:
         for candidate in read_blob(content, MAX_LINES).candidates:
-            with suppress(StatementError):
-                statement = parse_statement(candidate.payload_type, candidate.payload)
-                known |= {subject.digests.get("gitCommit", "") for subject in statement.subjects} - {""}
+            known |= _commits_of(candidate)
         if commit in known:
             return
     shown = ", ".join(sorted(plain(item, 64) for item in known)[:4]) or "no commit"

@@ -138,6 +138,22 @@ def test_a_note_about_another_commit_is_not_attached(scene: Scene) -> None:
     assert scene.attached(image) == 0
 
 
+@pytest.mark.parametrize("policy", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_a_note_of_several_commits_the_images_own_is_attached(
+    scene: Scene, policy: bool, is_first: bool
+) -> None:
+    """Another commit's summary is good as well; beside the image's own it would let the image pass as that commit."""
+    other, commit = "7" * 40, scene.repository.commit()
+    bundles = [scene.bundle(commit), scene.bundle(other)]
+    scene.repository.note(commit, b"\n".join(bundles if is_first else bundles[::-1]))
+    image = scene.image("v1", revision=commit)
+    done = scene.attach(image, "--from", f"notes:{scene.server.url}", policy=policy)
+    assert (done.status, "1 attestations" in done.out) == (Status.ADMITTED, True), done
+    shown = cli("inspect", image, "--plain-http", "--json").out
+    assert (commit in shown, other in shown) == (True, False)
+
+
 def test_a_files_commit_is_checked_too(scene: Scene) -> None:
     commit = "7" * 40
     (scene.folder / "note.jsonl").write_bytes(scene.bundle(commit))
