@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.errors import StatementError
+from slsa_verifier_plugin.model import built
 from slsa_verifier_plugin.model.built import Material
 from slsa_verifier_plugin.model.provenance import MAX_MATERIALS, Provenance, parse_provenance
 from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE, parse_statement
@@ -352,3 +353,11 @@ def test_a_config_source_that_cannot_be_read_is_not_replaced_by_a_material(sourc
 @pytest.mark.parametrize("source", [None, {}, {"entryPoint": "build.yaml"}, {"uri": "", "digest": {}}])
 def test_without_a_config_source_the_only_repository_counts(source: Any) -> None:
     assert built_v02("https://builder.example/v1", source, _OWN) == [f"{_OWN['uri']} {'a' * 40}"]
+
+
+def test_of_other_build_types_only_git_repositories_count_and_all_of_them() -> None:
+    one = {"uri": "https://github.com/example/one", "digest": {"sha1": "a" * 40}}
+    two = {"uri": "https://github.com/example/two", "digest": {"sha1": "b" * 40}}
+    own = Material("https://github.com/example/one", "a" * 40)
+    assert built.built_v1("https://own.example/v1", {}, ["no object", one]) == (own,)
+    assert len(built.built_v1("https://own.example/v1", {}, [one, two])) == 2

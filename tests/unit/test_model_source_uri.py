@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.model.source_uri import SourceUri, same_repository
+from slsa_verifier_plugin.model.source_uri import SourceUri, ignores_case, same_repository
 
 REPOSITORY = "https://github.com/example/source-demo"
 
@@ -152,3 +152,8 @@ def test_a_name_may_have_2048_characters() -> None:
     longest = "https://github.com/" + "a" * (2048 - len("https://github.com/"))
     assert str(SourceUri.parse(longest)) == longest
     assert SourceUri.parse(longest + "a") is None
+
+
+def test_the_name_below_which_customers_have_hosts_is_no_host() -> None:
+    assert ignores_case("tenant.ghe.com")
+    assert not ignores_case(".ghe.com")
