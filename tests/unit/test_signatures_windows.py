@@ -19,7 +19,9 @@ from tests.support.policies import policy
 from tests.support.sigstore import LOGGED_AFTER, SIGNED_AT, Departures, Lab, vsa
 from tests.support.sigstore.encoding import b64, compact, unb64
 from tests.support.sigstore.envelope import payload_bytes
+from tests.support.sigstore.lab import SEED
 from tests.support.sigstore.retired import IN_ITS_TIME, PARTIES, NamedRekorV1, Party, Rollover
+from tests.support.sigstore.timestamps import TimestampAuthority
 from tests.support.sigstore.trusted_root import ENDED
 
 PAYLOAD = payload_bytes(vsa())
@@ -124,6 +126,26 @@ def test_the_first_of_several_timestamps_says_which_log_was_in_service(bound: st
     else:
         with pytest.raises(SignatureError, match="a log was not in service when this was signed"):
             verifier.verify(candidate(compact(value)))
+
+
+def test_the_earliest_timestamp_counts_though_one_of_a_later_authority_is_listed_first() -> None:
+    """The later one's authority was not in service yet at the earlier time, which is what the bundle is verified at."""
+    value = json.loads(Lab().sign(PAYLOAD, log="v2", timestamp=True))
+    signature = unb64(value["dsseEnvelope"]["signatures"][0]["sig"])
+    stamped = SIGNED_AT + LOGGED_AFTER
+    successor = Lab()
+    successor.timestamp_authority = TimestampAuthority(SEED, "successor")
+    later = successor.timestamp_authority.stamp(signature, stamped + timedelta(minutes=3))
+    stamps = value["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    stamps.insert(0, {"signedTimestamp": b64(later)})
+    begins = stamped + timedelta(minutes=1)
+    root = json.loads(Lab().trusted_root())
+    added = json.loads(successor.trusted_root(parts={"tsa"}, start=begins))
+    root["timestampAuthorities"] += added["timestampAuthorities"]
+    verifier = AttestationVerifier([RootVerifier(load_root(compact(root), "two authorities"))], {})
+    for _ in range(2):
+        assert verifier.verify(candidate(compact(value))).signed_at == stamped
+        stamps.reverse()
 
 
 def test_an_id_that_is_not_the_digest_of_the_key_is_found_among_several_logs() -> None:
