@@ -15,4 +15,8 @@ EQUIVALENT: dict[str, str] = {
     "provenances.py:ProvenanceSearch._look: boundary: time.monotonic() > limit": (
         "no clock is read at the very end of a turn"
     ),
+    "signatures/keys.py:is_valid: without len(signature) == _ED25519_BYTES: len(signature) == _ED25519_BYTES and "
+    "_verifies(partial(key.verify, signature, message.cont": (
+        "OpenSSL looks at the length as well, before anything else"
+    ),
 }

@@ -72,6 +72,7 @@ TESTS = {
         "test_signatures_verifier.py",
         "test_signatures_windows.py",
         "test_signatures_timestamps.py",
+        "test_signatures_timestamp_parts.py",
     ],
     "verify.py": [
         "test_verify.py",

@@ -151,12 +151,38 @@ def test_a_bundle_that_is_much_beside_its_payload_is_not_parsed_again(
         VERIFIER.verify(one)
 
 
+@pytest.mark.parametrize("name", ["kindVersion", "inclusionProof"])
+def test_a_part_of_an_entry_that_is_no_object_is_told(name: str) -> None:
+    message = refusal(lambda value: entry(value).update({name: "x"}))
+    assert f"{name} cannot be read, or has a value of another type" in message
+
+
 # What is honest, however large its parts, verifies
 
 
 def verify(content: bytes) -> bytes:
     (one,) = read_blob(content, 1).candidates
     return VERIFIER.verify(one).claim.payload
+
+
+def test_a_bundle_may_have_as_much_beside_its_payload_as_its_limit_says() -> None:
+    besides = len(BASE) - (len(PAYLOAD) + 2) // 3 * 4
+    padded = BASE.replace(b"{", b"{" + b" " * (bundles.MAX_BESIDES - besides), 1)
+    assert verify(padded) == PAYLOAD
+    with pytest.raises(SignatureError, match=r"1048577 bytes beside its payload, expected at most 1048576"):
+        verify(padded.replace(b"{", b"{ ", 1))
+
+
+def test_only_a_checkpoint_has_lines() -> None:
+    made = json.loads(BASE)
+    envelope(made)["signatures"][0]["keyid"] = "\n" * (bundles.MAX_CHECKPOINT_LINES + 1)
+    assert verify(compact(made)) == PAYLOAD
+
+
+def test_a_bundle_that_leaves_nothing_out_is_not_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "json", None)
+    assert verify(BASE) == PAYLOAD
+    assert verify(PROMISED) == PAYLOAD
 
 
 def test_bundles_at_the_limits_verify() -> None:

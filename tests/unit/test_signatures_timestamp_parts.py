@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 from sigstore_models.bundle import v1 as bundle_v1
 
 from slsa_verifier_plugin.errors import SignatureError
+from slsa_verifier_plugin.signatures import timestamps
 from slsa_verifier_plugin.signatures.timestamps import (
     MAX_TIMESTAMPS,
     is_known,
     verified_times,
 )
 from slsa_verifier_plugin.signatures.trust import Authority, Window, load_root
+from slsa_verifier_plugin.signatures.verifier import _check_signature, _logged_at, _verified_index
 from tests.support.sigstore import (
     IN_TOTO,
     SIGNED_AT,
@@ -117,6 +120,10 @@ def test_a_bundle_without_an_envelope_has_no_signature_to_verify() -> None:
     blob = json.loads(Lab().sign_blob(b"content"))
     with pytest.raises(SignatureError, match="exactly one signature in a DSSE envelope"):
         verify_parsed(parsed(compact(blob)), GENUINE, root())
+    unsigned = json.loads(sign())
+    unsigned["dsseEnvelope"]["signatures"] = []
+    with pytest.raises(SignatureError, match="exactly one signature in a DSSE envelope"):
+        verify(compact(unsigned))
 
 
 @pytest.mark.parametrize("missing", [x509.KeyUsage, x509.ExtendedKeyUsage])
@@ -150,3 +157,94 @@ def test_a_known_authority_is_recognized_by_its_name_and_serial() -> None:
     assert not is_known([token], [])
     with pytest.raises(SignatureError, match="cannot be read"):
         is_known([token, b"garbage"], authorities)
+
+
+def alone_with(serial: int, issuer: str) -> Authority:
+    """Return the lab's authority with another serial and issuer in its certificate, which nobody signed."""
+    (of_lab,) = root().parts.timestamp_authorities
+    key = derive_key("ours", "of an authority")
+    certificate = (
+        x509.CertificateBuilder(subject_name=distinguished("sigstore-tsa"), issuer_name=distinguished(issuer))
+        .public_key(key.elliptic.public_key())
+        .serial_number(serial)
+        .not_valid_before(CREATED)
+        .not_valid_after(CREATED + timedelta(days=9000))
+        .sign(key.elliptic, key.digest)
+    )
+    return Authority((certificate, of_lab.certificates[1]), of_lab.window, of_lab.model)
+
+
+def test_a_serial_is_its_issuers_and_an_issuer_has_many() -> None:
+    authority = Lab().timestamp_authority
+    token, serial = authority.stamp(b"m", STAMPED), authority.certificate.serial_number
+    assert is_known([token], [alone_with(serial, "sigstore-tsa-selfsigned")])
+    assert not is_known([token], [alone_with(serial, "somebody")])
+    assert not is_known([token], [alone_with(serial + 1, "sigstore-tsa-selfsigned")])
+
+
+def test_tokens_of_strangers_and_of_other_messages_cost_no_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    authorities = root().parts.timestamp_authorities
+    foreign = TimestampAuthority("a stranger").stamp(b"m", STAMPED)
+    other = Lab().timestamp_authority.stamp(b"another message", STAMPED)
+    monkeypatch.setattr(timestamps, "VerifierBuilder", None)
+    assert verified_times([foreign, other], b"m", authorities) == {}
+    with pytest.raises(SignatureError, match="cannot be read"):
+        verified_times([Lab().timestamp_authority.stamp(b"m", STAMPED)], b"m", authorities)
+
+
+def test_a_token_by_a_digest_that_is_not_known_is_no_time_and_no_error() -> None:
+    authorities = root().parts.timestamp_authorities
+    good = Lab().timestamp_authority.stamp(b"m", STAMPED)
+    # SHA-224 by its identifier, in the place of SHA-256.
+    other = good.replace(bytes.fromhex("0609608648016503040201"), bytes.fromhex("0609608648016503040204"))
+    assert other != good
+    assert verified_times([good, other], b"m", authorities) == {good: STAMPED}
+
+
+# What goes before the library's own steps, where there is a log
+
+
+def with_signatures(*signatures: bytes) -> bundle_v1.Bundle:
+    value = json.loads(sign())
+    value["dsseEnvelope"]["signatures"] = [{"sig": b64(signature)} for signature in signatures]
+    return parsed(compact(value))
+
+
+def test_a_signature_is_held_against_the_certificates_key_first_of_all() -> None:
+    good = unb64(json.loads(sign())["dsseEnvelope"]["signatures"][0]["sig"])
+    _check_signature(with_signatures(good), GENUINE)
+    with pytest.raises(SignatureError, match="does not match the certificate's key and the content"):
+        _check_signature(with_signatures(b"wrong"), GENUINE)
+    ed25519 = leaf(derive_key("ours", "ed25519", Scheme.ED25519).private.public_key(), *EXTENSIONS)
+    # What has another shape is refused by the library, and told in its place.
+    _check_signature(with_signatures(b"wrong"), ed25519)
+    _check_signature(with_signatures(b"wrong", good), GENUINE)
+    _check_signature(with_signatures(), GENUINE)
+    _check_signature(parsed(Lab().sign_blob(b"content")), GENUINE)
+
+
+def test_a_certificate_whose_key_is_no_point_of_its_curve_is_told() -> None:
+    der = GENUINE.public_bytes(Encoding.DER)
+    point = GENUINE.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    assert der.count(point) == 1
+    torn = x509.load_der_x509_certificate(der.replace(point, point[:-1] + bytes([point[-1] ^ 1])))
+    with pytest.raises(SignatureError, match="the certificate's key is none that there can be"):
+        _check_signature(parsed(sign()), torn)
+
+
+@pytest.mark.parametrize("seconds", [10**18, 10**12])
+def test_a_logs_time_beyond_the_calendar_is_told(seconds: int) -> None:
+    value = json.loads(sign(log="v1"))
+    value["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = str(seconds)
+    with pytest.raises(SignatureError, match="the log entry's time is none that there can be"):
+        _logged_at(parsed(compact(value)))
+
+
+@pytest.mark.parametrize("checkpoint", [None, "log", "log\n{size}", "log\n{size}1\nhash\n"])
+def test_an_index_needs_a_checkpoint_that_says_the_size_of_the_tree(checkpoint: str | None) -> None:
+    value = json.loads(sign(log="v2"))
+    proof = value["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    assert _verified_index(parsed(compact(value))) == int(proof["logIndex"])
+    proof["checkpoint"] = checkpoint and {"envelope": checkpoint.format(size=proof["treeSize"])}
+    with pytest.raises(SignatureError, match="for a tree of another size"):
+        _verified_index(parsed(compact(value)))

@@ -112,6 +112,14 @@ def test_the_date_is_that_of_the_newest_part() -> None:
         (changed("tlogs", 0, "logId"), "cannot be used"),
         (changed("certificateAuthorities", 0, "validFor"), "cannot be used"),
         (
+            changed("certificateAuthorities", 0, "certChain", "certificates", value=[]),
+            "an authority has no certificate",
+        ),
+        (
+            changed("timestampAuthorities", 0, "certChain", "certificates", value=[]),
+            "an authority has no certificate",
+        ),
+        (
             changed("certificateAuthorities", 0, "certChain", "certificates", 0, "rawBytes", value="AAAA"),
             "cannot be used",
         ),

@@ -193,6 +193,8 @@ def test_a_part_whose_window_begins_later_counts_from_then_on(monkeypatch: pytes
         one = candidate(Lab().sign(PAYLOAD))
         with pytest.raises(SignatureError, match="not in service"):
             verifier.verify(one)
+        now[0] = start
+        assert AttestationVerifier([root], {}).verify(one).claim.payload == PAYLOAD
         now[0] = SIGNED_AT + timedelta(minutes=1)
         assert verifier.verify(one).claim.payload == PAYLOAD
         # A clock that is put right again: what was verified under the wrong one is not kept.
@@ -212,8 +214,20 @@ def test_a_timestamp_authority_counts_from_when_it_begins() -> None:
         one = candidate(Lab().sign(PAYLOAD, log=log, timestamp=True))
         with pytest.raises(SignatureError, match=r"no signed timestamp|no time that a trusted"):
             AttestationVerifier([root], {}).verify(one)
-        now[0] = SIGNED_AT + timedelta(minutes=1)
-        assert AttestationVerifier([root], {}).verify(one).claim.payload == PAYLOAD
+        for moment in (start, SIGNED_AT + timedelta(minutes=1)):
+            now[0] = moment
+            assert AttestationVerifier([root], {}).verify(one).claim.payload == PAYLOAD
+
+
+def test_what_was_verified_counts_until_the_very_moment_at_which_a_part_begins() -> None:
+    start = SIGNED_AT - timedelta(minutes=1)
+    now = [start]
+    root = RootVerifier(load_root(Lab().trusted_root(start=start, only_for={"v2"}), "later"), lambda: now[0])
+    vouchers = []
+    for seconds in (-2, -1, 0, 1):
+        now[0] = start + timedelta(seconds=seconds)
+        vouchers.append(root.voucher)
+    assert vouchers[0] == vouchers[1] != vouchers[2] == vouchers[3]
 
 
 def test_a_service_that_lives_on_notices_what_begins(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
