@@ -288,6 +288,7 @@ def test_the_driver_lists_and_repeats(
     assert [line.partition(":")[0] for line in listed] == list(targets.TARGETS)
     assert drive(monkeypatch, "--target", "frames", "--input", str(tmp_path / "input")) == 0
     monkeypatch.setitem(targets.TARGETS, "fragile", planted.fragile)
+    monkeypatch.setitem(targets.SEEDS, "fragile", lambda: (b"",))
     (tmp_path / "input").write_bytes(b"<")
     with pytest.raises(AssertionError, match="planted"):
         drive(monkeypatch, "--target", "fragile", "--input", str(tmp_path / "input"))
