@@ -15,6 +15,14 @@ EQUIVALENT: dict[str, str] = {
     "provenances.py:ProvenanceSearch._look: boundary: time.monotonic() > limit": (
         "no clock is read at the very end of a turn"
     ),
+    'policy/matching.py:_fullmatch: without "\\n" not in text: "\\n" not in text and '
+    "_compiled(pattern).fullmatch(text) is not None": (
+        "what is matched has been looked through for characters that names do not have, the end of a line among them"
+    ),
+    "policy/trusted.py:TrustedSigner.unlisted_commit: without self.public_key: self.public_key or commit in "
+    "self.workflow_digests or not _COMMIT.fullmatch(commit)": (
+        "without the identities of keys no signer is a key's, whatever the commit"
+    ),
     "signatures/keys.py:is_valid: without len(signature) == _ED25519_BYTES: len(signature) == _ED25519_BYTES and "
     "_verifies(partial(key.verify, signature, message.cont": (
         "OpenSSL looks at the length as well, before anything else"

@@ -77,6 +77,11 @@ CORP = "git+https://*.corp.example/x"
         ("**", "git+https://user@git.example/a", False),
         ("****", f"{HOST}/a/b", False),
         ("**/b", f"{HOST}/a/b", False),
+        ("**/b", "a/c/b", True),
+        ("**/b", "a/../b", False),
+        ("**/b", "a//b", False),
+        ("*/x", "a/x", True),
+        ("*/x", "../x", False),
         ("pkg:oci/*", "pkg:oci/app", True),
         ("pkg:oci/*", "pkg:oci/app?tag=x", False),
         # The characters of a host's labels, and what is around it.

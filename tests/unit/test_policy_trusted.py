@@ -173,3 +173,20 @@ def test_source_actions_signs_from_main_alone() -> None:
     assert entry.is_signer(named, {})
     assert not entry.is_signer(Signer(named.identity.replace("main", "dev"), named.issuer), {})
     assert not entry.is_signer(Signer(named.identity.rpartition("@")[0] + f"@{COMMIT}", named.issuer), {})
+
+
+def test_an_unlisted_commit_is_told_where_it_alone_keeps_a_signer_out() -> None:
+    by_pattern = trusted(identityPattern=re.escape(WORKFLOW) + "@[0-9a-f]{40}")
+    by_branch = trusted(identity=f"{WORKFLOW}@refs/heads/main")
+    pinned = Signer(f"{WORKFLOW}@{COMMIT}", GITHUB_ISSUER)
+    for entry in (by_pattern, by_branch):
+        assert entry.unlisted_commit(pinned) == COMMIT
+        assert entry.unlisted_commit(Signer(pinned.identity, "https://other.example")) == ""
+        assert entry.unlisted_commit(Signer(f"x{pinned.identity}", GITHUB_ISSUER)) == ""
+        assert entry.unlisted_commit(Signer(f"{WORKFLOW}@refs/heads/main", GITHUB_ISSUER)) == ""
+        assert entry.unlisted_commit(Signer(f"{WORKFLOW}@{COMMIT.upper()}", GITHUB_ISSUER)) == ""
+    listed = trusted(identity=f"{WORKFLOW}@refs/heads/main", allowedWorkflowDigests=[COMMIT])
+    assert listed.is_signer(pinned, {})
+    assert listed.unlisted_commit(pinned) == ""
+    keyed = TrustedSigner("v", public_key="pem")
+    assert keyed.unlisted_commit(Signer(pinned.identity, "")) == ""

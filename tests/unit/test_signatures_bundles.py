@@ -157,6 +157,14 @@ def test_a_part_of_an_entry_that_is_no_object_is_told(name: str) -> None:
     assert f"{name} cannot be read, or has a value of another type" in message
 
 
+def test_an_entry_of_old_cosign_and_npm_is_told_as_what_it_is() -> None:
+    (one,) = read_blob(Lab().sign(PAYLOAD, entry="intoto"), 1).candidates
+    with pytest.raises(SignatureError, match=r"of type intoto 0\.0\.2, of an old cosign or npm"):
+        VERIFIER.verify(one)
+    other = refusal(lambda value: entry(value)["kindVersion"].update(kind="intoto", version="0.0.1"))
+    assert "intoto 0.0.2" not in other
+
+
 # What is honest, however large its parts, verifies
 
 
