@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ SIGNATURES: dict[str, Any] = {
 """Ways to make a bundle, as arguments of ``Lab.sign``."""
 
 UNUSABLE_ROOTS = {"no-authority", "empty", "not-yet-valid"}
-"""Trusted roots that we refuse to load, whatever is to be verified."""
+"""Trusted roots that verify nothing here, whatever is to be verified."""
 
 ROOT_DIFFERENCES = {
     (
@@ -189,11 +190,13 @@ def test_trusted_roots(tmp_path: Path, root: str) -> None:
 
 @pytest.mark.parametrize("root", sorted(UNUSABLE_ROOTS))
 def test_unusable_roots(tmp_path: Path, root: str) -> None:
-    """What we refuse to load verifies nothing for cosign either."""
+    """What verifies nothing here verifies nothing for cosign either."""
     lab = Lab()
     content = lab.trusted_root(**VARIANTS[root])
     with pytest.raises(TrustRootError):
-        RootVerifier(load_root(content, root))
+        loaded = load_root(content, root)
+        RootVerifier(loaded)
+        loaded.check_begun(datetime.now(UTC))  # asked at each call, for a root is kept while time goes on
     trust = Trust(tmp_path, content)
     assert not [
         name for name, options in SIGNATURES.items() if trust.theirs(lab.sign(vsa(), **options)).accepted
