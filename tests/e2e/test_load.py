@@ -1,7 +1,7 @@
 """Sixteen images at once, as a Deployment's Pods arrive: every decision right, none by timeout.
 
 Where each call verifies in a process of its own, they have turns (``docs/life-of-a-call.md``): sixteen take about eight seconds
-of a processor, more than two processors have in four. Then as many as have turns are right, and the others say that time was over.
+of a processor, more than two processors have in four. Then as many as have turns are right, and the others say that time is over.
 """
 
 from __future__ import annotations
