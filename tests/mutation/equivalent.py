@@ -19,6 +19,9 @@ EQUIVALENT: dict[str, str] = {
     "_compiled(pattern).fullmatch(text) is not None": (
         "what is matched has been looked through for characters that names do not have, the end of a line among them"
     ),
+    "policy/matching.py:_located: without found is None: found is None or not _is_plain(text, _LOCATED)": (
+        "what is plain has that form"
+    ),
     "policy/trusted.py:TrustedSigner.unlisted_commit: without self.public_key: self.public_key or commit in "
     "self.workflow_digests or not _COMMIT.fullmatch(commit)": (
         "without the identities of keys no signer is a key's, whatever the commit"

@@ -78,6 +78,7 @@ CORP = "git+https://*.corp.example/x"
         ("****", f"{HOST}/a/b", False),
         ("**/b", f"{HOST}/a/b", False),
         ("**/b", "a/c/b", True),
+        ("**/b", "a/c", False),
         ("**/b", "a/../b", False),
         ("**/b", "a//b", False),
         ("*/x", "a/x", True),
