@@ -11,7 +11,7 @@ from slsa_verifier_plugin.errors import Reason, StatementError
 from slsa_verifier_plugin.model.signer import Claim, Signer
 from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE
 from slsa_verifier_plugin.model.vsa import SourceSubject
-from slsa_verifier_plugin.policy.checks import Context, Examination, examine, read
+from slsa_verifier_plugin.policy.checks import Context, Examination, examine, examine_verified, read
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from tests.support.policies import (
@@ -61,6 +61,14 @@ def test_what_was_read_before_is_used_for_the_same_payload() -> None:
     good = read(PAYLOAD_TYPE, json.dumps(vsa()).encode())
     assert not isinstance(good, StatementError)
     assert_passed(examine(Claim(PAYLOAD_TYPE, b"{}", signer()), Context(policy(), IMAGE), good))
+
+
+def test_what_came_of_the_same_claim_is_not_worked_out_again() -> None:
+    context = Context(policy(), IMAGE)
+    earlier = examine(claim(), context)
+    assert examine_verified(claim(), context, None, earlier) is earlier
+    by_another = claim(vsa(), person())
+    assert_failed(examine_verified(by_another, context, None, earlier), 6, Reason.SIGNER_UNTRUSTED)
 
 
 # Step 6
