@@ -10,7 +10,8 @@ import os
 import sys
 import time
 
-from slsa_verifier_plugin.resident import client, protocol
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import client
 
 TYPE_CHECKING = False  # importing typing for it takes longer than the whole call
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def answer_launcher(started: str) -> NoReturn:
 
 
 def _verify(environment: dict[str, str], stdin: bytes, elapsed: float) -> Answer:
-    from slsa_verifier_plugin.service import Service
+    from slsa_verifier_plugin.service.service import Service
 
     response = Service(environment).respond(environment, stdin, elapsed)
     return response.status, response.stdout, response.stderr

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE
-from slsa_verifier_plugin.resident import lifecycle, protocol
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
 from tests.support.resident import World
 from tools.dist import archive
 from tools.dist.libraries import loader_name

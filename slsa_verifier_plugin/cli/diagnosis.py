@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.cli.documents import parse_documents
 from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, NAMES
-from slsa_verifier_plugin.cli.policy_check import check as check_resources
-from slsa_verifier_plugin.cli.problems import ERROR
-from slsa_verifier_plugin.cli.resources import flattened
 from slsa_verifier_plugin.errors import TrustRootError, UsageError, VerifierError
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.policy.releases import known_releases
+from slsa_verifier_plugin.resources.documents import parse_documents
+from slsa_verifier_plugin.resources.policy_check import check as check_resources
+from slsa_verifier_plugin.resources.problems import ERROR
+from slsa_verifier_plugin.resources.ratify_resources import flattened
 from slsa_verifier_plugin.text import plain
 
 PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
@@ -131,7 +131,7 @@ def _version_of(path: Path) -> str:
 
 
 def _resident(environ: Mapping[str, str]) -> Iterator[Finding]:
-    from slsa_verifier_plugin.resident import manage
+    from slsa_verifier_plugin.resident.client import manage
 
     status = manage.status(environ)
     if status.report is None:
@@ -175,7 +175,7 @@ def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _trusted_root(environ: Mapping[str, str]) -> Finding:
-    from slsa_verifier_plugin.cli.trust_roots import look_at
+    from slsa_verifier_plugin.resources.trust_roots import look_at
     from slsa_verifier_plugin.signatures.sources import repository_of
 
     source = RootSource("public-good")
@@ -217,10 +217,10 @@ def producers(today: date) -> Finding:
 
 
 def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -> Finding:
-    from slsa_verifier_plugin.cli.checking import parse_image
-    from slsa_verifier_plugin.cli.registry import settings_of
+    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.cli.commands.registry_command import settings_of
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.registry.probe import probe
+    from slsa_verifier_plugin.registry.probe.probe import probe
 
     if image is None:
         return Finding(

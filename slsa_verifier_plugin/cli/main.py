@@ -15,37 +15,43 @@ from typing import NoReturn
 import click
 
 from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.checking.status import PROGRAM, Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
 from slsa_verifier_plugin.cli.session import Session, say
-from slsa_verifier_plugin.cli.status import PROGRAM, Status
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 """As in ``completion``, which need not be loaded to complete."""
 
-_PACKAGE = "slsa_verifier_plugin.cli"
+_COMMANDS = "slsa_verifier_plugin.cli.commands"
 COMMANDS = {
-    "verify": Lazy(f"{_PACKAGE}.verify:verify", "Verify images as Ratify would, and show each step."),
+    "verify": Lazy(
+        f"{_COMMANDS}.verify_command:verify", "Verify images as Ratify would, and show each step."
+    ),
     "audit": Lazy(
-        f"{_PACKAGE}.audit:audit", "Say what would be admitted and denied of everything that runs."
+        f"{_COMMANDS}.audit_command:audit", "Say what would be admitted and denied of everything that runs."
     ),
     "inspect": Lazy(
-        f"{_PACKAGE}.inspect:inspect", "Show what is attached to an image, or in a file, unjudged."
+        f"{_COMMANDS}.inspect_command:inspect", "Show what is attached to an image, or in a file, unjudged."
     ),
-    "policy": Lazy(f"{_PACKAGE}.policy:policy", "Check, write and describe Verifier resources."),
-    "attach": Lazy(f"{_PACKAGE}.attach:attach", "Attach an attestation file to an image."),
-    "fetch": Lazy(f"{_PACKAGE}.attach:fetch", "Take images' attestations to where there is no registry."),
-    "demo": Lazy(f"{_PACKAGE}.demo:demo", "See one image denied and one admitted, without a cluster."),
-    "doctor": Lazy(f"{_PACKAGE}.doctor:doctor", "See on one screen whether all of it can work."),
+    "policy": Lazy(f"{_COMMANDS}.policy_command:policy", "Check, write and describe Verifier resources."),
+    "attach": Lazy(f"{_COMMANDS}.attach_command:attach", "Attach an attestation file to an image."),
+    "fetch": Lazy(
+        f"{_COMMANDS}.attach_command:fetch", "Take images' attestations to where there is no registry."
+    ),
+    "demo": Lazy(
+        f"{_COMMANDS}.demo_command:demo", "See one image denied and one admitted, without a cluster."
+    ),
+    "doctor": Lazy(f"{_COMMANDS}.doctor_command:doctor", "See on one screen whether all of it can work."),
     "registry": Lazy(
-        f"{_PACKAGE}.registry:registry", "Find out what happens between this machine and a registry."
+        f"{_COMMANDS}.registry_command:registry", "Find out what happens between this machine and a registry."
     ),
-    "trust": Lazy(f"{_PACKAGE}.trust:trust", "List, refresh and export trusted roots."),
-    "install": Lazy(f"{_PACKAGE}.install:install", "Put the plugin into Ratify's plugin directory."),
+    "trust": Lazy(f"{_COMMANDS}.trust_command:trust", "List, refresh and export trusted roots."),
+    "install": Lazy(f"{_COMMANDS}.install_command:install", "Put the plugin into Ratify's plugin directory."),
     "resident": Lazy(
-        f"{_PACKAGE}.resident:resident", "Start, stop and look at the verifier that stays warm."
+        f"{_COMMANDS}.resident_command:resident", "Start, stop and look at the verifier that stays warm."
     ),
     "completion": Lazy(
-        f"{_PACKAGE}.completion:completion", "Print a script that completes commands in a shell."
+        f"{_COMMANDS}.completion_command:completion", "Print a script that completes commands in a shell."
     ),
 }
 

@@ -6,11 +6,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from slsa_verifier_plugin.cli.render import Painter
-from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.render.painter import Painter
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.auditing import Progress
+    from slsa_verifier_plugin.audit.auditor import Progress
 
 SECONDS = 0.1
 """Between two pictures."""

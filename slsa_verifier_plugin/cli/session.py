@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slsa_verifier_plugin.cli.render import Painter
+    from slsa_verifier_plugin.cli.render.painter import Painter
     from slsa_verifier_plugin.sinks import Encoded
 
 NARROWEST, WIDEST = 40, 160
@@ -37,7 +37,7 @@ class Session:
 
     def painter(self, stream: TextIO | None = None) -> Painter:
         """Return the painter for ``stream``, by default standard output."""
-        from slsa_verifier_plugin.cli.render import Painter
+        from slsa_verifier_plugin.cli.render.painter import Painter
 
         stream = stream or sys.stdout
         terminal = stream.isatty()

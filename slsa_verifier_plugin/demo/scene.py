@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.model.digest import Descriptor
 
 ARTIFACT_TYPE = "slsla/attestation"

@@ -22,7 +22,7 @@ from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.lru import LruCache
-from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.hosts import canonical_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -14,7 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, Resolver, check_name
 from slsa_verifier_plugin.network.failures import failure_of
 from slsa_verifier_plugin.network.hosts import with_canonical_host

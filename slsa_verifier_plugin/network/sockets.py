@@ -22,7 +22,7 @@ import urllib3.connectionpool
 import urllib3.response
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.addresses import Dialer, Kind, Resolver
 
 

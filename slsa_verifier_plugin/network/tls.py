@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.sockets import DeadlineContext
 from slsa_verifier_plugin.text import quoted
 

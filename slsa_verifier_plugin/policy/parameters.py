@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from slsa_verifier_plugin.carried import carried
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
+from slsa_verifier_plugin.policy.carried import carried
 from slsa_verifier_plugin.policy.matching import PatternError, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import (
     BUILT_IN_VERIFIERS,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from slsa_verifier_plugin.carried import carried
+from slsa_verifier_plugin.policy.carried import carried
 
 
 @dataclass(frozen=True, slots=True)

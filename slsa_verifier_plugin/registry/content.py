@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 
-from slsa_verifier_plugin import arrival
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry import arrival, faults
+from slsa_verifier_plugin.registry.http.retries import Retries
+from slsa_verifier_plugin.registry.http.transport import Reply
 from slsa_verifier_plugin.registry.repository import RepositoryClient
-from slsa_verifier_plugin.registry.retries import Retries
-from slsa_verifier_plugin.registry.transport import Reply
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 

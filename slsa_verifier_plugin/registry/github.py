@@ -17,10 +17,10 @@ from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, Us
 from slsa_verifier_plugin.model.snappy import SnappyError, decompressed
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry.http.redirects import Courier
+from slsa_verifier_plugin.registry.http.transport import Reply, Transport
 from slsa_verifier_plugin.registry.pages import Pages
-from slsa_verifier_plugin.registry.redirects import Courier
 from slsa_verifier_plugin.registry.repository import USER_AGENT, new_session
-from slsa_verifier_plugin.registry.transport import Reply, Transport
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
 

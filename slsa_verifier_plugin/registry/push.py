@@ -25,15 +25,15 @@ from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.network.sockets import timed_pools, total
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults
-from slsa_verifier_plugin.registry.challenge import Challenge, parse_challenges
+from slsa_verifier_plugin.registry.auth.challenge import Challenge, parse_challenges
+from slsa_verifier_plugin.registry.auth.tokens import TokenRequest, TokenServers, basic_value
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
-from slsa_verifier_plugin.registry.redirects import Courier
+from slsa_verifier_plugin.registry.http.redirects import Courier
+from slsa_verifier_plugin.registry.http.transport import Transport
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
 from slsa_verifier_plugin.registry.repository import host_of, new_session
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
-from slsa_verifier_plugin.registry.tokens import TokenRequest, TokenServers, basic_value
-from slsa_verifier_plugin.registry.transport import Transport
 
 REQUEST_SECONDS = 300.0
 """For one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""

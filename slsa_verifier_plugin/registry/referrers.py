@@ -13,9 +13,9 @@ from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
 from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.http.transport import Reply
 from slsa_verifier_plugin.registry.pages import Pages
 from slsa_verifier_plugin.registry.repository import RepositoryClient
-from slsa_verifier_plugin.registry.transport import Reply
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"

@@ -16,12 +16,12 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.auth import RepositoryAuth
-from slsa_verifier_plugin.registry.challenge import Challenge, parse_challenges
-from slsa_verifier_plugin.registry.redirects import Courier
+from slsa_verifier_plugin.registry.auth.authorization import RepositoryAuth
+from slsa_verifier_plugin.registry.auth.challenge import Challenge, parse_challenges
+from slsa_verifier_plugin.registry.http.redirects import Courier
+from slsa_verifier_plugin.registry.http.retries import Retries
+from slsa_verifier_plugin.registry.http.transport import Reply
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.registry.retries import Retries
-from slsa_verifier_plugin.registry.transport import Reply
 
 USER_AGENT = "slsa-verifier-plugin"
 

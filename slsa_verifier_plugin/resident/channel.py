@@ -5,7 +5,8 @@ The thin client imports this module at every call, so it imports next to nothing
 
 import time
 
-from slsa_verifier_plugin.resident import lifecycle, protocol
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import select
 import signal
 
 from slsa_verifier_plugin.resident.channel import Life, time_used
-from slsa_verifier_plugin.resident.lifecycle import Place
+from slsa_verifier_plugin.resident.place import Place
 
 _END_SECONDS = 0.3
 

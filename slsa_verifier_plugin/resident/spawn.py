@@ -8,13 +8,7 @@ import os
 import time
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE, LOADER, passed_on
-from slsa_verifier_plugin.resident.lifecycle import (
-    NobodyListensError,
-    Place,
-    check_directories,
-    connect,
-    pause,
-)
+from slsa_verifier_plugin.resident.place import NobodyListensError, Place, check_directories, connect, pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

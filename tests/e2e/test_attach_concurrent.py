@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.e2e.test_registry_real import HTTP, copied, docker_registry
 from tests.support.attaching import attach_at_once
 from tests.support.command_line import LEVEL_3, cli

@@ -10,7 +10,7 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials.kubernetes import KubernetesSecrets
+from slsa_verifier_plugin.registry.credentials.kubernetes.kubernetes_provider import KubernetesSecrets
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.clouds import eventually, everything_about, pieces_of
 from tests.support.clouds_apiserver import ApiServer, api_server, program

@@ -25,7 +25,9 @@ from launcher.tests.harness import (
     told,
 )
 from slsa_verifier_plugin.environment import PER_CALL, passed_on
-from slsa_verifier_plugin.resident import client, lifecycle, protocol
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import client
 from tests.support.resident import wait_for_end
 
 

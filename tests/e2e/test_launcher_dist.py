@@ -18,7 +18,7 @@ import pytest
 
 from launcher.tests.harness import ROOT
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.e2e.one_file import build
 from tests.support.resident import kill
 from tests.support.waiting import at_once
@@ -265,7 +265,7 @@ def test_it_unpacks_into_few_files(built: Path) -> None:
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
     assert {
         "json/decoder.pyc",
-        "slsa_verifier_plugin/verify.pyc",
+        "slsa_verifier_plugin/verification/verify.pyc",
         "azure/",
         "azure/identity/__init__.pyc",
     } <= {*names}

@@ -21,7 +21,8 @@ from launcher.tests.harness import (
     told,
     until_closed,
 )
-from slsa_verifier_plugin.resident import lifecycle, protocol
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.protocol import DEADLINE_LINE, NO_TURN_LINE
 from tests.support.load import PROMISE
 from tests.support.resident import kill, wait_for_end

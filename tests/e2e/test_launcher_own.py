@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from launcher.tests.harness import Plugin, denial, told
-from slsa_verifier_plugin.resident import alone, lifecycle, protocol
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import alone
 from slsa_verifier_plugin.resident.processors import usable_processors
 from tests.support.load import PROMISE
 from tests.support.resident import is_there, wait_until

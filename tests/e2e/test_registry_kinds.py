@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.status import Status
 from tests.e2e.test_registry_real import copied, docker_registry, in_memory
 from tests.support.agreement import said_of
 from tests.support.command_line import LEVEL_3, verifier, write_yaml

@@ -21,13 +21,13 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials.select import provider_for
-from slsa_verifier_plugin.registry.probe import probe
+from slsa_verifier_plugin.registry.probe.probe import probe
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.e2e.peers import cache_root
 from tests.support.certificates import Authority
 from tests.support.content import ARTIFACT_TYPE, NOTE, Pushed, push

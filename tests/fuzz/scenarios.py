@@ -16,7 +16,6 @@ from typing import Any
 
 from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.evidence import SignatureVerifier
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import Policy, parse_policy
@@ -24,7 +23,8 @@ from slsa_verifier_plugin.policy.verdict import Verdict
 from slsa_verifier_plugin.signatures.keys import load_key
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
-from slsa_verifier_plugin.verify import Request, verify
+from slsa_verifier_plugin.verification.evidence import SignatureVerifier
+from slsa_verifier_plugin.verification.verify import Request, verify
 from tests.fuzz.choices import Choices
 from tests.fuzz.oracle import Signed, World
 from tests.support.sigstore import (

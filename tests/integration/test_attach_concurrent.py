@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli import attaching
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking import attaching
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.handler import RegistryHandler
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry import push
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.service import Service
 from tests.support.attaching import attach_at_once
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_3, cli
 

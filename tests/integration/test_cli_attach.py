@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.handler import RegistryHandler
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.registry.challenge import parse_challenges
+from slsa_verifier_plugin.registry.auth.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference

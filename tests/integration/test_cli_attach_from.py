@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli import git_notes, origins
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking import attestation_origins as origins
+from slsa_verifier_plugin.checking import git_notes
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.demo.storage import EMPTY_TYPE, image_manifest
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.model.digest import Descriptor

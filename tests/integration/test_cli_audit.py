@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli import auditing
-from slsa_verifier_plugin.cli.audit_state import AuditState
-from slsa_verifier_plugin.cli.checking import Checker
-from slsa_verifier_plugin.cli.images import Use
-from slsa_verifier_plugin.cli.status import Decision, Status
-from slsa_verifier_plugin.demo.handler import RegistryHandler
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.audit import auditor as auditing
+from slsa_verifier_plugin.audit.audit_state import AuditState
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.checking.checking import Checker
+from slsa_verifier_plugin.checking.status import Decision, Status
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from tests.support.command_line import (
     ARTIFACT_TYPE,
     LEVEL_1,

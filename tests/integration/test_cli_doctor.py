@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import diagnosis
 from slsa_verifier_plugin.cli.plugin_file import install
-from slsa_verifier_plugin.cli.status import Status
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
-from slsa_verifier_plugin.resident import manage
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.resident.client import manage
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_3, cli, parameters, verifier
 
 

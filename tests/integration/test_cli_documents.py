@@ -10,10 +10,10 @@ from io import StringIO
 import click
 import pytest
 
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import main
 from slsa_verifier_plugin.cli.lazy import LazyGroup
-from slsa_verifier_plugin.cli.status import Status
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, ROOT
 
 GUIDE = (ROOT / "docs" / "cli.md").read_text("utf-8")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import plugin_file
-from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.errors import UsageError
 from tests.support.command_line import cli
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli.audit_state import Row
-from slsa_verifier_plugin.cli.audit_summary import summary_of
-from slsa_verifier_plugin.cli.images import Use
-from slsa_verifier_plugin.cli.render_html import page_of
-from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.audit.audit_state import Row
+from slsa_verifier_plugin.audit.audit_summary import summary_of
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.render.render_html import page_of
 from tests.support.browser import AXE_CORE, Browser, browser, chromium, npm_file
 from tests.support.command_line import ROOT
 

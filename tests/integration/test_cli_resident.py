@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.cli import render_resident, resident
-from slsa_verifier_plugin.cli.render import Painter
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.commands import resident_command as resident
+from slsa_verifier_plugin.cli.render import render_resident
+from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource, parse_policy
-from slsa_verifier_plugin.resident import manage
-from slsa_verifier_plugin.resident_service import RETRY_SECONDS, ResidentService, refresh_seconds
+from slsa_verifier_plugin.resident.client import manage
+from slsa_verifier_plugin.service.resident_service import RETRY_SECONDS, ResidentService, refresh_seconds
 from slsa_verifier_plugin.signatures.refresh import Refreshed
 from tests.support.command_line import TESTDATA, parameters, process
 

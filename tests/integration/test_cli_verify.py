@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli.status import Status
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.demo.storage import INDEX_TYPE, to_json
 from slsa_verifier_plugin.model.digest import Descriptor
 from tests.support.command_line import (
@@ -189,7 +189,7 @@ def test_a_trusted_root_that_is_missing_is_status_3(registry: EmbeddedRegistry, 
 def test_what_a_registry_reports_as_another_type_is_not_found_by_ratify_either(
     registry: EmbeddedRegistry, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from slsa_verifier_plugin.registry.client import RegistryStore
+    from slsa_verifier_plugin.registry.store import RegistryStore
 
     image = push(registry, "v1", LEVEL_3)
     listed = RegistryStore.matching_referrers

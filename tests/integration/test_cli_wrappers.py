@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli.status import Status
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.command_line import LEVEL_3, ROOT, cli, verifier, write_yaml
 
 FIELD = ROOT.parent / "shared" / "data" / "field" / "wrappers"

@@ -14,8 +14,13 @@ import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.registry.credentials import Credentials, refresh
-from slsa_verifier_plugin.registry.credentials.alibaba import DEFAULT_SESSION_NAME, AcrCredentials, make
+from slsa_verifier_plugin.registry.credentials import Credentials
+from slsa_verifier_plugin.registry.credentials import refresher as refresh
+from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
+    DEFAULT_SESSION_NAME,
+    AcrCredentials,
+    make,
+)
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.clouds import (
     Cloud,
@@ -357,7 +362,7 @@ def test_a_missing_extra_is_named(alibaba: Alibaba, monkeypatch: pytest.MonkeyPa
 def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     from darabonba.core import DaraCore
 
-    from slsa_verifier_plugin.registry.credentials import alibaba_calls
+    from slsa_verifier_plugin.registry.credentials.alibaba import alibaba_calls
 
     class StopError(Exception):
         """Sent with the session of the call."""

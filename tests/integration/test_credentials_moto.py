@@ -9,7 +9,7 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials.aws import EcrCredentials
+from slsa_verifier_plugin.registry.credentials.aws.aws_provider import EcrCredentials
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.clouds import Cloud
 from tests.support.clouds_aws import ACCOUNT, ROLE, moto_server

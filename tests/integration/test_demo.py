@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli import demo, render_demo
-from slsa_verifier_plugin.cli.render import Painter
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.commands import demo_command as demo
+from slsa_verifier_plugin.cli.render import render_demo
+from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.session import Session
-from slsa_verifier_plugin.cli.status import Status
 from slsa_verifier_plugin.demo import scene
 from slsa_verifier_plugin.demo.calls import Outcome
 from tests.support.command_line import Done, process

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.status import Status
 from tests.support.command_line import ROOT, cli
 from tests.support.sigstore import Lab, github_source_actions, slsa_framework_actions, vsa
 

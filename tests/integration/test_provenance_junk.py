@@ -9,21 +9,21 @@ from datetime import timedelta
 
 import pytest
 
-from slsa_verifier_plugin.capacity import Capacity
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.handler import RegistryHandler
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.verdict import Verdict
-from slsa_verifier_plugin.provenances import FETCHERS
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
-from slsa_verifier_plugin.verify import Request, verify
+from slsa_verifier_plugin.verification.capacity import Capacity
+from slsa_verifier_plugin.verification.provenances import FETCHERS
+from slsa_verifier_plugin.verification.verify import Request, verify
 from tests.support.policies import policy
 from tests.support.registries import RecordingRegistry, Seen
 from tests.support.sigstore import SIGNED_AT, Lab, attest_build_provenance, provenance_v1, vsa

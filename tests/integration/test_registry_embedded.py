@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE, image_manifest
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 

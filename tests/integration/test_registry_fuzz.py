@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.handler import RegistryHandler
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.probe import probe
+from slsa_verifier_plugin.registry.probe.probe import probe
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support.content import ARTIFACT_TYPE, Pushed, push
 from tests.support.names import knowing
 from tests.support.registries import ToxicRegistry

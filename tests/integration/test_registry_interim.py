@@ -12,12 +12,12 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import push as pushing
-from slsa_verifier_plugin.registry.client import RegistryStore
-from slsa_verifier_plugin.registry.credentials.aws_calls import AwsCalls, Call, Keys
+from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCalls, Call, Keys
 from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.http.transport import session_until
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.settings import StoreSettings
-from slsa_verifier_plugin.registry.transport import session_until
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.content import NOTE, push
 from tests.support.registries import TokenRegistry, TokenServer, ToxicRegistry, Toxin

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.network.addresses import Resolver
-from slsa_verifier_plugin.registry.probe import Step, probe
+from slsa_verifier_plugin.registry.probe.probe import Step, probe
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins

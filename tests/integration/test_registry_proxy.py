@@ -14,14 +14,14 @@ from typing import Self
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.network.download import Downloader, NotDownloaded
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import NOTE, push

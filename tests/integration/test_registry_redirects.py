@@ -7,13 +7,13 @@ import socket
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.handler import RegistryHandler
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.content import NOTE, Pushed, push
 from tests.support.names import knowing, nowhere

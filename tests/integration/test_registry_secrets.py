@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.handler import RegistryHandler
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.network.addresses import Resolver
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.credentials.select import provider_for
-from slsa_verifier_plugin.registry.probe import probe
+from slsa_verifier_plugin.registry.probe.probe import probe
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.content import push
 from tests.support.names import nowhere

@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from slsa_verifier_plugin.capacity import LARGE_PLACES, MEDIUM_BYTES, SMALL_BYTES, Capacity
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
+from slsa_verifier_plugin.verification.capacity import LARGE_PLACES, MEDIUM_BYTES, SMALL_BYTES, Capacity
 
 LIMIT = 16 << 20
 CONTENT = bytes(MEDIUM_BYTES + 1)

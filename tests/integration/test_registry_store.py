@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.handler import RegistryHandler
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.evidence import ArtifactStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.registry.cache import ContentCache
-from slsa_verifier_plugin.registry.client import RegistryStore
+from slsa_verifier_plugin.registry.memory_cache import ContentCache
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
+from slsa_verifier_plugin.verification.evidence import ArtifactStore
 from tests.support import toxins
 from tests.support.content import NOTE, push
 from tests.support.names import nowhere
@@ -328,7 +328,7 @@ def test_an_entry_that_is_no_file_is_passed_over(tmp_path: Path, kind: str) -> N
 
 
 def test_a_full_or_broken_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slsa_verifier_plugin.registry.layout import LayoutCache
+    from slsa_verifier_plugin.registry.disk_cache import LayoutCache
 
     def full(path: str, content: bytes) -> None:
         Path(path).write_bytes(content[:10])
@@ -403,7 +403,7 @@ def test_many_processes_share_a_cache(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    from slsa_verifier_plugin.registry.layout import STALE_SECONDS, LayoutCache
+    from slsa_verifier_plugin.registry.disk_cache import STALE_SECONDS, LayoutCache
 
     cache = layout(tmp_path)
     (cache / "ingest").mkdir()

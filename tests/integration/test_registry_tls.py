@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import NOTE, push

@@ -12,8 +12,8 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError, VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.content import NOTE, Pushed, push
 from tests.support.registries import ToxicRegistry, Toxin

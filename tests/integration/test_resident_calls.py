@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.resident import manage, protocol
+from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.channel import open_channel
+from slsa_verifier_plugin.resident.client import manage
 from tests.support.resident import (
     OWN,
     ROOT,

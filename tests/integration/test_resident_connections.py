@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import pytest
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.lifecycle import Place
-from slsa_verifier_plugin.resident.server import DESCRIPTORS
+from slsa_verifier_plugin.resident.place import Place
+from slsa_verifier_plugin.resident.server.server import DESCRIPTORS
 from tests.support.answers import pid_of
 from tests.support.resident import World, wait_until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.lifecycle import check_directories
+from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.protocol import Answer
 from tests.support.answers import is_own, pid_of
 from tests.support.resident import (

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import lifecycle, manage, protocol
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import manage
 from slsa_verifier_plugin.resident.protocol import Answer
 from tests.support.answers import LATE, is_own, pid_of
 from tests.support.load import PROMISE

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
-from slsa_verifier_plugin.resident import manage
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.resident.client import manage
 from tests.support.command_line import ROOT, process
 from tests.support.content import push
 from tests.support.resident import children, is_there, open_files, wait_until

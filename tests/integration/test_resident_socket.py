@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import manage, protocol
-from slsa_verifier_plugin.resident.lifecycle import Place, check_directories
-from slsa_verifier_plugin.resident.server import serve
-from slsa_verifier_plugin.resident.settings import Settings
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import manage
+from slsa_verifier_plugin.resident.place import Place, check_directories
+from slsa_verifier_plugin.resident.server.server import serve
+from slsa_verifier_plugin.resident.server.server_settings import Settings
 from tests.support.answers import LATE, is_own, pid_of
 from tests.support.resident import (
     Caller,

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slsa_verifier_plugin.demo.handler import RegistryHandler
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
-from slsa_verifier_plugin.resident import manage
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
+from slsa_verifier_plugin.resident.client import manage
 from slsa_verifier_plugin.resident.protocol import Request
 from tests.support.command_line import ROOT
 from tests.support.content import Pushed, push

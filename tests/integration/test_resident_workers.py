@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import manage, protocol
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import manage
 from tests.support.answers import LATE, is_own, pid_of
 from tests.support.resident import World, wait_for_end, wait_until
 

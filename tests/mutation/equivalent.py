@@ -6,13 +6,13 @@ A name that is no mutant any more, or that a test does notice, is an error, so t
 from __future__ import annotations
 
 EQUIVALENT: dict[str, str] = {
-    "binder.py:Binder.has_more: without self._search.has_more: self._search is not None and self._search.has_more": (
+    "verification/binder.py:Binder.has_more: without self._search.has_more: self._search is not None and self._search.has_more": (
         "to look once more where nothing is left gives the same answer; it only takes time"
     ),
-    "provenances.py:ProvenanceSearch._rounds: no filter: self._digest.hex.encode() in item.payload": (
+    "verification/provenances.py:ProvenanceSearch._rounds: no filter: self._digest.hex.encode() in item.payload": (
         "what is about another image is passed over once it is read, which takes a hundred times as long"
     ),
-    "provenances.py:ProvenanceSearch._look: boundary: time.monotonic() > limit": (
+    "verification/provenances.py:ProvenanceSearch._look: boundary: time.monotonic() > limit": (
         "no clock is read at the very end of a turn"
     ),
     'policy/matching.py:_fullmatch: without "\\n" not in text: "\\n" not in text and '

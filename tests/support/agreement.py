@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.registry.client import RegistryStore
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.registry.store import RegistryStore
+from slsa_verifier_plugin.service.service import Service
 from tests.support.command_line import ARTIFACT_TYPE, TRUSTED_ROOT, cli, parameters
 
 BY_PROVENANCE = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from slsa_verifier_plugin.cli import attaching
+from slsa_verifier_plugin.checking import attaching
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.service import Service
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_3
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry.reference import Reference
 

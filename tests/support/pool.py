@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
-from slsa_verifier_plugin.resident.pool import Counters, Job, Pool
-from slsa_verifier_plugin.resident.settings import Settings
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.server.pool import Counters, Job, Pool
+from slsa_verifier_plugin.resident.server.server_settings import Settings
 from tests.support.resident import ObedientService, wait_until
 
 

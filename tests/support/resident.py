@@ -27,10 +27,12 @@ from typing import Any, NoReturn, Self
 
 from slsa_verifier_plugin.environment import PASS_VARIABLE
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.resident import client, lifecycle, manage, protocol
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import client, manage
 from slsa_verifier_plugin.resident.protocol import Answer
-from slsa_verifier_plugin.resident.server import serve
-from slsa_verifier_plugin.resident.settings import read_settings
+from slsa_verifier_plugin.resident.server.server import serve
+from slsa_verifier_plugin.resident.server.server_settings import read_settings
 from slsa_verifier_plugin.turn import aside
 
 ROOT = Path(__file__).resolve().parents[2]

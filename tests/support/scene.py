@@ -8,14 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import (
-    Reason,
-)
+from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, SUCCESS_PREFIX, Verdict
-from slsa_verifier_plugin.verify import Request, verify
+from slsa_verifier_plugin.verification.verify import Request, verify
 from tests.support.policies import policy
 from tests.support.sigstore import (
     COMMIT,

@@ -1,7 +1,6 @@
 """Simulators of what ``verify`` is given: a store in memory, and signatures that cost nothing.
 
-They implement the Protocols of ``slsa_verifier_plugin.evidence`` in full, so a test tells them what there is, and never what
-to answer.
+They implement the Protocols of ``verification.evidence`` in full, so a test tells them what there is, and never what to answer.
 """
 
 from __future__ import annotations

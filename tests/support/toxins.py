@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Iterable, Mapping
 
-from slsa_verifier_plugin.demo.handler import RegistryHandler
+from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from tests.support.registries import ToxicRegistry, Toxin
 
 PIECE = b"x" * 65536

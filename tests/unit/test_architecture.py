@@ -36,7 +36,7 @@ OWNERS = {
     "jsonschema": "policy",
     "re2": "policy",
     "click": "cli",
-    "yaml": "cli",
+    "yaml": "resources",
 }
 """The one room that may import each dependency."""
 
@@ -55,7 +55,7 @@ IMPURE = {
 }
 """Modules of the standard library that ``model`` and ``policy`` do without: no I/O, no clock."""
 
-ENDS_A_FORK = {"resident/fork.py", "resident/isolate.py", "resident/spawn.py"}
+ENDS_A_FORK = {"resident/server/fork.py", "resident/isolate.py", "resident/spawn.py"}
 """Where ``os._exit`` ends a fork that the same function made, never the caller's process."""
 
 
@@ -114,8 +114,8 @@ def test_the_table_names_every_room_and_no_other() -> None:
 
 def test_the_table_is_not_read_wrongly() -> None:
     assert ROWS["errors"] == 1 < ROWS["model"] < ROWS["policy"] < ROWS["signatures"] == ROWS["registry"]
-    assert ROWS["registry"] < ROWS["verify"] < ROWS["ratify"] < ROWS["cli"] < ROWS["entry"]
-    assert ("verify", "policy") in EDGES
+    assert ROWS["registry"] < ROWS["verification"] < ROWS["ratify"] < ROWS["cli"] < ROWS["entry"]
+    assert ("verification", "policy") in EDGES
     assert ("entry", "plugin") in EDGES
 
 
@@ -191,7 +191,7 @@ def test_nothing_is_evaluated_from_text() -> None:
 def test_asserts_are_no_checks_of_what_comes_from_outside() -> None:
     """``python -O`` drops asserts, so none may guard a verification; they only narrow types."""
     allowed = {"is not None", "isinstance"}
-    for room in ("verify", "evidence", "policy", "signatures", "model"):
+    for room in ("verification", "policy", "signatures", "model"):
         for path in MODULES:
             if room_of(path) != room:
                 continue

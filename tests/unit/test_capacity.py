@@ -7,8 +7,12 @@ import threading
 
 import pytest
 
-from slsa_verifier_plugin import arrival
-from slsa_verifier_plugin.capacity import (
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import DeadlineError, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.registry import arrival
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.verification.capacity import (
     LARGE_PLACES,
     MEDIUM_BYTES,
     MEDIUM_PLACES,
@@ -16,11 +20,7 @@ from slsa_verifier_plugin.capacity import (
     SMALL_BYTES,
     Capacity,
 )
-from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, RegistryError
-from slsa_verifier_plugin.evidence import ArtifactStore
-from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.verification.evidence import ArtifactStore
 from tests.support.simulators import MemoryStore
 
 LIMIT = 16 << 20

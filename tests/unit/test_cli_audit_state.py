@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli import audit_state
-from slsa_verifier_plugin.cli.audit_state import AuditState, Row, forget
-from slsa_verifier_plugin.cli.audit_summary import NO_LEVEL, NO_NAMESPACE, UNDECIDED, summary_of
-from slsa_verifier_plugin.cli.auditing import in_shard
-from slsa_verifier_plugin.cli.images import Use
-from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.audit import audit_state
+from slsa_verifier_plugin.audit.audit_state import AuditState, Row, forget
+from slsa_verifier_plugin.audit.audit_summary import NO_LEVEL, NO_NAMESPACE, UNDECIDED, summary_of
+from slsa_verifier_plugin.audit.auditor import in_shard
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.errors import UsageError
 
 LEVELS = ("SLSA_SOURCE_LEVEL_1", "SLSA_SOURCE_LEVEL_2")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from slsa_verifier_plugin.cli import render_verify
-from slsa_verifier_plugin.cli.reasons import DOCUMENTATION, SUMMARIES
-from slsa_verifier_plugin.cli.render_markdown import markdown_of
-from slsa_verifier_plugin.cli.render_sarif import SarifItem, sarif_of
-from slsa_verifier_plugin.cli.reports import ImageReport
-from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.checking.reports import ImageReport
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.render import render_verify
+from slsa_verifier_plugin.cli.render.reasons import DOCUMENTATION, SUMMARIES
+from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
+from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.sinks import markdown_code as code
 from slsa_verifier_plugin.sinks import markdown_table as table

@@ -15,20 +15,22 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.cli import images, policy_check, render_audit, render_inspect, render_verify
-from slsa_verifier_plugin.cli.audit_state import Row
-from slsa_verifier_plugin.cli.audit_summary import summary_of
-from slsa_verifier_plugin.cli.documents import parse_documents
-from slsa_verifier_plugin.cli.images import Use
-from slsa_verifier_plugin.cli.inspecting import look_at_file
-from slsa_verifier_plugin.cli.render import Painter
-from slsa_verifier_plugin.cli.render_html import page_of
-from slsa_verifier_plugin.cli.render_markdown import markdown_of
-from slsa_verifier_plugin.cli.render_sarif import sarif_of
-from slsa_verifier_plugin.cli.reports import ImageReport
-from slsa_verifier_plugin.cli.resources import flattened, read_setup
-from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.audit import image_sources as images
+from slsa_verifier_plugin.audit.audit_state import Row
+from slsa_verifier_plugin.audit.audit_summary import summary_of
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.checking.inspecting import look_at_file
+from slsa_verifier_plugin.checking.reports import ImageReport
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.render import render_audit, render_inspect, render_verify
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.cli.render.render_html import page_of
+from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
+from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
 from slsa_verifier_plugin.errors import Reason, UsageError
+from slsa_verifier_plugin.resources import policy_check
+from slsa_verifier_plugin.resources.documents import parse_documents
+from slsa_verifier_plugin.resources.ratify_resources import flattened, read_setup
 from tests.support.command_line import LEVEL_3, parameters, verifier
 from tests.support.hostile import CONTROLS, commands_in
 
@@ -233,7 +235,7 @@ def test_broken_lines_lose_nothing(text: str, width: int, columns: int) -> None:
 @FEW
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=60), max_size=3))
 def test_sarif_of_anything_is_json(properties: dict[str, str]) -> None:
-    from slsa_verifier_plugin.cli.render_sarif import SarifItem
+    from slsa_verifier_plugin.cli.render.render_sarif import SarifItem
 
     text = next(iter(properties.values()), "")
     item = SarifItem(text, Decision.UNDECIDED, "REGISTRY_ERROR", text, text, 1, properties)

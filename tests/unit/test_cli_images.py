@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from slsa_verifier_plugin.cli import images
-from slsa_verifier_plugin.cli.images import Use
+from slsa_verifier_plugin.audit import image_sources as images
+from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.registry.reference import Reference

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli.inspecting import look_at_file
-from slsa_verifier_plugin.cli.render_inspect import MAX_LINES, NOT_VERIFIED
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.inspecting import look_at_file
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.render.render_inspect import MAX_LINES, NOT_VERIFIED
 from tests.support.command_line import LEVEL_1, LEVEL_3, SOURCE, TESTDATA, TRUSTED_ROOT, cli
 from tests.support.sigstore import COMMIT, GITHUB_ISSUER, Lab, github_source_actions, provenance_v1, vsa
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.cli.layout import IMAGE_NAME, REF_NAME, LayoutStore, LayoutWriter, blob_path
+from slsa_verifier_plugin.checking.image_layout import (
+    IMAGE_NAME,
+    REF_NAME,
+    LayoutStore,
+    LayoutWriter,
+    blob_path,
+)
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError, UsageError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest

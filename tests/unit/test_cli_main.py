@@ -14,10 +14,10 @@ import click
 import pytest
 
 from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.checking.status import Decision, Status, decision_of, status_of
 from slsa_verifier_plugin.cli import main
 from slsa_verifier_plugin.cli.lazy import Lazy
 from slsa_verifier_plugin.cli.session import Session, say, session_of
-from slsa_verifier_plugin.cli.status import Decision, Status, decision_of, status_of
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason, RegistryError, UsageError
 from tests.support.command_line import ROOT, TESTDATA, Done, cli, process
 from tests.support.hostile import commands_in, unseen_in

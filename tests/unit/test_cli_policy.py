@@ -11,9 +11,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from slsa_verifier_plugin.cli.policy import resource_schema
-from slsa_verifier_plugin.cli.status import Status
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.commands.policy_command import resource_schema
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.policy.parameters import parse_policy
 from tests.support.command_line import (
     ARTIFACT_TYPE,

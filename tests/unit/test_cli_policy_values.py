@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli.policy_check_values import unmatchable
+from slsa_verifier_plugin.resources.policy_check_values import unmatchable
 from tests.support.command_line import cli, parameters, verifier, write_yaml
 
 REPOSITORY = "git+https://github.com/example/source-demo"

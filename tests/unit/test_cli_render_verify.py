@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from slsa_verifier_plugin.cli import render_verify
-from slsa_verifier_plugin.cli.render import Painter, short
-from slsa_verifier_plugin.cli.reports import ArtifactReport, ImageReport, combined, failure, rule_of
-from slsa_verifier_plugin.cli.status import Decision
+from slsa_verifier_plugin.checking.reports import ArtifactReport, ImageReport, combined, failure, rule_of
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.render import render_verify
+from slsa_verifier_plugin.cli.render.painter import Painter, short
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.policy.steps import completed, failed, not_checked, passed
 from slsa_verifier_plugin.policy.verdict import Verdict

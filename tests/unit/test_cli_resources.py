@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from slsa_verifier_plugin.cli import documents, resources
-from slsa_verifier_plugin.cli.documents import Document, parse_documents, read_file
-from slsa_verifier_plugin.cli.policy_options import Demands, seconds_of, setup_of, store_settings
-from slsa_verifier_plugin.cli.resources import read_setup
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.demands import Demands, seconds_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.policy.parameters import parse_policy
+from slsa_verifier_plugin.resources import documents
+from slsa_verifier_plugin.resources import ratify_resources as resources
+from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
+from slsa_verifier_plugin.resources.ratify_resources import read_setup
 from tests.support.command_line import SOURCE, verifier, write_yaml
 
 

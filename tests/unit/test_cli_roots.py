@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli import diagnosis, render_resident
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli import diagnosis
 from slsa_verifier_plugin.cli.diagnosis import Finding
-from slsa_verifier_plugin.cli.render import Painter
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.cli.render import render_resident
+from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.policy.parameters import parse_policy
-from slsa_verifier_plugin.resident import manage
-from slsa_verifier_plugin.resident_service import ResidentService
+from slsa_verifier_plugin.resident.client import manage
+from slsa_verifier_plugin.service.resident_service import ResidentService
 from tests.support.command_line import LEVEL_3, TRUSTED_ROOT, cli, parameters, verifier, write_yaml
 from tests.support.sigstore import Lab, vsa
 from tests.support.sigstore.encoding import compact

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli.status import Status
+from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures import refresh

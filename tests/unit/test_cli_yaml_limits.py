@@ -11,10 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.cli import documents, images
-from slsa_verifier_plugin.cli.documents import FREELY_REPEATED, MAX_REPEATED, parse_documents
-from slsa_verifier_plugin.cli.resources import flattened
+from slsa_verifier_plugin.audit import image_sources as images
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resources import documents
+from slsa_verifier_plugin.resources.documents import FREELY_REPEATED, MAX_REPEATED, parse_documents
+from slsa_verifier_plugin.resources.ratify_resources import flattened
 from tests.support.command_line import LEVEL_1, LEVEL_3, cli, parameters, verifier
 
 FACTOR = 60

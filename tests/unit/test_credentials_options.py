@@ -13,12 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.registry.credentials import azure
-from slsa_verifier_plugin.registry.credentials.alibaba import make as make_alibaba
-from slsa_verifier_plugin.registry.credentials.aws import make as make_aws
-from slsa_verifier_plugin.registry.credentials.aws import region_of
-from slsa_verifier_plugin.registry.credentials.failures import MAX_SAID, failed, libraries, said, silence
-from slsa_verifier_plugin.registry.credentials.options import MAX_TOKEN_BYTES, Options, token_file, variables
+from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import make as make_alibaba
+from slsa_verifier_plugin.registry.credentials.aws.aws_provider import make as make_aws
+from slsa_verifier_plugin.registry.credentials.aws.aws_provider import region_of
+from slsa_verifier_plugin.registry.credentials.azure import azure_provider as azure
+from slsa_verifier_plugin.registry.credentials.credential_failures import (
+    MAX_SAID,
+    failed,
+    libraries,
+    said,
+    silence,
+)
+from slsa_verifier_plugin.registry.credentials.provider_options import (
+    MAX_TOKEN_BYTES,
+    Options,
+    token_file,
+    variables,
+)
 from slsa_verifier_plugin.registry.credentials.web import explanation
 
 SECRET = "planted-secret-0123456789-abcdef"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials.pull_secrets import (
+from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
     DOCKER_CFG,
     DOCKER_CONFIG_JSON,
     PullSecret,

@@ -10,9 +10,9 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, InternalError, Reason, RegistryError, VerifierError
-from slsa_verifier_plugin.registry.credentials import refresh
-from slsa_verifier_plugin.registry.credentials.failures import failed
-from slsa_verifier_plugin.registry.credentials.refresh import Lease, Refresher
+from slsa_verifier_plugin.registry.credentials import refresher as refresh
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed
+from slsa_verifier_plugin.registry.credentials.refresher import Lease, Refresher
 from tests.support.clouds import eventually, everything_about
 
 

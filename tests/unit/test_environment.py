@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin import environment
-from slsa_verifier_plugin.resident import lifecycle, spawn
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import spawn
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "slsa_verifier_plugin"

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.evidence import SignatureVerifier
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.verification.evidence import SignatureVerifier
 from tests.fuzz import planted, run, scenarios, targets
 from tests.fuzz.choices import Choices
 from tests.fuzz.oracle import Signed, World, payload_of

@@ -13,11 +13,11 @@ import pytest
 from pydantic import ValidationError
 from sigstore_models.bundle import v1 as bundle_v1
 
-from slsa_verifier_plugin.cli.documents import parse_documents
 from slsa_verifier_plugin.errors import UsageError, VerifierError
 from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE, parse_statement
 from slsa_verifier_plugin.policy.parameters import ParameterError, parse_policy
+from slsa_verifier_plugin.resources.documents import parse_documents
 from slsa_verifier_plugin.signatures.keys import load_key
 from slsa_verifier_plugin.signatures.trust import load_root, load_roots
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier

@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
-from slsa_verifier_plugin.model.envelope import (
-    BUNDLE_MEDIA_TYPES,
-    Candidate,
-    candidates_about,
-    read_blob,
-)
+from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, Candidate, candidates_about, read_blob
 
 PAYLOAD = b'{"a":1}'
 ENVELOPE: dict[str, Any] = {

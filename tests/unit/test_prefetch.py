@@ -9,7 +9,7 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
-from slsa_verifier_plugin.prefetch import prefetched
+from slsa_verifier_plugin.verification.prefetch import prefetched
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, 100])

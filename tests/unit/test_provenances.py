@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin import provenances
-from slsa_verifier_plugin.capacity import Capacity
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Candidate, read_blob
 from slsa_verifier_plugin.model.signer import Claim, Verified
-from slsa_verifier_plugin.provenances import (
+from slsa_verifier_plugin.verification import provenances
+from slsa_verifier_plugin.verification.capacity import Capacity
+from slsa_verifier_plugin.verification.provenances import (
     FETCHERS,
     FIRST_BYTES,
     MAX_AWAY,
@@ -27,7 +27,7 @@ from slsa_verifier_plugin.provenances import (
     MAX_REPORTED,
     ProvenanceSearch,
 )
-from slsa_verifier_plugin.verify import Request, verify
+from slsa_verifier_plugin.verification.verify import Request, verify
 from tests.support.scene import (
     BUILDER_ID,
     Scene,

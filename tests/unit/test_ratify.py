@@ -26,7 +26,7 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import Policy, parse_policy
 from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict
 from slsa_verifier_plugin.ratify import Call, Response, respond
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.service import Service
 from tests.support.policies import BASE
 from tests.support.scene import Scene
 from tests.support.sigstore import vsa

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.addresses import (
     REACH,
     AddressRefused,
@@ -131,7 +131,7 @@ def test_a_lookup_that_hangs_ends_at_the_deadline_and_holds_few_threads() -> Non
 
 
 def test_a_resolver_that_is_dead_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slsa_verifier_plugin.network.limits.MAX_LOOKUPS", 2)
+    monkeypatch.setattr("slsa_verifier_plugin.network.waits.MAX_LOOKUPS", 2)
     release = threading.Event()
     asked = []
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.registry import limits
-from slsa_verifier_plugin.registry.challenge import Challenge, parse_challenges
+from slsa_verifier_plugin.registry.auth.challenge import Challenge, parse_challenges
 
 BEARER = {"realm": "https://auth.example/token", "service": "registry.example"}
 

@@ -13,7 +13,8 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.registry.credentials import Credentials, docker
+from slsa_verifier_plugin.registry.credentials import Credentials
+from slsa_verifier_plugin.registry.credentials.docker import docker_config as docker
 from slsa_verifier_plugin.registry.reference import Reference
 
 IMAGE = Reference.parse("registry.example:5000/team/app")

@@ -14,10 +14,10 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.cache import ENTRY_OVERHEAD_BYTES, ContentCache
-from slsa_verifier_plugin.registry.expiring import ExpiringCache
+from slsa_verifier_plugin.registry.auth.expiring import ExpiringCache
+from slsa_verifier_plugin.registry.http.retries import Retries, seconds_of
+from slsa_verifier_plugin.registry.memory_cache import ENTRY_OVERHEAD_BYTES, ContentCache
 from slsa_verifier_plugin.registry.pages import Pages, next_link
-from slsa_verifier_plugin.registry.retries import Retries, seconds_of
 from tests.support.waiting import at_once
 
 FAILED = RegistryError("failed", transient=True)

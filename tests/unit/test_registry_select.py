@@ -10,7 +10,7 @@ import pytest
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials import select
-from slsa_verifier_plugin.registry.credentials.docker import DockerConfig
+from slsa_verifier_plugin.registry.credentials.docker.docker_config import DockerConfig
 
 
 @pytest.mark.parametrize("config", [None, {"name": "dockerConfig"}])
@@ -47,9 +47,9 @@ SCRIPT = """
 import sys
 import slsa_verifier_plugin.registry.reference
 import slsa_verifier_plugin.registry.settings
-import slsa_verifier_plugin.registry.cache
-import slsa_verifier_plugin.registry.layout
-import slsa_verifier_plugin.registry.probe
+import slsa_verifier_plugin.registry.memory_cache
+import slsa_verifier_plugin.registry.disk_cache
+import slsa_verifier_plugin.registry.probe.probe
 from slsa_verifier_plugin.registry.credentials.select import provider_for
 provider_for(None, {})
 heavy = {"oras", "requests", "urllib3", "jsonschema", "ssl", "boto3", "azure", "cryptography"} & set(sys.modules)

@@ -10,8 +10,9 @@ import pytest
 
 from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.policy.parameters import parse_policy
-from slsa_verifier_plugin.resident import client, protocol
-from slsa_verifier_plugin.resident.client import StdinError
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import client
+from slsa_verifier_plugin.resident.client.client import StdinError
 from tests.support.resident import OWN, piped
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,7 @@ PACKAGE = "slsa_verifier_plugin"
 LOADED = {
     *("select", "_socket", "_sha2", "_sha256"),
     *(PACKAGE, f"{PACKAGE}.environment", f"{PACKAGE}.resident"),
-    *(f"{PACKAGE}.resident.{name}" for name in ("channel", "client", "lifecycle", "protocol")),
+    *(f"{PACKAGE}.resident.{name}" for name in ("channel", "client", "client.client", "place", "protocol")),
 }
 """Everything that the client may load beyond a bare interpreter."""
 
@@ -34,7 +35,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_the_client_loads_only_these_modules() -> None:
-    assert loaded_by(f"import {PACKAGE}.resident.client") <= LOADED
+    assert loaded_by(f"import {PACKAGE}.resident.client.client") <= LOADED
 
 
 def test_a_call_of_the_plugin_loads_hardly_more() -> None:
@@ -49,11 +50,9 @@ def test_the_list_can_fail() -> None:
 
 
 def test_starting_and_isolating_load_little_more() -> None:
-    statement = f"import {PACKAGE}.resident.spawn, {PACKAGE}.resident.isolate, {PACKAGE}.resident.alone"
-    more = {
-        "fcntl",
-        *(f"{PACKAGE}.resident.{name}" for name in ("spawn", "isolate", "alone", "processors")),
-    }
+    names = ("spawn", "isolate", "client.alone", "processors")
+    statement = "import " + ", ".join(f"{PACKAGE}.resident.{name}" for name in names)
+    more = {"fcntl", *(f"{PACKAGE}.resident.{name}" for name in names)}
     assert loaded_by(statement) - LOADED <= more
 
 

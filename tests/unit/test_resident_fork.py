@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import fork as forking
 from slsa_verifier_plugin.resident import processors
-from slsa_verifier_plugin.resident.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
 from slsa_verifier_plugin.resident.processors import usable_processors
+from slsa_verifier_plugin.resident.server import fork as forking
+from slsa_verifier_plugin.resident.server.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
 from slsa_verifier_plugin.resident.spawn import close_from
 from tests.support.resident import is_there, wait_until
 

@@ -13,7 +13,7 @@ import pytest
 
 from slsa_verifier_plugin.resident.channel import Life
 from slsa_verifier_plugin.resident.life import end_still
-from slsa_verifier_plugin.resident.lifecycle import Place
+from slsa_verifier_plugin.resident.place import Place
 
 
 @pytest.fixture

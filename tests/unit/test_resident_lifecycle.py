@@ -11,8 +11,8 @@ import pytest
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.environment import PER_CALL
-from slsa_verifier_plugin.resident import lifecycle
-from slsa_verifier_plugin.resident.lifecycle import NobodyListensError, Place, PlaceError
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident.place import NobodyListensError, Place, PlaceError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "resident-protocol.md"
 BUILD = "0123456789abcdef" * 4

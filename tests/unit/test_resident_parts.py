@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import errorlog, housekeeping, protocol
-from slsa_verifier_plugin.resident.errorlog import ErrorLog, describe
-from slsa_verifier_plugin.resident.keeper import Keeper
-from slsa_verifier_plugin.resident.report import report
-from slsa_verifier_plugin.resident.settings import Settings, read_settings
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.server import errorlog, housekeeping
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
+from slsa_verifier_plugin.resident.server.keeper import Keeper
+from slsa_verifier_plugin.resident.server.report import report
+from slsa_verifier_plugin.resident.server.server_settings import Settings, read_settings
 from tests.support.pool import pool_of
 from tests.support.resident import ObedientService
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import pool as pools
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
-from slsa_verifier_plugin.resident.pool import Job
 from slsa_verifier_plugin.resident.protocol import Answer
-from slsa_verifier_plugin.resident.turns import Turns
+from slsa_verifier_plugin.resident.server import pool as pools
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.server.pool import Job
+from slsa_verifier_plugin.resident.server.turns import Turns
 from slsa_verifier_plugin.turn import aside
 from tests.support.pool import answer_on, job, pool_of
 from tests.support.resident import ObedientService, wait_until

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from slsa_verifier_plugin.resident import channel, lifecycle, spawn
+from slsa_verifier_plugin.resident import channel, spawn
+from slsa_verifier_plugin.resident import place as lifecycle
 from tests.support.resident import World
 
 SECONDS = 20.0

@@ -15,7 +15,7 @@ from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import parse_policy
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.service import Service
 from tests.support.policies import BASE
 from tests.support.registries import RecordingRegistry
 from tests.support.sigstore import Lab, derive_key, keyed_envelope, vsa

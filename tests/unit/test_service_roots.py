@@ -11,8 +11,8 @@ import pytest
 from slsa_verifier_plugin.errors import SignatureError, TrustRootError
 from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.resident_service import ResidentService
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.resident_service import ResidentService
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.signatures import sources
 from slsa_verifier_plugin.signatures.refresh import refresh
 from tests.support.policies import policy

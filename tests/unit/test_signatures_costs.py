@@ -12,11 +12,11 @@ import pytest
 
 from slsa_verifier_plugin.errors import SignatureError, VerifierError
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
-from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.signatures.keys import load_key
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from slsa_verifier_plugin.strict_json import loads
+from slsa_verifier_plugin.verification.readings import Readings
 from tests.support.sigstore import Lab, derive_key, vsa
 from tests.support.sigstore.encoding import b64, compact
 from tests.support.sigstore.envelope import payload_bytes

@@ -18,7 +18,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # exported, but not by __all__
 
 from slsa_verifier_plugin.errors import TrustRootError
-from slsa_verifier_plugin.network import limits
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures import refresh as refreshing
 from slsa_verifier_plugin.signatures.refresh import Refreshed, refresh

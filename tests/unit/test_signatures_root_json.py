@@ -13,7 +13,7 @@ import pytest
 from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.policy.parameters import RootSource
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.signatures.root_json import documents
 from slsa_verifier_plugin.signatures.trust import MAX_ROOTS, load_root, load_roots
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier

@@ -12,7 +12,7 @@ import pytest
 from slsa_verifier_plugin.errors import Reason, SignatureError
 from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.policy.parameters import RootSource
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.signatures import sources
 from slsa_verifier_plugin.signatures.refresh import refresh
 from slsa_verifier_plugin.signatures.sources import read_root, repository_of

@@ -14,11 +14,7 @@ from sigstore_models.bundle import v1 as bundle_v1
 
 from slsa_verifier_plugin.errors import SignatureError
 from slsa_verifier_plugin.signatures import timestamps
-from slsa_verifier_plugin.signatures.timestamps import (
-    MAX_TIMESTAMPS,
-    is_known,
-    verified_times,
-)
+from slsa_verifier_plugin.signatures.timestamps import MAX_TIMESTAMPS, is_known, verified_times
 from slsa_verifier_plugin.signatures.trust import Authority, Window, load_root
 from slsa_verifier_plugin.signatures.verifier import _check_signature, _logged_at, _verified_index
 from tests.support.sigstore import (

@@ -12,7 +12,7 @@ from slsa_verifier_plugin.errors import Reason, SignatureError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.signer import Verified
-from slsa_verifier_plugin.service import Service
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from tests.support.policies import policy

@@ -18,28 +18,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin import ratify, sinks
-from slsa_verifier_plugin.cli import (
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.diagnosis import Finding
+from slsa_verifier_plugin.cli.render import (
     render_doctor,
     render_policy,
     render_registry,
     render_resident,
     render_trust,
 )
-from slsa_verifier_plugin.cli.diagnosis import Finding
-from slsa_verifier_plugin.cli.documents import Position
-from slsa_verifier_plugin.cli.problems import Problem
-from slsa_verifier_plugin.cli.render import Painter
-from slsa_verifier_plugin.cli.render_sarif import SarifItem, sarif_of
-from slsa_verifier_plugin.cli.status import Decision
-from slsa_verifier_plugin.cli.trust_roots import RootState
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason
 from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
-from slsa_verifier_plugin.registry.probe import Step
-from slsa_verifier_plugin.registry.probe_steps import Request
-from slsa_verifier_plugin.resident.errorlog import ErrorLog
-from slsa_verifier_plugin.resident.manage import Status
+from slsa_verifier_plugin.registry.probe.probe import Step
+from slsa_verifier_plugin.registry.probe.probe_steps import Request
+from slsa_verifier_plugin.resident.client.manage import Status
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
+from slsa_verifier_plugin.resources.documents import Position
+from slsa_verifier_plugin.resources.problems import Problem
+from slsa_verifier_plugin.resources.trust_roots import RootState
 from slsa_verifier_plugin.text import plain, quoted
 from tests.support.command_line import LEVEL_3, ROOT, Done, cli, parameters, verifier, write_yaml
 from tests.support.hostile import COMMANDS, CONTROLS, commands_in, unseen_in
@@ -447,7 +447,7 @@ def test_templates_are_literals_and_only_encoders_make_what_sinks_take() -> None
             # A template that has a name is a literal of the same function, or that function's argument.
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "template":
                 assert isinstance(node.value, ast.Constant), f"{where}:{node.lineno}"
-    assert made == {("cli/completion.py", "Script")}
+    assert made == {("cli/commands/completion_command.py", "Script")}
 
 
 def test_only_these_write_to_standard_output_and_error() -> None:
@@ -461,7 +461,7 @@ def test_only_these_write_to_standard_output_and_error() -> None:
     assert writers == {
         ("cli/session.py", "stream.write"),
         ("cli/session.py", "sys.stdout.write"),
-        ("cli/audit.py", "self._write"),
+        ("cli/commands/audit_command.py", "self._write"),
         ("cli/progress.py", "self._stream.write"),
         ("cli/main.py", "click.echo"),
     }
@@ -469,7 +469,7 @@ def test_only_these_write_to_standard_output_and_error() -> None:
 
 RAW = """
 from collections.abc import Iterator
-from slsa_verifier_plugin.cli.audit import Output
+from slsa_verifier_plugin.cli.commands.audit_command import Output
 from slsa_verifier_plugin.cli.session import show
 from slsa_verifier_plugin.sinks import Html, Markdown, html, joined, markdown, markdown_table, markdown_text
 

@@ -9,21 +9,17 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin import verify as verifying
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import (
-    InternalError,
-    Reason,
-    RegistryError,
-)
+from slsa_verifier_plugin.errors import InternalError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
 from slsa_verifier_plugin.policy.binding import NOT_BOUND
-from slsa_verifier_plugin.policy.readings import Readings
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.policy.trusted import EARLIER_VERIFIER_ID
-from slsa_verifier_plugin.verify import Request, verify
+from slsa_verifier_plugin.verification import verify as verifying
+from slsa_verifier_plugin.verification.readings import Readings
+from slsa_verifier_plugin.verification.verify import Request, verify
 from tests.support.policies import RESOURCE, policy
 from tests.support.scene import (
     Scene,

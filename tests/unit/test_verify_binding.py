@@ -9,17 +9,14 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.errors import (
-    Reason,
-    RegistryError,
-)
-from slsa_verifier_plugin.evidence import MAX_PLATFORMS
+from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.binding import NOT_BOUND, REVISION, SOURCE
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.policy.verdict import result
+from slsa_verifier_plugin.verification.evidence import MAX_PLATFORMS
 from tests.support.policies import policy
 from tests.support.scene import (
     BUILDER_ID,

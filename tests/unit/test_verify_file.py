@@ -16,11 +16,11 @@ from slsa_verifier_plugin.errors import (
     SignatureError,
     VerifierError,
 )
-from slsa_verifier_plugin.evidence import NoStore
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.policy.binding import NOT_BOUND
 from slsa_verifier_plugin.policy.steps import StepOutcome
-from slsa_verifier_plugin.verify import Request, verify, verify_content
+from slsa_verifier_plugin.verification.evidence import NoStore
+from slsa_verifier_plugin.verification.verify import Request, verify, verify_content
 from tests.support.policies import policy
 from tests.support.scene import (
     BUILDERS,

@@ -13,7 +13,7 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Verified
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.verify import MAX_REPORTED, MAX_SOUGHT
+from slsa_verifier_plugin.verification.verify import MAX_REPORTED, MAX_SOUGHT
 from tests.support.scene import (
     Scene,
     assert_admitted,

@@ -21,15 +21,15 @@ marks[0] = ("start", time.perf_counter())
 from slsa_verifier_plugin import ratify  # noqa: E402 (imports are what is timed)
 from slsa_verifier_plugin.deadline import Deadline  # noqa: E402
 from slsa_verifier_plugin.policy.checks import Context, examine  # noqa: E402
-from slsa_verifier_plugin.service import Service  # noqa: E402
+from slsa_verifier_plugin.service.service import Service  # noqa: E402
 
 mark("imports, light")
 service = Service(os.environ)
 call = ratify.parse_call(os.environ, stdin)
 policy = service.policy(call.config)
 mark("parameters")
-from slsa_verifier_plugin.evidence import read_blobs  # noqa: E402
 from slsa_verifier_plugin.model.manifest import parse_manifest  # noqa: E402
+from slsa_verifier_plugin.verification.evidence import read_blobs  # noqa: E402
 
 store = service.store(call.store)
 mark("imports, registry")

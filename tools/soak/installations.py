@@ -149,7 +149,7 @@ class Package(Installation):
         return [sys.executable, "-P", "-m", "slsa_verifier_plugin"]
 
     def upgrade(self) -> None:
-        for name in ("__init__.py", "verify.py"):
+        for name in ("__init__.py", "verification/verify.py"):
             path = self.folder / "p" / "slsa_verifier_plugin" / name
             part = path.with_suffix(".new")
             part.write_bytes(path.read_bytes() + b"#\n")

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from slsa_verifier_plugin.demo.registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.content import push
 from tests.support.sigstore import TAMPERINGS, Lab, github_source_actions, person, vsa
 from tests.support.sigstore.envelope import payload_bytes

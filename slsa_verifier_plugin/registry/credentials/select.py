@@ -15,12 +15,12 @@ DEFAULT = "dockerConfig"
 _PACKAGE = "slsa_verifier_plugin.registry.credentials"
 
 MODULES = {
-    "dockerConfig": ("docker", None),
-    "k8Secrets": ("kubernetes", None),
-    "awsEcrBasic": ("aws", "aws"),
-    "azureWorkloadIdentity": ("azure", "azure"),
-    "azureManagedIdentity": ("azure", "azure"),
-    "alibabacloudAcrBasic": ("alibaba", "alibaba"),
+    "dockerConfig": ("docker.docker_config", None),
+    "k8Secrets": ("kubernetes.kubernetes_provider", None),
+    "awsEcrBasic": ("aws.aws_provider", "aws"),
+    "azureWorkloadIdentity": ("azure.azure_provider", "azure"),
+    "azureManagedIdentity": ("azure.azure_provider", "azure"),
+    "alibabacloudAcrBasic": ("alibaba.alibaba_provider", "alibaba"),
 }
 """Name to the module that has ``make``, and the extra of this package that it needs."""
 

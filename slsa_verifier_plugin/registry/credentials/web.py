@@ -18,9 +18,9 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.credentials.failures import failed, said
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, said
 from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
-from slsa_verifier_plugin.registry.transport import Transport
+from slsa_verifier_plugin.registry.http.transport import Transport
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """Bytes of one answer; a kubernetes Secret holds up to 1 MiB, in base64 1.4 MiB, tokens are far smaller."""

@@ -1,0 +1,319 @@
+"""What an audit has found so far, in one SQLite file (or in memory): for resuming, joining shards, and reporting."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.text import plain, quoted
+
+VERSION = "1"
+MAX_SHOWN_SHARDS = 8
+COMMIT_SECONDS = 1.0
+"""How much work an audit that is killed may lose."""
+_TABLES = {"meta", "uses", "images"}
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS uses (
+  image TEXT NOT NULL, namespace TEXT NOT NULL, workload TEXT NOT NULL, source TEXT NOT NULL, line INTEGER NOT NULL,
+  PRIMARY KEY (image, namespace, workload, source, line)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS images (
+  image TEXT PRIMARY KEY, resolved TEXT NOT NULL, decision TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
+  levels TEXT NOT NULL, found TEXT NOT NULL, repository TEXT NOT NULL, revision TEXT NOT NULL, signer TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one image: the decision of the policy as it stands, and of each level.
+
+    ``levels`` maps names to decisions; ``found`` are the levels that the deciding attestation states; ``uses`` is filled in
+    where rows are read for a report.
+    """
+
+    image: str
+    resolved: str
+    decision: Decision
+    reason: str
+    message: str
+    levels: Mapping[str, Decision] = field(default_factory=dict)
+    found: tuple[str, ...] = ()
+    repository: str = ""
+    revision: str = ""
+    signer: str = ""
+    uses: tuple[Use, ...] = ()
+
+    @property
+    def highest(self) -> str:
+        """The highest level at which it would be admitted, empty where at none."""
+        admitted = [name for name, decision in self.levels.items() if decision is Decision.ADMITTED]
+        return admitted[-1] if admitted else ""
+
+
+def forget(path: Path) -> None:
+    """Delete a state, of whatever policy; what is not there, or is empty, stays.
+
+    Raises:
+        UsageError: the file is something else, which is left alone, or is in use.
+    """
+    if path.is_file() and path.stat().st_size:
+        AuditState(path).close()
+        path.unlink()
+
+
+class AuditState:
+    """The file. One process at a time writes to it; nothing of it is read into memory as a whole.
+
+    Args:
+        path: the file, made where it is missing; None for a state that is gone with the process.
+        fingerprint: stands for the policy and the levels that are asked for.
+        levels: their names, lowest first.
+        readonly: True to leave the file as it is.
+
+    Raises:
+        UsageError: the file is something else, is in use, or was made with another policy.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        fingerprint: str = "",
+        levels: Iterable[str] = (),
+        *,
+        readonly: bool = False,
+    ) -> None:
+        self._path = path
+        self._readonly = readonly
+        self._committed = time.monotonic()
+        target = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}" if path else ":memory:"
+        try:
+            self._database = sqlite3.connect(target, timeout=0.5, uri=path is not None)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        try:
+            self._open(fingerprint, tuple(levels))
+        except sqlite3.Error as error:
+            self._database.close()
+            raise self._error(error) from error
+        except UsageError:
+            self._database.close()
+            raise
+
+    @property
+    def fingerprint(self) -> str:
+        """What stands for the policy."""
+        return self._meta("fingerprint")
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The names of the levels, lowest first."""
+        return tuple(json.loads(self._meta("levels") or "[]"))
+
+    def add_uses(self, uses: Iterable[Use]) -> None:
+        """Note where images are used; what is known already is not noted twice."""
+        self._run(
+            "INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?, ?)",
+            ((use.image, use.namespace, use.workload, use.source, use.line) for use in uses),
+        )
+
+    def begin(self, uses: Iterable[Use], shard: tuple[int, int]) -> None:
+        """Take ``uses`` in the place of those of earlier runs, whose decisions stay; note which shard of how many they are.
+
+        Where they cannot all be had, the state stays as it was.
+        """
+        try:
+            self._run("DELETE FROM uses", [()])
+            self.add_uses(uses)
+            self._set("shards", json.dumps([shard]))
+        except BaseException:
+            self._database.rollback()
+            raise
+        self.commit()
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return, for people, what a whole audit would have beside what is here: shards, and lists that broke off."""
+        by_count: dict[int, set[int]] = {}
+        for index, count in self._list("shards"):
+            by_count.setdefault(count, set()).add(index)
+        absent = [
+            f"{index}/{count}"
+            for count, seen in sorted(by_count.items())
+            for index in range(count)
+            if index not in seen
+        ]
+        more = f" and {len(absent) - MAX_SHOWN_SHARDS} more" if len(absent) > MAX_SHOWN_SHARDS else ""
+        shards = (f"without the shards {', '.join(absent[:MAX_SHOWN_SHARDS])}{more}",) if absent else ()
+        broken = (f"{quoted(name)} ended before its images were listed" for name in self._list("unlisted"))
+        return (*shards, *broken)
+
+    def pending(self) -> Iterator[str]:
+        """Yield the images without a decision, in order; those that could not be decided are tried again."""
+        query = "SELECT DISTINCT image FROM uses WHERE image NOT IN (SELECT image FROM images WHERE decision <> ?) ORDER BY image"
+        yield from (row[0] for row in self._query(query, str(Decision.UNDECIDED)))
+
+    def put(self, row: Row) -> None:
+        """Keep what became of an image."""
+        levels = json.dumps({name: str(decision) for name, decision in row.levels.items()})
+        decided = (row.image, row.resolved, str(row.decision), row.reason, row.message)
+        self._put(*decided, levels, json.dumps(row.found), row.repository, row.revision, row.signer)
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            self.commit()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every decided image with its uses: the denied first, then the undecided, then the admitted."""
+        order = "CASE decision WHEN 'denied' THEN 0 WHEN 'undecided' THEN 1 ELSE 2 END, image"
+        query = f"SELECT * FROM images WHERE image IN (SELECT image FROM uses) ORDER BY {order}"  # noqa: S608
+        for image, resolved, decision, reason, message, levels, found, *facts in self._query(query):
+            by_level = {name: Decision(value) for name, value in json.loads(levels).items()}
+            repository, revision, signer = facts
+            yield Row(
+                image=image,
+                resolved=resolved,
+                decision=Decision(decision),
+                reason=reason,
+                message=message,
+                levels=by_level,
+                found=tuple(json.loads(found)),
+                repository=repository,
+                revision=revision,
+                signer=signer,
+                uses=tuple(self._uses(image)),
+            )
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many distinct images there are, and how many of them have a decision."""
+        (total,) = next(self._query("SELECT COUNT(DISTINCT image) FROM uses"))
+        (done,) = next(
+            self._query(
+                "SELECT COUNT(*) FROM images WHERE decision <> ? AND image IN (SELECT image FROM uses)",
+                str(Decision.UNDECIDED),
+            )
+        )
+        return total, done
+
+    def join(self, other: Path) -> None:
+        """Take over everything that another state holds; decisions outweigh what is undecided.
+
+        Raises:
+            UsageError: it is no state, or was made with another policy.
+        """
+        if not other.is_file():
+            raise UsageError(f"{quoted(str(other))} is no file")
+        with AuditState(other, self.fingerprint, self.levels, readonly=True) as source:
+            if not self.fingerprint:
+                self._set("fingerprint", source.fingerprint)
+                self._set("levels", json.dumps(source.levels))
+            self._join_parts(source, str(other))
+            self.add_uses(Use(*row) for row in source._query("SELECT * FROM uses"))
+            for row in source._query("SELECT * FROM images"):
+                known = next(self._query("SELECT decision FROM images WHERE image = ?", row[0]), None)
+                if known is None or known[0] == Decision.UNDECIDED:
+                    self._put(*row)
+
+    def _join_parts(self, source: AuditState, name: str) -> None:
+        """Note which shards are in, and which states do not know all of their images."""
+        shards, unlisted = source._list("shards"), {*self._list("unlisted"), *source._list("unlisted")}
+        unlisted = unlisted - {name} if shards else unlisted | {name}
+        known = {(index, count) for index, count in (*self._list("shards"), *shards)}
+        self._set("shards", json.dumps(sorted(known)))
+        self._set("unlisted", json.dumps(sorted(unlisted)))
+
+    def commit(self) -> None:
+        """Write to the file what has been kept so far."""
+        if self._readonly:
+            return
+        try:
+            self._database.commit()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        self._committed = time.monotonic()
+
+    def close(self) -> None:
+        """Commit and close."""
+        try:
+            self.commit()
+        finally:
+            self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, fingerprint: str, levels: tuple[str, ...]) -> None:
+        tables = {
+            row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        if tables and not tables >= _TABLES:
+            raise UsageError(f"{self._name()} is a database of something else; use another file")
+        if not self._readonly:
+            self._database.executescript(_SCHEMA)
+            # A second audit on one file would count everything twice.
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("BEGIN IMMEDIATE")
+        version, known = self._meta("version"), self._meta("fingerprint")
+        if version not in ("", VERSION) or (self._readonly and not version):
+            raise UsageError(f"{self._name()} was written by another version; begin with a new file")
+        if known and fingerprint and known != fingerprint:
+            raise UsageError(
+                f"{self._name()} was made with another policy; use another file, or --restart "
+                "(a trusted root or key that the policy names is part of it)"
+            )
+        if not self._readonly:
+            self._set("version", VERSION)
+            if fingerprint:
+                self._set("fingerprint", fingerprint)
+                self._set("levels", json.dumps(levels))
+            self._database.commit()
+
+    def _put(self, *values: str) -> None:
+        self._run("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [values])
+
+    def _uses(self, image: str) -> Iterator[Use]:
+        query = "SELECT * FROM uses WHERE image = ? ORDER BY namespace, workload, source, line"
+        yield from (Use(*row) for row in self._query(query, image))
+
+    def _meta(self, key: str) -> str:
+        row = next(self._query("SELECT value FROM meta WHERE key = ?", key), None)
+        return str(row[0]) if row else ""
+
+    def _list(self, key: str) -> list[Any]:
+        found: list[Any] = json.loads(self._meta(key) or "[]")
+        return found
+
+    def _set(self, key: str, value: str) -> None:
+        self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(key, value)])
+
+    def _query(self, statement: str, *values: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _run(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        try:
+            self._database.executemany(statement, rows)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> UsageError:
+        if "locked" in str(error):
+            return UsageError(f"{self._name()} is in use by another audit")
+        return UsageError(f"{self._name()} cannot be used: {plain(str(error))}")
+
+    def _name(self) -> str:
+        return f"the state {quoted(str(self._path))}" if self._path else "the audit's state"

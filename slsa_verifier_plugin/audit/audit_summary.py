@@ -1,0 +1,101 @@
+"""What an audit's rows amount to: counts by decision, level, reason and namespace. Data only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from slsa_verifier_plugin.audit.audit_state import Row
+from slsa_verifier_plugin.checking.status import Decision
+
+NO_NAMESPACE = "(no namespace)"
+NO_LEVEL = "no level"
+UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The counts, each of distinct images.
+
+    ``by_level`` has a counter of decisions for each level's name; ``by_namespace`` one of the highest levels at which an image
+    would be admitted (a level's name, ``no level`` or ``undecided``).
+    """
+
+    policy: str
+    levels: tuple[str, ...]
+    created: datetime
+    images: int = 0
+    uses: int = 0
+    decisions: Counter[Decision] = field(default_factory=Counter)
+    by_level: dict[str, Counter[Decision]] = field(default_factory=dict)
+    by_reason: Counter[str] = field(default_factory=Counter)
+    by_namespace: dict[str, Counter[str]] = field(default_factory=dict)
+    missing: int = 0
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True where something that should have been looked at was not."""
+        return bool(self.missing or self.gaps)
+
+
+def summary_of(
+    rows: Iterable[Row],
+    policy: str,
+    levels: Sequence[str],
+    created: datetime,
+    missing: int = 0,
+    gaps: tuple[str, ...] = (),
+) -> Summary:
+    """Return the counts of ``rows``.
+
+    Args:
+        rows: what became of each image.
+        policy: the verifiers' names, for people.
+        levels: names of the levels that were asked for, lowest first.
+        created: when the report is made (UTC).
+        missing: images that have not been looked at yet.
+        gaps: for people, what else is not in it, such as shards.
+    """
+    images = uses = 0
+    decisions: Counter[Decision] = Counter()
+    by_level: dict[str, Counter[Decision]] = {name: Counter() for name in levels}
+    reasons: Counter[str] = Counter()
+    by_namespace: dict[str, Counter[str]] = {}
+    for row in rows:
+        images += 1
+        uses += len(row.uses)
+        decisions[row.decision] += 1
+        if row.decision is not Decision.ADMITTED:
+            reasons[row.reason] += 1
+        for name in levels:
+            by_level[name][row.levels.get(name, row.decision)] += 1
+        for namespace in {use.namespace or NO_NAMESPACE for use in row.uses}:
+            by_namespace.setdefault(namespace, Counter())[_highest(row)] += 1
+    ordered = dict(sorted(by_namespace.items()))
+    return Summary(
+        policy=policy,
+        levels=tuple(levels),
+        created=created,
+        images=images,
+        uses=uses,
+        decisions=decisions,
+        by_level=by_level,
+        by_reason=reasons,
+        by_namespace=ordered,
+        missing=missing,
+        gaps=gaps,
+    )
+
+
+def steps_of(levels: Sequence[str]) -> tuple[str, ...]:
+    """Return what an image's highest level may be, worst first."""
+    return (UNDECIDED, NO_LEVEL, *levels)
+
+
+def _highest(row: Row) -> str:
+    if row.decision is Decision.UNDECIDED:
+        return UNDECIDED
+    return row.highest or NO_LEVEL

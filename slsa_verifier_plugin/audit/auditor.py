@@ -1,0 +1,307 @@
+"""Audits images: each once, many at a time, against the policy as it stands and at every level.
+
+Workers ask and decide; the caller's thread alone writes the state and shows progress.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from slsa_verifier_plugin.audit.audit_state import AuditState, Row
+from slsa_verifier_plugin.checking.checking import LISTING_SECONDS, Check, Checker, Store
+from slsa_verifier_plugin.checking.reports import ImageReport, failure
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import InternalError, VerifierError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.model.levels import track_level
+from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.signatures.files import read_regular
+
+REMEMBERED = 20_000
+"""Decided digests that are kept in memory, a kilobyte or two each."""
+MAX_NAMED_FILE = 64 << 20
+"""Bytes of a file named by a policy that stand for it; none that is accepted is larger."""
+SOURCE_TRACK = "SOURCE"
+HIGHEST = {"SOURCE": 4, "BUILD": 3}
+"""The highest level of each track (SLSA v1.2 "Tracks"); of other tracks four are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an audit is."""
+
+    total: int
+    done: int
+    decisions: dict[Decision, int]
+
+
+class Auditor:
+    """Decides about images.
+
+    Args:
+        checker: checks one image against the policy as it stands.
+    """
+
+    def __init__(self, checker: Checker) -> None:
+        self._checker = checker
+        self._track = _track(checker.checks)
+        self._decided: LruCache[str, Row] = LruCache(REMEMBERED)
+        self._lock = threading.Lock()
+        self._alone: dict[str, tuple[threading.Lock, list[None]]] = {}
+        count = HIGHEST.get(self._track, 4)
+        self.levels = tuple(f"SLSA_{self._track}_LEVEL_{number}" for number in range(1, count + 1))
+
+    @property
+    def fingerprint(self) -> str:
+        """What stands for the policy and the files that it names: an audit may only be resumed with the same ones."""
+        configs = [check.resource.config for check in self._checker.checks]
+        files = {path: _digest(path) for check in self._checker.checks for path in _files(check.policy)}
+        told = [configs, dict(self._checker.rules), self.levels, files]
+        text = json.dumps(told, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def audit(self, image: str) -> Row:
+        """Return what becomes of ``image``. Whatever fails is in the row; only an interrupt gets out."""
+        try:
+            return self._audit(image)
+        except VerifierError as error:
+            # What is no image name starts no container either; Ratify denies it.
+            report = failure(image, "", error)
+        except Exception as error:  # noqa: BLE001 (one image must not end an audit of thousands)
+            defect = InternalError(
+                f"an unforeseen {type(error).__name__}; please report it, and what 'verify' says"
+            )
+            report = failure(image, "", defect)
+        return self._row(report)
+
+    def _audit(self, image: str) -> Row:
+        """Return the row of an image; one digest of one repository is looked at once."""
+        reference = Reference.parse(image)
+        if reference.digest is None:
+            deadline = Deadline(LISTING_SECONDS)
+            reference = reference.with_digest(self._checker.store.resolve(reference, deadline).digest)
+        key = f"{reference.name}@{reference.digest}"
+        with self._alone_with(key):
+            row = self._decided.get(key)
+            if row is None:
+                row = self._look(key)
+                if row.decision is not Decision.UNDECIDED:
+                    self._decided.put(key, row)
+        return replace(row, image=image, resolved=str(reference))
+
+    @contextmanager
+    def _alone_with(self, key: str) -> Iterator[None]:
+        """Let one image at a time be looked at once; who waits does so for that image's own registry and for no other."""
+        with self._lock:
+            turn, users = self._alone.setdefault(key, (threading.Lock(), []))
+            users.append(None)
+        turn.acquire()
+        try:
+            yield
+        finally:
+            turn.release()
+            with self._lock:
+                users.pop()
+                if not users:
+                    del self._alone[key]
+
+    def _look(self, image: str) -> Row:
+        checker = replace(self._checker, store=_Remembering(self._checker.store))
+        report = checker.image(image)
+        if report.decision is Decision.UNDECIDED:
+            return self._row(report)
+        return self._row(report, dict(self._by_level(checker, report)))
+
+    def _row(self, report: ImageReport, levels: Mapping[str, Decision] | None = None) -> Row:
+        if levels is None:
+            levels = dict.fromkeys(self.levels, report.decision)
+        return _row(report, levels)
+
+    def _by_level(self, checker: Checker, report: ImageReport) -> Iterator[tuple[str, Decision]]:
+        """Yield each level's decision, lowest first: what one level denies, every higher one denies."""
+        decision = Decision.ADMITTED
+        # One that is about something else stays as it is, where another is about the track.
+        asked = [_demands_track(check, self._track) for check in checker.checks]
+        if not any(asked):
+            asked = [True] * len(asked)
+        for number, name in enumerate(self.levels, 1):
+            if decision is Decision.ADMITTED:
+                checks = tuple(
+                    _at_level(check, self._track, number) if is_asked else check
+                    for check, is_asked in zip(checker.checks, asked, strict=True)
+                )
+                same = all(a.policy == b.policy for a, b in zip(checks, checker.checks, strict=True))
+                decision = (
+                    report.decision if same else replace(checker, checks=checks).image(report.asked).decision
+                )
+            yield name, decision
+
+
+class Workers:
+    """Threads that audit. They are daemons: an interrupted program need not wait for a registry that does not answer.
+
+    Args:
+        work: done for each image.
+        images: what to do; drawn as workers become free.
+        count: how many at once.
+    """
+
+    def __init__(self, work: Callable[[str], Row], images: Iterable[str], count: int) -> None:
+        self._work = work
+        self._images = iter(images)
+        self._count = count
+        self._todo: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Row | BaseException] = queue.SimpleQueue()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield what becomes of each image, in the order in which they are done."""
+        running = 0
+        threads = 0
+        for image in self._images:
+            if threads < self._count:
+                threads += 1
+                threading.Thread(target=self._run, name=f"audit-{threads}", daemon=True).start()
+            self._todo.put(image)
+            running += 1
+            if running >= 2 * self._count:
+                running -= 1
+                yield self._next()
+        for _ in range(running):
+            yield self._next()
+        for _ in range(threads):
+            self._todo.put(None)
+
+    def _next(self) -> Row:
+        found = self._done.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _run(self) -> None:
+        while (image := self._todo.get()) is not None:
+            try:
+                self._done.put(self._work(image))
+            except BaseException as error:  # noqa: BLE001 (handed to the caller's thread)
+                self._done.put(error)
+
+
+def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress], None]) -> None:
+    """Decide about every image of ``state`` that has no decision yet.
+
+    Args:
+        auditor: decides.
+        state: says what is to be done, and keeps what became of it.
+        jobs: images at once.
+        show: called after each.
+    """
+    total, done = state.counts()
+    decisions = dict.fromkeys(Decision, 0)
+    # Read before it is written to: the state is one connection.
+    pending: Sequence[str] = list(state.pending())
+    show(Progress(total, done, decisions))
+    for row in Workers(auditor.audit, pending, jobs).rows():
+        state.put(row)
+        done += 1
+        decisions[row.decision] += 1
+        show(Progress(total, done, decisions))
+
+
+def in_shard(image: str, index: int, count: int) -> bool:
+    """Return True if ``image`` belongs to shard ``index`` (from 0) of ``count``; every image does to exactly one."""
+    return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big") % count == index
+
+
+def _row(report: ImageReport, levels: Mapping[str, Decision]) -> Row:
+    deciding = report.deciding
+    best = deciding.verdict.best if deciding is not None else None
+    row = Row(report.asked, report.resolved, report.decision, str(report.reason), report.message, levels)
+    if best is None or best.examination is None:
+        return row
+    examination = best.examination
+    return replace(
+        row,
+        found=examination.levels,
+        signer=examination.signer.identity,
+        revision=examination.revision,
+        repository=examination.summary.resource_uri if examination.summary else "",
+    )
+
+
+def _track(checks: Sequence[Check]) -> str:
+    for check in checks:
+        for name in check.policy.levels:
+            level = track_level(name)
+            if level is not None:
+                return level[0]
+    return SOURCE_TRACK
+
+
+def _files(policy: Policy) -> Iterator[str]:
+    """Yield the paths of the trusted roots and keys that a policy names."""
+    for root in policy.roots:
+        if root.kind == "path":
+            yield root.location
+        elif root.bootstrap:
+            yield root.bootstrap
+    yield from (key for key in policy.public_keys if "-----BEGIN" not in key)
+
+
+def _digest(path: str) -> str:
+    """Return the digest of a file, empty where it cannot be read: then every image says so."""
+    try:
+        return hashlib.sha256(read_regular(path, MAX_NAMED_FILE)).hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+def _demands_track(check: Check, track: str) -> bool:
+    return any((track_level(name) or ("", 0))[0] == track for name in check.policy.levels)
+
+
+def _at_level(check: Check, track: str, number: int) -> Check:
+    """Return ``check`` with another level of one track demanded; whatever else it demands stays."""
+    others = tuple(name for name in check.policy.levels if (track_level(name) or ("", 0))[0] != track)
+    policy: Policy = replace(check.policy, levels=(*others, f"SLSA_{track}_LEVEL_{number}"))
+    if set(policy.levels) == set(check.policy.levels):
+        return check
+    return replace(check, policy=policy)
+
+
+class _Remembering:
+    """A store that lists what is attached to one image only once; everything else is its own store's to remember."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listed: dict[tuple[str, str], list[Descriptor]] = {}
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        return self._store.resolve(image, deadline)
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        return self._store.manifest(image, descriptor, deadline)
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        return self._store.blob(image, descriptor, limit, deadline)
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        key = (str(image), "")
+        if key not in self._listed:
+            self._listed[key] = self._store.referrers(image, deadline)
+        return self._listed[key]
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        key = (str(image), artifact_type)
+        if key not in self._listed:
+            self._listed[key] = self._store.matching_referrers(image, artifact_type, deadline)
+        return self._listed[key]

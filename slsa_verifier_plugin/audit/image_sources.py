@@ -1,0 +1,346 @@
+"""Which images an audit is about: from arguments, lists, running Pods, manifests and registries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, UsageError
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.resources.documents import Document, Key, parse_documents, read_file
+from slsa_verifier_plugin.text import plain, quoted
+
+CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers", "extraContainers")
+"""Lists of containers; the last is of kagent's Agents. ``deploy/gatekeeper/template`` looks at the same ones."""
+STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+MANIFEST_ENDINGS = (".yaml", ".yml", ".json")
+MAX_LIST = 1_000_000
+"""Lines of a list of images."""
+MAX_PODS = 1 << 30
+"""Bytes of a cluster's Pods; one has about 10 kB."""
+KUSTOMIZE_SECONDS = 120
+LISTING_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One image in one place: what it is called there, where it runs or is meant to, and where that is written."""
+
+    image: str
+    namespace: str = ""
+    workload: str = ""
+    source: str = ""
+    line: int = 0
+
+
+class Catalog(Protocol):
+    """A registry that can be listed; implemented by ``registry.client.RegistryStore``."""
+
+    def repositories(self, registry: str, deadline: Deadline) -> list[str]:
+        """Return the registry's repositories."""
+
+    def tags(self, image: Reference, deadline: Deadline) -> list[str]:
+        """Return a repository's tags."""
+
+
+def storable(use: Use) -> Use:
+    """Return ``use`` with what no UTF-8 can hold written out, as in a file's name or JSON's half of a character.
+
+    No image's name has such a thing: what is made of it is denied.
+    """
+    image, namespace, workload, source = (
+        text.encode("utf-8", "backslashreplace").decode()
+        for text in (use.image, use.namespace, use.workload, use.source)
+    )
+    return Use(image, namespace, workload, source, use.line)
+
+
+def from_arguments(images: Iterable[str]) -> Iterator[Use]:
+    """Yield the images that a person named.
+
+    Raises:
+        UsageError: one is no image reference.
+    """
+    for image in images:
+        yield Use(_checked(image, "the argument"))
+
+
+def from_list(path: str) -> Iterator[Use]:
+    """Yield the images in a file, one a line; empty lines and those that begin with # are passed over.
+
+    Raises:
+        UsageError: it cannot be read, or a line is no image reference.
+    """
+    content, source, _ = read_file(path)
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: not UTF-8 at byte {error.start}") from error
+    if len(lines) > MAX_LIST:
+        raise UsageError(f"{source}: more than {MAX_LIST} lines")
+    for number, line in enumerate(lines, 1):
+        image = line.strip()
+        if image and not image.startswith("#"):
+            yield Use(_checked(image, f"{source}:{number}"), source=source, line=number)
+
+
+def from_pods(path: str) -> Iterator[Use]:
+    """Yield the images of running Pods, as ``kubectl get pods -A -o json`` prints them.
+
+    Where a Pod's status says which digest runs, that is the image, whatever its tag means today.
+
+    Raises:
+        UsageError: it cannot be read, or is no list of Pods.
+    """
+    content, source, _ = read_file(path, MAX_PODS)
+    value = _json_or_yaml(content, source)
+    items = value.get("items") if isinstance(value, dict) else None
+    pods = items if isinstance(items, list) else [value]
+    for pod in pods:
+        if not isinstance(pod, dict) or (pod.get("kind", "Pod") != "Pod"):
+            found = pod.get("kind") if isinstance(pod, dict) else type(pod).__name__
+            raise UsageError(
+                f"{source}: found {quoted(found)}, expected Pods; use 'kubectl get pods -A -o json'"
+            )
+        yield from _pod(pod, source)
+
+
+def from_manifests(path: str, unread: Counter[str]) -> Iterator[Use]:
+    """Yield the images in Kubernetes manifests: a file, ``-``, a folder of them, or a folder with a kustomization.
+
+    Every object with containers or volumes of images counts, of whatever kind, and kagent's Agents with their skills.
+
+    Args:
+        path: the file or folder.
+        unread: counts, by kind, the objects that name images in places that are not known here.
+
+    Raises:
+        UsageError: they cannot be read, or ``kubectl kustomize`` fails.
+    """
+    folder = Path(path)
+    if path != "-" and folder.is_dir():
+        if any(
+            (folder / name).is_file() for name in ("kustomization.yaml", "kustomization.yml", "Kustomization")
+        ):
+            yield from _manifests(_kustomized(folder), path, unread)
+            return
+        files = sorted(
+            item for item in folder.rglob("*") if item.suffix in MANIFEST_ENDINGS and item.is_file()
+        )
+        if not files:
+            raise UsageError(f"{quoted(path)} holds no {', '.join(MANIFEST_ENDINGS)} files")
+        for file in files:
+            yield from from_manifests(str(file), unread)
+        return
+    content, source, _ = read_file(path)
+    yield from _manifests(content, source, unread)
+
+
+def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
+    """Yield every tagged image of a registry (``host``), or of one repository in it (``host/repository``).
+
+    Raises:
+        UsageError: it is neither.
+        VerifierError: the registry cannot be listed; most hosted ones list tags, but no repositories.
+    """
+    deadline = Deadline(LISTING_SECONDS)
+    repositories = [] if "/" in name else catalog.repositories(name, deadline)
+    # A host's name alone would be read as an image of Docker Hub.
+    for full in [name] if "/" in name else [f"{name}/{item}" for item in repositories]:
+        reference = Reference.parse(_checked(full, "the registry"))
+        for tag in catalog.tags(reference, deadline):
+            # Referrers' own fallback tags are no images.
+            if not tag.startswith(("sha256-", "sha512-")):
+                yield Use(f"{reference.name}:{tag}", source=full)
+
+
+def _checked(image: str, where: str) -> str:
+    try:
+        Reference.parse(image)
+    except ArtifactError as error:
+        raise UsageError(f"{where}: {error.message}") from error
+    return image
+
+
+def _pod(pod: Mapping[str, Any], source: str) -> Iterator[Use]:
+    metadata, spec, status = (_object(pod, key) for key in ("metadata", "spec", "status"))
+    digests = {
+        str(item.get("name")): str(item.get("imageID", ""))
+        for key in STATUS_KEYS
+        for item in _objects(status, key)
+    }
+    owner = next(iter(_objects(metadata, "ownerReferences")), {})
+    kind, name = str(owner.get("kind", "Pod")), str(owner.get("name", metadata.get("name", "")))
+    for key in CONTAINER_KEYS:
+        for container in _objects(spec, key):
+            image = container.get("image")
+            if isinstance(image, str) and image:
+                running = _running(image, digests.get(str(container.get("name")), ""))
+                yield Use(running, str(metadata.get("namespace", "")), f"{kind}/{name}", source)
+    for volume in _objects(spec, "volumes"):
+        image = _object(volume, "image").get("reference")
+        if isinstance(image, str) and image:
+            yield Use(image, str(metadata.get("namespace", "")), f"{kind}/{name}", source)
+
+
+def _running(image: str, image_id: str) -> str:
+    """Return the image pinned to the digest that runs, where the status tells one of the same repository."""
+    identity = image_id.removeprefix("docker-pullable://")
+    try:
+        named, runs = Reference.parse(image), Reference.parse(identity)
+    except ArtifactError:
+        return image
+    if named.digest is None and runs.digest is not None and runs.name == named.name:
+        return str(named.with_digest(runs.digest))
+    return image
+
+
+def _manifests(content: bytes, source: str, unread: Counter[str]) -> Iterator[Use]:
+    for document in parse_documents(content, source):
+        if not isinstance(document.value, dict):
+            continue
+        items = document.value.get("items")
+        if str(document.value.get("kind", "")).endswith("List") and isinstance(items, list):
+            for index, item in enumerate(items):
+                if isinstance(item, dict):
+                    yield from _object_uses(document, ("items", index), item, unread)
+        else:
+            yield from _object_uses(document, (), document.value, unread)
+
+
+def _object_uses(
+    document: Document, path: tuple[Key, ...], value: Mapping[str, Any], unread: Counter[str]
+) -> Iterator[Use]:
+    metadata = _object(value, "metadata")
+    workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
+    found = dict(_containers(value, path))
+    for place, image in found.items():
+        position = document.position(place)
+        yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
+    if not _is_kubernetes(value) and _names_images(value, path, found):
+        unread[f"{value.get('kind', 'object')} of {value.get('apiVersion', 'no apiVersion')}"] += 1
+
+
+def _is_kubernetes(value: Mapping[str, Any]) -> bool:
+    """Return True for a kind of Kubernetes's own, whose images all stand where they are looked for.
+
+    A ConfigMap may have a key ``image``, and a CustomResourceDefinition describes one.
+    """
+    group, slash, _ = str(value.get("apiVersion", "")).rpartition("/")
+    return not slash or "." not in group or group.endswith(".k8s.io")
+
+
+def _names_images(value: Any, path: tuple[Key, ...], found: Container[tuple[Key, ...]]) -> bool:
+    """Return True where a key ``image`` stands below ``value`` that is not among the places ``found``."""
+    if isinstance(value, list):
+        return any(_names_images(item, (*path, index), found) for index, item in enumerate(value))
+    if not isinstance(value, dict):
+        return False
+    return any(
+        (key == "image" and bool(item) and not _is_read((*path, key), found))
+        or _names_images(item, (*path, key), found)
+        for key, item in value.items()
+    )
+
+
+def _is_read(path: tuple[Key, ...], found: Container[tuple[Key, ...]]) -> bool:
+    """Return True if the image at ``path``, or the volume's image whose reference stands below it, was found."""
+    return path in found or (*path, "reference") in found
+
+
+def _containers(value: Any, path: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """Yield the place and name of every image below ``value``."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _containers(item, (*path, index))
+        return
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        here = (*path, key)
+        for place in _image_places(here, item):
+            image = _at(item, place)
+            if isinstance(image, str) and image:
+                yield (*here, *place), image
+        if key not in CONTAINER_KEYS:
+            yield from _containers(item, here)
+
+
+def _image_places(path: tuple[Key, ...], item: Any) -> Iterator[tuple[Key, ...]]:
+    """Yield where in ``item``, which stands at ``path``, an image may be named, as admission's template looks for it."""
+    key = path[-1]
+    if isinstance(item, list):
+        if key in CONTAINER_KEYS:
+            yield from ((index, "image") for index in range(len(item)))
+        elif key == "volumes":
+            yield from ((index, "image", "reference") for index in range(len(item)))
+        elif path[-3:] == ("spec", "skills", "refs"):
+            yield from ((index,) for index in range(len(item)))
+    elif key == "byo":
+        yield ("deployment", "image")
+
+
+def _at(value: Any, path: tuple[Key, ...]) -> Any:
+    """Return what stands at ``path``, None where there is no such place."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        else:
+            return None
+    return value
+
+
+def _kustomized(folder: Path) -> bytes:
+    program = shutil.which("kubectl") or shutil.which("kustomize")
+    if program is None:
+        raise UsageError(
+            f"{quoted(str(folder))} is a kustomization; it needs kubectl or kustomize on the PATH"
+        )
+    command = [program, *(["kustomize"] if program.endswith("kubectl") else ["build"]), str(folder)]
+    try:
+        done = subprocess.run(  # noqa: S603 (kubectl of the caller's PATH on the folder that the caller named)
+            command, capture_output=True, timeout=KUSTOMIZE_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"{quoted(' '.join(command))} cannot be run: {plain(str(error))}") from error
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        raise UsageError(f"{quoted(' '.join(command))} failed: {plain(said)}")
+    return done.stdout
+
+
+def _json_or_yaml(content: bytes, source: str) -> Any:
+    """Return the value of one document; JSON by its own parser, for a cluster's Pods are many megabytes."""
+    if content.lstrip()[:1] == b"{":
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise UsageError(f"{source}: not JSON: {plain(str(error))}") from error
+        except RecursionError as error:
+            raise UsageError(f"{source}: too deeply nested a structure to be a list of Pods") from error
+    documents = parse_documents(content, source)
+    if len(documents) != 1:
+        raise UsageError(f"{source}: expected one list of Pods; use 'kubectl get pods -A -o json'")
+    return documents[0].value
+
+
+def _object(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    found = value.get(key)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+Reader = Callable[[str], Iterable[Use]]

@@ -1,0 +1,347 @@
+"""Attaches attestations to images: from where they are, past the policy, to the registry, and back for a look."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin.checking.checking import parse_image
+from slsa_verifier_plugin.checking.demands import DEFAULT_ARTIFACT_TYPE, checker_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
+from slsa_verifier_plugin.model.envelope import read_blob
+from slsa_verifier_plugin.model.manifest import parse_manifest
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.verification.evidence import ArtifactStore, image_labels
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.attestation_origins import Found, Origin
+    from slsa_verifier_plugin.checking.checking import Checker, Store
+    from slsa_verifier_plugin.checking.demands import Demands
+    from slsa_verifier_plugin.checking.reports import ImageReport
+    from slsa_verifier_plugin.registry.push import Pusher
+
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+LINES_TYPE = "application/jsonl"
+JSON_TYPE = "application/json"
+SECONDS = 120.0
+"""Time to look at the image."""
+READ_BACK_SECONDS = 30.0
+"""How long a registry may take until it lists what was attached; hosted ones take a second or two at times."""
+READ_BACK_PAUSE = 0.5
+MAX_ATTESTATION = 256 << 20
+"""Bytes of one attestation that are read back; the most that a policy may allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequest:
+    """What is to be attached to what.
+
+    ``file`` or ``origin`` says where the attestation is (``-`` is standard input); ``commit`` is what it must be about, None for
+    the commit in the image's label where an origin needs one; ``wait`` are seconds to wait until it is there.
+    """
+
+    image: Reference
+    file: str | None
+    origin: Origin | None
+    commit: str | None
+    wait: float
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AttachDone:
+    """What came of it: the image with its digest, the artifact's type, how many attestations it holds.
+
+    ``report`` is the policy's verdict, None where there was no policy; ``attached`` is None where that refused it.
+    """
+
+    image: Reference
+    kind: str
+    count: int
+    report: ImageReport | None
+    attached: Descriptor | None
+
+
+def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]) -> AttachDone:
+    """Get an attestation, check it, attach it and read it back.
+
+    Args:
+        request: what is to be attached.
+        demands: the policy, and how the registry is reached.
+        environ: the caller's environment.
+
+    Raises:
+        UsageError: it is no attestation, or about another commit.
+        VerifierError: the attestation or the registry cannot be had.
+    """
+    from slsa_verifier_plugin.checking.attestation_origins import check_commit
+    from slsa_verifier_plugin.registry.credentials.select import provider_for
+    from slsa_verifier_plugin.registry.push import Pusher
+    from slsa_verifier_plugin.service.service import Service
+
+    setup = None if demands.is_empty else setup_of(demands)
+    service = Service(environ)
+    store = service.store(store_settings({}, demands.plain_http))
+    descriptor = store.resolve(request.image, Deadline(SECONDS))
+    image = request.image.with_digest(descriptor.digest)
+    checker = checker_of(setup, demands, service) if setup is not None else None
+    kinds = demands.artifact_types or (setup.verifiers[0].artifact_types if setup else ())
+    kind = kinds[0] if kinds else DEFAULT_ARTIFACT_TYPE
+    found, commit = _found(request, checker, store, image, descriptor, environ)
+    count = check_bundles(found.content, found.name)
+    title = Path(found.name).name if request.file not in (None, "-") else "attestation.intoto.jsonl"
+    artifact = artifact_of(descriptor, found.content, title, kind, request.annotations)
+    report = None
+    if checker is not None:
+        report = judge(checker, image, store, artifact, found.content, found.name)
+        if report.decision is not Decision.ADMITTED:
+            return AttachDone(image, kind, count, report, None)
+    if commit is not None:
+        check_commit(found.content, commit, report)
+    with Pusher(request.image, demands.plain_http, provider_for(None, environ), environ) as pusher:
+        attached = attach(pusher, descriptor, artifact, found.content)
+    read_back(store, image, attached, Deadline(READ_BACK_SECONDS))
+    return AttachDone(image, kind, count, report, attached)
+
+
+def _found(
+    request: AttachRequest,
+    checker: Checker | None,
+    store: Store,
+    image: Reference,
+    descriptor: Descriptor,
+    environ: Mapping[str, str],
+) -> tuple[Found, str | None]:
+    """Return the attestation, and the commit that it must be about, None where it may be about any."""
+    from slsa_verifier_plugin.checking import attestation_origins as origins
+    from slsa_verifier_plugin.checking.own_artifact import read_artifact
+    from slsa_verifier_plugin.resources.documents import read_file
+
+    origin = request.origin
+    if origin is None:
+        assert request.file is not None
+        content, name, _ = read_file(request.file)
+        return origins.Found(content, name), request.commit
+    if origin.kind == "artifact":
+        reference = parse_image(origin.target)
+        found = origins.patiently(lambda deadline: read_artifact(store, reference, deadline), request.wait)
+        return found, request.commit
+    labels = image_labels(store, image, descriptor, Deadline(SECONDS))
+    expected = (
+        {uri: None for check in checker.checks for uri in check.policy.resource_uris} if checker else {}
+    )
+    source = origins.ImageSource(labels, tuple(expected))
+    commit = request.commit or source.commit()
+    if origin.kind == "notes":
+        found = origins.patiently(
+            lambda deadline: origins.from_notes(origin, commit, source, environ, deadline), request.wait
+        )
+    else:
+        found = origins.patiently(
+            lambda deadline: origins.from_github(origin, [commit], descriptor, environ, deadline),
+            request.wait,
+        )
+    return found, commit
+
+
+def check_bundles(content: bytes, name: str) -> int:
+    """Return how many bundles and envelopes are in an attestation file.
+
+    Raises:
+        UsageError: none, or more than a verifier reads.
+    """
+    try:
+        blob = read_blob(content, MAX_LINES)
+    except ArtifactError as error:
+        raise UsageError(f"{quoted(name)}: {error.message}") from error
+    if not blob.candidates and blob.form:
+        raise UsageError(f"{quoted(name)} is {blob.form}")
+    if not blob.candidates:
+        likeness = f": {blob.likeness}" if blob.likeness else ""
+        raise UsageError(
+            f"{quoted(name)} holds no Sigstore bundle and no DSSE envelope ({blob.others} other lines){likeness}; attach the "
+            "file that the source workflow wrote"
+        )
+    return len(blob.candidates)
+
+
+def artifact_of(
+    image: Descriptor, content: bytes, title: str, artifact_type: str, annotations: Mapping[str, str]
+) -> bytes:
+    """Return the manifest of the artifact that holds ``content`` and hangs on ``image``, as ``oras attach`` writes it.
+
+    Args:
+        image: its descriptor.
+        content: the attestation file.
+        title: its name.
+        artifact_type: as in the Verifier's ``artifactTypes``.
+        annotations: beside the time.
+    """
+    created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": artifact_type,
+        "config": {"mediaType": EMPTY_TYPE, "digest": str(Digest.of(b"{}")), "size": 2, "data": "e30="},
+        "layers": [
+            {
+                "mediaType": _media_type(content),
+                "digest": str(Digest.of(content)),
+                "size": len(content),
+                "annotations": {"org.opencontainers.image.title": title},
+            }
+        ],
+        "subject": {"mediaType": image.media_type, "digest": str(image.digest), "size": image.size},
+        "annotations": {"org.opencontainers.image.created": created, **annotations},
+    }
+    return json.dumps(manifest).encode()
+
+
+def _media_type(content: bytes) -> str:
+    """Return the media type of an attestation file: that of one bundle, of lines, or of JSON where something is wrapped in it."""
+    candidates = read_blob(content, MAX_LINES).candidates
+    if len(candidates) == 1 and candidates[0].is_bundle and candidates[0].content == content.strip():
+        return BUNDLE_TYPE
+    lines = {line.strip() for line in content.splitlines()}
+    return LINES_TYPE if all(candidate.content in lines for candidate in candidates) else JSON_TYPE
+
+
+def judge(
+    checker: Checker, image: Reference, store: Store, artifact: bytes, content: bytes, name: str
+) -> ImageReport:
+    """Return what every verifier would say of an artifact if it hung on ``image``: all steps, and of this artifact alone.
+
+    Args:
+        checker: the policy.
+        image: with its digest.
+        store: has the image, and what else is attached to it (step 14 looks there).
+        artifact: its manifest.
+        content: its one blob.
+        name: of the file, for people.
+    """
+    checks = tuple(
+        replace(check, resource=replace(check.resource, artifact_types=check.resource.artifact_types[:1]))
+        for check in checker.checks
+    )
+    report = replace(checker, checks=checks, store=_AsAttached(store, artifact, content)).image(str(image))
+    return replace(report, asked=name, resolved="")
+
+
+class _AsAttached:
+    """A registry as it would be with one more artifact, which alone is found where an artifact type is asked for."""
+
+    def __init__(self, store: Store, artifact: bytes, content: bytes) -> None:
+        self._store = store
+        self._artifact = artifact
+        self._content = content
+        self._digest = Digest.of(artifact)
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        return self._store.resolve(image, deadline)
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        if descriptor.digest == self._digest:
+            return self._artifact
+        return self._store.manifest(image, descriptor, deadline)
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        if descriptor.digest != Digest.of(self._content):
+            return self._store.blob(image, descriptor, limit, deadline)
+        if len(self._content) > limit:
+            raise RegistryError(
+                f"the file has {len(self._content)} bytes, at most {limit} are read; raise maxAttestationBytes",
+                reason=Reason.LIMIT_EXCEEDED,
+            )
+        return self._content
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        return self._store.referrers(image, deadline)
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        return [Descriptor(MANIFEST_TYPE, self._digest, len(self._artifact), artifact_type)]
+
+
+def attach(pusher: Pusher, image: Descriptor, artifact: bytes, content: bytes) -> Descriptor:
+    """Push ``content`` and the manifest that ``artifact_of`` made for it; return the artifact's descriptor.
+
+    Args:
+        pusher: writes to the image's repository.
+        image: its descriptor.
+        artifact: the manifest.
+        content: the attestation file.
+
+    Raises:
+        RegistryError: the registry does not take it.
+    """
+    manifest = parse_manifest(artifact, MANIFEST_TYPE)
+    pusher.blob(b"{}")
+    pusher.blob(content)
+    return pusher.attach(image, artifact, manifest.artifact_type, manifest.annotations)
+
+
+def read_back(
+    store: ArtifactStore,
+    image: Reference,
+    attached: Descriptor,
+    deadline: Deadline,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Check that a verifier will find what was attached: the registry delivers it, and lists it for the image.
+
+    Args:
+        store: the registry, as verifiers read it.
+        image: with its digest.
+        attached: what was pushed.
+        deadline: how long the registry may take until it lists it.
+        pause: waits for some seconds.
+
+    Raises:
+        RegistryError: it does not, or as another artifact type.
+        DeadlineError: out of time before the registry has answered once.
+    """
+    manifest = parse_manifest(store.manifest(image, attached, deadline), attached.media_type)
+    for blob in manifest.blobs:
+        store.blob(image, blob, MAX_ATTESTATION, deadline)
+    while True:
+        listed = {item.digest: item for item in store.referrers(image, deadline)}
+        found = listed.get(attached.digest)
+        if found is not None and found.artifact_type == attached.artifact_type:
+            return
+        if deadline.remaining() < READ_BACK_PAUSE:
+            break
+        pause(READ_BACK_PAUSE)
+    said = (
+        "does not list it" if found is None else f"lists it as {quoted(found.artifact_type or 'no type', 80)}"
+    )
+    raise RegistryError(
+        f"{image.registry} took {attached.digest}, expected to find it attached to {plain(str(image))} as "
+        f"{attached.artifact_type}, but the registry {said}; 'registry check {plain(str(image))}' shows what it answers",
+        reason=Reason.REGISTRY_INVALID_RESPONSE,
+    )
+
+
+def write_new(path: Path, content: bytes, force: bool) -> None:
+    """Write a file that must not be there yet, unless ``force``.
+
+    Raises:
+        UsageError: it is there.
+    """
+    try:
+        with path.open("wb" if force else "xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise UsageError(f"{quoted(str(path))} exists; --force replaces it") from error

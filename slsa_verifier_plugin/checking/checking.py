@@ -1,0 +1,292 @@
+"""Checks images and attestation files against verifiers, as Ratify would: resolve, list, hand each artifact to its verifier.
+
+Everything is decided by ``slsa_verifier_plugin.verification.verify``; this only asks, for many images at once if need be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from slsa_verifier_plugin.checking.elsewhere import notes_on
+from slsa_verifier_plugin.checking.reports import (
+    ArtifactReport,
+    ImageReport,
+    combined,
+    failure,
+    with_required,
+)
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError, VerifierError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.policy.parameters import ParameterError, Policy
+from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.resources.ratify_resources import VerifierResource
+from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.verification.evidence import ArtifactStore, SignatureVerifier
+
+LISTING_SECONDS = 20.0
+"""Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
+
+
+class Store(ArtifactStore, Protocol):
+    """A store that can be asked for the artifacts of one type."""
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        """Return the referrers of ``image`` whose manifests are of ``artifact_type``.
+
+        Raises:
+            RegistryError, DeadlineError: as ``referrers``.
+        """
+
+
+class PolicySource(Protocol):
+    """Makes policies and signature verifiers; implemented by ``service.Service``."""
+
+    def policy(self, config: Mapping[str, object]) -> Policy:
+        """Return the policy in a configuration; raises ``ParameterError``."""
+
+    def verifier(self, policy: Policy) -> SignatureVerifier:
+        """Return the verifier for a policy's roots and keys; raises ``TrustRootError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One verifier, ready: the resource it came from, and its policy."""
+
+    resource: VerifierResource
+    policy: Policy
+
+    def is_for(self, artifact_type: str) -> bool:
+        """Return True if Ratify would hand an artifact of this type to it."""
+        return artifact_type in self.resource.artifact_types or "*" in self.resource.artifact_types
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Checks images and files.
+
+    ``rules`` are any or all by artifact type; ``seconds`` replaces the policies' time limits; ``now`` tells the time (UTC);
+    ``hints``: look where else a missing attestation may hang.
+    """
+
+    checks: tuple[Check, ...]
+    source: PolicySource
+    store: Store
+    rules: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    hints: bool = False
+
+    def image(self, text: str) -> ImageReport:
+        """Return the report on the image that ``text`` names. Whatever fails on the way is in the report.
+
+        Raises:
+            UsageError: it is no image reference.
+        """
+        asked = parse_image(text)
+        deadline = Deadline(max(LISTING_SECONDS, self.seconds or 0.0))
+        notes: list[str] = []
+        resolved = ""
+        try:
+            image = asked
+            if image.digest is None:
+                image = asked.with_digest(self.store.resolve(asked, deadline).digest)
+                notes.append(f"{asked} is {image.digest} now; a tag may point elsewhere tomorrow")
+            resolved = str(image)
+            reports, misreported = self._artifacts(image, deadline)
+        except VerifierError as error:
+            return failure(text, resolved, error, notes)
+        if not reports:
+            missing = self._nothing_attached(image, deadline, misreported)
+            if self.hints and missing.reason is Reason.NO_ATTESTATION:
+                types = [artifact_type for artifact_type, _ in self._types()]
+                notes += misreported[1:] or notes_on(self.store, image, types, deadline)
+            return failure(text, resolved, missing, notes)
+        report = combined(text, resolved, reports, self.rules, [*notes, *misreported])
+        return with_required(
+            report, self.rules, lambda kind: any(check.is_for(kind) for check in self.checks)
+        )
+
+    def content(self, content: bytes, name: str, image: Digest | None = None) -> ImageReport:
+        """Return the report on an attestation file, against every verifier; steps 2, 3 and 14 are not checked.
+
+        Args:
+            content: the file's bytes.
+            name: its name, for people.
+            image: digest of the image that it is meant for, if any.
+        """
+        from slsa_verifier_plugin.verification.verify import verify_content
+
+        reports = []
+        for check in self.checks:
+            started = time.monotonic()
+            try:
+                verifier = self.source.verifier(check.policy)
+                verdict = verify_content(
+                    content, image, check.policy, verifier, self._deadline(check), self.now
+                )
+            except VerifierError as error:
+                return failure(name, "", error)
+            reports.append(_report(check, check.resource.artifact_types[0], verdict, started))
+        return combined(name, "", reports, self.rules)
+
+    def _artifacts(self, image: Reference, deadline: Deadline) -> tuple[list[ArtifactReport], list[str]]:
+        """Return a report for each artifact that Ratify would find, and a remark for each that it would not."""
+        reports, misreported = [], []
+        for artifact_type, check in self._types():
+            if artifact_type == "*":
+                found = self.store.referrers(image, deadline)
+            else:
+                found = self.store.matching_referrers(image, artifact_type, deadline)
+            for descriptor in found:
+                if descriptor.artifact_type != artifact_type != "*":
+                    misreported.append(_misreported(image, descriptor, artifact_type))
+                    continue
+                kind = artifact_type if artifact_type != "*" else descriptor.artifact_type or "*"
+                reports.append(self._artifact(image, descriptor, kind, check))
+        return reports, misreported
+
+    def _types(self) -> Iterable[tuple[str, Check]]:
+        """Yield each artifact type with the verifier that Ratify would choose for it: the first that matches."""
+        seen: set[str] = set()
+        for check in self.checks:
+            for artifact_type in check.resource.artifact_types:
+                if artifact_type not in seen and "*" not in seen:
+                    seen.add(artifact_type)
+                    yield artifact_type, check
+
+    def _artifact(
+        self, image: Reference, descriptor: Descriptor, artifact_type: str, check: Check
+    ) -> ArtifactReport:
+        from slsa_verifier_plugin.ratify import Call, denial
+        from slsa_verifier_plugin.verification.verify import Request, verify
+
+        started = time.monotonic()
+        try:
+            verifier = self.source.verifier(check.policy)
+            request = Request(image, descriptor, check.policy)
+            verdict = verify(request, self.store, verifier, self._deadline(check), self.now)
+        except VerifierError as error:
+            verdict = denial(
+                Call(image, descriptor, check.resource.config, {}), error, check.policy.source_binding
+            )
+        return _report(check, artifact_type, verdict, started)
+
+    def _deadline(self, check: Check) -> Deadline:
+        return Deadline(self.seconds or check.policy.timeout)
+
+    def _nothing_attached(
+        self, image: Reference, deadline: Deadline, misreported: Sequence[str]
+    ) -> VerifierError:
+        """Return the denial for an image that has none of the artifacts that are asked for, or none that Ratify finds."""
+        if misreported:
+            return ArtifactError(misreported[0], reason=Reason.NO_ATTESTATION)
+        wanted = ", ".join(artifact_type for artifact_type, _ in self._types())
+        try:
+            present = {item.artifact_type or "no type" for item in self.store.referrers(image, deadline)}
+        except VerifierError as error:
+            return error
+        found = (
+            f"found {', '.join(sorted(quoted(item, 80) for item in present)[:6])}"
+            if present
+            else "found nothing"
+        )
+        return ArtifactError(
+            f"{found} attached to {plain(image.name)}@{image.digest}, expected {wanted}; attach the source workflow's "
+            "signed bundle with 'oras attach'",
+            reason=Reason.NO_ATTESTATION,
+        )
+
+
+def _misreported(image: Reference, descriptor: Descriptor, artifact_type: str) -> str:
+    """Return the sentence on an artifact that is of ``artifact_type`` and listed as another: whose word it is, what helps."""
+    from slsa_verifier_plugin.registry.referrers import fallback_tag
+
+    listed = f"as {quoted(descriptor.artifact_type)}" if descriptor.artifact_type else "without a type"
+    if descriptor.listed_by_tag and image.digest is not None:
+        return (
+            f"the index under the tag {fallback_tag(image.digest)} lists {descriptor.digest} {listed}, though its own manifest "
+            f"says {artifact_type}; the client that attached it wrote that index, and Ratify goes by it and will not find it; "
+            "attach it again with 'slsa-verifier-plugin attach' or a current oras"
+        )
+    return (
+        f"the registry reports {descriptor.digest} {listed}, though its own manifest says {artifact_type}; Ratify goes by the "
+        "registry and will not find it; use a registry that reports artifact types as OCI 1.1 says"
+    )
+
+
+def parse_image(text: str) -> Reference:
+    """Return the reference that a person wrote.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return Reference.parse(text)
+    except ArtifactError as error:
+        raise UsageError(error.message) from error
+
+
+def checks_of(verifiers: Sequence[VerifierResource], source: PolicySource) -> tuple[Check, ...]:
+    """Return the verifiers with their policies.
+
+    Raises:
+        UsageError: a policy is not valid, or two verifiers are for one artifact type, so that Ratify may take either.
+    """
+    checks: list[Check] = []
+    for verifier in verifiers:
+        try:
+            checks.append(Check(verifier, source.policy(verifier.config)))
+        except ParameterError as error:
+            where = f"{verifier.resource.position('spec', 'parameters')}: " if verifier.resource else ""
+            raise UsageError(f"{where}the parameters are not valid: {'; '.join(error.violations)}") from error
+    for index, check in enumerate(checks):
+        for other in checks[:index]:
+            if any(other.is_for(kind) or kind == "*" for kind in check.resource.artifact_types):
+                raise UsageError(
+                    f"the verifiers {other.resource.shown()} and {check.resource.shown()} are for the same artifacts; choose one "
+                    "with --verifier"
+                )
+    return tuple(checks)
+
+
+def _report(check: Check, artifact_type: str, verdict: Verdict, started: float) -> ArtifactReport:
+    milliseconds = round((time.monotonic() - started) * 1000)
+    return ArtifactReport(check.resource.name, check.resource.type, artifact_type, verdict, milliseconds)
+
+
+def unreachable_store(reason: str) -> Store:
+    """Return a store that refuses every request, for checks that must not touch a registry."""
+    return _Unreachable(reason)
+
+
+class _Unreachable:
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def _refuse(self) -> RegistryError:
+        return RegistryError(self._reason, reason=Reason.REGISTRY_UNREACHABLE)
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        raise self._refuse()
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        raise self._refuse()
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        raise self._refuse()
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        raise self._refuse()
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        raise self._refuse()

@@ -1,0 +1,126 @@
+"""What a caller demands of images: policy files and what changes in them, to verifiers that check (``Checker``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.checking import Checker, Store
+    from slsa_verifier_plugin.resources.ratify_resources import Setup
+    from slsa_verifier_plugin.service.service import Service
+
+DEFAULT_ARTIFACT_TYPE = "slsla/attestation"
+"""The artifact type of the demo's Verifier resource."""
+
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the policy options said, as typed."""
+
+    policy: str | None = None
+    verifier: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    artifact_types: tuple[str, ...] = ()
+    rule: str | None = None
+    plain_http: bool = False
+    seconds: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing says what is demanded."""
+        return self.policy is None and not self.parameters
+
+
+def seconds_of(duration: str | None) -> float | None:
+    """Return the seconds in a duration such as ``10s``, None for None.
+
+    Raises:
+        UsageError: it is none, or not between 100 ms and 5 min.
+    """
+    from slsa_verifier_plugin.errors import UsageError
+    from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT, parse_duration
+    from slsa_verifier_plugin.text import quoted
+
+    if duration is None:
+        return None
+    try:
+        # ``parse_duration`` adds up the parts that it finds: what is left over between them it does not see.
+        seconds = parse_duration(duration) if _DURATION.fullmatch(duration) else 0.0
+    except ValueError:
+        seconds = 0.0
+    if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
+        raise UsageError(
+            f"--timeout {quoted(duration, 40)}: expected a duration between 100ms and 5m, such as 10s"
+        )
+    return seconds
+
+
+def setup_of(demands: Demands) -> Setup:
+    """Return the verifiers that are demanded: those of the policy file, with what the options change in them.
+
+    Raises:
+        UsageError: nothing is demanded, or the file has no such Verifier.
+    """
+    from slsa_verifier_plugin.errors import UsageError
+    from slsa_verifier_plugin.resources.ratify_resources import Setup, VerifierResource, read_setup
+
+    if demands.is_empty:
+        raise UsageError(
+            "nothing says what to expect; give --policy FILE (a Verifier resource), or --level and --resource-uri"
+        )
+    if demands.policy is None:
+        artifact_types = demands.artifact_types or (DEFAULT_ARTIFACT_TYPE,)
+        config = {
+            **demands.parameters,
+            "name": "command line",
+            "artifactTypes": ",".join(artifact_types),
+        }
+        setup = Setup((VerifierResource("command line", "", "", artifact_types, config),))
+    else:
+        found = read_setup(demands.policy, demands.verifier)
+        setup = Setup(tuple(_changed(item, demands) for item in found.verifiers), found.store, found.rules)
+    if demands.rule is not None:
+        return Setup(setup.verifiers, setup.store, {"default": demands.rule})
+    return setup
+
+
+def checker_of(setup: Setup, demands: Demands, service: Service, store: Store | None = None) -> Checker:
+    """Return the checker for a setup.
+
+    Args:
+        setup: the verifiers, the store's settings and the rules.
+        demands: the registry's options.
+        service: makes policies, verifiers and the store.
+        store: instead of the registry.
+
+    Raises:
+        UsageError: a policy is not valid, or the store's settings are not.
+    """
+    from slsa_verifier_plugin.checking.checking import Checker, checks_of
+    from slsa_verifier_plugin.errors import ContractError, UsageError
+
+    checks = checks_of(setup.verifiers, service)
+    try:
+        used = store or service.store(store_settings(setup.store, demands.plain_http))
+    except ContractError as error:
+        raise UsageError(f"{error.message}: {error.details}") from error
+    return Checker(checks, service, used, setup.rules, demands.seconds)
+
+
+def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str, Any]:
+    """Return Ratify's store settings for a registry as the command line reaches it."""
+    settings = {"name": "oras", **configured}
+    if plain_http:
+        settings["useHttp"] = True
+    return settings
+
+
+def _changed(resource: Any, demands: Demands) -> Any:
+    artifact_types: Sequence[str] = demands.artifact_types or resource.artifact_types
+    config = {**resource.config, **demands.parameters, "artifactTypes": ",".join(artifact_types)}
+    return replace(resource, artifact_types=tuple(artifact_types), config=config)

@@ -1,0 +1,84 @@
+"""Where else a missing attestation may hang: on an image's platforms, or on the index that it is part of. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slsa_verifier_plugin.errors import VerifierError
+from slsa_verifier_plugin.model.manifest import parse_manifest
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.checking import Store
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.model.manifest import Manifest
+    from slsa_verifier_plugin.registry.reference import Reference
+
+MAX_PLATFORMS = 16
+"""Platform manifests of one index whose referrers are asked for."""
+
+
+def notes_on(store: Store, image: Reference, types: Sequence[str], deadline: Deadline) -> list[str]:
+    """Return remarks on where attestations of ``types`` hang, for an image that has none. What fails is left out.
+
+    Args:
+        store: the registry.
+        image: with its digest.
+        types: artifact types as verifiers ask for them.
+        deadline: the end of it.
+    """
+    notes: list[str] = []
+    try:
+        manifest = _manifest(store, image, deadline)
+        if manifest.kind == "index":
+            notes.extend(_on_platforms(store, image, manifest, types, deadline))
+        else:
+            notes.extend(_on_index(store, image, types, deadline))
+    except VerifierError:
+        # The denial stands without a remark.
+        return notes
+    return notes
+
+
+def _on_platforms(
+    store: Store, image: Reference, index: Manifest, types: Sequence[str], deadline: Deadline
+) -> Iterator[str]:
+    for child in index.manifests[:MAX_PLATFORMS]:
+        if _has(store, replace(image, tag=None, digest=child.digest), types, deadline):
+            yield (
+                f"the attestation hangs on the manifest for {plain(child.platform or 'one platform', 80)}, {child.digest}, "
+                "not on this index; Ratify asks for the digest that is admitted: attach it to that, too"
+            )
+    if len(index.manifests) > MAX_PLATFORMS:
+        yield f"the first {MAX_PLATFORMS} of {len(index.manifests)} manifests of the index were looked at"
+
+
+def _on_index(store: Store, image: Reference, types: Sequence[str], deadline: Deadline) -> Iterator[str]:
+    if image.tag is not None:
+        index = replace(image, digest=None)
+        index = index.with_digest(store.resolve(index, deadline).digest)
+        if index.digest != image.digest:
+            children = [child.digest for child in _manifest(store, index, deadline).manifests]
+            if image.digest in children and _has(store, index, types, deadline):
+                yield (
+                    f"the attestation hangs on the index {index}, not on this manifest, which is one of its platforms; Ratify "
+                    "asks for the digest that is admitted: use the index's, or attach it to this, too"
+                )
+                return
+    yield (
+        "if this is one platform of a multi-platform image, the attestation may hang on its index; verify the index's digest"
+    )
+
+
+def _has(store: Store, image: Reference, types: Sequence[str], deadline: Deadline) -> bool:
+    return any(
+        store.referrers(image, deadline) if kind == "*" else store.matching_referrers(image, kind, deadline)
+        for kind in types
+    )
+
+
+def _manifest(store: Store, image: Reference, deadline: Deadline) -> Manifest:
+    descriptor = store.resolve(image, deadline)
+    return parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)

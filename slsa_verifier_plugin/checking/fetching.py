@@ -1,0 +1,110 @@
+"""Takes images' attestations along for use without a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slsa_verifier_plugin.errors import VerifierError
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.verification.evidence import MAX_CONFIG, MAX_PLATFORMS, ArtifactStore
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.image_layout import LayoutWriter
+    from slsa_verifier_plugin.deadline import Deadline
+
+MAX_ATTESTATION = 256 << 20
+"""Bytes of one attestation that is taken along; the most that a policy may allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What ``fetch`` took along for one image, and what of other types it had to pass over."""
+
+    image: str
+    artifacts: tuple[Descriptor, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def fetch(
+    image: Reference,
+    store: ArtifactStore,
+    writer: LayoutWriter,
+    artifact_types: Iterable[str],
+    deadline: Deadline,
+) -> Fetched:
+    """Take along an image's manifests and configs, and what is attached to it: all that a verification looks at.
+
+    Args:
+        image: with a tag or digest.
+        store: the registry.
+        writer: the layout.
+        artifact_types: only these; all where there are none.
+        deadline: the time for all of it.
+
+    Raises:
+        VerifierError: a part of it cannot be had.
+    """
+    descriptor = store.resolve(image, deadline)
+    pinned = image.with_digest(descriptor.digest)
+    name = str(image) if image.digest is None else image.name
+    _take_image(pinned, descriptor, store, writer, deadline, name)
+    wanted = set(artifact_types)
+    taken, warnings = [], []
+    for item in store.referrers(pinned, deadline):
+        try:
+            content = store.manifest(pinned, item, deadline)
+            manifest = parse_manifest(content, item.media_type)
+        except VerifierError as error:
+            _locate(error, item, pinned)
+            # What its own manifest would say of its type cannot be known; the registry says it is another.
+            if not wanted or not item.artifact_type or item.artifact_type in wanted:
+                raise
+            warnings.append(f"passed over {error.message}")
+            continue
+        if wanted and not wanted & {manifest.artifact_type, item.artifact_type}:
+            continue
+        try:
+            for blob in (*manifest.blobs, *([manifest.config] if manifest.config else [])):
+                writer.blob(blob.digest, store.blob(pinned, blob, MAX_ATTESTATION, deadline))
+        except VerifierError as error:
+            _locate(error, item, pinned)
+            raise
+        writer.manifest(item, content)
+        taken.append(item)
+    return Fetched(str(pinned), tuple(taken), tuple(warnings))
+
+
+def _locate(error: VerifierError, artifact: Descriptor, image: Reference) -> None:
+    """Put the artifact that ``error`` is about, and its image, into the message."""
+    kind = plain(artifact.artifact_type or "of no type")
+    error.message = f"{artifact.digest} ({kind}), attached to {plain(str(image))}: {error.message}"
+
+
+def _take_image(
+    image: Reference,
+    descriptor: Descriptor,
+    store: ArtifactStore,
+    writer: LayoutWriter,
+    deadline: Deadline,
+    name: str,
+) -> None:
+    content = store.manifest(image, descriptor, deadline)
+    manifest = parse_manifest(content, descriptor.media_type)
+    for child in manifest.manifests[:MAX_PLATFORMS]:
+        platform = store.manifest(image, child, deadline)
+        writer.blob(child.digest, platform)
+        _take_config(image, parse_manifest(platform, child.media_type), store, writer, deadline)
+    _take_config(image, manifest, store, writer, deadline)
+    writer.manifest(descriptor, content, name)
+
+
+def _take_config(
+    image: Reference, manifest: Manifest, store: ArtifactStore, writer: LayoutWriter, deadline: Deadline
+) -> None:
+    if manifest.config is not None and manifest.config.size <= MAX_CONFIG:
+        writer.blob(manifest.config.digest, store.blob(image, manifest.config, MAX_CONFIG, deadline))

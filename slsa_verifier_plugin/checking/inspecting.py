@@ -1,0 +1,302 @@
+"""Looks into images and attestation files without judging them: what each line claims to be.
+
+Nothing here verifies; ``Line.checked`` is filled in only where the caller asks for the signatures to be checked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from slsa_verifier_plugin.checking.own_artifact import remark
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, SignatureError, StatementError, VerifierError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.documents_in_text import parts_of
+from slsa_verifier_plugin.model.envelope import Candidate, candidate_in
+from slsa_verifier_plugin.model.forms import form_of, likeness_of
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
+from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.model.statement import Statement, parse_statement
+from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE, VerificationSummary, parse_vsa
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.verification.evidence import EMPTY, ArtifactStore
+
+MAX_BLOB = 64 << 20
+"""Bytes of one blob that are looked into."""
+
+_IMAGE_TYPES = (
+    "",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
+"""The types of images' configs, which stand for an artifact type where there is no other: what runs, holds no attestations."""
+NO_JSON = "no JSON"
+"""The kind of a line that is no JSON, or JSON that is open to more than one reading."""
+
+Verify = Callable[[Candidate], object]
+"""Verifies a candidate; raises ``SignatureError`` with the reason why it does not verify."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A transparency log entry that a bundle carries: where, when (UTC), and of which kind."""
+
+    index: str
+    time: datetime | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an attestation file, and what it claims.
+
+    ``kind`` is ``bundle``, ``envelope`` or what else it is; ``problem`` says what in it cannot be read; ``checked`` is None where
+    the signature was not checked, else the reason why it does not verify, empty if it does.
+    """
+
+    number: int
+    kind: str
+    size: int
+    candidate: Candidate | None = field(default=None, repr=False)
+    statement: Statement | None = None
+    summary: VerificationSummary | None = None
+    provenance: Provenance | None = None
+    signer: Signer | None = None
+    logs: tuple[LogEntry, ...] = ()
+    stamped: bool = False
+    problem: str = ""
+    checked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobView:
+    """A blob or file: its name for people, digest, media type, size and lines; ``unseen`` where it could not be looked into."""
+
+    name: str
+    digest: str
+    size: int
+    media_type: str = ""
+    lines: tuple[Line, ...] = ()
+    problem: str = ""
+    unseen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactView:
+    """An artifact that is attached to an image: what the registry says of it, and what is in it; ``unseen`` as of a blob."""
+
+    descriptor: Descriptor
+    artifact_type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    blobs: tuple[BlobView, ...] = ()
+    problem: str = ""
+    unseen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """An image with everything that is attached to it."""
+
+    name: str
+    descriptor: Descriptor
+    kind: str
+    platforms: tuple[str, ...]
+    annotations: Mapping[str, str]
+    artifacts: tuple[ArtifactView, ...]
+
+
+def look_at_image(
+    image: Reference, store: ArtifactStore, deadline: Deadline, verify: Verify | None = None
+) -> ImageView:
+    """Return what ``image`` is and what is attached to it. A part that cannot be had or read is a ``problem`` of its own.
+
+    Args:
+        image: with a tag or digest.
+        store: the registry or a layout.
+        deadline: the time for all of it.
+        verify: checks signatures; None to check none.
+
+    Raises:
+        VerifierError: the image itself or the list of what is attached cannot be had.
+    """
+    descriptor = store.resolve(image, deadline)
+    pinned = image.with_digest(descriptor.digest)
+    manifest = parse_manifest(store.manifest(pinned, descriptor, deadline), descriptor.media_type)
+    artifacts = tuple(
+        _artifact(pinned, item, store, deadline, verify) for item in store.referrers(pinned, deadline)
+    )
+    if manifest.kind != "index" and manifest.artifact_type not in _IMAGE_TYPES:
+        artifacts = (_itself(pinned, descriptor, manifest, store, deadline, verify), *artifacts)
+    platforms = tuple(item.platform or str(item.digest) for item in manifest.manifests)
+    return ImageView(str(pinned), descriptor, manifest.kind, platforms, manifest.annotations, artifacts)
+
+
+def look_at_file(content: bytes, name: str, verify: Verify | None = None) -> BlobView:
+    """Return what is in an attestation file.
+
+    Args:
+        content: its bytes.
+        name: its name, for people.
+        verify: checks signatures; None to check none.
+    """
+    return _blob(BlobView(name, str(Digest.of(content)), len(content)), content, verify)
+
+
+def _itself(
+    image: Reference,
+    descriptor: Descriptor,
+    manifest: Manifest,
+    store: ArtifactStore,
+    deadline: Deadline,
+    verify: Verify | None,
+) -> ArtifactView:
+    """Return what is in an artifact that was named itself, such as a summary stored under a commit's name."""
+    blobs = tuple(
+        _fetched(image, item, store, deadline, verify) for item in manifest.blobs if item.digest != EMPTY
+    )
+    problem = remark(image) if manifest.subject is None else ""
+    own = replace(descriptor, artifact_type=manifest.artifact_type)
+    return ArtifactView(own, manifest.artifact_type, manifest.annotations, blobs, problem)
+
+
+def _artifact(
+    image: Reference, descriptor: Descriptor, store: ArtifactStore, deadline: Deadline, verify: Verify | None
+) -> ArtifactView:
+    try:
+        manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
+    except VerifierError as error:
+        return ArtifactView(descriptor, descriptor.artifact_type or "", problem=error.message, unseen=True)
+    blobs = tuple(
+        _fetched(image, item, store, deadline, verify) for item in manifest.blobs if item.digest != EMPTY
+    )
+    problem = _misplaced(manifest, image)
+    return ArtifactView(descriptor, manifest.artifact_type, manifest.annotations, blobs, problem)
+
+
+def _misplaced(manifest: Manifest, image: Reference) -> str:
+    if manifest.subject is None:
+        return "its manifest names no subject: it hangs on no image"
+    if manifest.subject.digest != image.digest:
+        return f"its manifest hangs on {manifest.subject.digest}, not on this image"
+    return ""
+
+
+def _fetched(
+    image: Reference, descriptor: Descriptor, store: ArtifactStore, deadline: Deadline, verify: Verify | None
+) -> BlobView:
+    name = descriptor.annotations.get("org.opencontainers.image.title", "")
+    view = BlobView(name, str(descriptor.digest), descriptor.size, descriptor.media_type)
+    try:
+        return _blob(view, store.blob(image, descriptor, MAX_BLOB, deadline), verify)
+    except VerifierError as error:
+        return replace(view, problem=error.message, unseen=True)
+
+
+def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
+    lines: list[Line] = []
+    found = False
+    try:
+        for part in parts_of(content):
+            candidate = candidate_in(part)
+            if candidate is None:
+                lines += [Line(one.line, _other(one.content), len(one.content)) for one in part.lines()]
+            else:
+                found = True
+                lines.append(_line(candidate, verify))
+    except ArtifactError as error:
+        return replace(view, problem=error.message, unseen=True)
+    if found:
+        return replace(view, lines=tuple(lines))
+    form = form_of(content)
+    if not form:
+        return replace(view, lines=tuple(lines), problem=likeness_of(content))
+    # Packed data has no lines that anybody could read.
+    return replace(
+        view, lines=tuple(line for line in lines if line.kind != NO_JSON), problem=form, unseen=True
+    )
+
+
+def _line(candidate: Candidate, verify: Verify | None) -> Line:
+    """Return what a candidate claims, as far as it can be read."""
+    line = Line(candidate.line, _kind(candidate), len(candidate.content), candidate, **_material(candidate))
+    try:
+        line = replace(line, signer=_signer(candidate))
+        statement = parse_statement(candidate.payload_type, candidate.payload)
+        line = replace(line, statement=statement)
+        if statement.predicate_type == PREDICATE_TYPE:
+            line = replace(line, summary=parse_vsa(statement))
+        elif statement.predicate_type in PREDICATE_TYPES:
+            line = replace(line, provenance=parse_provenance(statement))
+    except (StatementError, SignatureError) as error:
+        line = replace(line, problem=error.message)
+    if verify is not None:
+        try:
+            verify(candidate)
+            line = replace(line, checked="")
+        except VerifierError as error:
+            line = replace(line, checked=error.message)
+    return line
+
+
+def _kind(candidate: Candidate) -> str:
+    if not candidate.is_bundle:
+        return "envelope"
+    media_type = loads(candidate.content)["mediaType"]
+    version = media_type.removesuffix("+json").partition("version=")[2] or media_type.rpartition(".v")[2]
+    return f"bundle {version.removesuffix('+json')}"
+
+
+def _signer(candidate: Candidate) -> Signer | None:
+    if candidate.certificate is None:
+        return None
+    from slsa_verifier_plugin.signatures.certificate import load, signer_of
+
+    return signer_of(load(candidate.certificate))
+
+
+def _material(candidate: Candidate) -> dict[str, Any]:
+    """Return log entries, and whether there are signed timestamps, of a bundle."""
+    if not candidate.is_bundle:
+        return {}
+    material = loads(candidate.content).get("verificationMaterial", {})
+    entries = material.get("tlogEntries")
+    stamps = material.get("timestampVerificationData")
+    return {
+        "logs": tuple(_entry(item) for item in entries if isinstance(item, dict))
+        if isinstance(entries, list)
+        else (),
+        "stamped": isinstance(stamps, dict) and bool(stamps.get("rfc3161Timestamps")),
+    }
+
+
+def _entry(value: Mapping[str, Any]) -> LogEntry:
+    kind = value.get("kindVersion")
+    name = f"{kind.get('kind')} {kind.get('version')}" if isinstance(kind, dict) else ""
+    moment = None
+    try:
+        seconds = int(value.get("integratedTime", 0))
+        moment = datetime.fromtimestamp(seconds, tz=UTC) if seconds > 0 else None
+    except (TypeError, ValueError, OverflowError, OSError):
+        moment = None
+    # Zero is left out (protobuf's JSON mapping).
+    return LogEntry(str(value.get("logIndex") or 0), moment, name)
+
+
+def _other(raw: bytes) -> str:
+    """Return what a line is that is neither bundle nor envelope."""
+    try:
+        value = loads(raw.strip())
+    except JsonError:
+        return NO_JSON
+    if not isinstance(value, dict):
+        return f"a JSON {type(value).__name__}"
+    known = [name for name in ("mediaType", "_type", "predicateType", "payloadType", "kind") if name in value]
+    if known:
+        return f"JSON with {known[0]} {json.dumps(value[known[0]])[:80]}"
+    return f"JSON with {', '.join(list(value)[:4]) or 'nothing in it'}"

@@ -1,0 +1,75 @@
+"""Attestations that a registry keeps as an artifact of their own, such as ``REGISTRY/OWNER/REPO/source-vsa:COMMIT``.
+
+A cluster never finds those: Ratify asks for what is attached to the image, and these are attached to none.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slsa_verifier_plugin.checking.attestation_origins import Found
+from slsa_verifier_plugin.errors import ArtifactError, Reason
+from slsa_verifier_plugin.model.manifest import parse_manifest
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.verification.evidence import EMPTY
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.verification.evidence import ArtifactStore
+
+MAX_BYTES = 64 << 20
+"""Bytes of all blobs of one artifact that are read."""
+
+_REFERENCE = re.compile(
+    r"(?:localhost|[A-Za-z0-9.-]*[.:][A-Za-z0-9.:-]*|\[[0-9A-Fa-f:]+\](?::[0-9]+)?)/.+[:@][^/]+"
+)
+
+
+def reference_in(text: str) -> Reference | None:
+    """Return the reference that ``text`` is, None where it is rather a file: that exists, or no registry and tag or digest."""
+    if text == "-" or Path(text).exists() or not _REFERENCE.fullmatch(text):
+        return None
+    try:
+        return Reference.parse(text)
+    except ArtifactError:
+        return None
+
+
+def remark(reference: Reference) -> str:
+    """Return what a cluster needs beside such an artifact, for people."""
+    return (
+        f"{plain(str(reference))} is an artifact of its own, which no cluster finds: Ratify asks for what is attached to an "
+        f"image. 'attach IMAGE --from {plain(str(reference))}' makes it a referrer of the image"
+    )
+
+
+def read_artifact(store: ArtifactStore, reference: Reference, deadline: Deadline) -> Found:
+    """Return what an artifact holds, its blobs one after another.
+
+    Args:
+        store: the registry.
+        reference: the artifact, with a tag or digest.
+        deadline: the time for all of it.
+
+    Raises:
+        ArtifactError: it is an index, or too large.
+        VerifierError: it cannot be had.
+    """
+    descriptor = store.resolve(reference, deadline)
+    pinned = reference.with_digest(descriptor.digest)
+    manifest = parse_manifest(store.manifest(pinned, descriptor, deadline), descriptor.media_type)
+    if manifest.kind == "index":
+        raise ArtifactError(
+            f"{plain(str(reference))} is an index, expected an artifact that holds attestations"
+        )
+    blobs = [blob for blob in manifest.blobs if blob.digest != EMPTY]
+    if sum(blob.size for blob in blobs) > MAX_BYTES:
+        raise ArtifactError(
+            f"{plain(str(reference))} has more than {MAX_BYTES >> 20} MiB, expected an artifact that holds attestations",
+            reason=Reason.LIMIT_EXCEEDED,
+        )
+    content = b"\n".join(store.blob(pinned, blob, MAX_BYTES, deadline) for blob in blobs)
+    return Found(content, str(pinned))

@@ -1,0 +1,172 @@
+"""What came of an image: one report a verdict, and what they amount to. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from slsa_verifier_plugin.checking.status import Decision, decision_of
+from slsa_verifier_plugin.errors import Reason, VerifierError
+from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.text import plain
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactReport:
+    """The verdict of one verifier on one artifact. ``artifact_type`` is the one that the verifier asked for."""
+
+    verifier: str
+    type: str
+    artifact_type: str
+    verdict: Verdict
+    milliseconds: int
+
+    @property
+    def decision(self) -> Decision:
+        """What this verdict alone decides."""
+        return decision_of(self.verdict.success, self.verdict.reason)
+
+    @property
+    def reached(self) -> int:
+        """The number of the step that failed, 15 if none did."""
+        failed = [step.number for step in self.verdict.steps if step.outcome == "failed"]
+        return failed[0] if failed else 15 if self.verdict.success else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReport:
+    """What is decided about one image (or attestation file), and why.
+
+    ``asked`` is what the caller wrote, ``resolved`` the reference with its digest (empty where it could not be had);
+    ``notes`` are remarks that decide nothing.
+    """
+
+    asked: str
+    resolved: str
+    decision: Decision
+    reason: Reason
+    message: str
+    artifacts: tuple[ArtifactReport, ...] = ()
+    notes: tuple[str, ...] = ()
+    transient: bool = False
+
+    @property
+    def digest(self) -> str:
+        """The image's digest, empty where it is not known."""
+        return self.resolved.partition("@")[2]
+
+    @property
+    def deciding(self) -> ArtifactReport | None:
+        """The artifact whose verdict is the image's, None where there is no artifact."""
+        same = [
+            item
+            for item in self.artifacts
+            if (item.decision, item.verdict.reason) == (self.decision, self.reason)
+        ]
+        return max(same, key=lambda item: item.reached, default=None)
+
+
+def failure(asked: str, resolved: str, error: VerifierError, notes: Sequence[str] = ()) -> ImageReport:
+    """Return the report for an image that no verifier got to see."""
+    decision = decision_of(False, error.reason)
+    return ImageReport(
+        asked,
+        resolved,
+        decision,
+        error.reason,
+        f"{error.message}.",
+        notes=tuple(notes),
+        transient=error.transient,
+    )
+
+
+def combined(
+    asked: str,
+    resolved: str,
+    artifacts: Sequence[ArtifactReport],
+    rules: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> ImageReport:
+    """Return the report on an image from those on its artifacts, at least one.
+
+    Args:
+        asked: as the caller wrote it.
+        resolved: with its digest.
+        artifacts: the reports.
+        rules: ``any`` or ``all`` by artifact type, as in Ratify's config policy; its ``default`` is ``all``
+            (Ratify v1.4.4, ``configpolicy.go``).
+        notes: remarks.
+    """
+    by_type: dict[str, list[ArtifactReport]] = {}
+    for item in artifacts:
+        by_type.setdefault(item.artifact_type, []).append(item)
+    deciding = [_of_type(items, rule_of(rules, kind)) for kind, items in by_type.items()]
+    # Every type must be satisfied, so the worst of them is the image's; of equals the one that got furthest tells most.
+    rank = {Decision.DENIED: 0, Decision.UNDECIDED: 1, Decision.ADMITTED: 2}
+    worst = min(deciding, key=lambda item: (rank[item.decision], -item.reached))
+    verdict = worst.verdict
+    return ImageReport(
+        asked=asked,
+        resolved=resolved,
+        decision=worst.decision,
+        reason=verdict.reason,
+        message=verdict.sentence,
+        artifacts=tuple(artifacts),
+        notes=tuple(notes),
+        transient=verdict.transient,
+    )
+
+
+def with_required(
+    report: ImageReport, rules: Mapping[str, str], is_ours: Callable[[str], bool]
+) -> ImageReport:
+    """Return the report once Ratify's Policy has its say on absent types: each that it names must have passed.
+
+    Every named type but ``default`` begins as failed, and all must become true (Ratify v1.4.4, ``configpolicy.go``,
+    ``OverallVerifyResult``).
+
+    Args:
+        report: on an image with at least one artifact.
+        rules: any or all by artifact type.
+        is_ours: says whether one of the verifiers at hand is for an artifact type.
+    """
+    seen = {item.artifact_type for item in report.artifacts}
+    absent = [kind for kind in rules if kind not in seen and kind != "default"]
+    missing = [kind for kind in absent if is_ours(kind)]
+    if missing and report.decision is not Decision.DENIED:
+        return replace(
+            report,
+            decision=Decision.DENIED,
+            reason=Reason.NO_ATTESTATION,
+            message=f"found no attestation of {_listed(missing)}, but Ratify's Policy also requires one that passes; attach it, "
+            "or take the type out of the Policy.",
+            transient=False,
+        )
+    if absent and report.decision is Decision.ADMITTED:
+        return replace(
+            report,
+            decision=Decision.UNDECIDED,
+            reason=Reason.NO_ATTESTATION,
+            message=f"what these Verifiers are for passes, but Ratify's Policy also requires {_listed(absent)}, which none of "
+            "them is for; ask Ratify, or judge without the Policy (--any or --all).",
+        )
+    return report
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    return ", ".join(plain(kind, 80) for kind in kinds[:6])
+
+
+def rule_of(rules: Mapping[str, str], artifact_type: str) -> str:
+    """Return ``any`` or ``all`` for an artifact type."""
+    return rules.get(artifact_type) or rules.get("default") or "all"
+
+
+def _of_type(items: Sequence[ArtifactReport], rule: str) -> ArtifactReport:
+    """Return the report that decides for all artifacts of one type."""
+    order = (
+        {Decision.ADMITTED: 0, Decision.UNDECIDED: 1, Decision.DENIED: 2}
+        if rule == "any"
+        else {Decision.DENIED: 0, Decision.UNDECIDED: 1, Decision.ADMITTED: 2}
+    )
+    return min(items, key=lambda item: (order[item.decision], -item.reached))

@@ -1,0 +1,199 @@
+"""``attach`` and ``fetch``: attestations to images, and images' attestations to where there is no registry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
+from slsa_verifier_plugin.checking.status import Status, status_of
+from slsa_verifier_plugin.cli.options import demands_of, policy_options, registry_options
+from slsa_verifier_plugin.cli.session import Session, say, session_of
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.attaching import AttachRequest
+    from slsa_verifier_plugin.checking.reports import ImageReport
+
+SECONDS = 120.0
+MAX_WAIT = 6 * 3600
+"""Seconds that ``--wait`` may be: as long as a job of GitHub Actions may run."""
+_WAIT = re.compile(r"(?P<count>[0-9]{1,5})(?P<unit>[smh])")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+ATTACH_EPILOG = """\b
+Examples:
+  slsa-verifier-plugin attach registry.example/app:1.2 signed_bundle.intoto.jsonl
+  slsa-verifier-plugin attach IMAGE notes.intoto.jsonl --policy verifier.yaml
+  slsa-verifier-plugin attach IMAGE --from notes --policy verifier.yaml
+  slsa-verifier-plugin attach IMAGE --from github:owner/repository --policy verifier.yaml
+  slsa-verifier-plugin attach IMAGE --policy verifier.yaml \\
+      --from registry.example/owner/repository/source-vsa:COMMIT
+"""
+FETCH_EPILOG = """\b
+Examples:
+  slsa-verifier-plugin fetch registry.example/app:1.2 -o attestations
+  slsa-verifier-plugin verify --offline --layout attestations registry.example/app:1.2 \\
+      --policy verifier.yaml
+"""
+
+
+@click.command(epilog=ATTACH_EPILOG)
+@click.argument("image")
+@click.argument("file", type=click.Path(), required=False)
+@click.option(
+    "--from",
+    "origin",
+    metavar="SOURCE",
+    help="Instead of FILE: notes[:REPOSITORY] (the commit's git note), github:OWNER/NAME (GitHub's attestation API), or the "
+    "REFERENCE of an artifact that holds attestations.",
+)
+@click.option(
+    "--commit",
+    metavar="COMMIT",
+    help="What the attestation must be about; by default the image's revision label.",
+)
+@click.option(
+    "--wait", metavar="DURATION", help="With --from: how long to wait until it is there, such as 10m."
+)
+@policy_options
+@click.option(
+    "--annotation",
+    "annotations",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of the artifact; may be repeated.",
+)
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(),
+    help="Append the policy's verdict as Markdown, for a job's summary.",
+)
+@click.pass_context
+def attach(context: click.Context, /, image: str, file: str | None, **options: Any) -> int:
+    """Attach an attestation file to an image, as 'oras attach' does, and print the artifact's digest.
+
+    What holds no Sigstore bundle or DSSE envelope is refused. With a policy (--policy, or --level and --resource-uri) what
+    the policy would not admit, attached to this image, is refused too, with the step that fails. With --from notes or github,
+    or with --commit, so is what is about another commit. What was written is read back.
+    """
+    from slsa_verifier_plugin.checking import attaching
+
+    session, demands = session_of(context), demands_of(options)
+    request = _request(image, file, options)
+    done = attaching.execute(request, demands, session.environ)
+    if done.report is not None and options["report"]:
+        _append_report(Path(options["report"]), done.report)
+    if done.attached is None:
+        assert done.report is not None
+        return _refused(session, done.report)
+    if done.report is None and request.origin is not None:
+        say("nothing was verified: give --policy FILE, or --level and --resource-uri", error=True)
+    say(f"attached {done.attached.digest} ({done.kind}, {done.count} attestations) to {done.image}")
+    return Status.ADMITTED
+
+
+def _request(image: str, file: str | None, options: Any) -> AttachRequest:
+    """Return what is to be attached to what.
+
+    Raises:
+        UsageError: an option is wrong, or options contradict each other.
+    """
+    from slsa_verifier_plugin.checking.attaching import AttachRequest
+    from slsa_verifier_plugin.checking.attestation_origins import parse_origin
+    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.errors import UsageError
+
+    pairs = [text.partition("=") for text in options["annotations"]]
+    if any(not key or not equals for key, equals, _ in pairs):
+        raise UsageError("an --annotation is KEY=VALUE")
+    if (file is None) == (options["origin"] is None):
+        raise UsageError("give either a FILE, or --from where to take the attestation from")
+    if options["wait"] is not None and file is not None:
+        raise UsageError("--wait is for --from: a FILE is there or not")
+    commit = options["commit"]
+    if commit is not None and not _COMMIT.fullmatch(commit):
+        raise UsageError("--commit is no commit: expected 40 hexadecimal digits")
+    return AttachRequest(
+        parse_image(image),
+        file,
+        parse_origin(options["origin"]) if options["origin"] is not None else None,
+        commit,
+        _wait_of(options["wait"]),
+        {key: value for key, _, value in pairs},
+    )
+
+
+def _wait_of(text: str | None) -> float:
+    from slsa_verifier_plugin.errors import UsageError
+    from slsa_verifier_plugin.text import quoted
+
+    if text is None:
+        return 0.0
+    found = _WAIT.fullmatch(text)
+    seconds = int(found["count"]) * {"s": 1, "m": 60, "h": 3600}[found["unit"]] if found else -1
+    if not 0 <= seconds <= MAX_WAIT:
+        raise UsageError(f"--wait {quoted(text, 40)}: expected a duration up to 6h, such as 10m or 90s")
+    return float(seconds)
+
+
+def _append_report(path: Path, report: ImageReport) -> None:
+    from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
+
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{markdown_of([report])}\n")
+
+
+@click.command(epilog=FETCH_EPILOG)
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="An OCI image layout.",
+)
+@click.option(
+    "--artifact-type", "artifact_types", multiple=True, metavar="TYPE", help="Only these; all by default."
+)
+@registry_options
+@click.pass_context
+def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **options: Any) -> int:
+    """Take images' attestations to where there is no registry, as an OCI image layout.
+
+    Manifests, configs and attestations are taken, no layers: all that 'verify --layout' looks at. 'trust export' takes a
+    trusted root along.
+    """
+    from slsa_verifier_plugin.checking import fetching
+    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.checking.image_layout import LayoutWriter
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.service.service import Service
+
+    references = [parse_image(image) for image in images]
+    writer = LayoutWriter(output)
+    store = Service(session_of(context).environ).store(store_settings({}, options["plain_http"]))
+    seconds = seconds_of(options["timeout"]) or SECONDS
+    fetched = [
+        fetching.fetch(reference, store, writer, options["artifact_types"], Deadline(seconds))
+        for reference in references
+    ]
+    writer.close()
+    for item in fetched:
+        say(f"{item.image}: {len(item.artifacts)} artifacts")
+        for warning in item.warnings:
+            say(f"warning: {warning}", error=True)
+    say(f"written to {output}")
+    return Status.ADMITTED
+
+
+def _refused(session: Session, report: ImageReport) -> int:
+    from slsa_verifier_plugin.cli.render.render_verify import text_of
+
+    for line in text_of([report], session.painter(), verbose=False):
+        say(line)
+    say("nothing was attached")
+    return status_of([report.decision])

@@ -1,0 +1,40 @@
+"""``completion``: scripts for bash, zsh and fish."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from slsa_verifier_plugin.checking.status import PROGRAM, Status
+from slsa_verifier_plugin.cli.session import show
+from slsa_verifier_plugin.sinks import Script
+
+COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
+ARGUMENT = "--help"
+"""Without an argument, and without a terminal, the program is the plugin; completion may run without a terminal."""
+EPILOG = """\b
+In a running shell, or in its start-up file:
+  bash   source <(slsa-verifier-plugin completion bash)
+  zsh    source <(slsa-verifier-plugin completion zsh)
+  fish   slsa-verifier-plugin completion fish | source
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print the script that teaches a shell to complete commands, options and files."""
+    show(Script(script(shell).strip()))
+    return Status.ADMITTED
+
+
+def script(shell: str) -> str:
+    """Return click's script for ``shell``, changed so that the program is always given an argument."""
+    from slsa_verifier_plugin.cli.main import program
+
+    found = get_completion_class(shell)
+    assert found is not None
+    completer = found(program, {}, PROGRAM, COMPLETION_VARIABLE)
+    source = completer.source_template % completer.source_vars()
+    called = "$1" if shell == "bash" else PROGRAM
+    return source.replace(f"{called})", f"{called} {ARGUMENT})", 1)

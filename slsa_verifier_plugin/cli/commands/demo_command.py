@@ -1,0 +1,124 @@
+"""``demo``: one image denied, one admitted, without a cluster, a network or an account."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.render.render_demo import Show
+
+EPILOG = """\b
+Exit status: 0 if the one image was denied and the other admitted, as it must be; else 1.
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option(
+    "--ratify", metavar="PATH", help="The ratify to go through; by default the one on the PATH, if any."
+)
+@click.option(
+    "--without-ratify", is_flag=True, help="Run the plugin alone, though there is a ratify on the PATH."
+)
+@click.option(
+    "--serve",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the registry until Ctrl-C, to try commands on; DIR gets the policy and its trusted root.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def demo(
+    context: click.Context, /, ratify: str | None, without_ratify: bool, serve: Path | None, as_json: bool
+) -> int:
+    """See what the plugin does: one image is denied and one admitted.
+
+    A registry in memory, on loopback, gets two images with signed attestations of their source: one at source level 1,
+    one at level 3. The plugin, asked for level 2, is run on each exactly as Ratify runs it, or by Ratify itself.
+    """
+    from slsa_verifier_plugin.cli.render import render_demo
+
+    if ratify and without_ratify:
+        raise click.UsageError("--ratify and --without-ratify exclude each other", context)
+    if serve is not None:
+        return keep(serve)
+    session = session_of(context)
+    shown = perform(session, None if without_ratify else find_ratify(ratify))
+    painter = session.painter()
+    if as_json:
+        show(render_demo.json_of(shown))
+    else:
+        for line in render_demo.text_of(shown, painter):
+            say(line)
+    return Status.ADMITTED if shown.as_expected else Status.DENIED
+
+
+def find_ratify(named: str | None) -> Path | None:
+    """Return the ``ratify`` to go through, None where there is none.
+
+    Raises:
+        UsageError: the one named cannot be run.
+    """
+    found = shutil.which(named or "ratify")
+    if found is None and named is not None:
+        raise UsageError(f"{named} is no program that can be run; name Ratify's executable")
+    return Path(found).absolute() if found else None
+
+
+def keep(folder: Path) -> int:
+    """Keep the demonstration's registry until it is interrupted."""
+    from slsa_verifier_plugin.cli.render.render_demo import kept_lines
+    from slsa_verifier_plugin.demo import scene
+    from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with EmbeddedRegistry() as registry:
+        prepared = scene.prepare(registry, folder)
+        policy = folder / "verifier.yaml"
+        policy.write_text(scene.verifier_resource(), "utf-8")
+        for line in kept_lines(registry.host, prepared, policy):
+            say(line)
+        sys.stdout.flush()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            say("ended")
+    return Status.ADMITTED
+
+
+def perform(session: Session, ratify: Path | None) -> Show:
+    """Set the scene, have each image judged, and leave nothing behind."""
+    from slsa_verifier_plugin.cli.plugin_file import NAMES, install
+    from slsa_verifier_plugin.cli.render.render_demo import Show
+    from slsa_verifier_plugin.demo import calls, scene
+    from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+    from slsa_verifier_plugin.resident.client import manage
+
+    with tempfile.TemporaryDirectory(prefix="slsa-demo-") as folder, EmbeddedRegistry() as registry:
+        home = Path(folder)
+        plugins = home / ".ratify" / "plugins"
+        install(plugins, session.environ)
+        environment = calls.environment_of(session.environ, home)
+        caller: calls.Caller
+        if ratify is None:
+            caller = calls.PluginCaller(plugins / NAMES[1], environment)
+        else:
+            caller = calls.RatifyCaller(ratify, home, environment)
+        prepared = scene.prepare(registry, home)
+        try:
+            outcomes = tuple(caller.judge(prepared, exhibit) for exhibit in prepared.exhibits)
+        finally:
+            # The calls have started a resident verifier, unless the folder's path is too long for a socket.
+            if manage.status(environment).listens:
+                manage.stop(environment)
+    return Show(outcomes, prepared, str(ratify) if ratify else "")

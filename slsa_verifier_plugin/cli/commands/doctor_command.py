@@ -1,0 +1,52 @@
+"""``doctor``: one screen on whether all of it can work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.session import say, session_of, show
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.diagnosis import Finding
+
+EPILOG = """\b
+Exit status: 0 nothing failed, 1 something did, 2 usage.
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("image", required=False)
+@click.option(
+    "--plugins-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Ratify's; ~/.ratify/plugins by default.",
+)
+@click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry, as the store's useHttp.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def doctor(
+    context: click.Context, /, image: str | None, plugins_dir: Path | None, plain_http: bool, as_json: bool
+) -> int:
+    """Look at the installation, Ratify's plugin directory, the resident verifier, the trusted root, a registry (if an IMAGE
+    is named) and the cluster (if there is a kubeconfig). Each line says ok, warning or failure, and the remedy.
+    """
+    from slsa_verifier_plugin.cli import diagnosis
+    from slsa_verifier_plugin.cli.render import render_doctor
+
+    session = session_of(context)
+    painter = session.painter()
+    folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"
+    found: list[Finding] = []
+    for finding in diagnosis.findings(session.environ, folder, image, plain_http):
+        found.append(finding)
+        if not as_json:
+            for line in render_doctor.lines_of(finding, painter):
+                say(line)
+    if as_json:
+        show(render_doctor.json_of(found))
+    return Status.DENIED if any(item.outcome == diagnosis.FAILED for item in found) else Status.ADMITTED

@@ -1,0 +1,119 @@
+"""``inspect``: what is attached to an image, or in a file, without judging it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.options import registry_options
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.inspecting import BlobView, ImageView, Verify
+    from slsa_verifier_plugin.service.service import Service
+
+SECONDS = 60.0
+EPILOG = """\b
+Examples:
+  slsa-verifier-plugin inspect registry.example/app:1.2
+  slsa-verifier-plugin inspect notes.intoto.jsonl
+  git notes show | slsa-verifier-plugin inspect -
+
+\b
+Exit status: 0 shown (with --verify: and every signature verifies), 1 a signature does
+not verify, 2 usage, 3 the registry or the trusted root could not be had (with --verify:
+or some of what is attached could not be had or read).
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("subject", metavar="IMAGE|FILE|-", type=click.Path())
+@registry_options
+@click.option(
+    "--layout",
+    metavar="DIR",
+    type=click.Path(),
+    help="An OCI image layout, as 'fetch' writes it, instead of the registry.",
+)
+@click.option("--verify", "check", is_flag=True, help="Check signatures too (not policy: that is 'verify').")
+@click.option(
+    "--trusted-root",
+    metavar="FILE|NAME",
+    type=click.Path(),
+    default="public-good",
+    help="For --verify; public-good by default.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Annotations, certificate extensions and every line.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def inspect(context: click.Context, /, subject: str, **options: Any) -> int:
+    """Show what is attached to an image, or in an attestation file: each line's type, subject, predicate, signer and claims.
+
+    Nothing is verified unless --verify is given: what is shown is what the lines claim.
+    """
+    from slsa_verifier_plugin.cli.render import render_inspect
+
+    session = session_of(context)
+    view = execute(session, subject, options)
+    if options["as_json"]:
+        show(render_inspect.json_of(view, verified=options["check"]))
+    else:
+        painter = session.painter()
+        for line in render_inspect.text_of(
+            view, painter, verified=options["check"], verbose=options["verbose"]
+        ):
+            say(line)
+    if render_inspect.has_failed(view):
+        return Status.DENIED
+    return Status.UNDECIDED if options["check"] and render_inspect.is_incomplete(view) else Status.ADMITTED
+
+
+def execute(session: Session, subject: str, options: Any) -> ImageView | BlobView:
+    """Return what ``subject`` is: standard input, a file if there is one of that name, else an image.
+
+    Raises:
+        UsageError: neither a file nor an image reference.
+        VerifierError: the registry or the trusted root cannot be had.
+    """
+    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.checking.image_layout import LayoutStore
+    from slsa_verifier_plugin.checking.inspecting import look_at_file, look_at_image
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.resources.documents import read_file
+    from slsa_verifier_plugin.service.service import Service
+
+    service = Service(session.environ)
+    verify = signature_check(service, options["trusted_root"]) if options["check"] else None
+    if subject == "-" or (options["layout"] is None and Path(subject).is_file()):
+        content, name, _ = read_file(subject)
+        return look_at_file(content, name, verify)
+    image = parse_image(subject)
+    deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
+    if options["layout"] is not None:
+        return look_at_image(image, LayoutStore(Path(options["layout"])), deadline, verify)
+    return look_at_image(image, service.store(store_settings({}, options["plain_http"])), deadline, verify)
+
+
+def signature_check(service: Service, root: str) -> Verify:
+    """Return what checks signatures against one trusted root, and tell of those in its file that cannot be used.
+
+    Args:
+        service: makes the verifier.
+        root: ``public-good``, ``staging`` or a file.
+
+    Raises:
+        TrustRootError: the root cannot be used.
+    """
+    from slsa_verifier_plugin.policy.parameters import Policy, RootSource
+
+    named = root in ("public-good", "staging")
+    source = RootSource(root) if named else RootSource("path", str(Path(root).absolute()))
+    policy = Policy("inspect", "", (), (), (), (), (source,))
+    verifier = service.verifier(policy)
+    for warning in verifier.warnings:
+        say(f"! {warning}", error=True)
+    return verifier.verify

@@ -1,0 +1,276 @@
+"""``policy``: check, write and describe Verifier resources, and what is known without one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slsa_verifier_plugin.checking.demands import checker_of, seconds_of, store_settings
+from slsa_verifier_plugin.checking.status import Decision, Status
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.options import registry_options
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.sinks import json_text
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.checking import Checker, Store
+    from slsa_verifier_plugin.checking.proposal import Proposal
+    from slsa_verifier_plugin.service.service import Service
+
+_HERE = "slsa_verifier_plugin.cli.commands.policy_command"
+COMMANDS = {
+    "check": Lazy(f"{_HERE}:check", "Find what is wrong with Verifiers and what surrounds them."),
+    "init": Lazy(f"{_HERE}:init", "Write a Verifier from what an image's attestations show."),
+    "producers": Lazy(
+        f"{_HERE}:producers", "Show who may sign without configuration, and which releases are known."
+    ),
+    "schema": Lazy(f"{_HERE}:schema", "Print the JSON schema of the parameters, for editors."),
+}
+SECONDS = 60.0
+MAX_TRIED = 16
+"""Proposals of ``policy init`` that are tried out."""
+CHECK_EPILOG = """\b
+Examples:
+  slsa-verifier-plugin policy check verifier.yaml
+  kubectl kustomize deploy | slsa-verifier-plugin policy check -
+  kubectl get verifiers,stores,policies,providers,constrainttemplates,constraints \\
+      -o yaml | slsa-verifier-plugin policy check -
+
+\b
+Exit status: 0 nothing is wrong (or warnings alone), 1 something is, 2 usage.
+"""
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def policy() -> None:
+    """Check, write and describe Verifier resources."""
+
+
+@click.command(epilog=CHECK_EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@click.option(
+    "--plugins-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Ratify's plugin directory, to look into.",
+)
+@click.option("--strict", is_flag=True, help="Warnings count, too.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def check(
+    context: click.Context, /, files: tuple[str, ...], plugins_dir: Path | None, strict: bool, as_json: bool
+) -> int:
+    """Find what is wrong with Verifiers, Stores and Policies, and with Gatekeeper's side of it, before a cluster does.
+
+    Files that are meant for one cluster are checked together. Each problem comes with file, line, column and remedy.
+    """
+    from slsa_verifier_plugin.cli.render import render_policy
+    from slsa_verifier_plugin.resources import policy_check
+    from slsa_verifier_plugin.resources.problems import ERROR
+    from slsa_verifier_plugin.resources.ratify_resources import read_resources
+
+    resources = [resource for file in files for resource in read_resources(file)[0]]
+    problems = policy_check.check(resources, plugins_dir)
+    if as_json:
+        show(render_policy.json_of(problems))
+    else:
+        for line in render_policy.text_of(problems, len(resources), session_of(context).painter()):
+            say(line)
+    counted = [problem for problem in problems if strict or problem.severity == ERROR]
+    return Status.DENIED if counted else Status.ADMITTED
+
+
+@click.command()
+@click.argument("image")
+@registry_options
+@click.option(
+    "--layout", metavar="DIR", type=click.Path(), help="An OCI image layout instead of the registry."
+)
+@click.option(
+    "--trusted-root",
+    metavar="FILE|NAME",
+    type=click.Path(),
+    default="public-good",
+    help="public-good by default.",
+)
+@click.option("--name", default="verifier-slsa", show_default=True, help="Of the Verifier.")
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write it, and a schema for editors beside it.",
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.pass_context
+def init(context: click.Context, /, image: str, **options: Any) -> int:
+    """Write a Verifier resource from what an image's attestations show, as strict as they allow, with comments.
+
+    Only what verifies counts, known signers first, and what is written is tried out: it admits the image. Notes on it are on
+    standard error.
+    """
+    from slsa_verifier_plugin.checking import proposal as policy_init
+    from slsa_verifier_plugin.checking.attaching import write_new
+
+    session = session_of(context)
+    proposal = _propose(session, image, options)
+    if isinstance(proposal, str):
+        say(proposal, error=True)
+        return Status.DENIED
+    for remark in proposal.remarks:
+        say(f"note: {remark}", error=True)
+    text = policy_init.resource_of(proposal, options["name"])
+    output: Path | None = options["output"]
+    if output is None:
+        show(text)
+    else:
+        write_new(output, text.encode(), options["force"])
+        schema_file = output.parent / policy_init.SCHEMA_FILE
+        schema_file.write_text(f"{json_text(resource_schema())}\n", "utf-8")
+        say(f"wrote {output}, and {schema_file} for editors")
+    return Status.ADMITTED
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def producers(context: click.Context, /, as_json: bool) -> int:
+    """Show who may sign for which verifier.id without configuration, since when, and at which releases' commits."""
+    from slsa_verifier_plugin.cli.render import render_producers
+
+    if as_json:
+        show(render_producers.json_of())
+    else:
+        for line in render_producers.lines_of(session_of(context).painter()):
+            say(line)
+    return Status.ADMITTED
+
+
+@click.command()
+@click.option("--resource", is_flag=True, help="Of the whole Verifier resource.")
+def schema(resource: bool) -> int:
+    """Print the JSON schema (draft 2020-12) of a Verifier's parameters, or of the whole resource.
+
+    Editors use it through a first line '# yaml-language-server: $schema=FILE'.
+    """
+    from slsa_verifier_plugin.policy.parameters import schema as parameters_schema
+
+    show(json_text(resource_schema() if resource else parameters_schema()))
+    return Status.ADMITTED
+
+
+def resource_schema() -> dict[str, Any]:
+    """Return the JSON schema of a Verifier resource, its parameters included."""
+    from slsa_verifier_plugin.policy.parameters import schema as parameters_schema
+    from slsa_verifier_plugin.resources.ratify_resources import GROUP, VERIFIER_KINDS, VERSIONS
+
+    parameters = parameters_schema()
+    definitions = parameters.pop("$defs")
+    for key in ("$schema", "$id"):
+        parameters.pop(key, None)
+    text = {"type": "string", "minLength": 1}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Ratify v1 Verifier of the SLSA verifier plugin",
+        "type": "object",
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+        "properties": {
+            "apiVersion": {"enum": [f"{GROUP}/{version}" for version in VERSIONS]},
+            "kind": {"enum": list(VERIFIER_KINDS)},
+            "metadata": {"type": "object", "required": ["name"], "properties": {"name": text}},
+            "spec": {
+                "type": "object",
+                "required": ["name", "artifactTypes"],
+                "properties": {
+                    "name": {**text, "description": "Name of the plugin's file: slsa or slsla."},
+                    "type": {**text, "description": "Name of the plugin's file, where it is not spec.name."},
+                    "version": text,
+                    "artifactTypes": {
+                        **text,
+                        "description": "Types of the attestations, with commas and no blanks.",
+                    },
+                    "source": {"type": "object"},
+                    "address": {"type": "string"},
+                    "parameters": parameters,
+                },
+                "additionalProperties": False,
+            },
+        },
+        "$defs": definitions,
+    }
+
+
+def _propose(session: Session, image: str, options: Any) -> Proposal | str:
+    """Return the best proposal for an image that admits it when tried out, or else why there is none.
+
+    Raises:
+        VerifierError: the image, or what is attached to it, cannot be had.
+    """
+    from slsa_verifier_plugin.checking import proposal as policy_init
+    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.checking.image_layout import LayoutStore
+    from slsa_verifier_plugin.checking.inspecting import look_at_image
+    from slsa_verifier_plugin.cli.commands.inspect_command import signature_check
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.errors import RegistryError
+    from slsa_verifier_plugin.service.service import Service
+    from slsa_verifier_plugin.text import plain
+    from slsa_verifier_plugin.verification.evidence import image_labels
+
+    reference, service = parse_image(image), Service(session.environ)
+    deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
+    root = options["trusted_root"]
+    store: Store
+    if options["layout"] is not None:
+        store = LayoutStore(Path(options["layout"]))
+    else:
+        store = service.store(store_settings({}, options["plain_http"]))
+    view = look_at_image(reference, store, deadline, signature_check(service, root))
+    pinned = reference.with_digest(view.descriptor.digest)
+    trusted = None
+    if root != "public-good":
+        trusted = root if root == "staging" else {"path": str(Path(root).absolute())}
+    found = policy_init.proposals(view, image_labels(store, pinned, view.descriptor, deadline), trusted)
+    refused = ""
+    for proposal in found[:MAX_TRIED]:
+        if problem := proposal.problem():
+            refused = refused or f"no policy can say what its attestation says: {plain(problem, 1024)}"
+            continue
+        reports = {
+            rule: _checker(proposal, rule, options, service, store).image(str(pinned))
+            for rule in ("any", "all")
+        }
+        report = reports["any"]
+        if report.decision is Decision.UNDECIDED:
+            # Another may be worse, and be taken only because this one could not be tried.
+            raise RegistryError(report.message.rstrip("."), reason=report.reason, transient=report.transient)
+        if report.decision is Decision.ADMITTED:
+            every = reports["all"].decision is Decision.ADMITTED
+            return replace(proposal, remarks=tuple(policy_init.remarks_on(proposal, found, every)))
+        refused = refused or f"{report.reason}: {report.message}"
+    if refused:
+        return f"no policy made from what is attached to {image} admits it; the most likely one: {refused}"
+    return (
+        f"nothing attached to {image} is a verification summary whose signature verifies; 'slsa-verifier-plugin inspect "
+        "--verify' shows what is there"
+    )
+
+
+def _checker(proposal: Proposal, rule: str, options: Any, service: Service, store: Store) -> Checker:
+    """Return what tries a proposal out, under ``any`` or ``all``."""
+    from slsa_verifier_plugin.checking.demands import Demands
+    from slsa_verifier_plugin.resources.ratify_resources import Setup, VerifierResource
+
+    name = options["name"]
+    config = {
+        **proposal.parameters(),
+        "name": name,
+        "type": "slsla",
+        "artifactTypes": proposal.artifact_type,
+    }
+    verifier = VerifierResource(name, "slsla", "", (proposal.artifact_type,), config)
+    demands = Demands(plain_http=options["plain_http"], seconds=SECONDS)
+    return checker_of(Setup((verifier,), rules={"default": rule}), demands, service, store)

@@ -1,0 +1,99 @@
+"""``registry``: what happens between this machine and a registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.options import registry_options
+from slsa_verifier_plugin.cli.session import say, session_of, show
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.registry.settings import StoreSettings
+
+COMMANDS = {
+    "check": Lazy(
+        "slsa_verifier_plugin.cli.commands.registry_command:check",
+        "Fetch an image's attestation step by step, and show each.",
+    ),
+}
+SECONDS = 30.0
+EPILOG = """\b
+Examples:
+  slsa-verifier-plugin registry check registry.example/app:1.2
+  kubectl get stores -o yaml | slsa-verifier-plugin registry check IMAGE --store -
+
+\b
+Exit status: 0 every step passed, 2 usage, 3 a step failed.
+"""
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def registry() -> None:
+    """Find out what happens between this machine and a registry."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("image")
+@click.option(
+    "--store",
+    metavar="FILE",
+    type=click.Path(),
+    help="A Store resource with the settings to use; - for stdin.",
+)
+@registry_options
+@click.option("--verbose", "-v", is_flag=True, help="Every fact and every request.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def check(
+    context: click.Context, /, image: str, store: str | None, verbose: bool, as_json: bool, **options: Any
+) -> int:
+    """Fetch an image's attestation step by step as the plugin does, and show each: name, connection, credentials, content.
+
+    What is shown holds no secret, so it can be pasted into an issue.
+    """
+    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.cli.render import render_registry
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.registry.probe.probe import Step, probe
+
+    session = session_of(context)
+    reference = parse_image(image)
+    deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
+    settings = settings_of(store, options["plain_http"])
+    painter = session.painter()
+    steps: list[Step] = []
+    for step in probe(reference, settings, session.environ, deadline):
+        steps.append(step)
+        if not as_json:
+            for line in render_registry.step_lines(step, painter, verbose):
+                say(line)
+    if as_json:
+        show(render_registry.json_of(steps))
+    return Status.UNDECIDED if any(step.outcome == "failed" for step in steps) else Status.ADMITTED
+
+
+def settings_of(store: str | None, plain_http: bool) -> StoreSettings:
+    """Return the store's settings: those of a Store resource, if a file is given.
+
+    Raises:
+        UsageError: the file has no Store, or one whose settings are not valid.
+    """
+    from slsa_verifier_plugin.errors import ContractError, UsageError
+    from slsa_verifier_plugin.registry.settings import StoreSettings
+    from slsa_verifier_plugin.resources.ratify_resources import STORE_KINDS, read_resources
+
+    configured: Any = {}
+    if store is not None:
+        found = [item for item in read_resources(store)[0] if item.is_ratify(STORE_KINDS)]
+        if not found:
+            raise UsageError(f"{store} holds no Store of Ratify's")
+        configured = found[0].spec.get("parameters") or {}
+    try:
+        return StoreSettings.parse(store_settings(configured, plain_http))
+    except ContractError as error:
+        raise UsageError(f"{error.message}: {error.details}") from error

@@ -1,0 +1,113 @@
+"""``resident``: the verifier that stays warm between calls of Ratify."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+import click
+
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.session import say, session_of, show
+
+_HERE = "slsa_verifier_plugin.cli.commands.resident_command"
+COMMANDS = {
+    "status": Lazy(f"{_HERE}:status", "Show whether it runs, its calls, memory and latest errors."),
+    "start": Lazy(f"{_HERE}:start", "Start it and wait until it is warm."),
+    "stop": Lazy(f"{_HERE}:stop", "Stop it after the calls that it has accepted."),
+    "serve": Lazy(f"{_HERE}:serve", "Be the resident verifier, in the foreground."),
+}
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def resident() -> None:
+    """Start, stop and look at the verifier that stays warm between Ratify's calls.
+
+    The first call of Ratify starts it by itself. There is one for each user, build and environment: a shell whose settings
+    (proxies, credentials, HOME) differ from Ratify's does not see Ratify's.
+    """
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def status(context: click.Context, /, as_json: bool) -> int:
+    """Show whether the resident verifier runs, and what it says of itself. Exit status 0 if it answers, else 1."""
+    from slsa_verifier_plugin.cli.render import render_resident
+    from slsa_verifier_plugin.resident.client import manage
+
+    session = session_of(context)
+    found = manage.status(session.environ)
+    painter = session.painter()
+    if as_json:
+        show(render_resident.json_of(found))
+    else:
+        for line in render_resident.text_of(found, painter):
+            say(line)
+    return Status.ADMITTED if found.report is not None else Status.DENIED
+
+
+@click.command()
+@click.pass_context
+def start(context: click.Context, /) -> int:
+    """Start the resident verifier and wait until it is warm."""
+    from slsa_verifier_plugin.resident.client import manage
+
+    environ = session_of(context).environ
+    started = manage.start(environ, start_command(environ))
+    verb = "runs already" if started.was_running else "started"
+    say(f"the resident verifier {verb}: process {started.status.pid}, {started.status.directory}")
+    return Status.ADMITTED
+
+
+@click.command()
+@click.pass_context
+def stop(context: click.Context, /) -> int:
+    """Stop the resident verifier after the calls that it has accepted."""
+    from slsa_verifier_plugin.resident.client import manage
+
+    stopped = manage.stop(session_of(context).environ)
+    if stopped.pid is None:
+        say("no resident verifier runs")
+    else:
+        how = "killed, for it did not end by itself" if stopped.killed else "stopped"
+        say(f"the resident verifier (process {stopped.pid}) was {how}")
+    return Status.ADMITTED
+
+
+@click.command()
+@click.option("--detached", is_flag=True, help="Write nothing; used by the plugin when it starts one.")
+@click.pass_context
+def serve(context: click.Context, /, detached: bool) -> int:
+    """Be the resident verifier, in the foreground, until it is stopped or has been idle for an hour."""
+    from slsa_verifier_plugin.resident.server.server import serve as run
+    from slsa_verifier_plugin.resident.spawn import server_environment
+    from slsa_verifier_plugin.service.resident_service import ResidentService
+
+    environ = server_environment(session_of(context).environ)
+    # SDKs read the process's own environment: what does not key this verifier must not reach another caller's credentials.
+    for name in set(os.environ) - set(environ):
+        del os.environ[name]
+    service = ResidentService(environ)
+    run(service, environ, echo=None if detached else _echo)
+    service.close()
+    sys.stdout.flush()
+    # A verification that loops in a thread must not keep the process.
+    os._exit(Status.ADMITTED)
+
+
+def start_command(environ: Mapping[str, str]) -> list[str]:
+    """Return the command that runs a resident verifier of this very build."""
+    from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, EXECUTABLE_VARIABLE
+    from slsa_verifier_plugin.plugin import START
+
+    executable = environ.get(EXECUTABLE_VARIABLE)
+    if environ.get(BUILD_VARIABLE) and executable:
+        return [executable, "resident", "serve", "--detached"]
+    return list(START)
+
+
+def _echo(line: str) -> None:
+    say(line, error=True)

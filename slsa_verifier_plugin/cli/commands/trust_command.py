@@ -1,0 +1,127 @@
+"""``trust``: the trusted roots that signatures are verified against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.session import say, session_of, show
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.policy.parameters import RootSource
+
+_HERE = "slsa_verifier_plugin.cli.commands.trust_command"
+COMMANDS = {
+    "list": Lazy(f"{_HERE}:list_", "Show each trusted root, its date, age and where it comes from."),
+    "export": Lazy(f"{_HERE}:export", "Write the trusted root in use to a file."),
+    "refresh": Lazy(f"{_HERE}:refresh", "Fetch the newest trusted roots through TUF, and verify them."),
+}
+_OPTION = click.option(
+    "--policy",
+    "-p",
+    metavar="FILE",
+    type=click.Path(),
+    help="The trusted roots of the Verifiers in FILE; without it, public-good's.",
+)
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def trust() -> None:
+    """List, refresh and export the trusted roots that signatures are verified against.
+
+    The one that ships with the sigstore package is used until a newer one has been fetched; nothing is fetched while a
+    verification waits.
+    """
+
+
+@click.command("list")
+@_OPTION
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
+    """Show each trusted root: where it comes from, its digest, its date and what is in it."""
+    from slsa_verifier_plugin.cli.render import render_trust
+    from slsa_verifier_plugin.resources import trust_roots
+
+    session = session_of(context)
+    found = [state for source in sources_of(policy) for state in trust_roots.look_at(source, session.environ)]
+    painter = session.painter()
+    if as_json:
+        show(render_trust.json_of(found))
+    else:
+        for line in render_trust.text_of(found, painter):
+            say(line)
+    return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
+
+
+@click.command()
+@_OPTION
+@click.pass_context
+def refresh(context: click.Context, /, policy: str | None) -> int:
+    """Fetch the newest trusted roots through TUF into this user's cache. What is there stays if that fails."""
+    from slsa_verifier_plugin.cli.render import render_trust
+    from slsa_verifier_plugin.errors import TrustRootError
+    from slsa_verifier_plugin.signatures.refresh import refresh as fetch
+
+    session = session_of(context)
+    painter = session.painter()
+    status = Status.ADMITTED
+    for source in sources_of(policy):
+        outcome: Any
+        try:
+            outcome = fetch(source, session.environ)
+        except TrustRootError as error:
+            outcome, status = error, Status.UNDECIDED
+        for line in render_trust.refreshed(source, outcome, painter):
+            say(line)
+    return status
+
+
+@click.command()
+@click.option(
+    "--root", metavar="NAME", default="public-good", show_default=True, help="public-good or staging."
+)
+@click.option(
+    "--output", "-o", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Where to."
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.pass_context
+def export(context: click.Context, /, root: str, output: Path, force: bool) -> int:
+    """Write the trusted root in use to a file, for machines without internet: trustedRoot: {path: FILE} there."""
+    from slsa_verifier_plugin.checking.attaching import write_new
+    from slsa_verifier_plugin.policy.parameters import RootSource
+    from slsa_verifier_plugin.signatures.sources import read_root
+    from slsa_verifier_plugin.signatures.trust import SHIPPED, load_root
+
+    if root not in SHIPPED:
+        raise click.UsageError(f"the trusted root is one of {', '.join(SHIPPED)}, not '{root}'")
+    content, shown = read_root(RootSource(root), session_of(context).environ)
+    loaded = load_root(content, shown)
+    write_new(output, content, force)
+    say(f"wrote {output}: {shown} of {loaded.info.date:%Y-%m-%d}, sha256:{loaded.info.digest}")
+    return Status.ADMITTED
+
+
+def sources_of(policy: str | None) -> tuple[RootSource, ...]:
+    """Return the trusted roots that the policy file's verifiers name, without repetition.
+
+    Raises:
+        UsageError: the file has no Verifier of this plugin, or one that is not valid.
+    """
+    from slsa_verifier_plugin.errors import UsageError
+    from slsa_verifier_plugin.policy.parameters import ParameterError, RootSource, parse_policy
+    from slsa_verifier_plugin.resources.ratify_resources import read_setup
+
+    if policy is None:
+        return (RootSource("public-good"),)
+    found: list[RootSource] = []
+    for verifier in read_setup(policy).verifiers:
+        try:
+            found += parse_policy(verifier.config).roots
+        except ParameterError as error:
+            raise UsageError(f"the parameters are not valid: {'; '.join(error.violations)}") from error
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,121 @@
+"""The options that say what is demanded and how registries are reached; shared by the commands that verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from slsa_verifier_plugin.checking.demands import Demands, seconds_of
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_POLICY = (
+    click.option(
+        "--policy",
+        "-p",
+        metavar="FILE",
+        type=click.Path(),
+        help="Verifier resource(s) in YAML; - for standard input.",
+    ),
+    click.option(
+        "--verifier", metavar="NAME", help="Which Verifier of the file; needed where it has several."
+    ),
+    click.option(
+        "--level", "levels", multiple=True, metavar="LEVEL", help="expectedVerifiedLevels; may be repeated."
+    ),
+    click.option(
+        "--resource-uri",
+        "resource_uris",
+        multiple=True,
+        metavar="URI",
+        help="expectedResourceUri; may be repeated.",
+    ),
+    click.option(
+        "--verifier-id",
+        "verifier_ids",
+        multiple=True,
+        metavar="URI",
+        help="expectedVerifierId; may be repeated.",
+    ),
+    click.option(
+        "--source-ref",
+        "source_refs",
+        multiple=True,
+        metavar="REF",
+        help="expectedSourceRefs; may be repeated.",
+    ),
+    click.option(
+        "--source-binding", type=click.Choice(["none", "annotation", "provenance"]), help="sourceBinding."
+    ),
+    click.option("--max-age", metavar="DURATION", help="maxAge, such as 720h."),
+    click.option(
+        "--trusted-root",
+        metavar="FILE|NAME",
+        type=click.Path(),
+        help="A trusted_root.json, public-good or staging.",
+    ),
+    click.option(
+        "--artifact-type",
+        "artifact_types",
+        multiple=True,
+        metavar="TYPE",
+        help="artifactTypes; may be repeated.",
+    ),
+    click.option(
+        "--any", "rule", flag_value="any", help="One passing attestation suffices (Ratify's policy 'any')."
+    ),
+    click.option(
+        "--all", "rule", flag_value="all", help="Every attestation must pass ('all', Ratify's default)."
+    ),
+)
+_REGISTRY = (
+    click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry, as the store's useHttp."),
+    click.option("--timeout", metavar="DURATION", help="Time for each attestation, instead of the policy's."),
+)
+
+
+def policy_options(function: Function) -> Function:
+    """Add the policy's and the registry's options to a command."""
+    for option in reversed(_POLICY + _REGISTRY):
+        function = option(function)
+    return function
+
+
+def registry_options(function: Function) -> Function:
+    """Add the registry's options to a command."""
+    for option in reversed(_REGISTRY):
+        function = option(function)
+    return function
+
+
+def demands_of(options: Mapping[str, Any]) -> Demands:
+    """Return the demands in a command's options, as click hands them over.
+
+    Raises:
+        UsageError: a duration that is none.
+    """
+    from pathlib import Path
+
+    root = options["trusted_root"]
+    parameters = {
+        "expectedVerifiedLevels": list(options["levels"]),
+        "expectedResourceUri": list(options["resource_uris"]),
+        "expectedVerifierId": list(options["verifier_ids"]),
+        "expectedSourceRefs": list(options["source_refs"]),
+        "sourceBinding": options["source_binding"],
+        "maxAge": options["max_age"],
+        "trustedRoot": {"path": str(Path(root).absolute())}
+        if root and root not in ("public-good", "staging")
+        else root,
+    }
+    return Demands(
+        policy=options["policy"],
+        verifier=options["verifier"],
+        parameters={key: value for key, value in parameters.items() if value},
+        artifact_types=options["artifact_types"],
+        rule=options["rule"],
+        plain_http=options["plain_http"],
+        seconds=seconds_of(options["timeout"]),
+    )

@@ -1,0 +1,132 @@
+"""How an audit is shown: a table for people, JSON and SARIF for programs. The page for browsers is ``render_html``'s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from slsa_verifier_plugin.audit.audit_state import Row
+from slsa_verifier_plugin.audit.audit_summary import Summary
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.cli.render.reasons import SUMMARIES
+from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
+from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.sinks import Json, json_stream
+from slsa_verifier_plugin.text import plain
+
+FORMAT_VERSION = 1
+MAX_SHOWN_USES = 3
+_STYLES = {Decision.ADMITTED: "green", Decision.DENIED: "red", Decision.UNDECIDED: "yellow"}
+_MARKS = {Decision.ADMITTED: "passed", Decision.DENIED: "failed", Decision.UNDECIDED: "warning"}
+
+
+def text_of(summary: Summary, rows: Iterable[Row], painter: Painter) -> Iterator[str]:
+    """Yield the lines for people: what was denied or undecided one by one, then the counts."""
+    for row in rows:
+        if row.decision is not Decision.ADMITTED:
+            yield from _row(row, painter)
+    yield from _counts(summary, painter)
+
+
+def _row(row: Row, painter: Painter) -> Iterator[str]:
+    mark = painter.mark(_MARKS[row.decision])
+    word = painter.paint(row.decision.upper(), _STYLES[row.decision], "bold")
+    yield f"{mark} {word} {painter.paint(plain(row.reason), 'bold')} {plain(row.image, 512)}"
+    yield from painter.lines(row.message, "    ", 4)
+    places = [f"{use.namespace}/{use.workload}" if use.namespace else use.workload for use in row.uses]
+    places = sorted({place for place in places if place})
+    if places:
+        more = f" and {len(places) - MAX_SHOWN_USES} more" if len(places) > MAX_SHOWN_USES else ""
+        yield from painter.lines(f"used by {', '.join(places[:MAX_SHOWN_USES])}{more}", "    ", 4)
+
+
+def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
+    if summary.images > summary.decisions[Decision.ADMITTED]:
+        yield ""
+    yield painter.paint(
+        f"{summary.images} images in {summary.uses} places, policy {plain(summary.policy)}", "bold"
+    )
+    if summary.missing:
+        yield painter.paint(f"{summary.missing} more have not been looked at yet", "yellow")
+    for gap in summary.gaps:
+        yield painter.paint(f"incomplete: {plain(gap, 1024)}", "yellow")
+    width = max((len(name) for name in summary.levels), default=0)
+    width = max(width, len("as it stands"))
+    yield f"  {'':<{width}} {'admitted':>9} {'denied':>9} {'undecided':>9}"
+    yield f"  {'as it stands':<{width}} {_numbers(summary.decisions, painter)}"
+    for name in summary.levels:
+        yield f"  {name:<{width}} {_numbers(summary.by_level[name], painter)}"
+    for reason, count in summary.by_reason.most_common():
+        yield from painter.lines(f"{reason}: {SUMMARIES[Reason(reason)]}", f"  {count:>6} ", 9)
+
+
+def _numbers(counts: Any, painter: Painter) -> str:
+    return " ".join(
+        painter.paint(f"{counts[decision]:>9}", *([_STYLES[decision]] if counts[decision] else ["dim"]))
+        for decision in (Decision.ADMITTED, Decision.DENIED, Decision.UNDECIDED)
+    )
+
+
+def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Json]:
+    """Yield the parts of one JSON document, an image at a time: an audit may be larger than memory."""
+    head = {
+        "version": FORMAT_VERSION,
+        "created": f"{summary.created:%Y-%m-%dT%H:%M:%SZ}",
+        "policy": plain(summary.policy),
+        "summary": {
+            "images": summary.images,
+            "places": summary.uses,
+            "missing": summary.missing,
+            "gaps": [plain(gap, 1024) for gap in summary.gaps],
+            "asItStands": _plain_counts(summary.decisions),
+            "levels": {name: _plain_counts(counts) for name, counts in summary.by_level.items()},
+            "reasons": dict(summary.by_reason),
+            "namespaces": {plain(name): dict(counts) for name, counts in summary.by_namespace.items()},
+        },
+    }
+    yield from json_stream(head, "images", map(row_value, rows))
+
+
+def row_value(row: Row) -> dict[str, Any]:
+    """Return one image as JSON values."""
+    return {
+        "image": plain(row.image, 1024),
+        "resolved": plain(row.resolved, 1024),
+        "decision": str(row.decision),
+        "reason": row.reason,
+        "message": plain(row.message, 4096),
+        "levels": {name: str(decision) for name, decision in row.levels.items()},
+        "verifiedLevels": [plain(name) for name in row.found],
+        "resourceUri": plain(row.repository, 2048),
+        "revision": plain(row.revision),
+        "signer": plain(row.signer, 2048),
+        "uses": [
+            {
+                "namespace": plain(use.namespace),
+                "workload": plain(use.workload),
+                "source": plain(use.source, 1024),
+                "line": use.line,
+            }
+            for use in row.uses
+        ],
+    }
+
+
+def audit_sarif(rows: Iterable[Row]) -> Json:
+    """Return the rows as a SARIF log: a result for each place in a file where an image stands, else one for the image."""
+    return sarif_of(item for row in rows for item in _items(row))
+
+
+def _items(row: Row) -> Iterator[SarifItem]:
+    levels = {"levels": {name: str(decision) for name, decision in row.levels.items()}}
+    placed = [use for use in row.uses if use.source and use.line]
+    for use in placed:
+        facts = {**levels, "namespace": plain(use.namespace), "workload": plain(use.workload)}
+        yield SarifItem(row.image, row.decision, row.reason, row.message, use.source, use.line, facts)
+    if not placed:
+        yield SarifItem(row.image, row.decision, row.reason, row.message, properties=levels)
+
+
+def _plain_counts(counts: Any) -> dict[str, int]:
+    return {str(decision): counts[decision] for decision in Decision}

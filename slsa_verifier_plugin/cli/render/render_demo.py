@@ -1,0 +1,106 @@
+"""How the demonstration is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, EXPECTED_LEVEL, SOURCE
+from slsa_verifier_plugin.sinks import Json, json_text
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slsa_verifier_plugin.demo.calls import Outcome
+    from slsa_verifier_plugin.demo.scene import Scene
+
+_INDENT = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What came of the demonstration. ``ratify`` is the program that was gone through, empty for the plugin alone."""
+
+    outcomes: tuple[Outcome, ...]
+    scene: Scene
+    ratify: str = ""
+
+    @property
+    def as_expected(self) -> bool:
+        """True where every image met with what it must, for the reason it must."""
+        return bool(self.outcomes) and all(outcome.as_expected for outcome in self.outcomes)
+
+
+def text_of(show: Show, painter: Painter) -> Iterator[str]:
+    """Yield the lines for people."""
+    asked = f"by {show.ratify}" if show.ratify else "exactly as Ratify runs it"
+    yield from painter.lines(
+        f"Two images in a registry on this machine, each with an attestation ({ARTIFACT_TYPE}) of its source. The plugin, "
+        f"run {asked}, is to admit those of {SOURCE} at {EXPECTED_LEVEL} or above."
+    )
+    for outcome in show.outcomes:
+        yield ""
+        yield from _outcome(outcome, painter)
+    yield ""
+    if show.as_expected:
+        yield painter.paint("As it must be: one denied, one admitted.", "green")
+    else:
+        yield painter.paint(
+            "This is not what must happen: please report it with the output of --json.", "red"
+        )
+
+
+def _outcome(outcome: Outcome, painter: Painter) -> Iterator[str]:
+    style = "green" if outcome.admitted else "red"
+    word = f"{'ADMITTED' if outcome.admitted else 'DENIED':<{_INDENT - 2}}"
+    mark = painter.mark("passed" if outcome.admitted else "failed").rstrip()
+    yield f"{mark} {painter.paint(word, style, 'bold')}{plain(outcome.exhibit.image, 512)}"
+    found = outcome.extensions
+    if not outcome.admitted:
+        yield from _field("reason", str(found.get("reason", "none")), painter)
+        said = outcome.result.get("message") or outcome.result.get("errorReason") or outcome.result.get("msg")
+        yield from _field("message", str(said), painter)
+    signer = found.get("signer")
+    levels = found.get("verifiedLevels")
+    yield from _field("level", ", ".join(map(str, levels)) if isinstance(levels, list) else "none", painter)
+    yield from _field("repository", str(found.get("resourceUri", "none")), painter)
+    yield from _field("commit", str(found.get("revision", "none")), painter)
+    yield from _field("signer", str(signer.get("identity")) if isinstance(signer, dict) else "none", painter)
+
+
+def _field(name: str, value: str, painter: Painter) -> Iterator[str]:
+    yield from painter.lines(value, f"  {painter.paint(f'{name:<{_INDENT - 2}}', 'dim')}", _INDENT)
+
+
+def kept_lines(host: str, scene: Scene, policy: Path) -> Iterator[str]:
+    """Yield the lines on a registry that stays: what is in it, and the policy for it."""
+    repository = scene.exhibits[0].image.partition("@")[0]
+    yield f"registry  {host} (plain HTTP)"
+    for exhibit in scene.exhibits:
+        yield f"image     {repository}:{exhibit.tag}"
+    yield f"policy    {policy}"
+    yield "Ctrl-C ends it."
+
+
+def json_of(show: Show) -> Json:
+    """Return the outcome as JSON."""
+    return json_text(
+        {
+            "asExpected": show.as_expected,
+            "ratify": show.ratify or None,
+            "parameters": show.scene.parameters,
+            "images": [
+                {
+                    "image": outcome.exhibit.image,
+                    "tag": outcome.exhibit.tag,
+                    "expected": "admitted" if outcome.exhibit.admit else "denied",
+                    "decision": "admitted" if outcome.admitted else "denied",
+                    "result": outcome.result,
+                }
+                for outcome in show.outcomes
+            ],
+        },
+    )

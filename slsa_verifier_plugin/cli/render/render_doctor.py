@@ -1,0 +1,38 @@
+"""How ``doctor``'s findings are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.sinks import Json, json_text
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.diagnosis import Finding
+
+_NAME = 19
+
+
+def lines_of(finding: Finding, painter: Painter) -> Iterator[str]:
+    """Yield the lines on one finding: how it is, and the remedy unless all is well."""
+    columns = (2 if painter.symbols else 3) + _NAME
+    name = painter.paint(f"{finding.name:<{_NAME}}", "bold")
+    yield from painter.lines(finding.message, f"{painter.mark(finding.outcome)} {name}", columns)
+    if finding.remedy and finding.outcome != "passed":
+        yield from painter.lines(finding.remedy, " " * columns, columns)
+
+
+def json_of(found: Sequence[Finding]) -> Json:
+    """Return the findings as JSON."""
+    values: list[dict[str, Any]] = [
+        {
+            "name": item.name,
+            "outcome": item.outcome,
+            "message": plain(item.message, 1024),
+            "remedy": plain(item.remedy, 512),
+        }
+        for item in found
+    ]
+    return json_text(values)

@@ -1,0 +1,104 @@
+"""How the resident verifier's state is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.sinks import Json, json_text
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.resident.client.manage import Status
+
+_MIB = 1 << 20
+_SHOWN_ERRORS = 5
+
+
+def json_of(status: Status) -> Json:
+    """Return the state as JSON; ``report`` is the verifier's own word, null where it gives none."""
+    document = {
+        "directory": status.directory,
+        "listens": status.listens,
+        "pid": status.pid,
+        "problem": status.problem,
+        "report": status.report,
+    }
+    return json_text(document)
+
+
+def text_of(status: Status, painter: Painter) -> Iterator[str]:
+    """Yield the lines for people."""
+    report = status.report
+    if report is None:
+        yield f"{painter.mark('warning')} {plain(status.problem, 512)}"
+        yield f"  directory   {plain(status.directory, 512)}"
+        return
+    warm = "warm" if report.get("warm") else "warming up"
+    yield f"{painter.mark('passed')} the resident verifier runs: process {status.pid}, version {_of(report, 'version')}, {warm}"
+    yield f"  directory   {plain(status.directory, 512)}"
+    uptime = report.get("uptimeSeconds")
+    if isinstance(uptime, int):
+        yield f"  uptime      {_duration(uptime)}"
+    calls = report.get("calls")
+    if isinstance(calls, Mapping):
+        counts = ", ".join(f"{plain(name)} {plain(count)}" for name, count in calls.items())
+        yield f"  calls       {counts}; {_of(report, 'waiting')} waiting, {_of(report, 'running')} running"
+    memory, limit = report.get("memoryBytes"), report.get("memoryLimitBytes")
+    if isinstance(memory, int) and isinstance(limit, int):
+        yield f"  memory      {memory // _MIB} MiB of {limit // _MIB} MiB"
+    service = report.get("service")
+    if not isinstance(service, Mapping):
+        service = {}
+    if "signatureProcess" in service:
+        yield f"  signatures  {_of(service, 'signatureProcess')}"
+    caches = service.get("caches")
+    for name, usage in caches.items() if isinstance(caches, Mapping) else ():
+        yield f"  cache       {plain(name)}: {_of(usage, 'hits')} hits, {_of(usage, 'misses')} misses, {_kib(usage)} KiB"
+    loaded = service.get("loadedRoots")
+    for root in loaded if isinstance(loaded, list) else []:
+        yield from painter.lines(
+            f"{_of(root, 'source')} in use: of {_of(root, 'date')}{_age(root)}, sha256:{_of(root, 'digest')}",
+            "  root        ",
+            14,
+        )
+    unusable = service.get("unusableRoots")
+    for problem in unusable if isinstance(unusable, list) else []:
+        yield from painter.lines(plain(str(problem), 512), f"  {painter.mark('warning')} ", 4)
+    roots = service.get("trustedRoots")
+    for root in roots if isinstance(roots, list) else []:
+        yield from _root(root, painter)
+    errors = report.get("latestErrors")
+    for error in errors[-_SHOWN_ERRORS:] if isinstance(errors, list) else []:
+        yield from painter.lines(str(error), f"  {painter.mark('warning')} ", 4)
+
+
+def _root(root: Mapping[str, Any], painter: Painter) -> Iterator[str]:
+    refreshed = f"refreshed {_of(root, 'refreshed')}" if root.get("refreshed") else "not refreshed yet"
+    problem = f"; {_of(root, 'error')}" if root.get("error") else ""
+    yield from painter.lines(f"{_of(root, 'source')}: {refreshed}{problem}", "  root        ", 14)
+
+
+def _age(root: Mapping[str, Any]) -> str:
+    try:
+        days = (datetime.now(UTC).date() - date.fromisoformat(str(root.get("date")))).days
+    except ValueError:
+        return ""
+    return f" ({days} days old)"
+
+
+def _kib(usage: Mapping[str, Any]) -> int:
+    held = usage.get("bytes")
+    return held // 1024 if isinstance(held, int) else 0
+
+
+def _duration(seconds: int) -> str:
+    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
+
+
+def _of(values: Mapping[str, Any], name: str) -> str:
+    return plain(values.get(name, "?"), 512)

@@ -1,0 +1,100 @@
+"""SARIF 2.1.0 (OASIS Static Analysis Results Interchange Format): one result an image, for code scanning dashboards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.checking.status import PROGRAM, Decision
+from slsa_verifier_plugin.cli.render.reasons import SUMMARIES
+from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.sinks import Json, json_text, sarif_text, uri_text
+from slsa_verifier_plugin.text import plain
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_LEVELS = {Decision.ADMITTED: "none", Decision.DENIED: "error", Decision.UNDECIDED: "warning"}
+_KINDS = {Decision.ADMITTED: "pass", Decision.DENIED: "fail", Decision.UNDECIDED: "fail"}
+_IMAGE_SCHEME = "oci"
+
+
+@dataclass(frozen=True, slots=True)
+class SarifItem:
+    """What became of one image, and where it is used: ``uri`` and ``line`` (from 1, 0 for none) of a file, or the image's own."""
+
+    image: str
+    decision: Decision
+    reason: str
+    message: str
+    uri: str = ""
+    line: int = 0
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sarif_of(items: Iterable[SarifItem]) -> Json:
+    """Return a SARIF log of one run.
+
+    Denied images are of level ``error``, undecided ones ``warning``; admitted ones are of kind ``pass``.
+    """
+    results = list(items)
+    used = sorted({item.reason for item in results})
+    document = {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": PROGRAM,
+                        "version": __version__,
+                        "semanticVersion": __version__,
+                        "rules": [_rule(reason) for reason in used],
+                    }
+                },
+                "columnKind": "unicodeCodePoints",
+                "invocations": [{"executionSuccessful": True}],
+                "results": [_result(item, used.index(item.reason)) for item in results],
+            }
+        ],
+    }
+    return json_text(document)
+
+
+def _rule(reason: str) -> dict[str, Any]:
+    summary = SUMMARIES[Reason(reason)]
+    return {
+        "id": reason,
+        "name": "".join(word.capitalize() for word in reason.split("_")),
+        "shortDescription": {"text": summary},
+        "fullDescription": {"text": f"{summary} docs/reasons.md of {PROGRAM} has an example and the remedy."},
+        "defaultConfiguration": {"level": "none" if reason == Reason.VERIFIED else "error"},
+    }
+
+
+def _result(item: SarifItem, index: int) -> dict[str, Any]:
+    image = plain(item.image, 1024)
+    location: dict[str, Any] = {"artifactLocation": {"uri": _uri(item)}}
+    if item.line > 0:
+        location["region"] = {"startLine": item.line}
+    identity = hashlib.sha256(f"{image}\0{item.reason}".encode()).hexdigest()
+    return {
+        "ruleId": item.reason,
+        "ruleIndex": index,
+        "kind": _KINDS[item.decision],
+        "level": _LEVELS[item.decision],
+        "message": {"text": sarif_text(f"{image}: {item.message}", 5200)},
+        "locations": [
+            {
+                "physicalLocation": location,
+                "logicalLocations": [{"fullyQualifiedName": image, "kind": "resource"}],
+            }
+        ],
+        "partialFingerprints": {"imageAndReason/v1": identity},
+        "properties": {"decision": str(item.decision), **item.properties},
+    }
+
+
+def _uri(item: SarifItem) -> str:
+    return uri_text(item.uri) if item.uri else uri_text(item.image, _IMAGE_SCHEME, 1024)

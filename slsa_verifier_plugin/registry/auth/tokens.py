@@ -1,0 +1,237 @@
+"""Bearer tokens from the token server that a registry names (distribution token specification).
+
+The server is named by the registry, so what it is shown and where it may be is decided here:
+
+- Credentials go to a token server over HTTPS. With the store's ``useHttp`` also over plain HTTP, but then only to
+  one on the registry's own host.
+- Its address is subject to the rules of ``addresses``; redirects to those of ``redirects``.
+- Only what the call needs is asked for (``pull`` of its repository), whatever the challenge says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus, urlencode, urlsplit
+
+import oras.auth.utils
+
+from slsa_verifier_plugin import strict_json
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.network.hosts import canonical_host
+from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.auth.challenge import Challenge
+from slsa_verifier_plugin.registry.credentials import Credentials
+from slsa_verifier_plugin.registry.http.redirects import Courier
+from slsa_verifier_plugin.registry.http.retries import Retries
+
+CLIENT_ID = "slsa-verifier-plugin"
+"""The OAuth2 client's name, for token servers that log it."""
+
+_OURS = frozenset({"scope", "offline_token", "access_type"})
+"""Parameters of a token request that say what is asked for (distribution token and OAuth2 specifications)."""
+
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What a token is asked for; also the key under which it is kept."""
+
+    realm: str
+    service: str
+    scope: str
+
+    @classmethod
+    def answering(cls, challenge: Challenge, repository: str, actions: str = "pull") -> TokenRequest:
+        """Return the request that answers a bearer challenge, for what a call needs and nothing else.
+
+        The scope of the challenge is not looked at: a registry, or who stands before it, could ask for ``push``, ``delete``,
+        ``*`` or another repository, and the token that comes back is shown to it.
+
+        Args:
+            challenge: names the token server.
+            repository: whose content is read; "" to list the registry's repositories.
+            actions: what is done there ("Token Scope Documentation" of the distribution registry).
+        """
+        scope = f"repository:{repository}:{actions}" if repository else "registry:catalog:*"
+        return cls(challenge.get("realm"), challenge.get("service"), scope)
+
+
+class TokenDeniedError(RegistryError):
+    """The token server does not accept the credentials, or anonymous access."""
+
+
+class TokenServers:
+    """Asks token servers on behalf of one registry.
+
+    Args:
+        origin: the registry's scheme and host, as ``https://registry.example``.
+        use_http: the store's ``useHttp``.
+        courier: sends requests.
+    """
+
+    def __init__(self, origin: str, use_http: bool, courier: Courier) -> None:
+        self._origin = origin
+        self._use_http = use_http
+        self._courier = courier
+
+    def issue(
+        self, request: TokenRequest, credentials: Credentials | None, deadline: Deadline, operation: str
+    ) -> tuple[str, float]:
+        """Return a token, and the seconds for which it is good.
+
+        Basic credentials go with a GET, an identity token with a POST (the specification's OAuth2 part), as in
+        oras-go, which Ratify uses.
+
+        Args:
+            request: what for, and where.
+            credentials: None for anonymous access.
+            deadline: the end of all attempts.
+            operation: what is being done, for messages.
+
+        Raises:
+            TokenDeniedError: the credentials do not suffice.
+            RegistryError: the server must not be asked, did not answer, or answered something else.
+            DeadlineError: out of time.
+        """
+        check_realm(request.realm, self._origin, self._use_http, secret=credentials is not None)
+        url, headers, form = _written(request, credentials, self._origin)
+        retries = Retries(deadline)
+        while True:
+            try:
+                reply = self._courier.carry(
+                    "POST" if form else "GET", url, headers, deadline, operation, home=self._origin, form=form
+                )
+                if reply.status == 200:
+                    return _token_of(reply.read(limits.MAX_TOKEN_RESPONSE_BYTES), operation)
+            except RegistryError as error:
+                retries.wait(error)
+                continue
+            codes = faults.error_codes(reply.error_body())
+            if not faults.is_passing(reply.status):
+                raise _refusal(operation, request.realm, reply.status, credentials)
+            failure = faults.status_error(operation, reply.url, reply.status, codes)
+            retries.wait(failure, reply.header("Retry-After"))
+
+
+def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> None:
+    """Refuse a token server that must not be asked, or not be shown a secret.
+
+    Args:
+        realm: the URL that the registry named.
+        origin: the registry's scheme and host.
+        use_http: the store's ``useHttp``.
+        secret: whether credentials would be sent.
+
+    Raises:
+        RegistryError: it is no URL, holds user information, or would be spoken to in clear text without need.
+    """
+    operation = f"authentication with {origin}"
+    try:
+        parts = urlsplit(realm)
+        host = canonical_host(parts.hostname or "")
+        valid = parts.scheme in ("http", "https") and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        valid, host = False, None
+    if not valid or not _HEADER_SAFE.fullmatch(realm):
+        raise faults.invalid_response(operation, "the realm that it names for tokens is not an HTTP URL")
+    if parts.scheme == "https":
+        return
+    if not use_http:
+        raise RegistryError(
+            f"{operation} failed: its token server {faults.redacted(realm)} is not HTTPS, and the store's useHttp "
+            "is not set; give the token server TLS",
+            reason=Reason.REGISTRY_CREDENTIALS,
+        )
+    if secret and host != canonical_host(urlsplit(origin).hostname or ""):
+        raise RegistryError(
+            f"{operation} failed: credentials would go in clear text to another host, {faults.redacted(realm)}; "
+            "give the token server TLS",
+            reason=Reason.REGISTRY_CREDENTIALS,
+        )
+
+
+def basic_value(credentials: Credentials, origin: str) -> str:
+    """Return what follows ``Basic`` in an ``Authorization`` header (RFC 7617).
+
+    Raises:
+        RegistryError: the user name holds a colon, with which another name and password would arrive.
+    """
+    if ":" in credentials.username:
+        raise RegistryError(
+            f"authentication with {origin} failed: the user name holds a colon, which Basic cannot carry "
+            "(RFC 7617); correct it in the credentials",
+            reason=Reason.REGISTRY_CREDENTIALS,
+        )
+    return str(oras.auth.utils.get_basic_auth(credentials.username, credentials.password))
+
+
+def _written(
+    request: TokenRequest, credentials: Credentials | None, origin: str
+) -> tuple[str, dict[str, str], Mapping[str, str] | None]:
+    """Return the URL, headers and form (None for a GET) of the request to the token server."""
+    url = _without_scope(request.realm.partition("#")[0])
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": CLIENT_ID}
+    if credentials is not None and credentials.identity_token:
+        form = {
+            "grant_type": "refresh_token",
+            "service": request.service,
+            "client_id": CLIENT_ID,
+            "scope": request.scope,
+            "refresh_token": credentials.identity_token,
+        }
+        return url, headers, form
+    query = [("service", request.service)] if request.service else []
+    query.append(("scope", request.scope))
+    url += ("&" if urlsplit(url).query else "?") + urlencode(query)
+    if credentials is not None:
+        headers["Authorization"] = f"Basic {basic_value(credentials, origin)}"
+    return url, headers, None
+
+
+def _without_scope(realm: str) -> str:
+    """Return ``realm`` without what asks for a token beside our own scope: the challenge could put it there as well."""
+    parts = urlsplit(realm)
+    kept = [item for item in parts.query.split("&") if not any(map(_is_ours, item.split(";")))]
+    return parts._replace(query="&".join(kept)).geturl()
+
+
+def _is_ours(item: str) -> bool:
+    """Return True if some server would read ``item`` as a parameter of ``_OURS``: with blanks, as a list, behind a semicolon."""
+    return unquote_plus(item.partition("=")[0]).strip().partition("[")[0].lower() in _OURS
+
+
+def _refusal(operation: str, realm: str, status: int, credentials: Credentials | None) -> RegistryError:
+    denied = status in (401, 403) or (status == 400 and credentials is not None)
+    if not denied:
+        return faults.invalid_response(
+            operation, f"the token server {faults.redacted(realm)} answered HTTP {status}"
+        )
+    if credentials is None:
+        what = "refused anonymous access; give the store an authProvider with credentials for this registry"
+    else:
+        what = "refused the credentials of the store's authProvider; check that they are current and may pull"
+    return TokenDeniedError(
+        f"{operation} failed: the token server {faults.redacted(realm)} {what} (HTTP {status})",
+        reason=Reason.REGISTRY_UNAUTHORIZED,
+    )
+
+
+def _token_of(body: bytes, operation: str) -> tuple[str, float]:
+    """Return the token and its life in seconds from a token server's answer."""
+    try:
+        value = strict_json.loads(body)
+    except strict_json.JsonError:
+        raise faults.invalid_response(operation, "the token server's answer is not JSON") from None
+    fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    token = fields.get("token") or fields.get("access_token")
+    if not isinstance(token, str) or not _HEADER_SAFE.fullmatch(token):
+        raise faults.invalid_response(operation, "the token server's answer has no usable token")
+    seconds = fields.get("expires_in")
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
+        seconds = limits.DEFAULT_TOKEN_SECONDS
+    return token, min(float(seconds), limits.MAX_TOKEN_SECONDS)

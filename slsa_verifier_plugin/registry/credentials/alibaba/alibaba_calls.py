@@ -1,0 +1,170 @@
+"""The one signed call to Alibaba Cloud, by Alibaba's SDK, sent once: ACR's ``GetAuthorizationToken``.
+
+The SDK keeps connections for the whole process, takes no limit for the whole of a call and reads its proxies from
+this process's environment where it is told of none; it is told of everything else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries, said
+from slsa_verifier_plugin.registry.credentials.web import (
+    TRANSIENT_STATUS,
+    explanation,
+    own_failure,
+    proxies,
+    seconds,
+    unanswered,
+)
+from slsa_verifier_plugin.registry.http.transport import session_until
+from slsa_verifier_plugin.text import plain
+
+_MODULES = (
+    "alibabacloud_cr20181201.client",
+    "alibabacloud_cr20181201.models",
+    "alibabacloud_tea_openapi.utils_models",
+    "alibabacloud_tea_openapi.exceptions",
+    "darabonba.runtime",
+    "Tea.exceptions",
+    "darabonba.core",
+)
+
+_LOGGERS = ("alibabacloud-tea", "darabonba-core", "credentials")
+"""All three write to standard error without having been asked."""
+
+
+_NUMBERS = itertools.count(1000)
+_PORT = 80
+"""What the SDK writes into a session's key, for HTTPS too."""
+
+
+@contextmanager
+def _session(core: Any, key: str, session: requests.Session) -> Iterator[None]:
+    """Let the SDK send one call with ``session``.
+
+    It keeps a session by host and size of the pool, and its own limits are for the silence between two bytes: a peer that
+    trickles would keep the thread for ever. With a size of its own each call finds the session that was put there for it.
+    """
+    with session:
+        core._sessions[key] = session
+        try:
+            yield
+        finally:
+            core._sessions.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An Enterprise Edition instance in a region."""
+
+    region: str
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An Alibaba Cloud access key, temporary where it has a token."""
+
+    key_id: str
+    secret: str = field(repr=False)
+    token: str = field(repr=False, default="")
+
+    def secrets(self) -> list[str]:
+        """Return what no message may repeat."""
+        return [secret for secret in (self.secret, self.token) if secret]
+
+
+class AlibabaCalls:
+    """Makes calls for one provider; safe for many threads: each call has a client of its own.
+
+    Args:
+        provider: the provider's name, for messages.
+        environ: proxies and places of certificates.
+    """
+
+    def __init__(self, provider: str, environ: Mapping[str, str]) -> None:
+        self._provider = provider
+        self._environ = environ
+        self._trust = TrustStore(environ)
+
+    def get_authorization_token(self, step: str, target: Target, keys: Keys, deadline: Deadline) -> Any:
+        """Return the answer, an instance of the SDK's ``GetAuthorizationTokenResponseBody``.
+
+        Args:
+            step: what is being done, for messages.
+            target: the instance.
+            keys: sign the call.
+            deadline: bounds connecting and each wait for bytes.
+
+        Raises:
+            RegistryError: Alibaba refused it, or did not answer.
+            DeadlineError: out of time.
+        """
+        client, models, api, api_exceptions, runtime, tea, core = libraries(
+            self._provider, "alibaba", _MODULES, _LOGGERS
+        )
+        host = f"cr.{target.region}.aliyuncs.com"
+        proxy = proxies(f"https://{host}/", self._environ, self._provider).get("https")
+        number = next(_NUMBERS)
+        milliseconds = max(1, int(seconds(deadline, self._provider, step) * 1000))
+        config = api.Config(
+            access_key_id=keys.key_id,
+            access_key_secret=keys.secret,
+            security_token=keys.token or None,
+            endpoint=host,
+            region_id=target.region,
+            user_agent="",
+        )
+        options = runtime.RuntimeOptions(
+            connect_timeout=milliseconds,
+            read_timeout=milliseconds,
+            https_proxy=proxy,
+            max_idle_conns=number,
+            ignore_ssl=False,
+        )
+        request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
+        try:
+            with _session(
+                core.DaraCore, f"https://{host}:{_PORT}:pool={number}", session_until(deadline, self._trust)
+            ):
+                body = client.Client(config).get_authorization_token_with_options(request, options).body
+        except RegistryError as error:
+            failure = own_failure(self._provider, step, error)
+        except api_exceptions.AlibabaCloudException as error:
+            failure = self._refused(step, error, keys)
+        except tea.UnretryableException as error:
+            failure = self._unanswered(step, host, error.inner_exception)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            failure = self._unreadable(step, error)
+        else:
+            if isinstance(body, models.GetAuthorizationTokenResponseBody):
+                return body
+            failure = self._unreadable(step, body)
+        deadline.check(step)
+        raise failure
+
+    def _refused(self, step: str, error: Any, keys: Keys) -> RegistryError:
+        code, text = explanation(error.data if isinstance(error.data, Mapping) else {})
+        transient = error.status_code in TRANSIENT_STATUS or code.startswith("Throttling")
+        advice = "" if transient else "; check that the role may cr:GetAuthorizationToken on the instance"
+        detail = f"HTTP {error.status_code}, {said(text, keys.secrets())}{advice}"
+        return failed(self._provider, step, detail, transient=transient)
+
+    def _unanswered(self, step: str, host: str, error: BaseException) -> RegistryError:
+        if type(error).__name__ == "RetryError":  # the SDK's name for every failure to get an answer
+            return unanswered(self._provider, step, f"https://{host}", error)
+        return self._unreadable(step, error)
+
+    def _unreadable(self, step: str, found: object) -> RegistryError:
+        kind = plain(type(found).__name__)
+        return failed(self._provider, step, f"the SDK cannot make the call or read the answer ({kind})")

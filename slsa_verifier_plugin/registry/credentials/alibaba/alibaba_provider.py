@@ -1,0 +1,167 @@
+"""``alibabacloudAcrBasic``: Alibaba Cloud Container Registry with a Pod's own role, RRSA (Ratify v1.4.4 ``alibabacloud/``).
+
+1. STS ``AssumeRoleWithOIDC``: the mounted service account token for the role's temporary keys. As in Alibaba's own
+   chain of credentials, keys in the environment take its place.
+2. ACR ``GetAuthorizationToken`` of the registry's Enterprise Edition instance: the keys for a user name and a
+   password of one hour.
+
+Step 2 is by Alibaba's SDK, which signs it. Step 1 needs no signature and is sent from here: Alibaba's library for it
+puts the token into the URL, and writes that URL to standard error when the call fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from time import time
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_calls import AlibabaCalls, Keys, Target
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, said
+from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
+from slsa_verifier_plugin.registry.credentials.refresher import Lease, Refresher
+from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import quoted
+
+NAME = "alibabacloudAcrBasic"
+
+DEFAULT_SESSION_NAME = "defaultSessionName"
+"""Name of the role's session without ``ALIBABA_CLOUD_ROLE_SESSION_NAME``, as Alibaba's SDK for Go has it."""
+
+SESSION_SECONDS = 3600
+"""Life of the temporary keys, the SDK's default."""
+
+_REGISTRY = re.compile(
+    r"(?:(?P<instance>[^.\s]+)-)?registry(?:-intl)?(?:-vpc)?(?:-internal)?(?:\.distributed)?"
+    r"\.(?P<region>[a-z]{2}-[a-z0-9-]{2,60})\.(?:cr\.)?aliyuncs\.com"
+)
+"""A registry's host, as Ratify's ``domainPattern``, but matched to its end and with a region that can be one: a
+bucket of the object store has a host under aliyuncs.com too, with a name that its owner chooses."""
+
+
+class AcrCredentials:
+    """Finds credentials for Alibaba Cloud Container Registry; see ``make``."""
+
+    def __init__(
+        self, config: Mapping[str, object], environ: Mapping[str, str], clock: Callable[[], float] = time
+    ) -> None:
+        options = Options(NAME, config, ("defaultInstanceId", "acrInstancesConfig"))
+        items = options.objects("acrInstancesConfig", ("instanceName", "instanceId"))
+        self._instances = {item.required("instanceName"): item.required("instanceId") for item in items}
+        self._default = options.text("defaultInstanceId") or environ.get("ALIBABA_CLOUD_ACR_INSTANCE_ID", "")
+        if not self._default and not self._instances:
+            raise options.error(
+                "authProvider has neither defaultInstanceId nor acrInstancesConfig, and "
+                "ALIBABA_CLOUD_ACR_INSTANCE_ID is not set"
+            )
+        self._role, self._provider_arn, self._token_path = variables(
+            NAME,
+            environ,
+            ("ALIBABA_CLOUD_ROLE_ARN", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_OIDC_TOKEN_FILE"),
+            "ack-pod-identity-webhook sets them in Pods whose service account names a RAM role (RRSA)",
+        )
+        self._environ = environ
+        self._web = Web(NAME, environ)
+        self._calls = AlibabaCalls(NAME, environ)
+        self._keys = Refresher(NAME, "the role's temporary keys", self._assume_role, clock)
+        self._tokens = Refresher(NAME, "an ACR authorization token", self._authorize, clock)
+
+    def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
+        """Return ACR's credentials for the image's registry, None where that is no registry of Alibaba Cloud.
+
+        Raises:
+            RegistryError: no instance is configured for the registry, or an exchange failed.
+            DeadlineError: out of time.
+        """
+        match = _REGISTRY.fullmatch(image.registry.lower())
+        if match is None:
+            return None
+        instance_id = self._instances.get(match["instance"] or "") or self._default
+        if not instance_id:
+            raise failed(
+                NAME,
+                "choosing the instance",
+                f"acrInstancesConfig has no instance {quoted(match['instance'] or '', 60)}, and there is no "
+                "defaultInstanceId",
+            )
+        return self._tokens.get(Target(match["region"], instance_id), deadline)
+
+    def _assume_role(self, _: str, deadline: Deadline) -> Lease[Keys]:
+        region = self._environ.get("ALIBABA_CLOUD_STS_REGION", "")
+        host = f"sts.{region}.aliyuncs.com" if region else "sts.aliyuncs.com"
+        step = f"assuming the role {quoted(self._role)} at {host}"
+        token = token_file(NAME, "ALIBABA_CLOUD_OIDC_TOKEN_FILE", self._token_path)
+        query = {
+            "Action": "AssumeRoleWithOIDC",
+            "Version": "2015-04-01",
+            "Format": "JSON",
+            "Timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "SignatureNonce": uuid4().hex,
+        }
+        answer = self._web.json(
+            step,
+            "POST",
+            f"https://{host}/?{urlencode(query)}",
+            deadline,
+            form={
+                "RoleArn": self._role,
+                "OIDCProviderArn": self._provider_arn,
+                "OIDCToken": token,
+                "RoleSessionName": self._environ.get("ALIBABA_CLOUD_ROLE_SESSION_NAME")
+                or DEFAULT_SESSION_NAME,
+                "DurationSeconds": str(SESSION_SECONDS),
+            },
+            secrets=[token],
+            advice="check the role's trust policy and the OIDC provider in RAM",
+        )
+        found = answer.get("Credentials")
+        names = ("AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration")
+        values = [found.get(name) if isinstance(found, Mapping) else None for name in names]
+        if not all(isinstance(value, str) and value for value in values):
+            raise failed(NAME, step, "the answer has no keys, or no time when they expire")
+        key_id, secret, session_token, expiration = (str(value) for value in values)
+        try:
+            ends = datetime.strptime(expiration, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            raise failed(NAME, step, "the time when the keys expire cannot be read") from None
+        return Lease.until(Keys(key_id, secret, session_token), ends)
+
+    def _authorize(self, target: Target, deadline: Deadline) -> Lease[Credentials]:
+        keys = self._static_keys() or self._keys.get(self._role, deadline)
+        step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
+        body = self._calls.get_authorization_token(step, target, keys, deadline)
+        values = (body.temp_username, body.authorization_token)
+        if body.is_success is False or not all(isinstance(value, str) and value for value in values):
+            raise failed(NAME, step, f"the answer has no token: {said(body.code, keys.secrets())}")
+        if not isinstance(body.expire_time, int):
+            raise failed(NAME, step, "the answer does not say when its token expires")
+        username, password = (str(value) for value in values)
+        ends = body.expire_time / 1000
+        return Lease.until(Credentials(username, password, expires_at=ends), ends)
+
+    def _static_keys(self) -> Keys | None:
+        key_id = self._environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
+        secret = self._environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+        if not key_id or not secret:
+            return None
+        return Keys(key_id, secret, self._environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", ""))
+
+
+def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
+    """Return the ``alibabacloudAcrBasic`` provider.
+
+    Args:
+        config: Ratify's ``authProvider``: ``defaultInstanceId`` (default: ``ALIBABA_CLOUD_ACR_INSTANCE_ID``) and
+            ``acrInstancesConfig``, a list of ``instanceName`` and ``instanceId``.
+        environ: ``ALIBABA_CLOUD_ROLE_ARN``, ``ALIBABA_CLOUD_OIDC_PROVIDER_ARN`` and
+            ``ALIBABA_CLOUD_OIDC_TOKEN_FILE`` are required.
+
+    Raises:
+        RegistryError: the configuration or the environment cannot be used.
+    """
+    return AcrCredentials(config, environ)

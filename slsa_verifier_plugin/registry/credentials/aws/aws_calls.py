@@ -1,0 +1,251 @@
+"""Calls to AWS by boto3, each sent once, and told everything: region, keys, endpoint, certificates, proxy, timeouts.
+
+Nothing comes from this process's own environment, from ``~/.aws`` or from an instance's metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries, said
+from slsa_verifier_plugin.registry.credentials.web import MAX_ANSWER_BYTES, own_failure, seconds, unanswered
+from slsa_verifier_plugin.registry.http.transport import Transport
+from slsa_verifier_plugin.text import plain
+
+_LOGGERS = ("boto3", "botocore", "s3transfer")
+
+_TRANSIENT_CODES = frozenset(
+    {
+        "IDPCommunicationError",
+        "InternalFailure",
+        "InternalServerError",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServerException",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+    }
+)
+"""AWS error codes after which the same call may succeed later ("Common Errors" of STS and ECR)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An AWS access key, temporary where it has a token."""
+
+    key_id: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False, default=None)
+
+    def secrets(self) -> list[str]:
+        """Return what no message may repeat."""
+        return [secret for secret in (self.secret, self.token) if secret]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation of a service in a region; unsigned without keys; ``endpoint`` replaces AWS's own.
+
+    ``advice`` says what to look at where AWS refuses it.
+    """
+
+    service: str
+    region: str
+    operation: str
+    keys: Keys | None = None
+    endpoint: str | None = None
+    advice: str = ""
+
+
+class AwsCalls:
+    """Makes calls for one provider; safe for many threads: each call has a client and connections of its own.
+
+    Args:
+        provider: the provider's name, for messages.
+        environ: endpoints, certificates and proxies, in AWS's own variables as well.
+    """
+
+    def __init__(self, provider: str, environ: Mapping[str, str]) -> None:
+        self._provider = provider
+        self._environ = environ
+        bundle = environ.get("AWS_CA_BUNDLE")
+        if bundle:
+            self._trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=())
+        else:
+            self._trust = TrustStore(environ)
+        self._transport = Transport(requests.Session(), environ, self._trust)
+        self._lock = threading.Lock()  # making a client of a session is not safe for many threads
+        self._session: Any = None
+
+    def send(
+        self, step: str, call: Call, deadline: Deadline, secrets: Sequence[str], **parameters: str
+    ) -> Mapping[str, Any]:
+        """Return the answer of one call.
+
+        Args:
+            step: what is being done, for messages.
+            call: the operation.
+            deadline: bounds connecting and each wait for bytes.
+            secrets: what a message must not repeat.
+            parameters: the operation's own.
+
+        Raises:
+            RegistryError: AWS refused it, or did not answer.
+            DeadlineError: out of time.
+        """
+        boto3, botocore, exceptions, parsers = libraries(
+            self._provider,
+            "aws",
+            ("boto3.session", "botocore.session", "botocore.exceptions", "botocore.parsers"),
+            _LOGGERS,
+        )
+        failures = (
+            exceptions.BotoCoreError,
+            exceptions.ClientError,
+            parsers.ResponseParserError,
+            OSError,
+            ValueError,
+        )
+        timeout = seconds(deadline, self._provider, step)
+        endpoint = f"https://{call.service}.{call.region}/"
+        try:
+            with self._lock:
+                if self._session is None:
+                    self._session = boto3.Session(botocore_session=_isolated(botocore))
+                client = self._client(self._session, call, timeout)
+            endpoint = client.meta.endpoint_url
+            # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever.
+            client._endpoint.http_session = _Http(self._transport, step, deadline)
+            try:
+                answer = getattr(client, call.operation)(**parameters)
+            finally:
+                client.close()
+        except RegistryError as error:
+            failure = own_failure(self._provider, step, error)
+        except failures as caught:
+            failure = self._worded(step, call, endpoint, caught, secrets)
+        else:
+            return answer if isinstance(answer, Mapping) else {}
+        deadline.check(step)
+        raise failure
+
+    def _client(self, session: Any, call: Call, timeout: float) -> Any:
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        settings: dict[str, Any] = {
+            "connect_timeout": timeout,
+            "read_timeout": timeout,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "ignore_configured_endpoint_urls": True,
+            "use_fips_endpoint": _flag(self._environ, "AWS_USE_FIPS_ENDPOINT"),
+            "use_dualstack_endpoint": _flag(self._environ, "AWS_USE_DUALSTACK_ENDPOINT"),
+        }
+        named: dict[str, Any] = {
+            "region_name": call.region,
+            "endpoint_url": call.endpoint or _configured_endpoint(call.service, self._environ),
+        }
+        if call.keys is None:
+            settings["signature_version"] = UNSIGNED
+        else:
+            named["aws_access_key_id"] = call.keys.key_id
+            named["aws_secret_access_key"] = call.keys.secret
+            named["aws_session_token"] = call.keys.token
+        return session.client(call.service, config=Config(**settings, proxies={}), **named)
+
+    def _worded(
+        self, step: str, call: Call, endpoint: str, error: Exception, secrets: Sequence[str]
+    ) -> RegistryError:
+        """Return the error for an exception of botocore; what that says itself may hold the request."""
+        from botocore import exceptions
+
+        if isinstance(error, exceptions.ClientError):
+            details = error.response.get("Error", {})
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = str(details.get("Code", "an unknown error"))
+            transient = code in _TRANSIENT_CODES or status >= 500 or status == 429
+            text = f"{code}: {details.get('Message', '')}"
+            advice = f"; {call.advice}" if call.advice and not transient else ""
+            detail = f"AWS answered HTTP {status}, {said(text, secrets)}{advice}"
+            return failed(self._provider, step, detail, transient=transient)
+        if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError, OSError)):
+            return unanswered(self._provider, step, endpoint, error)
+        detail = f"boto3 cannot make the call or read the answer ({plain(type(error).__name__)})"
+        return failed(self._provider, step, detail)
+
+
+class _Http:
+    """What botocore sends its requests with, over the room's transport: with certificates, proxies and one limit of time."""
+
+    def __init__(self, transport: Transport, step: str, deadline: Deadline) -> None:
+        self._transport = transport
+        self._step = step
+        self._deadline = deadline
+
+    def send(self, request: Any) -> Any:
+        """Return the answer to a request of botocore's (``AWSPreparedRequest``)."""
+        from botocore.awsrequest import AWSResponse
+
+        headers = {name: _text(value) for name, value in request.headers.items()}
+        headers |= {"Accept-Encoding": "identity", "Connection": "close"}
+        body = request.body.encode() if isinstance(request.body, str) else bytes(request.body or b"")
+        reply = self._transport.send(
+            request.method, request.url, headers, self._deadline, self._step, content=body
+        )
+        try:
+            content = reply.read(MAX_ANSWER_BYTES)
+        finally:
+            reply.close()
+        return AWSResponse(request.url, reply.status, reply.headers(), _Body(content))
+
+    def close(self) -> None:
+        """Do nothing: the transport is the provider's."""
+
+
+class _Body:
+    """A body as botocore reads it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self) -> list[bytes]:
+        """Return its pieces."""
+        return [self._content]
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _isolated(botocore_session: Any) -> Any:
+    """Return a session that reads no variables, profiles or files: they are this process's, not the caller's."""
+    names = botocore_session.Session().session_var_map
+    settings = {name: (None, None, default, convert) for name, (_, _, default, convert) in names.items()}
+    for name in ("config_file", "credentials_file"):
+        settings[name] = (None, None, os.devnull, None)
+    return botocore_session.Session(session_vars=settings)
+
+
+def _configured_endpoint(service: str, environ: Mapping[str, str]) -> str | None:
+    """Return the endpoint that AWS's own variables name for a service ("Service-specific endpoints")."""
+    if _flag(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+        return None
+    return environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() == "true"

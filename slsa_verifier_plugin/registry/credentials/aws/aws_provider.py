@@ -1,0 +1,162 @@
+"""``awsEcrBasic``: Amazon ECR with a Pod's own role, IRSA (Ratify v1.4.4 ``aws/awsecrbasic.go``).
+
+1. STS ``AssumeRoleWithWebIdentity``: the mounted service account token for the role's temporary keys. As in
+   AWS's own chain of credentials, keys in the environment take its place.
+2. ECR ``GetAuthorizationToken`` in the registry's region: the keys for a registry password of 12 hours.
+
+Both by boto3 (``aws_calls``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from time import time
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCalls, Call, Keys
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed
+from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
+from slsa_verifier_plugin.registry.credentials.refresher import Lease, Refresher
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import quoted
+
+NAME = "awsEcrBasic"
+
+SESSION_NAME = "ratifyEcrBasicAuth"
+"""Name of the role's session, the one that Ratify uses: CloudTrail shows it."""
+
+_SUFFIXES = (
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "cloud.adc-e.uk",
+    "csp.hci.ic.gov",
+)
+"""DNS suffixes of AWS's partitions (botocore ``partitions.json``, ``dnsSuffix``)."""
+
+_REGISTRY = re.compile(
+    r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z]{2,}(?:-[a-z]+)+-[0-9]{1,2})\.(?P<suffix>[a-z0-9.-]+)"
+)
+"""A private registry's host. Ratify takes the fourth label of any host with six; here it must be ECR's, since the
+password opens every registry of the role and would else be shown to whoever names a host so."""
+
+
+class EcrCredentials:
+    """Finds credentials for Amazon ECR; see ``make``."""
+
+    def __init__(
+        self, config: Mapping[str, object], environ: Mapping[str, str], clock: Callable[[], float] = time
+    ) -> None:
+        Options(NAME, config, ())
+        self._region, self._role, self._token_path = variables(
+            NAME,
+            environ,
+            ("AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+            "EKS sets them in Pods whose service account has the annotation eks.amazonaws.com/role-arn",
+        )
+        self._environ = environ
+        self._calls = AwsCalls(NAME, environ)
+        self._keys = Refresher(NAME, "the role's temporary keys", self._assume_role, clock)
+        self._tokens = Refresher(NAME, "an ECR authorization token", self._authorize, clock)
+
+    def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
+        """Return ECR's credentials for the image's registry, None where that is no private ECR registry.
+
+        Raises:
+            RegistryError: an exchange failed.
+            DeadlineError: out of time.
+        """
+        region = region_of(image.registry)
+        return None if region is None else self._tokens.get(region, deadline)
+
+    def _assume_role(self, _: str, deadline: Deadline) -> Lease[Keys]:
+        step = f"assuming the role {quoted(self._role)}"
+        token = token_file(NAME, "AWS_WEB_IDENTITY_TOKEN_FILE", self._token_path)
+        answer = self._calls.send(
+            step,
+            Call(
+                "sts",
+                self._region,
+                "assume_role_with_web_identity",
+                advice="check the role's trust policy and the cluster's OIDC provider in IAM",
+            ),
+            deadline,
+            [token],
+            RoleArn=self._role,
+            RoleSessionName=SESSION_NAME,
+            WebIdentityToken=token,
+        )
+        found = answer.get("Credentials", {})
+        values = [found.get(name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+        expires_at = found.get("Expiration")
+        if not all(isinstance(value, str) and value for value in values) or not isinstance(
+            expires_at, datetime
+        ):
+            raise failed(NAME, step, "the answer has no keys, or no time when they expire")
+        key_id, secret, session_token = values
+        return Lease.until(Keys(key_id, secret, session_token), expires_at.timestamp())
+
+    def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
+        keys = self._static_keys() or self._keys.get(self._role, deadline)
+        step = f"getting an ECR authorization token in {region}"
+        endpoint = None
+        if self._environ.get("AWS_API_OVERRIDE_REGION") == region:
+            endpoint = self._environ.get("AWS_API_OVERRIDE_ENDPOINT") or None
+        call = Call(
+            "ecr",
+            region,
+            "get_authorization_token",
+            keys,
+            endpoint,
+            advice="check that the role may ecr:GetAuthorizationToken",
+        )
+        answer = self._calls.send(step, call, deadline, keys.secrets())
+        data = answer.get("authorizationData") or [{}]
+        token, expires_at = data[0].get("authorizationToken"), data[0].get("expiresAt")
+        if not isinstance(token, str) or not isinstance(expires_at, datetime):
+            raise failed(NAME, step, "the answer has no token, or no time when it expires")
+        try:
+            username, colon, password = base64.b64decode(token, validate=True).decode("utf-8").partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            colon = ""
+        if not colon or not username or not password:
+            raise failed(NAME, step, "its token is not base64 of a user name, a colon and a password")
+        ends = expires_at.timestamp()
+        return Lease.until(Credentials(username, password, expires_at=ends), ends)
+
+    def _static_keys(self) -> Keys | None:
+        key_id, secret = self._environ.get("AWS_ACCESS_KEY_ID"), self._environ.get("AWS_SECRET_ACCESS_KEY")
+        if not key_id or not secret:
+            return None
+        return Keys(key_id, secret, self._environ.get("AWS_SESSION_TOKEN") or None)
+
+
+def region_of(registry: str) -> str | None:
+    """Return the region of a private ECR registry's host, None for any other host.
+
+    The region is the fourth label, as in Ratify v1.4.4 (``pkg/utils/awsauth``, ``RegionFromRegistry``).
+    """
+    match = _REGISTRY.fullmatch(registry.lower())
+    return match["region"] if match and match["suffix"] in _SUFFIXES else None
+
+
+def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
+    """Return the ``awsEcrBasic`` provider.
+
+    Args:
+        config: Ratify's ``authProvider``; it has no key beside ``name``.
+        environ: ``AWS_REGION``, ``AWS_ROLE_ARN`` and ``AWS_WEB_IDENTITY_TOKEN_FILE`` are required;
+            ``AWS_API_OVERRIDE_ENDPOINT`` replaces ECR's endpoint in ``AWS_API_OVERRIDE_REGION`` (the chart's
+            ``awsApiOverride``; ``AWS_API_OVERRIDE_PARTITION`` changes nothing beside an endpoint).
+
+    Raises:
+        RegistryError: the configuration or the environment cannot be used.
+    """
+    return EcrCredentials(config, environ)

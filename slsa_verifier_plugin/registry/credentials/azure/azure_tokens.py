@@ -1,0 +1,230 @@
+"""Microsoft Entra access tokens for Azure Container Registry, by Microsoft's libraries.
+
+Workload identity by azure-identity, which asks the authority for the token in one request. Managed identity by MSAL,
+the library below azure-identity: azure-identity's own ``ManagedIdentityCredential`` would take the workload identity
+instead where its variables are set, which Ratify's Go library does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from urllib.parse import urlencode, urlsplit
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries, said
+from slsa_verifier_plugin.registry.credentials.provider_options import token_file
+from slsa_verifier_plugin.registry.credentials.refresher import Lease
+from slsa_verifier_plugin.registry.credentials.web import (
+    TRANSIENT_STATUS,
+    Answer,
+    Web,
+    own_failure,
+    proxies,
+    seconds,
+    unanswered,
+)
+from slsa_verifier_plugin.registry.http.transport import session_until
+from slsa_verifier_plugin.text import plain, quoted
+
+RESOURCE = "https://containerregistry.azure.net"
+"""The resource that an access token must be for; the scope is this and ``/.default``."""
+
+_LOGGERS = ("azure", "msal", "msal_extensions")
+
+
+class WorkloadIdentity:
+    """Entra tokens for a service account's token (federated credential).
+
+    Args:
+        provider: the provider's name, for messages.
+        tenant: the Entra tenant.
+        client: the identity's client ID.
+        path: the file with the service account's token.
+        authority: the authority's URL, ``https://login.microsoftonline.com/`` in the public cloud.
+        environ: proxies and places of certificates.
+
+    Raises:
+        RegistryError: the authority is not an https URL.
+    """
+
+    def __init__(
+        self, provider: str, tenant: str, client: str, path: str, authority: str, environ: Mapping[str, str]
+    ) -> None:
+        parts = urlsplit(authority if "://" in authority else f"https://{authority}")
+        if parts.scheme != "https" or not parts.hostname:
+            raise failed(
+                provider,
+                "reading the environment",
+                f"AZURE_AUTHORITY_HOST {quoted(authority)} is not an https:// URL",
+            )
+        self.tenant = tenant
+        self._provider = provider
+        self._client = client
+        self._path = path
+        self._authority = parts.geturl()
+        self._host = parts.hostname
+        self._environ = environ
+        self._trust = TrustStore(environ)
+
+    def token(self, deadline: Deadline) -> Lease[str]:
+        """Return an access token; see ``EntraTokens``."""
+        identity, exceptions, http = libraries(
+            self._provider,
+            "azure",
+            ("azure.identity", "azure.core.exceptions", "azure.core.pipeline.transport"),
+            _LOGGERS,
+        )
+        step = f"getting an access token from {self._host}"
+        assertion = token_file(self._provider, "AZURE_FEDERATED_TOKEN_FILE", self._path)
+        through = proxies(self._authority, self._environ, self._provider)
+        # The SDK's own limits are for the silence between two bytes: a peer that trickles would keep this thread for ever.
+        session = session_until(deadline, self._trust)
+        timeout = seconds(deadline, self._provider, step)
+        try:
+            with (
+                session,
+                identity.ClientAssertionCredential(
+                    self.tenant,
+                    self._client,
+                    lambda: assertion,
+                    authority=self._authority,
+                    connection_timeout=timeout,
+                    read_timeout=timeout,
+                    transport=http.RequestsTransport(session=session, session_owner=False),
+                    proxies=through,
+                    use_env_settings=False,
+                    retry_total=0,
+                ) as credential,
+            ):
+                found = credential.get_token_info(f"{RESOURCE}/.default")
+        except RegistryError as error:
+            failure = own_failure(self._provider, step, error)
+        except exceptions.HttpResponseError as error:
+            failure = self._refused(step, error.status_code, error.message, assertion)
+        except exceptions.AzureError as error:
+            failure = unanswered(self._provider, step, self._authority, error.inner_exception or error)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            detail = f"azure-identity cannot make the call or read the answer ({type(error).__name__})"
+            failure = failed(self._provider, step, detail)
+        else:
+            if isinstance(found.token, str) and found.token:
+                return Lease.until(found.token, float(found.expires_on))
+            failure = failed(self._provider, step, "the answer has no access token")
+        deadline.check(step)
+        raise failure
+
+    def _refused(self, step: str, status: int | None, message: object, assertion: str) -> RegistryError:
+        shown = f"HTTP {status}, " if status else ""
+        transient = status in TRANSIENT_STATUS
+        advice = f"; check the federated credential of the identity {quoted(self._client, 60)}"
+        return failed(
+            self._provider,
+            step,
+            f"{shown}{said(message, [assertion])}{'' if transient else advice}",
+            transient=transient,
+        )
+
+
+class ManagedIdentity:
+    """Entra tokens from the instance's metadata service (IMDS), or what stands for it in other places of Azure.
+
+    Args:
+        provider: the provider's name, for messages.
+        tenant: the Entra tenant.
+        client: the client ID of the user-assigned identity.
+        environ: for certificates only: the service is on this machine or its link, and no proxy may see the token.
+    """
+
+    def __init__(self, provider: str, tenant: str, client: str, environ: Mapping[str, str]) -> None:
+        self.tenant = tenant
+        self._provider = provider
+        self._client = client
+        self._web = Web(provider, {}, TrustStore(environ))
+
+    def token(self, deadline: Deadline) -> Lease[str]:
+        """Return an access token; see ``EntraTokens``."""
+        (msal,) = libraries(self._provider, "azure", ("msal",), _LOGGERS)
+        step = "getting an access token from the instance's metadata service"
+        http = _MsalHttp(self._web, step, deadline)
+        client = msal.ManagedIdentityClient(
+            msal.UserAssignedManagedIdentity(client_id=self._client), http_client=http
+        )
+        begun = time.time()
+        problem = ""
+        try:
+            found = client.acquire_token_for_client(resource=RESOURCE)
+        except (msal.ManagedIdentityError, ValueError, LookupError, TypeError, AttributeError) as error:
+            found, problem = {}, f"the answer cannot be read ({type(error).__name__})"
+        token, life = found.get("access_token"), found.get("expires_in")
+        if isinstance(token, str) and token and isinstance(life, int):
+            return Lease.until(token, begun + life)
+        status = http.status
+        # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
+        transient = status in TRANSIENT_STATUS or status in (404, 410)
+        explanation = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
+        advice = f"; check that the identity {quoted(self._client, 60)} is assigned to this machine"
+        raise failed(
+            self._provider,
+            step,
+            f"HTTP {status}, {problem or said(explanation, [str(token or '')])}{'' if transient else advice}",
+            transient=transient,
+        )
+
+
+class _MsalHttp:
+    """MSAL's ``http_client`` over a provider's own transport."""
+
+    def __init__(self, web: Web, step: str, deadline: Deadline) -> None:
+        self._web = web
+        self._step = step
+        self._deadline = deadline
+        self.status = 0
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: object,
+    ) -> _MsalAnswer:
+        """Send a GET request."""
+        target = f"{url}?{urlencode(params)}" if params else url
+        return self._answer(self._web.send(self._step, "GET", target, self._deadline, headers=headers))
+
+    def post(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: object,
+    ) -> _MsalAnswer:
+        """Send a form."""
+        target = f"{url}?{urlencode(params)}" if params else url
+        return self._answer(
+            self._web.send(self._step, "POST", target, self._deadline, headers=headers, form=data)
+        )
+
+    def close(self) -> None:
+        """Do nothing: the transport is the provider's."""
+
+    def _answer(self, answer: Answer) -> _MsalAnswer:
+        self.status = answer.status
+        return _MsalAnswer(answer)
+
+
+class _MsalAnswer:
+    """An answer as MSAL reads it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.status_code = answer.status
+        self.text = answer.body.decode("utf-8", "replace")
+        self.headers: dict[str, str] = {}
+
+    def raise_for_status(self) -> None:
+        """Raise for a status that MSAL does not read an error from."""
+        if self.status_code >= 400:
+            raise ValueError(plain(f"HTTP {self.status_code}"))

@@ -1,0 +1,1 @@
+"""Image pull secrets of a cluster."""

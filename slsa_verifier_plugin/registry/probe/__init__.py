@@ -1,0 +1,1 @@
+"""Looks at a registry step by step: the engine of ``registry check``."""

@@ -1,0 +1,299 @@
+"""The actions behind the steps of ``probe``."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.network.addresses import Dialer, Resolver, kind_of
+from slsa_verifier_plugin.network.origins import origin_of
+from slsa_verifier_plugin.network.proxies import proxy_for
+from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.auth.challenge import parse_challenges
+from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.credentials.select import DEFAULT, provider_for
+from slsa_verifier_plugin.registry.http.redirects import Exchange
+from slsa_verifier_plugin.registry.manifests import json_object
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.registry.store import RegistryStore
+from slsa_verifier_plugin.text import plain
+
+SHOWN_HEADERS = (
+    "Content-Type",
+    "Content-Length",
+    "Docker-Content-Digest",
+    "Docker-Distribution-Api-Version",
+    "OCI-Filters-Applied",
+    "Retry-After",
+    "Server",
+)
+"""Headers of an answer that are shown as they are; ``WWW-Authenticate`` and ``Location`` are shown redacted."""
+
+Facts = dict[str, str]
+Action = Callable[[], tuple[str, Facts]]
+"""Makes a step: returns its message and facts, or raises a ``VerifierError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a step: redacted URL, status, seconds to the answer's head, and redacted headers."""
+
+    method: str
+    url: str
+    status: int
+    seconds: float
+    headers: Mapping[str, str]
+
+
+class Probing:
+    """What the steps of one probe hand on to one another; arguments as of ``probe.probe``."""
+
+    def __init__(
+        self,
+        image: Reference,
+        settings: StoreSettings,
+        environ: Mapping[str, str],
+        deadline: Deadline,
+        trust: TrustStore | None,
+        resolver: Resolver | None,
+    ) -> None:
+        self._image = image
+        self._settings = settings
+        self._environ = environ
+        self._deadline = deadline
+        self._trust = trust or TrustStore(environ)
+        self._resolver = resolver or Resolver()
+        self._seen: list[Request] = []
+        self._provider = _Watched(settings, environ)
+        # Without HOME there is no cache on disk: it is the registry that is looked at.
+        homeless = {name: value for name, value in environ.items() if name != "HOME"}
+        self._store = RegistryStore(
+            replace(settings, local_cache_path=None),
+            self._provider,
+            homeless,
+            trust=self._trust,
+            resolver=self._resolver,
+            observer=self._observe,
+        )
+        self._client = self._store.client(image)
+        self._listed: list[Descriptor] = []
+        self._blob: Descriptor | None = None
+
+    def close(self) -> None:
+        """End the connections."""
+        self._store.close()
+
+    def actions(self) -> tuple[tuple[str, Action], ...]:
+        """Return the names and actions of the steps, in their order."""
+        return (
+            ("resolve", self._resolve),
+            ("connect", self._connect),
+            ("ping", self._ping),
+            ("authenticate", self._authenticate),
+            ("manifest", self._fetch_manifest),
+            ("referrers", self._list_referrers),
+            ("artifact", self._fetch_artifact),
+            ("blob", self._fetch_blob),
+        )
+
+    def hide(self, text: str) -> str:
+        """Return ``text`` without the secrets used so far."""
+        return str(self._client.auth.hide(text))
+
+    def requests(self) -> tuple[Request, ...]:
+        """Return the requests made since this was last called."""
+        seen, self._seen = self._seen, []
+        return tuple(seen)
+
+    def _observe(self, exchange: Exchange) -> None:
+        url, header = exchange.url, exchange.reply.header
+        path = plain(urlsplit(url).path, 400) if origin_of(url) == origin_of(exchange.home) else "/..."
+        headers = {name: header(name) for name in SHOWN_HEADERS}
+        headers["WWW-Authenticate"] = described(header("WWW-Authenticate"))
+        if header("Location"):
+            headers["Location"] = f"{faults.redacted(header('Location'))}/..."
+        shown = {name: self.hide(plain(value)) for name, value in headers.items() if value}
+        target = self.hide(faults.redacted(url) + path)
+        self._seen.append(Request(exchange.method, target, exchange.reply.status, exchange.seconds, shown))
+
+    def _peer(self) -> tuple[str, int, str]:
+        """Return host and port of what is connected to, and the proxy's redacted URL, "" without one."""
+        proxy = proxy_for(self._client.origin, self._environ)
+        parts = urlsplit(proxy or self._client.origin)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return parts.hostname or "", port, faults.redacted(proxy) if proxy else ""
+
+    def _resolve(self) -> tuple[str, Facts]:
+        host, port, proxy = self._peer()
+        operation = f"looking up {plain(host)}"
+        try:
+            found = self._resolver.resolve(host, port, self._deadline)
+        except OSError as error:
+            self._deadline.check(operation)
+            raise faults.unreachable(operation, f"//{host}", error) from None
+        addresses = list(dict.fromkeys(str(item.sockaddr[0]) for item in found))
+        kinds = sorted({str(kind_of(address)) for address in addresses})
+        facts = {"addresses": ", ".join(addresses), "kind": ", ".join(kinds)}
+        if proxy:
+            facts["proxy"] = proxy
+        return f"{'the proxy ' if proxy else ''}{plain(host)} is {', '.join(addresses[:4])}", facts
+
+    def _connect(self) -> tuple[str, Facts]:
+        host, port, proxy = self._peer()
+        operation = f"connecting to {plain(host)}:{port}"
+        try:
+            sock = Dialer(self._resolver, None, _open_socket).dial(host, port, self._deadline)
+            with contextlib.closing(sock):
+                facts = {"peer": str(sock.getpeername()[0])}
+                if proxy:
+                    return "connected to the proxy", facts
+                if self._settings.use_http:
+                    return "connected, without TLS because of useHttp", facts
+                context = self._trust.context(urlsplit(self._client.origin).netloc)
+                with context.wrap_socket(sock, server_hostname=host) as wrapped:
+                    facts |= _certificate(wrapped)
+        except OSError as error:
+            self._deadline.check(operation)
+            raise faults.unreachable(operation, self._client.origin, error) from None
+        return f"connected with {facts['TLS']}, and the certificate is trusted", facts
+
+    def _ping(self) -> tuple[str, Facts]:
+        operation = "asking for /v2/"
+        home = self._client.origin
+        headers = {"Accept-Encoding": "identity"}
+        reply = self._store.courier.carry("GET", f"{home}/v2/", headers, self._deadline, operation, home=home)
+        challenge = described(reply.header("WWW-Authenticate"))
+        codes = faults.error_codes(reply.error_body())
+        if reply.status == 200:
+            return "the registry answers without asking who we are", {}
+        if reply.status == 401 and challenge:
+            return f"the registry asks for {challenge}", {"challenge": challenge}
+        raise faults.status_error(operation, reply.url, reply.status, codes)
+
+    def _authenticate(self) -> tuple[str, Facts]:
+        operation = f"authenticating for {self._image.name}"
+        url = self._client.manifest_url(str(self._image.digest or self._image.tag or "latest"))
+        reply = self._client.do_request(url, "HEAD", deadline=self._deadline, operation=operation)
+        reply.error_body()
+        if reply.status in (401, 403):
+            raise faults.status_error(operation, reply.url, reply.status)
+        header = self._client.auth.authorization(self._deadline)
+        facts = {"authProvider": self._provider.name, "credentials": self._provider.told}
+        if header is None:
+            return "the repository is open to everybody", facts
+        shown = "a bearer token" if header.startswith("Bearer") else "user name and password"
+        return f"the registry accepts {shown}", facts
+
+    def _fetch_manifest(self) -> tuple[str, Facts]:
+        found = self._store.resolve(self._image, self._deadline)
+        self._image = self._image.with_digest(found.digest)
+        facts = {"digest": str(found.digest), "media type": found.media_type, "size": str(found.size)}
+        return f"the image is {found.digest}", facts
+
+    def _list_referrers(self) -> tuple[str, Facts]:
+        self._listed = self._store.referrers(self._image, self._deadline)
+        has_api = any("/referrers/" in seen.url and seen.status == 200 for seen in self._seen)
+        if self._listed:
+            how = "the fallback tag" if self._listed[0].listed_by_tag else "the referrers API"
+        else:
+            how = "the referrers API and the fallback tag" if has_api else "the fallback tag"
+        kinds = sorted({item.artifact_type or "(not said)" for item in self._listed})
+        facts = {"listed by": how, "count": str(len(self._listed)), "artifact types": ", ".join(kinds[:10])}
+        if not self._listed:
+            return f"nothing refers to this digest, by {how}; attach the attestations to it", facts
+        return f"{len(self._listed)} referring to this digest, by {how}", facts
+
+    def _fetch_artifact(self) -> tuple[str, Facts]:
+        if not self._listed:
+            return "there is none", {}
+        artifact = self._listed[0]
+        content = self._store.manifest(self._image, artifact, self._deadline)
+        value = json_object(content, "reading the first referrer's manifest")
+        blobs = value.get("layers") or value.get("blobs") or []
+        if isinstance(blobs, list) and blobs:
+            try:
+                self._blob = Descriptor.parse(blobs[0])
+            except ArtifactError as error:
+                raise faults.invalid_response(
+                    "reading the first referrer's manifest", error.message
+                ) from None
+        facts = {"digest": str(artifact.digest), "size": str(len(content)), "blobs": str(len(blobs))}
+        return "the first referrer's manifest has its digest and size", facts
+
+    def _fetch_blob(self) -> tuple[str, Facts]:
+        if self._blob is None:
+            return "there is none", {}
+        limit = limits.MAX_PROBED_BLOB_BYTES
+        content = self._store.blob(self._image, self._blob, limit, self._deadline)
+        hosts = dict.fromkeys(urlsplit(seen.url).netloc for seen in self._seen)
+        facts = {"digest": str(self._blob.digest), "size": str(len(content)), "hosts": ", ".join(hosts)}
+        return "its first blob has its digest and size", facts
+
+
+class _Watched:
+    """The configured provider, made when it is first asked; says what it found, never what that is."""
+
+    def __init__(self, settings: StoreSettings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._provider: CredentialProvider | None = None
+        provider = settings.auth_provider or {}
+        self.name = plain(provider.get("name") or DEFAULT, 64)
+        self.told = "not asked for"
+
+    def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
+        """Return what the provider finds."""
+        self.told = "the provider failed"
+        if self._provider is None:
+            self._provider = provider_for(self._settings.auth_provider, self._environ)
+        found = None if self._provider is None else self._provider.credentials(image, deadline)
+        if found is None:
+            self.told = "none for this registry"
+        else:
+            self.told = "an identity token" if found.identity_token else "a user name and password"
+        return found
+
+
+def described(header: str) -> str:
+    """Return the challenges in a ``WWW-Authenticate`` header without what may be secret in them."""
+    found = []
+    for challenge in parse_challenges(header)[:4]:
+        parts = [challenge.scheme.capitalize()]
+        if challenge.scheme == "bearer":
+            parts += [
+                f"realm={faults.redacted(challenge.get('realm'))}",
+                f"service={challenge.get('service')}",
+            ]
+            parts += [f"scope={challenge.get('scope')}"] if challenge.get("scope") else []
+        found.append(" ".join(parts))
+    return plain(", ".join(found), 400)
+
+
+def _certificate(wrapped: ssl.SSLSocket) -> Facts:
+    certificate: Mapping[str, Any] = wrapped.getpeercert() or {}
+    names = {}
+    for role in ("subject", "issuer"):
+        pairs = [pair for group in certificate.get(role, ()) for pair in group]
+        names[role] = ", ".join(f"{key}={value}" for key, value in pairs)
+    cipher = wrapped.cipher()
+    return {
+        "TLS": wrapped.version() or "",
+        "cipher": cipher[0] if cipher else "",
+        "certificate": names["subject"],
+        "issuer": names["issuer"],
+        "valid until": str(certificate.get("notAfter", "")),
+    }
+
+
+def _open_socket(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM)

@@ -1,0 +1,373 @@
+"""The store: manifests, blobs and referrers of a registry, each checked before it is returned.
+
+Looked for in this order: the process's memory, Ratify's cache on disk, the registry. Whatever is found is checked
+against its descriptor, so the places differ in speed only.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry import arrival, faults, limits, referrers
+from slsa_verifier_plugin.registry.auth.authorization import CredentialCache, RepositoryAuth
+from slsa_verifier_plugin.registry.auth.challenge import Challenge
+from slsa_verifier_plugin.registry.auth.expiring import ExpiringCache
+from slsa_verifier_plugin.registry.auth.tokens import TokenServers
+from slsa_verifier_plugin.registry.content import check_size, fetch_content
+from slsa_verifier_plugin.registry.credentials import CredentialProvider
+from slsa_verifier_plugin.registry.disk_cache import LayoutCache
+from slsa_verifier_plugin.registry.http.redirects import Courier, Exchange
+from slsa_verifier_plugin.registry.http.transport import Transport
+from slsa_verifier_plugin.registry.listing import list_names
+from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
+from slsa_verifier_plugin.registry.memory_cache import ContentCache
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.remarks import Remarks
+from slsa_verifier_plugin.registry.repository import RepositoryClient, host_of, new_session
+from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
+from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.turn import aside
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
+
+
+class RegistryStore:
+    """Implements ``verify.ArtifactStore`` on OCI registries; safe for many threads.
+
+    Args:
+        settings: Ratify's settings of its ORAS store.
+        provider: finds credentials (``credentials.select.provider_for``), None for anonymous access.
+        environ: the environment of the call: proxies, certificates, ``HOME``.
+        cache: content in memory, shared by the stores of a process; a store's own if left out.
+        trust: makes TLS contexts; tests replace it.
+        resolver: looks names up; tests replace it.
+        observer: called with every answer of a registry or token server (``registry check``).
+    """
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        provider: CredentialProvider | None,
+        environ: Mapping[str, str],
+        *,
+        cache: ContentCache | None = None,
+        trust: TrustStore | None = None,
+        resolver: Resolver | None = None,
+        observer: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._cache = cache if cache is not None else ContentCache()
+        self._layout = _layout(settings, environ)
+        self._session = new_session()
+        self._transport = Transport(self._session, environ, trust or TrustStore(environ), resolver)
+        self.courier = Courier(self._transport, observer)
+        self._credentials = CredentialCache(provider)
+        self._clients: OrderedDict[tuple[str, str], RepositoryClient] = OrderedDict()
+        self._asked: dict[str, Challenge] = {}
+        self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_REPOSITORIES)
+        self.remarks = Remarks()
+        self._lock = threading.Lock()
+        self._parsing = threading.Lock()
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        """Return a manifest's bytes; their digest and size are the descriptor's (step 2 of a verification).
+
+        Args:
+            image: the repository; its own tag and digest do not matter.
+            descriptor: the manifest's digest and size.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: the registry did not deliver, or delivered something else; reason ``LIMIT_EXCEEDED``
+                for a manifest of more than 4 MiB, before it is asked for.
+            DeadlineError: out of time.
+        """
+        operation = f"fetching the manifest {descriptor.digest} of {image.name}"
+        own = (descriptor.media_type,) if _MEDIA_TYPE.fullmatch(descriptor.media_type) else ()
+        accept = ", ".join(dict.fromkeys((*own, *MANIFEST_TYPES)))
+        client = self.client(image)
+        url = client.manifest_url(str(descriptor.digest))
+        return self._content(client, url, accept, descriptor, limits.MAX_MANIFEST_BYTES, deadline, operation)
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        """Return a blob's bytes; their digest and size are the descriptor's (step 3 of a verification).
+
+        Args:
+            image: the repository; its own tag and digest do not matter.
+            descriptor: the blob's digest and size.
+            limit: bytes that it may have.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: as for ``manifest``; reason ``LIMIT_EXCEEDED`` for more than ``limit`` bytes.
+            DeadlineError: out of time.
+        """
+        operation = f"fetching the blob {descriptor.digest} of {image.name}"
+        client = self.client(image)
+        url = client.blob_url(str(descriptor.digest))
+        return self._content(client, url, "*/*", descriptor, limit, deadline, operation)
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        """Return the descriptors of what refers to the image's digest, as the registry reports them.
+
+        The registry's API, or the index under the tag that stands in for it where there is no API, or one that lists
+        nothing (OCI distribution 1.1, "Listing Referrers"). The artifact types are the registry's word: see
+        ``matching_referrers``.
+
+        Args:
+            image: has a digest.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: the list cannot be had, is broken or over a limit.
+            DeadlineError: out of time.
+        """
+        return self._referrers(image, None, deadline)
+
+    def matching_referrers(
+        self, image: Reference, artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        """Return the descriptors of the referrers that are of ``artifact_type`` by their own manifest.
+
+        The whole list is asked for, and filtered here: a registry that reports wrong types also filters by them.
+        Only a list that is over the limit is asked for again with the registry's filter. The manifest decides where
+        the list does not say the type, or says another and nothing else matched; at most 64 are fetched for that.
+
+        Args:
+            image: has a digest.
+            artifact_type: as in the Verifier's ``artifactTypes``.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: as for ``referrers``; a manifest that cannot be had is passed over with a warning.
+            DeadlineError: out of time.
+        """
+        try:
+            entries = self._referrers(image, None, deadline)
+        except RegistryError as error:
+            if error.reason is not Reason.LIMIT_EXCEEDED:
+                raise
+            entries = self._referrers(image, artifact_type, deadline)
+        said, silent, others = referrers.by_doubt(entries, artifact_type)
+        found = said + self._of_type(image, silent, artifact_type, deadline)
+        return found or self._of_type(image, others, artifact_type, deadline)
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        """Return the descriptor of the manifest that the tag or digest of ``image`` names.
+
+        The digest is computed from the content; the registry's ``Docker-Content-Digest`` must agree with it.
+
+        Args:
+            image: a digest counts before a tag; with neither it is the tag ``latest``.
+            deadline: the end of it.
+
+        Raises:
+            RegistryError: there is none, or what there is contradicts itself.
+            DeadlineError: out of time.
+        """
+        if image.digest is not None:
+            known = self._known(image.digest, limits.MAX_MANIFEST_BYTES)
+            if known is not None:
+                return Descriptor(media_type_in(known, "", "resolving"), image.digest, len(known))
+        name = str(image.digest) if image.digest else image.tag or "latest"
+        operation = f"resolving {image}"
+        client = self.client(image)
+        headers = {"Accept": ", ".join(MANIFEST_TYPES)}
+        with aside():
+            reply = client.do_request(
+                client.manifest_url(name), headers=headers, deadline=deadline, operation=operation
+            )
+            if reply.status != 200:
+                raise faults.status_error(
+                    operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+                )
+            content = reply.read(limits.MAX_MANIFEST_BYTES)
+        digest = Digest.of(content, image.digest.algorithm if image.digest else "sha256")
+        if image.digest is not None and digest != image.digest:
+            raise faults.invalid_response(operation, f"what it delivered has the digest {digest}")
+        told = reply.header("Docker-Content-Digest")
+        if told.startswith(f"{digest.algorithm}:") and told != str(digest):
+            raise faults.invalid_response(
+                operation, f"it announced another digest than its content has, {digest}"
+            )
+        descriptor = Descriptor(
+            media_type_in(content, referrers.media_type_of(reply), operation), digest, len(content)
+        )
+        self._cache.put(digest, content)
+        return descriptor
+
+    def tags(self, image: Reference, deadline: Deadline) -> list[str]:
+        """Return the tags of a repository (OCI distribution 1.1, "Listing Tags").
+
+        Raises:
+            RegistryError: the list cannot be had, is broken or over a limit.
+            DeadlineError: out of time.
+        """
+        client = self.client(image)
+        return list_names(client, client.tags_url(), "tags", f"listing the tags of {image.name}", deadline)
+
+    def repositories(self, registry: str, deadline: Deadline) -> list[str]:
+        """Return the repositories of a registry that has a catalog (docker's ``_catalog``; most hosted ones do not).
+
+        Raises:
+            RegistryError: the list cannot be had, is broken or over a limit.
+            DeadlineError: out of time.
+        """
+        client = self.client(Reference(registry, ""))
+        url = f"{client.origin}/v2/_catalog"
+        return list_names(client, url, "repositories", f"listing the repositories of {registry}", deadline)
+
+    def client(self, image: Reference) -> RepositoryClient:
+        """Return the client for the image's repository, with the challenge and token it has by now."""
+        key = (image.registry, image.repository)
+        with self._lock:
+            client = self._clients.get(key)
+            if client is not None:
+                self._clients.move_to_end(key)
+                return client
+            use_http = self._settings.use_http
+            origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
+            servers = TokenServers(origin, use_http, self.courier)
+            auth = RepositoryAuth(image, origin, servers, self._credentials)
+            if image.registry in self._asked:
+                auth.expect(self._asked[image.registry])
+
+            def asked(challenge: Challenge) -> None:
+                with self._lock:
+                    self._asked[image.registry] = challenge
+                    while len(self._asked) > limits.MAX_HOSTS:
+                        del self._asked[next(iter(self._asked))]
+
+            client = RepositoryClient(image, use_http, self._session, self.courier, auth, asked)
+            self._clients[key] = client
+            while len(self._clients) > limits.MAX_REPOSITORIES:
+                self._clients.popitem(last=False)
+            return client
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what went wrong without harm to a result, such as a cache that cannot be written."""
+        return self.remarks.all()
+
+    def close(self) -> None:
+        """Close every connection; the store can be used again."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _content(
+        self,
+        client: RepositoryClient,
+        url: str,
+        accept: str,
+        descriptor: Descriptor,
+        limit: int,
+        deadline: Deadline,
+        operation: str,
+    ) -> bytes:
+        check_size(operation, descriptor, limit)
+        known = self._known(descriptor.digest, descriptor.size)
+        if known is not None:
+            if len(known) != descriptor.size:
+                raise faults.invalid_response(
+                    operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
+                )
+            return known
+        with client.auth.hiding_secrets(), aside():
+            content = fetch_content(client, url, accept, descriptor, deadline, operation)
+        self._cache.put(descriptor.digest, content)
+        if self._layout is not None:
+            self.remarks.add(self._layout.write(descriptor.digest, content))
+        return content
+
+    def _known(self, digest: Digest, limit: int) -> bytes | None:
+        """Return content from memory or from disk, at most ``limit`` bytes of it from disk."""
+        content = self._cache.get(digest)
+        if content is None and self._layout is not None:
+            if self._layout.has(digest):
+                arrival.hold(limit)
+            content, warning = self._layout.read(digest, limit)
+            self.remarks.add(warning)
+            if content is not None:
+                self._cache.put(digest, content)
+        return content
+
+    @aside()
+    def _referrers(self, image: Reference, artifact_type: str | None, deadline: Deadline) -> list[Descriptor]:
+        if image.digest is None:
+            raise RegistryError(
+                f"listing the referrers of {plain(str(image))} failed: it has no digest; resolve the tag first",
+                reason=Reason.REGISTRY_INVALID_RESPONSE,
+            )
+        client = self.client(image)
+        # By repository: one host may route its repositories to several registries.
+        if not self._without_api.peek(image.name):
+            found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
+            if found or (found is not None and artifact_type is not None):
+                return found
+            if found is None:
+                self._without_api.get(
+                    image.name, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
+                )
+            # GHCR answers with an empty list while the tag has entries. Nothing of that is remembered: with something attached
+            # there is no second request, and without anything the next may find it.
+        return self._by_tag(client, image.digest, deadline)
+
+    def _by_tag(self, client: RepositoryClient, digest: Digest, deadline: Deadline) -> list[Descriptor]:
+        """Return what the index under the fallback tag lists (OCI distribution 1.1, "Referrers Tag Schema")."""
+        operation = f"listing the referrers of {digest} by their tag"
+        url = client.manifest_url(referrers.fallback_tag(digest))
+        headers = {"Accept": referrers.INDEX_TYPE}
+        reply = client.do_request(url, headers=headers, deadline=deadline, operation=operation)
+        if reply.status in (404, 406):  # no such tag, or one of something that is no index
+            reply.error_body()
+            return []
+        if reply.status != 200:
+            raise faults.status_error(
+                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
+            )
+        content = reply.read(limits.MAX_MANIFEST_BYTES)
+        return referrers.from_tag(content, digest, operation, deadline, parsing=self._parsing)
+
+    def _of_type(
+        self, image: Reference, entries: Iterable[Descriptor], artifact_type: str, deadline: Deadline
+    ) -> list[Descriptor]:
+        found = []
+        entries = list(entries)
+        for entry in entries[: limits.MAX_INSPECTED_MANIFESTS]:
+            try:
+                content = self.manifest(image, entry, deadline)
+            except RegistryError as error:
+                self.remarks.add(f"a referrer was passed over: {error.message}")
+                continue
+            if referrers.type_in(content) == artifact_type:
+                found.append(entry)
+        if len(entries) > limits.MAX_INSPECTED_MANIFESTS:
+            self.remarks.add(
+                f"{len(entries)} referrers of {image.name} do not say their type; the first "
+                f"{limits.MAX_INSPECTED_MANIFESTS} were looked into"
+            )
+        return found
+
+
+def _layout(settings: StoreSettings, environ: Mapping[str, str]) -> LayoutCache | None:
+    if settings.local_cache_path is not None:
+        return LayoutCache(Path(settings.local_cache_path))
+    home = environ.get("HOME")
+    return LayoutCache(Path(home) / DEFAULT_CACHE_PATH) if home else None

@@ -1,0 +1,53 @@
+"""Turns of verifications in processes of their own: each takes a hundred megabytes and a second of a processor.
+
+Loaded only where one is due. The launcher takes its turns by the same files.
+"""
+
+import fcntl
+import os
+import time
+
+from slsa_verifier_plugin.resident.place import Place, pause
+from slsa_verifier_plugin.resident.processors import usable_processors
+
+MOST_TURNS = 2
+TURN_SECONDS = 0.6
+"""Of the call's time, in which no process of its own begins."""
+NO_PLACE = -1
+"""In place of a descriptor: turns cannot be taken here, so nobody waits for one."""
+
+
+def take_turn(place: Place) -> int | None:
+    """Return a descriptor that holds a turn until all its copies are closed; None while none is free.
+
+    Turns are ``DIR/KEY/own-N``, one a usable processor, two at most.
+    """
+    for number in range(min(usable_processors(), MOST_TURNS)):
+        try:
+            turn = os.open(
+                f"{place.directory}/own-{number}",
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o600,
+            )
+        except OSError:
+            return NO_PLACE
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(turn)
+            continue
+        return turn
+    return None
+
+
+def await_turn(place: Place, end: float) -> int | None:
+    """Return a turn once one is free; None where that takes too long for a call that must end at ``end``.
+
+    The first look is taken however late it is: the process itself says best what time was left.
+    """
+    begun = time.monotonic()
+    while True:
+        turn = take_turn(place)
+        if turn is not None or time.monotonic() + TURN_SECONDS >= end:
+            return turn
+        pause(begun, end)

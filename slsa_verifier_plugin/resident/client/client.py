@@ -1,0 +1,361 @@
+"""The thin client: passes one call of Ratify to the resident verifier (``docs/resident-protocol.md``, "The client").
+
+It runs at every call, so it imports next to nothing (a test lists it), parses no JSON and knows no policy. Whatever goes wrong
+between it and the resident verifier, the caller gets one answer: the resident's, or that of a verification in a process of its
+own, or a denial that says that the time is over. Never a success of its own making.
+"""
+
+import os
+import select
+import time
+
+from slsa_verifier_plugin.environment import ELAPSED_VARIABLE, RESIDENT_VARIABLE
+from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.channel import (
+    LOOK_SECONDS,
+    STILL_AT_WORK_SECONDS,
+    STILL_SECONDS,
+    Channel,
+    ClosedError,
+    Life,
+    open_channel,
+)
+from slsa_verifier_plugin.resident.place import NobodyListensError, PlaceError
+from slsa_verifier_plugin.resident.protocol import Answer, FrameError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from slsa_verifier_plugin.resident.spawn import Starter
+
+    OwnProcess = Callable[[bytes, float, int], Answer]
+
+CALL_SECONDS = 4.0
+"""For a call, where nobody says."""
+RESERVED_SECONDS = 1.2
+"""Of a call's time, from which on other ways than a resident verifier are tried in any case."""
+LEAST_SECONDS = 0.1
+"""For a resident verifier, however late the call is."""
+MAX_CLOSED = 3
+"""Connections that are closed before the call is accepted, after which other ways are tried as well."""
+MAX_CUT = 2
+"""Connections that are closed after that: the call may be what ends verifiers."""
+VARIABLES = ("RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_VERSION", "RATIFY_VERIFIER_SUBJECT")
+"""What Ratify sets, in the order in which its own skeleton looks."""
+_CHUNK = 65536
+
+
+class SilentError(Exception):
+    """A verifier listens, but gives no usable answer; ``str()`` says what happened, without any foreign text."""
+
+
+class StillError(Exception):
+    """The verifier does not live any more, though it has not ended; ``life`` is what was watched."""
+
+    def __init__(self, life: "Life") -> None:
+        super().__init__()
+        self.life = life
+
+
+class StdinError(Exception):
+    """Standard input cannot be used; ``line`` is the contract's error object."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__()
+        self.line = line
+
+
+def refusal(environ: "Mapping[str, str]") -> Answer | None:
+    """Return the contract's error 4 where Ratify's variables are missing or empty: nothing need be read or started for it."""
+    missing = [name for name in VARIABLES if not environ.get(name)]
+    return (1, protocol.MISSING_VARIABLES % ", ".join(missing).encode(), b"") if missing else None
+
+
+def call(
+    environ: "Mapping[str, str]",
+    stdin: int,
+    own_process: "OwnProcess",
+    start_command: "Sequence[str]",
+    used: float = 0.0,
+) -> Answer:
+    """Return the answer to one call of Ratify: exit status, standard output and standard error.
+
+    Args:
+        environ: the process's environment.
+        stdin: descriptor of standard input.
+        own_process: verifies in a process of its own; gets standard input, when the call began by ``time.monotonic``, and a
+            descriptor that the process must keep open for as long as it runs (-1 for none).
+        start_command: starts a resident verifier in the foreground; an absolute path and arguments.
+        used: seconds that this process has run already.
+    """
+    started = time.monotonic() - used - _used_before(environ)
+    try:
+        content = read_stdin(stdin, time.monotonic() + protocol.STDIN_SECONDS)
+    except StdinError as error:
+        return 1, error.line, b""
+    mode = environ.get(RESIDENT_VARIABLE)
+    attempt = _Call(environ, content, started, start_command, turns=mode != "require")
+    if mode != "off":
+        answer = attempt.ask()
+        if answer is not None:
+            return answer
+        if mode == "require":
+            return 0, protocol.REQUIRED_LINE, b"warn: " + attempt.problem.encode() + b"\n"
+    turn = attempt.turn()
+    if turn is None:
+        return 0, protocol.NO_TURN_LINE, _warning(attempt.problem)
+    try:
+        status, stdout, stderr = own_process(content, started, turn)
+    finally:
+        if turn >= 0:
+            os.close(turn)
+    said = _warning(attempt.problem, "; this call was verified in a process of its own")
+    return status, stdout, said + stderr
+
+
+def _warning(problem: str, more: str = "") -> bytes:
+    return f"warn: {problem}{more}\n".encode() if problem else b""
+
+
+def read_stdin(descriptor: int, end: float) -> bytes:
+    """Return all of standard input.
+
+    Raises:
+        StdinError: more than ``MAX_STDIN`` bytes, no end until ``end`` by ``time.monotonic``, or unreadable.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    waiter = select.poll()
+    waiter.register(descriptor, select.POLLIN)
+    try:
+        while True:
+            left = end - time.monotonic()
+            if left <= 0 or not waiter.poll(left * 1000):
+                raise StdinError(protocol.STDIN_SLOW_LINE)
+            chunk = os.read(descriptor, _CHUNK)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > protocol.MAX_STDIN:
+                raise StdinError(protocol.STDIN_LARGE_LINE)
+    except OSError as error:
+        raise StdinError(protocol.STDIN_FAILED_LINE) from error
+
+
+class _Call:
+    """One call's attempts to have a resident verifier answer; ``problem`` says why none did."""
+
+    def __init__(
+        self,
+        environ: "Mapping[str, str]",
+        content: bytes,
+        started: float,
+        start_command: "Sequence[str]",
+        turns: bool,
+    ) -> None:
+        self._environ = environ
+        self._content = content
+        self._started = started
+        self._start_command = start_command
+        self._turns = turns
+        self._end = started + CALL_SECONDS
+        self._begun = time.monotonic()
+        self._due = self._reserved = 0.0
+        self._closed = self._cut = 0
+        self._turn: int | None = None
+        self._time_is_over = False
+        self._starter: Starter | None = None
+        self._life: Life | None = None
+        self.problem = ""
+
+    def ask(self) -> Answer | None:
+        """Return a resident verifier's answer (or that its time is over); None for none, perhaps with a turn taken.
+
+        One is started where none listens, and another where one does not live any more, until the call's time is over.
+        """
+        try:
+            place = lifecycle.find_place(self._environ)
+            return self._ask_until_the_end(place)
+        except PlaceError as error:
+            self.problem = f"no resident verifier is used: {error.problem}"
+        except ClosedError:
+            self.problem = "the resident verifier ended before it had answered"
+        except FrameError as error:
+            self.problem = f"the resident verifier cannot be understood: {error}"
+        except NobodyListensError:
+            self.problem = "no resident verifier could be started in time"
+        except OSError as error:
+            # Only the number: its text may name anything.
+            self.problem = f"no resident verifier is used: system error {error.errno}"
+        finally:
+            if self._starter is not None:
+                self._starter.close()
+        return None
+
+    def turn(self) -> int | None:
+        """Return a turn for a process of its own, ``alone.NO_PLACE`` where there are none to take; None for none in time."""
+        from slsa_verifier_plugin.resident.client import alone
+
+        if self._turn is not None or self._time_is_over:
+            return self._turn
+        try:
+            place = lifecycle.find_place(self._environ)
+            lifecycle.check_directories(place, make=True)
+        except PlaceError:
+            return alone.NO_PLACE
+        return alone.await_turn(place, self._end)
+
+    def _ask_until_the_end(self, place: lifecycle.Place) -> Answer | None:
+        from_now = self._begun + LEAST_SECONDS
+        end = max(self._end, from_now)
+        self._reserved = max(self._end - RESERVED_SECONDS, from_now)
+        self._due = min(self._begun + protocol.START_SECONDS, self._reserved)
+        while True:
+            answer = self._ask_once(place, end)
+            if answer is not None:
+                return answer
+            now = time.monotonic()
+            if self._turns and now >= self._due:
+                from slsa_verifier_plugin.resident.client import alone
+
+                self._turn = alone.take_turn(place)
+            self._time_is_over = now >= end
+            if self._turn is not None or self._time_is_over:
+                return None
+            lifecycle.pause(self._begun, end)
+
+    def _ask_once(self, place: lifecycle.Place, end: float) -> Answer | None:
+        """Return the answer of a verifier that listens by now; None for none, and other ways may be due sooner then.
+
+        Raises:
+            PlaceError, FrameError, OSError: none will answer this call.
+            ClosedError: the same, for the call itself may be what ends verifiers.
+            NobodyListensError: none can be started.
+        """
+        try:
+            channel = self._channel(place, end)
+            if channel is None:
+                self.problem = "no resident verifier could be started in time"
+                return None
+            return self._exchange(channel, end)
+        except SilentError as error:
+            self.problem = str(error)
+        except TimeoutError:
+            # An attempt that the end of the call's time cut short tells less than those before.
+            if not self.problem or time.monotonic() < self._end:
+                self.problem = "the resident verifier does not answer"
+        except StillError as error:
+            from slsa_verifier_plugin.resident import life
+
+            self.problem = "the resident verifier does not answer"
+            if life.end_still(error.life, place):
+                self._wait_for_the_next()
+                return None
+        except ClosedError as error:
+            self._cut += error.accepted
+            self._closed += not error.accepted
+            if self._cut == MAX_CUT:
+                raise
+            self.problem = "the resident verifier ended before it had answered"
+            if self._closed >= MAX_CLOSED:
+                self._due = 0.0
+            else:
+                self._wait_for_the_next()
+            return None
+        self._due = min(self._due, self._begun + protocol.ACCEPT_SECONDS)
+        return None
+
+    def _wait_for_the_next(self) -> None:
+        """Give the verifier that follows a lost one some time before other ways are tried."""
+        self._due = min(max(self._due, time.monotonic() + protocol.ACCEPT_SECONDS), self._reserved)
+
+    def _channel(self, place: lifecycle.Place, end: float) -> Channel | None:
+        """Return a connection to a verifier, after starting one if need be; None while it does not listen yet."""
+        try:
+            if self._starter is None:
+                return open_channel(place, min(time.monotonic() + protocol.ACCEPT_SECONDS, end))
+        except NobodyListensError:
+            pass
+        from slsa_verifier_plugin.resident import spawn
+
+        if self._starter is None:
+            self._starter = spawn.Starter(place, self._start_command, self._environ)
+        try:
+            connection = self._starter.look()
+        except spawn.NotStartedError:
+            raise NobodyListensError from None
+        if connection is None:
+            return None
+        self._starter.release()
+        return Channel(connection)
+
+    def _exchange(self, channel: Channel, end: float) -> Answer:
+        """Return the answer to this call on a new connection (steps 3 to 5), and close it.
+
+        Raises:
+            SilentError, TimeoutError: the verifier is busy or does not accept the call.
+            StillError: it does not live any more.
+            ClosedError: it closed early.
+            FrameError: what it says is not of this protocol, or the call fits in no frame.
+        """
+        try:
+            sent = time.monotonic()
+            # Without another way there is nothing to turn to.
+            accept = min(sent + protocol.ACCEPT_SECONDS, end) if self._turns else end
+            variables = (self._variable("COMMAND"), self._variable("SUBJECT"), self._variable("VERSION"))
+            channel.send(protocol.encode_request((sent - self._started, *variables, self._content)), accept)
+            kind, body = self._receive(channel, accept, is_accepted=False)
+            if kind == protocol.BUSY:
+                raise SilentError("the resident verifier has too many calls waiting")
+            if kind != protocol.ACCEPTED:
+                raise FrameError("a frame that is not expected")
+            # Counted from the sending: whoever accepts late must not answer late.
+            promised = sent + protocol.decode_accepted(body)
+            try:
+                kind, body = self._receive(channel, promised, is_accepted=True)
+            except TimeoutError:
+                return 0, protocol.DEADLINE_LINE, b""
+            except ClosedError as error:
+                error.accepted = True
+                raise
+            if kind != protocol.ANSWER:
+                raise FrameError("a frame that is not expected")
+            return protocol.decode_answer(body)
+        finally:
+            channel.close()
+
+    def _receive(self, channel: Channel, end: float, is_accepted: bool) -> tuple[int, bytes]:
+        """Return the next frame, with a look at the other side's life now and then.
+
+        Raises:
+            TimeoutError: none until ``end``.
+            StillError: the other side does not live any more.
+            ClosedError, FrameError: as ``Channel.receive``.
+        """
+        patience = STILL_AT_WORK_SECONDS if is_accepted else STILL_SECONDS
+        # A tenth of the patience, so that many that wait wake seldom.
+        pause = max(LOOK_SECONDS, patience / 10)
+        while True:
+            try:
+                return channel.receive(min(end, time.monotonic() + pause))
+            except TimeoutError:
+                process = lifecycle.peer_of(channel.connection)[0]
+                if self._life is None or self._life.process != process:
+                    self._life = Life(process)
+                if self._life.is_still(patience):
+                    raise StillError(self._life) from None
+                if time.monotonic() >= end:
+                    raise
+
+    def _variable(self, name: str) -> bytes | None:
+        value = self._environ.get("RATIFY_VERIFIER_" + name)
+        return None if value is None else os.fsencode(value)
+
+
+def _used_before(environ: "Mapping[str, str]") -> float:
+    """Return the seconds that whoever ran this process had used of the call's time."""
+    value = environ.get(ELAPSED_VARIABLE, "")
+    return int(value) / 1000 if value.isascii() and value.isdigit() and len(value) <= 10 else 0.0

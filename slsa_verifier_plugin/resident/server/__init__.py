@@ -1,0 +1,1 @@
+"""The resident verifier itself: accepts, reads, works and answers."""

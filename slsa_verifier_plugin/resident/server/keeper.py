@@ -1,0 +1,98 @@
+"""What a resident verifier asks itself once a second: whether there is a reason to end."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import time
+
+from slsa_verifier_plugin.resident.server import housekeeping
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
+from slsa_verifier_plugin.resident.server.pool import Pool, Service
+from slsa_verifier_plugin.resident.server.server_settings import Settings
+
+_AFTER_TRIM = 0.9
+"""Share of the memory limit that must be undercut once the caches are empty."""
+
+
+class Keeper:
+    """Keeps house for one resident verifier.
+
+    A watchdog that needs no interpreter lock ends the process, with every thread's stack in the log, once ``look`` has not been
+    called for ``watchdog_seconds``.
+
+    Args:
+        service: its caches are emptied where memory is short.
+        settings: limits.
+        path: the verifier's socket file; must be there.
+        pool: the workers.
+        log: gets what went wrong.
+    """
+
+    def __init__(self, service: Service, settings: Settings, path: str, pool: Pool, log: ErrorLog) -> None:
+        self._service = service
+        self._settings = settings
+        self._path = path
+        self._pool = pool
+        self._log = log
+        self._identity = housekeeping.file_identity(path)
+        self._sources = housekeeping.source_state()
+        self._next_sources = time.monotonic() + settings.source_seconds
+        self._frozen = False
+
+    def pat(self) -> None:
+        """Put the watchdog off."""
+        descriptor = self._log.descriptor if self._log.descriptor >= 0 else 2
+        faulthandler.dump_traceback_later(self._settings.watchdog_seconds, exit=True, file=descriptor)
+
+    def dismiss(self) -> None:
+        """Call the watchdog off."""
+        faulthandler.cancel_dump_traceback_later()
+
+    def owns_socket(self) -> bool:
+        """Return True while the socket file is the one that was there at the beginning."""
+        return housekeeping.file_identity(self._path) == self._identity
+
+    def look(self, last_call: float) -> str:
+        """Return the reason to end, empty for none.
+
+        Args:
+            last_call: when the latest call came, by ``time.monotonic``.
+        """
+        now = time.monotonic()
+        if not self._frozen and self._pool.is_warm():
+            # What is loaded by now stays; the collector need not look at it again and again.
+            self._frozen = True
+            gc.collect()
+            gc.freeze()
+        if not self.owns_socket():
+            return self._reported("its socket is gone or another's")
+        if self._settings.idle_seconds and now - last_call >= self._settings.idle_seconds:
+            return "nobody called"
+        if self._pool.late(self._settings.late_seconds):
+            return self._reported("a verification does not end")
+        if now >= self._next_sources:
+            self._next_sources = now + self._settings.source_seconds
+            if housekeeping.source_state() != self._sources:
+                return self._reported("its source files have changed")
+        return self._look_at_memory()
+
+    def _look_at_memory(self) -> str:
+        limit = self._settings.memory_bytes
+        before = housekeeping.resident_bytes()
+        if before is None or before <= limit:
+            return ""
+        try:
+            self._service.trim()
+        except Exception as error:  # noqa: BLE001 (then the memory shows it)
+            self._log.add(f"emptying the caches failed: {describe(error)}")
+        housekeeping.release_memory()
+        after = housekeeping.resident_bytes() or 0
+        self._log.add(
+            f"{before >> 20} MiB are over the limit of {limit >> 20}, {after >> 20} with empty caches"
+        )
+        return self._reported("it needs too much memory") if after > limit * _AFTER_TRIM else ""
+
+    def _reported(self, reason: str) -> str:
+        self._log.add(f"ending, because {reason}")
+        return reason

@@ -1,0 +1,309 @@
+"""The resident verifier's one thread that accepts and reads (``docs/resident-protocol.md``, "The server").
+
+Whatever comes over a connection ends at most that connection.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import selectors
+import socket
+import time
+from collections.abc import Callable
+
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.place import peer_of
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
+from slsa_verifier_plugin.resident.server.keeper import Keeper
+from slsa_verifier_plugin.resident.server.peers import Peer, Peers
+from slsa_verifier_plugin.resident.server.pool import Counters, Job, Pool, Service
+from slsa_verifier_plugin.resident.server.report import report
+from slsa_verifier_plugin.resident.server.server_settings import DEFAULT_BUDGET, Settings
+
+_CHUNK = 256 << 10
+_ENDING_PAUSE = 0.02
+"""Seconds between two looks at whether the last calls are done."""
+_HELD_UP_PAUSE = 0.1
+"""Between two looks at whether calls that wait have others in front of them that wait for a registry."""
+_NO_DESCRIPTORS_PAUSE = 0.05
+
+
+class Loop:
+    """Serves one listening socket until there is a reason to end.
+
+    Args:
+        service: does the work.
+        settings: limits.
+        path: the listener's socket file.
+        listener: non-blocking; closed at the end.
+        log: gets what went wrong.
+        release: called once callers no longer find this verifier, so that another may take its place.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        path: str,
+        listener: socket.socket,
+        log: ErrorLog,
+        release: Callable[[], None],
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._path = path
+        self._listener = listener
+        self._log = log
+        self._release = release
+        self._counters = Counters()
+        self._unsent: queue.SimpleQueue[tuple[socket.socket, bytes]] = queue.SimpleQueue()
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._woken.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._take_over)
+        self._peers = Peers(self._selector)
+        self._pool = Pool(service, settings, log, self._counters, self._hand_over)
+        self._keeper = Keeper(service, settings, path, self._pool, log)
+        self._started = self._last_call = time.monotonic()
+        self._next_tick = 0.0
+        self._reason = ""
+        self._is_retired = False
+
+    def wake_descriptor(self) -> int:
+        """Return the descriptor at which a byte ends the wait for events (for ``signal.set_wakeup_fd``)."""
+        return self._waker.fileno()
+
+    def end(self, reason: str) -> None:
+        """Ask the loop to end after the calls at hand; safe in a signal handler."""
+        self._reason = self._reason or reason
+
+    def run(self) -> str:
+        """Serve, and return the reason for the end."""
+        self._pool.warm_up()
+        try:
+            while True:
+                for key, _ in self._selector.select(self._pause()):
+                    if isinstance(key.data, Peer):
+                        self._on_peer(key.data)
+                    else:
+                        key.data()
+                self._peers.expire()
+                self._keep_house()
+                if self._reason:
+                    self._retire()
+                    if not self._peers and not self._pool.unfinished() and self._unsent.empty():
+                        return self._reason
+        finally:
+            self._keeper.dismiss()
+            self._retire()
+            self._pool.close()
+            self._peers.drop_all()
+            self._selector.close()
+            self._waker.close()
+            self._woken.close()
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        end = now + _ENDING_PAUSE if self._reason else self._next_tick
+        if self._pool.reinforce():
+            end = min(end, now + _HELD_UP_PAUSE)
+        return max(min(end, self._peers.next_deadline(end)) - now, 0.0)
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + self._settings.tick_seconds
+        self._keeper.pat()
+        if not self._reason:
+            self.end(self._keeper.look(self._last_call))
+
+    def _retire(self) -> None:
+        """Leave the place to another verifier, and take no more calls than have come by then."""
+        if self._is_retired:
+            return
+        self._is_retired = True
+        if self._keeper.owns_socket():
+            try:
+                os.unlink(self._path)  # noqa: PTH108
+            except OSError:
+                self._log.add("the socket cannot be removed")
+        self._accept()
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self._release()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # no descriptors or no memory left
+                self._log.add(f"cannot accept a connection: {error.strerror}")
+                if not self._peers.drop_oldest():
+                    time.sleep(_NO_DESCRIPTORS_PAUSE)
+                return
+            connection.setblocking(False)
+            if not self._is_own(connection):
+                self._counters.add("foreign")
+                self._log.add("a connection of another user was refused")
+                connection.close()
+            elif self._is_full() and not self._peers.drop_oldest():
+                self._refuse(connection)
+            else:
+                self._read(self._peers.add(connection))
+
+    def _is_own(self, connection: socket.socket) -> bool:
+        try:
+            return peer_of(connection)[1] == os.geteuid()
+        except OSError:
+            return False
+
+    def _is_full(self) -> bool:
+        waiting, running, _ = self._pool.load()
+        return len(self._peers) + waiting + running >= self._settings.connections
+
+    def _on_peer(self, peer: Peer) -> None:
+        if peer not in self._peers:
+            return  # dropped since the wait, to make room
+        if peer.reply:
+            self._write(peer)
+        else:
+            self._read(peer)
+
+    def _read(self, peer: Peer) -> None:
+        try:
+            data = peer.connection.recv(_CHUNK)
+        except BlockingIOError:
+            self._peers.wait(peer)
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._peers.drop(peer)
+            return
+        self._peers.received(peer, data)
+        try:
+            self._look_at(peer)
+            if peer in self._peers:
+                self._peers.wait(peer)
+        except protocol.FrameError as error:
+            self._counters.add("refused")
+            self._log.add(f"a connection was ended: {error}")
+            if peer in self._peers:
+                self._peers.drop(peer)
+
+    def _look_at(self, peer: Peer) -> None:
+        """Serve a connection's request if it is complete.
+
+        Raises:
+            FrameError: it is none that a client sends.
+        """
+        if len(peer.buffer) < protocol.HEADER_BYTES:
+            return
+        kind, length = protocol.parse_header(peer.buffer, protocol.MAX_REQUEST)
+        size = protocol.HEADER_BYTES + length
+        if len(peer.buffer) > size:
+            raise protocol.FrameError("more than one frame")
+        if len(peer.buffer) < size:
+            if self._peers.held_bytes > self._settings.held_bytes:
+                self._refuse(self._peers.detach(peer))
+            return
+        body = bytes(memoryview(peer.buffer)[protocol.HEADER_BYTES :])
+        if kind == protocol.VERIFY:
+            request = protocol.decode_request(body)
+            self._verify(self._peers.detach(peer), request)
+        elif kind == protocol.STATUS and not body:
+            self._send(self._peers.detach(peer), protocol.frame(protocol.STATUS_REPLY, self._report()))
+        elif kind == protocol.STOP and not body:
+            self._send(self._peers.detach(peer), protocol.encode_answer((0, b"", b"")))
+            self.end("it was told to stop")
+        else:
+            raise protocol.FrameError("a frame that no client sends")
+
+    def _verify(self, connection: socket.socket, request: protocol.Request) -> None:
+        """Accept a call and queue it, or refuse it."""
+        self._last_call = time.monotonic()
+        waiting, _, waiting_bytes = self._pool.load()
+        held = waiting_bytes + self._peers.held_bytes
+        if waiting >= self._settings.queue or held > self._settings.held_bytes:
+            self._refuse(connection)
+            return
+        seconds = max(self._budget(request[4]) - request[0], 0.0)
+        accepted = protocol.encode_accepted(seconds + protocol.GRACE_SECONDS)
+        try:
+            complete = connection.send(accepted) == len(accepted)
+        except OSError:
+            complete = False
+        if not complete:
+            self._counters.add("abandoned")
+            connection.close()
+            return
+        self._counters.add("accepted")
+        self._pool.submit(Job(connection, request, seconds))
+
+    def _budget(self, stdin: bytes) -> float:
+        try:
+            seconds = self._service.budget(stdin)
+        except Exception as error:  # noqa: BLE001 (the call itself will say what is wrong with it)
+            self._log.add(f"a call's time limit cannot be told: {describe(error)}")
+            return DEFAULT_BUDGET
+        return min(max(seconds, 0.0), protocol.MAX_BUDGET) if math.isfinite(seconds) else DEFAULT_BUDGET
+
+    def _refuse(self, connection: socket.socket) -> None:
+        """Answer BUSY, if the other side takes it at once."""
+        self._counters.add("busy")
+        try:
+            connection.send(protocol.frame(protocol.BUSY))
+        except OSError:
+            self._counters.add("abandoned")
+        connection.close()
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        """Send a reply; what the other side does not take at once is sent as it takes it."""
+        self._write(self._peers.add(connection, data))
+
+    def _write(self, peer: Peer) -> None:
+        try:
+            peer.reply = peer.reply[peer.connection.send(peer.reply) :]
+        except BlockingIOError:
+            self._peers.wait(peer)
+            return
+        except OSError:
+            peer.reply = b""
+        if peer.reply:
+            self._peers.wait(peer)
+        else:
+            self._peers.drop(peer)
+
+    def _hand_over(self, connection: socket.socket, data: bytes) -> None:
+        """Take a worker's connection over; called in its thread."""
+        self._unsent.put((connection, data))
+        try:
+            self._waker.send(b"w")
+        except OSError:  # full: the loop will wake anyway
+            return
+
+    def _take_over(self) -> None:
+        try:
+            self._woken.recv(4096)
+        except BlockingIOError:
+            return
+        while not self._unsent.empty():
+            self._send(*self._unsent.get())
+
+    def _report(self) -> bytes:
+        now = time.monotonic()
+        facts = {
+            "socket": self._path,
+            "uptimeSeconds": round(now - self._started),
+            "idleSeconds": round(now - self._last_call),
+            "connections": len(self._peers),
+            "ending": bool(self._reason),
+        }
+        return report(self._service, self._settings, self._pool, self._counters, self._log, facts)

@@ -1,0 +1,71 @@
+"""What a resident verifier says about itself: the body of STATUS_REPLY."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from slsa_verifier_plugin import __version__
+from slsa_verifier_plugin.resident.protocol import MAX_REPLY
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
+from slsa_verifier_plugin.resident.server.housekeeping import resident_bytes
+from slsa_verifier_plugin.resident.server.pool import Counters, Pool, Service
+from slsa_verifier_plugin.resident.server.server_settings import Settings
+
+COUNTED = {
+    "accepted": "calls taken on",
+    "failed": "of them, ended by an error of the verifier",
+    "late": "answered when their callers had given up",
+    "abandoned": "given up by their callers before they were answered",
+    "busy": "refused because too many waited",
+    "refused": "connections that did not speak the protocol",
+    "foreign": "connections of other users",
+}
+"""What is counted, by name in the report."""
+
+
+def report(
+    service: Service,
+    settings: Settings,
+    pool: Pool,
+    counters: Counters,
+    log: ErrorLog,
+    facts: Mapping[str, object],
+) -> bytes:
+    """Return the report as JSON of at most ``MAX_REPLY`` bytes.
+
+    Args:
+        service: says what only it knows, under ``service``.
+        settings: limits.
+        pool: the workers.
+        counters: calls by what became of them.
+        log: the latest errors.
+        facts: what the loop knows.
+    """
+    waiting, running, _ = pool.load()
+    result: dict[str, object] = {
+        "version": __version__,
+        "pid": os.getpid(),
+        **facts,
+        "warm": pool.is_warm(),
+        "calls": {name: counters.get(name) for name in COUNTED},
+        "waiting": waiting,
+        "running": running,
+        "threads": pool.threads,
+        "workers": settings.workers,
+        "memoryBytes": resident_bytes(),
+        "memoryLimitBytes": settings.memory_bytes,
+        "latestErrors": log.latest(),
+        "unwrittenErrors": log.unwritten,
+    }
+    try:
+        complete = _encode({**result, "service": dict(service.status())})
+    except Exception as error:  # noqa: BLE001 (what the verifier itself knows is worth telling without)
+        log.add(f"the service cannot tell its status: {describe(error)}")
+        complete = b""
+    return complete if 0 < len(complete) <= MAX_REPLY else _encode({**result, "service": None})
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()

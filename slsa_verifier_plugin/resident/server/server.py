@@ -1,0 +1,226 @@
+"""The resident verifier: claims its place, listens there, and serves until there is a reason to end.
+
+One thread accepts, reads and keeps house (``loop``, ``keeper``); workers verify (``pool``). See ``docs/resident-protocol.md``,
+"The server".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resident.place import (
+    NobodyListensError,
+    Place,
+    PlaceError,
+    check_directories,
+    connect,
+    find_place,
+)
+from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.server.loop import Loop
+from slsa_verifier_plugin.resident.server.pool import Service
+from slsa_verifier_plugin.resident.server.server_settings import Settings, read_settings
+from slsa_verifier_plugin.text import plain, quoted
+
+CLAIM_SECONDS = 3.0
+"""How long a new verifier waits for one that is ending to give up its claim."""
+BACKLOG = 1024
+_FRESH_NAME = "socket.new"
+STACK_BYTES = 1 << 20
+"""Of each thread's stack: there may be hundreds, and 8 MiB each are more than a limit on addresses may allow."""
+SWITCH_SECONDS = 0.001
+"""How long a thread keeps the interpreter that others want. The one that accepts calls wants it a few times for each, and with
+the interpreter's own five milliseconds it may wait for seconds where many call at once."""
+DESCRIPTORS = 4096
+"""Open files that this process may want, two for each call: the caller's connection and the registry's."""
+
+
+def serve(
+    service: Service,
+    environ: Mapping[str, str],
+    settings: Settings | None = None,
+    echo: Callable[[str], None] | None = None,
+) -> str:
+    """Serve calls until there is a reason to end, and return it; only for the main thread of a process.
+
+    The caller ends the process with ``os._exit`` right after: a worker that loops must not keep it alive.
+
+    Args:
+        service: does the work.
+        environ: the process's environment; decides the socket's place.
+        settings: limits; those of the environment if None.
+        echo: gets a line for each event worth a person's attention, for a verifier in the foreground.
+
+    Raises:
+        UsageError: the directories are not private to this user or cannot be made, the socket cannot be made, or
+            another resident verifier serves here.
+    """
+    configured, problems = read_settings(environ)
+    try:
+        place = find_place(environ)
+        check_directories(place, make=True)
+        claim = _claim(place)
+    except PlaceError as error:
+        raise UsageError(f"{error.problem}: {quoted(error.path)}") from error
+    except OSError as error:
+        raise UsageError(f"cannot use the resident verifier's directory: {error.strerror}") from error
+    try:
+        try:
+            listener = listen(place)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the socket {quoted(place.socket)}: {plain(error.strerror)}"
+            ) from error
+        log = ErrorLog(place.log, echo)
+        try:
+            for problem in problems:
+                log.add(problem)
+            if echo is not None:
+                echo(f"listening on {plain(place.socket)}")
+            reason = _run(service, settings or configured, place, listener, log, claim)
+            if echo is not None:
+                echo(f"ended: {reason}")
+        finally:
+            log.close()
+    finally:
+        os.close(claim)
+    return reason
+
+
+def listen(place: Place) -> socket.socket:
+    """Return a listening socket at a place, after replacing whatever was there.
+
+    It appears under its name only once it listens, so no caller ever finds one that refuses it.
+
+    Raises:
+        OSError: it cannot be made there.
+    """
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        # A relative name: the longer one of the fresh socket might not fit where the final one does.
+        os.chdir(place.directory)
+        try:
+            _remove(_FRESH_NAME)
+            listener.bind(_FRESH_NAME)
+            os.chmod(_FRESH_NAME, stat.S_IRUSR | stat.S_IWUSR)  # noqa: PTH101 (relative to this directory)
+            listener.listen(BACKLOG)
+            os.rename(_FRESH_NAME, "socket")  # noqa: PTH104
+        finally:
+            os.fchdir(before)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(before)
+    listener.setblocking(False)
+    return listener
+
+
+def _claim(place: Place) -> int:
+    """Return a descriptor that holds the claim to a place: one verifier at a time serves there.
+
+    Raises:
+        UsageError: another one holds it.
+        OSError: the file cannot be made.
+    """
+    end = time.monotonic() + CLAIM_SECONDS
+    while True:
+        # Opened anew each time: the file of a frozen verifier, which cannot give it up, is removed by whoever ends it.
+        claim = os.open(place.claim, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_there(claim, place.claim):
+                _sign(claim)
+                return claim
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(claim)
+            raise
+        os.close(claim)
+        if not _listens(place) and time.monotonic() < end:
+            time.sleep(0.02)
+            continue
+        raise UsageError(
+            "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
+        )
+
+
+def _is_there(claim: int, path: str) -> bool:
+    """Return True while an open file is the one at its path."""
+    try:
+        return os.path.samestat(os.fstat(claim), os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _sign(claim: int) -> None:
+    """Write this process's number into its claim: only who holds one is ever ended by callers (``life``)."""
+    try:
+        os.ftruncate(claim, 0)
+        os.write(claim, b"%d" % os.getpid())
+    except OSError:
+        # A limit of file sizes, or a full disk: then it is not ended by them.
+        return
+
+
+def _listens(place: Place) -> bool:
+    try:
+        connect(place, 0.25).close()
+    except (NobodyListensError, PlaceError, OSError):
+        return False
+    return True
+
+
+def _run(
+    service: Service,
+    settings: Settings,
+    place: Place,
+    listener: socket.socket,
+    log: ErrorLog,
+    claim: int,
+) -> str:
+    loop = Loop(service, settings, place.socket, listener, log, lambda: fcntl.flock(claim, fcntl.LOCK_UN))
+    stack, interval = threading.stack_size(STACK_BYTES), sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_descriptors()
+    before = signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [
+        (number, signal.signal(number, lambda received, _: loop.end(signal.Signals(received).name)))
+        for number in numbers
+    ]
+    try:
+        return loop.run()
+    finally:
+        threading.stack_size(stack)
+        sys.setswitchinterval(interval)
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers:
+            signal.signal(number, handler)
+
+
+def _allow_descriptors() -> None:
+    """Allow this process as many open files as it may want, up to what it may allow itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _remove(name: str) -> None:
+    try:
+        os.unlink(name)  # noqa: PTH108 (relative to the current directory)
+    except FileNotFoundError:
+        return

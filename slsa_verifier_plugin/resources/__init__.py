@@ -1,0 +1,1 @@
+"""Ratify's and Gatekeeper's resources as files: documents, and what is wrong with them."""

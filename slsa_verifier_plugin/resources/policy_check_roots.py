@@ -1,0 +1,63 @@
+"""Trusted roots that a policy names, as far as this machine has them: in a list, a broken one goes unnoticed otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import Policy, RootSource
+from slsa_verifier_plugin.resources.documents import Key
+from slsa_verifier_plugin.resources.problems import ERROR, WARNING, Problems
+from slsa_verifier_plugin.resources.ratify_resources import Resource
+
+_REMEDY = "put it right, or take it out of trustedRoot"
+
+
+def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
+    """Note the trusted roots that cannot be used.
+
+    A file that is not here may well be where Ratify runs, so a policy's only root is not looked for; of a list, one that is
+    missing would be noticed by nobody.
+
+    Args:
+        resource: the Verifier.
+        policy: its parameters.
+        problems: where to note them.
+    """
+    several = len(policy.roots) > 1
+    found = [list(_problems_of(source)) for source in policy.roots]
+    # Of a file that is not here nothing is known: it may be good where Ratify runs.
+    some_verify = any(not problems_of or any(problems_of[0][:2]) for problems_of in found)
+    for number, problems_of in enumerate(found):
+        path: list[Key] = ["spec", "parameters", "trustedRoot", *([number] if several else [])]
+        for missing, _, message in problems_of:
+            if missing and not several:
+                continue
+            what, _, remedy = message.partition("; ")
+            where = " on this machine" if missing else ""
+            problems.add(
+                resource, path, WARNING if some_verify else ERROR, f"{what}{where}", remedy or _REMEDY
+            )
+
+
+def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, str]]:
+    """Yield why roots of ``source`` cannot be used, whether that is for a file that is not here, and whether others of it can."""
+    from slsa_verifier_plugin.resources.trust_roots import not_begun
+    from slsa_verifier_plugin.signatures.trust import load_roots, read_root_file
+
+    name = {"path": source.location, "tuf": source.bootstrap}.get(source.kind)
+    if not name:
+        return
+    path = Path(name)
+    try:
+        content = read_root_file(str(path))
+        if source.kind == "tuf":
+            return
+        found = load_roots(content, str(path))
+    except TrustRootError as error:
+        yield not path.exists(), False, error.message
+        return
+    late = [problem for root in found.roots if (problem := not_begun(root))]
+    others = len(late) < len(found.roots)
+    yield from ((False, others, message) for message in [*(error.message for error in found.problems), *late])

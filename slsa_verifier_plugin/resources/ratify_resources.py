@@ -1,0 +1,256 @@
+"""Ratify's resources as files: what the plugin would be handed by a Verifier, a Store and a Policy.
+
+Built as Ratify v1.4.4 builds it (``pkg/controllers/utils/verifier.go``): ``name`` is the resource's own, ``type`` is
+``spec.type`` or else ``spec.name``, and ``spec.parameters`` lies beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resources.documents import Document, Key, Position, parse_documents, read_file
+from slsa_verifier_plugin.text import quoted
+
+GROUP = "config.ratify.deislabs.io"
+VERSIONS = ("v1beta1", "v1alpha1")
+VERIFIER_KINDS = ("Verifier", "NamespacedVerifier")
+STORE_KINDS = ("Store", "NamespacedStore")
+POLICY_KINDS = ("Policy", "NamespacedPolicy")
+PLUGIN_TYPES = ("slsa", "slsla")
+"""The names that this plugin is installed under."""
+RULES = ("any", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One Kubernetes resource in a file. ``path`` leads to it within its document, for items of a List."""
+
+    document: Document
+    path: tuple[Key, ...]
+    value: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """Its kind, empty where it has none."""
+        return _text(self.value.get("kind"))
+
+    @property
+    def api_version(self) -> str:
+        """Its apiVersion, empty where it has none."""
+        return _text(self.value.get("apiVersion"))
+
+    @property
+    def name(self) -> str:
+        """Its ``metadata.name``."""
+        return _text(_object(self.value, "metadata").get("name"))
+
+    @property
+    def namespace(self) -> str:
+        """Its ``metadata.namespace``, empty for a resource of the cluster."""
+        return _text(_object(self.value, "metadata").get("namespace"))
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """Its ``spec``, empty where it has none."""
+        return _object(self.value, "spec")
+
+    def is_ratify(self, kinds: Iterable[str]) -> bool:
+        """Return True for one of Ratify's ``kinds`` in a version that is known."""
+        group, _, version = self.api_version.partition("/")
+        return self.kind in kinds and group == GROUP and version in VERSIONS
+
+    def position(self, *path: Key) -> Position:
+        """Return where an entry of it stands."""
+        return self.document.position((*self.path, *path))
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierResource:
+    """A Verifier: what Ratify would hand to the plugin as ``config``, and the artifact types it is asked for."""
+
+    name: str
+    type: str
+    namespace: str
+    artifact_types: tuple[str, ...]
+    config: Mapping[str, Any]
+    resource: Resource | None = None
+
+    def shown(self) -> str:
+        """Return its name, with the namespace where it has one."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a file of resources sets up: verifiers of this plugin, the store's settings, and any or all by artifact type."""
+
+    verifiers: tuple[VerifierResource, ...]
+    store: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    rules: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_resources(path: str) -> tuple[list[Resource], Path]:
+    """Return the resources in a file (``-`` for standard input), items of Lists one by one, and its folder.
+
+    Raises:
+        UsageError: it cannot be read, or is no YAML of Kubernetes resources.
+    """
+    content, source, folder = read_file(path)
+    found = list(flattened(parse_documents(content, source)))
+    if not found:
+        raise UsageError(f"{source} is empty; expected a Verifier resource ({GROUP}/{VERSIONS[0]})")
+    return found, folder
+
+
+def flattened(documents: Iterable[Document]) -> Iterator[Resource]:
+    """Yield every resource of ``documents``; what ``kubectl get -o yaml`` wraps in a List is unwrapped.
+
+    Raises:
+        UsageError: a document is no object with a kind.
+    """
+    for document in documents:
+        if not isinstance(document.value, dict) or not isinstance(document.value.get("kind"), str):
+            raise UsageError(
+                f"{document.position()}: not a Kubernetes resource; expected an object with apiVersion and kind"
+            )
+        items = document.value.get("items")
+        if document.value["kind"].endswith("List") and isinstance(items, list):
+            for index, item in enumerate(items):
+                if isinstance(item, dict):
+                    yield Resource(document, ("items", index), item)
+        else:
+            yield Resource(document, (), document.value)
+
+
+def read_setup(path: str, wanted: str | None = None) -> Setup:
+    """Return what the file at ``path`` sets up for this plugin.
+
+    Args:
+        path: a file, or ``-`` for standard input.
+        wanted: the name (or ``namespace/name``) of the one Verifier to take; it may then be of any type.
+
+    Raises:
+        UsageError: there is no such Verifier, or one is malformed.
+    """
+    resources, folder = read_resources(path)
+    verifiers = [verifier_of(item, folder) for item in resources if item.is_ratify(VERIFIER_KINDS)]
+    if wanted is None:
+        chosen = [item for item in verifiers if item.type in PLUGIN_TYPES]
+    else:
+        chosen = [item for item in verifiers if wanted in (item.name, item.shown())]
+    if not chosen:
+        raise UsageError(_nothing(path, resources, verifiers, wanted))
+    store = next((item.spec for item in resources if item.is_ratify(STORE_KINDS)), {})
+    return Setup(tuple(chosen), _object(store, "parameters"), _rules(resources))
+
+
+def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
+    """Return the Verifier in ``resource``.
+
+    Args:
+        resource: a Verifier or NamespacedVerifier.
+        folder: relative paths in its parameters become paths below it; None to leave them.
+
+    Raises:
+        UsageError: a field that Ratify needs is missing or of a wrong type.
+    """
+    spec = resource.spec
+    name, kind = resource.name, _text(spec.get("type")) or _text(spec.get("name"))
+    artifact_types = spec.get("artifactTypes", spec.get("artifactType"))
+    parameters = spec.get("parameters", {})
+    if not name:
+        raise UsageError(f"{resource.position('metadata')}: the {resource.kind} has no metadata.name")
+    if not kind:
+        raise UsageError(
+            f"{resource.position('spec')}: the {resource.kind} has neither spec.name nor spec.type"
+        )
+    if not isinstance(artifact_types, str) or not artifact_types.strip():
+        raise UsageError(
+            f"{resource.position('spec', 'artifactTypes')}: spec.artifactTypes is not text such as slsla/attestation"
+        )
+    if not isinstance(parameters, dict):
+        raise UsageError(f"{resource.position('spec', 'parameters')}: spec.parameters is not an object")
+    config = {
+        **(parameters if folder is None else absolute_paths(parameters, folder)),
+        "name": name,
+        "type": kind,
+        "artifactTypes": artifact_types,
+    }
+    # Ratify splits at commas and trims nothing, so that "a, b" never matches "b".
+    return VerifierResource(
+        name, kind, resource.namespace, tuple(artifact_types.split(",")), config, resource
+    )
+
+
+def absolute_paths(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return ``parameters`` with relative file paths made absolute, so that a policy and its keys can travel together."""
+    changed = dict(parameters)
+    root = parameters.get("trustedRoot")
+    if isinstance(root, list):
+        changed["trustedRoot"] = [_absolute_root(item, folder) for item in root]
+    elif root is not None:
+        changed["trustedRoot"] = _absolute_root(root, folder)
+    for key in ("trustedVerifiers", "trustedBuilders"):
+        signers = parameters.get(key)
+        if isinstance(signers, list):
+            changed[key] = [_absolute_keys(item, ("publicKey",), folder) for item in signers]
+    return changed
+
+
+def _absolute_root(value: Any, folder: Path) -> Any:
+    return _absolute_keys(value, ("path", "rootPath"), folder)
+
+
+def _absolute_keys(value: Any, keys: Iterable[str], folder: Path) -> Any:
+    if not isinstance(value, dict):
+        return value
+    changed = dict(value)
+    for key in keys:
+        path = changed.get(key)
+        if isinstance(path, str) and path and "-----BEGIN" not in path:
+            changed[key] = str(folder / path)
+    return changed
+
+
+def _rules(resources: Iterable[Resource]) -> dict[str, str]:
+    """Return any or all by artifact type, from Ratify's config policy; empty where there is none."""
+    for resource in resources:
+        if resource.is_ratify(POLICY_KINDS):
+            rules = _object(_object(resource.spec, "parameters"), "artifactVerificationPolicies")
+            for name, rule in rules.items():
+                if rule not in RULES:
+                    place = resource.position("spec", "parameters", "artifactVerificationPolicies", name)
+                    raise UsageError(f"{place}: found {quoted(rule)}, expected any or all")
+            return dict(rules)
+    return {}
+
+
+def _nothing(
+    path: str, resources: list[Resource], verifiers: list[VerifierResource], wanted: str | None
+) -> str:
+    if verifiers:
+        known = ", ".join(f"{item.shown()} of type {item.type}" for item in verifiers[:8])
+        if wanted is not None:
+            return f"{quoted(path)} has no Verifier named {quoted(wanted)}; it has {known}"
+        return (
+            f"{quoted(path)} has no Verifier of type {' or '.join(PLUGIN_TYPES)}; it has {known}; "
+            "correct spec.type, or choose one with --verifier"
+        )
+    kinds = sorted({f"{item.api_version} {item.kind}" for item in resources})
+    return (
+        f"{resources[0].position()}: no Verifier here, but {', '.join(quoted(kind, 80) for kind in kinds[:4])}; expected "
+        f"apiVersion {GROUP}/{VERSIONS[0]}, kind {VERIFIER_KINDS[0]}"
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _object(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,1 @@
+"""The service of one process: stores, trusted roots, keys and caches wired together."""

@@ -1,0 +1,264 @@
+"""What a resident verifier does its work with: the service, kept warm, and trusted roots that are refreshed behind its back.
+
+A trusted root is never fetched while a verification waits (``docs/verification.md``): threads of their own do it, for the roots
+that policies have asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.policy.parameters import Policy, RootSource
+from slsa_verifier_plugin.resident.processors import usable_processors
+from slsa_verifier_plugin.resident.server.fork import Fork
+from slsa_verifier_plugin.resident.server.server_settings import read_settings
+from slsa_verifier_plugin.service.service import Service
+from slsa_verifier_plugin.text import plain
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.resident.protocol import Answer
+    from slsa_verifier_plugin.signatures.refresh import Refreshed
+    from slsa_verifier_plugin.signatures.sharing import Ask
+    from slsa_verifier_plugin.signatures.trust import LoadedRoot
+    from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+
+REFRESH_VARIABLE = "SLSA_VERIFIER_REFRESH_HOURS"
+"""Hours between two refreshes of a trusted root; 0 for never, as where there is no network."""
+DEFAULT_REFRESH_HOURS = 24
+RETRY_SECONDS = 900.0
+"""Seconds after which a refresh that failed is tried again."""
+MAX_SOURCES = 64
+
+Refresh = Callable[[RootSource, Mapping[str, str]], "Refreshed | None"]
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A trusted root that policies have asked for: when it is due (``time.monotonic``), and what became of it last."""
+
+    due: float = 0.0
+    refreshed: str = ""
+    digest: str = ""
+    error: str = ""
+
+
+class ResidentService:
+    """Implements ``resident.pool.Service``; safe under threads.
+
+    Args:
+        environ: the process's environment.
+        refresh: fetches a trusted root into its cache; tests replace it.
+    """
+
+    def __init__(self, environ: Mapping[str, str], refresh: Refresh | None = None) -> None:
+        self._environ = environ
+        self._fork = _fork(environ)
+        self._service = _Service(environ, self._follow, self._ask if self._fork else None)
+        self._refresh = refresh
+        self._every = refresh_seconds(environ)
+        self._lock = threading.Lock()
+        self._running = 0
+        self._wake = threading.Event()
+        self._followed: dict[RootSource, _Followed] = {}
+
+    def handle(
+        self,
+        command: bytes | None,
+        subject: bytes | None,
+        version: bytes | None,
+        stdin: bytes,
+        elapsed: float,
+    ) -> Answer:
+        """Return exit status, standard output and standard error for one call of Ratify."""
+        names = (ratify.COMMAND, ratify.SUBJECT, ratify.VERSION)
+        environment = {
+            name: value.decode("utf-8", "surrogateescape")
+            for name, value in zip(names, (command, subject, version), strict=True)
+            if value is not None
+        }
+        with self._lock:
+            self._running += 1
+        try:
+            response = self._service.respond(environment, stdin, elapsed)
+        finally:
+            with self._lock:
+                self._running -= 1
+        return response.status, response.stdout, response.stderr
+
+    def budget(self, stdin: bytes) -> float:
+        """Return the seconds that the call in ``stdin`` may take."""
+        return ratify.budget(stdin)
+
+    def warm_up(self) -> None:
+        """Import and load what every call needs, and begin to refresh trusted roots."""
+        self._service.warm_up()
+        if self._fork is not None:
+            # Now: workers wait for the end of this, and no other thread has begun.
+            self._fork.start()
+        if self._every:
+            threading.Thread(target=self._refresh_for_ever, name="trusted-roots", daemon=True).start()
+
+    def close(self) -> None:
+        """End the process that verifies signatures, so that nothing is left when this one ends."""
+        if self._fork is not None:
+            self._fork.end()
+
+    def trim(self) -> None:
+        """Drop what is kept only for speed."""
+        self._service.trim()
+
+    def status(self) -> Mapping[str, object]:
+        """Return the calls so far, what is kept, and each trusted root in use and with its last refresh."""
+        with self._lock:
+            roots = [
+                {
+                    "source": plain(source.location or source.kind),
+                    "refreshed": item.refreshed,
+                    "digest": item.digest,
+                    "error": item.error,
+                }
+                for source, item in self._followed.items()
+            ]
+        return {
+            "calls": self._service.calls,
+            **self._service.usage(),
+            "signatureProcess": self._fork.state if self._fork else "none, for one processor or worker",
+            "refreshHours": round(self._every / 3600, 3),
+            "trustedRoots": roots,
+        }
+
+    def refresh_due(self) -> list[threading.Thread]:
+        """Begin to refresh every trusted root whose time has come; return the threads that do it.
+
+        Each root has a thread of its own: one whose repository keeps its thread waiting, to the time limit of a refresh, holds
+        up no other. There are at most ``MAX_SOURCES``.
+        """
+        now = time.monotonic()
+        with self._lock:
+            due = [source for source, item in self._followed.items() if item.due <= now]
+            for source in due:
+                self._followed[source].due = math.inf  # until it has ended
+        threads = []
+        for source in due:
+            thread = threading.Thread(
+                target=self._refresh_one, args=(source,), name="trusted-root", daemon=True
+            )
+            try:
+                thread.start()
+                threads.append(thread)
+            except RuntimeError:  # what Python raises where the system gives no thread
+                self._note(source, None, "the system gives no thread for it")
+        return threads
+
+    def next_refresh(self) -> float:
+        """Return the seconds until the next trusted root is due, of those that are not being refreshed now."""
+        with self._lock:
+            due = min((item.due for item in self._followed.values()), default=math.inf)
+        return max(0.0, min(due - time.monotonic(), self._every))
+
+    def _ask(self, request: bytes) -> bytes | None:
+        """Have the fork verify a signature where that leaves this process something to do meanwhile."""
+        return self._fork.ask(request) if self._fork is not None and self._running > 1 else None
+
+    def _follow(self, source: RootSource) -> None:
+        """Note that a policy has asked for ``source``."""
+        if source.kind == "path":
+            return
+        with self._lock:
+            if source not in self._followed and len(self._followed) < MAX_SOURCES:
+                self._followed[source] = _Followed()
+                self._wake.set()
+
+    def _refresh_for_ever(self) -> None:
+        while True:
+            self.refresh_due()
+            self._wake.wait(self.next_refresh())
+            self._wake.clear()
+
+    def _refresh_one(self, source: RootSource) -> None:
+        refreshed, error = None, ""
+        try:
+            refreshed = self._refresher()(source, self._environ)
+        except TrustRootError as failure:
+            error = failure.message
+        except Exception as failure:  # noqa: BLE001 (the thread must outlive what a library raises; the status tells)
+            error = f"an unforeseen {type(failure).__name__}"
+        self._note(source, refreshed, error)
+        self._wake.set()
+
+    def _note(self, source: RootSource, refreshed: Refreshed | None, error: str) -> None:
+        with self._lock:
+            item = self._followed[source]
+            item.error = plain(error, 512)
+            item.due = time.monotonic() + (min(RETRY_SECONDS, self._every) if error else self._every)
+            if refreshed is not None:
+                item.refreshed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+                item.digest = refreshed.digest
+
+    def _refresher(self) -> Refresh:
+        if self._refresh is None:
+            from slsa_verifier_plugin.signatures.refresh import refresh
+
+            self._refresh = refresh
+        return self._refresh
+
+
+class _Service(Service):
+    """A service that tells which trusted roots policies ask for, and has signatures verified elsewhere.
+
+    Args:
+        environ: the process's environment.
+        follow: gets each trusted root.
+        ask: reaches the process that verifies signatures; None where there is none.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], follow: Callable[[RootSource], None], ask: Ask | None
+    ) -> None:
+        super().__init__(environ)
+        self._follow = follow
+        self._ask = ask
+
+    def root_verifier(self, root: LoadedRoot) -> RootVerifier:
+        """Return the verifier for one trusted root, one that shares the work where there is somebody to share it with."""
+        if self._ask is None:
+            return super().root_verifier(root)
+        from slsa_verifier_plugin.signatures.sharing import SharedVerifier
+
+        return SharedVerifier(root, self._ask)
+
+    def verifier(self, policy: Policy) -> AttestationVerifier:
+        """Return the verifier for a policy, after noting its trusted roots."""
+        for source in policy.roots:
+            self._follow(source)
+        return super().verifier(policy)
+
+
+def _fork(environ: Mapping[str, str]) -> Fork | None:
+    """Return the fork that verifies signatures where more than one processor is of use."""
+    workers = read_settings(environ)[0].workers
+    if workers == 1 or usable_processors() == 1:
+        return None
+    return Fork(_answerer, workers)
+
+
+def _answerer() -> Callable[[bytes], bytes]:
+    from slsa_verifier_plugin.signatures.sharing import Answerer
+
+    return Answerer()
+
+
+def refresh_seconds(environ: Mapping[str, str]) -> float:
+    """Return the seconds between two refreshes, 0 for never. What is no number counts as not set."""
+    value: Any = environ.get(REFRESH_VARIABLE, "")
+    if value.isascii() and value.isdigit() and len(value) <= 5:
+        return int(value) * 3600.0
+    return DEFAULT_REFRESH_HOURS * 3600.0

@@ -1,0 +1,264 @@
+"""Wires stores, trusted roots, keys and caches together for one process.
+
+One ``Service`` lives as long as its process: a single call in a process of its own, days in the resident verifier. It keeps
+roots, verified signatures, registry content and tokens; it keeps no verdicts, and takes every setting from the call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.policy.parameters import Policy, RootSource, parse_policy
+from slsa_verifier_plugin.registry.memory_cache import ContentCache
+from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.verification.capacity import Capacity
+from slsa_verifier_plugin.verification.readings import Readings
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.policy.verdict import Verdict
+    from slsa_verifier_plugin.registry.store import RegistryStore
+    from slsa_verifier_plugin.signatures.keys import TrustedKey
+    from slsa_verifier_plugin.signatures.trust import LoadedRoot
+    from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+
+SIGNATURE_CACHE = 16 << 20
+"""Bytes of verified payloads that are kept."""
+READINGS = 8 << 20
+"""Bytes of parsed blobs that are kept, and of parsed payloads; a quarter of it of parsed manifests."""
+_key_of = json.JSONEncoder(sort_keys=True).encode
+"""Settings as a key; ``json.dumps`` would make a new encoder for each."""
+MAX_STORES = 32
+MAX_POLICIES = 64
+MAX_ROOTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiersOfFile:
+    """The verifiers for the trusted roots of one file, and why others of it cannot be used."""
+
+    verifiers: tuple[RootVerifier, ...]
+    problems: tuple[TrustRootError, ...] = ()
+
+
+class Service:
+    """Answers calls.
+
+    Args:
+        environ: the process's environment, for credentials, proxies and certificate authorities.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._policies: LruCache[str, Policy] = LruCache(MAX_POLICIES)
+        self._stores: LruCache[str, RegistryStore] = LruCache(MAX_STORES)
+        self._roots: LruCache[tuple[object, ...], VerifiersOfFile] = LruCache(MAX_ROOTS)
+        self._unusable: LruCache[tuple[RootSource, ...], tuple[str, ...]] = LruCache(MAX_ROOTS)
+        self._links: LruCache[tuple[object, ...], str] = LruCache(MAX_ROOTS)
+        self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
+        self._content = ContentCache()
+        self._readings = Readings(READINGS)
+        self._signatures: Any = LruCache(SIGNATURE_CACHE)
+        self._capacity = Capacity()
+        self.calls = 0
+
+    def respond(self, environment: Mapping[str, str], stdin: bytes, elapsed: float = 0.0) -> ratify.Response:
+        """Return the plugin's answer to one call of Ratify."""
+        self.calls += 1
+        return ratify.respond(environment, stdin, self.policy, self.decide, elapsed)
+
+    def policy(self, config: Mapping[str, Any]) -> Policy:
+        """Return the policy in a verifier's configuration.
+
+        Raises:
+            ParameterError: it is not valid.
+        """
+        key = _key_of(config)
+        policy = self._policies.get(key)
+        if policy is None:
+            policy = parse_policy(config)
+            self._policies.put(key, policy)
+        return policy
+
+    def decide(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
+        """Return the verdict on one artifact of one image.
+
+        Raises:
+            VerifierError: the store, a trusted root or a key cannot be set up.
+        """
+        from slsa_verifier_plugin.verification.verify import Request, verify
+
+        request = Request(call.image, call.artifact, policy)
+        store = self.store(call.store)
+        with self._capacity.for_call(store) as guarded, store.remarks.of_this_call() as remarks:
+            verdict = verify(request, guarded, self.verifier(policy), deadline, readings=self._readings)
+        return replace(verdict, warnings=(*verdict.warnings, *remarks)) if remarks else verdict
+
+    def store(self, settings: Mapping[str, Any]) -> RegistryStore:
+        """Return the store for Ratify's store settings.
+
+        Raises:
+            RegistryError: the settings name a credential provider that is unknown or not installed.
+        """
+        key = _key_of(settings)
+        store = self._stores.get(key)
+        if store is None:
+            from slsa_verifier_plugin.registry.credentials.select import provider_for
+            from slsa_verifier_plugin.registry.settings import StoreSettings
+            from slsa_verifier_plugin.registry.store import RegistryStore
+
+            # Outside of the lock: a provider imports a cloud's SDK and reads files, which other calls need not wait for.
+            parsed = StoreSettings.parse(settings)
+            provider = provider_for(parsed.auth_provider, self._environ)
+            made = RegistryStore(parsed, provider, self._environ, cache=self._content)
+            with self._lock:
+                # The first of several counts: its connections and tokens are then shared.
+                store = self._stores.get(key)
+                if store is None:
+                    store = made
+                    self._stores.put(key, made)
+        return store
+
+    def verifier(self, policy: Policy) -> AttestationVerifier:
+        """Return the verifier for a policy's trusted roots and keys.
+
+        Raises:
+            TrustRootError: none of its roots can be used, or a key cannot be read.
+        """
+        from slsa_verifier_plugin.signatures.verifier import AttestationVerifier
+
+        roots: list[RootVerifier] = []
+        failures: list[TrustRootError] = []
+        for source in policy.roots:
+            try:
+                found = self._root(source)
+            except TrustRootError as error:
+                failures.append(error)
+                continue
+            failures += found.problems
+            for root in found.verifiers:
+                # Asked at each call, not when the root is loaded: its time may begin while this process lives.
+                try:
+                    root.check_begun()
+                except TrustRootError as error:
+                    failures.append(error)
+                else:
+                    roots.append(root)
+        if failures and not roots:
+            self._unusable.put(policy.roots, tuple(error.message for error in failures))
+            raise failures[0]
+        keys = {configured: self._key(configured) for configured in policy.public_keys}
+        warnings = tuple(error.message for error in failures)
+        self._unusable.put(policy.roots, warnings)
+        return AttestationVerifier(roots, keys, self._signatures, datetime.now(UTC), warnings)
+
+    def warm_up(self) -> None:
+        """Do what the first call would wait for: import, and load the default trusted root."""
+        import slsa_verifier_plugin.registry.store
+        import slsa_verifier_plugin.verification.verify  # noqa: F401
+
+        self._root(RootSource("public-good"))
+
+    def usage(self) -> dict[str, object]:
+        """Return what the caches hold and how often they helped, and the trusted roots in use, for the status."""
+        return {
+            "caches": {
+                "content": self._content.usage(),
+                "readings": self._readings.usage(),
+                "signatures": self._signatures.usage(),
+            },
+            "loadedRoots": [
+                {"source": plain(info.source), "digest": info.digest, "date": f"{info.date:%Y-%m-%d}"}
+                for found in self._roots.values()
+                for info in (verifier.root.info for verifier in found.verifiers)
+            ],
+            "unusableRoots": [
+                plain(problem, 512) for problem in dict.fromkeys(chain(*self._unusable.values()))
+            ],
+        }
+
+    def trim(self) -> None:
+        """Drop what is kept only for speed."""
+        self._content.clear()
+        self._readings.clear()
+        self._signatures.clear()
+        self._policies.clear()
+        self._stores.clear()
+
+    def root_verifier(self, root: LoadedRoot) -> RootVerifier:
+        """Return the verifier for one trusted root."""
+        from slsa_verifier_plugin.signatures.verifier import RootVerifier
+
+        return RootVerifier(root)
+
+    def _root(self, source: RootSource) -> VerifiersOfFile:
+        from slsa_verifier_plugin.signatures.sources import read_root
+        from slsa_verifier_plugin.signatures.trust import load_roots
+
+        # Taken before the root is read: where it is replaced meanwhile, the next call finds another stamp.
+        key = (source, *self._root_stamp(source))
+        found = self._roots.get(key)
+        if found is None:
+            file = load_roots(*read_root(source, self._environ))
+            found = VerifiersOfFile(tuple(map(self.root_verifier, file.roots)), file.problems)
+            self._roots.put(key, found)
+        return found
+
+    def _root_stamp(self, source: RootSource) -> tuple[object, ...]:
+        """Return what changes when a root's file or refreshed copy is replaced, by this process or another.
+
+        Raises:
+            TrustRootError: the root that a TUF repository's trust begins with cannot be read.
+        """
+        if source.kind == "path":
+            return _stamp(source.location)
+        key = (source, *_stamp(source.bootstrap))
+        link = self._links.get(key)
+        if link is None:
+            from slsa_verifier_plugin.signatures.sources import repository_of
+
+            repository = repository_of(source, self._environ)
+            assert repository is not None
+            link = str(repository.current)
+            self._links.put(key, link)
+        return (*key, _target(link))
+
+    def _key(self, configured: str) -> TrustedKey:
+        from slsa_verifier_plugin.signatures.keys import load_key
+
+        key = (configured, *_stamp("" if "-----BEGIN" in configured else configured))
+        loaded = self._keys.get(key)
+        if loaded is None:
+            loaded = load_key(configured)
+            self._keys.put(key, loaded)
+        return loaded
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Return what changes when a file is replaced; empty where there is no such file."""
+    if not path:
+        return ()
+    try:
+        status = os.stat(path)  # noqa: PTH116 (pathlib costs on this path)
+    except (OSError, ValueError):
+        return ()
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _target(link: str) -> str:
+    """Return where a link leads, which is new with every refresh; empty where there is none."""
+    try:
+        return os.readlink(link)  # noqa: PTH115 (as above)
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,178 @@
+"""What many calls at once may hold of large content (``docs/operations/sizing.md``)."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from slsa_verifier_plugin.registry import arrival
+from slsa_verifier_plugin.turn import aside
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.model.digest import Descriptor
+    from slsa_verifier_plugin.registry.reference import Reference
+    from slsa_verifier_plugin.verification.evidence import ArtifactStore
+
+SMALL_BYTES = 256 << 10
+"""Manifests and blobs that a call may read without asking: some fifteen signed bundles."""
+MEDIUM_BYTES = 2 << 20
+"""Up to here a call takes one of many places, beyond one of few: content takes up to six times its bytes while it is read."""
+MEDIUM_PLACES, MEDIUM_PLACES_EACH = 8, 2
+"""Calls that hold medium content at once, and those of them for one registry: together 88 MiB."""
+LARGE_PLACES, LARGE_PLACES_EACH = 2, 1
+"""The same for large content, of up to ``maxAttestationBytes``: together 180 MiB by its default."""
+
+
+class Capacity:
+    """Lets few calls at a time hold large content, and fewer of one registry.
+
+    ``maxAttestationBytes`` holds for each call; without this, as many calls as there are workers would need that many times the
+    memory, which a Pod does not have. A place is taken once more has come than a class allows, and kept until the call ends.
+    So whoever waits for a registry that is slow to answer, or sends a byte now and then, has no place that others lack; and no
+    registry gets all of the places.
+    """
+
+    def __init__(self) -> None:
+        self._medium = _Places(MEDIUM_PLACES, MEDIUM_PLACES_EACH)
+        self._large = _Places(LARGE_PLACES, LARGE_PLACES_EACH)
+
+    @contextmanager
+    def for_call(self, store: ArtifactStore) -> Iterator[ArtifactStore]:
+        """Yield ``store`` for one call, which holds what it read until the end of the block."""
+        guarded = _GuardedStore(store, ((SMALL_BYTES, self._medium), (MEDIUM_BYTES, self._large)))
+        try:
+            yield guarded
+        finally:
+            guarded.leave()
+
+
+class _Places:
+    """Places for calls, at most ``total``, and at most ``each`` for one registry."""
+
+    def __init__(self, total: int, each: int) -> None:
+        self._total = total
+        self._each = each
+        self._taken: Counter[str] = Counter()
+        self._changed = threading.Condition()
+
+    def take(self, registry: str, deadline: Deadline, doing: str) -> None:
+        """Take a place for a call to ``registry``, after waiting for one if need be.
+
+        Raises:
+            DeadlineError: there was none in time.
+        """
+        with self._changed:
+            while self._taken.total() >= self._total or self._taken[registry] >= self._each:
+                deadline.check(doing)
+                self._changed.wait(deadline.remaining())
+            self._taken[registry] += 1
+
+    def leave(self, registry: str) -> None:
+        """Give a place back."""
+        with self._changed:
+            self._taken[registry] -= 1
+            if not self._taken[registry]:
+                del self._taken[registry]  # registries' names come from callers
+            self._changed.notify_all()
+
+
+class _GuardedStore:
+    """An ``ArtifactStore`` of one call that takes a place before it reads more than a class of content allows.
+
+    Several threads of the call use it at once, and some may still do so when the call has ended: they get no place any more.
+
+    Args:
+        store: where content comes from.
+        classes: bytes up to which nothing of a class is needed, and the places of that class, in the order in which every call
+            takes them: so no two calls ever wait for each other.
+    """
+
+    def __init__(self, store: ArtifactStore, classes: tuple[tuple[int, _Places], ...]) -> None:
+        self._store = store
+        self._classes = classes
+        self._bytes = 0
+        self._taken: list[tuple[_Places, str]] = []
+        self._has_left = False
+        self._state = threading.Lock()
+        self._asking = threading.Lock()
+
+    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        with self._counted(image, deadline):
+            content = self._store.manifest(image, descriptor, deadline)
+            arrival.hold(len(content))
+        return content
+
+    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        with self._counted(image, deadline):
+            content = self._store.blob(image, descriptor, limit, deadline)
+            arrival.hold(len(content))
+        return content
+
+    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        return self._store.referrers(image, deadline)
+
+    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
+        return self._store.resolve(image, deadline)
+
+    def dropped(self, size: int) -> None:
+        """Note that ``size`` bytes of what was read are held no more."""
+        with self._state:
+            self._bytes -= size
+
+    def leave(self) -> None:
+        """Let other calls have this one's places."""
+        with self._state:
+            self._has_left = True
+            taken, self._taken = self._taken, []
+        for places, registry in reversed(taken):
+            places.leave(registry)
+
+    @contextmanager
+    def _counted(self, image: Reference, deadline: Deadline) -> Iterator[None]:
+        """Count what comes of one content in the block, and take the places that it needs; nothing of one that does not come."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if size > held:  # a body that broke off may begin anew
+                more, held = size - held, size
+                self._ask(image, more, deadline)
+
+        try:
+            with arrival.told(hold):
+                yield
+        except BaseException:
+            self.dropped(held)
+            raise
+
+    def _ask(self, image: Reference, size: int, deadline: Deadline) -> None:
+        with self._state:
+            self._bytes += size
+            wanted = self._bytes
+            if not self._needed(wanted):
+                return
+        doing = f"waiting for room for {wanted} bytes beside other calls' large attestations"
+        with aside():
+            # One thread asks for all of the call: the place that it waits for is none that another of them holds.
+            deadline.acquire(self._asking, doing)
+            try:
+                for places in self._needed(wanted):
+                    places.take(image.registry, deadline, doing)
+                    self._keep(places, image.registry)
+            finally:
+                self._asking.release()
+
+    def _needed(self, wanted: int) -> list[_Places]:
+        """Return the places that ``wanted`` bytes need beside those that the call has."""
+        return [places for more_than, places in self._classes[len(self._taken) :] if wanted > more_than]
+
+    def _keep(self, places: _Places, registry: str) -> None:
+        with self._state:
+            if not self._has_left:
+                self._taken.append((places, registry))
+                return
+        places.leave(registry)
