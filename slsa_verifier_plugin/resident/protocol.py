@@ -24,6 +24,7 @@ STATUS = 4
 STATUS_REPLY = 5
 STOP = 6
 BUSY = 7
+CHECK = 8
 
 ACCEPT_SECONDS = 1.25
 """How long a client waits for ACCEPTED before it tries other ways as well."""
@@ -43,7 +44,8 @@ MAX_ACCEPTED_SECONDS = MAX_BUDGET + GRACE_SECONDS
 Answer = tuple[int, bytes, bytes]
 """Exit status, standard output, standard error."""
 Request = tuple[float, bytes | None, bytes | None, bytes | None, bytes]
-"""Seconds used already, the three RATIFY_VERIFIER_* variables (command, subject, version), standard input."""
+"""Seconds used already, and four fields: of VERIFY the three RATIFY_VERIFIER_* variables (command, subject, version) and standard
+input; of CHECK the policy folder, the image's name, its digest, and the milliseconds that the whole call may take."""
 
 _DENIAL = (
     b'{"isSuccess":false,"message":"SLSA attestation verified FAILED: %b",'
@@ -99,6 +101,29 @@ class FrameError(Exception):
     """Bytes that are no frame of this protocol's version, or a value that fits into none."""
 
 
+class Question:
+    """What a verifier is asked.
+
+    Args:
+        kind: VERIFY or CHECK.
+        fields: the request's, after its time.
+        seconds: what the whole call may take, where the verifier's own word does not say otherwise.
+    """
+
+    __slots__ = ("fields", "kind", "seconds")
+
+    def __init__(
+        self, kind: int, fields: tuple[bytes | None, bytes | None, bytes | None, bytes], seconds: float
+    ) -> None:
+        self.kind = kind
+        self.fields = fields
+        self.seconds = seconds
+
+    def frame(self, elapsed: float) -> bytes:
+        """Return the request's frame; raises ``FrameError`` where it fits in none."""
+        return encode_request((elapsed, *self.fields), self.kind)
+
+
 def lack_line(number: int) -> bytes:
     """Return the denial for a verification that could not be started, by the system's number of the error."""
     from slsa_verifier_plugin import lacks
@@ -134,8 +159,8 @@ def parse_header(header: bytes | bytearray, limit: int) -> tuple[int, int]:
     return int.from_bytes(header[6:8]), length
 
 
-def encode_request(request: Request) -> bytes:
-    """Return the VERIFY frame of a request.
+def encode_request(request: Request, kind: int = VERIFY) -> bytes:
+    """Return the VERIFY or CHECK frame of a request.
 
     Raises:
         FrameError: its body would be larger than ``MAX_REQUEST``.
@@ -145,11 +170,11 @@ def encode_request(request: Request) -> bytes:
     body = milliseconds.to_bytes(4) + b"".join(map(_field, fields))
     if len(body) > MAX_REQUEST:
         raise FrameError(f"a request of more than {MAX_REQUEST} bytes")
-    return frame(VERIFY, body)
+    return frame(kind, body)
 
 
 def decode_request(body: bytes) -> Request:
-    """Return the request in a VERIFY frame's body.
+    """Return the request in the body of a VERIFY or CHECK frame.
 
     Raises:
         FrameError: it is not one.
@@ -163,6 +188,20 @@ def decode_request(body: bytes) -> Request:
     if stdin is None or at != len(body):
         raise FrameError("a request that is not four fields with standard input as the last")
     return int.from_bytes(body[:4]) / 1000, command, subject, version, stdin
+
+
+def check_seconds(request: Request) -> float:
+    """Return the seconds that the whole call of a CHECK may take.
+
+    Raises:
+        FrameError: a field is not set, or the last is no number of milliseconds of which a call may have so many.
+    """
+    _, folder, name, digest, limit = request
+    if not folder or not name or not digest:
+        raise FrameError("a check without folder, name or digest")
+    if not limit.isdigit() or len(limit) > 6 or int(limit) > MAX_BUDGET * 1000:
+        raise FrameError("a check without its time limit")
+    return int(limit) / 1000
 
 
 def encode_answer(answer: Answer) -> bytes:

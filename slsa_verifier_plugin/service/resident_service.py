@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.resident.protocol import Answer
+    from slsa_verifier_plugin.resident.protocol import Answer, Request
     from slsa_verifier_plugin.signatures.refresh import Refreshed
     from slsa_verifier_plugin.signatures.sharing import Ask
     from slsa_verifier_plugin.signatures.trust import LoadedRoot
@@ -38,6 +39,8 @@ RETRY_SECONDS = 900.0
 MAX_SOURCES = 64
 
 Refresh = Callable[[RootSource, Mapping[str, str]], "Refreshed | None"]
+CheckImage = Callable[[Service, "Request", float], "Answer"]
+"""Answers a CHECK: the service, what is asked, and the seconds that are used already."""
 
 
 @dataclass(slots=True)
@@ -56,13 +59,20 @@ class ResidentService:
     Args:
         environ: the process's environment.
         refresh: fetches a trusted root into its cache; tests replace it.
+        check_image: answers questions about whole images; without it each is an internal error.
     """
 
-    def __init__(self, environ: Mapping[str, str], refresh: Refresh | None = None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        refresh: Refresh | None = None,
+        check_image: CheckImage | None = None,
+    ) -> None:
         self._environ = environ
         self._fork = _fork(environ)
         self._service = _Service(environ, self._follow, self._ask if self._fork else None)
         self._refresh = refresh
+        self._check_image = check_image
         self._every = refresh_seconds(environ)
         self._lock = threading.Lock()
         self._running = 0
@@ -84,14 +94,20 @@ class ResidentService:
             for name, value in zip(names, (command, subject, version), strict=True)
             if value is not None
         }
-        with self._lock:
-            self._running += 1
-        try:
+        with self._counted():
             response = self._service.respond(environment, stdin, elapsed)
-        finally:
-            with self._lock:
-                self._running -= 1
         return response.status, response.stdout, response.stderr
+
+    def check(self, request: Request, elapsed: float) -> Answer:
+        """Return the answer about a whole image.
+
+        Raises:
+            LookupError: nobody here answers that.
+        """
+        if self._check_image is None:
+            raise LookupError("check_image")
+        with self._counted():
+            return self._check_image(self._service, request, elapsed)
 
     def budget(self, stdin: bytes) -> float:
         """Return the seconds that the call in ``stdin`` may take."""
@@ -163,6 +179,17 @@ class ResidentService:
         with self._lock:
             due = min((item.due for item in self._followed.values()), default=math.inf)
         return max(0.0, min(due - time.monotonic(), self._every))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a call as running: only beside others is the process that verifies signatures of use."""
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def _ask(self, request: bytes) -> bytes | None:
         """Have the fork verify a signature where that leaves this process something to do meanwhile."""

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 import pytest
 
 from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import client
 from slsa_verifier_plugin.resident.place import Place
 from slsa_verifier_plugin.resident.server.server import DESCRIPTORS
 from tests.support.answers import pid_of
-from tests.support.resident import World, wait_until
+from tests.support.resident import OWN, World, wait_until
 
 
 @contextmanager
@@ -87,6 +88,10 @@ def test_as_many_descriptors_as_it_may_have() -> None:
         protocol.frame(protocol.ANSWER, b"\x00" * 9),
         protocol.frame(99),
         protocol.frame(protocol.VERIFY),
+        protocol.frame(protocol.CHECK),
+        protocol.encode_request((0.0, b"/p", b"r/i", None, b"9000"), protocol.CHECK),
+        protocol.encode_request((0.0, b"/p", b"r/i", b"sha256:0", b"-1"), protocol.CHECK),
+        protocol.encode_request((0.0, b"/p", b"r/i", b"sha256:0", b"600001"), protocol.CHECK),
         protocol.frame(protocol.STATUS, b"x"),
         protocol.frame(protocol.STOP, b"x"),
         protocol.frame(protocol.STATUS) + b"x",
@@ -103,6 +108,20 @@ def test_a_broken_frame_ends_its_connection_only(world: World, data: bytes) -> N
             pass
         wait_until(lambda: world.report()["calls"]["refused"] == 1)
     assert world.server() == pid
+
+
+def test_a_question_about_an_image_is_answered_and_a_failure_of_it_denies(world: World) -> None:
+    fields = (b"/etc/policy", b"registry.example/app", b"sha256:0", b"9000")
+    question = protocol.Question(protocol.CHECK, fields, 9.0)
+
+    def ask(asked: protocol.Question) -> protocol.Answer:
+        return client.ask(world.environ, asked, lambda turn: OWN, world.start, time.monotonic())
+
+    status, stdout, _ = ask(question)
+    assert (status, stdout[-60:]) == (0, repr(fields).encode()[-60:])
+    raising = protocol.Question(protocol.CHECK, (b"/etc/policy", b"raise/app", b"sha256:0", b"9000"), 9.0)
+    assert ask(raising)[1] == protocol.INTERNAL_LINE
+    assert world.server()
 
 
 def test_whatever_comes_it_goes_on(world: World) -> None:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
-from slsa_verifier_plugin.resident.server.pool import Counters, Job, Pool
+from slsa_verifier_plugin.resident.server.pool import Job, Pool
 from slsa_verifier_plugin.resident.server.server_settings import Settings
 from tests.support.resident import ObedientService, wait_until
 

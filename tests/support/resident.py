@@ -30,7 +30,7 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client, manage
-from slsa_verifier_plugin.resident.protocol import Answer
+from slsa_verifier_plugin.resident.protocol import Answer, Request
 from slsa_verifier_plugin.resident.server.server import serve
 from slsa_verifier_plugin.resident.server.server_settings import read_settings
 from slsa_verifier_plugin.turn import aside
@@ -99,6 +99,12 @@ class ObedientService:
         if "echo" in orders:
             return 3, repr((command, subject, version, stdin, elapsed)).encode(), b"warn: echoed\n"
         return 0, b"resident %d\n" % os.getpid() + b"x" * int(orders.get("size", "0")), b""
+
+    def check(self, request: Request, elapsed: float) -> Answer:
+        """Say what was asked; a name that begins with ``raise`` fails."""
+        if (request[2] or b"").startswith(b"raise"):
+            raise ValueError("secret")
+        return 0, repr(request).encode(), b""
 
     def budget(self, stdin: bytes) -> float:
         return float(_orders(stdin).get("budget", "4"))

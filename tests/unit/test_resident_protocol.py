@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,34 @@ def test_verify_frame_is_these_bytes() -> None:
         b"SLSV\x00\x01\x00\x01\x00\x00\x00\x1c"
         b"\x00\x00\x05\xdc\x00\x00\x00\x06VERIFY\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x02{}"
     )
+
+
+def test_check_frame_is_these_bytes() -> None:
+    fields = (b"/p", b"r/i", b"sha256:0", b"9000")
+    assert protocol.Question(protocol.CHECK, fields, 9.0).frame(1.5) == (
+        b"SLSV\x00\x01\x00\x08\x00\x00\x00\x25"
+        b"\x00\x00\x05\xdc\x00\x00\x00\x02/p\x00\x00\x00\x03r/i\x00\x00\x00\x08sha256:0\x00\x00\x00\x049000"
+    )
+
+
+@pytest.mark.parametrize("limit", [b"0", b"9000", b"600000"])
+def test_a_check_has_its_own_time_limit(limit: bytes) -> None:
+    assert protocol.check_seconds((0.0, b"/p", b"r/i", b"sha256:0", limit)) == int(limit) / 1000
+
+
+@pytest.mark.parametrize("limit", [b"", b"9s", b"-1", b"1.5", b" 9", b"600001", b"0000009", "٩".encode()])
+def test_a_check_without_a_time_limit_is_none(limit: bytes) -> None:
+    with pytest.raises(FrameError):
+        protocol.check_seconds((0.0, b"/p", b"r/i", b"sha256:0", limit))
+
+
+@pytest.mark.parametrize("field", [1, 2, 3])
+@pytest.mark.parametrize("value", [None, b""])
+def test_a_check_without_one_of_its_fields_is_none(field: int, value: bytes | None) -> None:
+    request: list[Any] = [0.0, b"/p", b"r/i", b"sha256:0", b"9000"]
+    request[field] = value
+    with pytest.raises(FrameError):
+        protocol.check_seconds(tuple(request))
 
 
 def test_answer_and_accepted_frames_are_these_bytes() -> None:

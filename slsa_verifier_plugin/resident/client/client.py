@@ -22,7 +22,7 @@ from slsa_verifier_plugin.resident.channel import (
     open_channel,
 )
 from slsa_verifier_plugin.resident.place import NobodyListensError, PlaceError
-from slsa_verifier_plugin.resident.protocol import Answer, FrameError
+from slsa_verifier_plugin.resident.protocol import Answer, FrameError, Question
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     OwnProcess = Callable[[bytes, float, int], Answer]
 
 CALL_SECONDS = 4.0
-"""For a call, where nobody says."""
+"""For a call of Ratify, where nobody says."""
 RESERVED_SECONDS = 1.2
 """Of a call's time, from which on other ways than a resident verifier are tried in any case."""
 LEAST_SECONDS = 0.1
@@ -95,8 +95,35 @@ def call(
         content = read_stdin(stdin, time.monotonic() + protocol.STDIN_SECONDS)
     except StdinError as error:
         return 1, error.line, b""
+    command, version, subject = (
+        os.fsencode(environ[name]) if name in environ else None for name in VARIABLES
+    )
+    question = Question(protocol.VERIFY, (command, subject, version, content), CALL_SECONDS)
+
+    def own(turn: int) -> Answer:
+        return own_process(content, started, turn)
+
+    return ask(environ, question, own, start_command, started)
+
+
+def ask(
+    environ: "Mapping[str, str]",
+    question: Question,
+    own_process: "Callable[[int], Answer]",
+    start_command: "Sequence[str]",
+    started: float,
+) -> Answer:
+    """Return the answer to a question, from a resident verifier or else from a process of the call's own.
+
+    Args:
+        environ: as for ``call``.
+        question: what is asked.
+        own_process: answers it in a process of its own; gets a descriptor that the process must keep open (-1 for none).
+        start_command: as for ``call``.
+        started: when the call began, by ``time.monotonic``.
+    """
     mode = environ.get(RESIDENT_VARIABLE)
-    attempt = _Call(environ, content, started, start_command, turns=mode != "require")
+    attempt = _Call(environ, question, started, start_command, turns=mode != "require")
     if mode != "off":
         answer = attempt.ask()
         if answer is not None:
@@ -107,7 +134,7 @@ def call(
     if turn is None:
         return 0, protocol.NO_TURN_LINE, _warning(attempt.problem)
     try:
-        status, stdout, stderr = own_process(content, started, turn)
+        status, stdout, stderr = own_process(turn)
     finally:
         if turn >= 0:
             os.close(turn)
@@ -151,17 +178,17 @@ class _Call:
     def __init__(
         self,
         environ: "Mapping[str, str]",
-        content: bytes,
+        question: Question,
         started: float,
         start_command: "Sequence[str]",
         turns: bool,
     ) -> None:
         self._environ = environ
-        self._content = content
+        self._question = question
         self._started = started
         self._start_command = start_command
         self._turns = turns
-        self._end = started + CALL_SECONDS
+        self._end = started + question.seconds
         self._begun = time.monotonic()
         self._due = self._reserved = 0.0
         self._closed = self._cut = 0
@@ -305,8 +332,7 @@ class _Call:
             sent = time.monotonic()
             # Without another way there is nothing to turn to.
             accept = min(sent + protocol.ACCEPT_SECONDS, end) if self._turns else end
-            variables = (self._variable("COMMAND"), self._variable("SUBJECT"), self._variable("VERSION"))
-            channel.send(protocol.encode_request((sent - self._started, *variables, self._content)), accept)
+            channel.send(self._question.frame(sent - self._started), accept)
             kind, body = self._receive(channel, accept, is_accepted=False)
             if kind == protocol.BUSY:
                 raise SilentError("the resident verifier has too many calls waiting")
@@ -349,10 +375,6 @@ class _Call:
                     raise StillError(self._life) from None
                 if time.monotonic() >= end:
                     raise
-
-    def _variable(self, name: str) -> bytes | None:
-        value = self._environ.get("RATIFY_VERIFIER_" + name)
-        return None if value is None else os.fsencode(value)
 
 
 def _used_before(environ: "Mapping[str, str]") -> float:

@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.place import peer_of
+from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.server.keeper import Keeper
 from slsa_verifier_plugin.resident.server.peers import Peer, Peers
-from slsa_verifier_plugin.resident.server.pool import Counters, Job, Pool, Service
+from slsa_verifier_plugin.resident.server.pool import Job, Pool, Service
 from slsa_verifier_plugin.resident.server.report import report
 from slsa_verifier_plugin.resident.server.server_settings import DEFAULT_BUDGET, Settings
 
@@ -215,9 +216,10 @@ class Loop:
                 self._refuse(self._peers.detach(peer))
             return
         body = bytes(memoryview(peer.buffer)[protocol.HEADER_BYTES :])
-        if kind == protocol.VERIFY:
+        if kind in (protocol.VERIFY, protocol.CHECK):
             request = protocol.decode_request(body)
-            self._verify(self._peers.detach(peer), request)
+            budget = self._budget(request[4]) if kind == protocol.VERIFY else protocol.check_seconds(request)
+            self._accept_call(self._peers.detach(peer), kind, request, budget)
         elif kind == protocol.STATUS and not body:
             self._send(self._peers.detach(peer), protocol.frame(protocol.STATUS_REPLY, self._report()))
         elif kind == protocol.STOP and not body:
@@ -226,15 +228,17 @@ class Loop:
         else:
             raise protocol.FrameError("a frame that no client sends")
 
-    def _verify(self, connection: socket.socket, request: protocol.Request) -> None:
-        """Accept a call and queue it, or refuse it."""
+    def _accept_call(
+        self, connection: socket.socket, kind: int, request: protocol.Request, budget: float
+    ) -> None:
+        """Accept a call and queue it, or refuse it; ``budget`` is all of its seconds."""
         self._last_call = time.monotonic()
         waiting, _, waiting_bytes = self._pool.load()
         held = waiting_bytes + self._peers.held_bytes
         if waiting >= self._settings.queue or held > self._settings.held_bytes:
             self._refuse(connection)
             return
-        seconds = max(self._budget(request[4]) - request[0], 0.0)
+        seconds = max(budget - request[0], 0.0)
         accepted = protocol.encode_accepted(seconds + protocol.GRACE_SECONDS)
         try:
             complete = connection.send(accepted) == len(accepted)
@@ -245,7 +249,7 @@ class Loop:
             connection.close()
             return
         self._counters.add("accepted")
-        self._pool.submit(Job(connection, request, seconds))
+        self._pool.submit(Job(connection, request, seconds, kind))
 
     def _budget(self, stdin: bytes) -> float:
         try:

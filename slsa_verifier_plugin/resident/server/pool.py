@@ -17,14 +17,17 @@ from typing import Protocol
 
 from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.resident.protocol import (
+    CHECK,
     DEADLINE_LINE,
     GRACE_SECONDS,
     INTERNAL_LINE,
+    VERIFY,
     Answer,
     Request,
     encode_answer,
     lack_line,
 )
+from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.server.server_settings import Settings
 from slsa_verifier_plugin.resident.server.turns import Turns
@@ -57,6 +60,14 @@ class Service(Protocol):
             elapsed: seconds of the call's own time limit that are used already.
         """
 
+    def check(self, request: Request, elapsed: float) -> Answer:
+        """Return the answer about a whole image, shaped as that of one call.
+
+        Args:
+            request: of a CHECK, with all of its fields.
+            elapsed: seconds of the call's time that are used already.
+        """
+
     def budget(self, stdin: bytes) -> float:
         """Return the seconds that the call in ``stdin`` may take."""
 
@@ -77,12 +88,16 @@ class Job:
         connection: a non-blocking socket, owned by the job from now on.
         request: what was asked.
         seconds: what is left of the call's time, from now on.
+        kind: of the request's frame, VERIFY or CHECK.
     """
 
-    __slots__ = ("accepted", "connection", "deadline", "registry", "request", "working")
+    __slots__ = ("accepted", "connection", "deadline", "kind", "registry", "request", "working")
 
-    def __init__(self, connection: socket.socket, request: Request, seconds: float) -> None:
+    def __init__(
+        self, connection: socket.socket, request: Request, seconds: float, kind: int = VERIFY
+    ) -> None:
         self.connection = connection
+        self.kind = kind
         self.request = request
         self.accepted = time.monotonic()
         self.working: float | None = None
@@ -94,24 +109,6 @@ class Job:
     def size(self) -> int:
         """Bytes of standard input that it holds."""
         return len(self.request[4])
-
-
-class Counters:
-    """Counts by name; safe under threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
-
-    def add(self, name: str) -> None:
-        """Count one more."""
-        with self._lock:
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def get(self, name: str) -> int:
-        """Return a count."""
-        with self._lock:
-            return self._counts.get(name, 0)
 
 
 class Pool:
@@ -336,10 +333,12 @@ class Pool:
             self._counters.add("late")
 
     def _answer(self, job: Job) -> Answer:
-        elapsed, command, subject, version, stdin = job.request
+        elapsed, first, second, third, last = job.request
         elapsed += time.monotonic() - job.accepted
         try:
-            return self._service.handle(command, subject, version, stdin, elapsed)
+            if job.kind == CHECK:
+                return self._service.check(job.request, elapsed)
+            return self._service.handle(first, second, third, last, elapsed)
         except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
             self._counters.add("failed")
             self._log.add(f"a verification failed: {describe(error)}")

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.resident.protocol import MAX_REPLY
+from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.server.housekeeping import resident_bytes
-from slsa_verifier_plugin.resident.server.pool import Counters, Pool, Service
+from slsa_verifier_plugin.resident.server.pool import Pool, Service
 from slsa_verifier_plugin.resident.server.server_settings import Settings
 
 COUNTED = {

@@ -9,6 +9,9 @@ HERE = Path(__file__).resolve().parent
 
 _RATIFY = "github.com/ratify-project/ratify"
 _RATIFY_SUM = "h1:jD4QA+I2HnqXrG4Y+UtHVws6uEjU2D5nY25t11jDlfg="
+_CONTAINERD = "github.com/containerd/containerd/v2"
+_CONTAINERD_SUM = "h1:p6Qg+xbEz8lvwdhHDx0U469xENvp4LgGBx+E7djXkGw="
+_CONTAINERD_LDFLAGS = f"-w -X {_CONTAINERD}/version.Version=v2.4.2"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,23 @@ _LISTED = (
         module="github.com/google/go-containerregistry",
         checksum="h1:RZuuSYhTvlDvtsK+NkutoCZ//C0X2ebLK8X8l3ULs84=",
         ldflags="-w -X github.com/google/go-containerregistry/cmd/crane/cmd.Version=v0.22.1",
+    ),
+    # The daemon and its client, of one module: they speak to each other, so their versions are one.
+    GoPeer(
+        name="containerd",
+        version="v2.4.2",
+        package="./cmd/containerd",
+        module=_CONTAINERD,
+        checksum=_CONTAINERD_SUM,
+        ldflags=_CONTAINERD_LDFLAGS,
+    ),
+    GoPeer(
+        name="ctr",
+        version="v2.4.2",
+        package="./cmd/ctr",
+        module=_CONTAINERD,
+        checksum=_CONTAINERD_SUM,
+        ldflags=_CONTAINERD_LDFLAGS,
     ),
     # Not a peer of the plugin's: it checks the workflows (make lint).
     GoPeer(
