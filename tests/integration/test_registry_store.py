@@ -379,7 +379,7 @@ READER = """
 import sys
 from pathlib import Path
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.registry.layout import LayoutCache
+from slsa_verifier_plugin.registry.disk_cache import LayoutCache
 cache = LayoutCache(Path(sys.argv[1]))
 for number in range(150):
     content = (b"%d" % (number % 5)) * 50_000

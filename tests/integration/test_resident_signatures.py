@@ -26,7 +26,7 @@ from tests.support.sigstore.envelope import payload_bytes
 from tests.support.waiting import at_once
 
 SERVE = (
-    "from slsa_verifier_plugin import resident_service\n"
+    "from slsa_verifier_plugin.service import resident_service\n"
     "resident_service.usable_processors = lambda: {processors}\n"
     "from slsa_verifier_plugin.entry import main\n"
     "main()\n"
