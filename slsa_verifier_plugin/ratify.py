@@ -98,7 +98,7 @@ def respond(
         except ParameterError as error:
             raise ContractError(
                 ContractCode.INVALID_CONFIG,
-                f"the Verifier's parameters are not valid: {'; '.join(error.violations)}",
+                f"the Verifier's parameters are not valid: {error}",
                 "correct spec.parameters of the Verifier resource; docs/parameters.md lists them all",
             ) from error
         verdict = _decided(call, policy, decide, Deadline(policy.timeout, elapsed))

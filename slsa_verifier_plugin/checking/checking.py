@@ -246,7 +246,7 @@ def checks_of(verifiers: Sequence[VerifierResource], source: PolicySource) -> tu
             checks.append(Check(verifier, source.policy(verifier.config)))
         except ParameterError as error:
             where = f"{verifier.resource.position('spec', 'parameters')}: " if verifier.resource else ""
-            raise UsageError(f"{where}the parameters are not valid: {'; '.join(error.violations)}") from error
+            raise UsageError(f"{where}the parameters are not valid: {error}") from error
     for index, check in enumerate(checks):
         for other in checks[:index]:
             if any(other.is_for(kind) or kind == "*" for kind in check.resource.artifact_types):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from slsa_verifier_plugin.policy.trusted import (
     TrustedSigner,
     built_in_verifiers,
 )
+from slsa_verifier_plugin.problem import Key, Problem
 from slsa_verifier_plugin.text import plain, quoted
 
 DEFAULT_TIMEOUT = 4.0
@@ -46,14 +48,15 @@ class ParameterError(ValueError):
     """Parameters that break the schema or contradict themselves.
 
     Args:
-        violations: one sentence for each, beginning with the parameter's path; of more than ``MAX_VIOLATIONS`` the first, and
-            how many more there are.
+        violations: what is wrong, each with the way to the parameter. The error keeps the first ``MAX_VIOLATIONS`` of them, and
+            one that says how many more there are.
     """
 
-    def __init__(self, violations: list[str]) -> None:
+    def __init__(self, violations: list[Problem]) -> None:
         rest = len(violations) - MAX_VIOLATIONS
-        self.violations = violations[:MAX_VIOLATIONS] + ([f"and {rest} more"] if rest > 0 else [])
-        super().__init__("; ".join(self.violations))
+        more = [Problem((), f"and {rest} more")] if rest > 0 else []
+        self.violations = violations[:MAX_VIOLATIONS] + more
+        super().__init__("; ".join(map(str, self.violations)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,8 @@ def parse_policy(config: Mapping[str, Any]) -> Policy:
         ParameterError: lists every violation with its path.
     """
     errors = _sorted_errors(config)
-    violations = list(dict.fromkeys(sentence for error in errors for sentence in _explained(error)))
+    # Two alternatives of a schema may object to the same thing.
+    violations = list(dict.fromkeys(problem for error in errors for problem in _explained(error)))
     if not isinstance(config, Mapping):
         raise ParameterError(violations)
     builder = _Builder(config, {error.absolute_path[0] for error in errors if error.absolute_path})
@@ -142,7 +146,7 @@ class _Builder:
     def __init__(self, config: Mapping[str, Any], broken: Set[str]) -> None:
         self._config = {key: value for key, value in config.items() if key not in broken}
         self._broken = broken
-        self.violations: list[str] = []
+        self.violations: list[Problem] = []
 
     def policy(self) -> Policy:
         config = self._config
@@ -173,9 +177,8 @@ class _Builder:
         for index, name in enumerate(names):
             level = track_level(name)
             if is_nothing(name) or (level and level[1] == 0):
-                self.violations.append(
-                    f"expectedVerifiedLevels[{index}]: {quoted(name)} demands nothing; name a level of 1 or more"
-                )
+                where = ("expectedVerifiedLevels", index)
+                self._note(where, f"{quoted(name)} demands nothing", "name a level of 1 or more")
             yield name
 
     def _built_in(self) -> tuple[TrustedSigner, ...]:
@@ -195,31 +198,29 @@ class _Builder:
             try:
                 signers.append(TrustedSigner.parse(item, id_key))
             except PatternError as error:
-                self.violations.append(
-                    f"{key}[{index}].identityPattern: not a regular expression that RE2 accepts: {plain(str(error))}"
-                )
+                found = f"not a regular expression that RE2 accepts: {plain(str(error))}"
+                self._note((key, index, "identityPattern"), found)
             public_key = item.get("publicKey", "")
             if public_key and "-----BEGIN" not in public_key:
-                self._absolute(public_key, f"{key}[{index}].publicKey")
+                self._absolute(public_key, (key, index, "publicKey"))
         return tuple(signers)
 
     def _roots(self) -> Iterator[RootSource]:
         value = self._config.get("trustedRoot", "public-good")
         for index, item in enumerate(value if isinstance(value, list) else [value]):
-            where = f"trustedRoot[{index}]" if isinstance(value, list) else "trustedRoot"
+            where: tuple[Key, ...] = ("trustedRoot", index) if isinstance(value, list) else ("trustedRoot",)
             if isinstance(item, str):
                 yield RootSource(item)
             elif "path" in item:
-                yield RootSource("path", self._absolute(item["path"], f"{where}.path"))
+                yield RootSource("path", self._absolute(item["path"], (*where, "path")))
             else:
-                bootstrap = self._absolute(item["rootPath"], f"{where}.rootPath")
+                bootstrap = self._absolute(item["rootPath"], (*where, "rootPath"))
                 yield RootSource("tuf", item["tufUrl"].rstrip("/"), bootstrap)
 
-    def _absolute(self, path: str, where: str) -> str:
+    def _absolute(self, path: str, where: tuple[Key, ...]) -> str:
         if not PurePosixPath(path).is_absolute():
-            self.violations.append(
-                f"{where}: {quoted(path)} is relative, and the plugin has no folder of its own; write an absolute path"
-            )
+            found = f"{quoted(path)} is relative, and the plugin has no folder of its own"
+            self._note(where, found, "write an absolute path")
         return path
 
     def _seconds(self, key: str, default: Default, least: float, most: float) -> float | Default:
@@ -227,10 +228,9 @@ class _Builder:
             return default
         seconds = parse_duration(self._config[key])
         if not least <= seconds <= most:
-            upper = "" if most == float("inf") else f" and {most:g} s"
-            self.violations.append(
-                f"{key}: {self._config[key]} is out of range; expected {'between ' if upper else 'at least '}{least:g} s{upper}"
-            )
+            is_open = most == float("inf")
+            expected = f"at least {least:g} s" if is_open else f"between {least:g} s and {most:g} s"
+            self._note((key,), f"{self._config[key]} is out of range", f"expected {expected}")
         return seconds
 
     def _check_verifiers(self, policy: Policy) -> None:
@@ -238,29 +238,34 @@ class _Builder:
             return
         known = {signer.id for signer in policy.verifiers}
         where = "trustedVerifiers" if "trustedVerifiers" in self._config else "the built-in table"
-        for verifier_id in policy.verifier_ids:
-            if verifier_id not in known and not any(
-                item.startswith("trustedVerifiers") for item in self.violations
-            ):
-                self.violations.append(
-                    f"expectedVerifierId: nobody in {where} may sign for {quoted(verifier_id)}; known are "
-                    f"{', '.join(sorted(known))}; set expectedVerifierId to one of those, or add a trustedVerifiers entry"
-                )
-
+        # An entry that was left out for its pattern is one problem, and not a missing signer as well.
+        if not any(item.where[0] == "trustedVerifiers" for item in self.violations):
+            for verifier_id in policy.verifier_ids:
+                if verifier_id not in known:
+                    self._note(
+                        ("expectedVerifierId",),
+                        f"nobody in {where} may sign for {quoted(verifier_id)}; known are {', '.join(sorted(known))}",
+                        "set expectedVerifierId to one of those, or add a trustedVerifiers entry",
+                    )
         if {"trustedVerifiers", "allowedWorkflowDigests"} <= self._config.keys():
-            self.violations.append(
-                "allowedWorkflowDigests: has no effect with trustedVerifiers, which replaces the table that it extends; list the "
-                "commits in the trustedVerifiers entry that they are for"
+            self._note(
+                ("allowedWorkflowDigests",),
+                "has no effect with trustedVerifiers, which replaces the table that it extends",
+                "list the commits in the trustedVerifiers entry that they are for",
             )
 
     def _check_builders(self, policy: Policy) -> None:
         if self._broken & {"sourceBinding", "trustedBuilders"}:
             return
         if policy.source_binding != "provenance" and "trustedBuilders" in self._config:
-            self.violations.append(
-                f"trustedBuilders: has no effect with sourceBinding: {policy.source_binding}; set sourceBinding: provenance, "
-                "or leave it out"
+            self._note(
+                ("trustedBuilders",),
+                f"has no effect with sourceBinding: {policy.source_binding}",
+                "set sourceBinding: provenance, or leave it out",
             )
+
+    def _note(self, where: tuple[Key, ...], found: str, remedy: str = "") -> None:
+        self.violations.append(Problem(where, found, remedy=remedy))
 
 
 def _many(value: str | list[str]) -> list[str]:
@@ -283,39 +288,38 @@ def _validator() -> Any:
     return Draft202012Validator(schema())
 
 
-def _explained(error: Any) -> list[str]:
-    """Return a sentence for each thing wrong in a schema violation: the path, what was found, what was expected."""
-    where = _path(error)
+def _explained(error: Any) -> list[Problem]:
+    """Return a problem for each thing that a violation of the schema is about."""
     if error.validator == "additionalProperties":
-        return list(_unknown(error.instance, error.schema["properties"], where))
+        return [_unknown(error, name) for name in sorted(_unknown_names(error))]
     if error.validator == "oneOf":
-        return _alternatives(error, where)
-    return [_explain(error, where)]
+        return _of_alternatives(error)
+    return [_explain(error, tuple(error.absolute_path))]
 
 
-def _explain(error: Any, where: str) -> str:
-    prefix = f"{where}: " if where else ""
-    found = _found(error.instance)
+def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
+    found = f"found {_found(error.instance)}"
     match error.validator:
         case "required":
             missing = [name for name in error.validator_value if name not in error.instance]
-            return f"{prefix}{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required"
+            return Problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required")
         case "type":
-            return f"{prefix}found {found}, expected {_article(error.validator_value)}"
+            return Problem(where, found, _article(error.validator_value))
         case "enum":
-            return f"{prefix}found {found}, expected one of {', '.join(map(str, error.validator_value))}"
+            return Problem(where, found, f"one of {', '.join(map(str, error.validator_value))}")
         case "minItems" | "minLength":
-            return f"{prefix}must not be empty"
+            return Problem(where, "must not be empty")
+        # A YAML block scalar ends with a line break, which nobody sees.
         case "pattern" if error.instance.endswith("\n"):
-            return f"{prefix}found {found}, which ends with a line break; write it on one line"
-        case "pattern" if where.startswith("allowedWorkflowDigests"):
-            return f"{prefix}found {found}, expected a full commit id: 40 hexadecimal digits in lower case"
-        case "pattern" if where in ("timeout", "maxAge"):
-            return f"{prefix}found {found}, expected a duration such as 4s, 500ms or 720h"
+            return Problem(where, f"{found}, which ends with a line break", remedy="write it on one line")
+        case "pattern" if where[0] == "allowedWorkflowDigests":
+            return Problem(where, found, "a full commit id: 40 hexadecimal digits in lower case")
+        case "pattern" if where in (("timeout",), ("maxAge",)):
+            return Problem(where, found, "a duration such as 4s, 500ms or 720h")
         case "pattern":
-            return f"{prefix}found {found}, which does not have the form {plain(error.validator_value)}"
+            return Problem(where, f"{found}, which does not have the form {plain(error.validator_value)}")
         case _:
-            return f"{prefix}found {found}, expected {error.validator} {plain(str(error.validator_value))}"
+            return Problem(where, found, f"{error.validator} {plain(str(error.validator_value))}")
 
 
 def _found(value: Any) -> str:
@@ -323,58 +327,50 @@ def _found(value: Any) -> str:
     return quoted(value, 80) if isinstance(value, str) else plain(json.dumps(value, default=str), 80)
 
 
-def _unknown(names: Iterable[str], properties: Iterable[str], where: str) -> Iterator[str]:
-    known = sorted(properties)
-    for name in sorted(set(names) - set(known)):
-        near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
-        nearest = next((item for item in known if near and item.lower() == near[0]), None)
-        hint = f"; did you mean {nearest}?" if nearest else f"; known are {', '.join(known)}"
-        yield f"{where + '.' if where else ''}{plain(name, 64)}: unknown parameter{hint}"
+def _unknown_names(error: Any) -> set[str]:
+    """Return the members that an object has and its schema does not know."""
+    is_about_names = error.validator == "additionalProperties"
+    return set(error.instance) - set(error.schema["properties"]) if is_about_names else set()
 
 
-def _alternatives(error: Any, where: str) -> list[str]:
-    """Say what is wrong with a value that fits none (or several) of a schema's alternatives."""
+def _unknown(error: Any, name: str) -> Problem:
+    known = sorted(error.schema["properties"])
+    near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
+    nearest = next((item for item in known if near and item.lower() == near[0]), None)
+    remedy = f"did you mean {nearest}?" if nearest else f"known are {', '.join(known)}"
+    return Problem((*error.absolute_path, name), "unknown parameter", remedy=remedy)
+
+
+def _of_alternatives(error: Any) -> list[Problem]:
+    """Return what is wrong with a value that fits none (or several) of a schema's alternatives.
+
+    Of the alternatives for a value of this type, the one that knows most of its members says what is wrong. Where there is none
+    for the type, the problem names them all.
+    """
+    where = tuple(error.absolute_path)
     if isinstance(error.instance, dict) and {"verifierId", "builderId"} & set(error.instance):
-        return [
-            f"{where}: a signer has either issuer with identity or identityPattern, or publicKey alone; "
-            f"found {', '.join(sorted(map(plain, error.instance)))}"
-        ]
-    context = list(_flat(error))
-    if isinstance(error.instance, str):
-        # What the alternative for strings objects to says more than that none fits.
-        for item in context:
-            if item.validator in ("pattern", "minLength", "maxLength"):
-                return [_explain(item, where)]
-    deeper = [item for item in context if len(item.absolute_path) > len(error.absolute_path)]
-    if deeper:
-        # A list's items, or an object's values: each says what is wrong with it.
-        return [sentence for item in deeper for sentence in _explained(item)]
-    if isinstance(error.instance, dict):
-        known = {name for item in context for name in item.schema.get("properties", ())}
-        if known and (unknown := list(_unknown(error.instance, known, where))):
-            return unknown
-    return [f"{where}: found {_found(error.instance)}, expected {_expected(error)}"]
+        # The alternatives of a signer demand and forbid members, which reads as a riddle.
+        expected = "either issuer with identity or identityPattern, or publicKey alone"
+        found = ", ".join(sorted(map(plain, error.instance)))
+        return [Problem(where, f"a signer has {expected}; found {found}")]
+    alternatives = defaultdict(list)
+    for item in error.context:
+        alternatives[item.relative_schema_path[0]].append(item)
+    fitting = [items for items in alternatives.values() if not any(map(_is_of_other_type, items))]
+    if not fitting:
+        is_root = where[0] == "trustedRoot"
+        return [Problem(where, f"found {_found(error.instance)}", _A_ROOT if is_root else _ONE_OR_MANY)]
+    closest = min(fitting, key=lambda items: sum(len(_unknown_names(item)) for item in items))
+    return [problem for item in closest for problem in _explained(item)]
 
 
-def _flat(error: Any) -> Iterator[Any]:
-    """Yield what each alternative objects to, those of an alternative of alternatives one by one."""
-    for item in error.context or ():
-        is_same = item.validator == "oneOf" and item.absolute_path == error.absolute_path
-        yield from _flat(item) if is_same else (item,)
+_A_ROOT = "public-good, staging, an object with path, an object with tufUrl and rootPath, or a list of those"
+_ONE_OR_MANY = "a non-empty string or a non-empty list of strings"
 
 
-def _expected(error: Any) -> str:
-    path = error.absolute_path[0] if error.absolute_path else ""
-    if path == "trustedRoot":
-        return "public-good, staging, an object with path, an object with tufUrl and rootPath, or a list of those"
-    return "a non-empty string or a non-empty list of strings"
-
-
-def _path(error: Any) -> str:
-    text = ""
-    for part in error.absolute_path:
-        text += f"[{part}]" if isinstance(part, int) else f".{plain(part, 64)}" if text else plain(part, 64)
-    return text
+def _is_of_other_type(error: Any) -> bool:
+    """Return True for an objection to the value itself, and not to something inside of it."""
+    return error.validator in ("type", "enum") and not error.relative_path
 
 
 def _article(name: str | list[str]) -> str:

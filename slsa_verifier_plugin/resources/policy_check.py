@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.policy.parameters import DEFAULT_TIMEOUT, ParameterError, Policy, parse_policy
-from slsa_verifier_plugin.resources.documents import Key, Position
+from slsa_verifier_plugin.resources.documents import Position
 from slsa_verifier_plugin.resources.policy_check_gatekeeper import (
     GATEKEEPER_KINDS,
     check_gatekeeper,
@@ -40,8 +39,6 @@ ARTIFACT_TYPE = "slsla/attestation"
 """What the demo and Ratify's own SLSA plugin attach; ``slsa/attestation`` is the usual slip."""
 RATIFY_SECONDS = 5.0
 """Ratify's own time limit for a validation (v1.4.4, chart default)."""
-
-_PATH = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:\[\d+\]|\.[A-Za-z][A-Za-z0-9]*)*): ")
 
 
 def check(resources: Sequence[Resource], plugins: Path | None = None) -> list[Problem]:
@@ -190,13 +187,11 @@ class _Checker:
             return parse_policy(verifier.config)
         except ParameterError as error:
             for violation in error.violations:
-                found = _PATH.match(violation)
-                place = _keys(found[1]) if found else []
                 self._problems.add(
                     resource,
-                    ["spec", "parameters", *place],
+                    ["spec", "parameters", *violation.where],
                     ERROR,
-                    violation,
+                    str(violation),
                     "docs/parameters.md lists all parameters",
                 )
             return None
@@ -302,12 +297,3 @@ class _Checker:
                 f"{kind} is not named: an image without such an attestation is admitted if something else on it passes",
                 f"add {kind}: any",
             )
-
-
-def _keys(path: str) -> list[Key]:
-    """Return the keys in a path as violations write it: ``trustedVerifiers[0].issuer``."""
-    keys: list[Key] = []
-    for part in path.split("."):
-        name, *indices = part.replace("]", "").split("[")
-        keys += [name, *(int(index) for index in indices)]
-    return keys

@@ -324,7 +324,7 @@ def parameters(data: bytes) -> None:
         parsed = parse_policy({**BASE, **value})
     except ParameterError as error:
         for violation in error.violations:
-            _assert_safe(violation)
+            _assert_safe(str(violation))
         return
     assert parsed.levels
     assert parsed.resource_uris

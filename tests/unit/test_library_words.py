@@ -114,7 +114,7 @@ def raised(loader: Callable[..., object], *arguments: object) -> list[str]:
     try:
         loader(*arguments)
     except ParameterError as error:
-        return error.violations
+        return [str(problem) for problem in error.violations]
     except (VerifierError, UsageError) as error:
         return [getattr(error, "message", str(error))]
     return []

@@ -36,8 +36,9 @@ BUILDER: dict[str, Any] = {"builderId": "https://b", "issuer": "https://i", "ide
 def violations(**changes: Any) -> list[str]:
     with pytest.raises(ParameterError) as caught:
         policy(**changes)
-    assert str(caught.value) == "; ".join(caught.value.violations)
-    return caught.value.violations
+    sentences = [str(problem) for problem in caught.value.violations]
+    assert str(caught.value) == "; ".join(sentences)
+    return sentences
 
 
 def test_the_least_that_is_needed_and_its_defaults() -> None:
@@ -437,7 +438,7 @@ def test_any_configuration_is_a_policy_or_an_error(changes: dict[str, Any]) -> N
     try:
         parsed = parse_policy(config)
     except ParameterError as error:
-        violated = error.violations
+        violated = [str(problem) for problem in error.violations]
     if violated:
         assert len(violated) <= MAX_VIOLATIONS + 1
         assert not set("{}\n\r\x1b") & set("".join(violated))

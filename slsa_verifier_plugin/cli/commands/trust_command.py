@@ -123,5 +123,5 @@ def sources_of(policy: str | None) -> tuple[RootSource, ...]:
         try:
             found += parse_policy(verifier.config).roots
         except ParameterError as error:
-            raise UsageError(f"the parameters are not valid: {'; '.join(error.violations)}") from error
+            raise UsageError(f"the parameters are not valid: {error}") from error
     return tuple(dict.fromkeys(found))
