@@ -6,21 +6,20 @@ import json
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS, images_in, names_more
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.documents import Document, Key, parse_documents, read_file
+from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
 from slsa_verifier_plugin.text import plain, quoted
 
-CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers", "extraContainers")
-"""Lists of containers; the last is of kagent's Agents. ``deploy/gatekeeper/template`` looks at the same ones."""
 STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
-MANIFEST_ENDINGS = (".yaml", ".yml", ".json")
 MAX_LIST = 1_000_000
 """Lines of a list of images."""
 MAX_PODS = 1 << 30
@@ -113,34 +112,29 @@ def from_pods(path: str) -> Iterator[Use]:
 
 
 def from_manifests(path: str, unread: Counter[str]) -> Iterator[Use]:
-    """Yield the images in Kubernetes manifests: a file, ``-``, a folder of them, or a folder with a kustomization.
+    """Yield the images in Kubernetes manifests: a file, ``-``, a folder of them, a pattern, or a folder with a
+    kustomization.
 
-    Every object with containers or volumes of images counts, of whatever kind, and kagent's Agents with their skills.
+    Every object with containers or volumes of images counts, of whatever kind, and those of ``manifest_images.KNOWN_KINDS``.
 
     Args:
-        path: the file or folder.
+        path: the file, folder or pattern.
         unread: counts, by kind, the objects that name images in places that are not known here.
 
     Raises:
         UsageError: they cannot be read, or ``kubectl kustomize`` fails.
     """
-    folder = Path(path)
-    if path != "-" and folder.is_dir():
-        if any(
-            (folder / name).is_file() for name in ("kustomization.yaml", "kustomization.yml", "Kustomization")
-        ):
-            yield from _manifests(_kustomized(folder), path, unread)
-            return
-        files = sorted(
-            item for item in folder.rglob("*") if item.suffix in MANIFEST_ENDINGS and item.is_file()
-        )
-        if not files:
-            raise UsageError(f"{quoted(path)} holds no {', '.join(MANIFEST_ENDINGS)} files")
+    for name in expanded(path):
+        if name != "-" and Path(name).is_dir():
+            if has_kustomization(name):
+                yield from _manifests(_kustomized(Path(name)), name, unread)
+                continue
+            files = files_below(name)
+        else:
+            files = [name]
         for file in files:
-            yield from from_manifests(str(file), unread)
-        return
-    content, source, _ = read_file(path)
-    yield from _manifests(content, source, unread)
+            content, source, _ = read_file(file)
+            yield from _manifests(content, source, unread)
 
 
 def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
@@ -220,83 +214,12 @@ def _object_uses(
 ) -> Iterator[Use]:
     metadata = _object(value, "metadata")
     workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
-    found = dict(_containers(value, path))
+    found = images_in(value)
     for place, image in found.items():
-        position = document.position(place)
+        position = document.position((*path, *place))
         yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
-    if not _is_kubernetes(value) and _names_images(value, path, found):
+    if names_more(value, found):
         unread[f"{value.get('kind', 'object')} of {value.get('apiVersion', 'no apiVersion')}"] += 1
-
-
-def _is_kubernetes(value: Mapping[str, Any]) -> bool:
-    """Return True for a kind of Kubernetes's own, whose images all stand where they are looked for.
-
-    A ConfigMap may have a key ``image``, and a CustomResourceDefinition describes one.
-    """
-    group, slash, _ = str(value.get("apiVersion", "")).rpartition("/")
-    return not slash or "." not in group or group.endswith(".k8s.io")
-
-
-def _names_images(value: Any, path: tuple[Key, ...], found: Container[tuple[Key, ...]]) -> bool:
-    """Return True where a key ``image`` stands below ``value`` that is not among the places ``found``."""
-    if isinstance(value, list):
-        return any(_names_images(item, (*path, index), found) for index, item in enumerate(value))
-    if not isinstance(value, dict):
-        return False
-    return any(
-        (key == "image" and bool(item) and not _is_read((*path, key), found))
-        or _names_images(item, (*path, key), found)
-        for key, item in value.items()
-    )
-
-
-def _is_read(path: tuple[Key, ...], found: Container[tuple[Key, ...]]) -> bool:
-    """Return True if the image at ``path``, or the volume's image whose reference stands below it, was found."""
-    return path in found or (*path, "reference") in found
-
-
-def _containers(value: Any, path: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], str]]:
-    """Yield the place and name of every image below ``value``."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _containers(item, (*path, index))
-        return
-    if not isinstance(value, dict):
-        return
-    for key, item in value.items():
-        here = (*path, key)
-        for place in _image_places(here, item):
-            image = _at(item, place)
-            if isinstance(image, str) and image:
-                yield (*here, *place), image
-        if key not in CONTAINER_KEYS:
-            yield from _containers(item, here)
-
-
-def _image_places(path: tuple[Key, ...], item: Any) -> Iterator[tuple[Key, ...]]:
-    """Yield where in ``item``, which stands at ``path``, an image may be named, as admission's template looks for it."""
-    key = path[-1]
-    if isinstance(item, list):
-        if key in CONTAINER_KEYS:
-            yield from ((index, "image") for index in range(len(item)))
-        elif key == "volumes":
-            yield from ((index, "image", "reference") for index in range(len(item)))
-        elif path[-3:] == ("spec", "skills", "refs"):
-            yield from ((index,) for index in range(len(item)))
-    elif key == "byo":
-        yield ("deployment", "image")
-
-
-def _at(value: Any, path: tuple[Key, ...]) -> Any:
-    """Return what stands at ``path``, None where there is no such place."""
-    for part in path:
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int):
-            value = value[part]
-        else:
-            return None
-    return value
 
 
 def _kustomized(folder: Path) -> bytes:

@@ -203,21 +203,38 @@ def test_pods_manifests_and_lists(policy: Path, images: dict[str, str], tmp_path
     assert location["region"]["startLine"] == 6
 
 
-TASK = {
-    "apiVersion": "tekton.dev/v1", "kind": "Task", "metadata": {"name": "t"},
-    "spec": {"steps": [{"name": "s", "image": "registry.example/tekton:1"}]},
+APP = {
+    "apiVersion": "example.com/v1", "kind": "App", "metadata": {"name": "t"},
+    "spec": {"steps": [{"name": "s", "image": "registry.example/unread:1"}]},
 }  # fmt: skip
 
 
-def test_a_kind_that_is_not_looked_at_is_named(policy: Path, tmp_path: Path) -> None:
-    write_yaml(tmp_path / "task.yaml", TASK)
-    done = audit(policy, "--manifests", tmp_path, "--fail-on", "denied")
-    assert (
-        "incomplete: 1 Task of tekton.dev/v1: not looked at, for it names images in places that are not known here"
-        in done.out
-    )
+def test_a_kind_that_is_not_looked_at_is_named(policy: Path, images: dict[str, str], tmp_path: Path) -> None:
+    write_yaml(tmp_path / "app.yaml", APP)
+    sources = ("--manifests", tmp_path, images["high"])
+    done = audit(policy, *sources, "--fail-on", "denied")
+    assert "incomplete: 1 App of example.com/v1: not looked at, for it names images" in done.out
     assert done.status == Status.ADMITTED
-    assert audit(policy, "--manifests", tmp_path, "--fail-on", "undecided").status == Status.UNDECIDED
+    assert audit(policy, *sources, "--fail-on", "undecided").status == Status.UNDECIDED
+
+
+def test_an_audit_that_found_no_image_is_no_success(policy: Path, tmp_path: Path) -> None:
+    write_yaml(tmp_path / "app.yaml", APP)
+    state = tmp_path / "a.db"
+    done = audit(policy, "--manifests", tmp_path, "-o", tmp_path / "report")
+    assert (done.status, done.out, done.err.count("\n")) == (Status.USAGE, "", 1)
+    assert "no image was found, so nothing was audited (1 App of example.com/v1: not looked at" in done.err
+    assert not (tmp_path / "report").exists()
+    assert audit(policy, "--pods", "-", stdin=b'{"items": []}').status == Status.USAGE
+    pods = ("--pods", "-", "--allow-empty", "--state", state)
+    assert audit(policy, *pods, stdin=b'{"items": []}').status == Status.ADMITTED
+    assert "no image was found" in cli("audit", "merge", state).err
+    assert cli("audit", "merge", state, "--allow-empty").status == Status.ADMITTED
+
+
+def test_one_shard_of_several_may_be_empty(policy: Path, images: dict[str, str]) -> None:
+    counts = [as_json(policy, images["high"], "--shard", f"{i}/3")["summary"]["images"] for i in range(3)]
+    assert sorted(counts) == [0, 0, 1]
 
 
 def test_a_registry_is_audited_whole(policy: Path, registry: SlowRegistry, images: dict[str, str]) -> None:

@@ -100,9 +100,9 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     assert path.read_bytes() == content
 
 
-def test_a_folder_that_is_missing() -> None:
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be used: unable to open"):
-        AuditState(Path("/nonexistent/a.db"), "f", LEVELS)
+        AuditState(tmp_path / "missing" / "a.db", "f", LEVELS)
 
 
 def test_a_later_versions_state_is_refused(tmp_path: Path) -> None:

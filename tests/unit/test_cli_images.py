@@ -290,12 +290,6 @@ def test_a_registry_without_its_fallback_tags() -> None:
 @pytest.mark.parametrize(
     ("value", "found", "unread"),
     [
-        ({"apiVersion": "tekton.dev/v1", "kind": "Task", "spec": {"steps": [{"image": "a:1"}]}}, [], 1),
-        (
-            {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "spec": {"templates": [{"container": {"image": "a:1"}}]}},
-            [],
-            1,
-        ),
         ({"apiVersion": "example.com/v1", "kind": "App", "spec": {"image": {"repository": "a", "tag": "1"}}}, [], 1),
         # One image that is read does not speak for another that is not.
         (

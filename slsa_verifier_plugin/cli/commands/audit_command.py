@@ -44,8 +44,8 @@ Examples:
 
 \b
 Exit status: 0 the audit is complete, 1 something was denied and --fail-on says so,
-2 usage, 3 something was undecided or not looked at and --fail-on undecided is given,
-130 interrupted.
+2 usage, or no image was found (and no --allow-empty), 3 something was undecided or not
+looked at and --fail-on undecided is given, 130 interrupted.
 """
 
 
@@ -79,6 +79,7 @@ def _output_options(function: Any) -> Any:
                 show_default=True,
                 help="What makes the exit status 1 (denied) or 3 (undecided).",
             ),
+            click.option("--allow-empty", is_flag=True, help="Finding no image at all is no failure."),
         )
     ):
         function = option(function)
@@ -142,6 +143,8 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     with ExitStack() as stack:
         report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
         state, name = _audited(session, sources, shard, demands, service, options, stack)
+        # Of several shards one may be empty: what counts is whether all of them together had an image.
+        _refuse_empty(sources.found, sources.gaps(), options["allow_empty"])
         return report.write(session, state, name, sources.gaps())
 
 
@@ -167,6 +170,7 @@ def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | Non
         joined = stack.enter_context(AuditState(state))
         for path in states:
             joined.join(path)
+        _refuse_empty(joined.counts()[0], joined.gaps(), options["allow_empty"])
         return report.write(session_of(context), joined, f"policy {joined.fingerprint[:12]}", joined.gaps())
 
 
@@ -181,11 +185,17 @@ class Sources:
     registries: Sequence[str] = ()
     unread: Counter[str] = field(default_factory=Counter)
     """Objects in manifests that name images in places that are not known here, by kind; counted by ``uses``."""
+    _found: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def found(self) -> int:
+        """How many places use an image, as far as ``uses`` has got."""
+        return self._found.total()
 
     def gaps(self) -> tuple[str, ...]:
         """Return what was not looked at, for people."""
         return tuple(
-            f"{count} {kind}: not looked at, for it names images in places that are not known here"
+            f"{count} {kind}: not looked at, for it names images by parameters, or in places that are not known here"
             for kind, count in sorted(self.unread.items())
         )
 
@@ -215,7 +225,20 @@ class Sources:
             *(images.from_manifests(path, self.unread) for path in self.manifests),
             *(images.from_registry(name, catalog) for name in self.registries),
         )
-        yield from map(images.storable, chain.from_iterable(sources))
+        for use in map(images.storable, chain.from_iterable(sources)):
+            self._found["uses"] += 1
+            yield use
+
+
+def _refuse_empty(found: int, gaps: Sequence[str], allowed: bool) -> None:
+    """Raise ``UsageError`` where no image was found: a wrong file or namespace would pass for a cluster without a fault."""
+    if found or allowed:
+        return
+    unread = f" ({'; '.join(gaps)})" if gaps else ""
+    raise UsageError(
+        f"no image was found, so nothing was audited{unread}; check what the images come from, or give --allow-empty where "
+        "finding none is right"
+    )
 
 
 def _audited(

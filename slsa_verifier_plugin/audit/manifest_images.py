@@ -1,0 +1,191 @@
+"""Where a Kubernetes object names images: lists of containers, and the well-known places of other projects' kinds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+from slsa_verifier_plugin.resources.documents import Key
+
+CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers", "extraContainers")
+"""Lists of containers; the last is of kagent's Agents. ``deploy/gatekeeper/template`` looks at the same ones."""
+
+KNOWN_KINDS: Mapping[str, frozenset[str]] = {
+    # Steps, sidecars, the steps' template, and a StepAction's own image (Tekton Pipelines v1).
+    "tekton.dev": frozenset(
+        {"Task", "ClusterTask", "TaskRun", "Pipeline", "PipelineRun", "StepAction", "CustomRun"}
+    ),
+    # Containers, scripts, sets of containers, sidecars and plugins of templates (Argo Workflows v3), and Rollouts.
+    "argoproj.io": frozenset(
+        {
+            "Workflow",
+            "WorkflowTemplate",
+            "ClusterWorkflowTemplate",
+            "CronWorkflow",
+            "WorkflowEventBinding",
+            "Rollout",
+            "AnalysisTemplate",
+            "ClusterAnalysisTemplate",
+            "Sensor",
+            "EventSource",
+        }
+    ),
+    "serving.knative.dev": frozenset({"Service", "Configuration", "Revision"}),
+    # A predictor's model server has an image of its own beside containers.
+    "serving.kserve.io": frozenset(
+        {
+            "InferenceService",
+            "InferenceGraph",
+            "ServingRuntime",
+            "ClusterServingRuntime",
+            "ClusterStorageContainer",
+        }
+    ),
+    "sparkoperator.k8s.io": frozenset({"SparkApplication", "ScheduledSparkApplication"}),
+    "kubevirt.io": frozenset(
+        {"VirtualMachine", "VirtualMachineInstance", "VirtualMachineInstanceReplicaSet"}
+    ),
+    "monitoring.coreos.com": frozenset({"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}),
+    "operators.coreos.com": frozenset({"CatalogSource", "ClusterServiceVersion"}),
+    "actions.github.com": frozenset({"AutoscalingRunnerSet", "EphemeralRunnerSet", "EphemeralRunner"}),
+    "jenkins.io": frozenset({"Jenkins"}),
+}
+"""Kinds, by group, of which every key ``image`` with a text below ``spec`` names an image that runs."""
+
+_PARAMETERS = ("{{", "$(", "${")
+"""How Argo and Tekton begin a parameter: the image is known only when it runs."""
+_MODEL_SCHEME = "oci://"
+"""How KServe names a model that is an image (``storageUri``, "modelcars")."""
+
+Path = tuple[Key, ...]
+
+
+def images_in(value: Mapping[str, Any]) -> dict[Path, str]:
+    """Return the images that an object names, by the path to each.
+
+    Args:
+        value: a Kubernetes object of whatever kind.
+    """
+    found = dict(_containers(value, ()))
+    if not _is_known(value):
+        return found
+    found.update(_texts_at_image(value.get("spec"), ("spec",)))
+    # A parameter is no image's name; ``names_more`` reports it.
+    return {path: image for path, image in found.items() if not _is_parameter(image)}
+
+
+def names_more(value: Mapping[str, Any], found: Container[Path]) -> bool:
+    """Return True if an object names images in places other than those in ``found``.
+
+    Args:
+        value: the object.
+        found: paths that ``images_in`` returned.
+    """
+    if _is_kubernetes(value) and not _is_known(value):
+        return False
+    if _is_known(value):
+        return _has_unread(value.get("spec"), ("spec",), found, is_known=True)
+    return _has_unread(value, (), found, is_known=False)
+
+
+def _is_known(value: Mapping[str, Any]) -> bool:
+    group = str(value.get("apiVersion", "")).rpartition("/")[0]
+    return str(value.get("kind", "")) in KNOWN_KINDS.get(group, frozenset())
+
+
+def _is_kubernetes(value: Mapping[str, Any]) -> bool:
+    """Return True for a kind of Kubernetes's own, whose images all stand where they are looked for.
+
+    A ConfigMap may have a key ``image``, and a CustomResourceDefinition describes one.
+    """
+    group, slash, _ = str(value.get("apiVersion", "")).rpartition("/")
+    return not slash or "." not in group or group.endswith(".k8s.io")
+
+
+def _is_parameter(image: str) -> bool:
+    return any(sign in image for sign in _PARAMETERS)
+
+
+def _texts_at_image(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every text at a key ``image`` below ``value``, and models that are images."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts_at_image(item, (*path, index))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            here = (*path, key)
+            if key == "image" and isinstance(item, str) and item:
+                yield here, item
+            elif key == "storageUri" and isinstance(item, str) and item.startswith(_MODEL_SCHEME):
+                yield here, item.removeprefix(_MODEL_SCHEME)
+            else:
+                yield from _texts_at_image(item, here)
+
+
+def _has_unread(value: Any, path: Path, found: Container[Path], is_known: bool) -> bool:
+    """Return True where something below ``value`` names an image, or may, that is not among ``found``."""
+    if isinstance(value, list):
+        return any(_has_unread(item, (*path, index), found, is_known) for index, item in enumerate(value))
+    if not isinstance(value, dict):
+        return False
+    for key, item in value.items():
+        here = (*path, key)
+        if key == "image" and item and not _is_read(here, found):
+            # Of a known kind an object at ``image`` is the schema of a parameter (Tekton), not an image.
+            if not is_known or isinstance(item, str):
+                return True
+        elif is_known and key == "manifest" and isinstance(item, str) and "image" in item:
+            # Argo creates an object from this text, with parameters in it, so it cannot be read as YAML here.
+            return True
+        if _has_unread(item, here, found, is_known):
+            return True
+    return False
+
+
+def _is_read(path: Path, found: Container[Path]) -> bool:
+    """Return True if the image at ``path``, or the volume's image whose reference stands below it, was found."""
+    return path in found or (*path, "reference") in found
+
+
+def _containers(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the path and name of every image that containers and volumes below ``value`` have."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _containers(item, (*path, index))
+        return
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        here = (*path, key)
+        for place in _image_places(here, item):
+            image = _at(item, place)
+            if isinstance(image, str) and image:
+                yield (*here, *place), image
+        if key not in CONTAINER_KEYS:
+            yield from _containers(item, here)
+
+
+def _image_places(path: Path, item: Any) -> Iterator[Path]:
+    """Yield where in ``item``, which stands at ``path``, an image may be named, as admission's template looks for it."""
+    key = path[-1]
+    if isinstance(item, list):
+        if key in CONTAINER_KEYS:
+            yield from ((index, "image") for index in range(len(item)))
+        elif key == "volumes":
+            yield from ((index, "image", "reference") for index in range(len(item)))
+        elif path[-3:] == ("spec", "skills", "refs"):
+            yield from ((index,) for index in range(len(item)))
+    elif key == "byo":
+        yield ("deployment", "image")
+
+
+def _at(value: Any, path: Path) -> Any:
+    """Return what stands at ``path``, None where there is no such place."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        else:
+            return None
+    return value
