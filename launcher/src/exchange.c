@@ -42,14 +42,14 @@ static enum io send_all(int fd, struct bytes part, uint64_t until)
     return IO_DONE;
 }
 
-/* Waits until the other side says something, with a look at its life now and then. */
-static enum io await(int fd, struct life *life, unsigned patience, uint64_t until)
+/* Waits until the other side says something, with a look at its watch now and then. */
+static enum io await(int fd, struct watch *watch, unsigned patience, uint64_t until)
 {
     const unsigned pause = patience / 10 > LOOK_MS ? patience / 10 : LOOK_MS; /* many that wait long wake seldom */
     for (;;) {
         const uint64_t next = clock_ms() + pause;
-        const enum io ready = io_wait(fd, POLLIN, life != NULL && next < until ? next : until);
-        if (ready != IO_LATE || (life != NULL && life_is_still(life, patience)) || clock_ms() >= until)
+        const enum io ready = io_wait(fd, POLLIN, watch != NULL && next < until ? next : until);
+        if (ready != IO_LATE || (watch != NULL && watch_looks_hung(watch, patience)) || clock_ms() >= until)
             return ready;
     }
 }
@@ -64,7 +64,7 @@ static enum io read_frame(int fd, unsigned char body[MAX_REPLY], unsigned *kind,
     return result == IO_FAILED && errno == ECONNRESET ? IO_ENDED : result;
 }
 
-static enum outcome no_frame(enum io result, enum outcome closed, const struct life *life, struct call *call)
+static enum outcome no_frame(enum io result, enum outcome closed, const struct watch *watch, struct call *call)
 {
     switch (result) {
     case IO_ENDED:
@@ -74,18 +74,18 @@ static enum outcome no_frame(enum io result, enum outcome closed, const struct l
         /* An attempt that the end of the call's time cut short tells less than those before. */
         if (call->problem == NULL || clock_ms() < call->end)
             call->problem = "the resident verifier does not answer";
-        return life != NULL && life->still ? OUTCOME_STILL : OUTCOME_SILENT;
+        return watch != NULL && watch->hung ? OUTCOME_HUNG : OUTCOME_SILENT;
     default:
         return unusable(call, "the resident verifier cannot be understood");
     }
 }
 
-enum outcome exchange(int fd, struct call *call, struct life *life, uint64_t accept_until, struct answer *answer)
+enum outcome exchange(int fd, struct call *call, struct watch *watch, uint64_t accept_until, struct answer *answer)
 {
     static unsigned char head[VARIABLES_SIZE];
     static unsigned char body[MAX_REPLY];
     const uint64_t sent = clock_ms();
-    const size_t most = life != NULL ? MAX_REQUEST : MAX_OWN_REQUEST; /* a process of its own is not watched: it is a child */
+    const size_t most = watch != NULL ? MAX_REQUEST : MAX_OWN_REQUEST; /* a process of its own is not watched: it is a child */
     const struct bytes first = {
         .data = head,
         .size = frame_verify(head, sizeof head, call_elapsed(call), call->variables, call->input.size, most),
@@ -98,28 +98,28 @@ enum outcome exchange(int fd, struct call *call, struct life *life, uint64_t acc
     if (result == IO_DONE)
         result = send_all(fd, call->input, accept_until);
     if (result == IO_DONE)
-        result = await(fd, life, STILL_MS, accept_until);
+        result = await(fd, watch, HUNG_MS, accept_until);
     if (result == IO_DONE)
         result = read_frame(fd, body, &kind, &size, accept_until);
     if (result != IO_DONE)
-        return no_frame(result, OUTCOME_CLOSED, life, call);
+        return no_frame(result, OUTCOME_CLOSED, watch, call);
     if (kind == FRAME_BUSY) {
         call->problem = "the resident verifier has too many calls waiting";
         return OUTCOME_BUSY;
     }
     if (kind != FRAME_ACCEPTED || size != 4 || frame_number(body) > MOST_MS)
-        return no_frame(IO_FAILED, OUTCOME_CUT, life, call);
+        return no_frame(IO_FAILED, OUTCOME_CUT, watch, call);
 
     /* Counted from the sending: whoever accepts late must not answer late. */
     const uint64_t until = sent + frame_number(body);
-    result = await(fd, life, STILL_AT_WORK_MS, until);
+    result = await(fd, watch, HUNG_AT_WORK_MS, until);
     if (result == IO_DONE)
         result = read_frame(fd, body, &kind, &size, until);
-    if (result == IO_LATE && !(life != NULL && life->still))
+    if (result == IO_LATE && !(watch != NULL && watch->hung))
         return OUTCOME_LATE;
     if (result != IO_DONE)
-        return no_frame(result, OUTCOME_CUT, life, call);
+        return no_frame(result, OUTCOME_CUT, watch, call);
     if (kind != FRAME_ANSWER || !frame_answer(body, size, answer))
-        return no_frame(IO_FAILED, OUTCOME_CUT, life, call);
+        return no_frame(IO_FAILED, OUTCOME_CUT, watch, call);
     return OUTCOME_ANSWERED;
 }

@@ -4,7 +4,7 @@
 #define LAUNCHER_EXCHANGE_H
 
 #include "frames.h"
-#include "life.h"
+#include "watch.h"
 
 #include <stdint.h>
 
@@ -20,7 +20,7 @@ enum outcome {
     OUTCOME_NOBODY,   /* nobody listens */
     OUTCOME_BUSY,     /* too many calls wait there */
     OUTCOME_SILENT,   /* not accepted in time */
-    OUTCOME_STILL,    /* the server does not live any more, though it has not ended */
+    OUTCOME_HUNG,    /* the server does not live any more, though it has not ended */
     OUTCOME_LOST,     /* the same, and it was ended */
     OUTCOME_CLOSED,   /* closed before it accepted */
     OUTCOME_CUT,      /* closed after it had accepted */
@@ -38,9 +38,9 @@ struct call {
 /* Milliseconds since the call began. */
 uint32_t call_elapsed(const struct call *call);
 
-/* Sends the call and returns what becomes of it; where the other side has accepted, waits as long as it said. `life`, where
+/* Sends the call and returns what becomes of it; where the other side has accepted, waits as long as it said. `watch`, where
  * there is one, is watched meanwhile. The answer's parts stay valid until the next exchange. */
-enum outcome exchange(int fd, struct call *call, struct life *life, uint64_t accept_until, struct answer *answer);
+enum outcome exchange(int fd, struct call *call, struct watch *watch, uint64_t accept_until, struct answer *answer);
 
 /* Sets the problem. */
 enum outcome unusable(struct call *call, const char *problem);

@@ -38,7 +38,7 @@ struct search {
     unsigned closed; /* connections */
     unsigned cut;
     unsigned killed; /* servers that it started */
-    struct life life; /* of the process that listened last */
+    struct watch watch; /* of the process that listened last */
 };
 
 static uint64_t earlier(uint64_t one, uint64_t other)
@@ -58,7 +58,7 @@ static bool peer_of(int connection, struct ucred *peer)
 }
 
 /* Connects to a server of this user. OUTCOME_ANSWERED stands for a connection in `*connection`. */
-static enum outcome connect_to(const char *path, struct call *call, int *connection, struct life *life)
+static enum outcome connect_to(const char *path, struct call *call, int *connection, struct watch *watch)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct ucred peer = {0};
@@ -80,7 +80,7 @@ static enum outcome connect_to(const char *path, struct call *call, int *connect
     const int error = errno;
     if (failed == 0 && peer_of(fd, &peer)) {
         *connection = fd;
-        life_watch(life, peer.pid);
+        watch_process(watch, peer.pid);
         return OUTCOME_ANSWERED;
     }
     (void)close(fd);
@@ -117,19 +117,19 @@ static bool take_lock(struct search *search)
 static enum outcome ask(struct search *search, struct answer *answer)
 {
     struct call *const call = search->call;
-    struct life *const life = &search->life;
+    struct watch *const watch = &search->watch;
     int connection = -1;
-    enum outcome outcome = connect_to(search->place->socket, call, &connection, life);
+    enum outcome outcome = connect_to(search->place->socket, call, &connection, watch);
     if (outcome != OUTCOME_ANSWERED)
         return outcome;
     give_up_lock(search);
     search->server = 0;
     const uint64_t until = earlier(clock_ms() + SILENCE_MS, call->end);
-    outcome = exchange(connection, call, life, search->turns ? until : call->end, answer);
+    outcome = exchange(connection, call, watch, search->turns ? until : call->end, answer);
     (void)close(connection);
-    if (outcome == OUTCOME_STILL) {
+    if (outcome == OUTCOME_HUNG) {
         /* Who does not get the lock leaves it to the one who has. */
-        if (!take_lock(search) || life_end(life, search->place))
+        if (!take_lock(search) || watch_end_hung(watch, search->place))
             outcome = OUTCOME_LOST;
         give_up_lock(search);
     }
@@ -212,7 +212,7 @@ static bool is_final(struct search *search, enum outcome *outcome, uint64_t begu
         return false;
     case OUTCOME_BUSY:
     case OUTCOME_SILENT:
-    case OUTCOME_STILL:
+    case OUTCOME_HUNG:
         search->due = earlier(search->due, begun + SILENCE_MS);
         return false;
     default:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.place import Place, check_directories, find_place
 from tests.support.resident import World
 from tools.dist import archive
 from tools.dist.libraries import loader_name
@@ -100,13 +100,13 @@ class Plugin(World):
         return self.cache / f"runtime-{self.digest}"
 
     @property
-    def place(self) -> lifecycle.Place:
+    def place(self) -> Place:
         """Where Python looks for the resident verifier of this plugin."""
         return self.place_for()
 
-    def place_for(self, **environ: str) -> lifecycle.Place:
+    def place_for(self, **environ: str) -> Place:
         """Where Python looks for it in an environment with more variables."""
-        return lifecycle.find_place({**self.environ, **environ, BUILD_VARIABLE: self.digest})
+        return find_place({**self.environ, **environ, BUILD_VARIABLE: self.digest})
 
     def run(self, *arguments: str, stdin: bytes = b"", timeout: float = 30, **environ: str) -> Completed:
         """Run the plugin with pipes as standard files, as Ratify does, and wait for their end."""
@@ -194,7 +194,7 @@ class Listener:
         self, plugin: Plugin, conversation: Conversation | None, backlog: int = 64, **environ: str
     ) -> None:
         place = plugin.place_for(**environ)
-        lifecycle.check_directories(place, make=True)
+        check_directories(place, make=True)
         self.requests: list[bytes] = []
         self._conversation = conversation
         self._socket = socket.socket(socket.AF_UNIX)

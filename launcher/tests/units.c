@@ -5,7 +5,7 @@
 #include "environment.h"
 #include "frames.h"
 #include "io.h"
-#include "life.h"
+#include "watch.h"
 #include "payload.h"
 #include "sha256.h"
 #include "tar.h"
@@ -423,12 +423,12 @@ static void test_turns(const char *base)
         (void)close(turns[i]);
 }
 
-static void test_life(const char *base)
+static void test_watch(const char *base)
 {
-    struct life nobody = {0};
-    life_watch(&nobody, 0);
+    struct watch nobody = {0};
+    watch_process(&nobody, 0);
     for (unsigned i = 0; i < 20; i++)
-        CHECK(!life_is_still(&nobody, 0));
+        CHECK(!watch_looks_hung(&nobody, 0));
 
     const pid_t child = fork();
     if (child == 0) {
@@ -437,28 +437,28 @@ static void test_life(const char *base)
     }
     int status = 0;
     CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
-    struct life life = {0};
-    life_watch(&life, child);
+    struct watch watch = {0};
+    watch_process(&watch, child);
     for (unsigned i = 0; i < 9; i++)
-        CHECK(!life_is_still(&life, 0)); /* too few looks */
-    CHECK(!life_is_still(&life, 60 * 1000)); /* too soon */
-    CHECK(life_is_still(&life, 0));
+        CHECK(!watch_looks_hung(&watch, 0)); /* too few looks */
+    CHECK(!watch_looks_hung(&watch, 60 * 1000)); /* too soon */
+    CHECK(watch_looks_hung(&watch, 0));
 
     /* Nobody has claimed the place, then another process has, then nobody holds the claim. */
     struct place place = {0};
     (void)snprintf(place.claim, sizeof place.claim, "%s/server", base);
-    CHECK(!life_end(&life, &place));
+    CHECK(!watch_end_hung(&watch, &place));
     const int claim = open(place.claim, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     CHECK(claim >= 0 && flock(claim, LOCK_EX) == 0);
-    CHECK(dprintf(claim, "%d", (int)child + 1) > 0 && !life_end(&life, &place));
+    CHECK(dprintf(claim, "%d", (int)child + 1) > 0 && !watch_end_hung(&watch, &place));
     CHECK(ftruncate(claim, 0) == 0 && pwrite(claim, "", 0, 0) == 0 && lseek(claim, 0, SEEK_SET) == 0);
-    CHECK(dprintf(claim, "%d", (int)child) > 0 && flock(claim, LOCK_UN) == 0 && !life_end(&life, &place));
+    CHECK(dprintf(claim, "%d", (int)child) > 0 && flock(claim, LOCK_UN) == 0 && !watch_end_hung(&watch, &place));
     CHECK(flock(claim, LOCK_EX) == 0);
     /* It has used more time since: another process of the same number, say. */
-    life.used++;
-    CHECK(!life_end(&life, &place));
-    life.used--;
-    CHECK(life_end(&life, &place));
+    watch.used++;
+    CHECK(!watch_end_hung(&watch, &place));
+    watch.used--;
+    CHECK(watch_end_hung(&watch, &place));
     CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     (void)close(claim);
 }
@@ -492,7 +492,7 @@ int main(int argc, char **argv)
     test_io();
     test_pauses();
     test_turns(base);
-    test_life(base);
+    test_watch(base);
     CHECK(directory_remove(AT_FDCWD, base));
     (void)printf("%u passed, %u failed\n", checks - failures, failures);
     return failures != 0;

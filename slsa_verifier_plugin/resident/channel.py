@@ -5,8 +5,8 @@ The thin client imports this module at every call, so it imports next to nothing
 
 import time
 
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.place import Place, connect, pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.1
 """Between two looks at whether the other side lives."""
-STILL_SECONDS = 1.0
+HUNG_SECONDS = 1.0
 """Without any processor time, though a call waits to be accepted."""
-STILL_AT_WORK_SECONDS = 2.0
+HUNG_AT_WORK_SECONDS = 2.0
 """The same for a call that was accepted: a verifier that waits looks around once a second."""
 _LOOKS = 10
 _CHUNK = 65536
 _CLOCK_OF_PROCESS = 2
 
 
-class Life:
+class ProcessWatch:
     """Watches the process that listens: while it lives, its processor time moves.
 
     A stopped or frozen one, or one held by a debugger, uses none, while one that only waits for its own turn uses some as
@@ -39,7 +39,7 @@ class Life:
         self._since = time.monotonic()
         self._looks = 0
 
-    def is_still(self, patience: float) -> bool:
+    def looks_hung(self, patience: float) -> bool:
         """Look once, and return whether nothing has moved for ``patience`` seconds and ten looks.
 
         So many turns on a processor whoever watches has had; a verifier that is only starved had as many.
@@ -141,7 +141,7 @@ class Channel:
         self.connection.settimeout(left)
 
 
-def open_channel(place: lifecycle.Place, end: float) -> Channel:
+def open_channel(place: Place, end: float) -> Channel:
     """Return a connection to the verifier that listens at a place.
 
     Raises:
@@ -156,7 +156,7 @@ def open_channel(place: lifecycle.Place, end: float) -> Channel:
         if left <= 0:
             raise TimeoutError
         try:
-            return Channel(lifecycle.connect(place, left))
+            return Channel(connect(place, left))
         except BlockingIOError:
             # Its backlog is full, and a connect with a time limit does not wait for room there.
-            lifecycle.pause(begun, end)
+            pause(begun, end)

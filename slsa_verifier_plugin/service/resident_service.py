@@ -54,7 +54,7 @@ class _Followed:
 
 
 class ResidentService:
-    """Implements ``resident.pool.Service``; safe under threads.
+    """Implements ``resident.server.handler.CallHandler``; safe under threads.
 
     Args:
         environ: the process's environment.

@@ -25,9 +25,9 @@ from launcher.tests.harness import (
     told,
 )
 from slsa_verifier_plugin.environment import PER_CALL, passed_on
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client
+from slsa_verifier_plugin.resident.place import key_of, peer_of
 from tests.support.resident import wait_for_end
 
 
@@ -72,7 +72,7 @@ def test_it_starts_the_server_that_python_finds_and_the_next_call_finds_it(plugi
     # Where the Python client looks, with the payload's digest as the build.
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(plugin.place.socket)
-        assert lifecycle.peer_of(connection)[0] == pid
+        assert peer_of(connection)[0] == pid
 
 
 def test_the_server_has_nothing_of_its_caller(plugin: Plugin) -> None:
@@ -145,7 +145,7 @@ def test_its_key_is_pythons(seed: int) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == lifecycle.key_of(f"build{seed}", environment)
+    assert done.stdout.strip() == key_of(f"build{seed}", environment)
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 65536, 999_999])

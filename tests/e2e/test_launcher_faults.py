@@ -21,8 +21,8 @@ from launcher.tests.harness import (
     told,
     until_closed,
 )
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.protocol import DEADLINE_LINE, NO_TURN_LINE
 from tests.support.load import PROMISE
 from tests.support.resident import kill, wait_for_end
@@ -170,7 +170,7 @@ def test_a_stopped_server_is_ended_and_followed_by_another(plugin: Plugin) -> No
 def test_one_that_is_silent_and_no_server_is_never_ended(plugin: Plugin) -> None:
     """Another process of this user listens there, stopped: it has not claimed the place."""
     place = plugin.place
-    lifecycle.check_directories(place, make=True)
+    check_directories(place, make=True)
     listener = subprocess.Popen([sys.executable, "-c", LISTENS, place.socket], stdout=subprocess.PIPE)
     with listener:
         assert listener.stdout is not None
@@ -199,7 +199,7 @@ while True:
 
 
 def test_a_stale_socket_is_replaced(plugin: Plugin) -> None:
-    lifecycle.check_directories(plugin.place, make=True)
+    check_directories(plugin.place, make=True)
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(plugin.place.socket)
     assert plugin.run().stdout == b"resident %d\n" % plugin.pids()[0]
@@ -207,7 +207,7 @@ def test_a_stale_socket_is_replaced(plugin: Plugin) -> None:
 
 def test_a_symbolic_link_for_a_socket_is_not_followed(plugin: Plugin) -> None:
     with Listener(plugin, answering((0, b"of another\n", b"")), AWS_PROFILE="other") as listener:
-        lifecycle.check_directories(plugin.place, make=True)
+        check_directories(plugin.place, make=True)
         Path(plugin.place.socket).symlink_to(plugin.place_for(AWS_PROFILE="other").socket)
         done = plugin.run()
         assert listener.requests == []
@@ -217,7 +217,7 @@ def test_a_symbolic_link_for_a_socket_is_not_followed(plugin: Plugin) -> None:
 @ROOT_ONLY
 def test_another_users_listener_is_told_nothing(plugin: Plugin) -> None:
     place = plugin.place
-    lifecycle.check_directories(place, make=True)
+    check_directories(place, make=True)
     ready, wrote = os.pipe()
     child = os.fork()
     if child == 0:

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 from launcher.tests.harness import Plugin, denial, told
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.client import alone
+from slsa_verifier_plugin.resident.client import own_turns
+from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.processors import usable_processors
 from tests.support.load import PROMISE
 from tests.support.resident import is_there, wait_until
 from tests.support.waiting import at_once
 
 OFF: dict[str, Any] = {"SLSA_VERIFIER_RESIDENT": "off"}
-TURNS = min(usable_processors(), alone.MOST_TURNS)
+TURNS = min(usable_processors(), own_turns.MOST_TURNS)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_it_ends_with_its_parent(plugin: Plugin) -> None:
 def turns_taken(plugin: Plugin, count: int) -> Iterator[None]:
     """Take turns as the client in Python does."""
     place = plugin.place
-    lifecycle.check_directories(place, make=True)
-    taken = [alone.take_turn(place) for _ in range(count)]
+    check_directories(place, make=True)
+    taken = [own_turns.take_turn(place) for _ in range(count)]
     assert all(turn is not None and turn >= 0 for turn in taken)
     try:
         yield
@@ -101,7 +101,7 @@ def turns_taken(plugin: Plugin, count: int) -> Iterator[None]:
 def test_both_clients_take_the_same_turns(plugin: Plugin) -> None:
     told(plugin.run(**OFF))  # unpacked
     with turns_taken(plugin, TURNS):
-        assert alone.take_turn(plugin.place) is None
+        assert own_turns.take_turn(plugin.place) is None
         begun = time.monotonic()
         done = plugin.run(**OFF)
         assert 3 < time.monotonic() - begun < PROMISE

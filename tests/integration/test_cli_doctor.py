@@ -85,21 +85,21 @@ def test_the_plugin_directory(home: Path, tmp_path: Path) -> None:
     ("status", "outcome", "expected"),
     [
         (
-            manage.Status("/d", True, 7, {"version": "1", "latestErrors": []}),
+            manage.ResidentStatus("/d", True, 7, {"version": "1", "latestErrors": []}),
             "passed",
             "process 7, version 1",
         ),
-        (manage.Status("/d", True, 7, {"latestErrors": ["old", "bad {}"]}), "warning", "bad ()"),
-        (manage.Status("/d", True, 7, None, "it does not answer"), "failed", "it does not answer"),
+        (manage.ResidentStatus("/d", True, 7, {"latestErrors": ["old", "bad {}"]}), "warning", "bad ()"),
+        (manage.ResidentStatus("/d", True, 7, None, "it does not answer"), "failed", "it does not answer"),
         (
-            manage.Status("/d", problem="a directory is not private"),
+            manage.ResidentStatus("/d", problem="a directory is not private"),
             "not checked",
             "a directory is not private",
         ),
     ],
 )
 def test_the_resident_verifier(
-    home: Path, monkeypatch: pytest.MonkeyPatch, status: manage.Status, outcome: str, expected: str
+    home: Path, monkeypatch: pytest.MonkeyPatch, status: manage.ResidentStatus, outcome: str, expected: str
 ) -> None:
     monkeypatch.setattr(manage, "status", lambda environ: status)
     (item,) = doctor()[1]["resident verifier"]

@@ -118,7 +118,7 @@ def test_a_report_is_shown_with_its_errors_and_roots() -> None:
             "trustedRoots": [{"source": "https://tuf", "refreshed": "", "error": "no network"}],
         },
     }
-    lines = list(render_resident.text_of(manage.Status("/d", True, 7, report), Painter()))
+    lines = list(render_resident.text_of(manage.ResidentStatus("/d", True, 7, report), Painter()))
     assert "process 7, version 9, warming up" in lines[0]
     assert "  calls       accepted 3; 1 waiting, 2 running" in lines
     assert "  memory      50 MiB of 192 MiB" in lines
@@ -130,7 +130,7 @@ def test_a_report_is_shown_with_its_errors_and_roots() -> None:
     assert "  root        https://tuf: not refreshed yet; no network" in lines
     assert sum("error " in line for line in lines) == 4
     assert "bad?[2J()" in lines[-1]
-    assert len(list(render_resident.text_of(manage.Status("/d", True, 7, {}), Painter()))) == 2
+    assert len(list(render_resident.text_of(manage.ResidentStatus("/d", True, 7, {}), Painter()))) == 2
 
 
 class Refreshes:

@@ -144,7 +144,7 @@ def test_a_server_that_nobody_calls_ends(world: World) -> None:
 
 
 def test_a_status_is_no_call_and_tells(world: World) -> None:
-    assert world.status() == manage.Status(world.place.directory, problem="no resident verifier runs")
+    assert world.status() == manage.ResidentStatus(world.place.directory, problem="no resident verifier runs")
     pid = world.server()
     world.call(b"raise=secret")
     status = world.status()

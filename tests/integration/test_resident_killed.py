@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import manage
+from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.protocol import Answer
 from tests.support.answers import LATE, is_own, pid_of
 from tests.support.load import PROMISE
@@ -92,7 +92,7 @@ def is_honest(answer: Answer, pids: list[int]) -> bool:
 
 def test_stopped_but_no_verifier_of_this_place(hasty: World) -> None:
     """A process of this user that listens there and does not live is left alone: it has not claimed the place."""
-    lifecycle.check_directories(hasty.place, make=True)
+    check_directories(hasty.place, make=True)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

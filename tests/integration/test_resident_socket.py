@@ -17,7 +17,7 @@ from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import manage
 from slsa_verifier_plugin.resident.place import Place, check_directories
 from slsa_verifier_plugin.resident.server.server import serve
-from slsa_verifier_plugin.resident.server.server_settings import Settings
+from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
 from tests.support.answers import LATE, is_own, pid_of
 from tests.support.resident import (
     Caller,
@@ -136,7 +136,7 @@ def test_two_users(world: World) -> None:
         os.setuid(OTHER_USER)
         if work == "serve":
             return serve(
-                ObedientService(), world.environ, Settings(source_seconds=3600.0, memory_bytes=1 << 40)
+                ObedientService(), world.environ, ServerSettings(source_seconds=3600.0, memory_bytes=1 << 40)
             )
         return world.call()
 

@@ -11,8 +11,9 @@ from typing import Any
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
-from slsa_verifier_plugin.resident.server.pool import Job, Pool
-from slsa_verifier_plugin.resident.server.server_settings import Settings
+from slsa_verifier_plugin.resident.server.fair_queue import Job
+from slsa_verifier_plugin.resident.server.pool import Pool
+from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
 from tests.support.resident import ObedientService, wait_until
 
 
@@ -21,7 +22,9 @@ def pool_of(service: ObedientService, log: ErrorLog, **settings: Any) -> Iterato
     counters = Counters()
     before = threading.active_count()
     unsent: list[socket.socket] = []
-    pool = Pool(service, Settings(**settings), log, counters, lambda connection, _: unsent.append(connection))
+    pool = Pool(
+        service, ServerSettings(**settings), log, counters, lambda connection, _: unsent.append(connection)
+    )
     try:
         yield pool, counters
     finally:

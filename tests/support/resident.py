@@ -27,9 +27,9 @@ from typing import Any, NoReturn, Self
 
 from slsa_verifier_plugin.environment import PASS_VARIABLE
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client, manage
+from slsa_verifier_plugin.resident.place import Place, find_place
 from slsa_verifier_plugin.resident.protocol import Answer, Request
 from slsa_verifier_plugin.resident.server.server import serve
 from slsa_verifier_plugin.resident.server.server_settings import read_settings
@@ -177,8 +177,8 @@ class World:
         shutil.rmtree(self.home)
 
     @property
-    def place(self) -> lifecycle.Place:
-        return lifecycle.find_place(self.environ)
+    def place(self) -> Place:
+        return find_place(self.environ)
 
     def pids(self) -> list[int]:
         """Every server that was started, dead or alive."""
@@ -198,7 +198,7 @@ class World:
         """Make one call in a fork of this process."""
         return Caller(lambda: self.call(stdin, **environ))
 
-    def status(self) -> manage.Status:
+    def status(self) -> manage.ResidentStatus:
         return manage.status(self.environ)
 
     def report(self) -> Mapping[str, Any]:
@@ -310,6 +310,11 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 def is_there(pid: int) -> bool:
     """Return True for a process that runs, or whose end its parent has not noticed yet."""
     return Path(f"/proc/{pid}").exists()
+
+
+def is_stopped(pid: int) -> bool:
+    """Return True once a process has stopped: after the signal for it, and its next turn on a processor."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def children(thread: int) -> set[str]:

@@ -141,7 +141,7 @@ def test_the_resident_verifiers_status_and_doctor_show_what_it_could_not_use(
     roots = [{"path": str(files.missing)}, {"path": str(files.lines)}, "public-good"]
     service._service.verifier(parse_policy({"name": "x", **parameters(trustedRoot=roots)}))
     report = {"version": "1", "latestErrors": [], "service": dict(service.status())}
-    status = manage.Status(directory="/d", listens=True, pid=7, report=report, problem="")
+    status = manage.ResidentStatus(directory="/d", listens=True, pid=7, report=report, problem="")
     shown = list(render_resident.text_of(status, Painter()))
     found = list(diagnosis._roots_of_resident(report))
     assert [(item.name, item.outcome) for item in found] == [("trusted root", "warning")] * 2

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin import environment
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import spawn
+from slsa_verifier_plugin.resident.place import build_identity, key_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "slsa_verifier_plugin"
@@ -102,7 +102,7 @@ def test_whatever_the_package_reads_is_in_the_list() -> None:
     ],
 )
 def test_what_helpers_read_keys_the_verifier(name: str) -> None:
-    assert lifecycle.key_of(BUILD, {name: "one"}) != lifecycle.key_of(BUILD, {name: "other"})
+    assert key_of(BUILD, {name: "one"}) != key_of(BUILD, {name: "other"})
     assert environment.passed_on({name: "one"}) == {name: "one"}
 
 
@@ -110,15 +110,15 @@ def test_what_helpers_read_keys_the_verifier(name: str) -> None:
     "name", ["LANG", "LD_PRELOAD", "LD_AUDIT", "OWN_SECRET", "SSLKEYLOGFILE", "BASH_ENV", "TZ"]
 )
 def test_what_keys_nothing_is_not_passed_on(name: str) -> None:
-    assert lifecycle.key_of(BUILD, {name: "one"}) == lifecycle.key_of(BUILD, {})
+    assert key_of(BUILD, {name: "one"}) == key_of(BUILD, {})
     assert environment.passed_on({name: "one"}) == {}
 
 
 def test_further_names_are_passed_on_and_key() -> None:
     one = {"SLSA_VERIFIER_PASS_ENV": "OWN,OWN_SECRET", "OWN_SECRET": "a", "OWN_OTHER": "c"}
     assert environment.passed_on(one) == {name: one[name] for name in one if name != "OWN_OTHER"}
-    assert lifecycle.key_of(BUILD, one) != lifecycle.key_of(BUILD, {**one, "OWN_SECRET": "b"})
-    assert lifecycle.key_of(BUILD, one) == lifecycle.key_of(BUILD, {**one, "OWN_OTHER": "b"})
+    assert key_of(BUILD, one) != key_of(BUILD, {**one, "OWN_SECRET": "b"})
+    assert key_of(BUILD, one) == key_of(BUILD, {**one, "OWN_OTHER": "b"})
 
 
 @pytest.mark.parametrize("name", sorted(environment.PER_CALL))
@@ -132,14 +132,14 @@ def test_two_environments_share_a_verifier_only_if_helpers_see_the_same(
     one: dict[str, str], other: dict[str, str]
 ) -> None:
     same = environment.passed_on(one) == environment.passed_on(other)
-    assert (lifecycle.key_of(BUILD, one) == lifecycle.key_of(BUILD, other)) == same
+    assert (key_of(BUILD, one) == key_of(BUILD, other)) == same
 
 
 @given(ENVIRONMENTS)
 def test_a_server_has_the_key_of_the_caller_that_starts_it(environ: dict[str, str]) -> None:
     server = spawn.server_environment(environ)
-    assert lifecycle.build_identity(server) == lifecycle.build_identity(environ)
-    assert lifecycle.key_of(BUILD, server) == lifecycle.key_of(BUILD, environ)
+    assert build_identity(server) == build_identity(environ)
+    assert key_of(BUILD, server) == key_of(BUILD, environ)
     kept = {environment.BUILD_VARIABLE, *environment.LOADER}
     expected = environment.passed_on(environ) | {name: environ[name] for name in kept & environ.keys()}
     assert server == expected | {"MALLOC_ARENA_MAX": "2"}
@@ -149,6 +149,6 @@ def test_a_server_has_the_key_of_the_caller_that_starts_it(environ: dict[str, st
 
 @pytest.mark.parametrize("name", environment.LOADER)
 def test_the_libraries_under_pythons_interpreter_are_part_of_its_build(name: str) -> None:
-    identities = {lifecycle.build_identity({name: value}) for value in ("", "a", "b")}
+    identities = {build_identity({name: value}) for value in ("", "a", "b")}
     assert len(identities) == 3
-    assert lifecycle.build_identity({name: "a", environment.BUILD_VARIABLE: BUILD}) == BUILD
+    assert build_identity({name: "a", environment.BUILD_VARIABLE: BUILD}) == BUILD

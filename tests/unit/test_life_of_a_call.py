@@ -22,7 +22,7 @@ def test_the_table_is_read() -> None:
 def test_a_limit_is_that_of_both_clients(
     what: str, limit: str, module: str, name: str, constant: str
 ) -> None:
-    room = "resident.client" if module in ("client", "alone") else "resident"
+    room = "resident.client" if module in ("client", "own_turns") else "resident"
     python = getattr(importlib.import_module(f"slsa_verifier_plugin.{room}.{module}"), name)
     assert python == float(limit), what
     values = re.findall(rf"\b{constant} = (\d+),", SOURCES)
@@ -34,7 +34,7 @@ def test_waits_leave_time_for_what_follows() -> None:
     limits = {constant: float(limit) for _, limit, _, _, constant in LIMITS}
     assert limits["CALL_MS"] + limits["GRACE_MS"] < 4.5
     assert (
-        limits["STILL_MS"]
+        limits["HUNG_MS"]
         < limits["SILENCE_MS"]
         < limits["START_MS"]
         < limits["CALL_MS"] - limits["RESERVED_MS"]

@@ -16,7 +16,7 @@ from slsa_verifier_plugin.resident.processors import usable_processors
 from slsa_verifier_plugin.resident.server import fork as forking
 from slsa_verifier_plugin.resident.server.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
 from slsa_verifier_plugin.resident.spawn import close_from
-from tests.support.resident import is_there, wait_until
+from tests.support.resident import is_stopped, is_there, wait_until
 
 BASE = os.getpid()
 
@@ -166,6 +166,9 @@ def test_a_fork_ends_with_its_parent(stopped: bool) -> None:
     assert is_there(child)
     if stopped:
         os.kill(child, signal.SIGSTOP)
+        # The signal takes effect only when the child next has a processor. Where the parent ends before that, the kernel finds no
+        # stopped process in the group that it orphans, and wakes none.
+        wait_until(lambda: is_stopped(child))
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     wait_until(lambda: not is_there(child))

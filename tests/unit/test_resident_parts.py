@@ -18,9 +18,9 @@ import pytest
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.server import errorlog, housekeeping
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
-from slsa_verifier_plugin.resident.server.keeper import Keeper
 from slsa_verifier_plugin.resident.server.report import report
-from slsa_verifier_plugin.resident.server.server_settings import Settings, read_settings
+from slsa_verifier_plugin.resident.server.server_settings import ServerSettings, read_settings
+from slsa_verifier_plugin.resident.server.watchdog import Watchdog
 from tests.support.pool import pool_of
 from tests.support.resident import ObedientService
 
@@ -97,14 +97,14 @@ def test_settings_come_from_the_environment() -> None:
         "SLSA_VERIFIER_IDLE_SECONDS": "0",
         "SLSA_VERIFIER_MEMORY_MIB": "112",
     }
-    assert read_settings(environ) == (Settings(workers=3, idle_seconds=0, memory_bytes=112 << 20), [])
-    assert read_settings({}) == (Settings(workers=4, idle_seconds=3600, memory_bytes=192 << 20), [])
+    assert read_settings(environ) == (ServerSettings(workers=3, idle_seconds=0, memory_bytes=112 << 20), [])
+    assert read_settings({}) == (ServerSettings(workers=4, idle_seconds=3600, memory_bytes=192 << 20), [])
 
 
 @pytest.mark.parametrize("value", ["0", "65", "eight", "-1", "1.5", " 3", "\u0663", "9" * 13])
 def test_settings_that_are_not_understood_are_told(value: str) -> None:
     settings, problems = read_settings({"SLSA_VERIFIER_WORKERS": value})
-    assert settings == Settings()
+    assert settings == ServerSettings()
     (problem,) = problems
     assert "SLSA_VERIFIER_WORKERS" in problem
     assert "expected 1 to 64" in problem
@@ -175,7 +175,7 @@ class NoJson(ObedientService):
 def test_a_report_is_complete_without_the_service(service: ObedientService, log: ErrorLog) -> None:
     with pool_of(service, log) as (pool, counters):
         counters.add("accepted")
-        body = report(service, Settings(), pool, counters, log, {"ending": False})
+        body = report(service, ServerSettings(), pool, counters, log, {"ending": False})
     value = json.loads(body)
     assert value["service"] is None
     assert value["pid"] == os.getpid()
@@ -210,7 +210,9 @@ def test_memory_over_the_limit(
     service = ObedientService()
     (tmp_path / "socket").touch()
     with pool_of(service, log) as (pool, _):
-        watched = Keeper(service, Settings(memory_bytes=100 << 20), str(tmp_path / "socket"), pool, log)
+        watched = Watchdog(
+            service, ServerSettings(memory_bytes=100 << 20), str(tmp_path / "socket"), pool, log
+        )
         assert watched.look(time.monotonic()) == reason
     assert service.trims == trims
     assert len(log.latest()) == trims + bool(reason)
@@ -226,9 +228,9 @@ def test_reasons_to_end(log: ErrorLog, tmp_path: Path, monkeypatch: pytest.Monke
     path.touch()
     monkeypatch.setattr(housekeeping, "source_state", lambda: (1, 1))
     with pool_of(service, log) as (pool, _):
-        watched = Keeper(
+        watched = Watchdog(
             service,
-            Settings(idle_seconds=10, source_seconds=0.0, memory_bytes=ANY_MEMORY),
+            ServerSettings(idle_seconds=10, source_seconds=0.0, memory_bytes=ANY_MEMORY),
             str(path),
             pool,
             log,
@@ -249,8 +251,8 @@ def test_reasons_to_end(log: ErrorLog, tmp_path: Path, monkeypatch: pytest.Monke
 def test_idle_time_0_is_never(log: ErrorLog, tmp_path: Path) -> None:
     (tmp_path / "socket").touch()
     with pool_of(ObedientService(), log) as (pool, _):
-        settings = Settings(idle_seconds=0, memory_bytes=ANY_MEMORY)
-        watched = Keeper(ObedientService(), settings, str(tmp_path / "socket"), pool, log)
+        settings = ServerSettings(idle_seconds=0, memory_bytes=ANY_MEMORY)
+        watched = Watchdog(ObedientService(), settings, str(tmp_path / "socket"), pool, log)
         assert watched.look(time.monotonic() - 1e9) == ""
 
 

@@ -15,8 +15,7 @@ from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.protocol import Answer
 from slsa_verifier_plugin.resident.server import pool as pools
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
-from slsa_verifier_plugin.resident.server.pool import Job
-from slsa_verifier_plugin.resident.server.turns import Turns
+from slsa_verifier_plugin.resident.server.fair_queue import FairQueue, Job
 from slsa_verifier_plugin.turn import aside
 from tests.support.pool import answer_on, job, pool_of
 from tests.support.resident import ObedientService, wait_until
@@ -276,14 +275,14 @@ def test_a_silent_registry_holds_up_its_own_calls_only(log: ErrorLog) -> None:
             assert answer_on(caller)[1].startswith(b"resident")
 
 
-def take(turns: Turns, begun: list[Job]) -> Job:
+def take(turns: FairQueue, begun: list[Job]) -> Job:
     job = turns.take(begun)
     assert job is not None
     return job
 
 
 def test_turns_go_round_the_registries() -> None:
-    turns = Turns(most=3)
+    turns = FairQueue(most=3)
     for subject in (b"a/1", b"a/2", b"a/3", b"b/1", None, b"b/2"):
         ours, theirs = socket.socketpair()
         with ours, theirs:

@@ -6,8 +6,7 @@ import socket
 
 import pytest
 
-from slsa_verifier_plugin.resident import channel, spawn
-from slsa_verifier_plugin.resident import place as lifecycle
+from slsa_verifier_plugin.resident import channel, place, spawn
 from tests.support.resident import World
 
 SECONDS = 20.0
@@ -32,7 +31,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """In place of the clock of everything that waits for a verifier."""
     clock = Clock()
-    for module in (channel, lifecycle, spawn):
+    for module in (channel, place, spawn):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -46,7 +45,7 @@ def expect_ever_longer_pauses(clock: Clock) -> None:
 
 def test_who_waits_for_a_start_looks_less_often_the_longer_it_takes(clock: Clock) -> None:
     with World() as world:
-        lifecycle.check_directories(world.place, make=True)
+        place.check_directories(world.place, make=True)
         other = os.open(world.place.lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(other, fcntl.LOCK_EX)
@@ -59,7 +58,7 @@ def test_who_waits_for_a_start_looks_less_often_the_longer_it_takes(clock: Clock
 
 def test_who_waits_for_room_in_the_backlog_does_too(clock: Clock) -> None:
     with World() as world, socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as waiting:
-        lifecycle.check_directories(world.place, make=True)
+        place.check_directories(world.place, make=True)
         full.bind(world.place.socket)
         full.listen(0)
         waiting.connect(world.place.socket)

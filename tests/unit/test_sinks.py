@@ -35,7 +35,7 @@ from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
 from slsa_verifier_plugin.registry.probe.probe import Step
 from slsa_verifier_plugin.registry.probe.probe_steps import Request
-from slsa_verifier_plugin.resident.client.manage import Status
+from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resources.documents import Position
 from slsa_verifier_plugin.resources.problems import Problem
@@ -359,7 +359,7 @@ def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(t
         },
         "latestErrors": [text],
     }
-    status = Status(text, True, 1, report, text)
+    status = ResidentStatus(text, True, 1, report, text)
     painter = Painter(color=True, symbols=True, width=60)
     finding, problem = Finding(text, "failed", text, text), Problem(Position(text, 1, 2), "error", text, text)
     lines = [

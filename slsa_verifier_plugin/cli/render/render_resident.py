@@ -11,13 +11,13 @@ from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.resident.client.manage import Status
+    from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 
 _MIB = 1 << 20
 _SHOWN_ERRORS = 5
 
 
-def json_of(status: Status) -> Json:
+def json_of(status: ResidentStatus) -> Json:
     """Return the state as JSON; ``report`` is the verifier's own word, null where it gives none."""
     document = {
         "directory": status.directory,
@@ -29,7 +29,7 @@ def json_of(status: Status) -> Json:
     return json_text(document)
 
 
-def text_of(status: Status, painter: Painter) -> Iterator[str]:
+def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     """Yield the lines for people."""
     report = status.report
     if report is None:

@@ -10,18 +10,25 @@ import select
 import time
 
 from slsa_verifier_plugin.environment import ELAPSED_VARIABLE, RESIDENT_VARIABLE
-from slsa_verifier_plugin.resident import place as lifecycle
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.channel import (
+    HUNG_AT_WORK_SECONDS,
+    HUNG_SECONDS,
     LOOK_SECONDS,
-    STILL_AT_WORK_SECONDS,
-    STILL_SECONDS,
     Channel,
     ClosedError,
-    Life,
+    ProcessWatch,
     open_channel,
 )
-from slsa_verifier_plugin.resident.place import NobodyListensError, PlaceError
+from slsa_verifier_plugin.resident.place import (
+    NobodyListensError,
+    Place,
+    PlaceError,
+    check_directories,
+    find_place,
+    pause,
+    peer_of,
+)
 from slsa_verifier_plugin.resident.protocol import Answer, FrameError, Question
 
 TYPE_CHECKING = False
@@ -51,12 +58,12 @@ class SilentError(Exception):
     """A verifier listens, but gives no usable answer; ``str()`` says what happened, without any foreign text."""
 
 
-class StillError(Exception):
-    """The verifier does not live any more, though it has not ended; ``life`` is what was watched."""
+class HungError(Exception):
+    """The verifier has not ended and does not run any more: it is stopped or frozen; ``watch`` is what saw that."""
 
-    def __init__(self, life: "Life") -> None:
+    def __init__(self, watch: ProcessWatch) -> None:
         super().__init__()
-        self.life = life
+        self.watch = watch
 
 
 class StdinError(Exception):
@@ -195,7 +202,7 @@ class _Call:
         self._turn: int | None = None
         self._time_is_over = False
         self._starter: Starter | None = None
-        self._life: Life | None = None
+        self._watch: ProcessWatch | None = None
         self.problem = ""
 
     def ask(self) -> Answer | None:
@@ -204,7 +211,7 @@ class _Call:
         One is started where none listens, and another where one does not live any more, until the call's time is over.
         """
         try:
-            place = lifecycle.find_place(self._environ)
+            place = find_place(self._environ)
             return self._ask_until_the_end(place)
         except PlaceError as error:
             self.problem = f"no resident verifier is used: {error.problem}"
@@ -223,19 +230,19 @@ class _Call:
         return None
 
     def turn(self) -> int | None:
-        """Return a turn for a process of its own, ``alone.NO_PLACE`` where there are none to take; None for none in time."""
-        from slsa_verifier_plugin.resident.client import alone
+        """Return a turn for a process of its own, ``own_turns.NO_PLACE`` where there are none to take; None for none in time."""
+        from slsa_verifier_plugin.resident.client import own_turns
 
         if self._turn is not None or self._time_is_over:
             return self._turn
         try:
-            place = lifecycle.find_place(self._environ)
-            lifecycle.check_directories(place, make=True)
+            place = find_place(self._environ)
+            check_directories(place, make=True)
         except PlaceError:
-            return alone.NO_PLACE
-        return alone.await_turn(place, self._end)
+            return own_turns.NO_PLACE
+        return own_turns.await_turn(place, self._end)
 
-    def _ask_until_the_end(self, place: lifecycle.Place) -> Answer | None:
+    def _ask_until_the_end(self, place: Place) -> Answer | None:
         from_now = self._begun + LEAST_SECONDS
         end = max(self._end, from_now)
         self._reserved = max(self._end - RESERVED_SECONDS, from_now)
@@ -246,15 +253,15 @@ class _Call:
                 return answer
             now = time.monotonic()
             if self._turns and now >= self._due:
-                from slsa_verifier_plugin.resident.client import alone
+                from slsa_verifier_plugin.resident.client import own_turns
 
-                self._turn = alone.take_turn(place)
+                self._turn = own_turns.take_turn(place)
             self._time_is_over = now >= end
             if self._turn is not None or self._time_is_over:
                 return None
-            lifecycle.pause(self._begun, end)
+            pause(self._begun, end)
 
-    def _ask_once(self, place: lifecycle.Place, end: float) -> Answer | None:
+    def _ask_once(self, place: Place, end: float) -> Answer | None:
         """Return the answer of a verifier that listens by now; None for none, and other ways may be due sooner then.
 
         Raises:
@@ -274,11 +281,11 @@ class _Call:
             # An attempt that the end of the call's time cut short tells less than those before.
             if not self.problem or time.monotonic() < self._end:
                 self.problem = "the resident verifier does not answer"
-        except StillError as error:
-            from slsa_verifier_plugin.resident import life
+        except HungError as error:
+            from slsa_verifier_plugin.resident.client.end_hung import end_hung
 
             self.problem = "the resident verifier does not answer"
-            if life.end_still(error.life, place):
+            if end_hung(error.watch, place):
                 self._wait_for_the_next()
                 return None
         except ClosedError as error:
@@ -299,7 +306,7 @@ class _Call:
         """Give the verifier that follows a lost one some time before other ways are tried."""
         self._due = min(max(self._due, time.monotonic() + protocol.ACCEPT_SECONDS), self._reserved)
 
-    def _channel(self, place: lifecycle.Place, end: float) -> Channel | None:
+    def _channel(self, place: Place, end: float) -> Channel | None:
         """Return a connection to a verifier, after starting one if need be; None while it does not listen yet."""
         try:
             if self._starter is None:
@@ -324,7 +331,7 @@ class _Call:
 
         Raises:
             SilentError, TimeoutError: the verifier is busy or does not accept the call.
-            StillError: it does not live any more.
+            HungError: it does not live any more.
             ClosedError: it closed early.
             FrameError: what it says is not of this protocol, or the call fits in no frame.
         """
@@ -358,21 +365,21 @@ class _Call:
 
         Raises:
             TimeoutError: none until ``end``.
-            StillError: the other side does not live any more.
+            HungError: the other side does not live any more.
             ClosedError, FrameError: as ``Channel.receive``.
         """
-        patience = STILL_AT_WORK_SECONDS if is_accepted else STILL_SECONDS
+        patience = HUNG_AT_WORK_SECONDS if is_accepted else HUNG_SECONDS
         # A tenth of the patience, so that many that wait wake seldom.
         pause = max(LOOK_SECONDS, patience / 10)
         while True:
             try:
                 return channel.receive(min(end, time.monotonic() + pause))
             except TimeoutError:
-                process = lifecycle.peer_of(channel.connection)[0]
-                if self._life is None or self._life.process != process:
-                    self._life = Life(process)
-                if self._life.is_still(patience):
-                    raise StillError(self._life) from None
+                process = peer_of(channel.connection)[0]
+                if self._watch is None or self._watch.process != process:
+                    self._watch = ProcessWatch(process)
+                if self._watch.looks_hung(patience):
+                    raise HungError(self._watch) from None
                 if time.monotonic() >= end:
                     raise
 

@@ -22,7 +22,7 @@ _PAUSE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ResidentStatus:
     """What there is to know about the resident verifier of this user, build and environment.
 
     Attributes:
@@ -50,7 +50,7 @@ class Started:
     """
 
     was_running: bool
-    status: Status
+    status: ResidentStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Stopped:
     killed: bool = False
 
 
-def status(environ: Mapping[str, str], seconds: float = ASK_SECONDS) -> Status:
+def status(environ: Mapping[str, str], seconds: float = ASK_SECONDS) -> ResidentStatus:
     """Return the state of the resident verifier that callers with this environment would use.
 
     Args:
@@ -76,7 +76,7 @@ def status(environ: Mapping[str, str], seconds: float = ASK_SECONDS) -> Status:
     try:
         place = find_place(environ)
     except PlaceError as error:
-        return Status(plain(error.path), problem=error.problem)
+        return ResidentStatus(plain(error.path), problem=error.problem)
     return _status_at(place, seconds)
 
 
@@ -139,7 +139,7 @@ def stop(environ: Mapping[str, str], seconds: float = 10.0) -> Stopped:
     except OSError as error:
         raise UsageError(f"cannot reach the resident verifier: {plain(error)}") from error
     try:
-        process = _Process(peer_of(channel.connection)[0])
+        process = ProcessHandle(peer_of(channel.connection)[0])
         try:
             return Stopped(process.pid, killed=not _stop(channel, process, end))
         finally:
@@ -148,7 +148,7 @@ def stop(environ: Mapping[str, str], seconds: float = 10.0) -> Stopped:
         channel.close()
 
 
-class _Process:
+class ProcessHandle:
     """Another process, held by a descriptor so that its number can never mean a later one."""
 
     def __init__(self, pid: int) -> None:
@@ -183,7 +183,7 @@ class _Process:
             os.close(self._descriptor)
 
 
-def _stop(channel: Channel, process: _Process, end: float) -> bool:
+def _stop(channel: Channel, process: ProcessHandle, end: float) -> bool:
     """Make a process end; return True if it did of itself."""
     try:
         channel.send(protocol.frame(protocol.STOP), time.monotonic() + ASK_SECONDS)
@@ -205,17 +205,17 @@ def _place(environ: Mapping[str, str]) -> Place:
         raise UsageError(f"{error.problem}: {quoted(error.path)}") from error
 
 
-def _status_at(place: Place, seconds: float) -> Status:
+def _status_at(place: Place, seconds: float) -> ResidentStatus:
     directory = plain(place.directory)
     end = time.monotonic() + seconds
     try:
         channel = open_channel(place, end)
     except NobodyListensError:
-        return Status(directory, problem="no resident verifier runs")
+        return ResidentStatus(directory, problem="no resident verifier runs")
     except PlaceError as error:
-        return Status(directory, problem=f"{error.problem}: {quoted(error.path)}")
+        return ResidentStatus(directory, problem=f"{error.problem}: {quoted(error.path)}")
     except OSError as error:
-        return Status(directory, problem=f"the resident verifier cannot be reached: {plain(error)}")
+        return ResidentStatus(directory, problem=f"the resident verifier cannot be reached: {plain(error)}")
     try:
         pid = peer_of(channel.connection)[0]
         try:
@@ -225,7 +225,7 @@ def _status_at(place: Place, seconds: float) -> Status:
         except (TimeoutError, ClosedError, protocol.FrameError, JsonError):
             report = None
         if not isinstance(report, dict):
-            return Status(directory, True, pid, problem="a process listens, but does not answer")
-        return Status(directory, True, pid, report)
+            return ResidentStatus(directory, True, pid, problem="a process listens, but does not answer")
+        return ResidentStatus(directory, True, pid, report)
     finally:
         channel.close()

@@ -17,11 +17,13 @@ from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.place import peer_of
 from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
-from slsa_verifier_plugin.resident.server.keeper import Keeper
+from slsa_verifier_plugin.resident.server.fair_queue import Job
+from slsa_verifier_plugin.resident.server.handler import CallHandler
 from slsa_verifier_plugin.resident.server.peers import Peer, Peers
-from slsa_verifier_plugin.resident.server.pool import Job, Pool, Service
+from slsa_verifier_plugin.resident.server.pool import Pool
 from slsa_verifier_plugin.resident.server.report import report
-from slsa_verifier_plugin.resident.server.server_settings import DEFAULT_BUDGET, Settings
+from slsa_verifier_plugin.resident.server.server_settings import DEFAULT_BUDGET, ServerSettings
+from slsa_verifier_plugin.resident.server.watchdog import Watchdog
 
 _CHUNK = 256 << 10
 _ENDING_PAUSE = 0.02
@@ -45,8 +47,8 @@ class Loop:
 
     def __init__(
         self,
-        service: Service,
-        settings: Settings,
+        service: CallHandler,
+        settings: ServerSettings,
         path: str,
         listener: socket.socket,
         log: ErrorLog,
@@ -68,7 +70,7 @@ class Loop:
         self._selector.register(self._woken, selectors.EVENT_READ, self._take_over)
         self._peers = Peers(self._selector)
         self._pool = Pool(service, settings, log, self._counters, self._hand_over)
-        self._keeper = Keeper(service, settings, path, self._pool, log)
+        self._watchdog = Watchdog(service, settings, path, self._pool, log)
         self._started = self._last_call = time.monotonic()
         self._next_tick = 0.0
         self._reason = ""
@@ -99,7 +101,7 @@ class Loop:
                     if not self._peers and not self._pool.unfinished() and self._unsent.empty():
                         return self._reason
         finally:
-            self._keeper.dismiss()
+            self._watchdog.stop()
             self._retire()
             self._pool.close()
             self._peers.drop_all()
@@ -119,16 +121,16 @@ class Loop:
         if now < self._next_tick:
             return
         self._next_tick = now + self._settings.tick_seconds
-        self._keeper.pat()
+        self._watchdog.heartbeat()
         if not self._reason:
-            self.end(self._keeper.look(self._last_call))
+            self.end(self._watchdog.look(self._last_call))
 
     def _retire(self) -> None:
         """Leave the place to another verifier, and take no more calls than have come by then."""
         if self._is_retired:
             return
         self._is_retired = True
-        if self._keeper.owns_socket():
+        if self._watchdog.owns_socket():
             try:
                 os.unlink(self._path)  # noqa: PTH108
             except OSError:

@@ -12,8 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
 from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.resident.protocol import (
@@ -21,94 +20,21 @@ from slsa_verifier_plugin.resident.protocol import (
     DEADLINE_LINE,
     GRACE_SECONDS,
     INTERNAL_LINE,
-    VERIFY,
     Answer,
-    Request,
     encode_answer,
     lack_line,
 )
 from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
-from slsa_verifier_plugin.resident.server.server_settings import Settings
-from slsa_verifier_plugin.resident.server.turns import Turns
+from slsa_verifier_plugin.resident.server.fair_queue import FairQueue, Job
+from slsa_verifier_plugin.resident.server.handler import CallHandler
+from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
 from slsa_verifier_plugin.turn import held
 
 SHARE_OF_ONE_REGISTRY = 0.75
 """Of the threads that may be at the calls of one registry: others find some free even where it has all that wait."""
 IDLE_THREAD_SECONDS = 10.0
 """Time without a call after which a thread ends that is more than there are workers."""
-
-
-class Service(Protocol):
-    """What a resident verifier does its work with. Its methods are called from several threads at once."""
-
-    def handle(
-        self,
-        command: bytes | None,
-        subject: bytes | None,
-        version: bytes | None,
-        stdin: bytes,
-        elapsed: float,
-    ) -> Answer:
-        """Return exit status, standard output and standard error for one call.
-
-        Args:
-            command: RATIFY_VERIFIER_COMMAND, None where it is not set.
-            subject: RATIFY_VERIFIER_SUBJECT.
-            version: RATIFY_VERIFIER_VERSION.
-            stdin: all of standard input.
-            elapsed: seconds of the call's own time limit that are used already.
-        """
-
-    def check(self, request: Request, elapsed: float) -> Answer:
-        """Return the answer about a whole image, shaped as that of one call.
-
-        Args:
-            request: of a CHECK, with all of its fields.
-            elapsed: seconds of the call's time that are used already.
-        """
-
-    def budget(self, stdin: bytes) -> float:
-        """Return the seconds that the call in ``stdin`` may take."""
-
-    def warm_up(self) -> None:
-        """Import and load what every call needs."""
-
-    def trim(self) -> None:
-        """Drop what is kept only for speed."""
-
-    def status(self) -> Mapping[str, object]:
-        """Return facts for the status, as JSON values."""
-
-
-class Job:
-    """One accepted call.
-
-    Args:
-        connection: a non-blocking socket, owned by the job from now on.
-        request: what was asked.
-        seconds: what is left of the call's time, from now on.
-        kind: of the request's frame, VERIFY or CHECK.
-    """
-
-    __slots__ = ("accepted", "connection", "deadline", "kind", "registry", "request", "working")
-
-    def __init__(
-        self, connection: socket.socket, request: Request, seconds: float, kind: int = VERIFY
-    ) -> None:
-        self.connection = connection
-        self.kind = kind
-        self.request = request
-        self.accepted = time.monotonic()
-        self.working: float | None = None
-        """Since when it has had its turn; None while it has not."""
-        self.deadline = self.accepted + seconds
-        self.registry = (request[2] or b"").partition(b"/")[0]
-
-    @property
-    def size(self) -> int:
-        """Bytes of standard input that it holds."""
-        return len(self.request[4])
 
 
 class Pool:
@@ -129,8 +55,8 @@ class Pool:
 
     def __init__(
         self,
-        service: Service,
-        settings: Settings,
+        service: CallHandler,
+        settings: ServerSettings,
         log: ErrorLog,
         counters: Counters,
         unsent: Callable[[socket.socket, bytes], None],
@@ -142,7 +68,7 @@ class Pool:
         self._unsent = unsent
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._waiting = Turns(max(1, int(settings.threads * SHARE_OF_ONE_REGISTRY)))
+        self._waiting = FairQueue(max(1, int(settings.threads * SHARE_OF_ONE_REGISTRY)))
         self._returning: deque[tuple[Job, threading.Lock]] = deque()
         self._handed_over: deque[Job] = deque()
         self._queued_bytes = 0

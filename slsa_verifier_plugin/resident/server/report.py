@@ -10,9 +10,10 @@ from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.resident.protocol import MAX_REPLY
 from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
+from slsa_verifier_plugin.resident.server.handler import CallHandler
 from slsa_verifier_plugin.resident.server.housekeeping import resident_bytes
-from slsa_verifier_plugin.resident.server.pool import Pool, Service
-from slsa_verifier_plugin.resident.server.server_settings import Settings
+from slsa_verifier_plugin.resident.server.pool import Pool
+from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
 
 COUNTED = {
     "accepted": "calls taken on",
@@ -27,8 +28,8 @@ COUNTED = {
 
 
 def report(
-    service: Service,
-    settings: Settings,
+    service: CallHandler,
+    settings: ServerSettings,
     pool: Pool,
     counters: Counters,
     log: ErrorLog,

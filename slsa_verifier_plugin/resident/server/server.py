@@ -1,6 +1,6 @@
 """The resident verifier: claims its place, listens there, and serves until there is a reason to end.
 
-One thread accepts, reads and keeps house (``loop``, ``keeper``); workers verify (``pool``). See ``docs/resident-protocol.md``,
+One thread accepts, reads and keeps house (``loop``, ``watchdog``); workers verify (``pool``). See ``docs/resident-protocol.md``,
 "The server".
 """
 
@@ -27,9 +27,9 @@ from slsa_verifier_plugin.resident.place import (
     find_place,
 )
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
+from slsa_verifier_plugin.resident.server.handler import CallHandler
 from slsa_verifier_plugin.resident.server.loop import Loop
-from slsa_verifier_plugin.resident.server.pool import Service
-from slsa_verifier_plugin.resident.server.server_settings import Settings, read_settings
+from slsa_verifier_plugin.resident.server.server_settings import ServerSettings, read_settings
 from slsa_verifier_plugin.text import plain, quoted
 
 CLAIM_SECONDS = 3.0
@@ -46,9 +46,9 @@ DESCRIPTORS = 4096
 
 
 def serve(
-    service: Service,
+    service: CallHandler,
     environ: Mapping[str, str],
-    settings: Settings | None = None,
+    settings: ServerSettings | None = None,
     echo: Callable[[str], None] | None = None,
 ) -> str:
     """Serve calls until there is a reason to end, and return it; only for the main thread of a process.
@@ -184,8 +184,8 @@ def _listens(place: Place) -> bool:
 
 
 def _run(
-    service: Service,
-    settings: Settings,
+    service: CallHandler,
+    settings: ServerSettings,
     place: Place,
     listener: socket.socket,
     log: ErrorLog,

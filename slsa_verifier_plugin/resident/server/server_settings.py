@@ -18,7 +18,7 @@ DEFAULT_BUDGET = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """Limits of one resident verifier.
 
     Attributes:
@@ -50,14 +50,14 @@ class Settings:
     watchdog_seconds: float = 20.0
 
 
-def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+def read_settings(environ: Mapping[str, str]) -> tuple[ServerSettings, list[str]]:
     """Return the settings in the environment, and a sentence for each variable that is not understood.
 
     Such a variable counts as not set: a resident verifier with the default number of workers is better for an admission than
     none, and its status repeats the sentence.
     """
     problems: list[str] = []
-    default = Settings()
+    default = ServerSettings()
 
     def number(name: str, least: int, most: int, otherwise: int) -> int:
         value = environ.get(name, "")
@@ -68,7 +68,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         problems.append(f"{name} is {quoted(value)}, expected {least} to {most}; {otherwise} is used instead")
         return otherwise
 
-    settings = Settings(
+    settings = ServerSettings(
         workers=number(WORKERS_VARIABLE, 1, 64, default.workers),
         idle_seconds=number(IDLE_VARIABLE, 0, 10**9, default.idle_seconds),
         memory_bytes=number(MEMORY_VARIABLE, LEAST_MIB, 1 << 20, default.memory_bytes >> 20) << 20,

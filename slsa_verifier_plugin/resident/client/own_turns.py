@@ -1,4 +1,4 @@
-"""Turns of verifications in processes of their own: each takes a hundred megabytes and a second of a processor.
+"""FairQueue of verifications in processes of their own: each takes a hundred megabytes and a second of a processor.
 
 Loaded only where one is due. The launcher takes its turns by the same files.
 """
@@ -20,7 +20,7 @@ NO_PLACE = -1
 def take_turn(place: Place) -> int | None:
     """Return a descriptor that holds a turn until all its copies are closed; None while none is free.
 
-    Turns are ``DIR/KEY/own-N``, one a usable processor, two at most.
+    FairQueue are ``DIR/KEY/own-N``, one a usable processor, two at most.
     """
     for number in range(min(usable_processors(), MOST_TURNS)):
         try:

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 
+import slsa_verifier_plugin
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.environment import PER_CALL
-from slsa_verifier_plugin.resident import place as lifecycle
-from slsa_verifier_plugin.resident.place import NobodyListensError, Place, PlaceError
+from slsa_verifier_plugin.resident.place import (
+    MAX_SOCKET_PATH,
+    NobodyListensError,
+    Place,
+    PlaceError,
+    build_identity,
+    check_directories,
+    connect,
+    find_place,
+    key_of,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "resident-protocol.md"
 BUILD = "0123456789abcdef" * 4
@@ -34,7 +44,7 @@ def test_key_is_the_documented_one() -> None:
         "LANG": "C",
         "RATIFY_VERIFIER_SUBJECT": "a/b@sha256:0",
     }
-    key = lifecycle.key_of(BUILD, environ)
+    key = key_of(BUILD, environ)
     preimage = f"{BUILD}\0AWS_REGION=eu-north-1\0HOME=/home/v\0PATH=/bin\0SLSA_VERIFIER_DIR=/run/v\0"
     assert key == hashlib.sha256(preimage.encode()).hexdigest()[:16]
     assert f"`{key}`" in DOCUMENT.read_text()
@@ -44,7 +54,7 @@ def test_key_sorts_whole_entries_bytewise() -> None:
     # By name alone AWS_A would come before AWS_A0; but "0" is smaller than "=".
     environ = {"AWS_A": "1", "AWS_A0": "2", "AWS_\udcff": "3"}
     preimage = BUILD.encode() + b"\0AWS_A0=2\0AWS_A=1\0AWS_\xff=3\0"
-    assert lifecycle.key_of(BUILD, environ) == hashlib.sha256(preimage).hexdigest()[:16]
+    assert key_of(BUILD, environ) == hashlib.sha256(preimage).hexdigest()[:16]
 
 
 @pytest.mark.parametrize(
@@ -64,29 +74,29 @@ def test_key_sorts_whole_entries_bytewise() -> None:
     ],
 )
 def test_settings_of_a_caller_are_part_of_the_key(name: str) -> None:
-    keys = {lifecycle.key_of(BUILD, environ) for environ in ({}, {name: "a"}, {name: "b"}, {name: ""})}
+    keys = {key_of(BUILD, environ) for environ in ({}, {name: "a"}, {name: "b"}, {name: ""})}
     assert len(keys) == 4
 
 
 @pytest.mark.parametrize("name", [*sorted(PER_CALL), "LANG", "Path", "MY_AWS_REGION", "PWD"])
 def test_what_differs_from_call_to_call_is_not(name: str) -> None:
-    assert lifecycle.key_of(BUILD, {name: "a"}) == lifecycle.key_of(BUILD, {})
+    assert key_of(BUILD, {name: "a"}) == key_of(BUILD, {})
 
 
 def test_keys_of_shifted_entries_differ() -> None:
-    assert lifecycle.key_of(BUILD, {"AWS_A": "AWS_B="}) != lifecycle.key_of(BUILD, {"AWS_A": "", "AWS_B": ""})
-    assert lifecycle.key_of(BUILD, {}) != lifecycle.key_of(BUILD[:-1], {})
+    assert key_of(BUILD, {"AWS_A": "AWS_B="}) != key_of(BUILD, {"AWS_A": "", "AWS_B": ""})
+    assert key_of(BUILD, {}) != key_of(BUILD[:-1], {})
 
 
 def test_identity_is_the_payload_where_there_is_one() -> None:
-    assert lifecycle.build_identity({"SLSA_VERIFIER_BUILD": BUILD}) == BUILD
+    assert build_identity({"SLSA_VERIFIER_BUILD": BUILD}) == BUILD
 
 
 @pytest.mark.parametrize("value", ["", "abc", BUILD[:-1], BUILD.upper(), BUILD[:-1] + "g"])
 def test_identity_is_the_package_otherwise(value: str) -> None:
-    identity = lifecycle.build_identity({"SLSA_VERIFIER_BUILD": value})
+    identity = build_identity({"SLSA_VERIFIER_BUILD": value})
     version, newest, interpreter, package = identity.split(":")
-    directory = Path(lifecycle.__file__).parents[1]
+    directory = Path(slsa_verifier_plugin.__file__).parent
     changes = (directory.stat().st_mtime_ns, (directory / "__init__.py").stat().st_mtime_ns)
     assert (version, int(newest)) == (__version__, max(changes))
     assert (interpreter, package) == (sys.executable, str(directory))
@@ -111,25 +121,25 @@ def test_where_the_directory_is(home: Path, environ: dict[str, str], parent: str
     (home / "link").symlink_to(home)
     environ = {name: value.replace("HOME", str(home)) for name, value in environ.items()}
     expected = parent.replace("HOME", str(home)).replace("UID", str(os.geteuid()))
-    place = lifecycle.find_place(environ)
+    place = find_place(environ)
     assert place.parent == expected
-    assert place.socket == f"{expected}/{lifecycle.key_of(lifecycle.build_identity(environ), environ)}/socket"
+    assert place.socket == f"{expected}/{key_of(build_identity(environ), environ)}/socket"
 
 
 def test_relative_and_long_paths_are_refused() -> None:
     with pytest.raises(PlaceError, match="relative"):
-        lifecycle.find_place({"SLSA_VERIFIER_DIR": "here"})
-    fits = "/" + "d" * (lifecycle.MAX_SOCKET_PATH - len("//0123456789abcdef/socket"))
-    assert len(lifecycle.find_place({"SLSA_VERIFIER_DIR": fits}).socket) == lifecycle.MAX_SOCKET_PATH
+        find_place({"SLSA_VERIFIER_DIR": "here"})
+    fits = "/" + "d" * (MAX_SOCKET_PATH - len("//0123456789abcdef/socket"))
+    assert len(find_place({"SLSA_VERIFIER_DIR": fits}).socket) == MAX_SOCKET_PATH
     with pytest.raises(PlaceError, match="107 bytes"):
-        lifecycle.find_place({"SLSA_VERIFIER_DIR": fits + "d"})
+        find_place({"SLSA_VERIFIER_DIR": fits + "d"})
 
 
 def test_directories_are_made_private_whatever_is_missing(home: Path) -> None:
     place = Place(str(home / "a" / "b"), "0" * 16)
     before = os.umask(0)
     try:
-        lifecycle.check_directories(place, make=True)
+        check_directories(place, make=True)
     finally:
         os.umask(before)
     for path in (place.parent, place.directory):
@@ -138,7 +148,7 @@ def test_directories_are_made_private_whatever_is_missing(home: Path) -> None:
 
 def test_missing_directories_are_not_made_unasked(home: Path) -> None:
     with pytest.raises(PlaceError):
-        lifecycle.check_directories(Place(str(home / "a"), "0" * 16), make=False)
+        check_directories(Place(str(home / "a"), "0" * 16), make=False)
     assert not (home / "a").exists()
 
 
@@ -146,10 +156,10 @@ def test_missing_directories_are_not_made_unasked(home: Path) -> None:
 @pytest.mark.parametrize("which", ["parent", "directory"])
 def test_wider_modes_are_refused(home: Path, mode: int, which: str) -> None:
     place = Place(str(home / "a"), "0" * 16)
-    lifecycle.check_directories(place, make=True)
+    check_directories(place, make=True)
     Path(getattr(place, which)).chmod(mode)
     with pytest.raises(PlaceError, match="not private"):
-        lifecycle.check_directories(place, make=True)
+        check_directories(place, make=True)
 
 
 def test_symbolic_links_and_files_are_refused(home: Path) -> None:
@@ -158,24 +168,24 @@ def test_symbolic_links_and_files_are_refused(home: Path) -> None:
     (home / "file").touch(0o700)
     for name in ("link", "file"):
         with pytest.raises(PlaceError):
-            lifecycle.check_directories(Place(str(home / name), "0" * 16), make=True)
+            check_directories(Place(str(home / name), "0" * 16), make=True)
     assert not list((home / "real").iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_other_owners_are_refused(home: Path) -> None:
     place = Place(str(home / "a"), "0" * 16)
-    lifecycle.check_directories(place, make=True)
+    check_directories(place, make=True)
     os.chown(place.directory, 12345, -1)
     with pytest.raises(PlaceError, match="not private"):
-        lifecycle.check_directories(place, make=False)
+        check_directories(place, make=False)
 
 
 def test_nobody_listens_where_there_is_no_socket(home: Path) -> None:
     place = Place(str(home / "a"), "0" * 16)
     with pytest.raises(NobodyListensError):
-        lifecycle.connect(place, 1)
-    lifecycle.check_directories(place, make=True)
+        connect(place, 1)
+    check_directories(place, make=True)
     Path(place.socket).touch()
     with pytest.raises(NobodyListensError):
-        lifecycle.connect(place, 1)
+        connect(place, 1)

@@ -1,7 +1,7 @@
 /* Whether the process that listens lives: its processor time moves. A stopped or frozen one, or one held by a debugger, uses
  * none, while one that only waits for its own turn uses some as often as those who watch it. */
-#ifndef LAUNCHER_LIFE_H
-#define LAUNCHER_LIFE_H
+#ifndef LAUNCHER_WATCH_H
+#define LAUNCHER_WATCH_H
 
 #include "place.h"
 
@@ -11,26 +11,26 @@
 
 enum {
     LOOK_MS = 100,           /* between two looks */
-    STILL_MS = 1000,         /* without any processor time, though a call waits to be accepted */
-    STILL_AT_WORK_MS = 2000, /* the same for a call that was accepted: a server that waits looks around once a second */
+    HUNG_MS = 1000,         /* without any processor time, though a call waits to be accepted */
+    HUNG_AT_WORK_MS = 2000, /* the same for a call that was accepted: a server that waits looks around once a second */
 };
 
-struct life {
+struct watch {
     pid_t process; /* 0: not known, and so never still */
     uint64_t used; /* nanoseconds of processor time at the last look */
     uint64_t since;
     unsigned looks; /* since it moved: so many turns the one who watches had */
-    bool still; /* at the last look */
+    bool hung;  /* at the last look */
 };
 
 /* Begins to watch a process, or goes on where it is the one that was watched before. */
-void life_watch(struct life *life, pid_t process);
+void watch_process(struct watch *watch, pid_t process);
 
 /* Looks once, and returns whether nothing has moved for `patience` milliseconds and ten looks. */
-bool life_is_still(struct life *life, unsigned patience);
+bool watch_looks_hung(struct watch *watch, unsigned patience);
 
 /* Ends a process that is still, if it is the server that has claimed `place`; for the holder of the place's lock. Where it
  * does not end at once, since it is frozen, its place is cleared for another. False where it is left alone. */
-bool life_end(const struct life *life, const struct place *place);
+bool watch_end_hung(const struct watch *watch, const struct place *place);
 
 #endif

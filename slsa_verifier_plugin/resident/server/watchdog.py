@@ -8,14 +8,15 @@ import time
 
 from slsa_verifier_plugin.resident.server import housekeeping
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
-from slsa_verifier_plugin.resident.server.pool import Pool, Service
-from slsa_verifier_plugin.resident.server.server_settings import Settings
+from slsa_verifier_plugin.resident.server.handler import CallHandler
+from slsa_verifier_plugin.resident.server.pool import Pool
+from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
 
 _AFTER_TRIM = 0.9
 """Share of the memory limit that must be undercut once the caches are empty."""
 
 
-class Keeper:
+class Watchdog:
     """Keeps house for one resident verifier.
 
     A watchdog that needs no interpreter lock ends the process, with every thread's stack in the log, once ``look`` has not been
@@ -29,7 +30,9 @@ class Keeper:
         log: gets what went wrong.
     """
 
-    def __init__(self, service: Service, settings: Settings, path: str, pool: Pool, log: ErrorLog) -> None:
+    def __init__(
+        self, service: CallHandler, settings: ServerSettings, path: str, pool: Pool, log: ErrorLog
+    ) -> None:
         self._service = service
         self._settings = settings
         self._path = path
@@ -40,12 +43,12 @@ class Keeper:
         self._next_sources = time.monotonic() + settings.source_seconds
         self._frozen = False
 
-    def pat(self) -> None:
+    def heartbeat(self) -> None:
         """Put the watchdog off."""
         descriptor = self._log.descriptor if self._log.descriptor >= 0 else 2
         faulthandler.dump_traceback_later(self._settings.watchdog_seconds, exit=True, file=descriptor)
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Call the watchdog off."""
         faulthandler.cancel_dump_traceback_later()
 

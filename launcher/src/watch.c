@@ -1,4 +1,4 @@
-#include "life.h"
+#include "watch.h"
 
 #include "io.h"
 
@@ -26,28 +26,28 @@ static bool time_used(pid_t process, uint64_t *used)
     return true;
 }
 
-void life_watch(struct life *life, pid_t process)
+void watch_process(struct watch *watch, pid_t process)
 {
-    life->still = false;
-    if (process == life->process)
+    watch->hung = false;
+    if (process == watch->process)
         return;
-    *life = (struct life){.process = process, .since = clock_ms()};
-    if (!time_used(process, &life->used))
-        life->process = 0;
+    *watch = (struct watch){.process = process, .since = clock_ms()};
+    if (!time_used(process, &watch->used))
+        watch->process = 0;
 }
 
-bool life_is_still(struct life *life, unsigned patience)
+bool watch_looks_hung(struct watch *watch, unsigned patience)
 {
     uint64_t used = 0;
-    if (life->process == 0 || !time_used(life->process, &used) || used != life->used) {
-        life->used = used;
-        life->since = clock_ms();
-        life->looks = 0;
+    if (watch->process == 0 || !time_used(watch->process, &used) || used != watch->used) {
+        watch->used = used;
+        watch->since = clock_ms();
+        watch->looks = 0;
         return false;
     }
-    life->looks++;
-    life->still = life->looks >= LOOKS && clock_ms() - life->since >= patience;
-    return life->still;
+    watch->looks++;
+    watch->hung = watch->looks >= LOOKS && clock_ms() - watch->since >= patience;
+    return watch->hung;
 }
 
 /* True where the file that servers claim a place with is claimed, by `process`. */
@@ -64,14 +64,14 @@ static bool is_claimed_by(const struct place *place, pid_t process)
     return is_named && is_held;
 }
 
-bool life_end(const struct life *life, const struct place *place)
+bool watch_end_hung(const struct watch *watch, const struct place *place)
 {
     uint64_t used = 0;
-    const int process = (int)syscall(SYS_pidfd_open, life->process, 0);
+    const int process = (int)syscall(SYS_pidfd_open, watch->process, 0);
     if (process < 0)
         return errno == ESRCH; /* it has ended */
     /* The descriptor names one process for good, and the same time used says that it is the one that was watched. */
-    const bool ends = is_claimed_by(place, life->process) && time_used(life->process, &used) && used == life->used &&
+    const bool ends = is_claimed_by(place, watch->process) && time_used(watch->process, &used) && used == watch->used &&
                       syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0) == 0;
     if (ends && io_wait(process, POLLIN, clock_ms() + END_MS) != IO_DONE) {
         (void)unlink(place->socket);

@@ -1,18 +1,18 @@
-"""Ending a resident verifier that does not live any more. Loaded only where one does not."""
+"""Ends a resident verifier that hangs. Loaded only where one does."""
 
 import fcntl
 import os
 import select
 import signal
 
-from slsa_verifier_plugin.resident.channel import Life, time_used
+from slsa_verifier_plugin.resident.channel import ProcessWatch, time_used
 from slsa_verifier_plugin.resident.place import Place
 
 _END_SECONDS = 0.3
 
 
-def end_still(life: Life, place: Place) -> bool:
-    """End a process that is still, if it is the verifier that has claimed ``place`` and nobody else is at it.
+def end_hung(watch: ProcessWatch, place: Place) -> bool:
+    """End a process that hangs, if it is the verifier that has claimed ``place`` and nobody else is at it.
 
     One that does not end at once, since it is frozen, has its place cleared for another.
 
@@ -25,7 +25,7 @@ def end_still(life: Life, place: Place) -> bool:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _end(life, place)
+        return _end(watch, place)
     except (BlockingIOError, ProcessLookupError):
         return True
     except OSError:
@@ -34,11 +34,11 @@ def end_still(life: Life, place: Place) -> bool:
         os.close(lock)
 
 
-def _end(life: Life, place: Place) -> bool:
-    process = os.pidfd_open(life.process)
+def _end(watch: ProcessWatch, place: Place) -> bool:
+    process = os.pidfd_open(watch.process)
     try:
         # The descriptor names one process for good, and the same time used says that it is the one that was watched.
-        if not _is_claimed_by(place, life.process) or time_used(life.process) != life.used:
+        if not _is_claimed_by(place, watch.process) or time_used(watch.process) != watch.used:
             return False
         signal.pidfd_send_signal(process, signal.SIGKILL)
         waiter = select.poll()

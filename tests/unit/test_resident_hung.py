@@ -1,4 +1,4 @@
-"""When a resident verifier counts as one that does not live, and what may then be ended."""
+"""When a resident verifier counts as hung, and what may then be ended."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident.channel import Life
-from slsa_verifier_plugin.resident.life import end_still
+from slsa_verifier_plugin.resident.channel import ProcessWatch
+from slsa_verifier_plugin.resident.client.end_hung import end_hung
 from slsa_verifier_plugin.resident.place import Place
 
 
@@ -46,12 +46,12 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def watched(process: int) -> Life:
-    life = Life(process)
+def watched(process: int) -> ProcessWatch:
+    watch = ProcessWatch(process)
     for _ in range(9):
-        assert not life.is_still(0.0), "too few looks"
-    assert not life.is_still(60.0), "too soon"
-    return life
+        assert not watch.looks_hung(0.0), "too few looks"
+    assert not watch.looks_hung(60.0), "too soon"
+    return watch
 
 
 @contextmanager
@@ -66,47 +66,47 @@ def claimed(place: Place, number: int) -> Iterator[None]:
         os.close(claim)
 
 
-def test_nobody_and_one_that_works_are_never_still() -> None:
-    nobody, itself = Life(0), Life(os.getpid())
+def test_nobody_and_one_that_works_are_never_hung() -> None:
+    nobody, itself = ProcessWatch(0), ProcessWatch(os.getpid())
     for _ in range(20):
-        assert not nobody.is_still(0.0)
-        assert not itself.is_still(0.0)
+        assert not nobody.looks_hung(0.0)
+        assert not itself.looks_hung(0.0)
 
 
 def test_one_that_is_stopped_and_has_claimed_the_place_is_ended(stopped: int, place: Place) -> None:
-    life = watched(stopped)
-    assert life.is_still(0.0)
+    watch = watched(stopped)
+    assert watch.looks_hung(0.0)
     with claimed(place, stopped):
-        assert end_still(life, place)
+        assert end_hung(watch, place)
     assert os.waitpid(stopped, 0)[1] == signal.SIGKILL
 
 
 def test_nothing_else_is_ended(stopped: int, place: Place) -> None:
-    life = watched(stopped)
-    assert not end_still(life, place), "nobody has claimed the place"
+    watch = watched(stopped)
+    assert not end_hung(watch, place), "nobody has claimed the place"
     with claimed(place, stopped + 1):
-        assert not end_still(life, place), "another process has"
+        assert not end_hung(watch, place), "another process has"
     with claimed(place, stopped):
         pass
-    assert not end_still(life, place), "it does not hold its claim any more"
+    assert not end_hung(watch, place), "it does not hold its claim any more"
     with claimed(place, stopped):
-        assert life.used is not None
-        life.used += 1
-        assert not end_still(life, place), "it is another process of that number"
-        life.used -= 1
+        assert watch.used is not None
+        watch.used += 1
+        assert not end_hung(watch, place), "it is another process of that number"
+        watch.used -= 1
         lock = os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            assert end_still(life, place), "somebody else is at it"
+            assert end_hung(watch, place), "somebody else is at it"
         finally:
             os.close(lock)
     assert not ended(stopped)
 
 
 def test_one_that_has_ended_needs_no_ending(stopped: int, place: Place) -> None:
-    life = watched(stopped)
+    watch = watched(stopped)
     os.kill(stopped, signal.SIGKILL)
     os.waitpid(stopped, 0)
     with claimed(place, stopped):
-        assert end_still(life, place)
-    assert not life.is_still(0.0)
+        assert end_hung(watch, place)
+    assert not watch.looks_hung(0.0)

@@ -1,0 +1,50 @@
+"""What the server needs from whoever answers calls; ``service/resident_service.py`` implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from slsa_verifier_plugin.resident.protocol import Answer, Request
+
+
+class CallHandler(Protocol):
+    """Answers calls. Its methods are called from several threads at once."""
+
+    def handle(
+        self,
+        command: bytes | None,
+        subject: bytes | None,
+        version: bytes | None,
+        stdin: bytes,
+        elapsed: float,
+    ) -> Answer:
+        """Return exit status, standard output and standard error for one call.
+
+        Args:
+            command: RATIFY_VERIFIER_COMMAND, None where it is not set.
+            subject: RATIFY_VERIFIER_SUBJECT.
+            version: RATIFY_VERIFIER_VERSION.
+            stdin: all of standard input.
+            elapsed: seconds of the call's own time limit that are used already.
+        """
+
+    def check(self, request: Request, elapsed: float) -> Answer:
+        """Return the answer about a whole image, shaped as that of one call.
+
+        Args:
+            request: of a CHECK, with all of its fields.
+            elapsed: seconds of the call's time that are used already.
+        """
+
+    def budget(self, stdin: bytes) -> float:
+        """Return the seconds that the call in ``stdin`` may take."""
+
+    def warm_up(self) -> None:
+        """Import and load what every call needs."""
+
+    def trim(self) -> None:
+        """Drop what is kept only for speed."""
+
+    def status(self) -> Mapping[str, object]:
+        """Return facts for the status, as JSON values."""
