@@ -41,8 +41,8 @@ class Deadline:
     def error(self, doing: str) -> DeadlineError:
         """Return what ``check`` raises."""
         return DeadlineError(
-            f"the time limit of {self.seconds:g} s was reached while {doing}; try again, raise "
-            "the Verifier's timeout parameter, or look at the registry's latency"
+            f"the time limit of {self.seconds:g} s was reached while {doing}",
+            "try again, raise the Verifier's timeout parameter, or look at the registry's latency",
         )
 
     def acquire(self, lock: Lock, doing: str) -> None:

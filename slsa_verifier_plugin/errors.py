@@ -8,7 +8,7 @@ The tree::
     |-- SignatureError                step 5: a signature that does not verify
     |-- TrustRootError                step 5: no usable trusted root
     |-- StatementError                step 6: a payload that cannot be read as what it must be
-    |-- BindingError                  step 14: the image is not bound to the revision
+    |-- CheckError                    steps 6 to 14: a check that did not pass (``policy.steps``)
     |-- DeadlineError                 out of time
     `-- InternalError                 a defect of ours; still a denial
     ContractError                     the call itself is wrong: no verdict, a code of Ratify's contract
@@ -20,6 +20,8 @@ A ``VerifierError`` becomes a denying verdict, a ``ContractError`` exit status 1
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+
+from slsa_verifier_plugin.problem import Problem
 
 
 class Reason(StrEnum):
@@ -62,17 +64,20 @@ class VerifierError(Exception):
     """A failure that ends a verification with a denial.
 
     Args:
-        message: one sentence for a person: what was found, what was expected, what to do next.
-            Never holds a secret.
+        found: what was found and what was expected, for a person. Never holds a secret.
+        remedy: what to do next.
         reason: the stable reason code.
         transient: True where the same call may succeed later.
     """
 
     default_reason = Reason.INTERNAL_ERROR
 
-    def __init__(self, message: str, *, reason: Reason | None = None, transient: bool = False) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(
+        self, found: str, remedy: str = "", *, reason: Reason | None = None, transient: bool = False
+    ) -> None:
+        self.problem = Problem((), found, remedy=remedy)
+        self.message = str(self.problem)
+        super().__init__(self.message)
         self.reason = reason or self.default_reason
         self.transient = transient
 
@@ -107,19 +112,13 @@ class StatementError(VerifierError):
     default_reason = Reason.NO_VSA
 
 
-class BindingError(VerifierError):
-    """The image is not bound to the source revision that the summary is about (step 14)."""
-
-    default_reason = Reason.SOURCE_NOT_BOUND
-
-
 class DeadlineError(VerifierError):
     """The time given to this verification is over."""
 
     default_reason = Reason.DEADLINE_EXCEEDED
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, transient=True)
+    def __init__(self, found: str, remedy: str = "") -> None:
+        super().__init__(found, remedy, transient=True)
 
 
 class InternalError(VerifierError):

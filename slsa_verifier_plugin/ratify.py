@@ -193,7 +193,7 @@ def _decided(call: Call, policy: Policy, decide: Decide, deadline: Deadline) -> 
     except MemoryError:
         return denial(
             call,
-            InternalError("out of memory; give the pod more, or lower maxAttestationBytes", transient=True),
+            InternalError("out of memory", "give the pod more, or lower maxAttestationBytes", transient=True),
         )
     except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is a denial)
         number = lacks.number_of(error)
@@ -206,7 +206,8 @@ def _decided(call: Call, policy: Policy, decide: Decide, deadline: Deadline) -> 
         return denial(
             call,
             InternalError(
-                f"an unforeseen {type(error).__name__}; please report it with 'slsa-verifier-plugin --debug'"
+                f"an unforeseen {type(error).__name__}",
+                "please report it with 'slsa-verifier-plugin --debug'",
             ),
         )
 
@@ -264,6 +265,6 @@ def late_answer(environment: Mapping[str, str], stdin: bytes, error: VerifierErr
 def deadline_error(seconds: float) -> DeadlineError:
     """Return the error for a verification whose process gave no answer within ``seconds``."""
     return DeadlineError(
-        f"no answer within the time limit of {seconds:g} s; try again, raise the Verifier's timeout parameter, or look at the "
-        "registry's latency"
+        f"no answer within the time limit of {seconds:g} s",
+        "try again, raise the Verifier's timeout parameter, or look at the registry's latency",
     )

@@ -99,7 +99,8 @@ def parts_of(content: bytes) -> Iterator[Part]:
             looked += content.count(b"\n", start, stop - 1) + 1
         if looked > MAX_LINES:
             raise ArtifactError(
-                f"the artifact has more than {MAX_LINES} lines; attach only attestations, one a line",
+                f"the artifact has more than {MAX_LINES} lines",
+                "attach only attestations, one a line",
                 reason=Reason.LIMIT_EXCEEDED,
             )
         if document is not None:

@@ -76,8 +76,8 @@ def read_blob(content: bytes, most: int) -> Blob:
             others += part.count
         elif len(candidates) >= most:
             raise ArtifactError(
-                f"found more than {most} attestations in one blob, which is all that maxBundles leaves for it; raise it, or "
-                "attach fewer",
+                f"found more than {most} attestations in one blob, which is all that maxBundles leaves for it",
+                "raise it, or attach fewer",
                 reason=Reason.LIMIT_EXCEEDED,
             )
         else:

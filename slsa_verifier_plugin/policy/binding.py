@@ -77,8 +77,8 @@ class Bound:
     examination: Examination
 
 
-_Found = tuple[Reason, str, str]
-"""Why a provenance does not bind: the reason code, what was found, and what was expected."""
+_Found = tuple[Reason, str, str, str]
+"""Why a provenance does not bind: the reason code, what was found, what was expected, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ class Shortfall:
     reason: Reason
     found: str
     expected: str
+    remedy: str
 
     @property
     def is_of_trusted(self) -> bool:
@@ -131,15 +132,15 @@ class Demand:
         """Return True if the builder is trusted to build other repositories' sources than those that its runs are for."""
         return any(builder.builds_foreign_source for builder in self.builders_of(item))
 
-    def expected(self) -> str:
+    def expected(self) -> tuple[str, str]:
         """Return what a message says was expected, and what to do."""
         builders = " or ".join(dict.fromkeys(plain(builder.id) for builder in self.policy.builders))
         if builders:
-            return f"expected the image's build provenance by {builders}; attach it, or add the builder to trustedBuilders"
-        return (
-            f"expected the image's build provenance by a GitHub-hosted workflow of {quoted(self.resource_uri)} at "
-            f"{_shown(self.commits)}; attach it, or name the builder in trustedBuilders"
-        )
+            expected = f", expected the image's build provenance by {builders}"
+            return expected, "attach it, or add the builder to trustedBuilders"
+        workflow = f"a GitHub-hosted workflow of {quoted(self.resource_uri)} at {_shown(self.commits)}"
+        expected = f", expected the image's build provenance by {workflow}"
+        return expected, "attach it, or name the builder in trustedBuilders"
 
 
 def check_unbound(examination: Examination, unchecked: str = "none") -> Step:
@@ -166,32 +167,37 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
     if not images:
         raise CheckError(
             Reason.SOURCE_NOT_BOUND,
-            "the image has no manifest that could name its commit; build it with labels",
+            "the image has no manifest that could name its commit",
+            "build it with labels",
         )
     for image in images:
         if not image.revision:
             raise CheckError(
                 Reason.SOURCE_NOT_BOUND,
-                f"{image.where} has no {REVISION}, expected {_shown(commits)}; build the image with that label",
+                f"{image.where} has no {REVISION}, expected {_shown(commits)}",
+                "build the image with that label",
             )
         if image.revision not in commits:
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
                 f"{image.where} was built from {quoted(image.revision)}, the summary is about {_shown(commits)}"
-                f"{_ruled_out(examination, image.revision)}; attach the summary of the commit that the image was built from",
+                f"{_ruled_out(examination, image.revision)}",
+                "attach the summary of the commit that the image was built from",
             )
         if image.revision != images[0].revision:
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
-                f"{image.where} was built from {quoted(image.revision)}, {images[0].where} from {quoted(images[0].revision)}, "
-                "expected one commit for all; build all platforms from one commit",
+                f"{image.where} was built from {quoted(image.revision)}, {images[0].where} from "
+                f"{quoted(images[0].revision)}, expected one commit for all",
+                "build all platforms from one commit",
             )
         resource_uri = examination.summary.resource_uri if examination.summary else ""
         if image.source and not names_repository(image.source, resource_uri):
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
                 f"{image.where} names the repository {quoted(image.source)}, the summary {quoted(resource_uri)}"
-                f"{near_repository(image.source, resource_uri)}; attach the summary of the image's own repository",
+                f"{near_repository(image.source, resource_uri)}",
+                "attach the summary of the image's own repository",
             )
     commit = images[0].revision or ""
     return Bound(passed(14, f"{REVISION} is {plain(commit)}"), _narrowed(examination, commit))
@@ -223,10 +229,10 @@ def check_provenance(
         if closest is None or found.rank > closest.rank:
             closest = found
     if closest is None:
-        raise CheckError(
-            Reason.SOURCE_NOT_BOUND, f"found no signed provenance{passed_over}, {demand.expected()}"
-        )
-    raise CheckError(closest.reason, f"{closest.found}{passed_over}{closest.expected}")
+        expected, remedy = demand.expected()
+        nothing = f"found no signed provenance{passed_over}{expected}"
+        raise CheckError(Reason.SOURCE_NOT_BOUND, nothing, remedy)
+    raise CheckError(closest.reason, f"{closest.found}{passed_over}{closest.expected}", closest.remedy)
 
 
 def shortfall(item: SignedProvenance, demand: Demand) -> Shortfall | None:
@@ -241,11 +247,7 @@ def shortfall(item: SignedProvenance, demand: Demand) -> Shortfall | None:
 def _is_about_image(item: SignedProvenance, demand: Demand) -> _Found | None:
     if str(demand.image) in item.provenance.digests:
         return None
-    return (
-        Reason.SOURCE_NOT_BOUND,
-        f"found signed provenance, none about {demand.image}",
-        f", {demand.expected()}",
-    )
+    return Reason.SOURCE_NOT_BOUND, f"found signed provenance, none about {demand.image}", *demand.expected()
 
 
 def _is_trusted(item: SignedProvenance, demand: Demand) -> _Found | None:
@@ -257,12 +259,14 @@ def _is_trusted(item: SignedProvenance, demand: Demand) -> _Found | None:
     if trusted:
         return None
     found = f"found builder {quoted(builder)} signed by {quoted(signer.identity)}"
-    return Reason.SOURCE_NOT_BOUND, found, f", {demand.expected()}"
+    return Reason.SOURCE_NOT_BOUND, found, *demand.expected()
 
 
 def _runner(item: SignedProvenance, demand: Demand) -> _Found | None:
     problem = runner_problem(item.signer, demand.policy)
-    return (Reason.SOURCE_NOT_BOUND, f"the image's build provenance was {problem}", "") if problem else None
+    if problem is None:
+        return None
+    return Reason.SOURCE_NOT_BOUND, f"the image's build provenance was {problem.found}", "", problem.remedy
 
 
 def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
@@ -273,7 +277,8 @@ def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
     try:
         repository, commit = certified(signer, REPOSITORY), certified(signer, COMMIT)
     except CheckError as error:
-        return Reason.SOURCE_NOT_BOUND, f"the image's build provenance does not count: {error.message}", ""
+        found = f"the image's build provenance does not count: {error.problem.found}"
+        return Reason.SOURCE_NOT_BOUND, found, "", error.problem.remedy
     must = signer.is_github
     if (must or repository is not None) and not same_repository(repository, demand.resource_uri):
         return _other_run(f"{quoted(repository)} at {quoted(commit)}", demand)
@@ -281,11 +286,7 @@ def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
         return _other_run(f"{quoted(repository)} at {quoted(commit)}", demand)
     if not demand.policy.builders and not is_started_at(signer, demand.resource_uri, commit):
         started = f"{quoted(signer.claims.get(WORKFLOW))} at {quoted(signer.claims.get(WORKFLOW_COMMIT))}"
-        return (
-            Reason.SOURCE_NOT_BOUND,
-            f"the image's build was started by {started}",
-            f", {demand.expected()}",
-        )
+        return Reason.SOURCE_NOT_BOUND, f"the image's build was started by {started}", *demand.expected()
     return None
 
 
@@ -296,8 +297,8 @@ def _other_run(found: str, demand: Demand) -> _Found:
             ", or set buildsForeignSource in the builder's trustedBuilders entry if it builds other "
             "repositories' sources on purpose"
         )
-    expected = f", the summary is about {quoted(demand.resource_uri)} at {_shown(demand.commits)}; {hint}"
-    return Reason.SOURCE_REVISION_MISMATCH, f"the image was built by a run for {found}", expected
+    expected = f", the summary is about {quoted(demand.resource_uri)} at {_shown(demand.commits)}"
+    return Reason.SOURCE_REVISION_MISMATCH, f"the image was built by a run for {found}", expected, hint
 
 
 def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
@@ -307,7 +308,8 @@ def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
         return (
             Reason.SOURCE_NOT_BOUND,
             f"the image's build provenance names {_named(built[0])} and {_named(built[1])}",
-            ", expected one source that was built; use a build type that documents its source",
+            ", expected one source that was built",
+            "use a build type that documents its source",
         )
     commit = built[0].commit if built else ""
     is_certified = demand.is_foreign(item) or certified(item.signer, COMMIT) in (None, commit)
@@ -320,8 +322,8 @@ def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
     return (
         Reason.SOURCE_REVISION_MISMATCH,
         f"the image was built from {_named(built[0]) if built else 'no known commit'}",
-        f", the summary is about {quoted(demand.resource_uri)} at {_shown(demand.commits)}; attach the summary of the commit "
-        "that the image was built from",
+        f", the summary is about {quoted(demand.resource_uri)} at {_shown(demand.commits)}",
+        "attach the summary of the commit that the image was built from",
     )
 
 

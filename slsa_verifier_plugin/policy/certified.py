@@ -9,6 +9,7 @@ from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.signer import GITHUB, GITHUB_ISSUER, REPOSITORY, RUNNER, Signer
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import CheckError
+from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.text import quoted
 
 WORKFLOW, WORKFLOW_COMMIT = 18, 19
@@ -29,22 +30,24 @@ def certified(signer: Signer, arcs: tuple[int, int]) -> str | None:
     if new is not None and old is not None and new != old:
         raise CheckError(
             Reason.CERTIFICATE_MISMATCH,
-            f"the certificate contradicts itself: {quoted(new)} and {quoted(old)}; have the commit attested anew",
+            f"the certificate contradicts itself: {quoted(new)} and {quoted(old)}",
+            "have the commit attested anew",
         )
     return new if new is not None else old
 
 
-def runner_problem(signer: Signer, policy: Policy) -> str:
-    """Return what is wrong with the runner that ``signer`` ran on, empty for nothing.
+def runner_problem(signer: Signer, policy: Policy) -> Problem | None:
+    """Return what is wrong with the runner that ``signer`` ran on, None for nothing.
 
     GitHub's runs must say that they were on GitHub's runners; those of other providers must not say ``self-hosted``.
     """
     runner = signer.claims.get(RUNNER)
     is_bad = runner != "github-hosted" if signer.is_github else runner == "self-hosted"
     if policy.allow_self_hosted or not is_bad:
-        return ""
+        return None
     expected = "github-hosted" if signer.is_github else "the provider's own"
-    return (
-        f"signed on the runner {quoted(runner)}, expected {expected}; if your own runners are as well guarded, set "
-        "allowSelfHostedRunners"
+    return Problem(
+        (),
+        f"signed on the runner {quoted(runner)}, expected {expected}",
+        remedy="if your own runners are as well guarded, set allowSelfHostedRunners",
     )

@@ -129,7 +129,7 @@ def with_time(examination: Examination, context: Context) -> Examination:
     try:
         step, reason, message = _age(examination.summary, context), None, ""
     except CheckError as error:
-        step, reason, message = failed(13, error.message), error.reason, error.message
+        step, reason, message = failed(13, error.problem), error.reason, error.message
     steps = (*examination.steps[:-1], step)
     return replace(examination, steps=steps, reason=reason, message=message)
 
@@ -157,7 +157,7 @@ class _Examiner:
                 steps.append(check(self._summary))
         except CheckError as error:
             reason, message = error.reason, error.message
-            steps.append(failed(6 + len(steps), message))
+            steps.append(failed(6 + len(steps), error.problem))
         summary = self._summary
         return Examination(
             steps=tuple(steps),
@@ -184,8 +184,8 @@ class _Examiner:
     def _statement_and_signer(self) -> Step:
         """Step 6: a verification summary of an expected verifier, signed by one trusted for it."""
         if isinstance(self._reading, StatementError):
-            message = f"{self._reading.message}; attach the source workflow's signed bundle"
-            raise CheckError(Reason.NO_VSA, message) from self._reading
+            remedy = "attach the source workflow's signed bundle"
+            raise CheckError(Reason.NO_VSA, self._reading.message, remedy) from self._reading
         self._summary = self._reading
         self._levels = Levels.of(self._summary.levels)
         verifier_id = self._summary.verifier_id
@@ -193,7 +193,7 @@ class _Examiner:
             raise CheckError(
                 Reason.VERIFIER_ID_MISMATCH,
                 f"found verifier.id {quoted(verifier_id)}, expected {_alternatives(self._policy.verifier_ids)}"
-                f"{hints.near_uri(self._policy.verifier_ids, verifier_id)}; "
+                f"{hints.near_uri(self._policy.verifier_ids, verifier_id)}",
                 f"{hints.for_verifier_id(verifier_id, self._policy.verifier_ids, self._policy.verifiers)}",
             )
         known = [signer for signer in self._policy.verifiers if signer.id == verifier_id]
@@ -201,7 +201,9 @@ class _Examiner:
             signer for signer in known if signer.is_signer(self._signer, self._context.key_identities)
         ]
         if not self._trusted:
-            raise CheckError(Reason.SIGNER_UNTRUSTED, self._untrusted(known))
+            raise CheckError(
+                Reason.SIGNER_UNTRUSTED, self._untrusted(known), hints.for_signer(self._signer, known)
+            )
         return passed(6, f"{plain(verifier_id)} signed by {plain(self._signer.identity)}")
 
     def _untrusted(self, known: list[TrustedSigner]) -> str:
@@ -209,8 +211,7 @@ class _Examiner:
         return (
             f"signed by {quoted(self._signer.identity)}{issuer}, expected "
             f"{' or '.join(signer.shown() for signer in known[:4])}"
-            f"{hints.near_text([entry.identity for entry in known if entry.identity], [self._signer.identity])}; "
-            f"{hints.for_signer(self._signer, known)}"
+            f"{hints.near_text([entry.identity for entry in known if entry.identity], [self._signer.identity])}"
         )
 
     def _subject(self, summary: VerificationSummary) -> Step:
@@ -222,8 +223,9 @@ class _Examiner:
             return passed(7, "the admitted image's own digest")
         raise CheckError(
             Reason.SUBJECT_MISMATCH,
-            f"the summary is about {_alternatives(sorted(summary.digests)) or _algorithms(summary)}, expected a gitCommit or "
-            f"the image's digest {self._context.image}; attach the summary of this image or of its commit",
+            f"the summary is about {_alternatives(sorted(summary.digests)) or _algorithms(summary)}, expected a "
+            f"gitCommit or the image's digest {self._context.image}",
+            "attach the summary of this image or of its commit",
         )
 
     def _is_about_image(self, summary: VerificationSummary) -> bool:
@@ -261,15 +263,15 @@ class _Examiner:
 
     def _runner(self) -> None:
         if problem := runner_problem(self._signer, self._policy):
-            raise CheckError(Reason.CERTIFICATE_MISMATCH, problem)
+            raise CheckError(Reason.CERTIFICATE_MISMATCH, problem.found, problem.remedy)
 
     def _result(self, summary: VerificationSummary) -> Step:
         """Step 9."""
         if summary.result != "PASSED":
             raise CheckError(
                 Reason.VERIFICATION_RESULT_FAILED,
-                f"verificationResult is {quoted(summary.result)}, expected PASSED; look at the source workflow's run "
-                "for this commit",
+                f"verificationResult is {quoted(summary.result)}, expected PASSED",
+                "look at the source workflow's run for this commit",
             )
         return passed(9, "PASSED")
 
@@ -280,8 +282,8 @@ class _Examiner:
             raise CheckError(
                 Reason.RESOURCE_URI_MISMATCH,
                 f"found resourceUri {quoted(summary.resource_uri)}, expected {_alternatives(expected)}"
-                f"{hints.near_uri(expected, summary.resource_uri)}; attach this repository's own summary, or add the URI to "
-                "expectedResourceUri",
+                f"{hints.near_uri(expected, summary.resource_uri)}",
+                "attach this repository's own summary, or add the URI to expectedResourceUri",
             )
         return passed(10, plain(summary.resource_uri))
 
@@ -292,8 +294,8 @@ class _Examiner:
             # Whatever stands beside it: SLSA v1.2 "verifiedLevels" writes FAILED where the policy was not met.
             raise CheckError(
                 Reason.LEVEL_TOO_LOW,
-                f"found {quoted(failures[0])} among verifiedLevels, expected levels alone; look at the source workflow's run for "
-                "this commit",
+                f"found {quoted(failures[0])} among verifiedLevels, expected levels alone",
+                "look at the source workflow's run for this commit",
             )
         capped = [Levels.of(summary.levels).capped(signer.caps) for signer in self._trusted]
         self._levels = min(capped, key=lambda levels: len(levels.missing(self._policy.levels)))
@@ -305,9 +307,9 @@ class _Examiner:
             cap = f" (the summary states {stated}; maxLevel caps its signer)" if is_capped else ""
             raise CheckError(
                 Reason.LEVEL_TOO_LOW,
-                f"found {found}{cap}, expected {', '.join(missing)}{hints.near_levels(missing, summary.levels)}; raise the "
-                f"protection of "
-                f"{plain(summary.resource_uri)} and build from a commit attested since, or lower expectedVerifiedLevels",
+                f"found {found}{cap}, expected {', '.join(missing)}{hints.near_levels(missing, summary.levels)}",
+                f"raise the protection of {plain(summary.resource_uri)} and build from a commit attested since, or "
+                "lower expectedVerifiedLevels",
             )
         return passed(11, found)
 
@@ -330,8 +332,9 @@ class _Examiner:
         expected = [item.pattern for item in patterns]
         raise CheckError(
             Reason.SOURCE_REF_MISMATCH,
-            f"found {_alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected {_alternatives(expected)}"
-            f"{hints.near_ref(expected, refs)}; build from an expected branch or tag, or add the ref to expectedSourceRefs",
+            f"found {_alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected "
+            f"{_alternatives(expected)}{hints.near_ref(expected, refs)}",
+            "build from an expected branch or tag, or add the ref to expectedSourceRefs",
         )
 
     def _certified_ref(self, summary: VerificationSummary) -> str:
@@ -352,20 +355,21 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
     if moment is None:
         raise CheckError(
             Reason.TIME_INVALID,
-            "the summary has no timeVerified, and no log or timestamp says when it was signed, which maxAge demands; have "
-            "the commit attested anew",
+            "the summary has no timeVerified, and no log or timestamp says when it was signed, which maxAge demands",
+            "have the commit attested anew",
         )
     age = context.now - moment
     if age < -CLOCK_SKEW:
         raise CheckError(
             Reason.TIME_INVALID,
-            f"signed at {moment:%Y-%m-%dT%H:%M:%SZ}, which is in the future; check this machine's clock",
+            f"signed at {moment:%Y-%m-%dT%H:%M:%SZ}, which is in the future",
+            "check this machine's clock",
         )
     if age.total_seconds() > context.policy.max_age:
         raise CheckError(
             Reason.TOO_OLD,
-            f"signed {_days(age.total_seconds())} ago, expected at most {_days(context.policy.max_age)} (maxAge); rebuild "
-            "from a commit attested since",
+            f"signed {_days(age.total_seconds())} ago, expected at most {_days(context.policy.max_age)} (maxAge)",
+            "rebuild from a commit attested since",
         )
     return passed(13, f"signed {_days(max(0.0, age.total_seconds()))} ago")
 
@@ -373,8 +377,8 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
 def _mismatch(what: str, certified: str | None, stated: str, field_name: str, near: str = "") -> CheckError:
     return CheckError(
         Reason.CERTIFICATE_MISMATCH,
-        f"the certificate's {what} is {quoted(certified)}, the summary's {field_name} {quoted(stated)}{near}; expected the "
-        "same; do not trust this attestation, and have the commit attested anew",
+        f"the certificate's {what} is {quoted(certified)}, the summary's {field_name} {quoted(stated)}{near}",
+        "expected the same; do not trust this attestation, and have the commit attested anew",
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.errors import Reason, VerifierError
+from slsa_verifier_plugin.problem import Problem
 
 STEP_NAMES = {
     1: "parameters",
@@ -26,13 +27,17 @@ STEP_NAMES = {
 """The steps of ``docs/verification.md`` by number."""
 
 
-class CheckError(Exception):
-    """A check that did not pass: the reason code, and one sentence."""
+class CheckError(VerifierError):
+    """A check of the policy that did not pass (steps 6 to 14).
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
+    Args:
+        reason: the reason code.
+        found: what was found and what was expected.
+        remedy: what to do next.
+    """
+
+    def __init__(self, reason: Reason, found: str, remedy: str = "") -> None:
+        super().__init__(found, remedy, reason=reason)
 
 
 class StepOutcome(StrEnum):
@@ -45,16 +50,22 @@ class StepOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step's outcome, with a few words on what was seen."""
+    """One step's outcome, with a few words on what was seen; of a step that failed also what to do."""
 
     number: int
     outcome: StepOutcome
     detail: str = ""
+    remedy: str = ""
 
     @property
     def name(self) -> str:
         """The step's name."""
         return STEP_NAMES[self.number]
+
+    @property
+    def sentence(self) -> str:
+        """What was seen and what to do, in one sentence."""
+        return f"{self.detail}; {self.remedy}" if self.remedy else self.detail
 
 
 def passed(number: int, detail: str = "") -> Step:
@@ -62,9 +73,9 @@ def passed(number: int, detail: str = "") -> Step:
     return Step(number, StepOutcome.PASSED, detail)
 
 
-def failed(number: int, detail: str = "") -> Step:
+def failed(number: int, problem: Problem) -> Step:
     """Return step ``number`` as failed."""
-    return Step(number, StepOutcome.FAILED, detail)
+    return Step(number, StepOutcome.FAILED, problem.what, problem.remedy)
 
 
 def not_checked(number: int, detail: str = "") -> Step:

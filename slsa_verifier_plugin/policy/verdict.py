@@ -212,7 +212,7 @@ def _candidate(finding: Finding) -> dict[str, Any]:
 def _step(step: Step, *, with_detail: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"number": step.number, "name": step.name, "outcome": str(step.outcome)}
     if with_detail and step.detail:
-        entry["detail"] = plain(step.detail, 400)
+        entry["detail"] = plain(step.sentence, 400)
     return entry
 
 

@@ -101,14 +101,15 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
     kind = _either(entry, "kindVersion", "kind_version")
     if isinstance(kind, dict) and (kind.get("kind"), kind.get("version")) == INTOTO:
         raise SignatureError(
-            "the bundle's log entry is of type intoto 0.0.2, of an old cosign or npm, which is not verified here; have the "
-            "commit attested anew by a signer that logs dsse entries, as GitHub's workflows and today's cosign do"
+            "the bundle's log entry is of type intoto 0.0.2, of an old cosign or npm, which is not verified here",
+            "have the commit attested anew by a signer that logs dsse entries, as GitHub's workflows and today's "
+            "cosign do",
         )
     proof = _either(entry, "inclusionProof", "inclusion_proof")
     if not proof or (isinstance(proof, dict) and not proof.get("checkpoint")):
         raise SignatureError(
-            "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here; attach the "
-            "original bundle, and where that is such a bundle of v0.1 have the commit attested anew"
+            "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here",
+            "attach the original bundle, and where that is such a bundle of v0.1 have the commit attested anew",
         )
 
 
@@ -186,5 +187,6 @@ def _either(value: Mapping[str, Any], name: str, other: str) -> Any:
 
 def _too_much(name: str, found: int, most: int, unit: str) -> SignatureError:
     return SignatureError(
-        f"the bundle's {name} has {found} {unit}, expected at most {most}; attach the original bundle, unchanged"
+        f"the bundle's {name} has {found} {unit}, expected at most {most}",
+        "attach the original bundle, unchanged",
     )

@@ -32,14 +32,16 @@ def load(der: bytes) -> x509.Certificate:
     """
     if len(der) > MAX_CERTIFICATE:
         raise SignatureError(
-            f"the signing certificate has {len(der)} bytes, expected at most {MAX_CERTIFICATE}; attach the original bundle"
+            f"the signing certificate has {len(der)} bytes, expected at most {MAX_CERTIFICATE}",
+            "attach the original bundle",
         )
     try:
         return x509.load_der_x509_certificate(der)
     except Exception as error:
         # The parser has several error types, and panics of its Rust side are no ValueErrors.
         raise SignatureError(
-            "the signing certificate cannot be read: it is no X.509 certificate in DER; attach the original bundle, unchanged"
+            "the signing certificate cannot be read: it is no X.509 certificate in DER",
+            "attach the original bundle, unchanged",
         ) from error
 
 
@@ -68,8 +70,8 @@ def signer_of(certificate: x509.Certificate) -> Signer:
         raise
     except Exception as error:
         raise SignatureError(
-            "the certificate's extensions cannot be read: one is not encoded as X.509 or Fulcio has it; attach the original "
-            "bundle, unchanged"
+            "the certificate's extensions cannot be read: one is not encoded as X.509 or Fulcio has it",
+            "attach the original bundle, unchanged",
         ) from error
     issuer, issuer_v2 = claims.pop(_ISSUER, None), claims.pop(_ISSUER_V2, None)
     if issuer is not None and issuer_v2 is not None and issuer != issuer_v2:

@@ -61,12 +61,12 @@ def load_key(configured: str) -> TrustedKey:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a path"
             raise TrustRootError(
-                f"{what} cannot be read: {reason}; mount the file or correct publicKey"
+                f"{what} cannot be read: {reason}", "mount the file or correct publicKey"
             ) from error
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise TrustRootError(f"{what} is no PEM public key; expected -----BEGIN PUBLIC KEY-----") from error
+        raise TrustRootError(f"{what} is no PEM public key", "expected -----BEGIN PUBLIC KEY-----") from error
     if not _is_accepted(key):
         raise TrustRootError(
             f"{what} is not ECDSA P-256 or P-384, Ed25519, or RSA of at least {MIN_RSA_BITS} bits"
@@ -87,8 +87,8 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
     """
     if not keys:
         raise SignatureError(
-            "signed with a key, and no key is configured; add a publicKey to trustedVerifiers if its owner is to be trusted"
-            f"{'' if candidate.is_bundle else _BARE}"
+            "signed with a key, and no key is configured",
+            f"add a publicKey to trustedVerifiers if its owner is to be trusted{'' if candidate.is_bundle else _BARE}",
         )
     message = Message(pre_authentication_encoding(candidate.payload_type, candidate.payload))
     signatures = _signatures(candidate)
@@ -102,8 +102,8 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
         claim = Claim(candidate.payload_type, candidate.payload, signer)
         return Verified(claim, cosigners=tuple(cosigners))
     raise SignatureError(
-        "the signature was made with none of the configured keys, or the content was changed after signing; "
-        "attach the original, or configure its signer's publicKey"
+        "the signature was made with none of the configured keys, or the content was changed after signing",
+        "attach the original, or configure its signer's publicKey",
     )
 
 

@@ -175,7 +175,8 @@ def _locked(path: Path) -> Iterator[None]:
         while not _has_lock(file):
             if time.monotonic() > end:
                 raise TrustRootError(
-                    f"another refresh has held {quoted(str(path))} for {LOCK_SECONDS:g} s; try again, or end its process",
+                    f"another refresh has held {quoted(str(path))} for {LOCK_SECONDS:g} s",
+                    "try again, or end its process",
                     transient=True,
                 )
             time.sleep(_LOCK_PAUSE)

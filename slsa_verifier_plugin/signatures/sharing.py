@@ -74,7 +74,12 @@ class Answerer:
         try:
             verified = self._root(source, content).verify(candidate, certificates.load(candidate.certificate))
         except SignatureError as error:
-            found: dict[str, Any] = {"error": error.message, "reason": error.reason}
+            problem = error.problem
+            found: dict[str, Any] = {
+                "error": problem.found,
+                "remedy": problem.remedy,
+                "reason": error.reason,
+            }
         else:
             found = {
                 "signedAt": verified.signed_at.isoformat() if verified.signed_at else None,
@@ -112,7 +117,7 @@ def _decoded(reply: bytes, request: bytes) -> tuple[datetime | None, int | None]
         if value.pop("request") != _digest(request):
             return None
         if "error" in value:
-            return SignatureError(str(value["error"]), reason=Reason(value["reason"]))
+            return SignatureError(str(value["error"]), str(value["remedy"]), reason=Reason(value["reason"]))
         signed_at, log_index = value["signedAt"], value["logIndex"]
         return datetime.fromisoformat(signed_at) if signed_at else None, log_index
     except (ValueError, KeyError, TypeError, AttributeError):

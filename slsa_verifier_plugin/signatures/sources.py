@@ -100,8 +100,8 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
     if source.kind == "tuf":
         if refreshed is None:
             raise TrustRootError(
-                f"the trusted root of {quoted(source.location)} has not been fetched yet; the resident verifier fetches it "
-                "in the background, 'slsa-verifier-plugin trust refresh' at once",
+                f"the trusted root of {quoted(source.location)} has not been fetched yet",
+                "the resident verifier fetches it in the background, 'slsa-verifier-plugin trust refresh' at once",
                 transient=True,
             )
         return refreshed.content, f"{source.location} (TUF)"
@@ -145,7 +145,7 @@ def read_cached(repository: Repository) -> Copy | None:
         raise failure
     detail = failure.strerror if failure else "it is replaced all the time"
     raise TrustRootError(
-        f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {detail}; remove it"
+        f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {detail}", "remove it"
     ) from failure
 
 
@@ -157,11 +157,12 @@ def _current_copy(repository: Repository) -> Path | None:
         return None
     except OSError as error:
         raise TrustRootError(
-            f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}; remove it"
+            f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}",
+            "remove it",
         ) from error
     if not name.startswith(COPY_PREFIX) or "/" in name:
         raise TrustRootError(
-            f"the cache {quoted(str(repository.folder))} was not made by this program; remove it"
+            f"the cache {quoted(str(repository.folder))} was not made by this program", "remove it"
         )
     return repository.folder / name
 
@@ -170,7 +171,7 @@ def is_private(folder: Path) -> None:
     """Raise ``TrustRootError`` unless ``folder`` is a directory of this user that nobody else may write to."""
     status = folder.lstat()
     if not folder.is_dir() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise TrustRootError(f"the cache {quoted(str(folder))} is not this user's alone; remove it")
+        raise TrustRootError(f"the cache {quoted(str(folder))} is not this user's alone", "remove it")
 
 
 def verified_copy(repository: Repository, folder: Path) -> Copy:
@@ -199,7 +200,7 @@ def verified_copy(repository: Repository, folder: Path) -> Copy:
     except Exception as error:
         # python-tuf, securesystemslib and json each raise their own types on what does not verify.
         raise TrustRootError(
-            f"the cached trusted root does not verify: {reason_of(error)}; remove {quoted(str(folder))}"
+            f"the cached trusted root does not verify: {reason_of(error)}", f"remove {quoted(str(folder))}"
         ) from error
     return Copy(content, trusted.timestamp.expires)
 

@@ -133,8 +133,9 @@ class LoadedRoot:
         start = min(authority.window.start for authority in self.parts.authorities)
         if now < start:
             raise TrustRootError(
-                f"the trusted root {quoted(self.info.source)} cannot be used yet: its first certificate authority is in service "
-                f"from {start:%Y-%m-%dT%H:%M:%SZ} on; correct this machine's clock, or name another root"
+                f"the trusted root {quoted(self.info.source)} cannot be used yet: its first certificate authority is in "
+                f"service from {start:%Y-%m-%dT%H:%M:%SZ} on",
+                "correct this machine's clock, or name another root",
             )
 
 
@@ -231,7 +232,7 @@ def shipped_file(kind: str, name: str) -> bytes:
         return resources.files("sigstore._store").joinpath(folder, name).read_bytes()
     except (OSError, ModuleNotFoundError) as error:
         raise TrustRootError(
-            f"the sigstore package carries no {name} for {kind}; install it again"
+            f"the sigstore package carries no {name} for {kind}", "install it again"
         ) from error
 
 
@@ -246,19 +247,20 @@ def read_root_file(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise TrustRootError(
-            f"the trusted root {quoted(path)} cannot be read: {reason}; mount it or correct trustedRoot"
+            f"the trusted root {quoted(path)} cannot be read: {reason}", "mount it or correct trustedRoot"
         ) from error
     if len(content) > MAX_ROOT:
         raise TrustRootError(
-            f"the trusted root {quoted(path)} is larger than {MAX_ROOT} bytes; mount a Sigstore trusted_root.json or correct "
-            "trustedRoot"
+            f"the trusted root {quoted(path)} is larger than {MAX_ROOT} bytes",
+            "mount a Sigstore trusted_root.json or correct trustedRoot",
         )
     return content
 
 
 def _unusable(source: str, error: Exception) -> TrustRootError:
     return TrustRootError(
-        f"the trusted root {quoted(source)} cannot be used: {reason_of(error)}; expected a Sigstore trusted_root.json"
+        f"the trusted root {quoted(source)} cannot be used: {reason_of(error)}",
+        "expected a Sigstore trusted_root.json",
     )
 
 

@@ -94,7 +94,7 @@ class RootVerifier:
         except Exception as error:
             # The one boundary for what sigstore, pydantic, cryptography and rfc3161-client raise on bad input.
             raise SignatureError(
-                f"the signature does not verify: {reason_of(error)}; attach the original bundle, unchanged"
+                f"the signature does not verify: {reason_of(error)}", "attach the original bundle, unchanged"
             ) from error
 
     def _verify_stamped(
@@ -119,8 +119,8 @@ class RootVerifier:
         if moment is None:
             if not stamped:
                 raise SignatureError(
-                    "the signature does not verify: no time that a trusted log or timestamp authority vouches for; attach the "
-                    "original bundle, unchanged"
+                    "the signature does not verify: no time that a trusted log or timestamp authority vouches for",
+                    "attach the original bundle, unchanged",
                 )
             moment = min(stamped.values())
         # From here on only what was in service when this was signed counts, whatever the bundle says of itself.
@@ -180,8 +180,8 @@ class RootVerifier:
             raise _unknown("the timestamp authority")
         if not entries:
             raise SignatureError(
-                f"the bundle has no transparency log entry, which {plain(self.root.info.source)} demands; attach the "
-                "original bundle"
+                f"the bundle has no transparency log entry, which {plain(self.root.info.source)} demands",
+                "attach the original bundle",
             )
         log_ids = {log.id for log in parts.logs}
         for entry in entries:
@@ -311,7 +311,8 @@ class AttestationVerifier:
         )
         what = unknown.message if unknown else "the signature's Sigstore instance is not known"
         return SignatureError(
-            f"{what} is in no trusted root ({ages}); refresh the trusted root, or add this Sigstore's to trustedRoot",
+            f"{what} is in no trusted root ({ages})",
+            "refresh the trusted root, or add this Sigstore's to trustedRoot",
             reason=Reason.UNKNOWN_LOG,
         )
 
@@ -335,16 +336,16 @@ def _check_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) ->
     except Exception as error:
         # As the parser of certificates: several types, and panics that are no ValueErrors.
         raise SignatureError(
-            "the signature does not verify: the certificate's key is none that there can be; attach the original bundle, "
-            "unchanged"
+            "the signature does not verify: the certificate's key is none that there can be",
+            "attach the original bundle, unchanged",
         ) from error
     if envelope is None or len(envelope.signatures) != 1 or not isinstance(key, ec.EllipticCurvePublicKey):
         return
     message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
     if not is_valid(key, envelope.signatures[0].sig, message):
         raise SignatureError(
-            "the signature does not verify: it does not match the certificate's key and the content; attach the original bundle, "
-            "unchanged"
+            "the signature does not verify: it does not match the certificate's key and the content",
+            "attach the original bundle, unchanged",
         )
 
 
@@ -375,7 +376,7 @@ def _verified_index(bundle: bundle_v1.Bundle) -> int:
     lines = proof.checkpoint.envelope.split("\n", 2) if proof.checkpoint else []
     if len(lines) < 3 or lines[1] != str(proof.tree_size):
         raise SignatureError(
-            "the inclusion proof is for a tree of another size than the one whose checkpoint the log signed; attach the original "
-            "bundle, unchanged"
+            "the inclusion proof is for a tree of another size than the one whose checkpoint the log signed",
+            "attach the original bundle, unchanged",
         )
     return proof.log_index

@@ -9,6 +9,7 @@ from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.policy.checks import Examination, Reading
 from slsa_verifier_plugin.policy.steps import failed
 from slsa_verifier_plugin.policy.verdict import Finding
+from slsa_verifier_plugin.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Entry:
         return Finding(
             blob=self.blob,
             line=self.candidate.line,
-            steps=(failed(5, "not checked: it could not pass the later steps"),),
+            steps=(failed(5, Problem((), "not checked: it could not pass the later steps")),),
             reason=(claimed.reason if claimed else None) or Reason.SIGNATURE_INVALID,
             message=claimed.message if claimed else "its certificate cannot be read",
             examination=claimed,

@@ -124,8 +124,8 @@ def read_blobs(
         deadline.check(f"reading blob {number} of {len(manifest.blobs)}")
         if descriptor.size > bytes_left:
             raise ArtifactError(
-                f"the artifact's blobs have more than {policy.max_bytes} bytes, of which nothing was read beyond that; attach "
-                "less, or raise maxAttestationBytes",
+                f"the artifact's blobs have more than {policy.max_bytes} bytes, of which nothing was read beyond that",
+                "attach less, or raise maxAttestationBytes",
                 reason=Reason.LIMIT_EXCEEDED,
             )
         content = store.blob(image, descriptor, bytes_left, deadline)

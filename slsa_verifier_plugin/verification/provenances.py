@@ -68,7 +68,9 @@ FETCH_SHARE = 0.25
 """Share of the time that one referrer may take to arrive in the first round."""
 _PROVENANCE_TYPES = ("application/vnd.dev.sigstore.bundle", "application/vnd.in-toto+json")
 _DOING = "looking for build provenance"
-_NO_KEY = Shortfall(-1, Reason.SOURCE_NOT_BOUND, "found provenance by a key, and no key is configured", "")
+_NO_KEY = Shortfall(
+    -1, Reason.SOURCE_NOT_BOUND, "found provenance by a key, and no key is configured", "", ""
+)
 
 
 @dataclass(slots=True)
@@ -323,7 +325,8 @@ class ProvenanceSearch:
             )
             if sum(item.size for item in source.blobs) > self._policy.max_bytes:
                 raise ArtifactError(
-                    f"its blobs have more than {self._policy.max_bytes} bytes; raise maxAttestationBytes",
+                    f"its blobs have more than {self._policy.max_bytes} bytes",
+                    "raise maxAttestationBytes",
                     reason=Reason.LIMIT_EXCEEDED,
                 )
         left = source.blobs[source.number :]

@@ -177,17 +177,18 @@ class _Run:
         content = self._store.manifest(self._request.image, descriptor, self._deadline)
         if len(content) != descriptor.size or not descriptor.digest.matches(content):
             raise ArtifactError(
-                f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}; attach it anew"
+                f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}", "attach it anew"
             )
         manifest = self._readings.manifest(content, descriptor.media_type)
         if manifest.kind == "index":
             raise ArtifactError(
-                "the attestation is an index, expected an image or artifact manifest; use oras attach"
+                "the attestation is an index, expected an image or artifact manifest", "use oras attach"
             )
         if manifest.subject is None or manifest.subject.digest != self._image:
             found = manifest.subject.digest if manifest.subject else "no image"
             raise ArtifactError(
-                f"the attestation hangs on {found}, expected the admitted image {self._image}; attach it to that image",
+                f"the attestation hangs on {found}, expected the admitted image {self._image}",
+                "attach it to that image",
                 reason=Reason.SUBJECT_MISMATCH,
             )
         self._subject = manifest.subject
@@ -216,15 +217,16 @@ class _Run:
         likeness = f" (seen: {self._likeness})" if self._likeness else ""
         if not self._candidates:
             raise ArtifactError(
-                f"found {others}, expected Sigstore bundles as JSON lines{likeness}; attach the source workflow's "
-                "signed_bundle.intoto.jsonl",
+                f"found {others}, expected Sigstore bundles as JSON lines{likeness}",
+                "attach the source workflow's signed_bundle.intoto.jsonl",
                 reason=Reason.NO_ATTESTATION,
             )
         kinds = sorted({str(self._readings.said(candidate)[0]) for _, candidate in self._candidates})
         self._steps.append(passed(4, f"{len(self._candidates)} attestations, none a verification summary"))
         raise ArtifactError(
-            f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification summary "
-            f"({PREDICATE_TYPE}); attach the source workflow's signed bundle with its summary",
+            f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification "
+            f"summary ({PREDICATE_TYPE})",
+            "attach the source workflow's signed bundle with its summary",
             reason=Reason.NO_VSA,
         )
 
@@ -271,7 +273,7 @@ class _Run:
         try:
             verified = self._verifier.verify(entry.candidate)
         except SignatureError as error:
-            step = failed(5, error.message)
+            step = failed(5, error.problem)
             return Finding(
                 entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient
             )
@@ -303,10 +305,10 @@ class _Run:
         except (CheckError, RegistryError, ArtifactError) as error:
             return replace(
                 finding,
-                steps=(*steps, failed(14, error.message)),
+                steps=(*steps, failed(14, error.problem)),
                 reason=error.reason,
                 message=error.message,
-                transient=isinstance(error, VerifierError) and error.transient,
+                transient=error.transient,
             )
         return replace(
             finding,
@@ -355,7 +357,7 @@ class _Run:
             # A file has no steps 2 and 3 before the one that finds nothing in it.
             known = {Reason.NO_ATTESTATION: 4, Reason.NO_VSA: 6}
             step = known.get(error.reason) or max(item.number for item in self._steps) + 1
-            self._steps.append(failed(min(step, 14), error.message))
+            self._steps.append(failed(min(step, 14), error.problem))
         return self._verdict(
             success=False,
             reason=error.reason,

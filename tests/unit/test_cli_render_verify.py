@@ -13,6 +13,7 @@ from slsa_verifier_plugin.cli.render.painter import Painter, short
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.policy.steps import completed, failed, not_checked, passed
 from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.problem import Problem
 
 IMAGE = "registry.example/app@sha256:" + "a" * 64
 GREEN, RED = "\033[32m", "\033[31m"
@@ -23,7 +24,7 @@ def artifact(
 ) -> ArtifactReport:
     success = reason is Reason.VERIFIED
     steps = [passed(number, "seen") for number in range(1, step)]
-    steps.append(passed(step) if success else failed(step, "found this, expected that; do something"))
+    steps.append(passed(step) if success else failed(step, Problem((), "found this", "that", "do something")))
     verdict = Verdict(
         success=success,
         reason=reason,

@@ -35,6 +35,7 @@ from slsa_verifier_plugin.policy.verdict import (
     result,
     result_line,
 )
+from slsa_verifier_plugin.problem import Problem
 from tests.support.policies import claim
 from tests.support.scene import Scene
 from tests.support.sigstore import COMMIT, MAIN, vsa
@@ -168,15 +169,16 @@ def test_warnings_are_passed_on() -> None:
 
 
 def test_steps_are_completed_in_order_and_the_later_word_counts() -> None:
-    steps = completed([passed(1), failed(2, "why"), passed(1, "again")])
+    steps = completed([passed(1), failed(2, Problem((), "why", remedy="do this")), passed(1, "again")])
     assert [step.number for step in steps] == list(STEP_NAMES)
     assert steps[0] == Step(1, StepOutcome.PASSED, "again")
-    assert steps[1] == Step(2, StepOutcome.FAILED, "why")
+    assert steps[1] == Step(2, StepOutcome.FAILED, "why", "do this")
+    assert steps[1].sentence == "why; do this"
     assert all(step == not_checked(step.number) for step in steps[2:])
 
 
 def test_reached_is_the_failed_step_or_the_one_after_the_last() -> None:
-    assert Finding(1, 1, (passed(5), failed(6)), Reason.NO_VSA, "").reached == 6
+    assert Finding(1, 1, (passed(5), failed(6, Problem((), "why"))), Reason.NO_VSA, "").reached == 6
     assert Finding(1, 1, (passed(5), passed(6), not_checked(7)), None, "").reached == 8
 
 
@@ -206,7 +208,7 @@ def verdict_of(text: str, count: int, findings: int) -> Verdict:
         sentence=text * 99_999,
         subject="r/" + "a" * 1000,
         artifact="sha512:" + "ab" * 64,
-        steps=completed([*steps, failed(14, text * 4096)]),
+        steps=completed([*steps, failed(14, Problem((), text * 4096, remedy=text * 4096))]),
         binding="provenance",
         best=finding,
         findings=(finding,) * findings,

@@ -121,8 +121,9 @@ NO_WORD: dict[str, Callable[[bytes], bytes | None]] = {
     "no time": lambda request: about(request, logIndex=1),
     "a time that is none": lambda request: about(request, signedAt="noon", logIndex=1),
     "a time that is a number": lambda request: about(request, signedAt=7, logIndex=1),
-    "a reason that is none": lambda request: about(request, error="x", reason="NONE"),
-    "an error without a reason": lambda request: about(request, error="x"),
+    "a reason that is none": lambda request: about(request, error="x", remedy="", reason="NONE"),
+    "an error without a reason": lambda request: about(request, error="x", remedy=""),
+    "an error without a remedy": lambda request: about(request, error="x", reason="UNKNOWN_LOG"),
 }
 
 
@@ -134,9 +135,11 @@ def test_what_is_no_word_about_the_bundle_counts_as_none(reply: Ask) -> None:
 
 
 def test_an_error_elsewhere_is_the_error() -> None:
-    verifier = SharedVerifier(ROOT, lambda request: about(request, error="no such log", reason="UNKNOWN_LOG"))
-    with pytest.raises(SignatureError, match="no such log") as caught:
+    error = {"error": "no such log", "remedy": "add it", "reason": "UNKNOWN_LOG"}
+    verifier = SharedVerifier(ROOT, lambda request: about(request, **error))
+    with pytest.raises(SignatureError, match="no such log; add it") as caught:
         verify(verifier, HONEST)
+    assert caught.value.problem.remedy == "add it"
     assert caught.value.reason is Reason.UNKNOWN_LOG
 
 

@@ -60,7 +60,7 @@ def _details(report: ImageReport, artifact: ArtifactReport) -> Iterator[Markdown
             [
                 _MARKS[step.outcome],
                 markdown("{} {}", step.number, step.name),
-                markdown_text(step.detail or step.outcome),
+                markdown_text(step.sentence or step.outcome),
             ]
             for step in artifact.verdict.steps
         ),

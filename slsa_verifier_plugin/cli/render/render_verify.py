@@ -85,10 +85,7 @@ def _artifact(artifact: ArtifactReport, painter: Painter, verbose: bool) -> Iter
 def _step(step: Step, painter: Painter, indent: str) -> Iterator[str]:
     label = f"{step.number:>2} {step.name}"
     outcome = str(step.outcome)
-    detail = step.detail
-    if step.outcome is StepOutcome.FAILED:
-        # The remedy is in the image's message already.
-        detail = detail.partition("; ")[0]
+    detail = step.detail  # the remedy is in the image's message already
     if step.outcome is StepOutcome.NOT_CHECKED:
         detail = f"not checked{': ' if detail else ''}{detail}"
         label = painter.paint(f"{label:<{_STEP_COLUMNS - 4}}", "dim")
