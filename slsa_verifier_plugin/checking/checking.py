@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from slsa_verifier_plugin.checking.elsewhere import notes_on
 from slsa_verifier_plugin.checking.reports import (
@@ -17,6 +17,7 @@ from slsa_verifier_plugin.checking.reports import (
     ImageReport,
     combined,
     failure,
+    rule_of,
     with_required,
 )
 from slsa_verifier_plugin.deadline import Deadline
@@ -28,6 +29,9 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.ratify_resources import VerifierResource
 from slsa_verifier_plugin.text import plain, quoted
 from slsa_verifier_plugin.verification.evidence import ArtifactStore, SignatureVerifier
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.verification.verify import Request
 
 LISTING_SECONDS = 20.0
 """Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
@@ -55,6 +59,11 @@ class PolicySource(Protocol):
     def verifier(self, policy: Policy) -> SignatureVerifier:
         """Return the verifier for a policy's roots and keys; raises ``TrustRootError``."""
 
+    def verdict(
+        self, request: Request, store: ArtifactStore, deadline: Deadline, now: Callable[[], datetime]
+    ) -> Verdict:
+        """Return the verdict on one artifact; raises ``TrustRootError`` as ``verifier`` does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -73,7 +82,8 @@ class Checker:
     """Checks images and files.
 
     ``rules`` are any or all by artifact type; ``seconds`` replaces the policies' time limits; ``now`` tells the time (UTC);
-    ``hints``: look where else a missing attestation may hang.
+    ``hints``: look where else a missing attestation may hang. ``within`` ends all of one image, whatever the policies allow;
+    ``brief``: where any artifact of a type is enough, look at no other once one has passed.
     """
 
     checks: tuple[Check, ...]
@@ -83,6 +93,8 @@ class Checker:
     seconds: float | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     hints: bool = False
+    within: Deadline | None = None
+    brief: bool = False
 
     def image(self, text: str) -> ImageReport:
         """Return the report on the image that ``text`` names. Whatever fails on the way is in the report.
@@ -91,7 +103,7 @@ class Checker:
             UsageError: it is no image reference.
         """
         asked = parse_image(text)
-        deadline = Deadline(max(LISTING_SECONDS, self.seconds or 0.0))
+        deadline = self.within or Deadline(max(LISTING_SECONDS, self.seconds or 0.0))
         notes: list[str] = []
         resolved = ""
         try:
@@ -140,6 +152,7 @@ class Checker:
     def _artifacts(self, image: Reference, deadline: Deadline) -> tuple[list[ArtifactReport], list[str]]:
         """Return a report for each artifact that Ratify would find, and a remark for each that it would not."""
         reports, misreported = [], []
+        satisfied: set[str] = set()
         for artifact_type, check in self._types():
             if artifact_type == "*":
                 found = self.store.referrers(image, deadline)
@@ -150,7 +163,13 @@ class Checker:
                     misreported.append(_misreported(image, descriptor, artifact_type))
                     continue
                 kind = artifact_type if artifact_type != "*" else descriptor.artifact_type or "*"
-                reports.append(self._artifact(image, descriptor, kind, check))
+                if kind in satisfied:
+                    continue
+                report = self._artifact(image, descriptor, kind, check)
+                reports.append(report)
+                # Whoever may push attaches as many as he likes: beside one that passes they cost an admission nothing.
+                if self.brief and report.verdict.success and rule_of(self.rules, kind) == "any":
+                    satisfied.add(kind)
         return reports, misreported
 
     def _types(self) -> Iterable[tuple[str, Check]]:
@@ -166,13 +185,12 @@ class Checker:
         self, image: Reference, descriptor: Descriptor, artifact_type: str, check: Check
     ) -> ArtifactReport:
         from slsa_verifier_plugin.ratify import Call, denial
-        from slsa_verifier_plugin.verification.verify import Request, verify
+        from slsa_verifier_plugin.verification.verify import Request
 
         started = time.monotonic()
         try:
-            verifier = self.source.verifier(check.policy)
             request = Request(image, descriptor, check.policy)
-            verdict = verify(request, self.store, verifier, self._deadline(check), self.now)
+            verdict = self.source.verdict(request, self.store, self._deadline(check), self.now)
         except VerifierError as error:
             verdict = denial(
                 Call(image, descriptor, check.resource.config, {}), error, check.policy.source_binding
@@ -180,7 +198,8 @@ class Checker:
         return _report(check, artifact_type, verdict, started)
 
     def _deadline(self, check: Check) -> Deadline:
-        return Deadline(self.seconds or check.policy.timeout)
+        seconds = self.seconds or check.policy.timeout
+        return Deadline(seconds) if self.within is None else self.within.within(seconds)
 
     def _nothing_attached(
         self, image: Reference, deadline: Deadline, misreported: Sequence[str]

@@ -36,8 +36,8 @@ class Demands:
         return self.policy is None and not self.parameters
 
 
-def seconds_of(duration: str | None) -> float | None:
-    """Return the seconds in a duration such as ``10s``, None for None.
+def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
+    """Return the seconds in a duration such as ``10s``, None for None. ``option`` is where it was given.
 
     Raises:
         UsageError: it is none, or not between 100 ms and 5 min.
@@ -55,7 +55,7 @@ def seconds_of(duration: str | None) -> float | None:
         seconds = 0.0
     if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
         raise UsageError(
-            f"--timeout {quoted(duration, 40)}: expected a duration between 100ms and 5m, such as 10s"
+            f"{option} {quoted(duration, 40)}: expected a duration between 100ms and 5m, such as 10s"
         )
     return seconds
 

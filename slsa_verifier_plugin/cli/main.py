@@ -34,6 +34,7 @@ COMMANDS = {
         f"{_COMMANDS}.inspect_command:inspect", "Show what is attached to an image, or in a file, unjudged."
     ),
     "policy": Lazy(f"{_COMMANDS}.policy_command:policy", "Check, write and describe Verifier resources."),
+    "serve": Lazy(f"{_COMMANDS}.serve_command:serve", "Answer Gatekeeper over HTTPS, without Ratify."),
     "attach": Lazy(f"{_COMMANDS}.attach_command:attach", "Attach an attestation file to an image."),
     "fetch": Lazy(
         f"{_COMMANDS}.attach_command:fetch", "Take images' attestations to where there is no registry."

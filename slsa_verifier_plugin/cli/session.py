@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slsa_verifier_plugin.cli.render.painter import Painter
-    from slsa_verifier_plugin.sinks import Encoded
+    from slsa_verifier_plugin.sinks import Encoded, Json
 
 NARROWEST, WIDEST = 40, 160
 """Columns that text is laid out for, whatever the terminal says."""
@@ -80,6 +80,13 @@ def say(text: str, *, error: bool = False) -> None:
 def show(document: Encoded) -> None:
     """Write a document that an encoder made to standard output, with a line's end after it."""
     sys.stdout.write(document if document.endswith("\n") else f"{document}\n")
+
+
+def record(lines: Iterable[Json]) -> None:
+    """Write JSON to standard error, a line each: the log of a server, whatever standard output is for."""
+    stream = sys.stderr
+    stream.write("".join(f"{line}\n" for line in lines))
+    stream.flush()
 
 
 def _columns(stream: TextIO) -> int:

@@ -145,7 +145,7 @@ def read_setup(path: str, wanted: str | None = None) -> Setup:
     if not chosen:
         raise UsageError(_nothing(path, resources, verifiers, wanted))
     store = next((item.spec for item in resources if item.is_ratify(STORE_KINDS)), {})
-    return Setup(tuple(chosen), _object(store, "parameters"), _rules(resources))
+    return Setup(tuple(chosen), _object(store, "parameters"), rules_of(resources))
 
 
 def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
@@ -216,8 +216,12 @@ def _absolute_keys(value: Any, keys: Iterable[str], folder: Path) -> Any:
     return changed
 
 
-def _rules(resources: Iterable[Resource]) -> dict[str, str]:
-    """Return any or all by artifact type, from Ratify's config policy; empty where there is none."""
+def rules_of(resources: Iterable[Resource]) -> dict[str, str]:
+    """Return any or all by artifact type, from Ratify's config policy; empty where there is none.
+
+    Raises:
+        UsageError: a rule is neither any nor all.
+    """
     for resource in resources:
         if resource.is_ratify(POLICY_KINDS):
             rules = _object(_object(resource.spec, "parameters"), "artifactVerificationPolicies")

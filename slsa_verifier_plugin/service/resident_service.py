@@ -60,6 +60,9 @@ class ResidentService:
         environ: the process's environment.
         refresh: fetches a trusted root into its cache; tests replace it.
         check_image: answers questions about whole images; without it each is an internal error.
+
+    Attributes:
+        service: verifies; what has no Ratify around it asks it directly, within ``working``.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class ResidentService:
     ) -> None:
         self._environ = environ
         self._fork = _fork(environ)
-        self._service = _Service(environ, self._follow, self._ask if self._fork else None)
+        self.service = _Service(environ, self._follow, self._ask if self._fork else None)
         self._refresh = refresh
         self._check_image = check_image
         self._every = refresh_seconds(environ)
@@ -94,9 +97,20 @@ class ResidentService:
             for name, value in zip(names, (command, subject, version), strict=True)
             if value is not None
         }
-        with self._counted():
-            response = self._service.respond(environment, stdin, elapsed)
+        with self.working():
+            response = self.service.respond(environment, stdin, elapsed)
         return response.status, response.stdout, response.stderr
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the block as a call under way: only beside others is the process that verifies signatures of use."""
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def check(self, request: Request, elapsed: float) -> Answer:
         """Return the answer about a whole image.
@@ -106,8 +120,8 @@ class ResidentService:
         """
         if self._check_image is None:
             raise LookupError("check_image")
-        with self._counted():
-            return self._check_image(self._service, request, elapsed)
+        with self.working():
+            return self._check_image(self.service, request, elapsed)
 
     def budget(self, stdin: bytes) -> float:
         """Return the seconds that the call in ``stdin`` may take."""
@@ -115,7 +129,7 @@ class ResidentService:
 
     def warm_up(self) -> None:
         """Import and load what every call needs, and begin to refresh trusted roots."""
-        self._service.warm_up()
+        self.service.warm_up()
         if self._fork is not None:
             # Now: workers wait for the end of this, and no other thread has begun.
             self._fork.start()
@@ -129,7 +143,7 @@ class ResidentService:
 
     def trim(self) -> None:
         """Drop what is kept only for speed."""
-        self._service.trim()
+        self.service.trim()
 
     def status(self) -> Mapping[str, object]:
         """Return the calls so far, what is kept, and each trusted root in use and with its last refresh."""
@@ -144,8 +158,8 @@ class ResidentService:
                 for source, item in self._followed.items()
             ]
         return {
-            "calls": self._service.calls,
-            **self._service.usage(),
+            "calls": self.service.calls,
+            **self.service.usage(),
             "signatureProcess": self._fork.state if self._fork else "none, for one processor or worker",
             "refreshHours": round(self._every / 3600, 3),
             "trustedRoots": roots,
@@ -179,17 +193,6 @@ class ResidentService:
         with self._lock:
             due = min((item.due for item in self._followed.values()), default=math.inf)
         return max(0.0, min(due - time.monotonic(), self._every))
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Count a call as running: only beside others is the process that verifies signatures of use."""
-        with self._lock:
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._running -= 1
 
     def _ask(self, request: bytes) -> bytes | None:
         """Have the fork verify a signature where that leaves this process something to do meanwhile."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.signatures.keys import TrustedKey
     from slsa_verifier_plugin.signatures.trust import LoadedRoot
     from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
+    from slsa_verifier_plugin.verification.evidence import ArtifactStore
+    from slsa_verifier_plugin.verification.verify import Request
 
 SIGNATURE_CACHE = 16 << 20
 """Bytes of verified payloads that are kept."""
@@ -97,13 +99,31 @@ class Service:
         Raises:
             VerifierError: the store, a trusted root or a key cannot be set up.
         """
-        from slsa_verifier_plugin.verification.verify import Request, verify
+        from slsa_verifier_plugin.verification.verify import Request
 
         request = Request(call.image, call.artifact, policy)
         store = self.store(call.store)
-        with self._capacity.for_call(store) as guarded, store.remarks.of_this_call() as remarks:
-            verdict = verify(request, guarded, self.verifier(policy), deadline, readings=self._readings)
+        with store.remarks.of_this_call() as remarks:
+            verdict = self.verdict(request, store, deadline)
         return replace(verdict, warnings=(*verdict.warnings, *remarks)) if remarks else verdict
+
+    def verdict(
+        self,
+        request: Request,
+        store: ArtifactStore,
+        deadline: Deadline,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> Verdict:
+        """Return the verdict on one artifact in ``store``, with what this process has read and verified before.
+
+        Raises:
+            VerifierError: a trusted root or a key cannot be set up.
+        """
+        from slsa_verifier_plugin.verification.verify import verify
+
+        with self._capacity.for_call(store) as guarded:
+            verifier = self.verifier(request.policy)
+            return verify(request, guarded, verifier, deadline, now, self._readings)
 
     def store(self, settings: Mapping[str, Any]) -> RegistryStore:
         """Return the store for Ratify's store settings.

@@ -160,7 +160,7 @@ def only_root(service: ResidentService) -> dict[str, str]:
 def service_following(refreshes: Refreshes, root: object = "public-good") -> ResidentService:
     service = ResidentService({}, refreshes)
     policy = parse_policy({"name": "x", **parameters(trustedRoot=root)})
-    service._service.verifier(policy)
+    service.service.verifier(policy)
     return service
 
 
@@ -250,7 +250,7 @@ def test_warming_up_starts_the_refreshes_in_the_background() -> None:
     refreshes = Refreshes(Refreshed("u", "a" * 64, changed=False))
     service = ResidentService({"SLSA_VERIFIER_WORKERS": "1"}, refreshes)
     service.warm_up()
-    service._service.verifier(parse_policy({"name": "x", **parameters(trustedRoot="public-good")}))
+    service.service.verifier(parse_policy({"name": "x", **parameters(trustedRoot="public-good")}))
     end = time.monotonic() + 30
     while not refreshes.asked:
         assert time.monotonic() < end

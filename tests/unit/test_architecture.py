@@ -37,6 +37,9 @@ OWNERS = {
     "re2": "policy",
     "click": "cli",
     "yaml": "resources",
+    "uvicorn": "provider",
+    "starlette": "provider",
+    "prometheus_client": "provider",
 }
 """The one room that may import each dependency."""
 

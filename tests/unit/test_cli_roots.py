@@ -139,7 +139,7 @@ def test_the_resident_verifiers_status_and_doctor_show_what_it_could_not_use(
 ) -> None:
     """As it is where Ratify runs: its files are not those of the person who asks."""
     roots = [{"path": str(files.missing)}, {"path": str(files.lines)}, "public-good"]
-    service._service.verifier(parse_policy({"name": "x", **parameters(trustedRoot=roots)}))
+    service.service.verifier(parse_policy({"name": "x", **parameters(trustedRoot=roots)}))
     report = {"version": "1", "latestErrors": [], "service": dict(service.status())}
     status = manage.ResidentStatus(directory="/d", listens=True, pid=7, report=report, problem="")
     shown = list(render_resident.text_of(status, Painter()))
@@ -152,7 +152,7 @@ def test_the_resident_verifiers_status_and_doctor_show_what_it_could_not_use(
 
 
 def test_doctor_says_nothing_of_roots_where_all_is_well(service: ResidentService) -> None:
-    service._service.verifier(parse_policy({"name": "x", **parameters()}))
+    service.service.verifier(parse_policy({"name": "x", **parameters()}))
     assert list(diagnosis._roots_of_resident({"service": dict(service.status())})) == []
     assert list(diagnosis._roots_of_resident({"service": None})) == []
 

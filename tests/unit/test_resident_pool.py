@@ -13,7 +13,7 @@ import pytest
 
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.protocol import Answer
-from slsa_verifier_plugin.resident.server import pool as pools
+from slsa_verifier_plugin.resident.server import turn_pool
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.fair_queue import FairQueue, Job
 from slsa_verifier_plugin.turn import aside
@@ -210,7 +210,7 @@ def test_without_a_turn_nothing_is_given_away() -> None:
 
 
 def test_threads_that_are_not_needed_end(log: ErrorLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "IDLE_THREAD_SECONDS", 0.1)
+    monkeypatch.setattr(turn_pool, "IDLE_THREAD_SECONDS", 0.1)
     service = ObedientService()
     with pool_of(service, log, workers=2, threads=64) as (pool, _):
         pool.warm_up()
@@ -275,14 +275,14 @@ def test_a_silent_registry_holds_up_its_own_calls_only(log: ErrorLog) -> None:
             assert answer_on(caller)[1].startswith(b"resident")
 
 
-def take(turns: FairQueue, begun: list[Job]) -> Job:
+def take(turns: FairQueue[Job], begun: list[Job]) -> Job:
     job = turns.take(begun)
     assert job is not None
     return job
 
 
 def test_turns_go_round_the_registries() -> None:
-    turns = FairQueue(most=3)
+    turns: FairQueue[Job] = FairQueue(most=3)
     for subject in (b"a/1", b"a/2", b"a/3", b"b/1", None, b"b/2"):
         ours, theirs = socket.socketpair()
         with ours, theirs:

@@ -82,22 +82,22 @@ def test_a_root_that_another_process_refreshed_counts_from_the_next_call_on(plac
 
 def test_a_resident_verifiers_own_refresh_finds_what_another_process_brought_already(place: Place) -> None:
     resident = ResidentService(place.environ)
-    assert place.judge(resident._service) == "verified"
+    assert place.judge(resident.service) == "verified"
     place.refresh(SECOND)
     refresh_all(resident)
-    assert place.judge(resident._service) == CLOSED
+    assert place.judge(resident.service) == CLOSED
 
 
 def test_a_resident_verifiers_own_refresh_counts_from_the_next_call_on(place: Place) -> None:
     resident = ResidentService(place.environ)
-    assert place.judge(resident._service) == "verified"
+    assert place.judge(resident.service) == "verified"
     place.repository.publish(SECOND)
     refresh_all(resident)
-    assert place.judge(resident._service) == CLOSED
+    assert place.judge(resident.service) == CLOSED
     place.repository.publish(FIRST)
     make_due(resident)
     refresh_all(resident)
-    assert place.judge(resident._service) == "verified"
+    assert place.judge(resident.service) == "verified"
 
 
 def test_a_root_is_read_once_for_each_refresh(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

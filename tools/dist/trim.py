@@ -18,7 +18,7 @@ STDLIB_LEFT_OUT: tuple[str, ...] = (
         "antigravity.py",
     ),
     *("unittest", "doctest.py", "pdb.py", "bdb.py", "cProfile.py", "profile.py", "pstats.py", "trace.py"),
-    *("__phello__", "__hello__.py", "curses", "rlcompleter.py", "smtpd.py", "xmlrpc", "wsgiref"),
+    *("__phello__", "__hello__.py", "curses", "rlcompleter.py", "smtpd.py", "xmlrpc"),
     # Building and installing.
     *(
         "ensurepip",

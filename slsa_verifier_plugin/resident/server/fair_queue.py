@@ -6,12 +6,33 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 from slsa_verifier_plugin.resident.protocol import VERIFY, Request
 
 
-class Job:
-    """One accepted call.
+class Assignment:
+    """One call that is to be worked on.
+
+    Args:
+        registry: the registry that it will ask: those of one do not hold up those of another.
+        size: bytes that it holds while it waits.
+        seconds: what is left of the call's time, from now on.
+    """
+
+    __slots__ = ("accepted", "deadline", "registry", "size", "working")
+
+    def __init__(self, registry: bytes, size: int, seconds: float) -> None:
+        self.accepted = time.monotonic()
+        self.working: float | None = None
+        """Since when it has had its turn; None while it has not."""
+        self.deadline = self.accepted + seconds
+        self.registry = registry
+        self.size = size
+
+
+class Job(Assignment):
+    """One accepted call of the plugin; its size is that of its standard input.
 
     Args:
         connection: a non-blocking socket, owned by the job from now on.
@@ -20,28 +41,22 @@ class Job:
         kind: of the request's frame, VERIFY or CHECK.
     """
 
-    __slots__ = ("accepted", "connection", "deadline", "kind", "registry", "request", "working")
+    __slots__ = ("connection", "kind", "request")
 
     def __init__(
         self, connection: socket.socket, request: Request, seconds: float, kind: int = VERIFY
     ) -> None:
+        # Of VERIFY the subject, of CHECK the image's name: both begin with the registry's host.
+        super().__init__((request[2] or b"").partition(b"/")[0], len(request[4]), seconds)
         self.connection = connection
         self.kind = kind
         self.request = request
-        self.accepted = time.monotonic()
-        self.working: float | None = None
-        """Since when it has had its turn; None while it has not."""
-        self.deadline = self.accepted + seconds
-        # Of VERIFY the subject, of CHECK the image's name: both begin with the registry's host.
-        self.registry = (request[2] or b"").partition(b"/")[0]
-
-    @property
-    def size(self) -> int:
-        """Bytes of standard input that it holds."""
-        return len(self.request[4])
 
 
-class FairQueue:
+J = TypeVar("J", bound=Assignment)
+
+
+class FairQueue(Generic[J]):
     """Calls that wait for a thread. Next is one whose registry has the fewest calls under way.
 
     So a registry that is silent holds up its own calls only. Not safe under threads; whoever has it locks it.
@@ -53,20 +68,20 @@ class FairQueue:
     def __init__(self, most: int) -> None:
         self._most = most
         # A dict keeps the order in which registries came, which is the order of their turns.
-        self._waiting: dict[bytes, deque[Job]] = {}
+        self._waiting: dict[bytes, deque[J]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def add(self, job: Job) -> None:
+    def add(self, job: J) -> None:
         """Let a call wait, behind those of its registry."""
         self._waiting.setdefault(job.registry, deque()).append(job)
 
-    def put_back(self, job: Job) -> None:
+    def put_back(self, job: J) -> None:
         """Let a call that was taken wait on, in front of those of its registry."""
         self._waiting.setdefault(job.registry, deque()).appendleft(job)
 
-    def take(self, under_way: Iterable[Job]) -> Job | None:
+    def take(self, under_way: Iterable[J]) -> J | None:
         """Return the call that is next beside those under way; None where none waits, or each must wait on."""
         if not self._waiting:
             return None

@@ -1,0 +1,249 @@
+"""Connections with an end to each of their waits: what uvicorn leaves open is closed here.
+
+uvicorn bounds neither the time of a handshake or a head, nor how many connections there are before it answers 503, nor the time
+for which a client may leave its answer untaken. And its listening socket keeps the TLS context that it began with; here every
+connection gets the context of the moment, so certificates are rotated without a new socket (asyncio's
+``loop.connect_accepted_socket`` is made for that).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
+from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
+
+WRITE_BUFFER = 64 << 10
+"""Bytes of an answer that wait in a transport before it asks its writer to stop."""
+SHUTDOWN_SECONDS = 2.0
+"""Time for a client to end its side of TLS; longer ones are cut off."""
+ACCEPT_PAUSE = 0.1
+"""Seconds without a new connection after the system had none to give (no descriptors, no memory)."""
+
+
+class BoundedProtocol(H11Protocol):
+    """One HTTP/1.1 connection whose heads come in time and whose answers are taken in time.
+
+    A head is due from its first byte on. A connection that has sent nothing yet may wait as long as one between two requests:
+    Go's clients keep some in store.
+
+    Args:
+        config: uvicorn's, with the application.
+        state: uvicorn's, with all connections.
+        guard: bounds their number.
+    """
+
+    def __init__(self, config: Config, state: ServerState, guard: Guard) -> None:
+        super().__init__(config=config, server_state=state, app_state={})
+        self._guard = guard
+        self._has_begun = False
+        self._head: asyncio.TimerHandle | None = None
+        self._write: asyncio.TimerHandle | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """True while no request is being answered."""
+        cycle: RequestResponseCycle | None = (
+            self.cycle
+        )  # None before the first request, whatever uvicorn's type says
+        return cycle is None or cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin: the first byte is due some time."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(WRITE_BUFFER)
+        self._expect_head(self._guard.limits.idle_seconds)
+        self._guard.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._guard.discard(self)
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a head that has begun is due."""
+        begins = self.is_idle and not self._has_begun
+        super().data_received(data)
+        if not self.is_idle:
+            self._has_begun = False
+            self._forget_head()
+        elif begins:
+            # Part of a head: from now on the rest of it is due, however it drips.
+            self._has_begun = True
+            self._expect_head(self._guard.limits.head_seconds)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._guard.used(self)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take what is written, and not for ever."""
+        super().pause_writing()
+        if self._write is None:
+            seconds = self._guard.limits.write_seconds
+            self._write = self.loop.call_later(seconds, self.drop, "write_seconds")
+
+    def resume_writing(self) -> None:
+        """The client takes its answer."""
+        super().resume_writing()
+        if self._write is not None:
+            self._write.cancel()
+            self._write = None
+
+    def _expect_head(self, seconds: float) -> None:
+        self._forget_head()
+        self._head = self.loop.call_later(seconds, self.drop, "head_seconds")
+
+    def _forget_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def drop(self, limit: str) -> None:
+        """End the connection at once for a limit."""
+        self._guard.dropped(limit)
+        # Not closed: a client that reads nothing would keep what is left to write, and the connection.
+        self.transport.abort()
+
+    def _stop_timers(self) -> None:
+        self._forget_head()
+        if self._write is not None:
+            self._write.cancel()
+            self._write = None
+
+
+class Guard:
+    """Bounds how many connections there are. At the limit the one that has been idle longest makes room.
+
+    Args:
+        limits: how many, and for how long.
+        metrics: counts them.
+    """
+
+    def __init__(self, limits: ProviderLimits, metrics: ProviderMetrics) -> None:
+        self.limits = limits
+        self._metrics = metrics
+        self._open: dict[BoundedProtocol, None] = {}
+
+    def add(self, connection: BoundedProtocol) -> None:
+        """Count one more connection, and end another where there are too many."""
+        self._open[connection] = None
+        if len(self._open) > self.limits.connections:
+            # The oldest without a request in progress; where all have one, the newest waits for none of them.
+            oldest = next((one for one in self._open if one.is_idle), connection)
+            oldest.drop("connections")
+            self._open.pop(oldest, None)
+        self._metrics.connections.labels("open").set(len(self._open))
+
+    def used(self, connection: BoundedProtocol) -> None:
+        """Note that a connection has just been of use: it is the last to make room."""
+        if connection in self._open:
+            del self._open[connection]
+            self._open[connection] = None
+
+    def discard(self, connection: BoundedProtocol) -> None:
+        """Count one less."""
+        self._open.pop(connection, None)
+        self._metrics.connections.labels("open").set(len(self._open))
+
+    def dropped(self, limit: str) -> None:
+        """Count a connection that a limit has ended."""
+        self._metrics.dropped.labels(limit).inc()
+
+    def shaking(self, count: int) -> None:
+        """Show how many handshakes are under way."""
+        self._metrics.connections.labels("handshake").set(count)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listening socket: what answers there, and the TLS context of the moment (None for plain HTTP)."""
+
+    listener: socket.socket
+    config: Config
+    context: Callable[[], ssl.SSLContext | None]
+
+
+class Listener:
+    """Accepts the connections of one door.
+
+    Args:
+        door: where.
+        state: uvicorn's, with all connections.
+        guard: bounds their number.
+    """
+
+    def __init__(self, door: Door, state: ServerState, guard: Guard) -> None:
+        self._door = door
+        self._state = state
+        self._guard = guard
+        self._shaking: dict[asyncio.Task[None], None] = {}
+
+    async def run(self) -> None:
+        """Accept until cancelled; then the socket is closed, and handshakes under way are ended."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(self._door.listener)
+                except OSError:
+                    # No descriptors, or a client that was gone before it was accepted: the others are served.
+                    await asyncio.sleep(ACCEPT_PAUSE)
+                    continue
+                self._begin(connection)
+        finally:
+            self._door.listener.close()
+            for task in list(self._shaking):
+                task.cancel()
+
+    def _begin(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        task = asyncio.create_task(self._shake(connection))
+        self._shaking[task] = None
+        task.add_done_callback(self._shaken)
+        if len(self._shaking) > self._guard.limits.handshakes:
+            # An honest handshake takes milliseconds, so the oldest is none.
+            next(iter(self._shaking)).cancel()
+            self._guard.dropped("handshakes")
+        self._guard.shaking(len(self._shaking))
+
+    def _shaken(self, task: asyncio.Task[None]) -> None:
+        self._shaking.pop(task, None)
+        self._guard.shaking(len(self._shaking))
+
+    async def _shake(self, connection: socket.socket) -> None:
+        """Make a connection of an accepted socket; one whose handshake fails is closed without a word."""
+        context = self._door.context()
+        seconds = self._guard.limits.handshake_seconds
+        waits = (
+            {}
+            if context is None
+            else {"ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": SHUTDOWN_SECONDS}
+        )
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: BoundedProtocol(self._door.config, self._state, self._guard),
+                connection,
+                ssl=context,
+                **waits,
+            )
+        except (OSError, ssl.SSLError, TimeoutError):
+            # A probe of a port, a client without a certificate, one of another authority: not worth a line each.
+            self._guard.dropped("handshake_failed")
+            with contextlib.suppress(OSError):
+                connection.close()
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                connection.close()
+            raise

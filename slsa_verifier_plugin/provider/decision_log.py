@@ -1,0 +1,80 @@
+"""The provider's log: one JSON object a line, written by a thread of its own.
+
+Whoever reads the log may stop reading, and then a write waits for ever. Nothing else waits for that thread: lines that find no
+room are counted and left out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from slsa_verifier_plugin.sinks import Json, json_text
+from slsa_verifier_plugin.text import plain
+
+MAX_LINES = 4096
+"""Lines that wait to be written, half a kilobyte each."""
+CLOSE_SECONDS = 1.0
+"""Time for the lines that are left when the server ends."""
+
+Write = Callable[[Sequence[Json]], None]
+"""Writes texts, a line each, and may wait."""
+
+
+class DecisionLog:
+    """Writes what happened; safe under threads, and never waits.
+
+    Args:
+        write: where lines go.
+        dropped: called for each line that found no room.
+    """
+
+    def __init__(self, write: Write, dropped: Callable[[], None] = lambda: None) -> None:
+        self._write = write
+        self._dropped = dropped
+        self._lines: deque[Json] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def event(self, name: str, **facts: Any) -> None:
+        """Log what happened. Texts in ``facts`` may come from outside; they are encoded, and hold no secret."""
+        moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        text = json_text({"time": moment, "event": name, **facts}, None)
+        with self._changed:
+            if len(self._lines) >= MAX_LINES:
+                self._dropped()
+                return
+            self._lines.append(text)
+            self._changed.notify()
+
+    def add(self, text: str) -> None:
+        """Log what went wrong in a thread (``resident.server.turn_pool.Log``)."""
+        self.event("fault", message=plain(text, 1000))
+
+    def close(self) -> None:
+        """Write what is left, so far as it is taken at once."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lines and not self._closing:
+                    self._changed.wait()
+                if not self._lines:
+                    return
+                lines = list(self._lines)
+                self._lines.clear()
+            try:
+                self._write(lines)
+            except (OSError, ValueError):
+                # Nobody reads any more, or the stream is closed: decisions go on.
+                for _ in lines:
+                    self._dropped()

@@ -1,0 +1,315 @@
+"""Decides about keys: what is kept at once, what was seen before on a lane of its own, what is new behind it.
+
+All methods of ``Decisions`` run on the event loop; the work itself is done in threads (``resident.server.turn_pool``). A
+decision is kept for as long as the Store resource allows (Ratify keeps its own the same way), never one that a retry may change.
+
+What must be true before a key is answered with a success: the policies that count now (their generation is part of the key
+under which a decision is kept) decided about this very image, and ``Checker.image`` said that it is admitted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from slsa_verifier_plugin import lacks
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, Reason, VerifierError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.provider.answers import Decided, decided, refused
+from slsa_verifier_plugin.provider.decision_log import DecisionLog
+from slsa_verifier_plugin.provider.external_data import RequestKey, read_key
+from slsa_verifier_plugin.provider.policy_files import PolicyScope, PolicySet
+from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
+from slsa_verifier_plugin.provider.provider_settings import LaneLimits, ProviderSettings
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.resident.server.fair_queue import Assignment
+from slsa_verifier_plugin.resident.server.turn_pool import TurnPool
+
+KEY_INVALID, NAMESPACE_REFUSED, PROVIDER_BUSY = "KEY_INVALID", "NAMESPACE_REFUSED", "PROVIDER_BUSY"
+"""Reasons beside those of ``errors.Reason``: for keys about which no verification began."""
+GRACE_SECONDS = 0.25
+"""Time after a key's deadline in which its work still says itself what it was waiting for."""
+LATE_SECONDS = 30.0
+"""Time after its deadline at which a key's work counts as stuck."""
+
+Look = Callable[[PolicyScope, Reference, Deadline], Decided]
+KeptUnder = tuple[str, int, str, str]
+"""What a decision is kept under: verify or mutate, the policies' generation, their namespace, the image."""
+
+
+class KeyWork(Assignment):
+    """One image to decide about.
+
+    Args:
+        registry: the image's.
+        deadline: the end of it.
+        look: decides.
+    """
+
+    __slots__ = ("future", "look")
+
+    def __init__(self, registry: str, deadline: Deadline, look: Callable[[], Decided]) -> None:
+        super().__init__(registry.encode(), 0, deadline.remaining())
+        self.look = look
+        self.future: concurrent.futures.Future[Decided] = concurrent.futures.Future()
+
+
+class KeyPool(TurnPool[KeyWork]):
+    """One lane of images. ``working`` counts those under way."""
+
+    def __init__(
+        self, limits: LaneLimits, log: DecisionLog, working: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        super().__init__(limits, log)
+        self._most_waiting = limits.queue
+        self._busy = working
+
+    def has_room(self) -> bool:
+        """Return True where one more may wait."""
+        return self.load()[0] < self._most_waiting
+
+    def _process(self, job: KeyWork) -> None:
+        with self._busy():
+            job.future.set_result(job.look())
+
+    def _abandon(self, job: KeyWork) -> None:
+        if not job.future.done():
+            job.future.set_result(
+                refused(str(Reason.INTERNAL_ERROR), "the verification broke off", transient=True)
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A decision, and when it was made (``time.monotonic``)."""
+
+    found: Decided
+    made: float
+
+
+class Decisions:
+    """Decides about keys.
+
+    Args:
+        settings: limits, and the time for each key.
+        policies: returns the policies that count now.
+        working: a context that counts a verification as under way.
+        log: gets a line a decision.
+        metrics: counts them.
+    """
+
+    def __init__(
+        self,
+        settings: ProviderSettings,
+        policies: Callable[[], PolicySet],
+        working: Callable[[], AbstractContextManager[None]],
+        log: DecisionLog,
+        metrics: ProviderMetrics,
+    ) -> None:
+        self._settings = settings
+        self._policies = policies
+        self._log = log
+        self._metrics = metrics
+        self._seen_lane = KeyPool(settings.seen, log, working)
+        self._new_lane = KeyPool(settings.unseen, log, working)
+        self._kept: LruCache[KeptUnder, _Kept] = LruCache(settings.limits.kept_bytes)
+        self._seen: LruCache[tuple[str, str, str], bool] = LruCache(settings.limits.seen)
+        self._under_way: dict[KeptUnder, asyncio.Future[Decided]] = {}
+
+    async def verify(self, path: str, key: str) -> Decided:
+        """Return whether the image of a key is admitted, and why; never raises.
+
+        Args:
+            path: where it was asked, for log and metrics.
+            key: ``image`` or ``[namespace]image``.
+        """
+        return await self._answer(path, key, "verify", _look)
+
+    async def pin(self, path: str, key: str) -> Decided:
+        """Return the image of a key with its digest, as JSON text in ``v1``; never raises."""
+        return await self._answer(path, key, "mutate", _pin)
+
+    def reinforce(self) -> None:
+        """Let others work in the place of those that take long; called now and then."""
+        self._seen_lane.reinforce()
+        self._new_lane.reinforce()
+
+    def is_stuck(self) -> bool:
+        """Return True where half of a lane's threads are long past their deadline: only a new process helps."""
+        lanes = ((self._seen_lane, self._settings.seen), (self._new_lane, self._settings.unseen))
+        return any(lane.late(LATE_SECONDS) * 2 >= limits.threads for lane, limits in lanes)
+
+    def close(self) -> None:
+        """Let the threads end, each after its work."""
+        self._seen_lane.close()
+        self._new_lane.close()
+
+    async def _answer(self, path: str, key: str, kind: str, look: Look) -> Decided:
+        started = time.monotonic()
+        asked: RequestKey | None = None
+        lane = "none"
+        try:
+            asked = read_key(key)
+            scope = self._scope_of(asked)
+            if scope is None:
+                found = self._refused_namespace(asked)
+            else:
+                found, lane = await self._found(kind, scope, asked.image, look)
+        except ArtifactError as error:
+            found = refused(KEY_INVALID, error.message)
+        except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is an error of this key)
+            self._log.add(f"an unforeseen {type(error).__name__} while a key was answered")
+            found = _unforeseen(error)
+        self._tell(path, kind, asked, found, lane, time.monotonic() - started)
+        return found
+
+    def _scope_of(self, asked: RequestKey) -> PolicyScope | None:
+        # Without --namespaced the cluster's policies are not what the key asks for: they are no answer to it.
+        if asked.namespace and not self._settings.namespaced:
+            return None
+        return self._policies().scope_of(asked.namespace)
+
+    def _refused_namespace(self, asked: RequestKey) -> Decided:
+        if not self._settings.namespaced:
+            words = "keys with a namespace are not answered here; start the provider with --namespaced, or leave [namespace] out"
+        else:
+            words = f"neither the namespace {asked.namespace or '(none)'} nor the cluster has a Verifier; add one to --policy"
+        return refused(NAMESPACE_REFUSED, words)
+
+    async def _found(
+        self, kind: str, scope: PolicyScope, image: Reference, look: Look
+    ) -> tuple[Decided, str]:
+        """Return what is decided about an image, and the lane that it took."""
+        deadline = Deadline(self._settings.seconds)
+        under = (kind, scope.generation, scope.namespace, str(image))
+        kept = self._kept.get(under)
+        if kept is not None:
+            age = time.monotonic() - kept.made
+            if age < scope.keep_seconds:
+                # Looked at again behind the answer: an image that is asked for all the time never waits for its registry.
+                if (
+                    age > scope.keep_seconds / 2
+                    and under not in self._under_way
+                    and self._seen_lane.has_room()
+                ):
+                    self._begin(under, scope, image, look, deadline)
+                return kept.found, "kept"
+        lane = "seen" if self._seen.get(_seen_as(under)) else "new"
+        while True:
+            work = self._under_way.get(under)
+            is_own = work is None
+            if work is None:
+                if not (self._seen_lane if lane == "seen" else self._new_lane).has_room():
+                    words = "too many images wait to be verified; try again, or run more replicas"
+                    return refused(PROVIDER_BUSY, words, scope.name, transient=True), lane
+                work = self._begin(under, scope, image, look, deadline)
+            # Not cancelled with this request: others wait for it, and what comes of it is kept.
+            await asyncio.wait({work}, timeout=deadline.remaining() + GRACE_SECONDS)
+            if not work.done():
+                words = deadline.error("verifying the image").message
+                return refused(str(Reason.DEADLINE_EXCEEDED), words, scope.name, transient=True), lane
+            found = work.result()
+            # Whoever began it had less time left than this key has: its end is not this one's.
+            if is_own or found.reason != Reason.DEADLINE_EXCEEDED or deadline.expired():
+                return found, lane
+
+    def _begin(
+        self, under: KeptUnder, scope: PolicyScope, image: Reference, look: Look, deadline: Deadline
+    ) -> asyncio.Future[Decided]:
+        """Have an image looked at; whoever asks for the same meanwhile waits for the same."""
+
+        def guarded() -> Decided:
+            try:
+                deadline.check("waiting for its turn behind other images")
+                return look(scope, image, deadline)
+            except VerifierError as error:
+                return refused(str(error.reason), error.message, scope.name, error.transient)
+            except Exception as error:  # noqa: BLE001 (the last boundary of the thread: a denial with a word)
+                return _unforeseen(error, scope.name)
+
+        job = KeyWork(image.registry, deadline, guarded)
+        work = asyncio.wrap_future(job.future)
+        self._under_way[under] = work
+        work.add_done_callback(lambda done: self._ended(under, scope, done))
+        (self._seen_lane if self._seen.get(_seen_as(under)) else self._new_lane).submit(job)
+        return work
+
+    def _ended(self, under: KeptUnder, scope: PolicyScope, work: asyncio.Future[Decided]) -> None:
+        """Keep what came of an image, where asking again would not change it."""
+        if self._under_way.get(under) is work:
+            del self._under_way[under]
+        if work.cancelled():
+            return
+        found = work.result()
+        if found.reason.startswith("REGISTRY_"):
+            self._metrics.registry_errors.labels(found.reason).inc()
+        if found.error or found.transient:
+            return
+        self._seen.put(_seen_as(under), True)
+        if scope.keep_seconds > 0:
+            self._kept.put(under, _Kept(found, time.monotonic()), found.size)
+
+    def _tell(
+        self, path: str, kind: str, asked: RequestKey | None, found: Decided, lane: str, seconds: float
+    ) -> None:
+        if kind == "mutate":
+            decision = "failed" if found.error else "pinned"
+        else:
+            decision = "undecided" if found.error else str(found.decision)
+        self._metrics.decisions.labels(path, decision, found.reason, found.policy).inc()
+        self._metrics.seconds.labels(lane).observe(seconds)
+        # A key that cannot be read is not logged: whatever was typed in the place of an image may be a password.
+        self._log.event(
+            "decision",
+            path=path,
+            image=str(asked.image)[:1200] if asked else None,
+            digest=found.digest or None,
+            namespace=(asked.namespace if asked else None) or None,
+            decision=decision,
+            reason=found.reason,
+            policy=found.policy or None,
+            lane=lane,
+            ms=round(seconds * 1000, 1),
+            **({"error": found.error} if found.error and asked else {}),
+        )
+
+
+def _look(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
+    """Return the decision of all verifiers of a scope about one image."""
+    report = replace(scope.checker, within=deadline).image(str(image))
+    return decided(report, image, scope.name)
+
+
+def _pin(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
+    """Return an image with its digest instead of its tag (Ratify v1.4.4, ``httpserver/handlers.go``, ``mutate``)."""
+    digest = image.digest or scope.checker.store.resolve(image, deadline).digest
+    text = json.dumps(f"{image.name}@{digest}").encode()
+    return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), v1=text, v2=text)
+
+
+def _unforeseen(error: Exception, policy: str = "") -> Decided:
+    """Return the error for what nobody foresaw; it names the kind and nothing of its content, which may be anything."""
+    number = lacks.number_of(error)
+    if isinstance(error, MemoryError):
+        words, transient = "out of memory; give the Pod more, or lower maxAttestationBytes", True
+    elif number:
+        words, transient = (
+            f"the verification could not go on: {lacks.sentence(number)}; try again, or raise the limit",
+            True,
+        )
+    else:
+        words, transient = f"an unforeseen {type(error).__name__}; please report it", False
+    return refused(str(Reason.INTERNAL_ERROR), words, policy, transient)
+
+
+def _seen_as(under: KeptUnder) -> tuple[str, str, str]:
+    """Return what an image is remembered by, whatever the policies' generation: its content is in memory all the same."""
+    kind, _, namespace, image = under
+    return (kind, namespace, image)

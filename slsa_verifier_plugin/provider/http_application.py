@@ -1,0 +1,191 @@
+"""The paths that are answered: Ratify's, and those of health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from slsa_verifier_plugin.provider.answers import Decided, refused, value_1, value_2
+from slsa_verifier_plugin.provider.decision_log import DecisionLog
+from slsa_verifier_plugin.provider.decisions import Decisions
+from slsa_verifier_plugin.provider.external_data import (
+    API_VERSION,
+    MAX_BODY,
+    RequestRefused,
+    item,
+    read_request,
+    response,
+)
+from slsa_verifier_plugin.provider.provider_metrics import CONTENT_TYPE, ProviderMetrics
+from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
+
+ROOT = "/ratify/gatekeeper"
+_JSON = "application/json"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Decide = Callable[[str, str], Awaitable[Decided]]
+
+
+@dataclass(slots=True)
+class State:
+    """What the paths need to know of the server. ``is_stopping``: it answers, and tells clients to go elsewhere.
+
+    ``problems`` returns why it is not ready, in a thread: it may read files.
+    """
+
+    problems: Callable[[], list[str]]
+    is_stopping: bool = False
+    held_bytes: int = 0
+
+
+class Application:
+    """The two applications of a server: for Gatekeeper and for the node's probes.
+
+    Args:
+        decisions: decides about keys.
+        state: what becomes of the server.
+        limits: bodies at once, and the time for one.
+        metrics: counted here, and shown.
+        log: gets what went wrong.
+    """
+
+    def __init__(
+        self,
+        decisions: Decisions,
+        state: State,
+        limits: ProviderLimits,
+        metrics: ProviderMetrics,
+        log: DecisionLog,
+    ) -> None:
+        self._decisions = decisions
+        self._state = state
+        self._limits = limits
+        self._metrics = metrics
+        self._log = log
+        health = [
+            Route("/healthz", self._healthz, methods=["GET"]),
+            Route("/readyz", self._readyz, methods=["GET"]),
+            Route("/metrics", self._show_metrics, methods=["GET"]),
+        ]
+        verify, pin = decisions.verify, decisions.pin
+        paths: Mapping[str, tuple[Decide, Callable[[Decided], bytes]]] = {
+            "v1/verify": (verify, value_1),
+            "v1/mutate": (pin, value_1_text),
+            "v2/verify": (verify, value_2),
+            "v2/mutate": (pin, value_1_text),
+        }
+        routes = [
+            Route(f"{ROOT}/{path}", self._endpoint(path, *how), methods=["POST"])
+            for path, how in paths.items()
+        ]
+        handlers = {HTTPException: self._no_such, Exception: self._failed}
+        self.provider = Starlette(routes=[*routes, *health], exception_handlers=handlers)
+        self.health = Starlette(routes=health, exception_handlers=handlers)
+
+    def _endpoint(self, path: str, decide: Decide, render: Callable[[Decided], bytes]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            api_version = API_VERSION
+            try:
+                asked = read_request(await self._body(request))
+                api_version = asked.api_version
+                found = await asyncio.gather(*(decide(path, key) for key in asked.keys))
+                items = [
+                    item(key, None if one.error else render(one), one.error)
+                    for key, one in zip(asked.keys, found, strict=True)
+                ]
+                status, content, closes = 200, response(api_version, items), self._state.is_stopping
+            except RequestRefused as refusal:
+                # The rest of it is not read: the connection ends with the answer.
+                status, content, closes = (
+                    refusal.status,
+                    response(api_version, (), f"{refusal.message}; nothing was decided"),
+                    True,
+                )
+                self._log.event("refused", path=path, status=status, message=refusal.message)
+            except ClientDisconnect:
+                status, content, closes = 400, b"", True
+            self._metrics.requests.labels(path, str(status)).inc()
+            headers = {"Connection": "close"} if closes else None
+            return Response(content, status, headers, _JSON)
+
+        return endpoint
+
+    async def _body(self, request: Request) -> bytes:
+        """Return a request's body, of bounded size, within bounded time.
+
+        Raises:
+            RequestRefused: it is larger, or slower, or others take all the room.
+            ClientDisconnect: the client went away.
+        """
+        length = request.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY):
+            raise RequestRefused(413, f"the request is larger than {MAX_BODY} bytes")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                async for part in request.stream():
+                    size += len(part)
+                    self._state.held_bytes += len(part)
+                    parts.append(part)
+                    if size > MAX_BODY:
+                        raise RequestRefused(413, f"the request is larger than {MAX_BODY} bytes")
+                    if self._state.held_bytes > self._limits.held_bytes:
+                        raise RequestRefused(503, "too many requests are being read at once")
+        except TimeoutError:
+            raise RequestRefused(
+                408, f"the request did not come within {self._limits.body_seconds:g} s"
+            ) from None
+        finally:
+            self._state.held_bytes -= size
+        return b"".join(parts)
+
+    async def _healthz(self, request: Request) -> Response:
+        """Return 200 as long as the process can work; a kubelet starts it anew where it cannot."""
+        if self._decisions.is_stuck():
+            return Response(
+                "verifications hang, and their threads cannot be ended\n", 503, media_type="text/plain"
+            )
+        return Response("ok\n", media_type="text/plain")
+
+    async def _readyz(self, request: Request) -> Response:
+        """Return 200 where policies count and their trusted roots are loaded."""
+        if self._state.is_stopping:
+            return Response("stopping\n", 503, media_type="text/plain")
+        problems = await asyncio.to_thread(self._state.problems)
+        if problems:
+            return Response("".join(f"{problem}\n" for problem in problems), 503, media_type="text/plain")
+        return Response("ok\n", media_type="text/plain")
+
+    async def _show_metrics(self, request: Request) -> Response:
+        text = await asyncio.to_thread(self._metrics.text)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _no_such(self, request: Request, error: Exception) -> Response:
+        """Answer a path or a method that is not there, as Gatekeeper reads it."""
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        words = "no such path" if status == 404 else "this path takes another method"
+        self._metrics.requests.labels("other", str(status)).inc()
+        content = response(
+            API_VERSION, (), f"{words}; expected POST to {ROOT}/v1/verify, v1/mutate, v2/verify or v2/mutate"
+        )
+        return Response(content, status, {"Connection": "close"}, _JSON)
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        """Answer what nobody foresaw, without a word of its text."""
+        self._log.add(f"an unforeseen {type(error).__name__} while a request was answered")
+        self._metrics.requests.labels("other", "500").inc()
+        words = refused("INTERNAL_ERROR", f"an unforeseen {type(error).__name__}").error
+        return Response(response(API_VERSION, (), words), 500, {"Connection": "close"}, _JSON)
+
+
+def value_1_text(found: Decided) -> bytes:
+    """Return a pinned image as the value of its key: Gatekeeper puts it into the object."""
+    return found.v1

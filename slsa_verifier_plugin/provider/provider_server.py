@@ -1,0 +1,305 @@
+"""The provider as a process: policies, TLS, lanes and doors, from the first byte to a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+
+from uvicorn import Config, Server
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.provider.connections import BoundedProtocol, Door, Guard, Listener
+from slsa_verifier_plugin.provider.decision_log import DecisionLog, Write
+from slsa_verifier_plugin.provider.decisions import Decisions
+from slsa_verifier_plugin.provider.http_application import Application, State
+from slsa_verifier_plugin.provider.policy_files import PolicySet, files_in, load_policies
+from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
+from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings
+from slsa_verifier_plugin.provider.reloading import LookOut, Reloader
+from slsa_verifier_plugin.provider.tls_files import TlsContext, load_tls
+from slsa_verifier_plugin.service.resident_service import ResidentService
+from slsa_verifier_plugin.text import plain
+
+BACKLOG = 1024
+"""Connections that the system holds until they are accepted."""
+REINFORCE_SECONDS = 0.25
+"""Seconds between two looks for work that takes long, so that others may work in its place."""
+STACK_BYTES = 1 << 20
+SWITCH_SECONDS = 0.001
+"""A thread that verifies keeps the interpreter no longer than this while another wants it: the one that answers."""
+MAX_HEAD = 16 << 10
+"""Bytes of a request's head; Gatekeeper's has some 300."""
+
+
+class Files:
+    """What counts of the files now: policies and the TLS context. Replaced as a whole, from the thread that looks out."""
+
+    def __init__(
+        self, settings: ProviderSettings, service: ResidentService, metrics: ProviderMetrics
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._metrics = metrics
+        self._generation = 0
+        self.policies = PolicySet({})
+        self.tls: TlsContext | None = None
+        self.remarks: tuple[str, ...] = ()
+        self.reloaders = (
+            Reloader("policies", self._policy_paths, self._load_policies),
+            Reloader("tls", lambda: settings.tls.paths, self._load_tls),
+        )
+
+    def problems(self) -> list[str]:
+        """Return why nothing can be admitted, or not all that should be."""
+        return [plain(problem, 512) for problem in self.policies.root_problems()]
+
+    def _policy_paths(self) -> list[str]:
+        paths = self._settings.policies
+        return [*paths, *files_in(paths)]
+
+    def _load_policies(self) -> None:
+        self._generation += 1
+        settings = self._settings
+        self.policies = load_policies(
+            settings.policies, settings.namespaced, self._service.service, self._generation
+        )
+        # Roots are loaded now, not while a Pod waits; one that cannot be used keeps the server from being ready.
+        self.policies.root_problems()
+
+    def _load_tls(self) -> None:
+        self.tls = load_tls(self._settings.tls)
+        self._metrics.certificates(self.tls.expiries)
+
+
+class ProviderServer(Server):
+    """uvicorn's server, which listens nowhere itself, and ends by being told to: first to clients, then at all.
+
+    Args:
+        config: uvicorn's.
+        state: told that it ends.
+        drain_seconds: time between the two, in which whoever still comes is answered.
+        left: called when nobody is to come any more.
+    """
+
+    def __init__(self, config: Config, state: State, drain_seconds: float, left: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._state = state
+        self._drain_seconds = drain_seconds
+        self._left = left
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self) -> None:
+        """Note the event loop, for signals."""
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; a second signal ends at once. Replaces uvicorn's own, which would close every connection now."""
+        if self._loop is None or self._state.is_stopping:
+            self.should_exit = True
+            return
+        self._state.is_stopping = True
+        # Ctrl-C is a person who waits; SIGTERM is a kubelet, while Services still send requests here for a while.
+        seconds = 0.0 if sig == signal.SIGINT else self._drain_seconds
+        self._loop.call_soon_threadsafe(lambda: self._end_in(seconds))
+
+    def _end_in(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._end)
+
+    def _end(self) -> None:
+        self._left()
+        self.should_exit = True
+
+
+def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) -> None:
+    """Answer until a signal ends it.
+
+    Args:
+        settings: what the command line asked for.
+        environ: the process's environment, for credentials, proxies and trusted roots.
+        write: where the log goes.
+
+    Raises:
+        UsageError: the settings, policies or certificates are not valid, or an address is not to be had.
+    """
+    settings.check()
+    metrics = ProviderMetrics()
+    service = ResidentService(environ)
+    files = Files(settings, service, metrics)
+    for reloader in files.reloaders:
+        reloader.begin()
+    # Before any thread: the process beside this one is a fork of it.
+    service.warm_up()
+    listener = _bound(settings.listen, "--listen")
+    health = _bound(settings.health, "--health-listen")
+    # Verifications take little stack; a hundred threads of the usual size would look like a leak.
+    threading.stack_size(STACK_BYTES)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    log = DecisionLog(write, metrics.unlogged.inc)
+    metrics.follow(service.service.usage, lambda: datetime.now(UTC))
+    look_out = LookOut(files.reloaders, log, metrics)
+    with _uvicorn_logs_to(log):
+        try:
+            asyncio.run(_Run(settings, service, files, metrics, log).run(listener, health, look_out))
+        finally:
+            look_out.end()
+            service.close()
+            log.event("stopped")
+            log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of the event loop."""
+
+    settings: ProviderSettings
+    service: ResidentService
+    files: Files
+    metrics: ProviderMetrics
+    log: DecisionLog
+
+    async def run(self, listener: socket.socket, health: socket.socket, look_out: LookOut) -> None:
+        """Answer until told to end."""
+        state = State(self.files.problems)
+        decisions = Decisions(
+            self.settings, lambda: self.files.policies, self.service.working, self.log, self.metrics
+        )
+        application = Application(decisions, state, self.settings.limits, self.metrics, self.log)
+        config = self._config(application.provider)
+        doors = (
+            Door(listener, config, lambda: self.files.tls.context if self.files.tls else None),
+            Door(health, self._config(application.health), lambda: None),
+        )
+        tasks: list[asyncio.Task[None]] = []
+
+        def leave() -> None:
+            for task in tasks:
+                task.cancel()
+
+        server = ProviderServer(config, state, self.settings.drain_seconds, leave)
+        server.begin()
+        guards = [Guard(self.settings.limits, self.metrics) for _ in doors]
+        tasks += [
+            asyncio.create_task(Listener(door, server.server_state, guard).run())
+            for door, guard in zip(doors, guards, strict=True)
+        ]
+        ticking = asyncio.create_task(_reinforce(decisions))
+        look_out.start()
+        for remark in self.files.policies.remarks:
+            self.log.event("remark", message=plain(remark, 512))
+        self.log.event(
+            "listening",
+            address=_shown(listener),
+            health=_shown(health),
+            clientCertificates=bool(self.settings.tls.client_ca),
+            namespaced=self.settings.namespaced,
+        )
+        # What is loaded by now lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        try:
+            await server.serve(sockets=[])
+        finally:
+            ticking.cancel()
+            leave()
+            decisions.close()
+
+    def _config(self, application: object) -> Config:
+        """Return uvicorn's settings for one application."""
+        config = Config(
+            application,  # type: ignore[arg-type]
+            loop="asyncio",
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            # Nobody's headers say who the client is, and ours do not say who we are.
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=self.settings.limits.idle_seconds,
+            timeout_graceful_shutdown=self.settings.limits.stop_seconds,
+            h11_max_incomplete_event_size=MAX_HEAD,
+        )
+        config.load()
+        return config
+
+
+async def _reinforce(decisions: Decisions) -> None:
+    while True:
+        await asyncio.sleep(REINFORCE_SECONDS)
+        decisions.reinforce()
+
+
+def _bound(address: Address, option: str) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        UsageError: the address is not to be had.
+    """
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, place = found[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UsageError(f"{option} {address} cannot be listened on: {reason}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _shown(listener: socket.socket) -> str:
+    place = listener.getsockname()
+    return str(Address(str(place[0]), int(place[1])))
+
+
+@contextlib.contextmanager
+def _uvicorn_logs_to(log: DecisionLog) -> Iterator[None]:
+    """Log what uvicorn and asyncio say as lines of ours, without tracebacks, which may hold what a client sent."""
+    handler = _Handler(log)
+    loggers = [logging.getLogger(name) for name in ("uvicorn", "asyncio")]
+    before = [(logger.propagate, logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, (propagate, level) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+            logger.setLevel(level)
+
+
+class _Handler(logging.Handler):
+    """Turns a record into a line of the log."""
+
+    def __init__(self, log: DecisionLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record's own words, and of an exception its kind."""
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        self._log.event(
+            "http", message=plain(record.getMessage(), 400), **({"exception": kind} if kind else {})
+        )

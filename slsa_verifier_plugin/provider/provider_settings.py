@@ -1,0 +1,127 @@
+"""Where the provider listens, what it may use, and why each limit has its value."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.provider.tls_files import TlsFiles
+from slsa_verifier_plugin.text import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """Limits of one lane of keys (``resident.server.turn_pool.Limits``).
+
+    Attributes:
+        workers: keys that are worked on at once, beside those that wait for a registry.
+        threads: keys that are begun at once; one that waits takes 60 to 100 KiB.
+        patience_seconds: time after which a key that is worked on without waiting no longer counts.
+        queue: keys that wait beyond those.
+    """
+
+    workers: int = 4
+    threads: int = 128
+    patience_seconds: float = 0.5
+    queue: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderLimits:
+    """What clients may take up.
+
+    Attributes:
+        handshakes: TLS handshakes at once; of more the oldest is ended.
+        connections: connections beyond their handshake; of more the one that has been idle longest is ended. Each of
+            Gatekeeper's Pods keeps a few.
+        handshake_seconds: time for one handshake.
+        head_seconds: time for the head of a request, from its first byte or the handshake on.
+        body_seconds: time for the body of a request.
+        write_seconds: time for which a client may take nothing of its answer.
+        idle_seconds: time that a connection is kept without a request: Go's clients end theirs after 90 s, and whoever ends it
+            first never meets a request on its way.
+        held_bytes: bytes of request bodies that are being read at once.
+        kept_bytes: bytes of decisions that are kept.
+        seen: images that are remembered as seen before.
+        stop_seconds: time for a stopping server to end what it has begun.
+    """
+
+    handshakes: int = 128
+    connections: int = 256
+    handshake_seconds: float = 5.0
+    head_seconds: float = 5.0
+    body_seconds: float = 5.0
+    write_seconds: float = 10.0
+    idle_seconds: int = 120
+    held_bytes: int = 8 << 20
+    kept_bytes: int = 16 << 20
+    seen: int = 8192
+    stop_seconds: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port; port 0 is any that is free."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """True where only this machine reaches it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """What the command line asks for; ``seconds`` is the time for each key, ``drain_seconds`` that of a leaving server."""
+
+    policies: tuple[str, ...]
+    listen: Address
+    health: Address
+    tls: TlsFiles
+    seconds: float = 4.0
+    drain_seconds: float = 5.0
+    namespaced: bool = False
+    unseen: LaneLimits = field(default_factory=LaneLimits)
+    # What was seen costs a few milliseconds: two at once keep up with the network, and leave the interpreter to others.
+    seen: LaneLimits = field(default_factory=lambda: LaneLimits(workers=2, threads=64))
+    limits: ProviderLimits = field(default_factory=ProviderLimits)
+
+    def check(self) -> None:
+        """Refuse what must not be served.
+
+        Raises:
+            UsageError: whoever reaches the address could ask, without a certificate.
+        """
+        if not self.tls.client_ca and not self.listen.is_loopback:
+            raise UsageError(
+                f"--listen {self.listen} is reached from elsewhere, and without --client-ca anybody there may ask; give "
+                "--client-ca (Gatekeeper's: ca.crt of the Secret gatekeeper-webhook-server-cert), or listen on 127.0.0.1"
+            )
+
+
+def read_address(text: str, option: str) -> Address:
+    """Return the address in ``ADDRESS:PORT``; an IPv6 address stands in brackets.
+
+    Raises:
+        UsageError: it is none.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
+    if not colon or not host or not is_port:
+        raise UsageError(
+            f"{option} {quoted(text, 80)}: expected ADDRESS:PORT, such as 0.0.0.0:6001 or [::]:6001"
+        )
+    return Address(host, int(port))

@@ -1,0 +1,101 @@
+"""The server's certificate, its key and the clients' authority, as a TLS context that is made anew when the files change."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.signatures.expiry import first_expiry
+from slsa_verifier_plugin.text import quoted
+
+MAX_FILE = 1 << 20
+"""Bytes of a file of certificates; one certificate has some 2 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files; without ``client_ca`` no client shows a certificate."""
+
+    certificate: str
+    key: str
+    client_ca: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file that counts."""
+        return tuple(path for path in (self.certificate, self.key, self.client_ca) if path)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsContext:
+    """A context for new connections, and when each file's first certificate ends."""
+
+    context: ssl.SSLContext
+    expiries: dict[str, datetime]
+
+
+def load_tls(files: TlsFiles) -> TlsContext:
+    """Return a context of the files as they are now.
+
+    A new context each time: certificates of clients' authorities can be added to a context but not taken out of it.
+
+    Raises:
+        UsageError: a file cannot be read, is not what it must be, or key and certificate do not belong together.
+    """
+    # Gatekeeper speaks TLS 1.3 alone, Kyverno 1.2 too; nothing older is answered.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Compression leaks (CRIME); a client has no say in renegotiation.
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    expiries = {"certificate": _expiry(files.certificate, "--tls-cert")}
+    _content(files.key, "--tls-key")
+    try:
+        # An encrypted key would make OpenSSL ask for its password at a terminal.
+        context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise UsageError(
+            f"{quoted(files.certificate)} and {quoted(files.key)} are no certificate and its key in PEM ({_reason(error)}); "
+            "expected both, without a password"
+        ) from None
+    if files.client_ca:
+        expiries["client-ca"] = _expiry(files.client_ca, "--client-ca")
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(files.client_ca)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            raise UsageError(
+                f"{quoted(files.client_ca)} holds no certificates of an authority in PEM ({_reason(error)})"
+            ) from None
+        if not context.get_ca_certs():
+            # OpenSSL takes a server's certificate for an authority's, and then no client is ever accepted.
+            raise UsageError(f"{quoted(files.client_ca)} holds no certificate of an authority (CA:TRUE)")
+    return TlsContext(context, expiries)
+
+
+def _expiry(path: str, option: str) -> datetime:
+    try:
+        return first_expiry(_content(path, option))
+    except ValueError:
+        raise UsageError(f"{quoted(path)} ({option}) holds no certificate in PEM") from None
+
+
+def _content(path: str, option: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise UsageError(f"{quoted(path)} ({option}) cannot be read: {reason}") from None
+    if len(content) > MAX_FILE:
+        raise UsageError(f"{quoted(path)} ({option}) is larger than {MAX_FILE >> 20} MiB")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    """Return OpenSSL's name for what is wrong, which holds nothing of a file."""
+    name = getattr(error, "reason", None)
+    return quoted(str(name or type(error).__name__), 80)
