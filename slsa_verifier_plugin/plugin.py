@@ -15,6 +15,7 @@ from slsa_verifier_plugin.resident.client import client
 
 TYPE_CHECKING = False  # importing typing for it takes longer than the whole call
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from slsa_verifier_plugin.resident.protocol import Answer
@@ -44,16 +45,13 @@ def own_process(stdin: bytes, started: float, turn: int) -> Answer:
     """
     from slsa_verifier_plugin.resident import isolate
 
-    def budget() -> float:
-        from slsa_verifier_plugin import ratify
+    def prepare() -> tuple[float, Callable[[], Answer]]:
+        seconds, verify = _parsed(dict(os.environ), stdin)
+        return started + seconds - time.monotonic(), lambda: verify(time.monotonic() - started)
 
-        return started + min(ratify.budget(stdin), protocol.MAX_BUDGET) - time.monotonic()
-
-    def work() -> Answer:
-        return _verify(dict(os.environ), stdin, time.monotonic() - started)
-
+    # A call that begins late is asked about all the same: the fork itself says best what time is left.
     end = max(started + client.CALL_SECONDS, time.monotonic()) + protocol.GRACE_SECONDS
-    return isolate.run_isolated(work, budget, end, turn)
+    return isolate.run_isolated(prepare, end, turn)
 
 
 def answer_launcher(started: str) -> NoReturn:
@@ -65,6 +63,7 @@ def answer_launcher(started: str) -> NoReturn:
     import _socket
 
     from slsa_verifier_plugin.resident.channel import Channel, ClosedError
+    from slsa_verifier_plugin.resident.isolate import answer_call
     from slsa_verifier_plugin.resident.spawn import detach_standard_files
 
     try:
@@ -74,8 +73,9 @@ def answer_launcher(started: str) -> NoReturn:
         kind, body = channel.receive(time.monotonic() + protocol.STDIN_SECONDS, protocol.MAX_OWN_REQUEST)
         if kind != protocol.VERIFY:
             raise protocol.FrameError("a frame that is not expected")
-        elapsed, command, subject, version, stdin = protocol.decode_request(body)
+        elapsed, *fields, stdin = protocol.decode_request(body)
     except (OSError, ValueError, ClosedError, protocol.FrameError):
+        # A person who found the argument, or a launcher of another version; its own line must not be an answer.
         _write(
             2,
             b"own-process is for the one-file plugin alone; people use 'slsa-verifier-plugin verify IMAGE'\n",
@@ -83,24 +83,29 @@ def answer_launcher(started: str) -> NoReturn:
         os._exit(2)
     detach_standard_files()
     environment = dict(os.environ)
-    for name, value in zip(("COMMAND", "SUBJECT", "VERSION"), (command, subject, version), strict=True):
+    for name, value in zip(("COMMAND", "SUBJECT", "VERSION"), fields, strict=True):
         if value is not None:
             environment["RATIFY_VERIFIER_" + name] = os.fsdecode(value)
-    # The launcher counts from its sending.
-    from slsa_verifier_plugin import ratify
-
-    promise = max(min(ratify.budget(stdin), protocol.MAX_BUDGET) - elapsed, 0.0) + protocol.GRACE_SECONDS
-    channel.send(protocol.encode_accepted(promise), time.monotonic() + promise)
-    answer = _verify(environment, stdin, max(elapsed, time.monotonic() - began))
-    channel.send(protocol.encode_answer(answer), time.monotonic() + protocol.FRAME_SECONDS)
+    seconds, verify = _parsed(environment, stdin)
+    # The launcher counts the promise from its sending, to which ``elapsed`` belongs; the work counts from the call's beginning.
+    answer_call(channel, seconds - elapsed, lambda: verify(max(elapsed, time.monotonic() - began)))
     os._exit(0)
 
 
-def _verify(environment: dict[str, str], stdin: bytes, elapsed: float) -> Answer:
-    from slsa_verifier_plugin.service.service import Service
+def _parsed(environment: dict[str, str], stdin: bytes) -> tuple[float, Callable[[float], Answer]]:
+    """Parse standard input, once: return the seconds that the call may take, and what verifies it after ``elapsed`` of them."""
+    from slsa_verifier_plugin import ratify
 
-    response = Service(environment).respond(environment, stdin, elapsed)
-    return response.status, response.stdout, response.stderr
+    parsed = ratify.Input.of(stdin)
+
+    def verify(elapsed: float) -> Answer:
+        # Imported only now, half a second's worth: whoever waits is told the call's time first.
+        from slsa_verifier_plugin.service.service import Service
+
+        response = Service(environment).respond(environment, parsed, elapsed)
+        return response.status, response.stdout, response.stderr
+
+    return min(parsed.seconds, protocol.MAX_BUDGET), verify
 
 
 def _age() -> float:

@@ -17,7 +17,6 @@ from slsa_verifier_plugin.errors import (
     ArtifactError,
     ContractCode,
     ContractError,
-    DeadlineError,
     InternalError,
     VerifierError,
 )
@@ -74,18 +73,53 @@ class Response:
     stderr: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Standard input of one call, parsed once: a JSON value, or why there is none."""
+
+    value: Any = field(repr=False)
+    problem: ContractError | None = None
+
+    @classmethod
+    def of(cls, stdin: bytes | Input) -> Input:
+        """Return what standard input says; what was parsed before is returned as it is."""
+        if isinstance(stdin, Input):
+            return stdin
+        if len(stdin) > MAX_STDIN:
+            return cls(
+                None, ContractError(ContractCode.IO, f"standard input has more than {MAX_STDIN} bytes")
+            )
+        try:
+            return cls(loads(stdin))
+        except JsonError as error:
+            return cls(None, _no_input("standard input is empty" if not stdin.strip() else str(error)))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the call may take; the default where that cannot be told."""
+        try:
+            seconds = parse_duration(self.value["config"]["timeout"])
+        except (ValueError, KeyError, TypeError):
+            return DEFAULT_TIMEOUT
+        return min(max(seconds, 0.0), MAX_TIMEOUT) or DEFAULT_TIMEOUT
+
+
 PolicyOf = Callable[[Mapping[str, Any]], Policy]
 Decide = Callable[[Call, Policy, Deadline], Verdict]
 
 
 def respond(
-    environment: Mapping[str, str], stdin: bytes, policy_of: PolicyOf, decide: Decide, elapsed: float = 0.0
+    environment: Mapping[str, str],
+    stdin: bytes | Input,
+    policy_of: PolicyOf,
+    decide: Decide,
+    elapsed: float = 0.0,
 ) -> Response:
     """Return the plugin's answer to one call.
 
     Args:
         environment: holds the three ``RATIFY_VERIFIER_*`` variables.
-        stdin: all of standard input.
+        stdin: all of standard input, or what was parsed of it before.
         policy_of: parses the configuration (step 1); raises ``ParameterError``.
         decide: verifies (steps 2 to 14); may raise ``VerifierError``.
         elapsed: seconds of the time limit that are used already.
@@ -107,7 +141,7 @@ def respond(
         return contract_failure(error)
 
 
-def parse_call(environment: Mapping[str, str], stdin: bytes) -> Call:
+def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
     """Return the call that environment and standard input describe.
 
     Raises:
@@ -127,7 +161,7 @@ def parse_call(environment: Mapping[str, str], stdin: bytes) -> Call:
             f"the plugin contract {quoted(environment[VERSION])} is not supported",
             f"supported: {', '.join(SUPPORTED_VERSIONS)}",
         )
-    config, store, artifact = _input(stdin)
+    config, store, artifact = _input(Input.of(stdin))
     if not isinstance(config.get("name"), str) or not config["name"]:
         raise ContractError(ContractCode.INVALID_CONFIG, "the verifier's configuration has no name")
     if environment[COMMAND] != VERIFY:
@@ -152,15 +186,11 @@ def _subject(text: str) -> Reference:
     return image
 
 
-def _input(stdin: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any], Descriptor]:
+def _input(stdin: Input) -> tuple[Mapping[str, Any], Mapping[str, Any], Descriptor]:
     """Return configuration, store settings and artifact descriptor of standard input."""
-    if len(stdin) > MAX_STDIN:
-        raise ContractError(ContractCode.IO, f"standard input has more than {MAX_STDIN} bytes")
-    try:
-        value = loads(stdin)
-    except JsonError as error:
-        detail = "standard input is empty" if not stdin.strip() else str(error)
-        raise _no_input(detail) from error
+    if stdin.problem is not None:
+        raise stdin.problem
+    value = stdin.value
     if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
         raise _no_input("there is no config object")
     store_config = value.get("storeConfig")
@@ -244,27 +274,4 @@ def contract_failure(error: ContractError) -> Response:
 
 def budget(stdin: bytes) -> float:
     """Return the seconds that the call in ``stdin`` may take; the default where that cannot be told."""
-    try:
-        value = loads(stdin)
-        seconds = parse_duration(value["config"]["timeout"])
-    except (ValueError, KeyError, TypeError):
-        return DEFAULT_TIMEOUT
-    return min(max(seconds, 0.0), MAX_TIMEOUT) or DEFAULT_TIMEOUT
-
-
-def late_answer(environment: Mapping[str, str], stdin: bytes, error: VerifierError) -> Response:
-    """Return the denial for a verification that gave no answer itself, so far as the call can be read."""
-    try:
-        call = parse_call(environment, stdin)
-    except ContractError as contract_error:
-        return contract_failure(contract_error)
-    seconds = budget(stdin)
-    return answer(denial(call, error), call.name, call.type, round(seconds * 1000))
-
-
-def deadline_error(seconds: float) -> DeadlineError:
-    """Return the error for a verification whose process gave no answer within ``seconds``."""
-    return DeadlineError(
-        f"no answer within the time limit of {seconds:g} s",
-        "try again, raise the Verifier's timeout parameter, or look at the registry's latency",
-    )
+    return Input.of(stdin).seconds

@@ -11,6 +11,7 @@ from slsa_verifier_plugin.resident.place import Place, connect, pause
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
 
 LOOK_SECONDS = 0.1
 """Between two looks at whether the other side lives."""
@@ -109,36 +110,52 @@ class Channel:
             ClosedError: the other side closed before.
             FrameError: what came is no frame, or one over ``limit``.
         """
-        self._fill(protocol.HEADER_BYTES, end)
-        kind, length = protocol.parse_header(self._buffer, limit)
-        size = protocol.HEADER_BYTES + length
-        self._fill(size, end)
-        body = bytes(self._buffer[protocol.HEADER_BYTES : size])
-        del self._buffer[:size]
-        return kind, body
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.connection.close()
-
-    def _fill(self, size: int, end: float) -> None:
-        while len(self._buffer) < size:
+        while (taken := protocol.take_frame(self._buffer, limit)) is None:
             self._limit(end)
             try:
                 data = self.connection.recv(_CHUNK)
             except TimeoutError:
                 raise
-            except OSError as error:
+            except OSError as error:  # ECONNRESET: it ended with the request unread
                 raise ClosedError from error
             if not data:
                 raise ClosedError
             self._buffer += data
+        return taken
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
 
     def _limit(self, end: float) -> None:
         left = end - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self.connection.settimeout(left)
+
+
+def receive_watched(
+    channel: Channel, end: float, pause: float, look: "Callable[[], None]"
+) -> tuple[int, bytes]:
+    """Return kind and body of the next frame, with a look at the other side every now and then.
+
+    Args:
+        channel: where it comes from.
+        end: until when it is waited for, by ``time.monotonic``.
+        pause: seconds between two looks.
+        look: raises where waiting is of no use any more.
+
+    Raises:
+        TimeoutError: none until ``end``.
+        ClosedError, FrameError: as ``Channel.receive``.
+    """
+    while True:
+        try:
+            return channel.receive(min(end, time.monotonic() + pause))
+        except TimeoutError:
+            look()
+            if time.monotonic() >= end:
+                raise
 
 
 def open_channel(place: Place, end: float) -> Channel:

@@ -159,6 +159,28 @@ def parse_header(header: bytes | bytearray, limit: int) -> tuple[int, int]:
     return int.from_bytes(header[6:8]), length
 
 
+def take_frame(buffer: bytearray, limit: int) -> tuple[int, bytes] | None:
+    """Take the first frame out of a buffer: return its kind and body, or None while bytes of it are missing.
+
+    Args:
+        buffer: what has come so far.
+        limit: bytes that the body may have.
+
+    Raises:
+        FrameError: what begins there is no frame, or one over ``limit``.
+    """
+    if len(buffer) < HEADER_BYTES:
+        return None
+    kind, length = parse_header(buffer, limit)
+    size = HEADER_BYTES + length
+    if len(buffer) < size:
+        return None
+    # A slice of the buffer itself would be one more copy, of up to 4 MiB.
+    body = bytes(memoryview(buffer)[HEADER_BYTES:size])
+    del buffer[:size]
+    return kind, body
+
+
 def encode_request(request: Request, kind: int = VERIFY) -> bytes:
     """Return the VERIFY or CHECK frame of a request.
 

@@ -75,7 +75,9 @@ class Service:
         self._capacity = Capacity()
         self.calls = 0
 
-    def respond(self, environment: Mapping[str, str], stdin: bytes, elapsed: float = 0.0) -> ratify.Response:
+    def respond(
+        self, environment: Mapping[str, str], stdin: bytes | ratify.Input, elapsed: float = 0.0
+    ) -> ratify.Response:
         """Return the plugin's answer to one call of Ratify."""
         self.calls += 1
         return ratify.respond(environment, stdin, self.policy, self.decide, elapsed)

@@ -17,7 +17,6 @@ from slsa_verifier_plugin.errors import (
     ContractCode,
     ContractError,
     DeadlineError,
-    InternalError,
     Reason,
     RegistryError,
     TrustRootError,
@@ -304,25 +303,7 @@ def test_a_wrong_type_in_the_stores_settings_is_the_contracts_error(key: str) ->
     assert response.status == 1
 
 
-# What is printed for a verification that gave no answer
-
-
-def test_a_late_answer_is_a_denial_of_the_same_call() -> None:
-    response = ratify.late_answer(ENVIRONMENT, encoded(), ratify.deadline_error(4.0))
-    value = body(response)
-    assert (response.status, value["isSuccess"], value["name"]) == (0, False, "slsla")
-    assert value["extensions"]["reason"] == "DEADLINE_EXCEEDED"
-    assert value["extensions"]["subject"] == SUBJECT
-    assert value["extensions"]["durationMs"] == 4000
-    crashed = body(ratify.late_answer(ENVIRONMENT, encoded(), InternalError("ended")))
-    assert crashed["extensions"]["reason"] == "INTERNAL_ERROR"
-
-
-@pytest.mark.parametrize(("environment", "stdin", "code"), [({}, encoded(), 4), (ENVIRONMENT, b"{", 1)])
-def test_a_call_that_breaks_the_contract_has_no_late_answer(
-    environment: dict[str, str], stdin: bytes, code: int
-) -> None:
-    assert_contract_error(ratify.late_answer(environment, stdin, InternalError("x")), code)
+# The time that a call may take
 
 
 @pytest.mark.parametrize(
@@ -350,6 +331,15 @@ def test_the_time_of_a_call_is_known_before_it_is_parsed(config: object, seconds
 @pytest.mark.parametrize("stdin", [b"", b"[]", b"7", b"{", b"\xff", b"[" * 9999])
 def test_the_default_time_where_it_cannot_be_told(stdin: bytes) -> None:
     assert ratify.budget(stdin) == 4.0
+
+
+def test_standard_input_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = ratify.Input.of(encoded())
+    monkeypatch.setattr(ratify, "loads", lambda _: pytest.fail("it was parsed before"))
+    assert parsed.seconds == 4.0
+    assert ratify.Input.of(parsed) is parsed
+    response = respond(ENVIRONMENT, parsed, parse_policy, lambda *_: VERDICT)
+    assert "code" not in body(response)
 
 
 TEXT = st.text(max_size=30)
@@ -386,6 +376,4 @@ def test_any_call_is_one_line_and_an_exit_status(environment: dict[str, str], st
     value = body(response)
     assert response.status == ("code" in value)
     assert value.get("isSuccess") is not True
-    late = ratify.late_answer(environment, stdin, InternalError("x"))
-    assert body(late).get("isSuccess") is not True
     assert 0 < ratify.budget(stdin) <= 300

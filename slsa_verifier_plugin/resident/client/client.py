@@ -19,6 +19,7 @@ from slsa_verifier_plugin.resident.channel import (
     ClosedError,
     ProcessWatch,
     open_channel,
+    receive_watched,
 )
 from slsa_verifier_plugin.resident.place import (
     NobodyListensError,
@@ -369,19 +370,17 @@ class _Call:
             ClosedError, FrameError: as ``Channel.receive``.
         """
         patience = HUNG_AT_WORK_SECONDS if is_accepted else HUNG_SECONDS
+
+        def look() -> None:
+            process = peer_of(channel.connection)[0]
+            # Kept from one connection to the next: what was seen of the same process before counts.
+            if self._watch is None or self._watch.process != process:
+                self._watch = ProcessWatch(process)
+            if self._watch.looks_hung(patience):
+                raise HungError(self._watch)
+
         # A tenth of the patience, so that many that wait wake seldom.
-        pause = max(LOOK_SECONDS, patience / 10)
-        while True:
-            try:
-                return channel.receive(min(end, time.monotonic() + pause))
-            except TimeoutError:
-                process = peer_of(channel.connection)[0]
-                if self._watch is None or self._watch.process != process:
-                    self._watch = ProcessWatch(process)
-                if self._watch.looks_hung(patience):
-                    raise HungError(self._watch) from None
-                if time.monotonic() >= end:
-                    raise
+        return receive_watched(channel, end, max(LOOK_SECONDS, patience / 10), look)
 
 
 def _used_before(environ: "Mapping[str, str]") -> float:
