@@ -4,76 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry import arrival, faults
 from slsa_verifier_plugin.registry.http.retries import Retries
-from slsa_verifier_plugin.registry.http.transport import Reply
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 
 
-def check_size(operation: str, descriptor: Descriptor, limit: int) -> None:
-    """Refuse content that says itself that it is over its limit, before anything is asked.
-
-    Raises:
-        RegistryError: reason ``LIMIT_EXCEEDED``.
-    """
-    if descriptor.size > limit:
-        raise faults.too_large(operation, descriptor.size, limit)
-
-
 def fetch_content(
-    client: RepositoryClient,
-    url: str,
-    accept: str,
-    descriptor: Descriptor,
-    deadline: Deadline,
-    operation: str,
+    client: RepositoryClient, request: HttpRequest, descriptor: Descriptor, deadline: Deadline
 ) -> bytes:
     """Return the content of ``descriptor``; a body that breaks off is continued where it ended.
 
     Args:
         client: the repository.
-        url: the manifest's or blob's.
-        accept: media types for the ``Accept`` header.
+        request: asks for the manifest or blob.
         descriptor: its digest and size; the size is within the caller's limit.
         deadline: the end of it.
-        operation: what is being done, for messages.
 
     Raises:
         RegistryError: the registry did not deliver, or delivered something else.
         DeadlineError: out of time.
     """
+    operation = request.operation
     retries = Retries(deadline)
     received = bytearray()
-    while True:
-        headers = {"Accept": accept}
+
+    def attempt() -> None:
+        headers = dict(request.headers)
         if received:
             headers["Range"] = f"bytes={len(received)}-"
-        reply = client.do_request(
-            url, headers=headers, deadline=deadline, operation=operation, retries=retries
-        )
+        reply = client.send(replace(request, headers=headers), deadline, Retries(deadline, most=1))
         if reply.status == 416 and received:
+            # What we have is then wrong: once more from the beginning.
             reply.error_body()
-            received.clear()  # what we have is then wrong: once more from the beginning
-            retries.wait(faults.invalid_response(operation, "it refused to continue a body", transient=True))
-            continue
-        if reply.status not in (200, 206):
-            raise faults.status_error(
-                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
-            )
-        try:
-            _check_coding(reply, operation)
-            _continue_at(reply, received, operation)
-            _receive(reply, received, descriptor, operation)
-        except RegistryError as error:
-            retries.wait(error)
-            continue
-        return _checked(received, descriptor, operation)
+            received.clear()
+            raise faults.invalid_response(operation, "it refused to continue a body", transient=True)
+        if reply.status != 206:
+            reply.expect(200)
+        _check_coding(reply, operation)
+        _continue_at(reply, received, operation)
+        _receive(reply, received, descriptor, operation)
+
+    retries.run(attempt)
+    return _checked(received, descriptor, operation)
 
 
 def _check_coding(reply: Reply, operation: str) -> None:
@@ -87,6 +67,7 @@ def _continue_at(reply: Reply, received: bytearray, operation: str) -> None:
     if reply.status == 200:
         received.clear()
         return
+    # Pieces of another part would be put together to content with a wrong digest, and the registry blamed for it.
     match = _CONTENT_RANGE.fullmatch(reply.header("Content-Range").strip())
     if match is None or int(match[1]) != len(received):
         reply.close()
@@ -106,7 +87,8 @@ def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operatio
             arrival.hold(len(received) + len(piece))
             received += piece
     except DeadlineError:
-        reply.close()  # what is left of the body would be the next answer's
+        # What is left of the body would be the next answer's.
+        reply.close()
         raise
     if len(received) > descriptor.size:
         reply.close()

@@ -6,17 +6,12 @@ of the OCI distribution specification, sizes and host names.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.failures import Trouble, failure_of
 from slsa_verifier_plugin.text import plain
-
-SHORTEST_SECRET = 6
-"""Characters from which on a secret is searched for in messages: shorter ones occur in ordinary words."""
 
 RETRY_HELPS = "; trying again may help"
 
@@ -42,6 +37,18 @@ OCI_CODES = frozenset(
     }
 )
 """Error codes that a message may repeat (OCI distribution 1.1, "Error Codes", and docker's own)."""
+
+
+class StatusError(RegistryError):
+    """An answer with another HTTP ``status`` than the one wanted.
+
+    ``codes`` are the error codes in its body, ``retry_after`` is that header, "" without one.
+    """
+
+    status = 0
+    codes: tuple[str, ...] = ()
+    retry_after = ""
+
 
 _ADVICE = {
     401: (
@@ -70,28 +77,12 @@ def redacted(url: str) -> str:
     return plain(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
 
-def hidden(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with "(secret)" for each of ``secrets``, in whatever case."""
-    for secret in secrets:
-        if len(secret) >= SHORTEST_SECRET and secret.lower() in text.lower():
-            text = re.sub(re.escape(secret), "(secret)", text, flags=re.IGNORECASE)
-    return text
-
-
-def without(error: RegistryError, secrets: Iterable[str]) -> RegistryError:
-    """Return ``error`` with none of ``secrets`` in its message."""
-    message = hidden(error.message, secrets)
-    if message == error.message:
-        return error
-    return RegistryError(message, reason=error.reason, transient=error.transient)
-
-
 def is_passing(status: int) -> bool:
     """Return True for a status that says that the same request may succeed later (RFC 9110, 15.5 and 15.6)."""
     return status in (408, 425, 429) or (status >= 500 and status not in (501, 505))
 
 
-def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] = ()) -> RegistryError:
+def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] = ()) -> StatusError:
     """Return the error for an answer with an HTTP status that is not the one wanted.
 
     Args:
@@ -105,12 +96,14 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
     if status >= 500:
         advice = "the registry or something before it failed; look at its logs"
     shown = ", ".join(code for code in codes if code in OCI_CODES)
-    return RegistryError(
+    error = StatusError(
         f"{operation} failed: {redacted(url)} answered HTTP {status}{f' ({shown})' if shown else ''}; {advice}"
         + (RETRY_HELPS if transient else ""),
         reason=reason,
         transient=transient,
     )
+    error.status, error.codes = status, codes
+    return error
 
 
 def invalid_response(operation: str, detail: str, *, transient: bool = False) -> RegistryError:

@@ -6,6 +6,7 @@ in newer versions of the API, only ``bundle_url``: an address at GitHub's storag
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -15,12 +16,12 @@ from urllib.parse import quote, urlsplit
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
 from slsa_verifier_plugin.model.snappy import SnappyError, decompressed
-from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults
-from slsa_verifier_plugin.registry.http.redirects import Courier
-from slsa_verifier_plugin.registry.http.transport import Reply, Transport
+from slsa_verifier_plugin.registry.http.redirects import HttpClient
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 from slsa_verifier_plugin.registry.pages import Pages
-from slsa_verifier_plugin.registry.repository import USER_AGENT, new_session
+from slsa_verifier_plugin.registry.redaction import Redactor
+from slsa_verifier_plugin.registry.repository import USER_AGENT
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -68,8 +69,8 @@ class GitHubAttestations:
         token = next((environ[name] for name in names if environ.get(name)), "")
         # A line's end would let a token write headers of its own.
         self._token = token if re.fullmatch(r"[\x21-\x7e]+", token) else ""
-        self._transport = Transport(new_session(), environ, TrustStore(environ))
-        self._courier = Courier(self._transport)
+        self._transport = Transport(environ)
+        self._http = HttpClient(self._transport)
 
     def bundles(self, digests: Iterable[str], deadline: Deadline) -> bytes:
         """Return the bundles about the first of ``digests`` that there are any about, as JSON documents a line each.
@@ -84,15 +85,11 @@ class GitHubAttestations:
             DeadlineError: out of time.
         """
         asked = list(digests)
-        try:
+        with contextlib.closing(self._transport), Redactor([self._token]).guard():
             for digest in asked:
                 found = self._about(digest, deadline)
                 if found:
                     return b"".join(bundle + b"\n" for bundle in found)
-        except RegistryError as error:
-            raise faults.without(error, (self._token,)) from None
-        finally:
-            self._transport.close()
         raise ArtifactError(
             f"GitHub has no attestations of {self._shown} about {' or '.join(plain(digest) for digest in asked)}; did the SLSA "
             "source workflow run and store them there? (--from notes reads the commit's git note)",
@@ -103,15 +100,12 @@ class GitHubAttestations:
     def _about(self, digest: str, deadline: Deadline) -> list[bytes]:
         operation = f"reading the attestations of {self._shown} about {digest}"
         url = f"{self._api}/repos/{self._repository}/attestations/{quote(digest, safe=':')}?per_page=100"
-        pages = Pages(url, MAX_PAGES, operation)
         found: list[bytes] = []
-        following: str | None = url
-        while following is not None:
-            reply = self._get(following, deadline, operation, own=True)
-            if reply.status in (
-                404,
-                422,
-            ):  # unknown digest, or of an algorithm that this GitHub does not know
+        for reply in Pages(url, MAX_PAGES, operation).read(
+            lambda page: self._get(page, deadline, operation, own=True)
+        ):
+            # An unknown digest, or one of an algorithm that this GitHub does not know.
+            if reply.status in (404, 422):
                 reply.error_body()
                 break
             if reply.status != 200:
@@ -121,25 +115,19 @@ class GitHubAttestations:
                 if len(found) >= MAX_BUNDLES:
                     raise faults.too_many(operation, "attestations", MAX_BUNDLES)
                 found.append(self._bundle(entry, deadline, operation))
-            following = pages.next(following, reply.header("Link"))
         return found
 
     def _bundle(self, entry: Any, deadline: Deadline, operation: str) -> bytes:
-        bundle, address = (
-            (entry.get("bundle"), entry.get("bundle_url")) if isinstance(entry, dict) else (None, None)
-        )
+        fields = entry if isinstance(entry, dict) else {}
+        bundle, address = fields.get("bundle"), fields.get("bundle_url")
         if isinstance(bundle, dict):
             return json.dumps(bundle).encode()
-        if not isinstance(address, str) or urlsplit(address).scheme not in (
-            "https",
-            urlsplit(self._api).scheme,
-        ):
+        # Plain HTTP only where the API itself is spoken to so, as in tests on this machine.
+        schemes = ("https", urlsplit(self._api).scheme)
+        if not isinstance(address, str) or urlsplit(address).scheme not in schemes:
             raise faults.invalid_response(operation, "an entry has neither a bundle nor an address of one")
         reply = self._get(address, deadline, operation, own=False)
-        if reply.status != 200:
-            raise faults.status_error(
-                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
-            )
+        reply.expect()
         content = reply.read(MAX_BUNDLE)
         try:
             # Storage that unpacks on the way delivers JSON.
@@ -153,7 +141,7 @@ class GitHubAttestations:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "application/json"}
         if own and self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        return self._courier.carry("GET", url, headers, deadline, operation, home=self._api)
+        return self._http.send(HttpRequest(operation, url, headers=headers), deadline, self._api)
 
     def _refused(self, operation: str, reply: Reply) -> RegistryError:
         advice = {

@@ -8,8 +8,8 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_REFERRERS = 10_000
 """Entries of one image's referrers list, over all its pages."""
 
-MAX_REFERRERS_PAGES = 256
-"""Pages of one referrers list; registries serve 50 to 1,000 entries a page."""
+MAX_LIST_PAGES = 256
+"""Pages of one list of referrers, tags or repositories; registries serve 50 to 1,000 entries a page."""
 
 MAX_REFERRERS_BYTES = 16 * 1024 * 1024
 """Bytes of one referrers list over all its pages, which anyone who may push can fill with annotations."""
@@ -79,6 +79,9 @@ MAX_TOKEN_SECONDS = 3600.0
 
 CREDENTIALS_SECONDS = 60.0
 """Time for which credentials without an expiry are used again without asking the provider."""
+
+REACH_SECONDS = 60.0
+"""Time for which it is remembered to which kinds of address a registry may send its client."""
 
 API_SUPPORT_SECONDS = 300.0
 """Time for which it is remembered that a repository has no referrers API."""

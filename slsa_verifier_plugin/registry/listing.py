@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.pages import Pages
 from slsa_verifier_plugin.registry.repository import RepositoryClient
@@ -25,20 +26,15 @@ def list_names(
         RegistryError: a page cannot be had or is broken, or the list is over a limit.
         DeadlineError: out of time.
     """
-    pages = Pages(url, limits.MAX_REFERRERS_PAGES, operation)
     found: list[str] = []
-    following: str | None = url
-    while following is not None:
-        reply = client.do_request(following, deadline=deadline, operation=operation)
-        if reply.status != 200:
-            raise faults.status_error(
-                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
-            )
+    pages = Pages(url, limits.MAX_LIST_PAGES, operation)
+    for reply in pages.read(lambda page: client.send(HttpRequest(operation, page), deadline)):
+        reply.expect()
+        # Go writes an empty list as null.
         names = json_object(reply.read(limits.MAX_MANIFEST_BYTES), operation).get(field) or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise faults.invalid_response(operation, f"its {field} are not a list of names")
         found += names
         if len(found) > limits.MAX_LISTED:
             raise faults.too_many(operation, field, limits.MAX_LISTED)
-        following = pages.next(following, reply.header("Link"))
     return found

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import oras.defaults
+
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.registry import faults
 
-MANIFEST_TYPES = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
+MANIFEST_TYPES: tuple[str, ...] = (
+    *oras.defaults.default_manifest_accepted_media_types,
     "application/vnd.oci.artifact.manifest.v1+json",
 )
 """Media types of manifests that are asked for when a reference is resolved."""
 
-_INDEX_TYPES = (MANIFEST_TYPES[1], MANIFEST_TYPES[3])
+_IMAGE_TYPE = oras.defaults.default_manifest_media_type
+_INDEX_TYPE = oras.defaults.default_index_media_type
+_INDEX_TYPES = (_INDEX_TYPE, oras.defaults.docker_manifest_list_media_type)
 
 
 def json_object(content: bytes, operation: str) -> dict[str, Any]:
@@ -58,7 +59,8 @@ def media_type_in(content: bytes, told: str, operation: str) -> str:
             )
         kind = own
     else:
-        kind = told if told in MANIFEST_TYPES else MANIFEST_TYPES[1 if "manifests" in value else 0]
+        # Neither says it, which OCI allows (image specification 1.1, "mediaType" is optional): the form decides.
+        kind = told if told in MANIFEST_TYPES else _INDEX_TYPE if "manifests" in value else _IMAGE_TYPE
     if (kind in _INDEX_TYPES) != ("manifests" in value):
         raise faults.invalid_response(operation, "its media type and its content are of different kinds")
     return kind

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from urllib.parse import urljoin
 
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.registry.http.transport import Reply
 
+# By hand: ``requests.utils.parse_header_links`` cuts a target at its first semicolon, takes text without angle brackets for one,
+# and misses ``REL``, which is the same as ``rel`` (RFC 8288, 3).
 _LINK = re.compile(
     r"<([^<>]*)>((?:[ \t]*;[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:\"[^\"]*\"|[^\s,;\"]*))?)*)"
 )
@@ -24,10 +28,23 @@ class Pages:
     """
 
     def __init__(self, url: str, limit: int, operation: str) -> None:
+        self._first = url
         self._home = origin_of(url)
         self._seen = {url}
         self._limit = limit
         self._operation = operation
+
+    def read(self, ask: Callable[[str], Reply]) -> Iterator[Reply]:
+        """Yield the pages, each as ``ask`` gets it; its body is read before the next one is asked for.
+
+        Raises:
+            RegistryError: as ``next``.
+        """
+        url: str | None = self._first
+        while url is not None:
+            reply = ask(url)
+            yield reply
+            url = self.next(url, reply.header("Link"))
 
     def next(self, url: str, link: str) -> str | None:
         """Return the URL of the page after ``url``, None after the last.
@@ -47,6 +64,7 @@ class Pages:
             elsewhere = "@" in following or origin_of(following) != self._home
         except ValueError:
             elsewhere = True
+        # Our token goes with each page, so a link must not send it to somebody else.
         if elsewhere:
             raise faults.invalid_response(self._operation, "the link to its next page leads to another host")
         if following in self._seen:
@@ -59,6 +77,7 @@ class Pages:
 
 def next_link(header: str) -> str | None:
     """Return the target of ``rel="next"`` in a ``Link`` header, None where there is none."""
+    # Cut: the pattern is linear, and a header could still have 64 KiB of it on each of 256 pages.
     for match in _LINK.finditer(header[:16384]):
         for relation in _NEXT.finditer(match[2]):
             if "next" in (relation[1] if relation[1] is not None else relation[2]).lower().split():

@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+import oras.defaults
+
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.http.transport import Reply
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.pages import Pages
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+INDEX_TYPE: str = oras.defaults.default_index_media_type
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 _NO_API = frozenset({301, 302, 303, 307, 308, 404, 405, 406, 501})
@@ -52,49 +54,42 @@ def from_api(
         DeadlineError: out of time.
     """
     operation = f"listing the referrers of {digest}"
-    url: str | None = client.referrers_url(str(digest))
-    assert url is not None
+    url = client.referrers_url(str(digest))
     if artifact_type is not None:
         url += "?" + urlencode({"artifactType": artifact_type})
-    pages = Pages(url, limits.MAX_REFERRERS_PAGES, operation)
     entries = _Entries(operation, deadline, parsing)
     budget = limits.MAX_REFERRERS_BYTES
-    first = True
-    while url is not None:
-        reply = client.do_request(
-            url, headers={"Accept": INDEX_TYPE}, deadline=deadline, operation=operation, leave_home=False
-        )
-        if first and not _is_api(reply, operation):
+
+    def ask(page: str) -> Reply:
+        request = HttpRequest(operation, page, headers={"Accept": INDEX_TYPE})
+        # A redirect to another host is a registry's web page, and says that there is no API.
+        return client.send(request, deadline, leave_home=False)
+
+    for number, reply in enumerate(Pages(url, limits.MAX_LIST_PAGES, operation).read(ask)):
+        # Only of the first: a later page that is missing would hide what is on it.
+        if number == 0 and not _is_api(reply):
             return None
-        first = False
-        if reply.status != 200:
-            raise faults.status_error(
-                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
-            )
+        reply.expect()
         body = reply.read(min(limits.MAX_MANIFEST_BYTES, budget))
         budget -= len(body)
         entries.add(body)
-        url = pages.next(url, reply.header("Link"))
         deadline.check(operation)
     return entries.found
 
 
-def _is_api(reply: Reply, operation: str) -> bool:
+def _is_api(reply: Reply) -> bool:
     """Return False if this answer is not one of a referrers API."""
     if reply.status in _NO_API:
-        codes = faults.error_codes(reply.error_body())
-        if "NAME_UNKNOWN" in codes:
-            raise faults.status_error(operation, reply.url, 404, codes)
+        refusal = reply.refusal()
+        # The repository is missing, not the API: its fallback tag would be looked for in vain, with a worse message.
+        if "NAME_UNKNOWN" in refusal.codes:
+            raise refusal
         return False
-    if reply.status == 200 and media_type_of(reply) != INDEX_TYPE:
+    if reply.status == 200 and reply.media_type != INDEX_TYPE:
+        # Some registries answer any path with a page for people.
         reply.close()
         return False
     return True
-
-
-def media_type_of(reply: Reply) -> str:
-    """Return the media type in a ``Content-Type``, without its parameters."""
-    return reply.header("Content-Type").partition(";")[0].strip().lower()
 
 
 def from_tag(

@@ -1,26 +1,27 @@
-"""oras-py's client for one repository, with requests of our own underneath.
+"""Requests to one repository of a registry, for reading and for writing.
 
-From oras-py come the session with its cookie policy, and the place where a request is sent (``do_request``) and
-authorized (``auth``). Its retries (131 s of sleep), its unbounded reads, its token handling and its URLs (which take
-the registry ``localhost`` for a repository of docker.io) are replaced.
+From oras-py come the wire's constants: URLs of the distribution specification (``oras.container``), media types and well-known
+hosts (``oras.defaults``), Basic's encoding. Its requests are not used: they sleep for 131 s between attempts, read without a
+bound, and answer a challenge with whatever scope it asks for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 
-import oras.provider
-import requests
+import oras.container
+import oras.defaults
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.auth.authorization import RepositoryAuth
+from slsa_verifier_plugin.registry.auth.authorization import CredentialLeases, RepositoryAuth
 from slsa_verifier_plugin.registry.auth.challenge import Challenge, parse_challenges
-from slsa_verifier_plugin.registry.http.redirects import Courier
+from slsa_verifier_plugin.registry.auth.tokens import TokenServers
+from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.retries import Retries
-from slsa_verifier_plugin.registry.http.transport import Reply
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.reference import Reference
 
 USER_AGENT = "slsa-verifier-plugin"
@@ -29,27 +30,19 @@ _ALWAYS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 """Headers of every request; without content coding there is nothing that could be a decompression bomb."""
 
 
-def host_of(registry: str) -> str:
-    """Return the host that serves the registry with this name."""
-    return "registry-1.docker.io" if registry == "docker.io" else registry
+def _ignore(_: Challenge) -> None:
+    """Forget a challenge at once: whoever writes has one repository."""
 
 
-def new_session() -> requests.Session:
-    """Return the session that oras-py makes for its client: it accepts no cookies."""
-    session = oras.provider.Registry().session
-    assert isinstance(session, requests.Session)
-    return session
-
-
-class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras has no type information
-    """Requests to one repository, authorized, redirected and repeated as far as its deadline allows.
+class RepositoryClient:
+    """Requests to one repository, authorized, redirected and repeated as far as their deadlines allow.
 
     Args:
         image: the repository.
         use_http: the store's ``useHttp``.
-        session: shared by all repositories of a store.
-        courier: sends requests.
-        auth: makes their ``Authorization``.
+        http: sends requests and follows their redirects.
+        credentials: where credentials come from.
+        actions: what is done in the repository, as a token's scope says it.
         asked: called with each challenge of the registry.
     """
 
@@ -57,62 +50,57 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
         self,
         image: Reference,
         use_http: bool,
-        session: requests.Session,
-        courier: Courier,
-        auth: RepositoryAuth,
-        asked: Callable[[Challenge], None],
+        http: HttpClient,
+        credentials: CredentialLeases,
+        actions: str = "pull",
+        asked: Callable[[Challenge], None] = _ignore,
     ) -> None:
-        super().__init__(hostname=host_of(image.registry), insecure=use_http)
-        self.session = session
-        self.auth = auth
-        self.image = image
-        self._courier = courier
+        # Docker Hub's registry has another host than its name says.
+        is_hub = image.registry == oras.defaults.registry.index_name
+        host = oras.defaults.registry.default_v2_registry["host"] if is_hub else image.registry
+        # Set and not parsed: oras' parser takes "localhost/a" for a repository of docker.io, and "my.org/a" for a registry.
+        self._container = oras.container.Container("repository", registry=host)
+        self._container.namespace, self._container.repository = None, image.repository
+        self._scheme = "http" if use_http else "https"
+        self._http = http
         self._asked = asked
-
-    @property
-    def origin(self) -> str:
-        """The registry's scheme and host."""
-        return f"{self.prefix}://{self.hostname}"
+        self.image = image
+        self.origin = f"{self._scheme}://{host}"
+        servers = TokenServers(self.origin, use_http, http)
+        self.auth = RepositoryAuth(image, self.origin, servers, credentials, actions)
 
     def manifest_url(self, name: str) -> str:
-        """Return the URL of the manifest with this tag or digest (OCI distribution 1.1, end-3)."""
-        return f"{self._base}/manifests/{name}"
+        """Return the URL of the manifest with this tag or digest (OCI distribution 1.1, end-3 and end-7)."""
+        return f"{self._scheme}://{self._container.manifest_url(name)}"
 
     def blob_url(self, digest: str) -> str:
         """Return the URL of the blob with this digest (end-2)."""
-        return f"{self._base}/blobs/{digest}"
+        return f"{self._scheme}://{self._container.get_blob_url(digest)}"
+
+    def uploads_url(self) -> str:
+        """Return the URL where the upload of a blob begins (end-4a)."""
+        return f"{self._scheme}://{self._container.upload_blob_url()}"
 
     def referrers_url(self, digest: str) -> str:
-        """Return the URL of the list of referrers of this digest (end-12a)."""
-        return f"{self._base}/referrers/{digest}"
+        """Return the URL of the list of referrers of this digest (end-12a), which oras-py does not know."""
+        return f"{self.origin}/v2/{self.image.repository}/referrers/{digest}"
 
     def tags_url(self) -> str:
         """Return the URL of the list of tags (end-8a)."""
-        return f"{self._base}/tags/list"
+        return f"{self._scheme}://{self._container.tags_url()}"
 
-    @property
-    def _base(self) -> str:
-        return f"{self.origin}/v2/{self.image.repository}"
-
-    def do_request(
+    def send(
         self,
-        url: str,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        *,
+        request: HttpRequest,
         deadline: Deadline,
-        operation: str,
         retries: Retries | None = None,
         leave_home: bool = True,
     ) -> Reply:
         """Return the registry's answer, whatever its status but 401, 429 and 5xx; its body is still to be read.
 
         Args:
-            url: one of this registry's.
-            method: GET or HEAD.
-            headers: beside those that are always sent.
+            request: what to send; its URL is one of this registry's.
             deadline: the end of all attempts.
-            operation: what is being done, for messages.
             retries: the attempts of a larger operation of which this is a part.
             leave_home: False to return a redirect to another host.
 
@@ -120,55 +108,33 @@ class RepositoryClient(oras.provider.Registry):  # type: ignore[misc]  # oras ha
             RegistryError: no answer, a refusal, or a failure that did not pass.
             DeadlineError: out of time.
         """
-        with self.auth.hiding_secrets():
-            return self._exchange(
-                url, method, headers or {}, deadline, operation, retries or Retries(deadline), leave_home
-            )
+        with self.auth.redactor.guard():
+            attempts = retries or Retries(deadline)
+            return attempts.run(lambda: self._authorized(request, deadline, leave_home))
 
-    def _exchange(
-        self,
-        url: str,
-        method: str,
-        headers: Mapping[str, str],
-        deadline: Deadline,
-        operation: str,
-        retries: Retries,
-        leave_home: bool,
-    ) -> Reply:
-        authenticated = 0
-        renewed = False
-        at_home = origin_of(url) == origin_of(self.origin)
+    def _authorized(self, request: HttpRequest, deadline: Deadline, leave_home: bool) -> Reply:
+        """Send once, and again with what a 401 asks for."""
+        home = origin_of(self.origin)
+        # What is known goes to this registry, and to no other host that a link of it names.
+        is_home = origin_of(request.url) == home
+        answered = 0
         while True:
-            used = self.auth.authorization(deadline) if at_home else None  # for this registry, for no other
-            sent = {**_ALWAYS, **headers, **({"Authorization": used} if used else {})}
-            try:
-                reply = self._courier.carry(
-                    method, url, sent, deadline, operation, home=self.origin, leave_home=leave_home
-                )
-            except RegistryError as error:
-                retries.wait(error)
-                continue
-            if reply.status == 401 and origin_of(reply.url) == origin_of(self.origin):
-                if authenticated >= limits.MAX_AUTHENTICATIONS:
-                    codes = faults.error_codes(reply.error_body())
-                    raise faults.status_error(operation, reply.url, 401, codes)
-                authenticated += 1
-                self._challenged(reply, used, operation)
-            elif reply.status == 403 and used is not None and not authenticated and not renewed:
+            used = self.auth.authorization(deadline) if is_home else None
+            headers = {**_ALWAYS, **request.headers, **({"Authorization": used} if used else {})}
+            sent = replace(request, headers=headers)
+            reply = self._http.send(sent, deadline, self.origin, leave_home=leave_home)
+            if reply.status == 401 and origin_of(reply.url) == home:
+                challenges = parse_challenges(reply.header("WWW-Authenticate"))
+                refusal = reply.refusal()
+                if not challenges or answered >= limits.MAX_AUTHENTICATIONS:
+                    raise refusal
+                self._asked(self.auth.refuse(challenges, used))
+            elif reply.status == 403 and used is not None and not answered:
                 # A token from before may have lost its right, or been issued before the right was given.
-                renewed = True
                 reply.error_body()
                 self.auth.forget(used)
             elif faults.is_passing(reply.status):
-                retry_after = reply.header("Retry-After")
-                codes = faults.error_codes(reply.error_body())
-                retries.wait(faults.status_error(operation, reply.url, reply.status, codes), retry_after)
+                raise reply.refusal()
             else:
                 return reply
-
-    def _challenged(self, reply: Reply, used: str | None, operation: str) -> None:
-        challenges = parse_challenges(reply.header("WWW-Authenticate"))
-        codes = faults.error_codes(reply.error_body())
-        if not challenges:
-            raise faults.status_error(operation, reply.url, 401, codes)
-        self._asked(self.auth.refuse(challenges, used))
+            answered += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,25 +16,24 @@ from typing import Self
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import arrival, faults, limits, referrers
-from slsa_verifier_plugin.registry.auth.authorization import CredentialCache, RepositoryAuth
+from slsa_verifier_plugin.registry.auth.authorization import credential_leases
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
-from slsa_verifier_plugin.registry.auth.expiring import ExpiringCache
-from slsa_verifier_plugin.registry.auth.tokens import TokenServers
-from slsa_verifier_plugin.registry.content import check_size, fetch_content
+from slsa_verifier_plugin.registry.content import fetch_content
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.disk_cache import LayoutCache
-from slsa_verifier_plugin.registry.http.redirects import Courier, Exchange
-from slsa_verifier_plugin.registry.http.transport import Transport
+from slsa_verifier_plugin.registry.http.redirects import Exchange, HttpClient
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
 from slsa_verifier_plugin.registry.listing import list_names
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
 from slsa_verifier_plugin.registry.memory_cache import ContentCache
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.remarks import Remarks
-from slsa_verifier_plugin.registry.repository import RepositoryClient, host_of, new_session
+from slsa_verifier_plugin.registry.repository import RepositoryClient
 from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
 from slsa_verifier_plugin.text import plain
 from slsa_verifier_plugin.turn import aside
@@ -69,13 +68,12 @@ class RegistryStore:
         self._settings = settings
         self._cache = cache if cache is not None else ContentCache()
         self._layout = _layout(settings, environ)
-        self._session = new_session()
-        self._transport = Transport(self._session, environ, trust or TrustStore(environ), resolver)
-        self.courier = Courier(self._transport, observer)
-        self._credentials = CredentialCache(provider)
-        self._clients: OrderedDict[tuple[str, str], RepositoryClient] = OrderedDict()
-        self._asked: dict[str, Challenge] = {}
-        self._without_api: ExpiringCache[str, bool] = ExpiringCache(limits.MAX_REPOSITORIES)
+        self._transport = Transport(environ, trust, resolver)
+        self.http = HttpClient(self._transport, observer)
+        self._credentials = credential_leases(provider)
+        self._clients: LruCache[tuple[str, str], RepositoryClient] = LruCache(limits.MAX_REPOSITORIES)
+        self._asked: LruCache[str, Challenge] = LruCache(limits.MAX_HOSTS)
+        self._without_api: LruCache[str, float] = LruCache(limits.MAX_REPOSITORIES)
         self.remarks = Remarks()
         self._lock = threading.Lock()
         self._parsing = threading.Lock()
@@ -93,12 +91,15 @@ class RegistryStore:
                 for a manifest of more than 4 MiB, before it is asked for.
             DeadlineError: out of time.
         """
-        operation = f"fetching the manifest {descriptor.digest} of {image.name}"
+        # The type that the descriptor names comes first; one that is no media type must not become a header's text.
         own = (descriptor.media_type,) if _MEDIA_TYPE.fullmatch(descriptor.media_type) else ()
-        accept = ", ".join(dict.fromkeys((*own, *MANIFEST_TYPES)))
         client = self.client(image)
-        url = client.manifest_url(str(descriptor.digest))
-        return self._content(client, url, accept, descriptor, limits.MAX_MANIFEST_BYTES, deadline, operation)
+        request = HttpRequest(
+            f"fetching the manifest {descriptor.digest} of {image.name}",
+            client.manifest_url(str(descriptor.digest)),
+            headers={"Accept": ", ".join(dict.fromkeys((*own, *MANIFEST_TYPES)))},
+        )
+        return self._content(client, request, descriptor, limits.MAX_MANIFEST_BYTES, deadline)
 
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
         """Return a blob's bytes; their digest and size are the descriptor's (step 3 of a verification).
@@ -113,10 +114,13 @@ class RegistryStore:
             RegistryError: as for ``manifest``; reason ``LIMIT_EXCEEDED`` for more than ``limit`` bytes.
             DeadlineError: out of time.
         """
-        operation = f"fetching the blob {descriptor.digest} of {image.name}"
         client = self.client(image)
-        url = client.blob_url(str(descriptor.digest))
-        return self._content(client, url, "*/*", descriptor, limit, deadline, operation)
+        request = HttpRequest(
+            f"fetching the blob {descriptor.digest} of {image.name}",
+            client.blob_url(str(descriptor.digest)),
+            headers={"Accept": "*/*"},
+        )
+        return self._content(client, request, descriptor, limit, deadline)
 
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
         """Return the descriptors of what refers to the image's digest, as the registry reports them.
@@ -161,6 +165,7 @@ class RegistryStore:
             entries = self._referrers(image, artifact_type, deadline)
         said, silent, others = referrers.by_doubt(entries, artifact_type)
         found = said + self._of_type(image, silent, artifact_type, deadline)
+        # The others are looked into only where nothing matched: it costs a request for each.
         return found or self._of_type(image, others, artifact_type, deadline)
 
     def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
@@ -180,32 +185,26 @@ class RegistryStore:
             known = self._known(image.digest, limits.MAX_MANIFEST_BYTES)
             if known is not None:
                 return Descriptor(media_type_in(known, "", "resolving"), image.digest, len(known))
-        name = str(image.digest) if image.digest else image.tag or "latest"
-        operation = f"resolving {image}"
         client = self.client(image)
-        headers = {"Accept": ", ".join(MANIFEST_TYPES)}
+        url = client.manifest_url(str(image.digest or image.tag or "latest"))
+        request = HttpRequest(f"resolving {image}", url, headers={"Accept": ", ".join(MANIFEST_TYPES)})
         with aside():
-            reply = client.do_request(
-                client.manifest_url(name), headers=headers, deadline=deadline, operation=operation
-            )
-            if reply.status != 200:
-                raise faults.status_error(
-                    operation, reply.url, reply.status, faults.error_codes(reply.error_body())
-                )
+            reply = client.send(request, deadline)
+            reply.expect()
             content = reply.read(limits.MAX_MANIFEST_BYTES)
+        operation = request.operation
         digest = Digest.of(content, image.digest.algorithm if image.digest else "sha256")
         if image.digest is not None and digest != image.digest:
             raise faults.invalid_response(operation, f"what it delivered has the digest {digest}")
+        # Compared only where it is of the same algorithm; it is the registry's word, never used for the content's own digest.
         told = reply.header("Docker-Content-Digest")
         if told.startswith(f"{digest.algorithm}:") and told != str(digest):
             raise faults.invalid_response(
                 operation, f"it announced another digest than its content has, {digest}"
             )
-        descriptor = Descriptor(
-            media_type_in(content, referrers.media_type_of(reply), operation), digest, len(content)
-        )
+        kind = media_type_in(content, reply.media_type, operation)
         self._cache.put(digest, content)
-        return descriptor
+        return Descriptor(kind, digest, len(content))
 
     def tags(self, image: Reference, deadline: Deadline) -> list[str]:
         """Return the tags of a repository (OCI distribution 1.1, "Listing Tags").
@@ -231,28 +230,21 @@ class RegistryStore:
     def client(self, image: Reference) -> RepositoryClient:
         """Return the client for the image's repository, with the challenge and token it has by now."""
         key = (image.registry, image.repository)
+        # Held, so that two calls at once share one client, and with it one token.
         with self._lock:
             client = self._clients.get(key)
-            if client is not None:
-                self._clients.move_to_end(key)
-                return client
-            use_http = self._settings.use_http
-            origin = f"{'http' if use_http else 'https'}://{host_of(image.registry)}"
-            servers = TokenServers(origin, use_http, self.courier)
-            auth = RepositoryAuth(image, origin, servers, self._credentials)
-            if image.registry in self._asked:
-                auth.expect(self._asked[image.registry])
-
-            def asked(challenge: Challenge) -> None:
-                with self._lock:
-                    self._asked[image.registry] = challenge
-                    while len(self._asked) > limits.MAX_HOSTS:
-                        del self._asked[next(iter(self._asked))]
-
-            client = RepositoryClient(image, use_http, self._session, self.courier, auth, asked)
-            self._clients[key] = client
-            while len(self._clients) > limits.MAX_REPOSITORIES:
-                self._clients.popitem(last=False)
+            if client is None:
+                client = RepositoryClient(
+                    image,
+                    self._settings.use_http,
+                    self.http,
+                    self._credentials,
+                    asked=lambda challenge: self._asked.put(image.registry, challenge),
+                )
+                challenge = self._asked.get(image.registry)
+                if challenge is not None:
+                    client.auth.expect(challenge)
+                self._clients.put(key, client)
             return client
 
     def warnings(self) -> tuple[str, ...]:
@@ -274,23 +266,24 @@ class RegistryStore:
     def _content(
         self,
         client: RepositoryClient,
-        url: str,
-        accept: str,
+        request: HttpRequest,
         descriptor: Descriptor,
         limit: int,
         deadline: Deadline,
-        operation: str,
     ) -> bytes:
-        check_size(operation, descriptor, limit)
+        # Before anything is asked: content may say itself that it is over its limit.
+        if descriptor.size > limit:
+            raise faults.too_large(request.operation, descriptor.size, limit)
         known = self._known(descriptor.digest, descriptor.size)
         if known is not None:
+            # What the registry would be refused for is not accepted from a cache either.
             if len(known) != descriptor.size:
                 raise faults.invalid_response(
-                    operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
+                    request.operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
                 )
             return known
-        with client.auth.hiding_secrets(), aside():
-            content = fetch_content(client, url, accept, descriptor, deadline, operation)
+        with client.auth.redactor.guard(), aside():
+            content = fetch_content(client, request, descriptor, deadline)
         self._cache.put(descriptor.digest, content)
         if self._layout is not None:
             self.remarks.add(self._layout.write(descriptor.digest, content))
@@ -301,6 +294,7 @@ class RegistryStore:
         content = self._cache.get(digest)
         if content is None and self._layout is not None:
             if self._layout.has(digest):
+                # Only for an entry that is there: asking for room may have to wait for others.
                 arrival.hold(limit)
             content, warning = self._layout.read(digest, limit)
             self.remarks.add(warning)
@@ -317,14 +311,12 @@ class RegistryStore:
             )
         client = self.client(image)
         # By repository: one host may route its repositories to several registries.
-        if not self._without_api.peek(image.name):
+        if (self._without_api.get(image.name) or 0.0) < time.monotonic():
             found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
             if found or (found is not None and artifact_type is not None):
                 return found
             if found is None:
-                self._without_api.get(
-                    image.name, lambda: (True, limits.API_SUPPORT_SECONDS), deadline, "noting a missing API"
-                )
+                self._without_api.put(image.name, time.monotonic() + limits.API_SUPPORT_SECONDS)
             # GHCR answers with an empty list while the tag has entries. Nothing of that is remembered: with something attached
             # there is no second request, and without anything the next may find it.
         return self._by_tag(client, image.digest, deadline)
@@ -333,15 +325,12 @@ class RegistryStore:
         """Return what the index under the fallback tag lists (OCI distribution 1.1, "Referrers Tag Schema")."""
         operation = f"listing the referrers of {digest} by their tag"
         url = client.manifest_url(referrers.fallback_tag(digest))
-        headers = {"Accept": referrers.INDEX_TYPE}
-        reply = client.do_request(url, headers=headers, deadline=deadline, operation=operation)
-        if reply.status in (404, 406):  # no such tag, or one of something that is no index
+        reply = client.send(HttpRequest(operation, url, headers={"Accept": referrers.INDEX_TYPE}), deadline)
+        # No such tag, or one of something that is no index: nothing is attached.
+        if reply.status in (404, 406):
             reply.error_body()
             return []
-        if reply.status != 200:
-            raise faults.status_error(
-                operation, reply.url, reply.status, faults.error_codes(reply.error_body())
-            )
+        reply.expect()
         content = reply.read(limits.MAX_MANIFEST_BYTES)
         return referrers.from_tag(content, digest, operation, deadline, parsing=self._parsing)
 
@@ -354,6 +343,7 @@ class RegistryStore:
             try:
                 content = self.manifest(image, entry, deadline)
             except RegistryError as error:
+                # One broken referrer must not hide the good ones: whoever may push could deny every image so.
                 self.remarks.add(f"a referrer was passed over: {error.message}")
                 continue
             if referrers.type_in(content) == artifact_type:

@@ -222,11 +222,11 @@ def test_a_token_is_asked_for_pull_and_push_whatever_the_registry_asks_for(
 
 
 def test_a_token_server_without_tls_gets_nothing_from_a_registry_with_it() -> None:
-    with (
-        Pusher(Reference.parse("registry.example/a"), False, None, {}) as pusher,
-        pytest.raises(RegistryError, match="is not HTTPS") as raised,
-    ):
-        pusher._auth.answer(parse_challenges('Bearer realm="http://evil.example/token",service="x"'))
+    with Pusher(Reference.parse("registry.example/a"), False, None, {}) as pusher:
+        auth = pusher.client.auth
+        auth.refuse(parse_challenges('Bearer realm="http://evil.example/token",service="x"'), None)
+        with pytest.raises(RegistryError, match="is not HTTPS") as raised:
+            auth.authorization(Deadline(5))
     assert raised.value.reason is Reason.REGISTRY_CREDENTIALS
 
 
@@ -255,11 +255,56 @@ class Identity:
         return Credentials("user", identity_token="secret-token")
 
 
-def test_identity_tokens_are_not_pretended_to_work() -> None:
-    with pytest.raises(RegistryError, match="identity token, which pushing does not support") as raised:
-        Pusher(Reference.parse("registry.example/a"), True, Identity(), {})
-    assert raised.value.reason is Reason.REGISTRY_CREDENTIALS
+def test_an_identity_token_gets_a_token_for_pushing() -> None:
+    """As ``az acr login`` and other logins leave it in Docker's configuration."""
+    with TokenServer(identities={"secret-token": "user"}) as server, TokenRegistry(server) as registry:
+        with Pusher(Reference(registry.host, REPOSITORY), True, Identity(), {}) as pusher:
+            pusher.blob(b"x")
+        assert {scope for seen in server.seen for scope in seen.form["scope"]} == {
+            f"repository:{REPOSITORY}:pull,push"
+        }
+        assert [seen for seen in registry.seen if "secret-token" in str(seen.headers)] == []
+
+
+def test_a_password_is_asked_for_where_there_is_an_identity_token_only() -> None:
+    with (
+        BasicRegistry({"user": "hunter2"}) as registry,
+        Pusher(Reference(registry.host, REPOSITORY), True, Identity(), {}) as pusher,
+        pytest.raises(RegistryError, match="only an identity token") as raised,
+    ):
+        pusher.blob(b"x")
+    assert raised.value.reason is Reason.REGISTRY_UNAUTHORIZED
     assert "secret-token" not in str(raised.value)
+
+
+class Moving(RecordingRegistry):
+    """Redirects what begins an upload to itself, with the status in ``status``."""
+
+    status = 307
+
+    def respond(self, handler: object, seen: object) -> bool:
+        path = getattr(handler, "path", "")
+        if getattr(handler, "command", "") != "POST" or "moved" in path:
+            return False
+        handler.send_response(self.status)  # type: ignore[attr-defined]
+        handler.send_header("Location", f"{path}?moved=1")  # type: ignore[attr-defined]
+        handler.send_header("Content-Length", "0")  # type: ignore[attr-defined]
+        handler.end_headers()  # type: ignore[attr-defined]
+        return True
+
+
+def test_a_redirect_that_keeps_the_method_is_followed_while_pushing() -> None:
+    with Moving() as registry, Pusher(Reference(registry.host, REPOSITORY), True, None, {}) as pusher:
+        assert pusher.blob(b"x") == Digest.of(b"x")
+        assert registry.storage.blob(REPOSITORY, str(Digest.of(b"x"))) is not None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_would_read_where_it_was_to_write_is_refused(status: int) -> None:
+    with Moving() as registry, Pusher(Reference(registry.host, REPOSITORY), True, None, {}) as pusher:
+        registry.status = status
+        with pytest.raises(RegistryError, match="would turn a POST into a GET"):
+            pusher.blob(b"x")
 
 
 def test_a_registry_that_is_away() -> None:

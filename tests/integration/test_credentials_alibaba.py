@@ -14,8 +14,8 @@ import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.registry.auth import leases as refresh
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials import refresher as refresh
 from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
     DEFAULT_SESSION_NAME,
     AcrCredentials,

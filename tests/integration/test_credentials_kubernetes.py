@@ -13,8 +13,8 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.registry.auth import leases as refresh
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials import refresher as refresh
 from slsa_verifier_plugin.registry.credentials.kubernetes.kubernetes_provider import KubernetesSecrets, make
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.clouds import (

@@ -18,6 +18,7 @@ from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.auth.tokens import TokenRequest
 from slsa_verifier_plugin.registry.credentials import Credentials
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
@@ -516,5 +517,5 @@ def test_no_authorization_goes_to_a_url_of_another_host() -> None:
         with RegistryStore(HTTP, Provider([ALICE]), {}) as store:
             assert fetch(store, pushed) == NOTE
             client = store.client(pushed.image)
-            client.do_request(f"{other.url}/v2/", deadline=Deadline(5), operation="asking").error_body()
+            client.send(HttpRequest("asking", f"{other.url}/v2/"), Deadline(5)).error_body()
         assert [seen.headers.get("Authorization") for seen in other.seen] == [None]

@@ -235,7 +235,7 @@ def _linking(link: str) -> Toxin:
     [
         ("<self>", Reason.REGISTRY_INVALID_RESPONSE, 1),
         ("<self>?page=1", Reason.REGISTRY_INVALID_RESPONSE, 2),
-        ("<self>?page=<number>", Reason.LIMIT_EXCEEDED, limits.MAX_REFERRERS_PAGES),
+        ("<self>?page=<number>", Reason.LIMIT_EXCEEDED, limits.MAX_LIST_PAGES),
         ("http://elsewhere.example/x", Reason.REGISTRY_INVALID_RESPONSE, 1),
         ("//elsewhere.example/x", Reason.REGISTRY_INVALID_RESPONSE, 1),
     ],

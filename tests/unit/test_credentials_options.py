@@ -18,10 +18,8 @@ from slsa_verifier_plugin.registry.credentials.aws.aws_provider import make as m
 from slsa_verifier_plugin.registry.credentials.aws.aws_provider import region_of
 from slsa_verifier_plugin.registry.credentials.azure import azure_provider as azure
 from slsa_verifier_plugin.registry.credentials.credential_failures import (
-    MAX_SAID,
     failed,
     libraries,
-    said,
     silence,
 )
 from slsa_verifier_plugin.registry.credentials.provider_options import (
@@ -31,6 +29,7 @@ from slsa_verifier_plugin.registry.credentials.provider_options import (
     variables,
 )
 from slsa_verifier_plugin.registry.credentials.web import explanation
+from slsa_verifier_plugin.registry.redaction import MAX_EXPLANATION, explained
 
 SECRET = "planted-secret-0123456789-abcdef"
 
@@ -100,10 +99,10 @@ def test_token_files(tmp_path: Path) -> None:
 
 
 def test_explanations_are_one_safe_line() -> None:
-    assert said("why\nnot {now}\x1b[31m") == '"why not (now)?[31m"'
-    assert said('a "quoted" word') == "\"a 'quoted' word\""
-    assert said("") == said(None) == said({"a": 1}) == "no explanation"
-    assert len(said("x" * 10_000)) <= MAX_SAID + 5
+    assert explained("why\nnot {now}\x1b[31m") == '"why not (now)?[31m"'
+    assert explained('a "quoted" word') == "\"a 'quoted' word\""
+    assert explained("") == explained(None) == explained({"a": 1}) == "no explanation"
+    assert len(explained("x" * 10_000)) <= MAX_EXPLANATION + 5
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=64), st.data())
@@ -112,15 +111,15 @@ def test_no_part_of_a_secret_is_repeated(secret: str, data: st.DataObject) -> No
     end = data.draw(st.integers(start + 8, len(secret)))
     for form in (secret, quote(secret, safe="")):
         piece = form[start:end] if form is secret else form
-        assert "repeats a secret" in said(f"before {piece} after", [secret])
+        assert "repeats a secret" in explained(f"before {piece} after", [secret])
 
 
 def test_encoded_secrets_are_not_repeated() -> None:
     secret = "planted+secret/with=signs&more"
     for form in (quote(secret), base64.b64encode(secret.encode()).decode()):
-        assert "repeats a secret" in said(f"x {form} y", [secret])
-    assert said("nothing of it", [secret, "", "short"]) == '"nothing of it"'
-    assert "repeats a secret" in said("it is short", ["short"])
+        assert "repeats a secret" in explained(f"x {form} y", [secret])
+    assert explained("nothing of it", [secret, "", "short"]) == '"nothing of it"'
+    assert "repeats a secret" in explained("it is short", ["short"])
 
 
 def test_failures_name_provider_and_step() -> None:

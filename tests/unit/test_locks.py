@@ -13,13 +13,11 @@ WAITING = {
     # what goes to the network, to a child process, or to somebody who does
     *(
         "send",
-        "carry",
         "issue",
         "resolve",
         "dial",
         "connect",
         "getaddrinfo",
-        "do_request",
         "urlopen",
         "request",
         "recv",

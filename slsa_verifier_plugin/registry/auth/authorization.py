@@ -1,25 +1,19 @@
 """Answers to a registry's 401: Basic, or a bearer token of the repository's own scope.
 
-oras-py keeps one token a client, whatever it was issued for. Here a client is for one repository (``repository``),
-so a token is used for the repository it was issued for; tokens live in memory only, are renewed before they expire,
-and by one caller for all that wait.
+There is one of these for each repository, so a token is used for the repository it was issued for; tokens live in memory
+only, are renewed before they expire, and by one caller for all that wait (``leases``).
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-import oras.auth.base
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
-from slsa_verifier_plugin.registry.auth.expiring import ExpiringCache
+from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.auth.tokens import (
     TokenDeniedError,
     TokenRequest,
@@ -27,96 +21,69 @@ from slsa_verifier_plugin.registry.auth.tokens import (
     basic_value,
 )
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.redaction import Redactor
 from slsa_verifier_plugin.registry.reference import Reference
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-Found = tuple[Credentials | None]
-"""Credentials, or the knowledge that there are none; a value that a cache can hold."""
+CredentialLeases = Leases[str, Credentials | None]
+"""Credentials by registry, None for anonymous access."""
 
 _KNOWN_SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate", "ntlm", "mutual", "dpop", "hoba"})
 """Schemes that a message may repeat."""
 
 
-class CredentialCache:
-    """Asks a provider once for all callers, and again when its credentials end or were refused.
+def credential_leases(provider: CredentialProvider | None) -> CredentialLeases:
+    """Return what asks a provider once for all callers, and again when its credentials end or were refused.
 
     Args:
         provider: finds credentials, None for anonymous access only.
     """
 
-    def __init__(self, provider: CredentialProvider | None) -> None:
-        self._provider = provider
-        self._known: ExpiringCache[str, Found] = ExpiringCache(limits.MAX_HOSTS)
+    def fetch(registry: str, deadline: Deadline) -> Lease[Credentials | None]:
+        # Every provider decides by the registry alone, as Ratify does: the repository is left out.
+        found = provider.credentials(Reference(registry, ""), deadline) if provider is not None else None
+        seconds = limits.CREDENTIALS_SECONDS
+        if found is not None and found.expires_at is not None:
+            seconds = min(found.expires_at - time.time(), limits.MAX_TOKEN_SECONDS)
+        return Lease.lasting(found, seconds)
 
-    def find(self, image: Reference, deadline: Deadline) -> Credentials | None:
-        """Return the credentials for the image's registry, or None for anonymous access.
-
-        Raises:
-            RegistryError: the provider failed.
-            DeadlineError: out of time.
-        """
-        provider = self._provider
-        if provider is None:
-            return None
-
-        def load() -> tuple[Found, float]:
-            found = provider.credentials(image, deadline)
-            seconds = limits.CREDENTIALS_SECONDS
-            if found is not None and found.expires_at is not None:
-                seconds = min(max(found.expires_at - time.time(), 0.0), limits.MAX_TOKEN_SECONDS)
-            return (found,), seconds
-
-        doing = f"waiting for the credentials of {image.registry}"
-        return self._known.get(image.registry, load, deadline, doing)[0]
-
-    def known(self, image: Reference) -> Credentials | None:
-        """Return the credentials found before, None where there are none or their time is over."""
-        found = self._known.peek(image.registry)
-        return found[0] if found else None
-
-    def refused(self, image: Reference, credentials: Credentials | None) -> None:
-        """Forget credentials that were not accepted, so that the next call asks the provider again."""
-        self._known.drop(image.registry, (credentials,))
+    return Leases("credentials from the store's authProvider", fetch)
 
 
-class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras has no type information
-    """The authorization for one repository, the ``auth`` of an oras-py client.
+class RepositoryAuth:
+    """The authorization for one repository.
 
     Args:
         image: the repository.
         origin: the registry's scheme and host, as ``https://registry.example``.
         servers: issue tokens.
         credentials: where credentials come from.
+        actions: what is done in the repository, as a token's scope says it: "pull" or "pull,push".
     """
 
     def __init__(
-        self, image: Reference, origin: str, servers: TokenServers, credentials: CredentialCache
+        self,
+        image: Reference,
+        origin: str,
+        servers: TokenServers,
+        credentials: CredentialLeases,
+        actions: str = "pull",
     ) -> None:
-        super().__init__()
         self._image = image
         self._origin = origin
         self._servers = servers
         self._credentials = credentials
-        self._tokens: ExpiringCache[TokenRequest, str] = ExpiringCache(4)
+        self._actions = actions
+        self._tokens: Leases[TokenRequest, str] = Leases(f"a token for {image.name}", self._issue)
         self._challenge: Challenge | None = None
-        self._guessed = False
-        self._secrets: deque[str] = deque(maxlen=32)
+        self._is_guess = False
+        self.redactor = Redactor()
 
     def expect(self, challenge: Challenge) -> None:
         """Take it that the registry will ask as it did for another repository, which saves asking it first."""
+        # The scope was the other repository's.
         parameters = {name: text for name, text in challenge.parameters.items() if name != "scope"}
         self._challenge = Challenge(challenge.scheme, parameters)
-        self._guessed = True
-
-    def get_auth_header(self) -> dict[str, str]:
-        """Return the headers for a request sent now, none where no token is at hand (oras-py's interface)."""
-        challenge = self._challenge
-        if challenge is None or challenge.scheme != "bearer":
-            return {}
-        token = self._tokens.peek(self._request(challenge))
-        return {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._is_guess = True
 
     def authorization(self, deadline: Deadline) -> str | None:
         """Return the ``Authorization`` header for the next request, None before the registry asked for one.
@@ -127,15 +94,17 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
         """
         challenge = self._challenge
         if challenge is None:
+            # Not asked yet, and perhaps never: a public repository may be open to everybody.
             return None
-        if not self._guessed:
+        if not self._is_guess:
             return self._answer(challenge, deadline)
         try:
+            # Part of the time only, so that a guess cannot take the time of the request itself.
             return self._answer(challenge, deadline.within(deadline.remaining() * limits.GUESS_PART))
         except (RegistryError, DeadlineError):
             deadline.check(f"getting a token for {self._image.name}")
-            self._challenge = None  # a guess must not fail what would succeed without it
-            self._guessed = False
+            # A guess must not fail what would succeed without it: now the registry is asked first.
+            self._challenge, self._is_guess = None, False
             return None
 
     def refuse(self, challenges: Sequence[Challenge], used: str | None) -> Challenge:
@@ -150,8 +119,8 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
         if used is not None:
             self.forget(used)
         bearer = next((item for item in challenges if item.scheme == "bearer" and item.get("realm")), None)
-        basic = next((item for item in challenges if item.scheme == "basic"), None)
-        chosen = bearer or basic
+        # A token says less to whoever listens than a password does.
+        chosen = bearer or next((item for item in challenges if item.scheme == "basic"), None)
         if chosen is None:
             named = {item.scheme for item in challenges} & _KNOWN_SCHEMES
             raise RegistryError(
@@ -159,8 +128,7 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
                 f"{', '.join(sorted(named)) or 'nothing known'}; supported are Basic, and Bearer with a realm",
                 reason=Reason.REGISTRY_UNAUTHORIZED,
             )
-        self._challenge = chosen
-        self._guessed = False
+        self._challenge, self._is_guess = chosen, False
         return chosen
 
     def forget(self, used: str) -> None:
@@ -170,47 +138,32 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
         if scheme == "Bearer" and challenge is not None and challenge.scheme == "bearer":
             self._tokens.drop(self._request(challenge), value)
         elif scheme == "Basic":
-            known = self._credentials.known(self._image)
+            # Only if they are still those: another caller may have found newer ones meanwhile.
+            known = self._credentials.peek(self._image.registry)
             if known is not None and basic_value(known, self._origin) == value:
-                self._credentials.refused(self._image, known)
-
-    def hide(self, text: str) -> str:
-        """Return ``text`` without the secrets used here."""
-        return faults.hidden(text, tuple(self._secrets))
-
-    @contextmanager
-    def hiding_secrets(self) -> Iterator[None]:
-        """Take every secret used here out of the message of a ``RegistryError`` that passes.
-
-        Messages repeat hosts that a registry names, and it could name one after the token it was shown.
-        """
-        try:
-            yield
-        except RegistryError as error:
-            raise faults.without(error, tuple(self._secrets)) from None
+                self._credentials.drop(self._image.registry, known)
 
     def _answer(self, challenge: Challenge, deadline: Deadline) -> str:
         if challenge.scheme == "basic":
             return self._basic(deadline)
-        request = self._request(challenge)
+        return f"Bearer {self._tokens.get(self._request(challenge), deadline)}"
+
+    def _issue(self, request: TokenRequest, deadline: Deadline) -> Lease[str]:
+        credentials = self._find(deadline)
         operation = f"getting a token for {self._image.name}"
-
-        def load() -> tuple[str, float]:
-            credentials = self._find(deadline)
-            try:
-                token, seconds = self._servers.issue(request, credentials, deadline, operation)
-            except TokenDeniedError:
-                self._credentials.refused(self._image, credentials)
-                raise
-            self._secrets.append(token)
-            return token, seconds
-
-        return f"Bearer {self._tokens.get(request, load, deadline, operation)}"
+        try:
+            token, seconds = self._servers.issue(request, credentials, deadline, operation)
+        except TokenDeniedError:
+            # The next call asks the provider again: a rotated password must not need a restart.
+            self._credentials.drop(self._image.registry, credentials)
+            raise
+        self.redactor.add(token)
+        return Lease.lasting(token, seconds)
 
     def _basic(self, deadline: Deadline) -> str:
         credentials = self._find(deadline)
         if credentials is None or not credentials.password:
-            self._credentials.refused(self._image, credentials)
+            self._credentials.drop(self._image.registry, credentials)
             has = "no credentials" if credentials is None else "no password, only an identity token,"
             raise RegistryError(
                 f"authentication with {self._origin} failed: it asks for a user name and password, and the "
@@ -220,13 +173,12 @@ class RepositoryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras 
         return f"Basic {basic_value(credentials, self._origin)}"
 
     def _find(self, deadline: Deadline) -> Credentials | None:
-        credentials = self._credentials.find(self._image, deadline)
+        credentials = self._credentials.get(self._image.registry, deadline)
         if credentials is not None:
-            secrets = [credentials.password, credentials.identity_token]
+            self.redactor.add(credentials.password, credentials.identity_token)
             if credentials.password:
-                secrets.append(basic_value(credentials, self._origin))
-            self._secrets.extend(secret for secret in secrets if secret and secret not in self._secrets)
+                self.redactor.add(basic_value(credentials, self._origin))
         return credentials
 
     def _request(self, challenge: Challenge) -> TokenRequest:
-        return TokenRequest.answering(challenge, self._image.repository)
+        return TokenRequest.answering(challenge, self._image.repository, self._actions)

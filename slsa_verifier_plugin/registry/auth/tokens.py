@@ -25,8 +25,9 @@ from slsa_verifier_plugin.network.hosts import canonical_host
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.http.redirects import Courier
+from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.retries import Retries
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 
 CLIENT_ID = "slsa-verifier-plugin"
 """The OAuth2 client's name, for token servers that log it."""
@@ -71,13 +72,13 @@ class TokenServers:
     Args:
         origin: the registry's scheme and host, as ``https://registry.example``.
         use_http: the store's ``useHttp``.
-        courier: sends requests.
+        http: sends requests.
     """
 
-    def __init__(self, origin: str, use_http: bool, courier: Courier) -> None:
+    def __init__(self, origin: str, use_http: bool, http: HttpClient) -> None:
         self._origin = origin
         self._use_http = use_http
-        self._courier = courier
+        self._http = http
 
     def issue(
         self, request: TokenRequest, credentials: Credentials | None, deadline: Deadline, operation: str
@@ -99,23 +100,17 @@ class TokenServers:
             DeadlineError: out of time.
         """
         check_realm(request.realm, self._origin, self._use_http, secret=credentials is not None)
-        url, headers, form = _written(request, credentials, self._origin)
-        retries = Retries(deadline)
-        while True:
-            try:
-                reply = self._courier.carry(
-                    "POST" if form else "GET", url, headers, deadline, operation, home=self._origin, form=form
-                )
-                if reply.status == 200:
-                    return _token_of(reply.read(limits.MAX_TOKEN_RESPONSE_BYTES), operation)
-            except RegistryError as error:
-                retries.wait(error)
-                continue
-            codes = faults.error_codes(reply.error_body())
-            if not faults.is_passing(reply.status):
-                raise _refusal(operation, request.realm, reply.status, credentials)
-            failure = faults.status_error(operation, reply.url, reply.status, codes)
-            retries.wait(failure, reply.header("Retry-After"))
+        sent = _written(request, credentials, self._origin, operation)
+
+        def attempt() -> tuple[str, float]:
+            reply = self._http.send(sent, deadline, self._origin)
+            if reply.status == 200:
+                return _token_of(reply.read(limits.MAX_TOKEN_RESPONSE_BYTES), operation)
+            error = reply.refusal()
+            # A refusal is worded for the token server: the advice for a registry's status would mislead.
+            raise error if error.transient else _refusal(operation, request.realm, reply.status, credentials)
+
+        return Retries(deadline).run(attempt)
 
 
 def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> None:
@@ -171,9 +166,10 @@ def basic_value(credentials: Credentials, origin: str) -> str:
 
 
 def _written(
-    request: TokenRequest, credentials: Credentials | None, origin: str
-) -> tuple[str, dict[str, str], Mapping[str, str] | None]:
-    """Return the URL, headers and form (None for a GET) of the request to the token server."""
+    request: TokenRequest, credentials: Credentials | None, origin: str, operation: str
+) -> HttpRequest:
+    """Return the request to the token server."""
+    # A fragment is for a browser; sent along it would end up in the query.
     url = _without_scope(request.realm.partition("#")[0])
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": CLIENT_ID}
     if credentials is not None and credentials.identity_token:
@@ -184,13 +180,13 @@ def _written(
             "scope": request.scope,
             "refresh_token": credentials.identity_token,
         }
-        return url, headers, form
+        return HttpRequest(operation, url, "POST", headers, form)
     query = [("service", request.service)] if request.service else []
     query.append(("scope", request.scope))
     url += ("&" if urlsplit(url).query else "?") + urlencode(query)
     if credentials is not None:
         headers["Authorization"] = f"Basic {basic_value(credentials, origin)}"
-    return url, headers, None
+    return HttpRequest(operation, url, headers=headers)
 
 
 def _without_scope(realm: str) -> str:
@@ -232,6 +228,7 @@ def _token_of(body: bytes, operation: str) -> tuple[str, float]:
     if not isinstance(token, str) or not _HEADER_SAFE.fullmatch(token):
         raise faults.invalid_response(operation, "the token server's answer has no usable token")
     seconds = fields.get("expires_in")
+    # True is an int in Python; JSON's true says nothing of seconds.
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
         seconds = limits.DEFAULT_TOKEN_SECONDS
-    return token, min(float(seconds), limits.MAX_TOKEN_SECONDS)
+    return token, min(max(float(seconds), 1.0), limits.MAX_TOKEN_SECONDS)

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, said
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
-from slsa_verifier_plugin.registry.http.transport import Transport
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
+from slsa_verifier_plugin.registry.redaction import explained
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """Bytes of one answer; a kubernetes Secret holds up to 1 MiB, in base64 1.4 MiB, tokens are far smaller."""
@@ -64,7 +63,7 @@ class Web:
 
     def __init__(self, provider: str, environ: Mapping[str, str], trust: TrustStore | None = None) -> None:
         self._provider = provider
-        self._transport = Transport(requests.Session(), environ, trust or TrustStore(environ))
+        self._transport = Transport(environ, trust)
 
     def send(
         self,
@@ -93,7 +92,7 @@ class Web:
         # Exchanges are minutes apart, so a connection that is kept would only be in the server's way.
         sent = {"Accept": "application/json", "Connection": "close", **(headers or {})}
         try:
-            reply = self._transport.send(method, url, sent, deadline, step, form=form)
+            reply = self._transport.send(HttpRequest(step, url, method, sent, form), deadline)
             try:
                 return Answer(reply.status, reply.read(MAX_ANSWER_BYTES))
             finally:
@@ -135,7 +134,7 @@ class Web:
         if answer.status != 200:
             code, text = explanation(value)
             transient = answer.transient or code.startswith("Throttling")
-            detail = f"HTTP {answer.status}, {said(text, secrets)}"
+            detail = f"HTTP {answer.status}, {explained(text, secrets)}"
             advice = f"; {advice}" if advice and not transient else ""
             raise failed(self._provider, step, detail + advice, transient=transient)
         if not value:

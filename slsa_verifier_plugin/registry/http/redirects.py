@@ -8,8 +8,8 @@ host must have an address of a kind that the registry itself could reach us from
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -17,8 +17,8 @@ from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind
 from slsa_verifier_plugin.network.origins import REDIRECTS, origin_of, target_of
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.auth.expiring import ExpiringCache
-from slsa_verifier_plugin.registry.http.transport import Reply, Transport
+from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 
 _GLOBAL_ONLY = REACH[Kind.GLOBAL]
 
@@ -34,7 +34,7 @@ class Exchange:
     seconds: float
 
 
-class Courier:
+class HttpClient:
     """Sends a request and follows its redirects; safe for many threads.
 
     Args:
@@ -45,30 +45,15 @@ class Courier:
     def __init__(self, transport: Transport, observer: Callable[[Exchange], None] | None = None) -> None:
         self._transport = transport
         self._observer = observer
-        self._reach: ExpiringCache[str, frozenset[Kind]] = ExpiringCache(limits.MAX_HOSTS)
+        self._reach: Leases[str, frozenset[Kind]] = Leases("the registry's address", self._find_reach)
 
-    def carry(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        deadline: Deadline,
-        operation: str,
-        *,
-        home: str,
-        form: Mapping[str, str] | None = None,
-        leave_home: bool = True,
-    ) -> Reply:
+    def send(self, request: HttpRequest, deadline: Deadline, home: str, *, leave_home: bool = True) -> Reply:
         """Return the answer at the end of the redirects, whatever its status.
 
         Args:
-            method: GET, HEAD or POST; a POST's redirect is not followed.
-            url: where to.
-            headers: an ``Authorization`` among them is for the origin of ``url`` alone.
+            request: what to send.
             deadline: the end of all of it.
-            operation: what is being done, for messages.
             home: the registry's scheme and host: what is configured, and so may be connected to wherever it is.
-            form: a POST's body.
             leave_home: False to return a redirect to another origin instead of following it.
 
         Raises:
@@ -76,86 +61,79 @@ class Courier:
                 ``Transport.send``.
             DeadlineError: out of time.
         """
-        sent = dict(headers)
-        meant_for = origin_of(url)
         for _ in range(limits.MAX_REDIRECTS + 1):
-            begin = time.monotonic()
-            reply = self._send(method, url, sent, deadline, operation, home=home, form=form)
+            begun = time.monotonic()
+            reply = self._send_once(request, deadline, home)
             if self._observer is not None:
-                self._observer(Exchange(method, url, home, reply, time.monotonic() - begin))
+                seconds = time.monotonic() - begun
+                self._observer(Exchange(request.method, request.url, home, reply, seconds))
             if reply.status not in REDIRECTS or not reply.header("Location"):
                 return reply
-            target = target_of(url, reply.header("Location"))
-            if target is None:
-                reply.close()
-                raise _refused(operation, url, "its target is not a plain HTTP URL")
-            if form is not None:
-                reply.close()
-                raise _refused(
-                    operation, url, "a token server must not redirect a request that carries a secret"
-                )
-            if not leave_home and origin_of(target) != origin_of(home):
+            target = target_of(request.url, reply.header("Location"))
+            if target is not None and not leave_home and origin_of(target) != origin_of(home):
                 return reply
+            # Read, so that the connection can be used for what follows.
             reply.error_body()
-            if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
-                raise _refused(operation, url, "it leads from HTTPS to plain HTTP")
-            if origin_of(target) != meant_for:
-                sent.pop("Authorization", None)
-            url = target
+            if target is None:
+                raise _refused(request, "its target is not a plain HTTP URL")
+            _check_step(request, reply.status, target)
+            if origin_of(target) != origin_of(request.url):
+                # A token for the registry is nobody else's. It does not come back, wherever the next redirect leads.
+                kept = {name: text for name, text in request.headers.items() if name != "Authorization"}
+                request = replace(request, headers=kept)
+            request = replace(request, url=target)
         raise _refused(
-            operation, url, f"there were more than {limits.MAX_REDIRECTS} of them, or they go in a circle"
+            request, f"there were more than {limits.MAX_REDIRECTS} of them, or they go in a circle"
         )
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        deadline: Deadline,
-        operation: str,
-        *,
-        home: str,
-        form: Mapping[str, str] | None,
-    ) -> Reply:
+    def _send_once(self, request: HttpRequest, deadline: Deadline, home: str) -> Reply:
         """Send to the registry itself anywhere, to another host only where the registry's own address allows it."""
-        send = self._transport.send
-        if origin_of(url) == origin_of(home):
-            return send(method, url, headers, deadline, operation, form=form)
+        if origin_of(request.url) == origin_of(home):
+            return self._transport.send(request, deadline)
         try:
-            return send(method, url, headers, deadline, operation, form=form, allowed=_GLOBAL_ONLY)
+            return self._transport.send(request, deadline, _GLOBAL_ONLY)
         except AddressRefused:
             # Looked up only now: behind a proxy the registry's name may be unknown here, which takes its time.
-            allowed = self._reach_of(home, deadline)
+            allowed = self._reach.get(home, deadline)
         try:
-            return send(method, url, headers, deadline, operation, form=form, allowed=allowed)
+            return self._transport.send(request, deadline, allowed)
         except AddressRefused as refused:
-            raise _not_there(operation, url, refused.kind) from None
+            raise RegistryError(
+                f"{request.operation} failed: the registry sends its client to {faults.redacted(request.url)}, a "
+                f"{refused.kind} address, and is not at such an address itself; give that host an address like the "
+                "registry's, or check who runs the registry",
+                reason=Reason.REGISTRY_INVALID_RESPONSE,
+            ) from None
 
-    def _reach_of(self, home: str, deadline: Deadline) -> frozenset[Kind]:
+    def _find_reach(self, home: str, deadline: Deadline) -> Lease[frozenset[Kind]]:
         """Return the kinds of address to which the registry may send us, from where it is itself."""
-
-        def look_up() -> tuple[frozenset[Kind], float]:
-            parts = urlsplit(home)
-            try:
-                reach = self._transport.resolver.reach(parts.hostname or "", parts.port or 443, deadline)
-            except OSError:
-                return _GLOBAL_ONLY, 1.0  # behind a proxy, perhaps: then nothing but global addresses
-            return reach, limits.CREDENTIALS_SECONDS
-
-        return self._reach.get(home, look_up, deadline, "looking up the registry's address")
+        parts = urlsplit(home)
+        try:
+            reach = self._transport.resolver.reach(parts.hostname or "", parts.port or 443, deadline)
+        except OSError:
+            # Behind a proxy, perhaps, which alone knows the name: then nothing but global addresses.
+            return Lease.lasting(_GLOBAL_ONLY, 1.0)
+        return Lease.lasting(reach, limits.REACH_SECONDS)
 
 
-def _refused(operation: str, url: str, why: str) -> RegistryError:
+def _check_step(request: HttpRequest, status: int, target: str) -> None:
+    """Refuse a redirect that would show somebody what was not meant for them.
+
+    Raises:
+        RegistryError: reason ``REGISTRY_INVALID_RESPONSE``.
+    """
+    if request.body is not None and not isinstance(request.body, bytes):
+        raise _refused(request, "a token server must not redirect a request that carries a secret")
+    if request.method in ("POST", "PUT") and status not in (307, 308):
+        # Only these two keep method and body (RFC 9110, 15.4); after the others a GET would pass for a push.
+        raise _refused(request, f"HTTP {status} would turn a {request.method} into a GET")
+    if urlsplit(request.url).scheme == "https" and urlsplit(target).scheme == "http":
+        raise _refused(request, "it leads from HTTPS to plain HTTP")
+
+
+def _refused(request: HttpRequest, why: str) -> RegistryError:
     return RegistryError(
-        f"{operation} failed: a redirect from {faults.redacted(url)} is not followed: {why}; correct the "
-        "registry's or its storage's configuration",
-        reason=Reason.REGISTRY_INVALID_RESPONSE,
-    )
-
-
-def _not_there(operation: str, url: str, kind: Kind) -> RegistryError:
-    return RegistryError(
-        f"{operation} failed: the registry sends its client to {faults.redacted(url)}, a {kind} address, and is "
-        "not at such an address itself; give that host an address like the registry's, or check who runs the registry",
+        f"{request.operation} failed: a redirect from {faults.redacted(request.url)} is not followed: {why}; correct "
+        "the registry's or its storage's configuration",
         reason=Reason.REGISTRY_INVALID_RESPONSE,
     )

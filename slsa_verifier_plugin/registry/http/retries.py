@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import email.utils
 import random
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.registry import limits
+from slsa_verifier_plugin.registry.faults import StatusError
 
 NEEDED_SECONDS = 0.02
 """Time that must be left after a wait for another attempt to make sense."""
+
+T = TypeVar("T")
+
+_RETRY = Retry(retry_after_max=24 * 3600)
 
 
 class Retries:
@@ -21,30 +29,41 @@ class Retries:
     Args:
         deadline: the end of the operation.
         sleep: waits; tests replace it.
+        most: attempts, the first included; 1 where a larger operation is repeated as a whole.
     """
 
-    def __init__(self, deadline: Deadline, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        deadline: Deadline,
+        sleep: Callable[[float], None] = time.sleep,
+        most: int = limits.MAX_ATTEMPTS,
+    ) -> None:
         self._deadline = deadline
         self._sleep = sleep
+        self._most = most
         self._attempts = 1
 
-    def wait(self, error: RegistryError, retry_after: str = "") -> None:
+    def run(self, attempt: Callable[[], T]) -> T:
+        """Return what ``attempt`` returns, once it succeeds; raise its last ``RegistryError`` as ``wait`` does."""
+        while True:
+            try:
+                return attempt()
+            except RegistryError as error:
+                self.wait(error)
+
+    def wait(self, error: RegistryError) -> None:
         """Wait before the next attempt, or raise ``error`` if there is none.
 
-        It is raised at once if it is not transient, the attempts are used up, or the wait (the registry's own
-        where it gave one) would end too close to the deadline: the reason is then the registry's, and known early.
+        The wait is the registry's own where the error is a ``StatusError`` with a ``Retry-After``.
 
         Args:
             error: the failure of the attempt that has just been made.
-            retry_after: that answer's ``Retry-After`` (RFC 9110, 10.2.3), "" where there was none.
         """
-        asked = seconds_of(retry_after)
+        asked = seconds_of(error.retry_after) if isinstance(error, StatusError) else None
         delay = asked if asked is not None else self._backoff()
-        if (
-            not error.transient
-            or self._attempts >= limits.MAX_ATTEMPTS
-            or delay + NEEDED_SECONDS >= self._deadline.remaining()
-        ):
+        # With a wait that ends too close to the deadline the reason is still the registry's, and known early.
+        is_late = delay + NEEDED_SECONDS >= self._deadline.remaining()
+        if not error.transient or self._attempts >= self._most or is_late:
             raise error
         self._attempts += 1
         self._sleep(delay)
@@ -53,16 +72,14 @@ class Retries:
         base: float = min(
             limits.FIRST_BACKOFF_SECONDS * 2 ** (self._attempts - 1), limits.MAX_BACKOFF_SECONDS
         )
+        # Spread, or all callers that met one fault would come back at once.
         return base * (1 + random.random() / 2)  # noqa: S311  (spreads callers, guards nothing)
 
 
 def seconds_of(retry_after: str) -> float | None:
-    """Return the seconds that a ``Retry-After`` asks for, None where it says nothing that can be read."""
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    """Return the seconds that a ``Retry-After`` asks for (RFC 9110, 10.2.3), None where it cannot be read."""
     try:
-        when = email.utils.parsedate_to_datetime(text)
-        return max(0.0, when.timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
+        return float(_RETRY.parse_retry_after(retry_after))
+    except (InvalidHeader, ValueError, TypeError, OverflowError):
+        # The last three are of email.utils, for dates that no calendar has.
         return None

@@ -22,6 +22,7 @@ from slsa_verifier_plugin.registry.auth.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.select import DEFAULT, provider_for
 from slsa_verifier_plugin.registry.http.redirects import Exchange
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
@@ -108,7 +109,7 @@ class Probing:
 
     def hide(self, text: str) -> str:
         """Return ``text`` without the secrets used so far."""
-        return str(self._client.auth.hide(text))
+        return self._client.auth.redactor.hide(text)
 
     def requests(self) -> tuple[Request, ...]:
         """Return the requests made since this was last called."""
@@ -168,25 +169,26 @@ class Probing:
         return f"connected with {facts['TLS']}, and the certificate is trusted", facts
 
     def _ping(self) -> tuple[str, Facts]:
-        operation = "asking for /v2/"
         home = self._client.origin
-        headers = {"Accept-Encoding": "identity"}
-        reply = self._store.courier.carry("GET", f"{home}/v2/", headers, self._deadline, operation, home=home)
+        request = HttpRequest("asking for /v2/", f"{home}/v2/", headers={"Accept-Encoding": "identity"})
+        # Past the repository's client, which would answer the challenge that is to be seen here.
+        reply = self._store.http.send(request, self._deadline, home)
         challenge = described(reply.header("WWW-Authenticate"))
-        codes = faults.error_codes(reply.error_body())
+        refusal = reply.refusal()
         if reply.status == 200:
             return "the registry answers without asking who we are", {}
         if reply.status == 401 and challenge:
             return f"the registry asks for {challenge}", {"challenge": challenge}
-        raise faults.status_error(operation, reply.url, reply.status, codes)
+        raise refusal
 
     def _authenticate(self) -> tuple[str, Facts]:
         operation = f"authenticating for {self._image.name}"
         url = self._client.manifest_url(str(self._image.digest or self._image.tag or "latest"))
-        reply = self._client.do_request(url, "HEAD", deadline=self._deadline, operation=operation)
-        reply.error_body()
+        reply = self._client.send(HttpRequest(operation, url, "HEAD"), self._deadline)
+        # Other statuses say that we are let in; what is there, the next step looks at.
         if reply.status in (401, 403):
-            raise faults.status_error(operation, reply.url, reply.status)
+            raise reply.refusal()
+        reply.error_body()
         header = self._client.auth.authorization(self._deadline)
         facts = {"authProvider": self._provider.name, "credentials": self._provider.told}
         if header is None:

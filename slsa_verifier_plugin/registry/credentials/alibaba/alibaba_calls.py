@@ -17,7 +17,7 @@ import requests
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries, said
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.web import (
     TRANSIENT_STATUS,
     explanation,
@@ -27,6 +27,7 @@ from slsa_verifier_plugin.registry.credentials.web import (
     unanswered,
 )
 from slsa_verifier_plugin.registry.http.transport import session_until
+from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain
 
 _MODULES = (
@@ -157,7 +158,7 @@ class AlibabaCalls:
         code, text = explanation(error.data if isinstance(error.data, Mapping) else {})
         transient = error.status_code in TRANSIENT_STATUS or code.startswith("Throttling")
         advice = "" if transient else "; check that the role may cr:GetAuthorizationToken on the instance"
-        detail = f"HTTP {error.status_code}, {said(text, keys.secrets())}{advice}"
+        detail = f"HTTP {error.status_code}, {explained(text, keys.secrets())}{advice}"
         return failed(self._provider, step, detail, transient=transient)
 
     def _unanswered(self, step: str, host: str, error: BaseException) -> RegistryError:

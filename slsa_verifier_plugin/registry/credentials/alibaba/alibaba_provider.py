@@ -19,12 +19,13 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_calls import AlibabaCalls, Keys, Target
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, said
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.refresher import Lease, Refresher
 from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
@@ -68,8 +69,8 @@ class AcrCredentials:
         self._environ = environ
         self._web = Web(NAME, environ)
         self._calls = AlibabaCalls(NAME, environ)
-        self._keys = Refresher(NAME, "the role's temporary keys", self._assume_role, clock)
-        self._tokens = Refresher(NAME, "an ACR authorization token", self._authorize, clock)
+        self._keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
+        self._tokens = Leases(f"an ACR authorization token for {NAME}", self._authorize, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
         """Return ACR's credentials for the image's registry, None where that is no registry of Alibaba Cloud.
@@ -137,7 +138,7 @@ class AcrCredentials:
         body = self._calls.get_authorization_token(step, target, keys, deadline)
         values = (body.temp_username, body.authorization_token)
         if body.is_success is False or not all(isinstance(value, str) and value for value in values):
-            raise failed(NAME, step, f"the answer has no token: {said(body.code, keys.secrets())}")
+            raise failed(NAME, step, f"the answer has no token: {explained(body.code, keys.secrets())}")
         if not isinstance(body.expire_time, int):
             raise failed(NAME, step, "the answer does not say when its token expires")
         username, password = (str(value) for value in values)

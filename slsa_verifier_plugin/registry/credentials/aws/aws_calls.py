@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
-
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries, said
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.web import MAX_ANSWER_BYTES, own_failure, seconds, unanswered
-from slsa_verifier_plugin.registry.http.transport import Transport
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
+from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain
 
 _LOGGERS = ("boto3", "botocore", "s3transfer")
@@ -87,7 +86,7 @@ class AwsCalls:
             self._trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=())
         else:
             self._trust = TrustStore(environ)
-        self._transport = Transport(requests.Session(), environ, self._trust)
+        self._transport = Transport(environ, self._trust)
         self._lock = threading.Lock()  # making a client of a session is not safe for many threads
         self._session: Any = None
 
@@ -180,7 +179,7 @@ class AwsCalls:
             transient = code in _TRANSIENT_CODES or status >= 500 or status == 429
             text = f"{code}: {details.get('Message', '')}"
             advice = f"; {call.advice}" if call.advice and not transient else ""
-            detail = f"AWS answered HTTP {status}, {said(text, secrets)}{advice}"
+            detail = f"AWS answered HTTP {status}, {explained(text, secrets)}{advice}"
             return failed(self._provider, step, detail, transient=transient)
         if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError, OSError)):
             return unanswered(self._provider, step, endpoint, error)
@@ -204,7 +203,7 @@ class _Http:
         headers |= {"Accept-Encoding": "identity", "Connection": "close"}
         body = request.body.encode() if isinstance(request.body, str) else bytes(request.body or b"")
         reply = self._transport.send(
-            request.method, request.url, headers, self._deadline, self._step, content=body
+            HttpRequest(self._step, request.url, request.method, headers, body), self._deadline
         )
         try:
             content = reply.read(MAX_ANSWER_BYTES)

@@ -17,11 +17,11 @@ from datetime import datetime
 from time import time
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCalls, Call, Keys
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.refresher import Lease, Refresher
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
@@ -63,8 +63,8 @@ class EcrCredentials:
         )
         self._environ = environ
         self._calls = AwsCalls(NAME, environ)
-        self._keys = Refresher(NAME, "the role's temporary keys", self._assume_role, clock)
-        self._tokens = Refresher(NAME, "an ECR authorization token", self._authorize, clock)
+        self._keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
+        self._tokens = Leases(f"an ECR authorization token for {NAME}", self._authorize, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
         """Return ECR's credentials for the image's registry, None where that is no private ECR registry.

@@ -17,11 +17,11 @@ from time import time
 from typing import Any, Protocol
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.registry.auth.leases import EARLY_SECONDS, Lease, Leases
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.azure.azure_tokens import ManagedIdentity, WorkloadIdentity
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, variables
-from slsa_verifier_plugin.registry.credentials.refresher import EARLY_SECONDS, Lease, Refresher
 from slsa_verifier_plugin.registry.credentials.web import Web
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
@@ -74,13 +74,12 @@ class AcrCredentials:
         self._endpoints = endpoints
         self._clock = clock
         self._web = Web(provider, environ)
-        self._entra = Refresher[str, Lease[str]](
-            provider,
-            "a Microsoft Entra access token",
+        self._entra = Leases[str, Lease[str]](
+            f"a Microsoft Entra access token for {provider}",
             lambda _, deadline: _with_end(tokens.token(deadline)),
             clock,
         )
-        self._acr = Refresher[str, Credentials](provider, "an ACR refresh token", self._exchange, clock)
+        self._acr = Leases[str, Credentials](f"an ACR refresh token for {provider}", self._exchange, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
         """Return ACR's credentials for the image's registry, None where that is not among the endpoints.
@@ -112,13 +111,13 @@ class AcrCredentials:
         token = answer.get("refresh_token")
         if not isinstance(token, str) or not token:
             raise failed(self._provider, step, "the answer has no refresh_token")
-        ends = min(self._clock() + REFRESH_TOKEN_SECONDS - EARLY_SECONDS, access.expires_at)
+        ends = min(self._clock() + REFRESH_TOKEN_SECONDS - EARLY_SECONDS, access.ends)
         return Lease.until(Credentials(USERNAME, token, expires_at=ends), ends)
 
 
 def _with_end(lease: Lease[str]) -> Lease[Lease[str]]:
     """Return a lease whose value says itself when it ends: no password outlives the token it was made from."""
-    return Lease(lease, lease.expires_at, lease.renew_at)
+    return Lease.until(lease, lease.ends)
 
 
 def is_endpoint(host: str, endpoints: tuple[str, ...]) -> bool:

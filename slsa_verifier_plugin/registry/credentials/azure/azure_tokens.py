@@ -14,9 +14,9 @@ from urllib.parse import urlencode, urlsplit
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries, said
+from slsa_verifier_plugin.registry.auth.leases import Lease
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.provider_options import token_file
-from slsa_verifier_plugin.registry.credentials.refresher import Lease
 from slsa_verifier_plugin.registry.credentials.web import (
     TRANSIENT_STATUS,
     Answer,
@@ -27,6 +27,7 @@ from slsa_verifier_plugin.registry.credentials.web import (
     unanswered,
 )
 from slsa_verifier_plugin.registry.http.transport import session_until
+from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain, quoted
 
 RESOURCE = "https://containerregistry.azure.net"
@@ -123,7 +124,7 @@ class WorkloadIdentity:
         return failed(
             self._provider,
             step,
-            f"{shown}{said(message, [assertion])}{'' if transient else advice}",
+            f"{shown}{explained(message, [assertion])}{'' if transient else advice}",
             transient=transient,
         )
 
@@ -169,7 +170,7 @@ class ManagedIdentity:
         raise failed(
             self._provider,
             step,
-            f"HTTP {status}, {problem or said(explanation, [str(token or '')])}{'' if transient else advice}",
+            f"HTTP {status}, {problem or explained(explanation, [str(token or '')])}{'' if transient else advice}",
             transient=transient,
         )
 

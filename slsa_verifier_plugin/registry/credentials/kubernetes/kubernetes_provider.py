@@ -18,8 +18,9 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.addresses import literal
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, said
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
     DATA_KEYS,
     DOCKER_CONFIG_JSON,
@@ -27,8 +28,8 @@ from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
     PullSecretError,
 )
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.refresher import Lease, Refresher
 from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
@@ -99,8 +100,8 @@ class KubernetesSecrets:
         trust = TrustStore({"SSL_CERT_FILE": self._ca_path}, directories=(), host_directories=())
         self._web = Web(NAME, environ, trust)
         self._clock = clock
-        self._cached_secrets = Refresher(NAME, "an image pull secret", self._read_secret, clock)
-        self._cached_accounts = Refresher(NAME, "the service account", self._read_account, clock)
+        self._cached_secrets = Leases(f"an image pull secret for {NAME}", self._read_secret, clock)
+        self._cached_accounts = Leases(f"the service account for {NAME}", self._read_account, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
         """Return the first credentials for the image's registry, None where no secret has an entry for it.
@@ -171,8 +172,7 @@ class KubernetesSecrets:
         return self._lease(tuple(_pull_secret_names(value)))
 
     def _lease(self, value: T) -> Lease[T]:
-        now = self._clock()
-        return Lease(value, now + KEPT_SECONDS, now + FRESH_SECONDS)
+        return Lease.until(value, self._clock() + KEPT_SECONDS, early=KEPT_SECONDS - FRESH_SECONDS)
 
     def _get(self, step: str, path: str, deadline: Deadline) -> Mapping[str, Any] | None:
         """Return an object of the API, None where it has no such object."""
@@ -190,7 +190,7 @@ class KubernetesSecrets:
             403: "; grant the service account get on it (RBAC)",
             404: "; what answers is not a kubernetes API",
         }.get(answer.status, "")
-        detail = f"HTTP {answer.status}, {said(value.get('message'), [token])}{advice}"
+        detail = f"HTTP {answer.status}, {explained(value.get('message'), [token])}{advice}"
         raise failed(NAME, step, detail, transient=answer.transient)
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, InternalError, Reason, RegistryError, VerifierError
-from slsa_verifier_plugin.registry.credentials import refresher as refresh
+from slsa_verifier_plugin.registry.auth import leases as module
+from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
-from slsa_verifier_plugin.registry.credentials.refresher import Lease, Refresher
 from tests.support.clouds import eventually, everything_about
 
 
@@ -29,7 +29,7 @@ class Exchange:
         self.calls: list[str] = []
         self.error: Exception | None = None
         self.gate: threading.Event | None = None
-        self.refresher: Refresher[str, str] = Refresher("test", "a value", self.fetch, lambda: self.now)
+        self.leases: Leases[str, str] = Leases("a value", self.fetch, lambda: self.now)
 
     def fetch(self, key: str, deadline: Deadline) -> Lease[str]:
         self.calls.append(key)
@@ -44,14 +44,14 @@ class Exchange:
     def at_hand(self, key: str) -> str | None:
         """Return a value that needs no exchange, None where there is none."""
         try:
-            return self.refresher.get(key, Deadline(0))
+            return self.leases.get(key, Deadline(0))
         except DeadlineError:
             return None
 
 
 @pytest.fixture
 def exchange(monkeypatch: pytest.MonkeyPatch) -> Exchange:
-    monkeypatch.setattr(refresh, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     return Exchange()
 
 
@@ -74,28 +74,28 @@ def in_threads(count: int, call: Callable[[], object]) -> list[object]:
 
 
 def test_a_value_is_kept_until_it_ends(exchange: Exchange) -> None:
-    assert exchange.refresher.get("a", a_minute()) == "a1"
-    exchange.now += 3600 - refresh.EARLY_SECONDS - 1
-    assert exchange.refresher.get("a", a_minute()) == "a1"
+    assert exchange.leases.get("a", a_minute()) == "a1"
+    exchange.now += 3600 - module.EARLY_SECONDS - 1
+    assert exchange.leases.get("a", a_minute()) == "a1"
     assert exchange.calls == ["a"]
-    exchange.now += refresh.EARLY_SECONDS + 1
-    assert exchange.refresher.get("a", a_minute()) == "a2"
+    exchange.now += module.EARLY_SECONDS + 1
+    assert exchange.leases.get("a", a_minute()) == "a2"
 
 
 def test_a_value_is_not_handed_out_in_its_last_seconds(exchange: Exchange) -> None:
-    exchange.refresher.get("a", a_minute())
-    exchange.now += 3600 - refresh.SKEW_SECONDS
-    assert exchange.refresher.get("a", a_minute()) == "a2"
+    exchange.leases.get("a", a_minute())
+    exchange.now += 3600 - module.SKEW_SECONDS
+    assert exchange.leases.get("a", a_minute()) == "a2"
 
 
 def test_keys_are_apart(exchange: Exchange) -> None:
-    assert [exchange.refresher.get(key, a_minute()) for key in "abab"] == ["a1", "b2", "a1", "b2"]
+    assert [exchange.leases.get(key, a_minute()) for key in "abab"] == ["a1", "b2", "a1", "b2"]
 
 
 def test_one_exchange_for_all_that_wait(exchange: Exchange) -> None:
     exchange.gate = threading.Event()
     threading.Timer(0.2, exchange.gate.set).start()
-    assert in_threads(64, lambda: exchange.refresher.get("a", a_minute())) == ["a1"] * 64
+    assert in_threads(64, lambda: exchange.leases.get("a", a_minute())) == ["a1"] * 64
     assert exchange.calls == ["a"]
 
 
@@ -103,7 +103,7 @@ def test_all_that_wait_get_the_error_each_one_of_its_own(exchange: Exchange) -> 
     exchange.gate = threading.Event()
     exchange.error = failed("test", "asking", "no", transient=True)
     threading.Timer(0.2, exchange.gate.set).start()
-    errors = in_threads(16, lambda: exchange.refresher.get("a", a_minute()))
+    errors = in_threads(16, lambda: exchange.leases.get("a", a_minute()))
     assert len(exchange.calls) == 1
     assert len({id(error) for error in errors}) == 16
     for error in errors:
@@ -118,53 +118,53 @@ def test_all_that_wait_get_the_error_each_one_of_its_own(exchange: Exchange) -> 
 def test_an_error_is_not_kept(exchange: Exchange) -> None:
     exchange.error = failed("test", "asking", "no")
     with pytest.raises(RegistryError):
-        exchange.refresher.get("a", a_minute())
+        exchange.leases.get("a", a_minute())
     exchange.error = None
-    assert exchange.refresher.get("a", a_minute()) == "a2"
+    assert exchange.leases.get("a", a_minute()) == "a2"
 
 
 def test_renewal_begins_early_and_nobody_waits_for_it(exchange: Exchange) -> None:
-    exchange.refresher.get("a", a_minute())
-    exchange.now += 3600 - refresh.EARLY_SECONDS
+    exchange.leases.get("a", a_minute())
+    exchange.now += 3600 - module.EARLY_SECONDS
     exchange.gate = threading.Event()
     begun = time.monotonic()
-    assert [exchange.refresher.get("a", a_minute()) for _ in range(50)] == ["a1"] * 50
+    assert [exchange.leases.get("a", a_minute()) for _ in range(50)] == ["a1"] * 50
     assert time.monotonic() - begun < 5
     assert eventually(lambda: len(exchange.calls) == 2)
     exchange.gate.set()
-    assert eventually(lambda: exchange.refresher.get("a", a_minute()) == "a2")
+    assert eventually(lambda: exchange.leases.get("a", a_minute()) == "a2")
     assert len(exchange.calls) == 2
 
 
 def test_a_renewal_that_fails_leaves_the_value_in_use(exchange: Exchange) -> None:
-    exchange.refresher.get("a", a_minute())
+    exchange.leases.get("a", a_minute())
     exchange.error = failed("test", "asking", "no")
-    exchange.now += 3600 - refresh.EARLY_SECONDS
-    assert exchange.refresher.get("a", a_minute()) == "a1"
+    exchange.now += 3600 - module.EARLY_SECONDS
+    assert exchange.leases.get("a", a_minute()) == "a1"
     assert eventually(lambda: len(exchange.calls) == 2)
-    assert exchange.refresher.get("a", a_minute()) == "a1"
-    exchange.now += refresh.EARLY_SECONDS
+    assert exchange.leases.get("a", a_minute()) == "a1"
+    exchange.now += module.EARLY_SECONDS
     with pytest.raises(RegistryError):
-        exchange.refresher.get("a", a_minute())
+        exchange.leases.get("a", a_minute())
 
 
 def test_renewals_that_fail_are_spaced(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    exchange.refresher.get("a", a_minute())
+    exchange.leases.get("a", a_minute())
     exchange.error = failed("test", "asking", "no")
-    exchange.now += 3600 - refresh.EARLY_SECONDS
-    exchange.refresher.get("a", a_minute())
+    exchange.now += 3600 - module.EARLY_SECONDS
+    exchange.leases.get("a", a_minute())
     assert eventually(lambda: len(exchange.calls) == 2)
-    monkeypatch.setattr(refresh, "RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 60.0)
     for _ in range(100):
-        exchange.refresher.get("a", a_minute())
+        exchange.leases.get("a", a_minute())
     assert len(exchange.calls) == 2
 
 
 def test_a_caller_stops_waiting_at_its_deadline(exchange: Exchange) -> None:
     exchange.gate = threading.Event()
     begun = time.monotonic()
-    with pytest.raises(DeadlineError, match="waiting for a value from test"):
-        exchange.refresher.get("a", Deadline(0.2))
+    with pytest.raises(DeadlineError, match="getting a value"):
+        exchange.leases.get("a", Deadline(0.2))
     assert time.monotonic() - begun < 2
     exchange.gate.set()
 
@@ -172,7 +172,7 @@ def test_a_caller_stops_waiting_at_its_deadline(exchange: Exchange) -> None:
 def test_an_exchange_that_comes_in_late_is_used(exchange: Exchange) -> None:
     exchange.gate = threading.Event()
     with pytest.raises(DeadlineError):
-        exchange.refresher.get("a", Deadline(0.1))
+        exchange.leases.get("a", Deadline(0.1))
     exchange.gate.set()
     assert eventually(lambda: exchange.at_hand("a") == "a1")
     assert exchange.calls == ["a"]
@@ -181,12 +181,12 @@ def test_an_exchange_that_comes_in_late_is_used(exchange: Exchange) -> None:
 def test_who_has_more_time_begins_another_exchange(exchange: Exchange) -> None:
     exchange.gate = threading.Event()
     impatient = threading.Thread(
-        target=lambda: in_threads(1, lambda: exchange.refresher.get("a", Deadline(0.2)))
+        target=lambda: in_threads(1, lambda: exchange.leases.get("a", Deadline(0.2)))
     )
     impatient.start()
     assert eventually(lambda: exchange.calls == ["a"])
     patient = threading.Thread(
-        target=lambda: found.extend(in_threads(1, lambda: exchange.refresher.get("a", a_minute())))
+        target=lambda: found.extend(in_threads(1, lambda: exchange.leases.get("a", a_minute())))
     )
     found: list[object] = []
     patient.start()
@@ -208,14 +208,14 @@ def test_an_exchange_that_runs_out_of_its_own_time_is_not_the_others_failure() -
         impatient.join(30)  # a value that came before its time is looked at again would do for it, too
         return Lease.until("value", time.time() + 3600)
 
-    refresher: Refresher[str, str] = Refresher("test", "a value", fetch)
+    leases: Leases[str, str] = Leases("a value", fetch, time.time)
     found: list[object] = []
     impatient = threading.Thread(
-        target=lambda: found.extend(in_threads(1, lambda: refresher.get("a", Deadline(0.3))))
+        target=lambda: found.extend(in_threads(1, lambda: leases.get("a", Deadline(0.3))))
     )
     impatient.start()
     assert eventually(lambda: len(begun) == 1)
-    assert in_threads(4, lambda: refresher.get("a", a_minute())) == ["value"] * 4
+    assert in_threads(4, lambda: leases.get("a", a_minute())) == ["value"] * 4
     impatient.join()
     assert isinstance(found[0], DeadlineError)
     assert len(begun) == 2
@@ -223,51 +223,51 @@ def test_an_exchange_that_runs_out_of_its_own_time_is_not_the_others_failure() -
 
 def test_no_time_at_all(exchange: Exchange) -> None:
     with pytest.raises(DeadlineError):
-        exchange.refresher.get("a", Deadline(0))
+        exchange.leases.get("a", Deadline(0))
     assert exchange.calls == []
 
 
 def test_a_value_at_hand_needs_no_time(exchange: Exchange) -> None:
-    exchange.refresher.get("a", a_minute())
-    assert exchange.refresher.get("a", Deadline(0)) == "a1"
+    exchange.leases.get("a", a_minute())
+    assert exchange.leases.get("a", Deadline(0)) == "a1"
 
 
 def test_exchanges_that_do_not_end_are_bounded(exchange: Exchange) -> None:
     exchange.gate = threading.Event()
-    for number in range(refresh.MAX_EXCHANGES):
+    for number in range(module.MAX_FETCHES):
         with pytest.raises(DeadlineError):
-            exchange.refresher.get(f"key{number}", Deadline(0.02))
-    with pytest.raises(RegistryError, match="exchanges are under way") as caught:
-        exchange.refresher.get("one more", Deadline(5))
+            exchange.leases.get(f"key{number}", Deadline(0.02))
+    with pytest.raises(RegistryError, match="fetches are under way") as caught:
+        exchange.leases.get("one more", Deadline(5))
     assert caught.value.transient
     exchange.gate.set()
-    last = f"key{refresh.MAX_EXCHANGES - 1}"
+    last = f"key{module.MAX_FETCHES - 1}"
     assert eventually(lambda: None not in (exchange.at_hand("key0"), exchange.at_hand(last)))
-    assert exchange.refresher.get("one more", a_minute()).startswith("one more")
+    assert exchange.leases.get("one more", a_minute()).startswith("one more")
 
 
 def test_values_are_bounded_the_least_recently_used_out_first(exchange: Exchange) -> None:
-    for number in range(refresh.MAX_VALUES):
-        exchange.refresher.get(f"{number}:", a_minute())
-    exchange.refresher.get("0:", a_minute())
-    exchange.refresher.get("more:", a_minute())
+    for number in range(module.MAX_LEASES):
+        exchange.leases.get(f"{number}:", a_minute())
+    exchange.leases.get("0:", a_minute())
+    exchange.leases.get("more:", a_minute())
     begun = len(exchange.calls)
-    exchange.refresher.get("0:", a_minute())
+    exchange.leases.get("0:", a_minute())
     assert len(exchange.calls) == begun
-    exchange.refresher.get("1:", a_minute())
+    exchange.leases.get("1:", a_minute())
     assert len(exchange.calls) == begun + 1
 
 
 def test_a_value_that_has_ended_already_is_an_error(exchange: Exchange) -> None:
-    exchange.life = refresh.SKEW_SECONDS
+    exchange.life = module.SKEW_SECONDS
     with pytest.raises(RegistryError, match="clock"):
-        exchange.refresher.get("a", a_minute())
+        exchange.leases.get("a", a_minute())
 
 
 def test_a_defect_is_a_denial_that_shows_nothing(exchange: Exchange) -> None:
     exchange.error = KeyError("planted-secret-in-an-exception")
     with pytest.raises(InternalError) as caught:
-        exchange.refresher.get("a", a_minute())
+        exchange.leases.get("a", a_minute())
     assert "KeyError" in caught.value.message
     assert "planted" not in everything_about(caught.value)
 
@@ -279,14 +279,73 @@ def test_without_threads_there_is_an_error(exchange: Exchange, monkeypatch: pyte
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RegistryError, match="no thread") as caught:
-            exchange.refresher.get("a", a_minute())
+            exchange.leases.get("a", a_minute())
     assert caught.value.transient
-    assert exchange.refresher.get("a", a_minute()) == "a1"
-    exchange.now += 3600 - refresh.EARLY_SECONDS
+    assert exchange.leases.get("a", a_minute()) == "a1"
+    exchange.now += 3600 - module.EARLY_SECONDS
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        assert exchange.refresher.get("a", a_minute()) == "a1", "a renewal that cannot begin does no harm"
+        assert exchange.leases.get("a", a_minute()) == "a1", "a renewal that cannot begin does no harm"
 
 
 def test_secrets_stay_out_of_repr() -> None:
     assert "planted" not in repr(Lease.until("planted", 1.0))
+
+
+def test_what_is_at_hand_is_seen_without_a_fetch(exchange: Exchange) -> None:
+    assert exchange.leases.peek("a") is None
+    exchange.leases.get("a", a_minute())
+    assert exchange.leases.peek("a") == "a1"
+    exchange.now += 3600
+    assert exchange.leases.peek("a") is None
+    assert exchange.calls == ["a"]
+
+
+def test_a_value_is_dropped_only_while_it_is_the_one(exchange: Exchange) -> None:
+    exchange.leases.get("a", a_minute())
+    exchange.leases.drop("a", "another")
+    assert exchange.leases.peek("a") == "a1"
+    exchange.leases.drop("a", "a1")
+    assert exchange.leases.peek("a") is None
+    exchange.leases.drop("b", "unknown")
+    assert exchange.leases.get("a", a_minute()) == "a2"
+
+
+def test_what_is_known_not_to_be_there_is_a_value_too() -> None:
+    calls: list[str] = []
+
+    def fetch(key: str, _: Deadline) -> Lease[str | None]:
+        calls.append(key)
+        return Lease.lasting(None, 100.0)
+
+    leases: Leases[str, str | None] = Leases("a value", fetch)
+    assert [leases.get("a", a_minute()) for _ in range(3)] == [None] * 3
+    assert calls == ["a"]
+
+
+def test_a_token_is_not_handed_out_in_the_last_tenth_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lease = Lease.lasting("token", 100.0)
+    assert (lease.ends, lease.usable_until, lease.renew_at) == (1100.0, 1090.0, 1090.0)
+
+
+def test_a_late_fetch_does_not_replace_what_ends_later(exchange: Exchange) -> None:
+    """Who has more time began another fetch, which was faster."""
+    gates = [threading.Event(), threading.Event()]
+    begun: list[int] = []
+
+    def fetch(_: str, deadline: Deadline) -> Lease[str]:
+        number = len(begun)
+        begun.append(number)
+        assert gates[number].wait(20)
+        return Lease.until(f"value {number}", exchange.now + 3600 + number)
+
+    leases: Leases[str, str] = Leases("a value", fetch, lambda: exchange.now)
+    with pytest.raises(DeadlineError):
+        leases.get("a", Deadline(0.05))
+    gates[1].set()
+    assert leases.get("a", a_minute()) == "value 1"
+    gates[0].set()
+    assert eventually(lambda: leases._running == 0)
+    assert leases.get("a", a_minute()) == "value 1"
