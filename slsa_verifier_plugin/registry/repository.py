@@ -1,7 +1,7 @@
 """Requests to one repository of a registry, for reading and for writing.
 
 From oras-py come the wire's constants: URLs of the distribution specification (``oras.container``), media types and well-known
-hosts (``oras.defaults``), Basic's encoding. Its requests are not used: they sleep for 131 s between attempts, read without a
+hosts (``oras.defaults``). Its requests are not used: they sleep for 131 s between attempts, read without a
 bound, and answer a challenge with whatever scope it asks for.
 """
 

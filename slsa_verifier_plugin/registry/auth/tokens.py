@@ -10,13 +10,12 @@ The server is named by the registry, so what it is shown and where it may be is 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus, urlencode, urlsplit
-
-import oras.auth.utils
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
@@ -162,7 +161,7 @@ def basic_value(credentials: Credentials, origin: str) -> str:
             "(RFC 7617); correct it in the credentials",
             reason=Reason.REGISTRY_CREDENTIALS,
         )
-    return str(oras.auth.utils.get_basic_auth(credentials.username, credentials.password))
+    return base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode("ascii")
 
 
 def _written(
