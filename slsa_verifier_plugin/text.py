@@ -84,6 +84,17 @@ def quoted(value: object, limit: int = MAX_SHOWN) -> str:
     return '"' + plain(value, limit).replace('"', "'") + '"'
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with what it counts: ``1 file``, ``2 files``, ``2 files of values``, ``2 patches``."""
+    if number == 1:
+        return f"1 {what}"
+    head, space, rest = what.partition(" of ") if " of " in what else what.partition(" without ")
+    ending = "es" if head.endswith(("s", "x", "ch", "sh")) else "s"
+    if head.endswith("y") and head[-2:-1] not in "aeiou":
+        head, ending = head[:-1], "ies"
+    return f"{number} {head}{ending}{space}{rest}"
+
+
 def ascii_only(text: str) -> str:
     """Return ``text`` with ``?`` for whatever is not ASCII, which JSON would write in 6 to 12 bytes."""
     return text.encode("ascii", "replace").decode("ascii")

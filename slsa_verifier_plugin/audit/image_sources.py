@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS, images_in, names_more
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
+from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.resources.documents import Document, Key, parse_documents, read_file
+from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
 from slsa_verifier_plugin.text import plain, quoted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from slsa_verifier_plugin.resources.documents import Key
+from slsa_verifier_plugin.problem import Key
 
 CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers", "extraContainers")
 """Lists of containers; the last is of kagent's Agents. ``deploy/gatekeeper/template`` looks at the same ones."""

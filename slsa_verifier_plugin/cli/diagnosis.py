@@ -298,7 +298,7 @@ def _resources(content: bytes) -> Iterator[Finding]:
             "cluster", FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version"
         )
         return
-    problems = check_resources(resources)
+    problems = check_resources(resources).problems
     counts: dict[str, int] = {}
     for resource in resources:
         counts[resource.kind] = counts.get(resource.kind, 0) + 1

@@ -41,7 +41,20 @@ _KNOWN_LEVELS = frozenset(
     [*CONTROLS, *(f"SLSA_{track}_LEVEL_{number}" for track in _TRACKS for number in range(5))]
 )
 _LIKENESS = 0.8
+_LONGEST_NAME = 64
+"""Characters of an expected name that is compared; the longest known one has 32."""
+_NUMBERED = re.compile(r"([^0-9]*)0*([0-9]{1,2})")
+_NO_LETTERS = re.compile(r"[^a-z]")
+_LEVEL_WORDS = {
+    **dict.fromkeys(("", "l", "level", "slsa", "slsal", "slsalevel"), "SOURCE"),
+    **dict.fromkeys(
+        ("slsasourcelevel", "slsasourcel", "slsasource", "slsasrclevel", "sourcelevel", "source"), "SOURCE"
+    ),
+    **dict.fromkeys(("slsabuildlevel", "slsabuildl", "slsabuild", "buildlevel", "build"), "BUILD"),
+}
+"""The letters of what people write for a level, without signs and number, and the track that they mean."""
 _REF_KINDS = ("refs/heads/", "refs/tags/")
+_VERSION = re.compile(r"v?[0-9]+(\.[0-9]+)+")
 _LONGEST_KIND = 32
 
 
@@ -92,16 +105,44 @@ def near_level(name: str) -> str:
     track = track_level(name)
     if name in _KNOWN_LEVELS or (track and track[0] in _TRACKS):
         return ""
-    near = difflib.get_close_matches(name.upper(), sorted(_KNOWN_LEVELS), 1, _LIKENESS)
+    if as_level := _near_track_level(name):
+        return as_level
+    near = difflib.get_close_matches(name.upper()[:_LONGEST_NAME], sorted(_KNOWN_LEVELS), 1, _LIKENESS)
     return near[0] if near else ""
+
+
+def _near_track_level(name: str) -> str:
+    """Return the level that a name such as ``SLSA_LEVEL_3``, ``L3`` or ``slsa-source-l3`` is meant for; empty for none.
+
+    Compared as a whole, a name without its track is closer to the track with the shorter name.
+    """
+    found = _NUMBERED.fullmatch(name[:_LONGEST_NAME].lower())
+    if found is None or len(name) > _LONGEST_NAME:
+        return ""
+    letters = _NO_LETTERS.sub("", found[1])
+    near = [""] if not letters else difflib.get_close_matches(letters, _LEVEL_WORDS, 1, _LIKENESS)
+    return f"SLSA_{_LEVEL_WORDS[near[0]]}_LEVEL_{int(found[2])}" if near else ""
+
+
+def other_track(name: str) -> str:
+    """Return the source track's level for one of another track, which no source summary states; empty for none."""
+    level = track_level(name)
+    return f"SLSA_SOURCE_LEVEL_{level[1]}" if level and level[0] != "SOURCE" else ""
 
 
 def near_levels(missing: Sequence[str], stated: Sequence[str]) -> str:
     """Return a remark on missing levels that nobody states because they are misspelt, or written in other letters."""
     pairs = [(name, near) for name in missing if (near := near_level(name))]
-    if not pairs:
-        return near_text(missing, stated)
-    return "".join(f" ({name} is no name that is known here; is {near} meant?)" for name, near in pairs[:2])
+    if pairs:
+        return "".join(
+            f" ({name} is no name that is known here; is {near} meant?)" for name, near in pairs[:2]
+        )
+    tracks = {level[0] for text in stated if (level := track_level(text))}
+    for name in missing:
+        # A level of another track is no misspelling, unless the summary is about the source alone.
+        if tracks == {"SOURCE"} and (near := other_track(name)):
+            return f" ({name} is of another track than the source's; is {near} meant?)"
+    return near_text(missing, stated)
 
 
 def near_text(expected: Sequence[str], found: Sequence[str]) -> str:
@@ -119,6 +160,13 @@ def near_ref(expected: Sequence[str], found: Sequence[str]) -> str:
         if kind := near_ref_kind(pattern):
             return f" ({pattern} is neither a branch nor a tag; is {kind} meant?)"
     return near_text(expected, found)
+
+
+def full_ref(name: str) -> str:
+    """Return the ref that a short name is meant for, as people call a branch or tag (git "gitrevisions")."""
+    short = name.removeprefix("heads/").removeprefix("origin/").removeprefix("tags/")
+    is_tag = name.startswith("tags/") or _VERSION.fullmatch(short)
+    return f"refs/{'tags' if is_tag else 'heads'}/{short}"
 
 
 def near_ref_kind(ref: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
 from slsa_verifier_plugin.policy.carried import carried
+from slsa_verifier_plugin.policy.hints import full_ref
 from slsa_verifier_plugin.policy.matching import PatternError, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import (
     BUILT_IN_VERIFIERS,
@@ -242,10 +243,13 @@ class _Builder:
         if not any(item.where[0] == "trustedVerifiers" for item in self.violations):
             for verifier_id in policy.verifier_ids:
                 if verifier_id not in known:
+                    near = difflib.get_close_matches(verifier_id[:256], known, 1, 0.8)
                     self._note(
                         ("expectedVerifierId",),
                         f"nobody in {where} may sign for {quoted(verifier_id)}; known are {', '.join(sorted(known))}",
-                        "set expectedVerifierId to one of those, or add a trustedVerifiers entry",
+                        f"is {plain(near[0])} meant?"
+                        if near
+                        else "set expectedVerifierId to one of those, or add a trustedVerifiers entry",
                     )
         if {"trustedVerifiers", "allowedWorkflowDigests"} <= self._config.keys():
             self._note(
@@ -314,6 +318,9 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
             return Problem(where, f"{found}, which ends with a line break", remedy="write it on one line")
         case "pattern" if where[0] == "allowedWorkflowDigests":
             return Problem(where, found, "a full commit id: 40 hexadecimal digits in lower case")
+        case "pattern" if where[0] == "expectedSourceRefs":
+            # The short names of a branch and a tag can be the same.
+            return Problem(where, found, "a whole ref", f"is {plain(full_ref(error.instance))} meant?")
         case "pattern" if where in (("timeout",), ("maxAge",)):
             return Problem(where, found, "a duration such as 4s, 500ms or 720h")
         case "pattern":

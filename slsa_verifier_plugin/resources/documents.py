@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.text import quoted
 
 MAX_FILE = 64 << 20
@@ -41,8 +42,6 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 _PAIR = re.compile(rb"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 """How JSON may write a character beyond the basic plane, which YAML does not know."""
-
-Key = str | int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.policy.parameters import DEFAULT_TIMEOUT, ParameterError, Policy, parse_policy
-from slsa_verifier_plugin.resources.documents import Position
-from slsa_verifier_plugin.resources.policy_check_gatekeeper import (
-    GATEKEEPER_KINDS,
-    check_gatekeeper,
-    is_constraint,
+from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.resources.kinds import (
+    CONSTRAINT,
+    GROUPS,
+    MUTATOR_KINDS,
+    PASSED_BY,
+    WEBHOOK_KINDS,
+    group_of,
+    kind_of,
 )
+from slsa_verifier_plugin.resources.policy_check_fields import check_fields, nearest
+from slsa_verifier_plugin.resources.policy_check_gatekeeper import check_gatekeeper
 from slsa_verifier_plugin.resources.policy_check_roots import check_roots
-from slsa_verifier_plugin.resources.policy_check_values import unmatchable
-from slsa_verifier_plugin.resources.problems import ERROR, WARNING, Problem, Problems, at
+from slsa_verifier_plugin.resources.policy_check_values import unmatchable, zero_digests
+from slsa_verifier_plugin.resources.problems import Problems, ResourceProblem, at
 from slsa_verifier_plugin.resources.ratify_resources import (
     GROUP,
     PLUGIN_TYPES,
@@ -29,6 +36,7 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     STORE_KINDS,
     VERIFIER_KINDS,
     VERSIONS,
+    MalformedResourceError,
     Resource,
     VerifierResource,
     verifier_of,
@@ -37,68 +45,139 @@ from slsa_verifier_plugin.text import quoted
 
 ARTIFACT_TYPE = "slsla/attestation"
 """What the demo and Ratify's own SLSA plugin attach; ``slsa/attestation`` is the usual slip."""
+POLICY_NAME = "ratify-policy"
+"""Ratify v1.4.4 takes a Policy of no other name."""
 RATIFY_SECONDS = 5.0
 """Ratify's own time limit for a validation (v1.4.4, chart default)."""
 
+CHECKED_FOR: Mapping[str, str] = {
+    **dict.fromkeys(VERIFIER_KINDS, "type, artifact types, parameters and trusted roots"),
+    **dict.fromkeys(STORE_KINDS, "useHttp"),
+    **dict.fromkeys(POLICY_KINDS, "rules and artifact types"),
+    "Provider": "url, caBundle and timeout",
+    "ConstraintTemplate": "provider and closed form",
+    CONSTRAINT: "kind, match and enforcementAction",
+    **dict.fromkeys(MUTATOR_KINDS[:2], "provider and failurePolicy"),
+    **dict.fromkeys(MUTATOR_KINDS[2:], "match"),
+    **dict.fromkeys(WEBHOOK_KINDS, "failurePolicy and timeoutSeconds"),
+}
+"""What each kind is checked for, beside the names of its fields."""
 
-def check(resources: Sequence[Resource], plugins: Path | None = None) -> list[Problem]:
-    """Return what is wrong with ``resources``, in the order of the files.
+
+@dataclass(frozen=True, slots=True)
+class PolicyFindings:
+    """What came of a check.
 
     Args:
-        resources: of all files that are meant for one cluster.
-        plugins: Ratify's plugin directory, to look into; None not to.
+        problems: what is wrong, in the order of the files.
+        checked: resources that were looked at, by kind.
+        not_looked_at: the others, by kind.
+        not_checked: what would have needed something that is not here, for people.
     """
-    found = _Checker(resources, plugins).problems()
-    order = {source: number for number, source in enumerate(dict.fromkeys(p.position.source for p in found))}
-    return sorted(found, key=lambda p: (order[p.position.source], p.position.line, p.position.column))
+
+    problems: Sequence[ResourceProblem]
+    checked: Mapping[str, int]
+    not_looked_at: Mapping[str, int]
+    not_checked: Sequence[str]
 
 
-class _Checker:
-    """Collects problems. Each check looks at one kind of resource, or at two together."""
+def check(
+    resources: Sequence[Resource],
+    plugins: Path | None = None,
+    filled: Mapping[str, frozenset[str]] | None = None,
+) -> PolicyFindings:
+    """Return what is wrong with ``resources``, and what of them was looked at.
 
-    def __init__(self, resources: Sequence[Resource], plugins: Path | None) -> None:
+    Args:
+        resources: of all files that are meant for one cluster. Of two with one kind and name the cluster will hold one: they are
+            alternatives, each checked with the others.
+        plugins: Ratify's plugin directory, to look into; None not to.
+        filled: by file, the paths of fields that a kustomization beside it fills in.
+    """
+    return _PolicyChecker(resources, plugins, filled or {}).findings()
+
+
+class _PolicyChecker:
+    """Collects problems. Each method looks at one kind of resource, or at two together."""
+
+    def __init__(
+        self, resources: Sequence[Resource], plugins: Path | None, filled: Mapping[str, frozenset[str]]
+    ) -> None:
         self._resources = resources
         self._plugins = plugins
+        self._filled = filled
         self._problems = Problems()
         self._verifiers: list[VerifierResource] = []
         self._timeout = DEFAULT_TIMEOUT
+        self._checked: Counter[str] = Counter()
+        self._not_looked_at: Counter[str] = Counter()
 
-    def problems(self) -> list[Problem]:
-        checks: Iterable[Callable[[Resource], None]] = (
+    def findings(self) -> PolicyFindings:
+        looks: Iterable[Callable[[Resource], None]] = (
+            self._count,
             self._api_version,
+            lambda resource: check_fields(resource, self._problems),
+            self._zero_digests,
             self._verifier,
             self._store,
             self._policy,
         )
-        for one in checks:
+        # One method after the other: rules of a Policy are compared with all Verifiers.
+        for look in looks:
             for resource in self._resources:
-                one(resource)
+                look(resource)
         self._same_types()
         self._nothing_known()
-        return [*self._problems.found, *check_gatekeeper(self._resources, self._timeout)]
+        not_checked = check_gatekeeper(self._resources, self._timeout, self._filled, self._problems)
+        found = self._problems.found
+        order = {
+            source: number for number, source in enumerate(dict.fromkeys(p.position.source for p in found))
+        }
+        found = sorted(found, key=lambda p: (order[p.position.source], p.position.line, p.position.column))
+        return PolicyFindings(found, self._checked, self._not_looked_at, not_checked)
+
+    def _count(self, resource: Resource) -> None:
+        kind = kind_of(resource)
+        if not kind:
+            self._not_looked_at[resource.kind] += 1
+        elif kind != CONSTRAINT and kind in VERIFIER_KINDS and not self._may_be_ours(resource):
+            self._not_looked_at[f"{kind} of another plugin"] += 1
+        else:
+            self._checked[kind] += 1
+
+    def _may_be_ours(self, resource: Resource) -> bool:
+        try:
+            return self._is_ours(verifier_of(resource, None))
+        except MalformedResourceError:
+            # Looked at: that it is malformed is what is found.
+            return True
+
+    def _zero_digests(self, resource: Resource) -> None:
+        if kind_of(resource):
+            for where, text in zero_digests(resource.spec):
+                self._problems.warn(
+                    resource,
+                    ["spec", *where],
+                    f"{quoted(text, 120)} has a digest of zeros, which nothing has",
+                    "write the digest or commit that is meant",
+                )
 
     def _api_version(self, resource: Resource) -> None:
-        kinds = (*VERIFIER_KINDS, *STORE_KINDS, *POLICY_KINDS)
-        group, _, version = resource.api_version.partition("/")
-        if resource.kind in VERIFIER_KINDS and group != GROUP:
-            self._problems.add(
-                resource,
-                ["apiVersion"],
-                ERROR,
-                f"apiVersion {quoted(resource.api_version)} is not Ratify v1's",
-                f"write {GROUP}/{VERSIONS[0]}",
-            )
-        elif resource.kind in kinds and group == GROUP and version not in VERSIONS:
-            self._problems.add(
-                resource,
-                ["apiVersion"],
-                ERROR,
-                f"Ratify v1 knows no {quoted(version)} of {resource.kind}",
-                f"write {GROUP}/{VERSIONS[0]}",
-            )
-        elif resource.kind in kinds and group == GROUP and version != VERSIONS[0]:
-            self._problems.add(
-                resource, ["apiVersion"], WARNING, f"{version} is deprecated", f"write {GROUP}/{VERSIONS[0]}"
+        kind, (group, _, version) = kind_of(resource), resource.api_version.partition("/")
+        expected = group_of(kind)
+        if not kind or kind == CONSTRAINT:
+            return
+        if group != expected:
+            whose = "Ratify v1's" if expected == GROUP else f"that of a {kind}"
+            found = f"apiVersion {quoted(resource.api_version)} is not {whose}"
+            served = VERSIONS[0] if expected == GROUP else "VERSION"
+            self._problems.error(resource, ["apiVersion"], found, f"write {expected}/{served}")
+        elif group == GROUP and version not in VERSIONS:
+            found = f"Ratify v1 knows no {quoted(version)} of {resource.kind}"
+            self._problems.error(resource, ["apiVersion"], found, f"write {GROUP}/{VERSIONS[0]}")
+        elif group == GROUP and version != VERSIONS[0]:
+            self._problems.warn(
+                resource, ["apiVersion"], f"{version} is deprecated", f"write {GROUP}/{VERSIONS[0]}"
             )
 
     def _verifier(self, resource: Resource) -> None:
@@ -107,13 +186,8 @@ class _Checker:
         try:
             # Paths stay as they are: in the cluster there is no folder that they could be relative to.
             verifier = verifier_of(resource, None)
-        except UsageError as error:
-            source = resource.document.source
-            # The path itself may have colons and blanks.
-            place, _, message = str(error).removeprefix(f"{source}:").partition(": ")
-            line, column = (int(part) for part in place.split(":"))
-            position = Position(source, line, column)
-            self._problems.found.append(Problem(position, ERROR, message, "Ratify cannot use it without"))
+        except MalformedResourceError as error:
+            self._problems.error(resource, error.problem.where, error.problem.what, error.problem.remedy)
             return
         if not self._is_ours(verifier):
             return
@@ -122,7 +196,7 @@ class _Checker:
         self._artifact_types(resource, verifier)
         policy = self._parameters(resource, verifier)
         for where, said, remedy in unmatchable(verifier.config):
-            self._problems.add(resource, ["spec", "parameters", *where], WARNING, said, remedy)
+            self._problems.warn(resource, ["spec", "parameters", *where], said, remedy)
         if policy is not None:
             self._timeout = max(self._timeout, policy.timeout)
             self._limits(resource, policy)
@@ -138,18 +212,16 @@ class _Checker:
         path = ["spec", "type" if resource.spec.get("type") else "name"]
         if self._plugins is not None:
             if not os.access(self._plugins / verifier.type, os.X_OK):
-                self._problems.add(
+                self._problems.error(
                     resource,
                     path,
-                    ERROR,
                     f"the plugin directory {quoted(str(self._plugins))} has no executable {quoted(verifier.type)}",
                     "install the plugin there ('slsa-verifier-plugin install'), or correct the type",
                 )
         elif verifier.type not in PLUGIN_TYPES:
-            self._problems.add(
+            self._problems.error(
                 resource,
                 path,
-                ERROR,
                 f"the type {quoted(verifier.type)} is no name that this plugin is installed under",
                 f"write {' or '.join(PLUGIN_TYPES)}",
             )
@@ -158,26 +230,23 @@ class _Checker:
         path = ["spec", "artifactTypes"]
         for kind in verifier.artifact_types:
             if kind != kind.strip():
-                self._problems.add(
+                self._problems.error(
                     resource,
                     path,
-                    ERROR,
                     f"{quoted(kind)} has blanks, which Ratify does not take away: it never matches",
                     "write types with commas and no blanks",
                 )
             elif kind == "*":
-                self._problems.add(
+                self._problems.warn(
                     resource,
                     path,
-                    WARNING,
                     "* hands every artifact to this verifier, also signatures and bills of materials, and denies for them",
                     f"write {ARTIFACT_TYPE}",
                 )
             elif kind != ARTIFACT_TYPE and difflib.SequenceMatcher(None, kind, ARTIFACT_TYPE).ratio() > 0.8:
-                self._problems.add(
+                self._problems.warn(
                     resource,
                     path,
-                    WARNING,
                     f"{quoted(kind)} is not {ARTIFACT_TYPE}, which the guides attach; Ratify compares them exactly",
                     "write the type that your attestations have; 'slsa-verifier-plugin inspect IMAGE' shows it",
                 )
@@ -187,113 +256,117 @@ class _Checker:
             return parse_policy(verifier.config)
         except ParameterError as error:
             for violation in error.violations:
-                self._problems.add(
+                self._problems.error(
                     resource,
                     ["spec", "parameters", *violation.where],
-                    ERROR,
-                    str(violation),
-                    "docs/parameters.md lists all parameters",
+                    f"{violation.place}: {violation.what}" if violation.where else violation.what,
+                    violation.remedy or "docs/parameters.md lists all parameters",
                 )
             return None
 
     def _limits(self, resource: Resource, policy: Policy) -> None:
         if policy.timeout >= RATIFY_SECONDS:
-            self._problems.add(
+            self._problems.warn(
                 resource,
                 ["spec", "parameters", "timeout"],
-                WARNING,
                 f"the time limit of {policy.timeout:g} s is not below Ratify's own {RATIFY_SECONDS:g} s: a slow registry ends in "
                 "Ratify's error instead of a reason",
                 "lower it, or raise Ratify's provider.timeout.validationTimeoutSeconds",
             )
         if policy.source_binding == "none":
-            self._problems.add(
+            self._problems.warn(
                 resource,
                 ["spec", "parameters"],
-                WARNING,
                 "sourceBinding is none: whoever may push to the repository can attach another commit's attestation to any image",
                 "set sourceBinding: provenance, or annotation",
             )
 
     def _nothing_known(self) -> None:
         """Say so where nothing here is of a kind that is looked at: silence would pass for approval."""
-        kinds = [*VERIFIER_KINDS, *STORE_KINDS, *POLICY_KINDS, *GATEKEEPER_KINDS]
-        unknown = [item for item in self._resources if not (item.kind in kinds or is_constraint(item))]
+        unknown = [item for item in self._resources if not kind_of(item)]
         nothing = len(unknown) == len(self._resources)
         for number, resource in enumerate(unknown):
-            near = difflib.get_close_matches(resource.kind, kinds, 1, 0.8)
-            is_ratifys = resource.api_version.partition("/")[0] == GROUP
-            if (near and is_ratifys) or (nothing and number == 0):
-                self._problems.add(
+            group = resource.api_version.partition("/")[0]
+            meant = GROUPS.get(group) or GROUPS.get(nearest(group, list(GROUPS), 0.85), ())
+            near = nearest(resource.kind, meant, 0.8) if resource.kind not in PASSED_BY.get(group, ()) else ""
+            if near or (nothing and number == 0):
+                # The right kind in a group that is nearly the right one.
+                place: Key = "apiVersion" if near == resource.kind else "kind"
+                named = quoted(resource.api_version if place == "apiVersion" else resource.kind)
+                remedy = f"write {near}" if place == "kind" else f"write the group {group_of(near)}"
+                self._problems.error(
                     resource,
-                    ["kind"],
-                    ERROR,
-                    f"the kind {quoted(resource.kind)} is none that is known here: nothing of it is checked",
-                    f"write {near[0]}"
-                    if near
-                    else f"give a file with a {VERIFIER_KINDS[0]}, or what surrounds one",
+                    [place],
+                    f"the {place} {named} is none that is known here: nothing of it is checked",
+                    remedy if near else f"give a file with a {VERIFIER_KINDS[0]}, or what surrounds one",
                 )
 
     def _same_types(self) -> None:
         for index, verifier in enumerate(self._verifiers):
             for other in self._verifiers[:index]:
                 shared = set(verifier.artifact_types) & set(other.artifact_types)
+                # Of one name the cluster holds one: a folder may have a variant of it for each environment.
+                if verifier.shown() == other.shown():
+                    continue
                 if shared and verifier.namespace == other.namespace and verifier.resource is not None:
-                    self._problems.add(
+                    self._problems.error(
                         verifier.resource,
                         ["spec", "artifactTypes"],
-                        ERROR,
                         f"{verifier.name} and {other.name} are both for {', '.join(sorted(shared))}; Ratify runs one of them",
                         "give each a type of its own, or keep one",
                     )
 
     def _store(self, resource: Resource) -> None:
         if resource.is_ratify(STORE_KINDS) and at(resource.spec, "parameters", "useHttp") is True:
-            self._problems.add(
+            self._problems.warn(
                 resource,
                 ["spec", "parameters", "useHttp"],
-                WARNING,
                 "useHttp: attestations and credentials travel unencrypted",
                 "leave it out unless the registry is a test's",
             )
 
     def _policy(self, resource: Resource) -> None:
         rules = at(resource.spec, "parameters", "artifactVerificationPolicies")
-        if not resource.is_ratify(POLICY_KINDS) or not isinstance(rules, dict):
+        if not resource.is_ratify(POLICY_KINDS):
+            return
+        if resource.name != POLICY_NAME:
+            self._problems.error(
+                resource,
+                ["metadata", "name"],
+                f"the {resource.kind} is named {quoted(resource.name)}: Ratify reads the one named {POLICY_NAME} alone",
+                f"write {POLICY_NAME}",
+            )
+        if not isinstance(rules, dict):
             return
         path = ["spec", "parameters", "artifactVerificationPolicies"]
         handled = {kind for verifier in self._verifiers for kind in verifier.artifact_types}
         for name, rule in rules.items():
             if rule not in RULES:
-                self._problems.add(
+                self._problems.error(
                     resource,
                     [*path, name],
-                    ERROR,
                     f"found {quoted(rule)}, expected any or all",
                     "write any or all",
                 )
             near = difflib.get_close_matches(name, handled, 1, 0.8)
             if name not in ("default", *handled) and near:
-                self._problems.add(
+                self._problems.error(
                     resource,
                     [*path, name],
-                    ERROR,
                     f"no Verifier here is for {quoted(name)}: the rule can never be met, and every image is denied",
                     f"write {near[0]}",
                 )
             if name in handled and rule == "all":
-                self._problems.add(
+                self._problems.warn(
                     resource,
                     [*path, name],
-                    WARNING,
                     "all: one bad attestation, which anybody who may push can attach, takes the image down",
                     "write any: one that passes is enough",
                 )
         for kind in sorted(handled - set(rules) - {"*"}):
-            self._problems.add(
+            self._problems.error(
                 resource,
                 path,
-                ERROR,
                 f"{kind} is not named: an image without such an attestation is admitted if something else on it passes",
                 f"add {kind}: any",
             )

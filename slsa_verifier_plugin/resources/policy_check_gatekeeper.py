@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from slsa_verifier_plugin.resources.documents import Key
-from slsa_verifier_plugin.resources.problems import ERROR, WARNING, Problem, Problems, at, listed
+from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.resources.kinds import CONSTRAINT, MUTATOR_KINDS, WEBHOOK_KINDS, kind_of
+from slsa_verifier_plugin.resources.policy_check_mutators import check_mutator, check_provider_name
+from slsa_verifier_plugin.resources.problems import Problems, at, listed
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.resources.rego import is_closed, without_comments
 from slsa_verifier_plugin.text import quoted
@@ -16,128 +17,144 @@ from slsa_verifier_plugin.text import quoted
 GATEKEEPER_SECONDS = 3
 """The chart's default ``validatingWebhookTimeoutSeconds`` (Gatekeeper 3.x)."""
 
-GATEKEEPER_KINDS = ("ValidatingWebhookConfiguration", "Provider", "ConstraintTemplate")
-"""The kinds that are looked at, beside constraints, whose kinds templates name."""
-
 _PROVIDER = re.compile(r'"provider"\s*:\s*"([^"]+)"')
 
 
-def check_gatekeeper(resources: Sequence[Resource], seconds: float) -> list[Problem]:
-    """Return what is wrong with Gatekeeper's resources.
+def check_gatekeeper(
+    resources: Sequence[Resource], seconds: float, filled: Mapping[str, frozenset[str]], problems: Problems
+) -> list[str]:
+    """Note what is wrong with Gatekeeper's resources, and return what could not be checked, for people.
 
     Args:
         resources: all that are meant for one cluster.
         seconds: the longest time limit of a Verifier among them.
+        filled: by file, the paths of fields that a kustomization beside it fills in.
+        problems: where to note it.
     """
-    checker = _GatekeeperChecker(resources, seconds)
-    return checker.problems()
-
-
-def is_constraint(resource: Resource) -> bool:
-    """Return True for a Gatekeeper constraint, of whatever kind."""
-    return resource.api_version.startswith("constraints.gatekeeper.sh/")
+    return _GatekeeperChecker(resources, seconds, filled, problems).check()
 
 
 class _GatekeeperChecker:
     """Looks at one kind of resource at a time, with the others at hand."""
 
-    def __init__(self, resources: Sequence[Resource], seconds: float) -> None:
+    def __init__(
+        self,
+        resources: Sequence[Resource],
+        seconds: float,
+        filled: Mapping[str, frozenset[str]],
+        problems: Problems,
+    ) -> None:
         self._resources = resources
         self._timeout = seconds
-        self._problems = Problems()
+        self._filled = filled
+        self._problems = problems
+        self._not_checked: dict[str, None] = {}
+        self._providers = {item.name: item for item in resources if kind_of(item) == "Provider"}
+        self._constraint_kinds = {
+            str(at(item.spec, "crd", "spec", "names", "kind"))
+            for item in resources
+            if kind_of(item) == "ConstraintTemplate"
+        }
 
-    def problems(self) -> list[Problem]:
+    def check(self) -> list[str]:
         for resource in self._resources:
             self._webhooks(resource)
             self._provider(resource)
             self._template(resource)
             self._constraint(resource)
-        return self._problems.found
+            check_mutator(resource, self._providers, self._problems)
+            if kind_of(resource) in MUTATOR_KINDS[:2] and not self._providers:
+                self._no_providers()
+        return list(self._not_checked)
+
+    def _no_providers(self) -> None:
+        self._not_checked["whether the Providers that are named exist (none is here)"] = None
 
     def _webhooks(self, resource: Resource) -> None:
-        if resource.kind != "ValidatingWebhookConfiguration":
+        if kind_of(resource) not in WEBHOOK_KINDS:
             return
         for index, webhook in enumerate(listed(resource.value.get("webhooks"))):
             name = webhook.get("name", "") if isinstance(webhook, dict) else ""
             if "gatekeeper" not in str(name) and "ratify" not in str(name):
                 continue
             path: list[Key] = ["webhooks", index]
-            if webhook.get("failurePolicy") == "Ignore":
-                self._problems.add(
+            if webhook.get("failurePolicy") == "Ignore" and resource.kind == WEBHOOK_KINDS[1]:
+                self._problems.warn(
                     resource,
                     [*path, "failurePolicy"],
-                    ERROR,
+                    f"{quoted(name)} has failurePolicy: Ignore: while Gatekeeper is slow or away tags stay tags, and are denied",
+                    "set failurePolicy: Fail (the chart's mutatingWebhookFailurePolicy)",
+                )
+            elif webhook.get("failurePolicy") == "Ignore":
+                self._problems.error(
+                    resource,
+                    [*path, "failurePolicy"],
                     f"{quoted(name)} has failurePolicy: Ignore: while Gatekeeper is slow or away, everything is admitted",
                     "set failurePolicy: Fail (the chart's validatingWebhookFailurePolicy)",
                 )
+            if resource.kind == WEBHOOK_KINDS[1]:
+                # Resolves tags to digests; no verifier is asked.
+                continue
             seconds = webhook.get("timeoutSeconds", 10)
             if isinstance(seconds, int) and seconds <= self._timeout:
-                self._problems.add(
+                self._problems.error(
                     resource,
                     [*path, "timeoutSeconds"],
-                    ERROR,
                     f"{quoted(name)} waits {seconds} s, not more than the plugin's {self._timeout:g} s: its reasons are lost",
                     f"set the chart's validatingWebhookTimeoutSeconds (default {GATEKEEPER_SECONDS}) above it, or lower timeout",
                 )
 
     def _provider(self, resource: Resource) -> None:
-        if resource.kind != "Provider" or not resource.api_version.startswith("externaldata.gatekeeper.sh/"):
+        if kind_of(resource) != "Provider":
             return
         url, seconds = resource.spec.get("url"), resource.spec.get("timeout")
         if isinstance(url, str) and url.endswith("/mutate"):
             # Resolves tags to digests; no verifier is asked.
             seconds = None
         if not isinstance(url, str) or not url.startswith("https://"):
-            self._problems.add(
+            self._problems.error(
                 resource,
                 ["spec", "url"],
-                ERROR,
                 f"the url {quoted(url)} is not HTTPS",
                 "Gatekeeper takes HTTPS only",
             )
-        if not resource.spec.get("caBundle"):
-            self._problems.add(
+        is_filled = "spec.caBundle" in self._filled.get(resource.document.source, ())
+        if is_filled:
+            self._not_checked["the caBundle that a kustomization puts into a Provider"] = None
+        elif not resource.spec.get("caBundle"):
+            self._problems.error(
                 resource,
                 ["spec"],
-                ERROR,
                 "there is no caBundle, without which Gatekeeper trusts no provider",
                 "add Ratify's CA",
             )
         if isinstance(seconds, int) and seconds <= self._timeout:
-            self._problems.add(
+            self._problems.error(
                 resource,
                 ["spec", "timeout"],
-                ERROR,
                 f"the provider is given {seconds} s, not more than the plugin's {self._timeout:g} s",
                 "raise it, or lower the Verifier's timeout",
             )
 
     def _template(self, resource: Resource) -> None:
-        if resource.kind != "ConstraintTemplate":
+        if kind_of(resource) != "ConstraintTemplate":
             return
-        known = {item.name for item in self._resources if item.kind == "Provider"}
         for index, target in enumerate(listed(resource.spec.get("targets"))):
             for path, rego in _regos(target, ["spec", "targets", index]):
-                self._rego(resource, path, rego, known)
+                self._rego(resource, path, rego)
 
-    def _rego(self, resource: Resource, path: Sequence[Key], text: str, known: set[str]) -> None:
+    def _rego(self, resource: Resource, path: list[Key], text: str) -> None:
         rego = without_comments(text)
         named = set(_PROVIDER.findall(rego))
-        for name in sorted(named - known) if known else ():
-            near = difflib.get_close_matches(name, known, 1, 0.4)
-            self._problems.add(
-                resource,
-                path,
-                ERROR,
-                f"the template asks the provider {quoted(name)}, and there is none of that name here",
-                f"write {quoted(near[0])}" if near else "apply that Provider, or correct the name",
-            )
+        if named and not self._providers:
+            self._no_providers()
+        for name in sorted(named) if self._providers else ():
+            check_provider_name(resource, path, name, self._providers, self._problems)
         if "external_data" not in rego or is_closed(rego):
             return
-        self._problems.add(
+        self._problems.error(
             resource,
             path,
-            ERROR,
             "the template looks at errors alone: an image that the provider leaves out of its answer is admitted"
             if "responses" not in rego
             else "the template looks for failures: an image that the provider leaves out of its answer, or answers without "
@@ -147,28 +164,26 @@ class _GatekeeperChecker:
         )
 
     def _constraint(self, resource: Resource) -> None:
-        if not is_constraint(resource):
+        if kind_of(resource) != CONSTRAINT:
             return
-        kinds = {
-            at(item.spec, "crd", "spec", "names", "kind")
-            for item in self._resources
-            if item.kind == "ConstraintTemplate"
-        }
-        if kinds and resource.kind not in kinds:
-            self._problems.add(
+        if not self._constraint_kinds:
+            self._not_checked[
+                "whether templates make the kinds of constraints (no ConstraintTemplate is here)"
+            ] = None
+        elif resource.kind not in self._constraint_kinds:
+            self._problems.error(
                 resource,
                 ["kind"],
-                ERROR,
                 f"no ConstraintTemplate here makes the kind {quoted(resource.kind)}",
-                f"write {' or '.join(sorted(str(kind) for kind in kinds))}",
+                f"write {' or '.join(sorted(self._constraint_kinds))}",
             )
         action = resource.spec.get("enforcementAction", "deny")
         scoped = [at(item, "action") for item in listed(resource.spec.get("scopedEnforcementActions"))]
-        if action != "deny" and not (action == "scoped" and "deny" in scoped):
-            self._problems.add(
+        # A misspelt one is an error already: ``check_fields`` knows the fixed values.
+        if action in ("dryrun", "warn", "scoped") and not (action == "scoped" and "deny" in scoped):
+            self._problems.warn(
                 resource,
                 ["spec", "enforcementAction"],
-                WARNING,
                 f"enforcementAction {quoted(action)} denies nothing",
                 "set deny once 'slsa-verifier-plugin audit' says what it would stop",
             )

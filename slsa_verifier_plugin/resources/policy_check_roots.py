@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource
-from slsa_verifier_plugin.resources.documents import Key
+from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.problems import ERROR, WARNING, Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from slsa_verifier_plugin.model.levels import Levels
-from slsa_verifier_plugin.policy.hints import differences_of, near_level, near_ref_kind, usual_form
+from slsa_verifier_plugin.model.levels import Levels, track_level
+from slsa_verifier_plugin.policy.hints import (
+    differences_of,
+    near_level,
+    near_ref_kind,
+    other_track,
+    usual_form,
+)
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
-from slsa_verifier_plugin.resources.documents import Key
+from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.text import plain, quoted
+
+HIGHEST_SOURCE_LEVEL = 4
+"""SLSA v1.2 "Source: Requirements for producing source"."""
+_ZEROS = re.compile(r"(?<![0-9a-zA-Z])0{40}(?:0{24})?(?![0-9a-zA-Z])")
+
+_OWNER_AND_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9._-]+")
+_REPOSITORY = re.compile(r"git\+https://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~-]+){2,}(?:@.+)?")
+"""What the SLSA source workflow writes for a repository, perhaps with a ref."""
 
 Remark = tuple[list[Key], str, str]
 """Where in the parameters, what is wrong, and what to do."""
@@ -22,9 +37,10 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
     Args:
         config: the parameters as they are written, whatever else is wrong with them.
     """
+    is_known = _by_known_workflow(config)
     for path, name in _texts(config, "expectedVerifiedLevels"):
-        if near := near_level(name):
-            yield path, f"no summary states {quoted(name)}, as far as is known here", f"is {near} meant?"
+        if remark := _level_remark(name, is_known):
+            yield path, *remark
         elif not _is_within_caps(name, config):
             yield (
                 path,
@@ -32,27 +48,10 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
                 "to it count, and no controls",
                 "raise maxLevel, or lower expectedVerifiedLevels",
             )
-    is_known = _by_known_workflow(config)
+    yield from _wildcards(config)
     for path, uri in _texts(config, "expectedResourceUri"):
-        pattern = UriPattern(uri)
-        if not pattern.can_match:
-            yield (
-                path,
-                f"{quoted(uri)} matches no resourceUri: wildcards match the names in a URI, and neither its scheme, nor across "
-                "the host, nor in a URI with a query, a fragment, a user name or escapes",
-                "write host and path, such as git+https://github.com/OWNER/*; docs/parameters.md has all of it",
-            )
-        elif (
-            is_known
-            and uri != "**"
-            and (form := usual_form(uri)) != uri
-            and (differs := differences_of(uri, form))
-        ):
-            yield (
-                path,
-                f"{quoted(uri)} matches no resourceUri of the SLSA source workflow: it differs only in {' and '.join(differs)}",
-                f"write {plain(form, 512)}",
-            )
+        if remark := _uri_remark(uri, is_known):
+            yield path, *remark
     for path, ref in _texts(config, "expectedSourceRefs"):
         near_kind = near_ref_kind(ref)
         if not RefPattern(ref).can_match:
@@ -63,6 +62,79 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
             )
         elif near_kind:
             yield path, f"{quoted(ref)} is neither a branch nor a tag", f"is {near_kind} meant?"
+
+
+def _level_remark(name: str, by_known_workflow: bool) -> tuple[str, str] | None:
+    """Return what is wrong with an expected level and what to do, None where some summary may state it."""
+    if near := near_level(name):
+        return f"no summary states {quoted(name)}, as far as is known here", f"is {near} meant?"
+    level = track_level(name)
+    if level is None or not by_known_workflow:
+        return None
+    if near := other_track(name):
+        return (
+            f"the SLSA source workflow states levels of the source track alone, and {quoted(name)} is of another",
+            f"is {near} meant?",
+        )
+    if level[1] > HIGHEST_SOURCE_LEVEL:
+        return (
+            f"the source track has the levels 1 to {HIGHEST_SOURCE_LEVEL} (SLSA v1.2), and {quoted(name)} is none of them",
+            f"is SLSA_SOURCE_LEVEL_{HIGHEST_SOURCE_LEVEL} meant?",
+        )
+    return None
+
+
+def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
+    """Return what is wrong with an expected URI and what to do, None where some summary may have it."""
+    if not UriPattern(uri).can_match:
+        return (
+            f"{quoted(uri)} matches no resourceUri: wildcards match the names in a URI, and neither its scheme, nor across the "
+            "host, nor in a URI with a query, a fragment, a user name or escapes",
+            "write host and path, such as git+https://github.com/OWNER/*; docs/parameters.md has all of it",
+        )
+    # Of other verifiers is not known how they write a repository.
+    if not by_known_workflow or uri == "**":
+        return None
+    nothing = f"{quoted(uri)} matches no resourceUri of the SLSA source workflow"
+    if _OWNER_AND_NAME.fullmatch(uri):
+        return f"{nothing}: it has no host", f"write git+https://github.com/{uri}"
+    form = usual_form(uri)
+    is_usable = _REPOSITORY.fullmatch(form) is not None or "*" in form
+    if form != uri and is_usable and (differs := differences_of(uri, form)):
+        return f"{nothing}: it differs only in {' and '.join(differs)}", f"write {plain(form, 512)}"
+    if "*" not in uri and not _REPOSITORY.fullmatch(uri):
+        return f"{nothing}, which is that of a repository", "write git+https://HOST/OWNER/REPOSITORY"
+    return None
+
+
+def _wildcards(config: Mapping[str, Any]) -> Iterator[Remark]:
+    """Yield the identifiers of verifiers and builders that were written as patterns: they are compared as they are."""
+    places = [(path, text) for path, text in _texts(config, "expectedVerifierId")]
+    for key, name in (("trustedVerifiers", "verifierId"), ("trustedBuilders", "builderId")):
+        entries = config.get(key)
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if isinstance(entry, Mapping) and isinstance(text := entry.get(name), str):
+                places.append(([key, index, name], text))
+    for path, text in places:
+        if "*" in text:
+            yield (
+                path,
+                f"{quoted(text)} has a *, which stands for itself here: identifiers are compared to the letter",
+                "write each identifier out; a list may have several",
+            )
+
+
+def zero_digests(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[list[Key], str]]:
+    """Yield the place of each text below ``value`` that has a digest or commit id of zeros, as placeholders have."""
+    if isinstance(value, str):
+        if _ZEROS.search(value):
+            yield list(path), value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from zero_digests(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from zero_digests(item, (*path, index))
 
 
 def _texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str]]:
@@ -88,5 +160,13 @@ def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
 
 def _by_known_workflow(config: Mapping[str, Any]) -> bool:
     """Return True where only the built-in table's workflow signs, of which is known how it writes a repository."""
-    ids = [text for _, text in _texts(config, "expectedVerifierId")] or DEFAULT_VERIFIER_IDS
-    return "trustedVerifiers" not in config and {signer.id for signer in BUILT_IN_VERIFIERS} >= set(ids)
+    entries = config.get("trustedVerifiers")
+    named = (
+        {entry.get("verifierId") for entry in entries or () if isinstance(entry, Mapping)}
+        if isinstance(entries, list)
+        else set()
+    )
+    # Without expectedVerifierId those of the default ids count that the configured table has.
+    usual = [item for item in DEFAULT_VERIFIER_IDS if item in named] if named else DEFAULT_VERIFIER_IDS
+    ids = [text for _, text in _texts(config, "expectedVerifierId")] or usual
+    return bool(ids) and {signer.id for signer in BUILT_IN_VERIFIERS} >= set(ids)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.resources.documents import Document, Key, Position, parse_documents, read_file
+from slsa_verifier_plugin.problem import Key, Problem
+from slsa_verifier_plugin.resources.documents import Document, Position, parse_documents, read_file
 from slsa_verifier_plugin.text import quoted
 
 GROUP = "config.ratify.deislabs.io"
@@ -66,6 +67,20 @@ class Resource:
     def position(self, *path: Key) -> Position:
         """Return where an entry of it stands."""
         return self.document.position((*self.path, *path))
+
+
+class MalformedResourceError(UsageError):
+    """A resource that Ratify could not use, with the place and the problem as values.
+
+    Args:
+        resource: the resource.
+        problem: what is wrong; its ``where`` is the way within the resource.
+    """
+
+    def __init__(self, resource: Resource, problem: Problem) -> None:
+        self.position = resource.position(*problem.where)
+        self.problem = problem
+        super().__init__(f"{self.position}: {problem.what}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +171,21 @@ def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
         folder: relative paths in its parameters become paths below it; None to leave them.
 
     Raises:
-        UsageError: a field that Ratify needs is missing or of a wrong type.
+        MalformedResourceError: a field that Ratify needs is missing or of a wrong type.
     """
     spec = resource.spec
     name, kind = resource.name, _text(spec.get("type")) or _text(spec.get("name"))
     artifact_types = spec.get("artifactTypes", spec.get("artifactType"))
     parameters = spec.get("parameters", {})
     if not name:
-        raise UsageError(f"{resource.position('metadata')}: the {resource.kind} has no metadata.name")
+        raise _malformed(resource, ("metadata",), f"the {resource.kind} has no metadata.name")
     if not kind:
-        raise UsageError(
-            f"{resource.position('spec')}: the {resource.kind} has neither spec.name nor spec.type"
-        )
+        raise _malformed(resource, ("spec",), f"the {resource.kind} has neither spec.name nor spec.type")
     if not isinstance(artifact_types, str) or not artifact_types.strip():
-        raise UsageError(
-            f"{resource.position('spec', 'artifactTypes')}: spec.artifactTypes is not text such as slsla/attestation"
-        )
+        found = "spec.artifactTypes is not text such as slsla/attestation"
+        raise _malformed(resource, ("spec", "artifactTypes"), found)
     if not isinstance(parameters, dict):
-        raise UsageError(f"{resource.position('spec', 'parameters')}: spec.parameters is not an object")
+        raise _malformed(resource, ("spec", "parameters"), "spec.parameters is not an object")
     config = {
         **(parameters if folder is None else absolute_paths(parameters, folder)),
         "name": name,
@@ -184,6 +196,10 @@ def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
     return VerifierResource(
         name, kind, resource.namespace, tuple(artifact_types.split(",")), config, resource
     )
+
+
+def _malformed(resource: Resource, where: tuple[Key, ...], found: str) -> MalformedResourceError:
+    return MalformedResourceError(resource, Problem(where, found, remedy="Ratify cannot use it without"))
 
 
 def absolute_paths(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_any_resource_is_checked_without_a_failure(
         resources = list(flattened(parse_documents(content, "f")))
     except UsageError:
         return  # characters that YAML does not have
-    problems = policy_check.check(resources)
+    problems = policy_check.check(resources).problems
     assert all(problem.message and problem.remedy for problem in problems)
 
 

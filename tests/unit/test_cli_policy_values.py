@@ -12,6 +12,7 @@ from slsa_verifier_plugin.resources.policy_check_values import unmatchable
 from tests.support.command_line import cli, parameters, verifier, write_yaml
 
 REPOSITORY = "git+https://github.com/example/source-demo"
+BUILDER = {"builderId": "https://b.example/*", "issuer": "https://i.example", "identity": "b"}
 OWN = [{"verifierId": "https://v.example", "issuer": "https://i.example", "identity": "me@example.com"}]
 
 
@@ -35,6 +36,20 @@ OWN = [{"verifierId": "https://v.example", "issuer": "https://i.example", "ident
         ("expectedResourceUri", "git+https://me@github.com/example/*", "a user name", "write host and path"),
         ("expectedVerifiedLevels", "TAG_HYGEINE", 'states "TAG_HYGEINE"', "is TAG_HYGIENE meant?"),
         ("expectedVerifiedLevels", "slsa_source_level_2", "states", "is SLSA_SOURCE_LEVEL_2 meant?"),
+        ("expectedVerifiedLevels", "SLSA_LEVEL_3", "states", "is SLSA_SOURCE_LEVEL_3 meant?"),
+        ("expectedVerifiedLevels", "SLSA_SOURCE_L3", "states", "is SLSA_SOURCE_LEVEL_3 meant?"),
+        ("expectedVerifiedLevels", "SLSA_SOURCE_LEVEL_03", "states", "is SLSA_SOURCE_LEVEL_3 meant?"),
+        ("expectedVerifiedLevels", "SLSA-SOURCE-LEVEL-3", "states", "is SLSA_SOURCE_LEVEL_3 meant?"),
+        ("expectedVerifiedLevels", "SLSA_SORUCE_LEVEL_3", "states", "is SLSA_SOURCE_LEVEL_3 meant?"),
+        ("expectedVerifiedLevels", "SLSA_SOURCE_LEVEL3", "states", "is SLSA_SOURCE_LEVEL_3 meant?"),
+        ("expectedVerifiedLevels", "L2", "states", "is SLSA_SOURCE_LEVEL_2 meant?"),
+        ("expectedVerifiedLevels", "SLSA_BUILD_LEVEL_3", "source track alone", "is SLSA_SOURCE_LEVEL_3 meant?"),
+        ("expectedVerifiedLevels", "SLSA_DEPENDENCY_LEVEL_1", "source track alone", "is SLSA_SOURCE_LEVEL_1 meant?"),
+        ("expectedVerifiedLevels", "SLSA_SOURCE_LEVEL_5", "the levels 1 to 4", "is SLSA_SOURCE_LEVEL_4 meant?"),
+        ("expectedResourceUri", "GIT+HTTPS://github.com/example/source-demo", "the scheme", f"write {REPOSITORY}"),
+        ("expectedResourceUri", "example/source-demo", "it has no host", f"write {REPOSITORY}"),
+        ("expectedResourceUri", "git+https://github.com/example", "that of a repository", "HOST/OWNER/REPOSITORY"),
+        ("expectedResourceUri", f"{REPOSITORY}#main", "that of a repository", "HOST/OWNER/REPOSITORY"),
         ("expectedSourceRefs", "refs/head/main", "neither a branch nor a tag", "is refs/heads/ meant?"),
         ("expectedSourceRefs", "refs/tag/v*", "neither a branch nor a tag", "is refs/tags/ meant?"),
         ("expectedSourceRefs", "refs/heads/a..b", "git allows no such name", "write refs/heads/NAME"),
@@ -63,8 +78,9 @@ def test_what_can_match_no_summary_is_a_warning_with_the_near_miss(
         {"expectedResourceUri": "git+https://github.com/Example/Source-Demo"},
         {"expectedResourceUri": "https://git.example/app.git", "trustedVerifiers": OWN, "expectedVerifierId": "https://v.example"},
         {"expectedResourceUri": "https://git.example/app.git", "expectedVerifierId": "https://v.example"},
-        {"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_3", "SLSA_SOURCE_LEVEL_10", "ORG_SOURCE_TESTED", "TAG_HYGIENE"]},
+        {"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_3", "ORG_SOURCE_TESTED", "TAG_HYGIENE"]},
         {"expectedSourceRefs": ["refs/heads/main", "refs/tags/v*", "refs/pull/1/merge", "**", "*", "refs/heads/feature/#12"]},
+        {"expectedVerifiedLevels": ["SLSA_BUILD_LEVEL_3", "SLSA_SOURCE_LEVEL_10"], "expectedVerifierId": "https://v.example"},
         {"expectedVerifiedLevels": 7, "expectedResourceUri": {"a": 1}, "expectedSourceRefs": [7, None]},
         {},
     ],
@@ -114,3 +130,64 @@ def test_near_misses_are_named_whatever_else_is_wrong(tmp_path: Path) -> None:
     shown = cli("policy", "check", write_yaml(tmp_path / "v.yaml", broken)).out
     assert "only in the .git at the end" in shown
     assert "write an absolute path" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"expectedVerifierId": "v/*", "trustedVerifiers": [{**OWN[0], "verifierId": "v/*"}]}, "*"),
+        ({"sourceBinding": "provenance", "trustedBuilders": [BUILDER]}, "*"),
+        ({"allowedWorkflowDigests": ["0" * 40]}, "0" * 40),
+        ({"trustedVerifiers": [{**OWN[0], "identity": f"w@{'0' * 40}"}], "expectedVerifierId": OWN[0]["verifierId"]}, "0" * 40),
+    ],
+)  # fmt: skip
+def test_a_wildcard_in_an_identifier_and_a_digest_of_zeros_match_nothing(
+    changes: dict[str, Any], line: str, tmp_path: Path
+) -> None:
+    resource = verifier(spec={"parameters": parameters(**{"sourceBinding": "annotation", **changes})})
+    path = write_yaml(tmp_path / "v.yaml", resource)
+    problems = json.loads(cli("policy", "check", path, "--json").out)
+    found = [
+        item for item in problems if "stands for itself" in item["message"] or "of zeros" in item["message"]
+    ]
+    assert found
+    assert problems == found
+    assert all(line in path.read_text().splitlines()[item["line"] - 1] for item in found)
+
+
+def test_the_source_workflow_is_known_where_its_signers_are_written_out() -> None:
+    known = {"verifierId": "https://github.com/slsa-framework/source-actions", "issuer": "i", "identity": "j"}
+    config = {"trustedVerifiers": [known], "expectedResourceUri": f"{REPOSITORY}.git"}
+    assert [path for path, _, _ in unmatchable(config)] == [["expectedResourceUri"]]
+
+
+@pytest.mark.parametrize(
+    ("ref", "meant"),
+    [
+        ("main", "refs/heads/main"),
+        ("origin/main", "refs/heads/main"),
+        ("heads/main", "refs/heads/main"),
+        ("v1.2.0", "refs/tags/v1.2.0"),
+        ("tags/v1", "refs/tags/v1"),
+    ],
+)
+def test_a_short_ref_is_an_error_with_the_whole_one(ref: str, meant: str, tmp_path: Path) -> None:
+    resource = verifier(spec={"parameters": parameters(sourceBinding="annotation", expectedSourceRefs=[ref])})
+    shown = cli("policy", "check", write_yaml(tmp_path / "v.yaml", resource)).out
+    assert f'expectedSourceRefs[0]: found "{ref}", expected a whole ref\n    is {meant} meant?\n' in shown
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://github.com/slsa-framework/source-actions/",
+        "https://github.com/slsa-framework/source-action",
+        "github.com/slsa-framework/source-actions",
+    ],
+)
+def test_a_verifier_that_is_nearly_a_known_one_is_told(written: str, tmp_path: Path) -> None:
+    resource = verifier(
+        spec={"parameters": parameters(sourceBinding="annotation", expectedVerifierId=written)}
+    )
+    shown = cli("policy", "check", write_yaml(tmp_path / "v.yaml", resource)).out
+    assert "is https://github.com/slsa-framework/source-actions meant?" in shown

@@ -33,12 +33,14 @@ from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason
 from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.registry.probe.probe import Step
 from slsa_verifier_plugin.registry.probe.probe_steps import Request
 from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resources.documents import Position
-from slsa_verifier_plugin.resources.problems import Problem
+from slsa_verifier_plugin.resources.policy_check import PolicyFindings
+from slsa_verifier_plugin.resources.problems import ResourceProblem
 from slsa_verifier_plugin.resources.trust_roots import RootState
 from slsa_verifier_plugin.text import plain, quoted
 from tests.support.command_line import LEVEL_3, ROOT, Done, cli, parameters, verifier, write_yaml
@@ -361,14 +363,16 @@ def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(t
     }
     status = ResidentStatus(text, True, 1, report, text)
     painter = Painter(color=True, symbols=True, width=60)
-    finding, problem = Finding(text, "failed", text, text), Problem(Position(text, 1, 2), "error", text, text)
+    finding = Finding(text, "failed", text, text)
+    problem = ResourceProblem(Position(text, 1, 2), "error", Problem((text,), text, remedy=text))
+    found = PolicyFindings([problem], {"Verifier": 1}, {text: 1}, [text])
     lines = [
         *render_registry.step_lines(step, painter, verbose=True),
         *render_trust.text_of([state, replace(state, problem="")], painter),
         *render_resident.text_of(status, painter),
         *render_resident.text_of(replace(status, report=None), painter),
         *render_doctor.lines_of(finding, painter),
-        *render_policy.text_of([problem], 1, painter),
+        *render_policy.text_of(found, {text: [text]}, painter),
     ]
     for line in lines:
         shown = re.sub("\033\\[[0-9;]+m", "", sinks.line(line))

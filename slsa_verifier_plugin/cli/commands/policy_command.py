@@ -35,6 +35,7 @@ MAX_TRIED = 16
 CHECK_EPILOG = """\b
 Examples:
   slsa-verifier-plugin policy check verifier.yaml
+  slsa-verifier-plugin policy check deploy/
   kubectl kustomize deploy | slsa-verifier-plugin policy check -
   kubectl get verifiers,stores,policies,providers,constrainttemplates,constraints \\
       -o yaml | slsa-verifier-plugin policy check -
@@ -65,21 +66,24 @@ def check(
 ) -> int:
     """Find what is wrong with Verifiers, Stores and Policies, and with Gatekeeper's side of it, before a cluster does.
 
-    Files that are meant for one cluster are checked together. Each problem comes with file, line, column and remedy.
+    FILE is a file, a folder with all below it, a pattern such as 'deploy/**/*.yaml', or -. Files that are meant for one cluster
+    are checked together. Each problem comes with file, line, column and remedy, and the end says what was not looked at.
     """
     from slsa_verifier_plugin.cli.render import render_policy
     from slsa_verifier_plugin.resources import policy_check
+    from slsa_verifier_plugin.resources.policy_files import read_policy_files
     from slsa_verifier_plugin.resources.problems import ERROR
-    from slsa_verifier_plugin.resources.ratify_resources import read_resources
 
-    resources = [resource for file in files for resource in read_resources(file)[0]]
-    problems = policy_check.check(resources, plugins_dir)
+    read = read_policy_files(files)
+    found = policy_check.check(read.resources, plugins_dir, read.filled)
+    # A document that is no resource is wrong wherever it stands.
+    found = replace(found, problems=[*read.problems, *found.problems])
     if as_json:
-        show(render_policy.json_of(problems))
+        show(render_policy.json_of(found.problems))
     else:
-        for line in render_policy.text_of(problems, len(resources), session_of(context).painter()):
+        for line in render_policy.text_of(found, read.passed_over, session_of(context).painter()):
             say(line)
-    counted = [problem for problem in problems if strict or problem.severity == ERROR]
+    counted = [problem for problem in found.problems if strict or problem.severity == ERROR]
     return Status.DENIED if counted else Status.ADMITTED
 
 

@@ -1,30 +1,72 @@
-"""How problems of policy files are shown."""
+"""How the findings on policy files are shown: problems as compilers write them, then what was checked and what was not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.resources.problems import ERROR, Problem
+from slsa_verifier_plugin.resources.policy_check import CHECKED_FOR, PolicyFindings
+from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.sinks import Json, json_text
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import counted, plain
+
+MAX_NAMED = 3
+"""Files of one sort that are named; of more the number is said."""
 
 
-def text_of(problems: Sequence[Problem], resources: int, painter: Painter) -> Iterator[str]:
-    """Yield a line for each problem, as compilers write them, with the remedy below it."""
-    for problem in problems:
+def text_of(
+    findings: PolicyFindings, passed_over: Mapping[str, Sequence[str]], painter: Painter
+) -> Iterator[str]:
+    """Yield a line for each problem with the remedy below it, and what was checked and what was not.
+
+    Args:
+        findings: of the check.
+        passed_over: files that were not looked at, by why.
+        painter: of the terminal.
+    """
+    for problem in findings.problems:
         style = "red" if problem.severity == ERROR else "yellow"
         first = f"{painter.paint(plain(str(problem.position), 512), 'bold')}: {painter.paint(problem.severity, style)}: "
         yield first + plain(problem.message, 1024)
         yield from painter.lines(problem.remedy, "    ", 4)
-    errors = sum(problem.severity == ERROR for problem in problems)
-    if problems:
+    errors = sum(problem.severity == ERROR for problem in findings.problems)
+    warnings = len(findings.problems) - errors
+    if findings.problems:
         yield ""
-    counts = f"{errors} errors, {len(problems) - errors} warnings"
-    yield painter.paint(f"{resources} resources: {counts if problems else 'nothing is wrong'}", "bold")
+    yield from painter.lines(_coverage(findings), "", 2)
+    for why, files in passed_over.items():
+        named = ", ".join(plain(file, 256) for file in files[:MAX_NAMED])
+        more = f" and {len(files) - MAX_NAMED} more" if len(files) > MAX_NAMED else ""
+        yield from painter.lines(f"passed over: {counted(len(files), why)}: {named}{more}", "", 2)
+    for what in findings.not_checked:
+        yield from painter.lines(f"not checked: {what}", "", 2)
+    total = sum(findings.checked.values()) + sum(findings.not_looked_at.values())
+    outcome = (
+        f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
+        if findings.problems
+        else "nothing is wrong"
+        if findings.checked
+        else "nothing was checked"
+    )
+    yield painter.paint(f"{counted(total, 'resource')}: {outcome}", "bold")
 
 
-def json_of(problems: Sequence[Problem]) -> Json:
+def _coverage(findings: PolicyFindings) -> str:
+    """Return the sentence on what was checked for what, and what was not looked at."""
+    parts = [f"{counted(sum(findings.checked.values()), 'resource')} checked"]
+    parts += [
+        f"{count} of kind {plain(kind, 80)} checked for {CHECKED_FOR[kind]}"
+        for kind, count in sorted(findings.checked.items())
+    ]
+    if rest := sum(findings.not_looked_at.values()):
+        kinds = ", ".join(
+            f"{count} {plain(kind, 80)}" for kind, count in sorted(findings.not_looked_at.items())
+        )
+        parts.append(f"{rest} not looked at ({kinds})")
+    return ", ".join(parts)
+
+
+def json_of(problems: Sequence[ResourceProblem]) -> Json:
     """Return the problems as JSON."""
     return json_text(
         [

@@ -1,0 +1,77 @@
+"""Misspelt names of fields, and texts where only fixed ones count, in the kinds that ``kinds.SHAPES`` describes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.resources.kinds import SHAPES, kind_of
+from slsa_verifier_plugin.resources.problems import Problems
+from slsa_verifier_plugin.resources.ratify_resources import Resource
+from slsa_verifier_plugin.text import plain, quoted
+
+_LIKENESS = 0.6
+
+
+def check_fields(resource: Resource, problems: Problems) -> None:
+    """Note the fields of a resource that nobody reads, and the values that are none of those that count.
+
+    Args:
+        resource: of whatever kind; what has no shape is passed by.
+        problems: where to note them.
+    """
+    shape = SHAPES.get(kind_of(resource))
+    if shape is None:
+        return
+    for way, names in shape.fields.items():
+        for place, value in _at_way(resource.value, way):
+            if isinstance(value, dict):
+                for name in value.keys() - set(names):
+                    _unknown(resource, [*place, name], names, problems)
+    for way, texts in shape.values.items():
+        for place, value in _at_way(resource.value, way):
+            if value is not None and value not in texts:
+                near = nearest(str(value), texts)
+                problems.error(
+                    resource,
+                    place,
+                    f"{place[-1]} is {quoted(value) if isinstance(value, str) else plain(str(value), 80)}, expected "
+                    f"{' or '.join(texts)}",
+                    f"is {near} meant?" if near else f"write {texts[0]}",
+                )
+
+
+def nearest(text: str, known: Sequence[str], likeness: float = _LIKENESS) -> str:
+    """Return the one of ``known`` that ``text`` is a misspelling of, empty for none."""
+    folded = {item.lower(): item for item in known}
+    near = difflib.get_close_matches(text.lower()[:256], list(folded), 1, likeness)
+    return folded[near[0]] if near else ""
+
+
+def _unknown(resource: Resource, place: list[Key], names: Sequence[str], problems: Problems) -> None:
+    name = str(place[-1])
+    near = nearest(name, names)
+    what = f"{quoted(name, 80)} is no field of {_parent(place)}: what stands there is not read"
+    if near:
+        problems.error(resource, place, what, f"is {near} meant?")
+    else:
+        # A later version may have it; nobody should take it for checked.
+        problems.warn(resource, place, what, f"known are {', '.join(names)}")
+
+
+def _parent(place: Sequence[Key]) -> str:
+    names = [str(key) for key in place[:-1] if isinstance(key, str)]
+    return ".".join(names[-2:]) or "the resource"
+
+
+def _at_way(value: Any, way: Sequence[str], place: tuple[Key, ...] = ()) -> Iterator[tuple[list[Key], Any]]:
+    """Yield the place and value of everything that stands at ``way``; ``*`` is every item of a list."""
+    if not way:
+        yield list(place), value
+    elif way[0] == "*":
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            yield from _at_way(item, way[1:], (*place, index))
+    elif isinstance(value, dict) and way[0] in value:
+        yield from _at_way(value[way[0]], way[1:], (*place, way[0]))

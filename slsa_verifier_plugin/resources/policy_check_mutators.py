@@ -1,0 +1,80 @@
+"""What is wrong with Gatekeeper's mutators, by which tags become digests: the provider that they ask, and what failing does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from slsa_verifier_plugin.resources.kinds import MUTATION_GROUP
+from slsa_verifier_plugin.resources.policy_check_fields import nearest
+from slsa_verifier_plugin.resources.problems import Problems, at
+from slsa_verifier_plugin.resources.ratify_resources import Resource
+from slsa_verifier_plugin.text import quoted
+
+_DATA = ("spec", "parameters", "assign", "externalData")
+VERIFYING, MUTATING = "/verify", "/mutate"
+"""How the addresses end at which Ratify verifies, and resolves tags (Ratify v1.4.4, ``httpserver``)."""
+
+
+def check_mutator(resource: Resource, providers: Mapping[str, Resource], problems: Problems) -> None:
+    """Note what is wrong with a mutator that asks a provider.
+
+    Args:
+        resource: of whatever kind; others than mutators are passed by.
+        providers: the Providers at hand, by name; with none nothing is said of names.
+        problems: where to note it.
+    """
+    data = at(resource.value, *_DATA)
+    if not resource.api_version.startswith(f"{MUTATION_GROUP}/") or not isinstance(data, dict):
+        return
+    name = data.get("provider")
+    if not isinstance(name, str) or not name:
+        problems.error(
+            resource, list(_DATA), "externalData names no provider", "write provider: and a Provider's name"
+        )
+    elif providers:
+        check_provider_name(resource, [*_DATA, "provider"], name, providers, problems)
+        url = str(at(providers[name].spec, "url")) if name in providers else ""
+        if url.endswith(VERIFYING):
+            # It answers with verdicts, which would be written into the field as if they were an image's name.
+            mutating = [
+                key for key, item in providers.items() if str(item.spec.get("url")).endswith(MUTATING)
+            ]
+            problems.error(
+                resource,
+                [*_DATA, "provider"],
+                f"the provider {quoted(name)} verifies images, expected one that resolves them (its url ends with {MUTATING})",
+                f"write {mutating[0]}" if mutating else "apply a Provider whose url ends with /mutate",
+            )
+    if data.get("failurePolicy") == "Ignore":
+        problems.warn(
+            resource,
+            [*_DATA, "failurePolicy"],
+            "failurePolicy: Ignore leaves an image as it is where it cannot be resolved: a tag, which the plugin refuses",
+            "set failurePolicy: Fail",
+        )
+    elif data.get("failurePolicy") == "UseDefault":
+        problems.warn(
+            resource,
+            [*_DATA, "failurePolicy"],
+            "failurePolicy: UseDefault puts another image in the place of one that cannot be resolved",
+            "set failurePolicy: Fail",
+        )
+
+
+def check_provider_name(
+    resource: Resource,
+    path: list[str | int],
+    name: str,
+    providers: Mapping[str, Resource],
+    problems: Problems,
+) -> None:
+    """Note a name of a Provider that none of ``providers`` has."""
+    if name in providers:
+        return
+    near = nearest(name, list(providers), 0.4)
+    problems.error(
+        resource,
+        path,
+        f"it asks the provider {quoted(name)}, and there is none of that name here",
+        f"is {near} meant?" if near else "apply that Provider, or correct the name",
+    )
