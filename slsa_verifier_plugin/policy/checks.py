@@ -305,14 +305,7 @@ class _Examiner:
             stated = ", ".join(plain(name) for name in summary.levels[:16])
             is_capped = self._levels != Levels.of(summary.levels)
             cap = f" (the summary states {stated}; maxLevel caps its signer)" if is_capped else ""
-            near = hints.near_levels(missing, summary.levels)
-            remedy = (
-                # No protection leads to a level that nobody states.
-                "correct expectedVerifiedLevels"
-                if near
-                else f"raise the protection of {plain(summary.resource_uri)} and build from a commit attested since, or lower "
-                "expectedVerifiedLevels"
-            )
+            near, remedy = hints.for_levels(missing, summary)
             raise CheckError(
                 Reason.LEVEL_TOO_LOW, f"found {found}{cap}, expected {', '.join(missing)}{near}", remedy
             )

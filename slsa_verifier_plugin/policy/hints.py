@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from slsa_verifier_plugin.model.levels import CONTROLS, track_level
 from slsa_verifier_plugin.model.signer import Signer
+from slsa_verifier_plugin.model.vsa import VerificationSummary
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.policy.trusted import (
@@ -21,6 +22,7 @@ from slsa_verifier_plugin.policy.trusted import (
     FIRST_VERIFIER_ID,
     TrustedSigner,
 )
+from slsa_verifier_plugin.text import plain
 
 MAX_COMPARED = 4
 """Expected values that are compared for near misses, of up to 256: candidates have messages before signatures are checked."""
@@ -143,6 +145,17 @@ def near_levels(missing: Sequence[str], stated: Sequence[str]) -> str:
         if tracks == {"SOURCE"} and (near := other_track(name)):
             return f" ({name} is of another track than the source's; is {near} meant?)"
     return near_text(missing, stated)
+
+
+def for_levels(missing: Sequence[str], summary: VerificationSummary) -> tuple[str, str]:
+    """Return a remark on levels that ``summary`` does not state, empty where there is none, and what to do."""
+    if near := near_levels(missing, summary.levels):
+        # No protection leads to a level that nobody states.
+        return near, "correct expectedVerifiedLevels"
+    return "", (
+        f"raise the protection of {plain(summary.resource_uri)} and build from a commit attested since, or lower "
+        "expectedVerifiedLevels"
+    )
 
 
 def near_text(expected: Sequence[str], found: Sequence[str]) -> str:
