@@ -21,7 +21,8 @@ from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
-from slsa_verifier_plugin.verification.evidence import ArtifactStore, image_labels
+from slsa_verifier_plugin.verification.evidence import image_labels
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.attestation_origins import Found, Origin

@@ -28,10 +28,10 @@ from slsa_verifier_plugin.policy.verdict import Verdict
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.ratify_resources import VerifierResource
 from slsa_verifier_plugin.text import plain, quoted
-from slsa_verifier_plugin.verification.evidence import ArtifactStore, SignatureVerifier
+from slsa_verifier_plugin.verification.ports import ArtifactStore, SignatureVerifier
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.verification.verify import Request
+    from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
 LISTING_SECONDS = 20.0
 """Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
@@ -60,7 +60,7 @@ class PolicySource(Protocol):
         """Return the verifier for a policy's roots and keys; raises ``TrustRootError``."""
 
     def verdict(
-        self, request: Request, store: ArtifactStore, deadline: Deadline, now: Callable[[], datetime]
+        self, request: ArtifactRequest, store: ArtifactStore, deadline: Deadline, now: Callable[[], datetime]
     ) -> Verdict:
         """Return the verdict on one artifact; raises ``TrustRootError`` as ``verifier`` does."""
 
@@ -134,16 +134,16 @@ class Checker:
             name: its name, for people.
             image: digest of the image that it is meant for, if any.
         """
-        from slsa_verifier_plugin.verification.verify import verify_content
+        from slsa_verifier_plugin.verification.judged import FileRequest
+        from slsa_verifier_plugin.verification.verify import verify_file
 
         reports = []
         for check in self.checks:
             started = time.monotonic()
             try:
                 verifier = self.source.verifier(check.policy)
-                verdict = verify_content(
-                    content, image, check.policy, verifier, self._deadline(check), self.now
-                )
+                request = FileRequest(content, image, check.policy)
+                verdict = verify_file(request, verifier, self._deadline(check), self.now)
             except VerifierError as error:
                 return failure(name, "", error)
             reports.append(_report(check, check.resource.artifact_types[0], verdict, started))
@@ -185,11 +185,11 @@ class Checker:
         self, image: Reference, descriptor: Descriptor, artifact_type: str, check: Check
     ) -> ArtifactReport:
         from slsa_verifier_plugin.ratify import Call, denial
-        from slsa_verifier_plugin.verification.verify import Request
+        from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
         started = time.monotonic()
         try:
-            request = Request(image, descriptor, check.policy)
+            request = ArtifactRequest(image, descriptor, check.policy)
             verdict = self.source.verdict(request, self.store, self._deadline(check), self.now)
         except VerifierError as error:
             verdict = denial(

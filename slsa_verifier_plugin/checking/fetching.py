@@ -11,7 +11,8 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain
-from slsa_verifier_plugin.verification.evidence import MAX_CONFIG, MAX_PLATFORMS, ArtifactStore
+from slsa_verifier_plugin.verification.evidence import MAX_CONFIG, MAX_PLATFORMS
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.image_layout import LayoutWriter

@@ -25,7 +25,8 @@ from slsa_verifier_plugin.model.statement import Statement, parse_statement
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE, VerificationSummary, parse_vsa
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
-from slsa_verifier_plugin.verification.evidence import EMPTY, ArtifactStore
+from slsa_verifier_plugin.verification.evidence import EMPTY
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 MAX_BLOB = 64 << 20
 """Bytes of one blob that are looked into."""

@@ -18,7 +18,7 @@ from slsa_verifier_plugin.verification.evidence import EMPTY
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.verification.evidence import ArtifactStore
+    from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 MAX_BYTES = 64 << 20
 """Bytes of all blobs of one artifact that are read."""

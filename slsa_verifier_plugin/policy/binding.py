@@ -161,8 +161,6 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
     Raises:
         CheckError: ``SOURCE_NOT_BOUND`` where one names no commit, ``SOURCE_REVISION_MISMATCH`` where one names another.
     """
-    if examination.bound_by_digest:
-        return Bound(check_unbound(examination), examination)
     commits = _commits(examination)
     if not images:
         raise CheckError(
@@ -217,8 +215,6 @@ def check_provenance(
         CheckError: what keeps the one from binding that comes closest: ``SOURCE_NOT_BOUND`` where no trusted builder says what
             the image was built from, ``SOURCE_REVISION_MISMATCH`` where it was built from, or for, something else.
     """
-    if demand.examination.bound_by_digest:
-        return Bound(check_unbound(demand.examination), demand.examination)
     closest: Shortfall | None = None
     for item in provenances:
         found = shortfall(item, demand)

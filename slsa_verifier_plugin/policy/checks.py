@@ -7,7 +7,7 @@ only give the same but for the time, which ``with_time`` adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,10 +37,14 @@ Reading = VerificationSummary | StatementError
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a claim is held against. ``now`` and ``signed_at`` are None where time is not to be checked yet."""
+    """What a claim is held against.
+
+    ``image`` is None for a file that is meant for no image; ``now`` and ``signed_at`` are None where time is not to be checked
+    yet.
+    """
 
     policy: Policy
-    image: Digest
+    image: Digest | None
     key_identities: Mapping[str, str] = field(default_factory=dict)
     now: datetime | None = None
     signed_at: datetime | None = None
@@ -192,7 +196,7 @@ class _Examiner:
         if verifier_id not in self._policy.verifier_ids:
             raise CheckError(
                 Reason.VERIFIER_ID_MISMATCH,
-                f"found verifier.id {quoted(verifier_id)}, expected {_alternatives(self._policy.verifier_ids)}"
+                f"found verifier.id {quoted(verifier_id)}, expected {hints.alternatives(self._policy.verifier_ids)}"
                 f"{hints.near_uri(self._policy.verifier_ids, verifier_id)}",
                 f"{hints.for_verifier_id(verifier_id, self._policy.verifier_ids, self._policy.verifiers)}",
             )
@@ -221,10 +225,14 @@ class _Examiner:
             return passed(7, f"commit {summary.sources[0].commit}")
         if self._is_about_image(summary):
             return passed(7, "the admitted image's own digest")
+        image = self._context.image
+        digest = (
+            f"the image's digest {image}" if image else "the digest of the image that the file is meant for"
+        )
         raise CheckError(
             Reason.SUBJECT_MISMATCH,
-            f"the summary is about {_alternatives(sorted(summary.digests)) or _algorithms(summary)}, expected a "
-            f"gitCommit or the image's digest {self._context.image}",
+            f"the summary is about {hints.alternatives(sorted(summary.digests)) or hints.algorithms(summary)}, expected a "
+            f"gitCommit or {digest}",
             "attach the summary of this image or of its commit",
         )
 
@@ -281,7 +289,7 @@ class _Examiner:
             expected = [pattern.pattern for pattern in self._policy.resource_uris]
             raise CheckError(
                 Reason.RESOURCE_URI_MISMATCH,
-                f"found resourceUri {quoted(summary.resource_uri)}, expected {_alternatives(expected)}"
+                f"found resourceUri {quoted(summary.resource_uri)}, expected {hints.alternatives(expected)}"
                 f"{hints.near_uri(expected, summary.resource_uri)}",
                 "attach this repository's own summary, or add the URI to expectedResourceUri",
             )
@@ -330,8 +338,8 @@ class _Examiner:
         expected = [item.pattern for item in patterns]
         raise CheckError(
             Reason.SOURCE_REF_MISMATCH,
-            f"found {_alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected "
-            f"{_alternatives(expected)}{hints.near_ref(expected, refs)}",
+            f"found {hints.alternatives(refs) or 'no source ref'}{self._certified_ref(summary)}, expected "
+            f"{hints.alternatives(expected)}{hints.near_ref(expected, refs)}",
             "build from an expected branch or tag, or add the ref to expectedSourceRefs",
         )
 
@@ -340,7 +348,7 @@ class _Examiner:
         named = [ref for source in summary.sources for ref in source.refs]
         if not self._sources or set(self._sources[0].refs) <= set(named):
             return ""
-        return f" (the certificate's ref, which counts; the summary names {_alternatives(named)})"
+        return f" (the certificate's ref, which counts; the summary names {hints.alternatives(named)})"
 
 
 def _age(summary: VerificationSummary, context: Context) -> Step:
@@ -366,10 +374,10 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
     if age.total_seconds() > context.policy.max_age:
         raise CheckError(
             Reason.TOO_OLD,
-            f"signed {_days(age.total_seconds())} ago, expected at most {_days(context.policy.max_age)} (maxAge)",
+            f"signed {hints.days(age.total_seconds())} ago, expected at most {hints.days(context.policy.max_age)} (maxAge)",
             "rebuild from a commit attested since",
         )
-    return passed(13, f"signed {_days(max(0.0, age.total_seconds()))} ago")
+    return passed(13, f"signed {hints.days(max(0.0, age.total_seconds()))} ago")
 
 
 def _mismatch(what: str, certified: str | None, stated: str, field_name: str, near: str = "") -> CheckError:
@@ -378,20 +386,3 @@ def _mismatch(what: str, certified: str | None, stated: str, field_name: str, ne
         f"the certificate's {what} is {quoted(certified)}, the summary's {field_name} {quoted(stated)}{near}",
         "expected the same; do not trust this attestation, and have the commit attested anew",
     )
-
-
-def _algorithms(summary: VerificationSummary) -> str:
-    found = _alternatives(summary.algorithms)
-    return f"something known by {found} alone" if found else "nothing that has a digest"
-
-
-def _alternatives(names: Sequence[str]) -> str:
-    shown = [plain(name) for name in names[:8]]
-    return f"{', '.join(shown)} and {len(names) - 8} more" if len(names) > 8 else " or ".join(shown)
-
-
-def _days(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -279,3 +279,23 @@ def _form(text: str) -> _Form:
         ref,
         tuple(beside),
     )
+
+
+def algorithms(summary: VerificationSummary) -> str:
+    """Say what a summary is about where none of its digests is one that counts."""
+    found = alternatives(summary.algorithms)
+    return f"something known by {found} alone" if found else "nothing that has a digest"
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Return names as a message lists them: the first eight, and how many more."""
+    shown = [plain(name) for name in names[:8]]
+    return f"{', '.join(shown)} and {len(names) - 8} more" if len(names) > 8 else " or ".join(shown)
+
+
+def days(seconds: float) -> str:
+    """Return a time in the unit that people would use for it."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

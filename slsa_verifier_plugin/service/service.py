@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.signatures.keys import TrustedKey
     from slsa_verifier_plugin.signatures.trust import LoadedRoot
     from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
-    from slsa_verifier_plugin.verification.evidence import ArtifactStore
-    from slsa_verifier_plugin.verification.verify import Request
+    from slsa_verifier_plugin.verification.judged import ArtifactRequest
+    from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 SIGNATURE_CACHE = 16 << 20
 """Bytes of verified payloads that are kept."""
@@ -101,9 +101,9 @@ class Service:
         Raises:
             VerifierError: the store, a trusted root or a key cannot be set up.
         """
-        from slsa_verifier_plugin.verification.verify import Request
+        from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
-        request = Request(call.image, call.artifact, policy)
+        request = ArtifactRequest(call.image, call.artifact, policy)
         store = self.store(call.store)
         with store.remarks.of_this_call() as remarks:
             verdict = self.verdict(request, store, deadline)
@@ -111,7 +111,7 @@ class Service:
 
     def verdict(
         self,
-        request: Request,
+        request: ArtifactRequest,
         store: ArtifactStore,
         deadline: Deadline,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),

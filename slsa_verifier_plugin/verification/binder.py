@@ -1,91 +1,60 @@
-"""Step 14: binds one image to a commit as the policy's ``sourceBinding`` says, and fetches for that no more than it takes."""
+"""Step 14 where no provenance is asked for: no binding at all, or the image's own labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.model.envelope import Candidate
-from slsa_verifier_plugin.policy.binding import Bound, Demand, check_annotation, check_unbound
+from slsa_verifier_plugin.errors import ArtifactError, RegistryError
+from slsa_verifier_plugin.policy.binding import Bound, ImageLabels, check_annotation, check_unbound
 from slsa_verifier_plugin.policy.checks import Examination
-from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.verification.evidence import ArtifactStore, ImageEvidence, SignatureVerifier
-from slsa_verifier_plugin.verification.provenances import ProvenanceSearch
 
 
-class Binder:
-    """Binds one image for all summaries that were attached in one artifact.
+class NoBinder:
+    """``sourceBinding: none``, and every file that hangs on no image: step 14 is not checked, and says so.
 
     Args:
-        store: where manifests and blobs come from.
-        image: the admitted image, with its digest.
-        verifier: verifies the signatures of build provenance.
-        policy: says how the image must be bound.
-        deadline: the time for all of it.
-        unchecked: the ``sourceBinding`` that is asked for where there is no image to bind, for what is said of it.
+        unchecked: the ``sourceBinding`` that the policy asks for where there is no image to bind.
     """
 
-    def __init__(
-        self,
-        store: ArtifactStore,
-        image: Reference,
-        verifier: SignatureVerifier,
-        policy: Policy,
-        deadline: Deadline,
-        unchecked: str = "none",
-    ) -> None:
-        self._store = store
-        self._image = image
-        self._verifier = verifier
-        self._policy = policy
-        self._deadline = deadline
+    has_more = False
+
+    def __init__(self, unchecked: str = "none") -> None:
         self._unchecked = unchecked
-        self._evidence: ImageEvidence | None = None
-        self._search: ProvenanceSearch | None = None
 
-    def bind(
-        self,
-        examination: Examination,
-        subject: Descriptor | None,
-        own: Sequence[Candidate],
-        *,
-        thorough: bool = False,
-    ) -> Bound:
-        """Return step 14 as passed, or as not checked where the policy asks for no binding.
-
-        Args:
-            examination: a summary that passed all steps before.
-            subject: the image's descriptor; None where there is no image, which no policy here asks to bind.
-            own: the candidates of the judged artifact.
-            thorough: False to look at some of the image's referrers alone; ``has_more`` says whether there are others.
-
-        Raises:
-            CheckError: the image is not bound to a commit of the summary's.
-            RegistryError, ArtifactError: what would bind it cannot be had or read.
-            DeadlineError: out of time.
-        """
-        if self._policy.source_binding == "none" or examination.bound_by_digest:
-            return Bound(check_unbound(examination, self._unchecked), examination)
-        assert self._image.digest is not None
-        if self._policy.source_binding == "annotation":
-            if self._evidence is None:
-                assert subject is not None
-                self._evidence = ImageEvidence(self._store, self._image, subject, self._deadline)
-            return check_annotation(examination, self._evidence.labels())
-        if self._search is None:
-            place = (self._store, self._image, own)
-            self._search = ProvenanceSearch(*place, self._verifier, self._policy, self._deadline)
-        keys = self._verifier.key_identities
-        return self._search.bind(Demand(examination, self._image.digest, self._policy, keys), thorough)
-
-    @property
-    def has_more(self) -> bool:
-        """True where a thorough look may bind what was not bound."""
-        return self._search is not None and self._search.has_more
+    def bind(self, examination: Examination, *, thorough: bool = False) -> Bound:
+        """Return step 14 as not checked, or as passed for a summary that names the image's own digest."""
+        return Bound(check_unbound(examination, self._unchecked), examination)
 
     def close(self) -> None:
-        """Fetch nothing more."""
-        if self._search is not None:
-            self._search.close()
+        """There is nothing to end."""
+
+
+class AnnotationBinder:
+    """``sourceBinding: annotation``: the image's own labels name the commit.
+
+    Args:
+        fetch: returns what the image says of its source; raises as ``evidence.image_labels``.
+    """
+
+    has_more = False
+
+    def __init__(self, fetch: Callable[[], list[ImageLabels]]) -> None:
+        self._fetch = fetch
+        self._labels: list[ImageLabels] | None = None
+        self._failure: RegistryError | ArtifactError | None = None
+
+    def bind(self, examination: Examination, *, thorough: bool = False) -> Bound:
+        """Return step 14 as passed where the labels name a commit of the summary's."""
+        # Fetched once for all summaries, of which anybody may attach a thousand; a failure is the same for all of them, too.
+        if self._failure is not None:
+            raise self._failure
+        if self._labels is None:
+            try:
+                self._labels = self._fetch()
+            except (RegistryError, ArtifactError) as error:
+                self._failure = error
+                raise
+        return check_annotation(examination, self._labels)
+
+    def close(self) -> None:
+        """There is nothing to end."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.model.digest import Descriptor
     from slsa_verifier_plugin.registry.reference import Reference
-    from slsa_verifier_plugin.verification.evidence import ArtifactStore
+    from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 SMALL_BYTES = 256 << 10
 """Manifests and blobs that a call may read without asking: some fifteen signed bundles."""

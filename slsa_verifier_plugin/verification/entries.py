@@ -13,7 +13,7 @@ from slsa_verifier_plugin.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RankedCandidate:
     """A candidate, where it stands, what it says, and how far its claims get (None where its signer cannot be read)."""
 
     blob: int

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError
+from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
+from slsa_verifier_plugin.model.envelope import Blob, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
-from slsa_verifier_plugin.model.signer import Claim, Verified
 from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels
 from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 MAX_PLATFORMS = 64
 """Platform manifests of one index that are read."""
@@ -25,80 +24,6 @@ EMPTY = Digest.of(b"{}")
 """The empty JSON object that artifacts carry where they have nothing to say (OCI image specification 1.1)."""
 
 _NO_PLATFORM = "unknown/unknown"
-
-
-class ArtifactStore(Protocol):
-    """Content of a registry, each piece checked against its descriptor before it is returned."""
-
-    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        """Return the manifest's bytes; their digest and size are the descriptor's.
-
-        Raises:
-            RegistryError: the registry did not deliver, or delivered something else.
-            DeadlineError: out of time.
-        """
-
-    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        """Return a blob of at most ``limit`` bytes; its digest and size are the descriptor's.
-
-        Raises:
-            RegistryError: as above; reason ``LIMIT_EXCEEDED`` for a larger one, before it is read.
-            DeadlineError: out of time.
-        """
-
-    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
-        """Return the descriptors of the manifests whose subject is ``image``'s digest.
-
-        Raises:
-            RegistryError: as above.
-            DeadlineError: out of time.
-        """
-
-    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
-        """Return the descriptor of the manifest that the tag or digest of ``image`` names.
-
-        Raises:
-            RegistryError: as above.
-            DeadlineError: out of time.
-        """
-
-
-@runtime_checkable
-class CountingStore(Protocol):
-    """A store that counts what its caller holds of the content that it was given."""
-
-    def dropped(self, size: int) -> None:
-        """Note that ``size`` bytes of what was read are held no more."""
-
-
-class SignatureVerifier(Protocol):
-    """Verifies candidates against a policy's trusted roots and keys."""
-
-    @property
-    def roots(self) -> tuple[RootInfo, ...]:
-        """The trusted roots that take part."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What could not be set up although the rest could."""
-
-    @property
-    def key_identities(self) -> Mapping[str, str]:
-        """The identity of each configured key's signatures, by how the policy writes the key."""
-
-    def claims(self, candidate: Candidate) -> list[Claim]:
-        """Return what ``candidate`` claims, unverified.
-
-        Raises:
-            SignatureError: its certificate cannot be read.
-        """
-
-    def verify(self, candidate: Candidate) -> Verified:
-        """Return the verified payload and signer of ``candidate``.
-
-        Raises:
-            SignatureError: it does not verify.
-        """
 
 
 def read_blobs(
@@ -185,57 +110,3 @@ def _config_labels(content: bytes) -> dict[str, str]:
         if isinstance(labels, dict)
         else {}
     )
-
-
-class ImageEvidence:
-    """What an image says of its source: fetched once for all candidates.
-
-    Args:
-        store: where manifests and blobs come from.
-        image: the admitted image, with its digest.
-        subject: its descriptor.
-        deadline: the time for all of it.
-    """
-
-    def __init__(
-        self, store: ArtifactStore, image: Reference, subject: Descriptor, deadline: Deadline
-    ) -> None:
-        self._place = (store, image, subject, deadline)
-        self._labels: list[ImageLabels] | None = None
-        self._failure: RegistryError | ArtifactError | None = None
-
-    def labels(self) -> list[ImageLabels]:
-        """Return what the image says of its source.
-
-        Raises:
-            RegistryError, ArtifactError, DeadlineError: a manifest or config is not delivered or malformed.
-        """
-        if self._failure is not None:
-            raise self._failure
-        if self._labels is None:
-            try:
-                self._labels = image_labels(*self._place)
-            except (RegistryError, ArtifactError) as error:
-                self._failure = error
-                raise
-        return self._labels
-
-
-class NoStore:
-    """The store of an attestation file: there is no registry to ask."""
-
-    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        """Raise ``RegistryError``."""
-        raise RegistryError("an attestation file has no registry")
-
-    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        """Raise ``RegistryError``."""
-        raise RegistryError("an attestation file has no registry")
-
-    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
-        """Raise ``RegistryError``."""
-        raise RegistryError("an attestation file has no registry")
-
-    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
-        """Raise ``RegistryError``."""
-        raise RegistryError("an attestation file has no registry")

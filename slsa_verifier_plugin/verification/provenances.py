@@ -39,10 +39,12 @@ from slsa_verifier_plugin.policy.binding import (
     check_provenance,
     shortfall,
 )
+from slsa_verifier_plugin.policy.checks import Examination
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
-from slsa_verifier_plugin.verification.evidence import EMPTY, ArtifactStore, CountingStore, SignatureVerifier
+from slsa_verifier_plugin.verification.evidence import EMPTY
+from slsa_verifier_plugin.verification.ports import ArtifactStore, CountingStore, SignatureVerifier
 from slsa_verifier_plugin.verification.prefetch import prefetched
 
 MAX_REFERRERS = 1024
@@ -105,7 +107,7 @@ class _Lookalike:
 
 
 class ProvenanceSearch:
-    """Searches one image's referrers for provenance: each is fetched and read once for all summaries that ask.
+    """``sourceBinding: provenance``: searches the image's referrers, each fetched and read once for all summaries that ask.
 
     Args:
         store: where manifests and blobs come from; used by several threads at once.
@@ -147,11 +149,11 @@ class ProvenanceSearch:
         self.has_more = True
         """False once nothing is left to be looked at."""
 
-    def bind(self, demand: Demand, thorough: bool) -> Bound:
-        """Return step 14 as passed if a provenance binds the image as ``demand`` says.
+    def bind(self, examination: Examination, *, thorough: bool = False) -> Bound:
+        """Return step 14 as passed if a provenance binds the image to a commit of the summary's.
 
         Args:
-            demand: what it must say.
+            examination: a summary that passed all steps before.
             thorough: False to end with the first round, after which ``has_more`` says whether there would be more.
 
         Raises:
@@ -159,6 +161,7 @@ class ProvenanceSearch:
             RegistryError: nothing binds the image, and the referrers or one of them cannot be had.
             DeadlineError: out of time.
         """
+        demand = Demand(examination, self._digest, self._policy, self._verifier.key_identities)
         known = [item for commit in demand.commits for item in self._by_commit.get(commit, ())]
         for item in known:
             if bound := self._bound(item, demand):

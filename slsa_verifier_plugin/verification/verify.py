@@ -1,7 +1,7 @@
 """The use case: one artifact of one image against one policy.
 
-The store and the signature verifier come in as Protocols, so that the plugin, the resident verifier, the command line
-and the tests run the same code.
+The store and the signature verifier come in as Protocols (``ports``), so that the plugin, the resident verifier, the command
+line and the tests run the same code. ``judged`` reads what is judged, and knows how its image is bound.
 
 What must be true before a success is written, in ``_Run._admit`` alone: the artifact hangs on the admitted image (2), its
 blobs have their digests (3), a candidate of it (4) has a verified signature (5), and what was *verified* passes every
@@ -11,7 +11,8 @@ check of the policy (6 to 13) and is bound to the image as demanded (14).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -24,20 +25,23 @@ from slsa_verifier_plugin.errors import (
     SignatureError,
     VerifierError,
 )
-from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Blob, Candidate
-from slsa_verifier_plugin.model.manifest import Manifest
+from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
 from slsa_verifier_plugin.policy.checks import Context, Examination, Reading, examine, examine_verified
-from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.policy.steps import CheckError, Step, StepOutcome, completed, failed, passed
+from slsa_verifier_plugin.policy.steps import CheckError, StepOutcome, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
-from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
-from slsa_verifier_plugin.verification.binder import Binder
-from slsa_verifier_plugin.verification.entries import Entry
-from slsa_verifier_plugin.verification.evidence import ArtifactStore, NoStore, SignatureVerifier, read_blobs
+from slsa_verifier_plugin.verification.binder import NoBinder
+from slsa_verifier_plugin.verification.entries import RankedCandidate
+from slsa_verifier_plugin.verification.judged import (
+    ArtifactRequest,
+    AttachedArtifact,
+    Contents,
+    FileRequest,
+    LooseFile,
+)
+from slsa_verifier_plugin.verification.ports import ArtifactStore, Binder, SignatureVerifier
 from slsa_verifier_plugin.verification.readings import NOTHING_KEPT, Readings
 
 MAX_REPORTED = 16
@@ -47,17 +51,8 @@ MAX_SOUGHT = 128
 on what is judged alone, not on how fast the registry or the machine is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked: the admitted image (with its digest), the artifact that hangs on it, and the policy."""
-
-    image: Reference
-    artifact: Descriptor
-    policy: Policy
-
-
 def verify(
-    request: Request,
+    request: ArtifactRequest,
     store: ArtifactStore,
     verifier: SignatureVerifier,
     deadline: Deadline,
@@ -74,13 +69,12 @@ def verify(
         now: the current time in UTC.
         readings: what earlier calls have read.
     """
-    return _Run(request, store, verifier, deadline, now(), readings).verdict()
+    artifact = AttachedArtifact(request, store, readings, deadline)
+    return _Run(artifact, verifier, deadline, now(), readings).verdict()
 
 
-def verify_content(
-    content: bytes,
-    image: Digest | None,
-    policy: Policy,
+def verify_file(
+    request: FileRequest,
     verifier: SignatureVerifier,
     deadline: Deadline,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -88,21 +82,13 @@ def verify_content(
     """Return the verdict on an attestation file that hangs on no image (steps 4 to 13).
 
     Args:
-        content: the file's bytes.
-        image: digest of the image it is meant for, if any; a summary about an image needs it.
-        policy: what is demanded; its ``source_binding`` is not checked, for there is no image to bind, which the verdict says.
+        request: the file's bytes, the digest of the image that it is meant for, and the policy.
         verifier: as in ``verify``.
         deadline: the time for all of it.
         now: the current time in UTC.
     """
-    digest = image or Digest("sha256", "0" * 64)
-    request = Request(
-        Reference("file", "attestation", digest=digest),
-        Descriptor("application/octet-stream", Digest.of(content), len(content)),
-        replace(policy, source_binding="none"),
-    )
-    run = _Run(request, NoStore(), verifier, deadline, now(), NOTHING_KEPT, policy.source_binding)
-    return run.verdict(content)
+    file = LooseFile(request, NOTHING_KEPT)
+    return _Run(file, verifier, deadline, now(), NOTHING_KEPT).verdict()
 
 
 class _Run:
@@ -110,119 +96,71 @@ class _Run:
 
     def __init__(
         self,
-        request: Request,
-        store: ArtifactStore,
+        judged: AttachedArtifact | LooseFile,
         verifier: SignatureVerifier,
         deadline: Deadline,
         now: datetime,
         readings: Readings,
-        unchecked_binding: str = "none",
     ) -> None:
-        if request.image.digest is None:
-            raise InternalError("a verification needs the image's digest")
-        self._request = request
-        self._policy = request.policy
-        self._image = request.image.digest
-        self._store = store
+        self._judged = judged
+        self._policy = judged.policy
         self._verifier = verifier
         self._deadline = deadline
         self._now = now
         self._readings = readings
-        self._unchecked_binding = unchecked_binding
-        self._total = 0
-        self._steps: list[Step] = [passed(1)]
+        self._contents = Contents()
+        self._steps = judged.steps
         self._findings: list[Finding] = []
-        self._candidates: list[tuple[int, Candidate]] = []
-        self._others = 0
-        self._form = self._likeness = ""
-        self._subject: Descriptor | None = None
-        self._binder = Binder(store, request.image, verifier, request.policy, deadline, unchecked_binding)
+        self._total = 0
 
-    def verdict(self, content: bytes | None = None) -> Verdict:
-        """Run the steps; on ``content`` where given, else on the artifact in the registry."""
+    def verdict(self) -> Verdict:
+        """Run the steps."""
         try:
-            if content is None:
-                self._fetch()
-            else:
-                self._read_file(content)
-            return self._judge(self._entries())
+            self._contents = self._judged.read()
+            entries = self._entries()
+            own = [candidate for _, candidate in self._contents.candidates]
+            with closing(self._judged.binder(own, self._verifier)) as binder:
+                return self._judge(entries, binder)
         except VerifierError as error:
             return self._deny_early(error)
-        finally:
-            self._binder.close()
 
-    # Steps 2 to 4
+    # Step 4
 
-    def _fetch(self) -> None:
-        manifest = self._artifact_manifest()
-        self._steps.append(passed(2, f"{self._request.artifact.digest} hangs on the admitted image"))
-        for number, blob in read_blobs(
-            self._store, self._request.image, manifest, self._policy, self._deadline, self._readings.blob
-        ):
-            self._take(number, blob)
-        self._steps.append(passed(3, f"{len(manifest.blobs)} blobs with their digests"))
-
-    def _read_file(self, content: bytes) -> None:
-        self._take(1, self._readings.blob(content, self._policy.max_bundles))
-
-    def _take(self, number: int, blob: Blob) -> None:
-        self._candidates += [(number, candidate) for candidate in blob.candidates]
-        self._others += blob.others
-        self._form = self._form or blob.form
-        self._likeness = self._likeness or blob.likeness
-
-    def _artifact_manifest(self) -> Manifest:
-        """Step 2: the manifest is the descriptor's, an artifact, and hangs on the admitted image."""
-        descriptor = self._request.artifact
-        content = self._store.manifest(self._request.image, descriptor, self._deadline)
-        if len(content) != descriptor.size or not descriptor.digest.matches(content):
-            raise ArtifactError(
-                f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}", "attach it anew"
-            )
-        manifest = self._readings.manifest(content, descriptor.media_type)
-        if manifest.kind == "index":
-            raise ArtifactError(
-                "the attestation is an index, expected an image or artifact manifest", "use oras attach"
-            )
-        if manifest.subject is None or manifest.subject.digest != self._image:
-            found = manifest.subject.digest if manifest.subject else "no image"
-            raise ArtifactError(
-                f"the attestation hangs on {found}, expected the admitted image {self._image}",
-                "attach it to that image",
-                reason=Reason.SUBJECT_MISMATCH,
-            )
-        self._subject = manifest.subject
-        return manifest
-
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[RankedCandidate]:
         """Step 4: the candidates that may be summaries, the most promising first."""
         entries = []
-        for blob, candidate in self._candidates:
-            self._deadline.check(f"reading {len(self._candidates)} attestations")
+        candidates = self._contents.candidates
+        for blob, candidate in candidates:
+            self._deadline.check(f"reading {len(candidates)} attestations")
             _, reading = self._readings.said(candidate)
             if reading is None:
-                self._others += 1
+                # An attestation of another kind, say build provenance: it belongs there, and says nothing here.
+                self._contents.others += 1
                 continue
-            entries.append(Entry(blob, candidate, reading, self._claimed(candidate, reading)))
+            entries.append(RankedCandidate(blob, candidate, reading, self._claimed(candidate, reading)))
         if not entries:
             self._no_candidates()
-        self._steps.append(passed(4, f"{len(entries)} candidates, {self._others} other lines"))
+        self._steps.append(passed(4, f"{len(entries)} candidates, {self._contents.others} other lines"))
+        # Anybody who may push can attach a thousand bundles. What a candidate claims costs microseconds to look at and a
+        # signature a millisecond, so one good summary is found at once among any number of others.
         entries.sort(key=lambda entry: -entry.outlook)
         return entries
 
     def _no_candidates(self) -> None:
-        others = f"{self._others} lines of other kinds" if self._others else "nothing"
-        if not self._candidates and self._form:
-            raise ArtifactError(f"found {self._form}", reason=Reason.NO_ATTESTATION)
-        likeness = f" (seen: {self._likeness})" if self._likeness else ""
-        if not self._candidates:
+        seen = self._contents
+        others = f"{seen.others} lines of other kinds" if seen.others else "nothing"
+        if not seen.candidates and seen.form:
+            # A known other form (a packed file, an unsigned statement, ...) has its own advice.
+            raise ArtifactError(f"found {seen.form}", reason=Reason.NO_ATTESTATION)
+        likeness = f" (seen: {seen.likeness})" if seen.likeness else ""
+        if not seen.candidates:
             raise ArtifactError(
                 f"found {others}, expected Sigstore bundles as JSON lines{likeness}",
                 "attach the source workflow's signed_bundle.intoto.jsonl",
                 reason=Reason.NO_ATTESTATION,
             )
-        kinds = sorted({str(self._readings.said(candidate)[0]) for _, candidate in self._candidates})
-        self._steps.append(passed(4, f"{len(self._candidates)} attestations, none a verification summary"))
+        kinds = sorted({str(self._readings.said(candidate)[0]) for _, candidate in seen.candidates})
+        self._steps.append(passed(4, f"{len(seen.candidates)} attestations, none a verification summary"))
         raise ArtifactError(
             f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification "
             f"summary ({PREDICATE_TYPE})",
@@ -236,13 +174,13 @@ class _Run:
             claims = self._verifier.claims(candidate)
         except SignatureError:
             return None
-        context = Context(self._policy, self._image, self._verifier.key_identities)
+        context = Context(self._policy, self._judged.image, self._verifier.key_identities)
         examined = (examine(claim, context, reading) for claim in claims)
         return max(examined, key=lambda item: item.reached, default=None)
 
     # Steps 5 to 14
 
-    def _judge(self, entries: list[Entry]) -> Verdict:
+    def _judge(self, entries: list[RankedCandidate], binder: Binder) -> Verdict:
         self._total = len(entries)
         sought = known = 0
         for entry in entries:
@@ -255,21 +193,21 @@ class _Run:
                     continue
                 sought += 1
             self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")
-            finding = self._find(entry)
+            finding = self._bound(self._find(entry), binder)
             self._findings.append(finding)
             known += entry.is_hopeless and finding.verified is not None
             if finding.reason is None:
                 return self._admit(finding)
         for number, finding in enumerate(self._findings):
             # No summary alone has all attached provenance read: another's may lie on top.
-            if self._binder.has_more and finding.reached == 14:
-                self._findings[number] = self._bound(finding, thorough=True)
+            if binder.has_more and finding.reached == 14:
+                self._findings[number] = self._bound(finding, binder, thorough=True)
                 if self._findings[number].reason is None:
                     return self._admit(self._findings[number])
         return self._deny(max(self._findings, key=lambda finding: finding.reached))
 
-    def _find(self, entry: Entry) -> Finding:
-        """Return what comes of one candidate once its signature has been checked."""
+    def _find(self, entry: RankedCandidate) -> Finding:
+        """Steps 5 to 13: return what comes of one candidate once its signature has been checked."""
         try:
             verified = self._verifier.verify(entry.candidate)
         except SignatureError as error:
@@ -278,7 +216,7 @@ class _Run:
                 entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient
             )
         context = Context(
-            self._policy, self._image, self._verifier.key_identities, self._now, verified.signed_at
+            self._policy, self._judged.image, self._verifier.key_identities, self._now, verified.signed_at
         )
         # What was read of the candidate is what was verified only if it is the same, to the byte.
         said = (entry.candidate.payload_type, entry.candidate.payload)
@@ -291,17 +229,18 @@ class _Run:
         steps = (passed(5, plain(claim.signer.identity)), *examination.steps)
         named = verified if claim is verified.claim else replace(verified, claim=claim)
         said_of_it = (examination.reason, examination.message, False, examination, named)
-        return self._bound(Finding(entry.blob, entry.candidate.line, steps, *said_of_it))
+        return Finding(entry.blob, entry.candidate.line, steps, *said_of_it)
 
-    def _bound(self, finding: Finding, thorough: bool = False) -> Finding:
+    def _bound(self, finding: Finding, binder: Binder, *, thorough: bool = False) -> Finding:
         """Return ``finding`` with step 14 where it passed all steps before."""
         examination = finding.examination
         if examination is None or examination.reason is not None:
             return finding
         steps = tuple(step for step in finding.steps if step.number < 14)
+        # A summary about the image's own digest names no commit that the image could be bound to (SLSA v1.2, "subject").
+        chosen = NoBinder() if examination.bound_by_digest else binder
         try:
-            own = [candidate for _, candidate in self._candidates]
-            bound = self._binder.bind(examination, self._subject, own, thorough=thorough)
+            bound = chosen.bind(examination, thorough=thorough)
         except (CheckError, RegistryError, ArtifactError) as error:
             return replace(
                 finding,
@@ -374,17 +313,15 @@ class _Run:
             success=success,
             reason=reason,
             sentence=sentence,
-            subject=str(self._request.image),
-            artifact=str(self._request.artifact.digest),
+            subject=self._judged.name,
+            artifact=str(self._judged.digest),
             steps=completed(steps),
-            binding=self._policy.source_binding
-            if self._unchecked_binding == "none"
-            else f"{self._unchecked_binding} (not checked)",
+            binding=self._judged.binding,
             transient=transient,
             best=best,
             findings=tuple(self._findings),
             unseen=max(0, self._total - len(self._findings)),
-            others=self._others,
+            others=self._contents.others,
             roots=self._verifier.roots,
             warnings=self._verifier.warnings,
         )

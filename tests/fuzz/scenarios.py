@@ -23,8 +23,9 @@ from slsa_verifier_plugin.policy.verdict import Verdict
 from slsa_verifier_plugin.signatures.keys import load_key
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
-from slsa_verifier_plugin.verification.evidence import SignatureVerifier
-from slsa_verifier_plugin.verification.verify import Request, verify
+from slsa_verifier_plugin.verification.judged import ArtifactRequest
+from slsa_verifier_plugin.verification.ports import SignatureVerifier
+from slsa_verifier_plugin.verification.verify import verify
 from tests.fuzz.choices import Choices
 from tests.fuzz.oracle import Signed, World
 from tests.support.sigstore import (
@@ -457,7 +458,7 @@ def check(scenario: Scenario, make_verifier: VerifierFor = verifier_for) -> Verd
     verdicts: list[Verdict] = []
 
     def decide(call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
-        request = Request(call.image, call.artifact, policy)
+        request = ArtifactRequest(call.image, call.artifact, policy)
         verifier = make_verifier(policy, scenario.world.now)
         verdicts.append(verify(request, scenario.store, verifier, deadline, lambda: scenario.world.now))
         return verdicts[0]

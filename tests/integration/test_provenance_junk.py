@@ -22,8 +22,9 @@ from slsa_verifier_plugin.registry.store import RegistryStore
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from slsa_verifier_plugin.verification.capacity import Capacity
+from slsa_verifier_plugin.verification.judged import ArtifactRequest
 from slsa_verifier_plugin.verification.provenances import FETCHERS
-from slsa_verifier_plugin.verification.verify import Request, verify
+from slsa_verifier_plugin.verification.verify import verify
 from tests.support.policies import policy
 from tests.support.registries import RecordingRegistry, Seen
 from tests.support.sigstore import SIGNED_AT, Lab, attest_build_provenance, provenance_v1, vsa
@@ -91,7 +92,7 @@ class Scene:
             RegistryStore(StoreSettings(use_http=True), None, {}) as store,
             Capacity().for_call(store) as held,
         ):
-            request = Request(reference, self.artifact, wanted)
+            request = ArtifactRequest(reference, self.artifact, wanted)
             return verify(
                 request, held, verifier, Deadline(wanted.timeout), lambda: SIGNED_AT + timedelta(hours=1)
             )

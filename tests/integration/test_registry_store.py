@@ -23,7 +23,7 @@ from slsa_verifier_plugin.registry.memory_cache import ContentCache
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
-from slsa_verifier_plugin.verification.evidence import ArtifactStore
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 from tests.support import toxins
 from tests.support.content import NOTE, push
 from tests.support.names import nowhere

@@ -6,9 +6,6 @@ A name that is no mutant any more, or that a test does notice, is an error, so t
 from __future__ import annotations
 
 EQUIVALENT: dict[str, str] = {
-    "verification/binder.py:Binder.has_more: without self._search.has_more: self._search is not None and self._search.has_more": (
-        "to look once more where nothing is left gives the same answer; it only takes time"
-    ),
     "verification/provenances.py:ProvenanceSearch._rounds: no filter: self._digest.hex.encode() in item.payload": (
         "what is about another image is passed over once it is read, which takes a hundred times as long"
     ),

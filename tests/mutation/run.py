@@ -88,6 +88,7 @@ TESTS = {
         "test_verify_file.py",
     ],
     "verification/binder.py": ["test_verify_binding.py", "test_provenances.py", "test_verify_file.py"],
+    "verification/judged.py": ["test_verify.py", "test_verify_binding.py", "test_verify_file.py"],
     "verification/prefetch.py": ["test_prefetch.py", "test_provenances.py"],
     "verification/provenances.py": ["test_provenances.py", "test_verify_binding.py", "test_verify_time.py"],
     "strict_json.py": ["test_strict_json.py"],

@@ -13,7 +13,8 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, SUCCESS_PREFIX, Verdict
-from slsa_verifier_plugin.verification.verify import Request, verify
+from slsa_verifier_plugin.verification.judged import ArtifactRequest
+from slsa_verifier_plugin.verification.verify import verify
 from tests.support.policies import policy
 from tests.support.sigstore import (
     COMMIT,
@@ -56,7 +57,7 @@ class Scene:
     def verify(
         self, artifact: Descriptor, a_policy: Policy | None = None, seconds: float = 30, **signing: Any
     ) -> Verdict:
-        request = Request(reference(self.image.digest), artifact, a_policy or policy())
+        request = ArtifactRequest(reference(self.image.digest), artifact, a_policy or policy())
         return verify(
             request,
             self.store,

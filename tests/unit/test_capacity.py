@@ -20,7 +20,7 @@ from slsa_verifier_plugin.verification.capacity import (
     SMALL_BYTES,
     Capacity,
 )
-from slsa_verifier_plugin.verification.evidence import ArtifactStore
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 from tests.support.simulators import MemoryStore
 
 LIMIT = 16 << 20

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.verification.evidence import SignatureVerifier
+from slsa_verifier_plugin.verification.ports import SignatureVerifier
 from tests.fuzz import planted, run, scenarios, targets
 from tests.fuzz.choices import Choices
 from tests.fuzz.oracle import Signed, World, payload_of

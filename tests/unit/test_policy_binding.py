@@ -179,11 +179,6 @@ def test_all_platforms_are_of_one_commit() -> None:
     assert caught.value.reason is Reason.SOURCE_REVISION_MISMATCH
 
 
-def test_a_summary_of_the_image_itself_needs_no_label() -> None:
-    for images in ([], [labels(revision=LEVEL_1_COMMIT)]):
-        assert check_annotation(bound_by_digest(), images).step.outcome is StepOutcome.PASSED
-
-
 def material(repository: str = REPOSITORY, commit: str = COMMIT) -> Material:
     return Material(repository, commit)
 
@@ -409,10 +404,6 @@ def test_builders_of_two_entries_are_not_mixed() -> None:
     wanted = policy(sourceBinding="provenance", trustedBuilders=builders)
     mixed = [provenance(material(), by=KEY), provenance(material(), builder_id="https://other.example")]
     denied(mixed, NOT, wanted=wanted)
-
-
-def test_a_summary_of_the_image_itself_needs_no_provenance() -> None:
-    assert check([], bound_by_digest()).step.outcome is StepOutcome.PASSED
 
 
 # Without trustedBuilders

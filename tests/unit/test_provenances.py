@@ -19,6 +19,7 @@ from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Candi
 from slsa_verifier_plugin.model.signer import Claim, Verified
 from slsa_verifier_plugin.verification import provenances
 from slsa_verifier_plugin.verification.capacity import Capacity
+from slsa_verifier_plugin.verification.judged import ArtifactRequest
 from slsa_verifier_plugin.verification.provenances import (
     FETCHERS,
     FIRST_BYTES,
@@ -27,7 +28,7 @@ from slsa_verifier_plugin.verification.provenances import (
     MAX_REPORTED,
     ProvenanceSearch,
 )
-from slsa_verifier_plugin.verification.verify import Request, verify
+from slsa_verifier_plugin.verification.verify import verify
 from tests.support.scene import (
     BUILDER_ID,
     Scene,
@@ -529,7 +530,7 @@ def test_hundreds_of_referrers_take_no_place_for_large_content(scene: Scene) -> 
     attach(scene, provenance(scene))
     artifact = scene.attach(scene.notary.sign())
     capacity = Capacity()
-    request = Request(reference(scene.image.digest), artifact, provenance_policy())
+    request = ArtifactRequest(reference(scene.image.digest), artifact, provenance_policy())
     at = SIGNED_AT + timedelta(hours=1)
     with capacity.for_call(scene.store) as first, capacity.for_call(scene.store) as second:
         for store in (first, second):

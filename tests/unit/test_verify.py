@@ -18,8 +18,10 @@ from slsa_verifier_plugin.policy.binding import NOT_BOUND
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.policy.trusted import EARLIER_VERIFIER_ID
 from slsa_verifier_plugin.verification import verify as verifying
+from slsa_verifier_plugin.verification.binder import NoBinder
+from slsa_verifier_plugin.verification.judged import ArtifactRequest, AttachedArtifact
 from slsa_verifier_plugin.verification.readings import Readings
-from slsa_verifier_plugin.verification.verify import Request, verify
+from slsa_verifier_plugin.verification.verify import verify
 from tests.support.policies import RESOURCE, policy
 from tests.support.scene import (
     Scene,
@@ -94,7 +96,7 @@ def test_step_2_bytes_that_are_not_the_descriptors(scene: Scene) -> None:
     ):
         lying = Lying()
         lying.content = scene.store.content
-        request = Request(reference(scene.image.digest), told, policy())
+        request = ArtifactRequest(reference(scene.image.digest), told, policy())
         verdict = verify(request, lying, scene.notary, Deadline(30))
         assert_denied(verdict, Reason.ARTIFACT_INVALID, 2, "is not the")
 
@@ -323,11 +325,12 @@ def test_what_only_resembles_a_verified_claim_is_never_admitted(scene: Scene) ->
 @pytest.mark.parametrize("spoilt", ["reason", "examination", "verified", "examination's reason", "summary"])
 def test_a_finding_that_did_not_pass_is_not_admitted_by_mistake(scene: Scene, spoilt: str) -> None:
     """The last line of defence asks for everything once more; whatever else is broken, it does not admit."""
-    request = Request(reference(scene.image.digest), scene.attach(scene.notary.sign()), policy())
-    run = verifying._Run(request, scene.store, scene.notary, Deadline(30), SIGNED_AT, Readings())
-    run._fetch()
+    request = ArtifactRequest(reference(scene.image.digest), scene.attach(scene.notary.sign()), policy())
+    artifact = AttachedArtifact(request, scene.store, Readings(), Deadline(30))
+    run = verifying._Run(artifact, scene.notary, Deadline(30), SIGNED_AT, Readings())
+    run._contents = artifact.read()
     (entry,) = run._entries()
-    finding = run._find(entry)
+    finding = run._bound(run._find(entry), NoBinder())
     assert finding.examination is not None
     assert run._admit(finding).success
     spoilt_finding = {
@@ -344,7 +347,7 @@ def test_a_finding_that_did_not_pass_is_not_admitted_by_mistake(scene: Scene, sp
 
 
 def test_an_image_without_a_digest_is_a_defect(scene: Scene) -> None:
-    request = Request(replace(reference(scene.image.digest), digest=None), scene.attach(), policy())
+    request = ArtifactRequest(replace(reference(scene.image.digest), digest=None), scene.attach(), policy())
     with pytest.raises(InternalError):
         verify(request, scene.store, scene.notary, Deadline(30))
 

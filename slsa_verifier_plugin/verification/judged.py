@@ -1,0 +1,188 @@
+"""What a verification judges: an artifact that hangs on an image, or a file that hangs on none.
+
+Each reads its own bytes into candidates (steps 2 to 4) and knows how its image is bound (step 14). The steps between are the
+same for both, and are in ``verify``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, InternalError, Reason
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.model.envelope import Blob, Candidate
+from slsa_verifier_plugin.model.manifest import Manifest
+from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.policy.steps import Step, passed
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.verification.binder import AnnotationBinder, NoBinder
+from slsa_verifier_plugin.verification.evidence import image_labels, read_blobs
+from slsa_verifier_plugin.verification.ports import ArtifactStore, Binder, SignatureVerifier
+from slsa_verifier_plugin.verification.provenances import ProvenanceSearch
+from slsa_verifier_plugin.verification.readings import Readings
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRequest:
+    """What is asked: the admitted image (with its digest), the artifact that hangs on it, and the policy."""
+
+    image: Reference
+    artifact: Descriptor
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class FileRequest:
+    """What is asked of a file: its bytes, the image that it is meant for (None for none), and the policy.
+
+    The policy's ``source_binding`` is not checked, for there is no image to bind; the verdict says so.
+    """
+
+    content: bytes
+    image: Digest | None
+    policy: Policy
+
+
+@dataclass(slots=True)
+class Contents:
+    """The candidates of all blobs, with the blobs' numbers from 1, and what was seen beside them."""
+
+    candidates: list[tuple[int, Candidate]] = field(default_factory=list)
+    others: int = 0
+    form: str = ""
+    likeness: str = ""
+
+    def add(self, number: int, blob: Blob) -> None:
+        """Add what blob ``number`` holds."""
+        self.candidates += [(number, candidate) for candidate in blob.candidates]
+        self.others += blob.others
+        # The first blob that is something else, or nearly something, is the one to tell people of.
+        self.form = self.form or blob.form
+        self.likeness = self.likeness or blob.likeness
+
+
+class AttachedArtifact:
+    """An artifact that hangs on the admitted image.
+
+    Args:
+        request: image, artifact and policy.
+        store: where manifests and blobs come from.
+        readings: what earlier calls have read.
+        deadline: the time for all of it.
+
+    Raises:
+        InternalError: the image has no digest.
+    """
+
+    def __init__(
+        self, request: ArtifactRequest, store: ArtifactStore, readings: Readings, deadline: Deadline
+    ) -> None:
+        if request.image.digest is None:
+            # A tag may name another image a moment later; only a digest is what was admitted.
+            raise InternalError("a verification needs the image's digest")
+        self.policy = request.policy
+        self.image: Digest | None = request.image.digest
+        self.name = str(request.image)
+        self.digest = request.artifact.digest
+        self.binding = request.policy.source_binding
+        self.steps: list[Step] = [passed(1)]
+        self._request = request
+        self._store = store
+        self._readings = readings
+        self._deadline = deadline
+        self._subject: Descriptor | None = None
+
+    def read(self) -> Contents:
+        """Return the artifact's candidates (steps 2 and 3), and note each step that passes in ``steps``.
+
+        Raises:
+            RegistryError: the registry does not deliver.
+            ArtifactError: the artifact is not what its descriptor says, or hangs on another image.
+            DeadlineError: out of time.
+        """
+        manifest = self._manifest()
+        self.steps.append(passed(2, f"{self.digest} hangs on the admitted image"))
+        contents = Contents()
+        place = (self._store, self._request.image, manifest, self.policy, self._deadline)
+        for number, blob in read_blobs(*place, self._readings.blob):
+            contents.add(number, blob)
+        self.steps.append(passed(3, f"{len(manifest.blobs)} blobs with their digests"))
+        return contents
+
+    def _manifest(self) -> Manifest:
+        """Step 2: the manifest is the descriptor's, an artifact, and hangs on the admitted image."""
+        descriptor = self._request.artifact
+        content = self._store.manifest(self._request.image, descriptor, self._deadline)
+        # The store has looked at both already. A store of somebody's own may have forgotten to, and what follows rests on it.
+        if len(content) != descriptor.size or not descriptor.digest.matches(content):
+            raise ArtifactError(
+                f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}", "attach it anew"
+            )
+        manifest = self._readings.manifest(content, descriptor.media_type)
+        if manifest.kind == "index":
+            raise ArtifactError(
+                "the attestation is an index, expected an image or artifact manifest", "use oras attach"
+            )
+        # A registry lists referrers by what clients wrote under a fallback tag, so the list alone proves nothing
+        # (OCI distribution specification 1.1, "Referrers Tag Schema"); the manifest's own subject does.
+        if manifest.subject is None or manifest.subject.digest != self.image:
+            found = manifest.subject.digest if manifest.subject else "no image"
+            raise ArtifactError(
+                f"the attestation hangs on {found}, expected the admitted image {self.image}",
+                "attach it to that image",
+                reason=Reason.SUBJECT_MISMATCH,
+            )
+        self._subject = manifest.subject
+        return manifest
+
+    def binder(self, own: Sequence[Candidate], verifier: SignatureVerifier) -> Binder:
+        """Return what binds the image, as the policy says; nothing is fetched yet.
+
+        Args:
+            own: the artifact's candidates, as ``read`` returned them.
+            verifier: verifies the signatures of build provenance.
+        """
+        if self.binding == "none":
+            return NoBinder()
+        image = self._request.image
+        if self.binding == "annotation":
+            assert self._subject is not None
+            return AnnotationBinder(partial(image_labels, self._store, image, self._subject, self._deadline))
+        return ProvenanceSearch(self._store, image, own, verifier, self.policy, self._deadline)
+
+
+class LooseFile:
+    """A file that hangs on no image: it has no manifest, no registry, and nothing that could bind an image.
+
+    Args:
+        request: content, image and policy.
+        readings: what earlier calls have read.
+    """
+
+    def __init__(self, request: FileRequest, readings: Readings) -> None:
+        self.policy = request.policy
+        self.image = request.image
+        self.name = f"file@{request.image}" if request.image else "file"
+        self.digest = Digest.of(request.content)
+        asked = request.policy.source_binding
+        self.binding = "none" if asked == "none" else f"{asked} (not checked)"
+        self.steps: list[Step] = [passed(1)]
+        self._content = request.content
+        self._readings = readings
+
+    def read(self) -> Contents:
+        """Return the file's candidates.
+
+        Raises:
+            ArtifactError: it holds more of them than ``maxBundles``, or more lines than any file may.
+        """
+        contents = Contents()
+        contents.add(1, self._readings.blob(self._content, self.policy.max_bundles))
+        return contents
+
+    def binder(self, own: Sequence[Candidate], verifier: SignatureVerifier) -> Binder:
+        """Return what says that step 14 is not checked."""
+        return NoBinder(self.policy.source_binding)
