@@ -2,8 +2,8 @@
 
 To a sink every ``str`` is text from outside. What a sink takes is a type of its own (``LogLine``, ``Json``, ``Markdown``,
 ``Html``, ``Yaml``), which only the functions here make; a plain text in its place does not type-check. Templates of
-``html`` and ``markdown`` are literals in the code, and what is put into them is encoded unless it is of the sink's own
-type already.
+``markdown`` are literals in the code, those of ``html_parts`` are files of this package, and what is put into them is
+encoded unless it is of the sink's own type already.
 ``tests/unit/test_sinks.py`` holds both, and feeds every sink what is known to control one.
 """
 
@@ -13,7 +13,8 @@ import html as _html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from slsa_verifier_plugin.text import MAX_SHOWN, inert, plain, without_commands
@@ -41,6 +42,10 @@ class Html(str):
     """HTML, fit for content and for attributes in double quotes."""
 
     __slots__ = ()
+
+    def __html__(self) -> str:
+        """Return itself: what Jinja asks before it would encode once more."""
+        return str(self)
 
 
 class Yaml(str):
@@ -143,6 +148,11 @@ def uri_text(value: object, scheme: str = "", limit: int = 4096) -> str:
     return quote(re.sub(r"\A//+", "/", text), safe="/@+~.-_")
 
 
+_JOINTS = re.compile(r"([_/:@.=-])")
+_MAX_TEXT = 1 << 16
+"""Characters of a text that a page shows as a whole: a message, or the list of a row's namespaces."""
+_BUFFERED = 256
+"""Parts of a page that are written at once."""
 _SPECIAL = re.compile(r"([\\`*_\[\]()+!|~:.$^-])")
 _CALLING = re.compile(r"([@#!~%$]|:(?=//)|(?:GH|www)(?=\\[.-]))", re.IGNORECASE)
 """People, issues, merge requests and addresses are looked for in finished text, too, where escapes are gone: a comment
@@ -162,7 +172,8 @@ def markdown_code(value: object, limit: int = 1024) -> Markdown:
 
 def markdown(template: str, *parts: object) -> Markdown:
     """Return a template (as of ``str.format``) with ``parts`` in it, encoded unless they are Markdown or numbers."""
-    return Markdown(template.format(*(_part(part, Markdown, markdown_text) for part in parts)))
+    shown = (part if isinstance(part, Markdown | int | float) else markdown_text(part) for part in parts)
+    return Markdown(template.format(*shown))
 
 
 def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[Markdown]]) -> Iterator[Markdown]:
@@ -175,13 +186,55 @@ def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[Markdown]]) -> 
 
 
 def html_text(value: object, limit: int = MAX_SHOWN) -> Html:
-    """Return foreign text as HTML."""
-    return Html(_html.escape(plain(value, limit)))
+    """Return foreign text as HTML, on one line, with every character that is seen: braces command nothing on a page."""
+    # ``str`` of what a template names in vain raises; ``repr`` would show it.
+    text = value if isinstance(value, str) else str(value)
+    shown = inert(text[:limit])
+    return Html(_html.escape(shown + "..." if len(text) > limit else shown))
 
 
-def html(template: str, *parts: object) -> Html:
-    """Return a template (as of ``str.format``) with ``parts`` in it, encoded unless they are HTML or numbers."""
-    return Html(template.format(*(_part(part, Html, html_text) for part in parts)))
+def html_name(value: object, limit: int = 1024) -> Html:
+    """Return a foreign name as HTML that may be broken where its parts join: a level, an image, a digest, a URI.
+
+    What is copied from the page has no blank where a line was broken.
+    """
+    # Escaping leaves none of these characters in an entity, so no break can come into one.
+    return Html(_JOINTS.sub(r"\1<wbr>", html_text(value, limit)))
+
+
+def html_parts(template: str, values: Mapping[str, object]) -> Iterator[Html]:
+    """Yield the parts of a page: a template of this package's own (Jinja's language) with ``values`` in it.
+
+    Every expression in the template is encoded as ``html_text`` does, unless it is a number, HTML by this module, or a
+    macro of the template. Of Jinja's filters there is none, so none can mark a text as safe; ``text`` and ``name`` are
+    ``html_text`` and ``html_name`` with other limits.
+
+    Raises:
+        jinja2.TemplateError: the template is no template, or names a value that there is not.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        # The encoder alone would do; this is the second net, for an expression that a later Jinja does not finalize.
+        autoescape=True,
+        finalize=_html_part,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.clear()
+    environment.filters = {"text": partial(html_text, limit=_MAX_TEXT), "name": html_name, "length": len}
+    parts = environment.from_string(template).stream(dict(values))
+    # Jinja yields a part an expression: a page of thousands of images would be a million writes.
+    parts.enable_buffering(_BUFFERED)
+    yield from map(Html, parts)
+
+
+def _html_part(value: object) -> object:
+    """Return what an expression of a template shows, encoded."""
+    # ``__html__`` is what ``Html`` and Jinja's own macros have; no text from outside does.
+    return value if isinstance(value, int | float) or hasattr(value, "__html__") else html_text(value)
 
 
 def html_asset(content: str) -> Html:
@@ -195,16 +248,9 @@ def html_asset(content: str) -> Html:
     return Html(content)
 
 
-_Own = TypeVar("_Own", Markdown, Html)
-
-
-def joined(parts: Iterable[_Own], kind: type[_Own], between: str = "") -> _Own:
-    """Return ``parts`` as one text of their ``kind``."""
-    return kind(between.join(parts))
-
-
-def _part(part: object, own: type, encode: Any) -> object:
-    return part if isinstance(part, own | int | float) else encode(part)
+def joined(parts: Iterable[Markdown], between: str = "") -> Markdown:
+    """Return ``parts`` as one text."""
+    return Markdown(between.join(parts))
 
 
 def yaml_scalar(value: object) -> Yaml:

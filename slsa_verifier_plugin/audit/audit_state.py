@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from slsa_verifier_plugin.audit.audit_row import AuditRun, Row, Seen
 from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.text import plain, quoted
 
-VERSION = "1"
+VERSION = "2"
 MAX_SHOWN_SHARDS = 8
+MAX_RUNS = 100
+"""Commands that a joined state remembers; a report on more shards names the first ones."""
 COMMIT_SECONDS = 1.0
 """How much work an audit that is killed may lose."""
 _TABLES = {"meta", "uses", "images"}
@@ -29,36 +31,10 @@ CREATE TABLE IF NOT EXISTS uses (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS images (
   image TEXT PRIMARY KEY, resolved TEXT NOT NULL, decision TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
-  levels TEXT NOT NULL, found TEXT NOT NULL, repository TEXT NOT NULL, revision TEXT NOT NULL, signer TEXT NOT NULL
+  levels TEXT NOT NULL, found TEXT NOT NULL, repository TEXT NOT NULL, revision TEXT NOT NULL, signer TEXT NOT NULL,
+  seen TEXT NOT NULL
 );
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one image: the decision of the policy as it stands, and of each level.
-
-    ``levels`` maps names to decisions; ``found`` are the levels that the deciding attestation states; ``uses`` is filled in
-    where rows are read for a report.
-    """
-
-    image: str
-    resolved: str
-    decision: Decision
-    reason: str
-    message: str
-    levels: Mapping[str, Decision] = field(default_factory=dict)
-    found: tuple[str, ...] = ()
-    repository: str = ""
-    revision: str = ""
-    signer: str = ""
-    uses: tuple[Use, ...] = ()
-
-    @property
-    def highest(self) -> str:
-        """The highest level at which it would be admitted, empty where at none."""
-        admitted = [name for name, decision in self.levels.items() if decision is Decision.ADMITTED]
-        return admitted[-1] if admitted else ""
 
 
 def forget(path: Path) -> None:
@@ -127,15 +103,26 @@ class AuditState:
             ((use.image, use.namespace, use.workload, use.source, use.line) for use in uses),
         )
 
-    def begin(self, uses: Iterable[Use], shard: tuple[int, int]) -> None:
-        """Take ``uses`` in the place of those of earlier runs, whose decisions stay; note which shard of how many they are.
+    @property
+    def runs(self) -> tuple[AuditRun, ...]:
+        """What was asked: the one run of this state's images, or those of all states that were joined."""
+        return tuple(AuditRun.from_json(value) for value in self._list("runs"))
+
+    def begin(self, uses: Iterable[Use], shard: tuple[int, int], run: AuditRun | None = None) -> None:
+        """Take ``uses`` in the place of those of earlier runs, whose decisions stay.
 
         Where they cannot all be had, the state stays as it was.
+
+        Args:
+            uses: where images are used.
+            shard: which part of how many they are.
+            run: what was asked, for the report.
         """
         try:
             self._run("DELETE FROM uses", [()])
             self.add_uses(uses)
             self._set("shards", json.dumps([shard]))
+            self._set("runs", json.dumps([run.to_json()] if run else []))
         except BaseException:
             self._database.rollback()
             raise
@@ -166,7 +153,8 @@ class AuditState:
         """Keep what became of an image."""
         levels = json.dumps({name: str(decision) for name, decision in row.levels.items()})
         decided = (row.image, row.resolved, str(row.decision), row.reason, row.message)
-        self._put(*decided, levels, json.dumps(row.found), row.repository, row.revision, row.signer)
+        seen = json.dumps(row.seen.to_json())
+        self._put(*decided, levels, json.dumps(row.found), row.repository, row.revision, row.signer, seen)
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
 
@@ -176,7 +164,7 @@ class AuditState:
         query = f"SELECT * FROM images WHERE image IN (SELECT image FROM uses) ORDER BY {order}"  # noqa: S608
         for image, resolved, decision, reason, message, levels, found, *facts in self._query(query):
             by_level = {name: Decision(value) for name, value in json.loads(levels).items()}
-            repository, revision, signer = facts
+            repository, revision, signer, seen = facts
             yield Row(
                 image=image,
                 resolved=resolved,
@@ -188,6 +176,7 @@ class AuditState:
                 repository=repository,
                 revision=revision,
                 signer=signer,
+                seen=Seen.from_json(json.loads(seen)),
                 uses=tuple(self._uses(image)),
             )
 
@@ -228,6 +217,10 @@ class AuditState:
         known = {(index, count) for index, count in (*self._list("shards"), *shards)}
         self._set("shards", json.dumps(sorted(known)))
         self._set("unlisted", json.dumps(sorted(unlisted)))
+        runs = self._list("runs")
+        # Shards of one command differ in their number alone, and a state may be joined twice.
+        runs += [run for run in source._list("runs") if run not in runs]
+        self._set("runs", json.dumps(runs[:MAX_RUNS]))
 
     def commit(self) -> None:
         """Write to the file what has been kept so far."""
@@ -281,7 +274,7 @@ class AuditState:
             self._database.commit()
 
     def _put(self, *values: str) -> None:
-        self._run("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [values])
+        self._run("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [values])
 
     def _uses(self, image: str) -> Iterator[Use]:
         query = "SELECT * FROM uses WHERE image = ? ORDER BY namespace, workload, source, line"

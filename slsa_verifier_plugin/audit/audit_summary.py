@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from slsa_verifier_plugin.audit.audit_state import Row
+from slsa_verifier_plugin.audit.audit_row import AuditRun, Row
 from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.policy.verdict import RootInfo
 
 NO_NAMESPACE = "(no namespace)"
 NO_LEVEL = "no level"
@@ -20,7 +21,8 @@ class Summary:
     """The counts, each of distinct images.
 
     ``by_level`` has a counter of decisions for each level's name; ``by_namespace`` one of the highest levels at which an image
-    would be admitted (a level's name, ``no level`` or ``undecided``).
+    would be admitted (a level's name, ``no level`` or ``undecided``). ``roots`` are the trusted roots that took part; of what
+    was asked there are the policy's digest (``fingerprint``) and the ``runs``.
     """
 
     policy: str
@@ -34,6 +36,9 @@ class Summary:
     by_namespace: dict[str, Counter[str]] = field(default_factory=dict)
     missing: int = 0
     gaps: tuple[str, ...] = ()
+    roots: tuple[RootInfo, ...] = ()
+    fingerprint: str = ""
+    runs: tuple[AuditRun, ...] = ()
 
     @property
     def is_incomplete(self) -> bool:
@@ -64,16 +69,18 @@ def summary_of(
     by_level: dict[str, Counter[Decision]] = {name: Counter() for name in levels}
     reasons: Counter[str] = Counter()
     by_namespace: dict[str, Counter[str]] = {}
+    roots: set[RootInfo] = set()
     for row in rows:
         images += 1
         uses += len(row.uses)
         decisions[row.decision] += 1
+        roots.update(row.seen.roots)
         if row.decision is not Decision.ADMITTED:
             reasons[row.reason] += 1
         for name in levels:
             by_level[name][row.levels.get(name, row.decision)] += 1
         for namespace in {use.namespace or NO_NAMESPACE for use in row.uses}:
-            by_namespace.setdefault(namespace, Counter())[_highest(row)] += 1
+            by_namespace.setdefault(namespace, Counter())[highest_of(row)] += 1
     ordered = dict(sorted(by_namespace.items()))
     return Summary(
         policy=policy,
@@ -87,6 +94,7 @@ def summary_of(
         by_namespace=ordered,
         missing=missing,
         gaps=gaps,
+        roots=tuple(sorted(roots, key=lambda root: (root.source, root.date, root.digest))),
     )
 
 
@@ -95,7 +103,8 @@ def steps_of(levels: Sequence[str]) -> tuple[str, ...]:
     return (UNDECIDED, NO_LEVEL, *levels)
 
 
-def _highest(row: Row) -> str:
+def highest_of(row: Row) -> str:
+    """Return the highest level at which an image would be admitted, or what there is instead of one."""
     if row.decision is Decision.UNDECIDED:
         return UNDECIDED
     return row.highest or NO_LEVEL

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from slsa_verifier_plugin.audit.audit_state import AuditState, Row
+from slsa_verifier_plugin.audit.audit_row import Row, Seen
+from slsa_verifier_plugin.audit.audit_state import AuditState
 from slsa_verifier_plugin.checking.checking import LISTING_SECONDS, Check, Checker, Store
 from slsa_verifier_plugin.checking.reports import ImageReport, failure
 from slsa_verifier_plugin.checking.status import Decision
@@ -23,6 +24,7 @@ from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.levels import track_level
 from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.signatures.files import read_regular
 
@@ -224,6 +226,10 @@ def _row(report: ImageReport, levels: Mapping[str, Decision]) -> Row:
     deciding = report.deciding
     best = deciding.verdict.best if deciding is not None else None
     row = Row(report.asked, report.resolved, report.decision, str(report.reason), report.message, levels)
+    if deciding is not None:
+        # Steps that the policy does not ask for, or that were not reached, tell a reader nothing.
+        steps = tuple(step for step in deciding.verdict.steps if step.outcome is not StepOutcome.NOT_CHECKED)
+        row = replace(row, seen=Seen(deciding.verdict.artifact, steps, deciding.verdict.roots))
     if best is None or best.examination is None:
         return row
     examination = best.examination

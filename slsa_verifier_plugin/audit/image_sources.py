@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS, images_in, names_more
+from slsa_verifier_plugin.audit.manifest_images import images_in, names_more
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
 from slsa_verifier_plugin.problem import Key
@@ -20,11 +19,8 @@ from slsa_verifier_plugin.resources.documents import Document, parse_documents, 
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
 from slsa_verifier_plugin.text import plain, quoted
 
-STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 MAX_LIST = 1_000_000
 """Lines of a list of images."""
-MAX_PODS = 1 << 30
-"""Bytes of a cluster's Pods; one has about 10 kB."""
 KUSTOMIZE_SECONDS = 120
 LISTING_SECONDS = 120.0
 
@@ -91,27 +87,6 @@ def from_list(path: str) -> Iterator[Use]:
             yield Use(_checked(image, f"{source}:{number}"), source=source, line=number)
 
 
-def from_pods(path: str) -> Iterator[Use]:
-    """Yield the images of running Pods, as ``kubectl get pods -A -o json`` prints them.
-
-    Where a Pod's status says which digest runs, that is the image, whatever its tag means today.
-
-    Raises:
-        UsageError: it cannot be read, or is no list of Pods.
-    """
-    content, source, _ = read_file(path, MAX_PODS)
-    value = _json_or_yaml(content, source)
-    items = value.get("items") if isinstance(value, dict) else None
-    pods = items if isinstance(items, list) else [value]
-    for pod in pods:
-        if not isinstance(pod, dict) or (pod.get("kind", "Pod") != "Pod"):
-            found = pod.get("kind") if isinstance(pod, dict) else type(pod).__name__
-            raise UsageError(
-                f"{source}: found {quoted(found)}, expected Pods; use 'kubectl get pods -A -o json'"
-            )
-        yield from _pod(pod, source)
-
-
 def from_manifests(path: str, unread: Counter[str]) -> Iterator[Use]:
     """Yield the images in Kubernetes manifests: a file, ``-``, a folder of them, a pattern, or a folder with a
     kustomization.
@@ -164,39 +139,6 @@ def _checked(image: str, where: str) -> str:
     return image
 
 
-def _pod(pod: Mapping[str, Any], source: str) -> Iterator[Use]:
-    metadata, spec, status = (_object(pod, key) for key in ("metadata", "spec", "status"))
-    digests = {
-        str(item.get("name")): str(item.get("imageID", ""))
-        for key in STATUS_KEYS
-        for item in _objects(status, key)
-    }
-    owner = next(iter(_objects(metadata, "ownerReferences")), {})
-    kind, name = str(owner.get("kind", "Pod")), str(owner.get("name", metadata.get("name", "")))
-    for key in CONTAINER_KEYS:
-        for container in _objects(spec, key):
-            image = container.get("image")
-            if isinstance(image, str) and image:
-                running = _running(image, digests.get(str(container.get("name")), ""))
-                yield Use(running, str(metadata.get("namespace", "")), f"{kind}/{name}", source)
-    for volume in _objects(spec, "volumes"):
-        image = _object(volume, "image").get("reference")
-        if isinstance(image, str) and image:
-            yield Use(image, str(metadata.get("namespace", "")), f"{kind}/{name}", source)
-
-
-def _running(image: str, image_id: str) -> str:
-    """Return the image pinned to the digest that runs, where the status tells one of the same repository."""
-    identity = image_id.removeprefix("docker-pullable://")
-    try:
-        named, runs = Reference.parse(image), Reference.parse(identity)
-    except ArtifactError:
-        return image
-    if named.digest is None and runs.digest is not None and runs.name == named.name:
-        return str(named.with_digest(runs.digest))
-    return image
-
-
 def _manifests(content: bytes, source: str, unread: Counter[str]) -> Iterator[Use]:
     for document in parse_documents(content, source):
         if not isinstance(document.value, dict):
@@ -213,7 +155,8 @@ def _manifests(content: bytes, source: str, unread: Counter[str]) -> Iterator[Us
 def _object_uses(
     document: Document, path: tuple[Key, ...], value: Mapping[str, Any], unread: Counter[str]
 ) -> Iterator[Use]:
-    metadata = _object(value, "metadata")
+    found = value.get("metadata")
+    metadata = found if isinstance(found, dict) else {}
     workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
     found = images_in(value)
     for place, image in found.items():
@@ -240,31 +183,3 @@ def _kustomized(folder: Path) -> bytes:
         said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
         raise UsageError(f"{quoted(' '.join(command))} failed: {plain(said)}")
     return done.stdout
-
-
-def _json_or_yaml(content: bytes, source: str) -> Any:
-    """Return the value of one document; JSON by its own parser, for a cluster's Pods are many megabytes."""
-    if content.lstrip()[:1] == b"{":
-        try:
-            return json.loads(content)
-        except ValueError as error:
-            raise UsageError(f"{source}: not JSON: {plain(str(error))}") from error
-        except RecursionError as error:
-            raise UsageError(f"{source}: too deeply nested a structure to be a list of Pods") from error
-    documents = parse_documents(content, source)
-    if len(documents) != 1:
-        raise UsageError(f"{source}: expected one list of Pods; use 'kubectl get pods -A -o json'")
-    return documents[0].value
-
-
-def _object(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = value.get(key)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-Reader = Callable[[str], Iterable[Use]]

@@ -571,7 +571,7 @@ def test_an_incomplete_state_is_reported_as_such(
     done = cli("audit", "merge", state)
     assert "1 more have not been looked at yet" in done.out
     page = cli("audit", "merge", state, "--format", "html").out
-    assert "Incomplete: 1 images have not been looked at yet." in page
+    assert "Incomplete: 1 image not looked at yet." in page
 
 
 def peak_kilobytes(pid: int) -> int:

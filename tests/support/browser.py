@@ -116,7 +116,7 @@ class Browser:
             mobile=False,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._send("Emulation.setEmulatedMedia", features=[scheme])
+        self._send("Emulation.setEmulatedMedia", media="", features=[scheme])
         self._send("Emulation.setScriptExecutionDisabled", value=not script)
         loaded = self._events("Page.loadEventFired")
         self._send("Page.navigate", url=path.absolute().as_uri())
@@ -148,6 +148,11 @@ class Browser:
     def screenshot(self) -> bytes:
         """Return the visible part as PNG."""
         return base64.b64decode(self._send("Page.captureScreenshot", format="png")["data"])
+
+    def as_paper(self) -> None:
+        """Show the page as it prints, until another is opened."""
+        self._send("Emulation.setEmulatedMedia", media="print")
+        self.evaluate("window.dispatchEvent(new Event('beforeprint')) || true")
 
     def pdf(self) -> bytes:
         """Return the page as it prints."""

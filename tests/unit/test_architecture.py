@@ -35,6 +35,7 @@ OWNERS = {
     "google": "model",
     "jsonschema": "policy",
     "re2": "policy",
+    "jinja2": "sinks",
     "click": "cli",
     "yaml": "resources",
     "uvicorn": "provider",

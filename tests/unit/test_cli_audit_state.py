@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.audit import audit_state
-from slsa_verifier_plugin.audit.audit_state import AuditState, Row, forget
+from slsa_verifier_plugin.audit.audit_row import Row
+from slsa_verifier_plugin.audit.audit_state import AuditState, forget
 from slsa_verifier_plugin.audit.audit_summary import NO_LEVEL, NO_NAMESPACE, UNDECIDED, summary_of
 from slsa_verifier_plugin.audit.auditor import in_shard
 from slsa_verifier_plugin.audit.image_sources import Use

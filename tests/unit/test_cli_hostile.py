@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.audit import image_sources as images
-from slsa_verifier_plugin.audit.audit_state import Row
+from slsa_verifier_plugin.audit.audit_row import Row
 from slsa_verifier_plugin.audit.audit_summary import summary_of
 from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.audit.pod_images import from_pods
 from slsa_verifier_plugin.checking.inspecting import look_at_file
 from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.checking.status import Decision
@@ -91,6 +92,9 @@ class Tags(HTMLParser):
         self.tags: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        # Where a name may be broken is no element that shows or does anything.
+        if tag == "wbr":
+            return
         self.tags.append(tag + "".join(sorted(name for name, _ in attrs)))
 
 
@@ -125,7 +129,7 @@ def test_any_json_is_pods_or_a_usage_error(tmp_path: Path, value: Any) -> None:
     ):
         path.write_text(json.dumps(content))
         with contextlib.suppress(UsageError):
-            list(images.from_pods(str(path)))
+            list(from_pods(str(path)))
         with contextlib.suppress(UsageError):
             list(images.from_manifests(str(path), Counter()))
 

@@ -15,6 +15,7 @@ import yaml
 
 from slsa_verifier_plugin.audit import image_sources as images
 from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.audit.pod_images import from_pods
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.registry.reference import Reference
@@ -74,17 +75,78 @@ def test_a_list_has_one_a_line(tmp_path: Path) -> None:
 )
 def test_the_digest_that_runs_counts(tmp_path: Path, image: str, image_id: str, expected: str) -> None:
     path = write(tmp_path / "pods.json", {"kind": "PodList", "items": [pod("p", image, image_id)]})
-    first, init = images.from_pods(path)
+    first, init = from_pods(path)
     assert first == Use(expected, "shop", "Pod/p", path)
     assert init.image == "init:1"
 
 
-def test_pods_belong_to_their_owners(tmp_path: Path) -> None:
-    owner: dict[str, Any] = {"ownerReferences": [{"kind": "ReplicaSet", "name": "app-1"}]}
-    path = write(tmp_path / "p.json", {"kind": "List", "items": [pod("p", "a:1", **owner)]})
-    assert next(iter(images.from_pods(path))).workload == "ReplicaSet/app-1"
+OWNED = {"ownerReferences": [{"kind": "ReplicaSet", "name": "app-6d4cf56db6", "controller": True}]}
+
+
+def workload(tmp_path: Path, *items: dict[str, Any]) -> str:
+    path = write(tmp_path / "p.json", {"kind": "List", "items": list(items)})
+    return next(iter(from_pods(path))).workload
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, "Pod/p"),
+        (OWNED, "ReplicaSet/app-6d4cf56db6"),
+        ({**OWNED, "labels": {"pod-template-hash": "6d4cf56db6"}}, "Deployment/app"),
+        ({**OWNED, "labels": {"rollouts-pod-template-hash": "6d4cf56db6"}}, "Rollout/app"),
+        # Another hash, a part of one, none, or nothing but one: the ReplicaSet is all that is known.
+        ({**OWNED, "labels": {"pod-template-hash": "7d4cf56db6"}}, "ReplicaSet/app-6d4cf56db6"),
+        ({**OWNED, "labels": {"pod-template-hash": "56db6"}}, "ReplicaSet/app-6d4cf56db6"),
+        ({**OWNED, "labels": {"pod-template-hash": ""}}, "ReplicaSet/app-6d4cf56db6"),
+        ({**OWNED, "labels": ["pod-template-hash"]}, "ReplicaSet/app-6d4cf56db6"),
+        (
+            {
+                "ownerReferences": [{"kind": "ReplicaSet", "name": "-x"}],
+                "labels": {"pod-template-hash": "x"},
+            },
+            "ReplicaSet/-x",
+        ),
+        (
+            {
+                "ownerReferences": [{"kind": "StatefulSet", "name": "db-x"}],
+                "labels": {"pod-template-hash": "x"},
+            },
+            "StatefulSet/db-x",
+        ),
+        # A Job that somebody made by hand may be named as a CronJob's are.
+        ({"ownerReferences": [{"kind": "Job", "name": "backup-28912345"}]}, "Job/backup-28912345"),
+        (
+            {
+                "ownerReferences": [
+                    {"kind": "Node", "name": "n"},
+                    {"kind": "DaemonSet", "name": "d", "controller": True},
+                ]
+            },
+            "DaemonSet/d",
+        ),
+    ],
+)
+def test_pods_belong_to_their_owners(tmp_path: Path, metadata: dict[str, Any], expected: str) -> None:
+    assert workload(tmp_path, pod("p", "a:1", **metadata)) == expected
+
+
+@pytest.mark.parametrize("namespace", ["shop", "other"])
+def test_an_owners_owner_is_read_where_it_is_listed_in_the_same_namespace(
+    tmp_path: Path, namespace: str
+) -> None:
+    job: dict[str, Any] = {
+        "ownerReferences": [{"kind": "Job", "name": "backup-28912345", "controller": True}]
+    }
+    above = {"ownerReferences": [{"kind": "CronJob", "name": "backup", "controller": True}]}
+    listed = {"kind": "Job", "metadata": {"name": "backup-28912345", "namespace": namespace, **above}}
+    expected = "CronJob/backup" if namespace == "shop" else "Job/backup-28912345"
+    assert workload(tmp_path, listed, pod("p", "a:1", **job)) == expected
+
+
+def test_pods_are_read_from_yaml_too(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(yaml.safe_dump(pod("single", "a:1")))
-    assert next(iter(images.from_pods(str(tmp_path / "p.yaml")))).workload == "Pod/single"
+    assert next(iter(from_pods(str(tmp_path / "p.yaml")))).workload == "Pod/single"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +163,7 @@ def test_pods_belong_to_their_owners(tmp_path: Path) -> None:
 def test_what_is_no_list_of_pods(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "p").write_text(text)
     with pytest.raises(UsageError, match=expected):
-        list(images.from_pods(str(tmp_path / "p")))
+        list(from_pods(str(tmp_path / "p")))
 
 
 MANIFESTS = """\
@@ -224,7 +286,7 @@ def test_volumes_of_running_pods_are_images_too(tmp_path: Path) -> None:
         {"name": "w", "emptyDir": {}},
     ]
     path = write(tmp_path / "p.json", value)
-    assert [use.image for use in images.from_pods(path)] == ["a:1", "init:1", "model:1"]
+    assert [use.image for use in from_pods(path)] == ["a:1", "init:1", "model:1"]
 
 
 def test_texts_that_are_no_unicode_are_written_out() -> None:

@@ -16,9 +16,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import TemplateError
 
 from slsa_verifier_plugin import ratify, sinks
 from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.audit_report import FORMATS
 from slsa_verifier_plugin.cli.diagnosis import Finding
 from slsa_verifier_plugin.cli.render import (
     render_doctor,
@@ -42,7 +44,7 @@ from slsa_verifier_plugin.resources.documents import Position
 from slsa_verifier_plugin.resources.policy_check import PolicyFindings
 from slsa_verifier_plugin.resources.problems import ResourceProblem
 from slsa_verifier_plugin.resources.trust_roots import RootState
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import inert, plain, quoted
 from tests.support.command_line import LEVEL_3, ROOT, Done, cli, parameters, verifier, write_yaml
 from tests.support.hostile import COMMANDS, CONTROLS, commands_in, unseen_in
 from tests.support.sigstore import Lab, github_source_actions, vsa
@@ -163,13 +165,47 @@ class Page(HTMLParser):
 
 @given(HOSTILE)
 def test_html_holds_no_element_but_ours(text: str) -> None:
-    written = sinks.html('<b title="{}">{}</b>', text, sinks.html_text(text, 500))
+    shown = inert(text[:500])
+    template = (
+        '{% macro deep(x) %}<i>{{ x }}</i>{% endmacro %}<b title="{{ text }}">{{ text | text }}</b>'
+        "<u>{{ text | name }}</u>{{ deep(text ~ text) }}{{ own }}{{ 1 }}"
+    )
+    written = "".join(sinks.html_parts(template, {"text": text, "own": sinks.html_text("<p>")}))
     page = Page()
-    page.feed(written)
+    page.feed(written.replace("<wbr>", ""))
     page.close()
-    assert page.seen == ["b title"]
-    assert page.text == plain(text, 500)
+    assert page.seen == ["b title", "u", "i"]
+    twice = inert((text + text)[:160]) + ("..." if len(text) > 80 else "")
+    assert page.text == f"{shown}{shown}{twice}<p>1"
     assert commands_in(written) == []
+    assert unseen_in(written) == []
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ text | safe }}", "{{ text | join }}", "{{ missing }}", "{{ range(9) }}", "{{ text.missing }}"],
+)
+def test_a_template_can_call_nothing_safe_and_name_nothing_that_is_not_there(template: str) -> None:
+    with pytest.raises(TemplateError):
+        list(sinks.html_parts(template, {"text": "<b>"}))
+
+
+def test_a_template_that_turns_the_second_net_off_is_encoded_all_the_same() -> None:
+    template = "{% autoescape false %}{{ text }}{{ text | text }}{{ text ~ text }}{% endautoescape %}"
+    assert "<b>" not in "".join(sinks.html_parts(template, {"text": "<b>"}))
+
+
+def test_foreign_text_stands_in_templates_only_where_the_encoder_is_made_for() -> None:
+    """Content and attributes in double quotes: not in addresses, handlers, styles and scripts, nor unquoted."""
+    (path,) = PACKAGE.rglob("*.j2")
+    text = path.read_text("utf-8")
+    assert "autoescape" not in text
+    bare = re.sub(r"{%.*?%}|{#.*?#}", "", text, flags=re.DOTALL)
+    for tag in re.findall(r"<[a-z][^<>]*>", bare):
+        assert not re.search(r"\s(?:href|src|srcset|style|on\w+|action|formaction)\s*=", tag), tag
+        assert "{{" not in re.sub(r'"[^"]*"', "", tag), tag
+    inner = dict(re.findall(r"<(style|script)>(.*?)</", bare, re.DOTALL))
+    assert inner == {"style": "{{ style }}", "script": "{{ script }}"}
 
 
 ESCAPED = re.compile(r"\\[^A-Za-z0-9\s]|<!-- -->|&(?:amp|lt|gt);")
@@ -330,7 +366,7 @@ def test_what_a_person_names_controls_nothing(tmp_path: Path, text: str) -> None
         is_inert(done)
 
 
-@pytest.mark.parametrize("form", ["table", "json", "sarif", "html"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_an_audit_of_hostile_manifests_controls_nothing(tmp_path: Path, form: str) -> None:
     for number, text in enumerate(TOLD):
         pod = {
@@ -440,7 +476,7 @@ def test_templates_are_literals_and_only_encoders_make_what_sinks_take() -> None
         if not imports_sinks:
             continue
         for name, call in called(tree):
-            if name in ("html", "markdown", "_each"):
+            if name == "markdown":
                 template = call.args[0]
                 literal = isinstance(template, ast.Constant) or (
                     isinstance(template, ast.Name) and template.id == "template"
@@ -465,7 +501,7 @@ def test_only_these_write_to_standard_output_and_error() -> None:
     assert writers == {
         ("cli/session.py", "stream.write"),
         ("cli/session.py", "sys.stdout.write"),
-        ("cli/commands/audit_command.py", "self._write"),
+        ("cli/audit_report.py", "self._write"),
         ("cli/progress.py", "self._stream.write"),
         ("cli/main.py", "click.echo"),
     }
@@ -473,14 +509,14 @@ def test_only_these_write_to_standard_output_and_error() -> None:
 
 RAW = """
 from collections.abc import Iterator
-from slsa_verifier_plugin.cli.commands.audit_command import Output
+from slsa_verifier_plugin.cli.audit_report import Output
 from slsa_verifier_plugin.cli.session import show
-from slsa_verifier_plugin.sinks import Html, Markdown, html, joined, markdown, markdown_table, markdown_text
+from slsa_verifier_plugin.sinks import Html, Markdown, html_name, html_parts, joined, markdown_table, markdown_text
 
 def page(name: str) -> Iterator[Html]:
-    yield html("<b>{}</b>", name)
+    yield from html_parts("<b>{{ name }}</b>", {"name": name})
     yield f"<b>{name}</b>"
-    yield html("<b>") + name
+    yield html_name(name) + name
 
 def table(name: str) -> Markdown:
     lines = list(markdown_table(["a"], [[name]]))
@@ -492,7 +528,7 @@ def write(name: str, output: Output) -> None:
     show(name)
     output.write([name])
     output.write(page(name))
-    joined([name], Html)
+    joined([name])
 """
 
 
@@ -507,13 +543,13 @@ def test_a_renderer_that_shows_text_raw_does_not_type_check(tmp_path: Path) -> N
     lines = RAW.splitlines()
     assert [lines[number - 1].strip() for number in wrong] == [
         'yield f"<b>{name}</b>"',
-        'yield html("<b>") + name',
+        "yield html_name(name) + name",
         'lines = list(markdown_table(["a"], [[name]]))',
         'return "\\n".join(lines)',
         'show(f\'{{"name": "{name}"}}\')',
         "show(name)",
         "output.write([name])",
-        "joined([name], Html)",
+        "joined([name])",
     ], done.stdout
 
 

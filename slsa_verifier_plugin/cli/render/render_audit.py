@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from slsa_verifier_plugin.audit.audit_state import Row
+from slsa_verifier_plugin.audit.audit_row import Row
 from slsa_verifier_plugin.audit.audit_summary import Summary
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.render.painter import Painter

@@ -47,7 +47,7 @@ def markdown_of(reports: Sequence[ImageReport]) -> Markdown:
         deciding = report.deciding
         if report.decision is not Decision.ADMITTED and deciding is not None:
             lines += [markdown(""), *_details(report, deciding)]
-    return joined(lines, Markdown, "\n")
+    return joined(lines, "\n")
 
 
 def _details(report: ImageReport, artifact: ArtifactReport) -> Iterator[Markdown]:

@@ -1,0 +1,94 @@
+"""What became of one image, what was seen on the way, and what an audit was asked. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.policy.steps import Step, StepOutcome
+from slsa_verifier_plugin.policy.verdict import RootInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the deciding attestation showed: its digest, the steps that ended one way or the other, the trusted roots asked.
+
+    All of it is empty where no attestation was found.
+    """
+
+    artifact: str = ""
+    steps: tuple[Step, ...] = ()
+    roots: tuple[RootInfo, ...] = ()
+
+    def to_json(self) -> list[Any]:
+        """Return what ``from_json`` reads; a list, for an audit keeps thousands of these."""
+        steps = [(step.number, str(step.outcome), step.detail) for step in self.steps]
+        roots = [(root.source, root.digest, root.date.isoformat()) for root in self.roots]
+        return [self.artifact, steps, roots]
+
+    @classmethod
+    def from_json(cls, value: list[Any]) -> Self:
+        """Return what ``to_json`` wrote."""
+        artifact, steps, roots = value
+        return cls(
+            artifact,
+            tuple(Step(number, StepOutcome(outcome), detail) for number, outcome, detail in steps),
+            tuple(RootInfo(source, digest, datetime.fromisoformat(date)) for source, digest, date in roots),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one image: the decision of the policy as it stands, and of each level.
+
+    ``levels`` maps names to decisions; ``found`` are the levels that the deciding attestation states; ``uses`` is filled in
+    where rows are read for a report.
+    """
+
+    image: str
+    resolved: str
+    decision: Decision
+    reason: str
+    message: str
+    levels: Mapping[str, Decision] = field(default_factory=dict)
+    found: tuple[str, ...] = ()
+    repository: str = ""
+    revision: str = ""
+    signer: str = ""
+    uses: tuple[Use, ...] = ()
+    seen: Seen = Seen()
+
+    @property
+    def highest(self) -> str:
+        """The highest level at which it would be admitted, empty where at none."""
+        admitted = [name for name, decision in self.levels.items() if decision is Decision.ADMITTED]
+        return admitted[-1] if admitted else ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRun:
+    """What one run was asked, so that its report is evidence.
+
+    ``command`` is what was typed, ``sources`` where the images came from, ``parameters`` those of each verifier by its name.
+    """
+
+    command: str
+    sources: tuple[str, ...]
+    parameters: Mapping[str, Mapping[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads."""
+        return {
+            "command": self.command,
+            "sources": list(self.sources),
+            "parameters": {name: dict(found) for name, found in self.parameters.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return what ``to_json`` wrote."""
+        return cls(value["command"], tuple(value["sources"]), value["parameters"])

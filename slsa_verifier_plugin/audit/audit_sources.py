@@ -1,0 +1,97 @@
+"""Where an audit's images come from, as a caller names it; ``image_sources`` reads each of these."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from slsa_verifier_plugin.audit import image_sources as images
+from slsa_verifier_plugin.audit.audit_row import AuditRun
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.audit.pod_images import from_pods
+from slsa_verifier_plugin.checking.demands import Demands
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resources.ratify_resources import Setup
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the images come from, as the options say it."""
+
+    images: Sequence[str] = ()
+    lists: Sequence[str] = ()
+    pods: Sequence[str] = ()
+    manifests: Sequence[str] = ()
+    registries: Sequence[str] = ()
+    unread: Counter[str] = field(default_factory=Counter)
+    """Objects in manifests that name images in places that are not known here, by kind; counted by ``uses``."""
+    _found: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def found(self) -> int:
+        """How many places use an image, as far as ``uses`` has got."""
+        return self._found.total()
+
+    def names(self) -> tuple[str, ...]:
+        """Return where the images come from, for the report."""
+        files = (("list", self.lists), ("Pods", self.pods), ("manifests", self.manifests))
+        named = (
+            f"{kind} {'on standard input' if path == '-' else path}"
+            for kind, paths in files
+            for path in paths
+        )
+        arguments = (f"{len(self.images)} named by arguments",) if self.images else ()
+        return (*arguments, *named, *(f"registry {name}" for name in self.registries))
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return what was not looked at, for people."""
+        return tuple(
+            f"{count} {kind}: not looked at, for it names images by parameters, or in places that are not known here"
+            for kind, count in sorted(self.unread.items())
+        )
+
+    def check(self, demands: Demands) -> None:
+        """Raise ``UsageError`` where there is nothing to audit, or standard input would be two things."""
+        files = [*self.lists, *self.pods, *self.manifests]
+        if not (self.images or files or self.registries):
+            raise UsageError(
+                "there is nothing to audit; name images, or give --images, --pods, --manifests or --registry"
+            )
+        if [*files, demands.policy].count("-") > 1:
+            raise UsageError("standard input can only be one of --policy, --images, --pods and --manifests")
+
+    def uses(self, catalog: Any) -> Iterator[Use]:
+        """Yield every place where an image is used.
+
+        Raises:
+            UsageError: a source cannot be read.
+            VerifierError: a registry cannot be listed.
+        """
+        sources = (
+            images.from_arguments(self.images),
+            *(images.from_list(path) for path in self.lists),
+            *(from_pods(path) for path in self.pods),
+            *(images.from_manifests(path, self.unread) for path in self.manifests),
+            *(images.from_registry(name, catalog) for name in self.registries),
+        )
+        for use in map(images.storable, chain.from_iterable(sources)):
+            self._found["uses"] += 1
+            yield use
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one call asks for; ``typed`` is the command as a shell would take it."""
+
+    demands: Demands
+    sources: Sources
+    shard: tuple[int, int]
+    typed: str
+
+    def run(self, setup: Setup) -> AuditRun:
+        """Return what the report says about it."""
+        parameters = {verifier.shown(): verifier.config for verifier in setup.verifiers}
+        return AuditRun(self.typed, self.sources.names(), parameters)

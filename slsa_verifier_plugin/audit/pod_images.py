@@ -1,0 +1,148 @@
+"""Images of running Pods, as ``kubectl get pods -A -o json`` prints them, and the workloads that they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slsa_verifier_plugin.audit.image_sources import Use
+from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS
+from slsa_verifier_plugin.errors import ArtifactError, UsageError
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.resources.documents import parse_documents, read_file
+from slsa_verifier_plugin.text import plain, quoted
+
+STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+MAX_PODS = 1 << 30
+"""Bytes of a cluster's Pods; one has about 10 kB."""
+OWNING = ("ReplicaSet", "Job")
+"""Kinds that a list may hold beside Pods: who owns a Pod's owner is read from them."""
+TEMPLATE_HASHES = {"pod-template-hash": "Deployment", "rollouts-pod-template-hash": "Rollout"}
+"""Labels that a controller gives the ReplicaSets which it makes, and their Pods (Kubernetes' and Argo Rollouts')."""
+
+Owner = tuple[str, str]
+"""Kind and name."""
+Owners = Mapping[tuple[str, str, str], Owner]
+"""Who controls what: namespace, kind and name to the owner."""
+
+
+def from_pods(path: str) -> Iterator[Use]:
+    """Yield the images of running Pods, of Deployments and CronJobs where it can be told that a Pod belongs to one.
+
+    Where a Pod's status says which digest runs, that is the image, whatever its tag means today.
+
+    Raises:
+        UsageError: it cannot be read, or is no list of Pods (``OWNING`` may be among them).
+    """
+    content, source, _ = read_file(path, MAX_PODS)
+    value = _json_or_yaml(content, source)
+    items = value.get("items") if isinstance(value, dict) else None
+    listed = items if isinstance(items, list) else [value]
+    for item in listed:
+        # kubectl leaves the kind out of the items of a PodList that an API server wrote.
+        if not isinstance(item, dict) or item.get("kind", "Pod") not in ("Pod", *OWNING):
+            found = item.get("kind") if isinstance(item, dict) else type(item).__name__
+            raise UsageError(
+                f"{source}: found {quoted(found)}, expected Pods; use 'kubectl get pods -A -o json'"
+            )
+    owners = dict(_owners(item for item in listed if item.get("kind") in OWNING))
+    for item in listed:
+        if item.get("kind", "Pod") == "Pod":
+            yield from _pod(item, owners, source)
+
+
+def _owners(items: Iterator[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str, str], Owner]]:
+    for item in items:
+        metadata = _object(item, "metadata")
+        owner = _controller(metadata)
+        if owner is not None:
+            where = (metadata.get("namespace", ""), item["kind"], metadata.get("name", ""))
+            yield (str(where[0]), str(where[1]), str(where[2])), owner
+
+
+def _pod(pod: Mapping[str, Any], owners: Owners, source: str) -> Iterator[Use]:
+    metadata, spec, status = (_object(pod, key) for key in ("metadata", "spec", "status"))
+    digests = {
+        str(item.get("name")): str(item.get("imageID", ""))
+        for key in STATUS_KEYS
+        for item in _objects(status, key)
+    }
+    namespace, workload = str(metadata.get("namespace", "")), "/".join(_workload(metadata, owners))
+    for key in CONTAINER_KEYS:
+        for container in _objects(spec, key):
+            image = container.get("image")
+            if isinstance(image, str) and image:
+                running = _running(image, digests.get(str(container.get("name")), ""))
+                yield Use(running, namespace, workload, source)
+    for volume in _objects(spec, "volumes"):
+        image = _object(volume, "image").get("reference")
+        if isinstance(image, str) and image:
+            yield Use(image, namespace, workload, source)
+
+
+def _workload(metadata: Mapping[str, Any], owners: Owners) -> Owner:
+    """Return the kind and name of what a person would change to change this Pod.
+
+    A Pod names its ReplicaSet, a ReplicaSet its Deployment. Where only Pods were listed, the ReplicaSet's name tells: it is
+    the Deployment's, a dash, and the hash that stands in the Pod's own label (Kubernetes, ``deployment/sync.go``). Nothing is
+    guessed beyond that: a Job's name need not come from a CronJob, for people make Jobs of the same form.
+    """
+    owner = _controller(metadata)
+    if owner is None:
+        return "Pod", str(metadata.get("name", ""))
+    above = owners.get((str(metadata.get("namespace", "")), *owner))
+    if above is not None:
+        return above
+    kind, name = owner
+    for label, maker in TEMPLATE_HASHES.items():
+        ending = f"-{_object(metadata, 'labels').get(label, '')}"
+        if kind == "ReplicaSet" and len(ending) > 1 and name.endswith(ending) and name != ending:
+            return maker, name.removesuffix(ending)
+    return owner
+
+
+def _controller(metadata: Mapping[str, Any]) -> Owner | None:
+    """Return the owner that manages an object; of several owners at most one is its controller."""
+    references = _objects(metadata, "ownerReferences")
+    managing = [item for item in references if item.get("controller") is True] or references
+    return (str(managing[0].get("kind", "")), str(managing[0].get("name", ""))) if managing else None
+
+
+def _running(image: str, image_id: str) -> str:
+    """Return the image pinned to the digest that runs, where the status tells one of the same repository."""
+    # Docker as a runtime says that the digest is one to pull by; containerd and CRI-O say the reference alone.
+    identity = image_id.removeprefix("docker-pullable://")
+    try:
+        named, runs = Reference.parse(image), Reference.parse(identity)
+    except ArtifactError:
+        # A status names an image without a registry where it was loaded and not pulled.
+        return image
+    if named.digest is None and runs.digest is not None and runs.name == named.name:
+        return str(named.with_digest(runs.digest))
+    return image
+
+
+def _json_or_yaml(content: bytes, source: str) -> Any:
+    """Return the value of one document; JSON by its own parser, for a cluster's Pods are many megabytes."""
+    if content.lstrip()[:1] == b"{":
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise UsageError(f"{source}: not JSON: {plain(str(error))}") from error
+        except RecursionError as error:
+            raise UsageError(f"{source}: too deeply nested a structure to be a list of Pods") from error
+    documents = parse_documents(content, source)
+    if len(documents) != 1:
+        raise UsageError(f"{source}: expected one list of Pods; use 'kubectl get pods -A -o json'")
+    return documents[0].value
+
+
+def _object(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    found = value.get(key)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

@@ -1,0 +1,112 @@
+"""How an audit's report is written, in which format and where to, and what makes it a failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from slsa_verifier_plugin.checking.status import Decision, status_of
+from slsa_verifier_plugin.cli.session import Session
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.audit.audit_state import AuditState
+    from slsa_verifier_plugin.sinks import Encoded
+
+
+FORMATS = ("table", "json", "sarif", "html")
+FAIL_ON = {
+    "never": frozenset[Decision](),
+    "denied": frozenset({Decision.DENIED}),
+    "undecided": frozenset({Decision.DENIED, Decision.UNDECIDED}),
+}
+"""Which decisions make the exit status that of a failure."""
+
+
+class Output:
+    """Where the report goes: standard output, or a file that appears complete or not at all.
+
+    It is opened before the audit, which may take hours, and not after it.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self._stack = ExitStack()
+        self._write: Callable[[str], object] = sys.stdout.write
+
+    def __enter__(self) -> Self:
+        if self.path is None:
+            return self
+        # What a link points to is replaced, not the link.
+        self._target = Path(os.path.realpath(self.path))
+        is_special = self._target.exists() and not self._target.is_file()
+        self._fresh = self._target if is_special else Path(f"{self._target}.part")
+        if not is_special:
+            self._stack.callback(self._fresh.unlink, missing_ok=True)
+        self._file = self._stack.enter_context(self._fresh.open("w", encoding="utf-8"))
+        self._write = self._file.write
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self._stack.close()
+
+    def write(self, parts: Iterable[Encoded]) -> None:
+        """Write the whole report, and let it appear."""
+        last = ""
+        for part in parts:
+            self._write(part)
+            last = part
+        if not last.endswith("\n"):
+            self._write("\n")
+        if self.path is not None and self._fresh != self._target:
+            self._file.close()
+            self._fresh.replace(self._target)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the outcome is written, and what makes it a failure."""
+
+    form: str
+    fail_on: str
+    output: Output
+
+    def write(self, session: Session, state: AuditState, gaps: tuple[str, ...] = ()) -> int:
+        """Write the report on ``state`` and return the exit status; ``gaps`` say what else is not in it."""
+        from slsa_verifier_plugin.audit.audit_summary import summary_of
+
+        total, _ = state.counts()
+        seen = sum(1 for _ in state.rows())
+        runs, digest = state.runs, state.fingerprint
+        names = dict.fromkeys(name for run in runs for name in run.parameters)
+        policy = ", ".join(names) or f"policy {digest[:12]}"
+        counted = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen, gaps)
+        summary = replace(counted, fingerprint=digest, runs=runs)
+        self.output.write(self._text(session, state, summary))
+        decisions = {decision for decision, count in summary.decisions.items() if count}
+        if summary.is_incomplete:
+            decisions.add(Decision.UNDECIDED)
+        return status_of(decisions & FAIL_ON[self.fail_on])
+
+    def _text(self, session: Session, state: AuditState, summary: Any) -> Iterator[Encoded]:
+        from slsa_verifier_plugin.cli.render import render_audit
+        from slsa_verifier_plugin.cli.render.painter import Painter
+        from slsa_verifier_plugin.sinks import line
+
+        if self.form == "html":
+            from slsa_verifier_plugin.cli.render.render_html import page_of
+
+            yield from page_of(summary, state.rows())
+        elif self.form == "json":
+            yield from render_audit.json_of(summary, state.rows())
+        elif self.form == "sarif":
+            yield render_audit.audit_sarif(state.rows())
+        else:
+            painter = session.painter() if self.output.path is None else Painter(symbols=True)
+            for text in render_audit.text_of(summary, state.rows(), painter):
+                yield line(text, "\n")
