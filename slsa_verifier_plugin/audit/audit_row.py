@@ -26,7 +26,7 @@ class Seen:
 
     def to_json(self) -> list[Any]:
         """Return what ``from_json`` reads; a list, for an audit keeps thousands of these."""
-        steps = [(step.number, str(step.outcome), step.detail) for step in self.steps]
+        steps = [(step.number, str(step.outcome), step.detail, step.remedy) for step in self.steps]
         roots = [(root.source, root.digest, root.date.isoformat()) for root in self.roots]
         return [self.artifact, steps, roots]
 
@@ -36,7 +36,7 @@ class Seen:
         artifact, steps, roots = value
         return cls(
             artifact,
-            tuple(Step(number, StepOutcome(outcome), detail) for number, outcome, detail in steps),
+            tuple(Step(number, StepOutcome(outcome), *said) for number, outcome, *said in steps),
             tuple(RootInfo(source, digest, datetime.fromisoformat(date)) for source, digest, date in roots),
         )
 

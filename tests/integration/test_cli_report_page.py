@@ -132,7 +132,7 @@ def test_print_loses_nothing(opened: Browser, report: Path, script: bool) -> Non
         for use in item.uses:
             assert f"{use.namespace}/{use.workload}" in paper
         for step in item.seen.steps:
-            assert on_paper(f"{step.outcome} {step.number} {step.name}: {step.detail}") in paper
+            assert on_paper(f"{step.outcome} {step.number} {step.name}: {step.sentence}") in paper
     # The cards, the chart and each row name it.
     assert paper.count("decisiondenied") == sum(item.decision is Decision.DENIED for item in ROWS)
     assert FINGERPRINT in paper

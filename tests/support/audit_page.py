@@ -14,6 +14,7 @@ from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.render.render_html import page_of
 from slsa_verifier_plugin.policy.steps import failed, passed
 from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.problem import Problem
 
 LEVELS = tuple(f"SLSA_SOURCE_LEVEL_{number}" for number in range(1, 5))
 NAMESPACES = ("payments", "search", "checkout", "agents", "internal-tools")
@@ -24,7 +25,7 @@ STEPS = (
     passed(2, "slsla/attestation"),
     passed(5, "a certificate of sigstore.dev, in the log since 2026-01-14T22:10:03Z"),
     passed(10, "git+https://github.com/example/app"),
-    failed(11, "found SLSA_SOURCE_LEVEL_1"),
+    failed(11, Problem((), "found SLSA_SOURCE_LEVEL_1", "SLSA_SOURCE_LEVEL_2", "protect main")),
 )
 RUN = AuditRun(
     "slsa-verifier-plugin audit --policy verifier.yaml --pods - --format html -o report.html",

@@ -144,7 +144,7 @@ def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
                 "name": step.name,
                 "outcome": step.outcome,
                 "style": "admitted" if step.outcome == "passed" else "denied",
-                "detail": step.detail,
+                "detail": step.sentence,
             }
             for step in row.seen.steps
         ],
