@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from slsa_verifier_plugin.errors import ContractCode, ContractError
 from slsa_verifier_plugin.text import quoted
@@ -40,61 +41,31 @@ class StoreSettings:
             ContractError: code 2, a value is of another type than Ratify itself accepts. The value, which may
                 be a secret in the wrong place, is not shown.
         """
-        keys = _Keys(store or {})
-        provider = keys.find("authProvider")
-        if provider is not None and not isinstance(provider, Mapping):
-            raise _wrong("authProvider", "an object with a name", provider)
+        exact = store or {}
+        folded = {name.lower(): value for name, value in exact.items()}
+
+        def read(name: str, kind: type, expected: str) -> Any:
+            value = exact[name] if name in exact else folded.get(name.lower())
+            # True is an int in Python, and no number in JSON.
+            fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+            if value is None or fits:
+                return value
+            raise _wrong(name, expected, value)
+
+        provider = read("authProvider", Mapping, "an object with a name")
         return cls(
-            use_http=keys.boolean("useHttp"),
+            use_http=bool(read("useHttp", bool, "true or false")),
             auth_provider=None if provider is None else dict(provider),
-            local_cache_path=keys.string("localCachePath") or None,
-            cosign_enabled=keys.boolean("cosignEnabled"),
-            cache_enabled=keys.boolean("cacheEnabled"),
-            cache_ttl=keys.integer("ttl") or 10,
+            local_cache_path=read("localCachePath", str, "a string") or None,
+            cosign_enabled=bool(read("cosignEnabled", bool, "true or false")),
+            cache_enabled=bool(read("cacheEnabled", bool, "true or false")),
+            cache_ttl=read("ttl", int, "a whole number of seconds") or 10,
         )
 
     def fingerprint(self) -> str:
         """Return a digest that is equal for equal settings; for keys of caches, never for display."""
-        values = [
-            self.use_http,
-            self.auth_provider,
-            self.local_cache_path,
-            self.cosign_enabled,
-            self.cache_enabled,
-            self.cache_ttl,
-        ]
-        return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-class _Keys:
-    """Reads typed values by name, exact names first."""
-
-    def __init__(self, store: Mapping[str, object]) -> None:
-        self._exact = store
-        self._folded = {name.lower(): value for name, value in store.items()}
-
-    def find(self, name: str) -> object:
-        return self._exact[name] if name in self._exact else self._folded.get(name.lower())
-
-    def boolean(self, name: str) -> bool:
-        value = self.find(name)
-        if value is not None and not isinstance(value, bool):
-            raise _wrong(name, "true or false", value)
-        return bool(value)
-
-    def string(self, name: str) -> str:
-        value = self.find(name)
-        if value is not None and not isinstance(value, str):
-            raise _wrong(name, "a string", value)
-        return value or ""
-
-    def integer(self, name: str) -> int:
-        value = self.find(name)
-        if value is None:
-            return 0
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise _wrong(name, "a whole number of seconds", value)
-        return value
+        text = json.dumps(asdict(self), sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _wrong(name: str, expected: str, value: object) -> ContractError:

@@ -16,9 +16,10 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.registry.auth import leases as refresh
 from slsa_verifier_plugin.registry.credentials import Credentials
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
 from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
     DEFAULT_SESSION_NAME,
-    AcrCredentials,
+    AlibabaCredentials,
     make,
 )
 from slsa_verifier_plugin.registry.reference import Reference
@@ -230,7 +231,7 @@ def test_tokens_about_to_expire_are_renewed_while_they_are_used(
 
 def test_expired_keys_and_tokens_are_exchanged_anew(alibaba: Alibaba) -> None:
     now = [time.time()]
-    provider = AcrCredentials(CONFIG, alibaba.environ, clock=lambda: now[0])
+    provider = AlibabaCredentials(CONFIG, alibaba.environ, clock=lambda: now[0])
     assert provider.credentials(IMAGE, Deadline(20)) is not None
     now[0] += 3600
     alibaba.fake.token_seconds = alibaba.fake.key_seconds = 2 * 3600
@@ -384,8 +385,8 @@ def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: p
     with pytest.raises((StopError, RegistryError)) as caught:
         calls.get_authorization_token(
             "asking",
-            alibaba_calls.Target("cn-hangzhou", "cri-x"),
-            alibaba_calls.Keys("key", "secret"),
+            alibaba_calls.AcrInstance("cn-hangzhou", "cri-x"),
+            AccessKeys("key", "secret"),
             deadline,
         )
     assert used == [deadline]

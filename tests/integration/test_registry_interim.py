@@ -12,9 +12,10 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import push as pushing
-from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCalls, Call, Keys
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
+from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCall, AwsCalls
 from slsa_verifier_plugin.registry.credentials.web import Web
-from slsa_verifier_plugin.registry.http.transport import session_until
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, session_until
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
@@ -72,7 +73,8 @@ def test_every_request_of_a_cloud_provider_ends(toxin: Toxin, method: str) -> No
     with ToxicRegistry(toxin, "/cloud") as toxic:
         web = Web("cloud", {})
         form = {"a": "b"} if method == "POST" else None
-        expect_an_end(lambda: web.send("asking", method, f"{toxic.url}/cloud", Deadline(SECONDS), form=form))
+        request = HttpRequest("asking", f"{toxic.url}/cloud", method, body=form)
+        expect_an_end(lambda: web.send(request, Deadline(SECONDS)))
 
 
 @pytest.mark.parametrize("toxin", ENDLESS)
@@ -81,8 +83,8 @@ def test_every_call_of_awss_sdk_ends(toxin: Toxin) -> None:
     pytest.importorskip("boto3")
     with ToxicRegistry(toxin, "/") as toxic:
         calls = AwsCalls("awsEcrBasic", {"AWS_ENDPOINT_URL": toxic.url})
-        call = Call("ecr", "eu-north-1", "get_authorization_token", Keys("key", "secret"))
-        expect_an_end(lambda: calls.send("asking", call, Deadline(SECONDS), []))
+        call = AwsCall("asking", "ecr", "eu-north-1", "get_authorization_token", AccessKeys("key", "secret"))
+        expect_an_end(lambda: calls.send(call, Deadline(SECONDS)))
 
 
 @pytest.mark.parametrize("toxin", ENDLESS)

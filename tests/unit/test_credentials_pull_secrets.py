@@ -14,8 +14,8 @@ from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
     DOCKER_CFG,
     DOCKER_CONFIG_JSON,
     PullSecret,
-    PullSecretError,
 )
+from slsa_verifier_plugin.registry.credentials.login_entries import EntryError
 from tests.support.clouds import everything_about
 from tests.support.clouds_kubernetes import data_of, entry
 
@@ -93,7 +93,7 @@ def test_entries(fields: dict[str, Any], expected: Credentials | None) -> None:
 )
 def test_entries_that_are_broken(fields: object) -> None:
     broken = secret({"registry.example": fields, "other.example": entry("u", "p")})
-    with pytest.raises(PullSecretError):
+    with pytest.raises(EntryError):
         broken.find("registry.example")
     assert broken.find("other.example") == Credentials("u", "p")
 
@@ -114,7 +114,7 @@ def test_entries_that_are_broken(fields: object) -> None:
     ],
 )
 def test_documents_that_are_none(data: object) -> None:
-    with pytest.raises(PullSecretError):
+    with pytest.raises(EntryError):
         PullSecret(DOCKER_CONFIG_JSON, data)
 
 
@@ -126,6 +126,6 @@ def test_a_document_without_entries() -> None:
 @given(st.recursive(st.none() | st.booleans() | st.integers(), st.lists, max_leaves=5))
 def test_errors_never_hold_the_content(value: object) -> None:
     fields = {"auth": "planted-secret", "password": value}
-    with pytest.raises(PullSecretError) as caught:
+    with pytest.raises(EntryError) as caught:
         secret({"registry.example": fields}).find("registry.example")
     assert "planted" not in everything_about(caught.value)

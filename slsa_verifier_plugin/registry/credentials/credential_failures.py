@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.registry.faults import RETRY_HELPS
 from slsa_verifier_plugin.text import plain
 
 _NEVER = logging.CRITICAL + 1
@@ -23,6 +22,9 @@ def failed(provider: str, step: str, detail: str, *, transient: bool = False) ->
         detail: what was found and what to do; foreign text in it went through ``redaction.explained`` or ``plain``.
         transient: True where the same call may succeed later.
     """
+    # Not at the top: ``faults`` imports ssl, and most calls read Docker's file and find nothing wrong.
+    from slsa_verifier_plugin.registry.faults import RETRY_HELPS
+
     return RegistryError(
         f"the credential provider {provider} failed at: {step}: {detail}{RETRY_HELPS if transient else ''}",
         reason=Reason.REGISTRY_CREDENTIALS,

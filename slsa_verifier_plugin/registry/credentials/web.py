@@ -6,20 +6,24 @@ An SDK sends over the room's transport or a session of it (``transport.session_u
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
 from slsa_verifier_plugin.registry.redaction import explained
+from slsa_verifier_plugin.text import plain
+
+T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """Bytes of one answer; a kubernetes Secret holds up to 1 MiB, in base64 1.4 MiB, tokens are far smaller."""
@@ -37,11 +41,6 @@ class Answer:
 
     status: int
     body: bytes = field(repr=False)
-
-    @property
-    def transient(self) -> bool:
-        """True where the same request may succeed later."""
-        return self.status in TRANSIENT_STATUS
 
     def object(self) -> Mapping[str, Any]:
         """Return the JSON object in the body, an empty one where it holds anything else."""
@@ -65,63 +64,35 @@ class Web:
         self._provider = provider
         self._transport = Transport(environ, trust)
 
-    def send(
-        self,
-        step: str,
-        method: str,
-        url: str,
-        deadline: Deadline,
-        *,
-        headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
-    ) -> Answer:
+    def send(self, request: HttpRequest, deadline: Deadline) -> Answer:
         """Return the answer to one request, whatever its status.
 
         Args:
-            step: what is being done, for messages, as ``failed`` takes it.
-            method: GET or POST.
-            url: where to; without secrets.
+            request: what to send; its operation is the step that ``failed`` names.
             deadline: the end of it, the body included.
-            headers: beside those that are always sent.
-            form: a body to send as a form.
 
         Raises:
             RegistryError: no answer, TLS, or an answer over ``MAX_ANSWER_BYTES``.
             DeadlineError: out of time.
         """
         # Exchanges are minutes apart, so a connection that is kept would only be in the server's way.
-        sent = {"Accept": "application/json", "Connection": "close", **(headers or {})}
+        headers = {"Accept": "application/json", "Connection": "close", **request.headers}
         try:
-            reply = self._transport.send(HttpRequest(step, url, method, sent, form), deadline)
-            try:
+            reply = self._transport.send(replace(request, headers=headers), deadline)
+            with contextlib.closing(reply):
                 return Answer(reply.status, reply.read(MAX_ANSWER_BYTES))
-            finally:
-                reply.close()
         except RegistryError as error:
-            failure = own_failure(self._provider, step, error)
+            failure = own_failure(self._provider, request.operation, error)
         raise failure
 
     def json(
-        self,
-        step: str,
-        method: str,
-        url: str,
-        deadline: Deadline,
-        *,
-        headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
-        secrets: Collection[str] = (),
-        advice: str = "",
+        self, request: HttpRequest, deadline: Deadline, secrets: Collection[str] = (), advice: str = ""
     ) -> Mapping[str, Any]:
         """Return the JSON object of an answer with status 200.
 
         Args:
-            step: as ``send``.
-            method: as ``send``.
-            url: as ``send``.
+            request: as ``send``.
             deadline: as ``send``.
-            headers: as ``send``.
-            form: as ``send``.
             secrets: what an explanation of the server must not repeat.
             advice: what to do where it refuses.
 
@@ -129,17 +100,72 @@ class Web:
             RegistryError: as ``send``, and for any other status or content.
             DeadlineError: out of time.
         """
-        answer = self.send(step, method, url, deadline, headers=headers, form=form)
+        answer = self.send(request, deadline)
         value = answer.object()
         if answer.status != 200:
             code, text = explanation(value)
-            transient = answer.transient or code.startswith("Throttling")
             detail = f"HTTP {answer.status}, {explained(text, secrets)}"
-            advice = f"; {advice}" if advice and not transient else ""
-            raise failed(self._provider, step, detail + advice, transient=transient)
+            transient = is_transient(answer.status, code)
+            raise refused(self._provider, request.operation, detail, advice, transient=transient)
         if not value:
-            raise failed(self._provider, step, "the answer is not a JSON object")
+            raise failed(self._provider, request.operation, "the answer is not a JSON object")
         return value
+
+
+_UNFORESEEN: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, AttributeError)
+"""What SDKs raise for answers of a form that they did not expect."""
+
+
+@dataclass(frozen=True, slots=True)
+class SdkCall:
+    """One call that a cloud's SDK makes.
+
+    Args:
+        provider: the provider's name, for messages.
+        step: what is being done, for messages.
+        errors: what the SDK raises beside Python's own.
+        judge: words an error of the SDK; None where the answer, or what was to be sent, cannot be read.
+    """
+
+    provider: str
+    step: str
+    errors: tuple[type[Exception], ...]
+    judge: Callable[[Any], RegistryError | None]
+
+    def make(self, work: Callable[[], T], deadline: Deadline) -> T:
+        """Return what ``work`` returns, which calls the SDK.
+
+        Raises:
+            RegistryError: the cloud refused the call, or did not answer; no word of the SDK's own is in it.
+            DeadlineError: out of time.
+        """
+        try:
+            return work()
+        except RegistryError as error:
+            # Of the transport that the SDK was given, or of ``work``.
+            failure = own_failure(self.provider, self.step, error)
+        except self.errors + _UNFORESEEN as error:
+            failure = self.judge(error) or unreadable(self.provider, self.step, error)
+        deadline.check(self.step)
+        # Raised here and not in a handler, where the SDK's error, which may hold the signed request, would go along as context.
+        raise failure
+
+
+def refused(provider: str, step: str, detail: str, advice: str, *, transient: bool) -> RegistryError:
+    """Return the error for a refusal; ``advice`` is left out where waiting alone may help."""
+    shown = f"; {advice}" if advice and not transient else ""
+    return failed(provider, step, detail + shown, transient=transient)
+
+
+def unreadable(provider: str, step: str, found: object) -> RegistryError:
+    """Return the error for an answer that an SDK cannot read; only the type of ``found`` is shown."""
+    kind = plain(type(found).__name__)
+    return failed(provider, step, f"the SDK cannot make the call or read the answer ({kind})")
+
+
+def is_transient(status: int | None, code: str = "") -> bool:
+    """Return True where the same request may succeed later, by its HTTP status and a cloud's error code."""
+    return status in TRANSIENT_STATUS or code.startswith("Throttling")
 
 
 def explanation(value: Mapping[str, Any]) -> tuple[str, str]:
@@ -170,6 +196,9 @@ def unanswered(provider: str, step: str, url: str, error: BaseException) -> Regi
 
 def own_failure(provider: str, step: str, error: RegistryError) -> RegistryError:
     """Return a failure of the transport as one of a provider."""
+    if error.reason is Reason.REGISTRY_CREDENTIALS:
+        # Worded as one already.
+        return error
     detail = error.message.removesuffix(RETRY_HELPS).removeprefix(f"{step} failed: ")
     return failed(provider, step, detail, transient=error.transient)
 

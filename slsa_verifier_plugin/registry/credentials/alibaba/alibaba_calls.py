@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -17,18 +17,20 @@ import requests
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
+from slsa_verifier_plugin.registry.credentials.credential_failures import libraries
 from slsa_verifier_plugin.registry.credentials.web import (
-    TRANSIENT_STATUS,
+    SdkCall,
     explanation,
-    own_failure,
+    is_transient,
     proxies,
+    refused,
     seconds,
     unanswered,
+    unreadable,
 )
 from slsa_verifier_plugin.registry.http.transport import session_until
 from slsa_verifier_plugin.registry.redaction import explained
-from slsa_verifier_plugin.text import plain
 
 _MODULES = (
     "alibabacloud_cr20181201.client",
@@ -65,24 +67,11 @@ def _session(core: Any, key: str, session: requests.Session) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AcrInstance:
     """An Enterprise Edition instance in a region."""
 
     region: str
     instance_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """An Alibaba Cloud access key, temporary where it has a token."""
-
-    key_id: str
-    secret: str = field(repr=False)
-    token: str = field(repr=False, default="")
-
-    def secrets(self) -> list[str]:
-        """Return what no message may repeat."""
-        return [secret for secret in (self.secret, self.token) if secret]
 
 
 class AlibabaCalls:
@@ -98,7 +87,9 @@ class AlibabaCalls:
         self._environ = environ
         self._trust = TrustStore(environ)
 
-    def get_authorization_token(self, step: str, target: Target, keys: Keys, deadline: Deadline) -> Any:
+    def get_authorization_token(
+        self, step: str, target: AcrInstance, keys: AccessKeys, deadline: Deadline
+    ) -> Any:
         """Return the answer, an instance of the SDK's ``GetAuthorizationTokenResponseBody``.
 
         Args:
@@ -134,38 +125,30 @@ class AlibabaCalls:
             ignore_ssl=False,
         )
         request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
-        try:
-            with _session(
-                core.DaraCore, f"https://{host}:{_PORT}:pool={number}", session_until(deadline, self._trust)
-            ):
+        key = f"https://{host}:{_PORT}:pool={number}"
+
+        def work() -> Any:
+            with _session(core.DaraCore, key, session_until(deadline, self._trust)):
                 body = client.Client(config).get_authorization_token_with_options(request, options).body
-        except RegistryError as error:
-            failure = own_failure(self._provider, step, error)
-        except api_exceptions.AlibabaCloudException as error:
-            failure = self._refused(step, error, keys)
-        except tea.UnretryableException as error:
-            failure = self._unanswered(step, host, error.inner_exception)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            failure = self._unreadable(step, error)
-        else:
             if isinstance(body, models.GetAuthorizationTokenResponseBody):
                 return body
-            failure = self._unreadable(step, body)
-        deadline.check(step)
-        raise failure
+            raise unreadable(self._provider, step, body)
 
-    def _refused(self, step: str, error: Any, keys: Keys) -> RegistryError:
+        def judge(error: Any) -> RegistryError | None:
+            if isinstance(error, api_exceptions.AlibabaCloudException):
+                return self._refused(step, error, keys)
+            inner = getattr(error, "inner_exception", error)
+            # "RetryError" is the SDK's name for every failure to get an answer, though it has not tried again.
+            if type(inner).__name__ == "RetryError":
+                return unanswered(self._provider, step, f"https://{host}", inner)
+            return unreadable(self._provider, step, inner)
+
+        errors = (api_exceptions.AlibabaCloudException, tea.UnretryableException)
+        return SdkCall(self._provider, step, errors, judge).make(work, deadline)
+
+    def _refused(self, step: str, error: Any, keys: AccessKeys) -> RegistryError:
         code, text = explanation(error.data if isinstance(error.data, Mapping) else {})
-        transient = error.status_code in TRANSIENT_STATUS or code.startswith("Throttling")
-        advice = "" if transient else "; check that the role may cr:GetAuthorizationToken on the instance"
-        detail = f"HTTP {error.status_code}, {explained(text, keys.secrets())}{advice}"
-        return failed(self._provider, step, detail, transient=transient)
-
-    def _unanswered(self, step: str, host: str, error: BaseException) -> RegistryError:
-        if type(error).__name__ == "RetryError":  # the SDK's name for every failure to get an answer
-            return unanswered(self._provider, step, f"https://{host}", error)
-        return self._unreadable(step, error)
-
-    def _unreadable(self, step: str, found: object) -> RegistryError:
-        kind = plain(type(found).__name__)
-        return failed(self._provider, step, f"the SDK cannot make the call or read the answer ({kind})")
+        detail = f"HTTP {error.status_code}, {explained(text, keys.secrets())}"
+        advice = "check that the role may cr:GetAuthorizationToken on the instance"
+        transient = is_transient(error.status_code, code)
+        return refused(self._provider, step, detail, advice, transient=transient)

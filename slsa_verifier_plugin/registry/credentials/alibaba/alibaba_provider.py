@@ -21,10 +21,12 @@ from uuid import uuid4
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
-from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_calls import AlibabaCalls, Keys, Target
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
+from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_calls import AcrInstance, AlibabaCalls
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
 from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
@@ -45,7 +47,7 @@ _REGISTRY = re.compile(
 bucket of the object store has a host under aliyuncs.com too, with a name that its owner chooses."""
 
 
-class AcrCredentials:
+class AlibabaCredentials:
     """Finds credentials for Alibaba Cloud Container Registry; see ``make``."""
 
     def __init__(
@@ -69,7 +71,12 @@ class AcrCredentials:
         self._environ = environ
         self._web = Web(NAME, environ)
         self._calls = AlibabaCalls(NAME, environ)
-        self._keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
+        names = (
+            "ALIBABA_CLOUD_ACCESS_KEY_ID",
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+            "ALIBABA_CLOUD_SECURITY_TOKEN",
+        )
+        self._keys = RoleKeys(NAME, environ, names, self._assume_role, clock)
         self._tokens = Leases(f"an ACR authorization token for {NAME}", self._authorize, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
@@ -90,9 +97,9 @@ class AcrCredentials:
                 f"acrInstancesConfig has no instance {quoted(match['instance'] or '', 60)}, and there is no "
                 "defaultInstanceId",
             )
-        return self._tokens.get(Target(match["region"], instance_id), deadline)
+        return self._tokens.get(AcrInstance(match["region"], instance_id), deadline)
 
-    def _assume_role(self, _: str, deadline: Deadline) -> Lease[Keys]:
+    def _assume_role(self, _: str, deadline: Deadline) -> Lease[AccessKeys]:
         region = self._environ.get("ALIBABA_CLOUD_STS_REGION", "")
         host = f"sts.{region}.aliyuncs.com" if region else "sts.aliyuncs.com"
         step = f"assuming the role {quoted(self._role)} at {host}"
@@ -104,53 +111,45 @@ class AcrCredentials:
             "Timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "SignatureNonce": uuid4().hex,
         }
+        form = {
+            "RoleArn": self._role,
+            "OIDCProviderArn": self._provider_arn,
+            "OIDCToken": token,
+            "RoleSessionName": self._environ.get("ALIBABA_CLOUD_ROLE_SESSION_NAME") or DEFAULT_SESSION_NAME,
+            "DurationSeconds": str(SESSION_SECONDS),
+        }
+        # The token goes in the body: proxies and servers write URLs to their logs.
         answer = self._web.json(
-            step,
-            "POST",
-            f"https://{host}/?{urlencode(query)}",
+            HttpRequest(step, f"https://{host}/?{urlencode(query)}", "POST", body=form),
             deadline,
-            form={
-                "RoleArn": self._role,
-                "OIDCProviderArn": self._provider_arn,
-                "OIDCToken": token,
-                "RoleSessionName": self._environ.get("ALIBABA_CLOUD_ROLE_SESSION_NAME")
-                or DEFAULT_SESSION_NAME,
-                "DurationSeconds": str(SESSION_SECONDS),
-            },
             secrets=[token],
             advice="check the role's trust policy and the OIDC provider in RAM",
         )
         found = answer.get("Credentials")
         names = ("AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration")
-        values = [found.get(name) if isinstance(found, Mapping) else None for name in names]
-        if not all(isinstance(value, str) and value for value in values):
+        values = filled(found, names) if isinstance(found, Mapping) else None
+        if values is None:
             raise failed(NAME, step, "the answer has no keys, or no time when they expire")
-        key_id, secret, session_token, expiration = (str(value) for value in values)
+        *keys, expiration = values
         try:
             ends = datetime.strptime(expiration, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
         except ValueError:
             raise failed(NAME, step, "the time when the keys expire cannot be read") from None
-        return Lease.until(Keys(key_id, secret, session_token), ends)
+        return Lease.until(AccessKeys(*keys), ends)
 
-    def _authorize(self, target: Target, deadline: Deadline) -> Lease[Credentials]:
-        keys = self._static_keys() or self._keys.get(self._role, deadline)
+    def _authorize(self, target: AcrInstance, deadline: Deadline) -> Lease[Credentials]:
+        keys = self._keys.get(deadline)
         step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
         body = self._calls.get_authorization_token(step, target, keys, deadline)
-        values = (body.temp_username, body.authorization_token)
-        if body.is_success is False or not all(isinstance(value, str) and value for value in values):
+        values = filled(vars(body), ("temp_username", "authorization_token"))
+        if body.is_success is False or values is None:
             raise failed(NAME, step, f"the answer has no token: {explained(body.code, keys.secrets())}")
         if not isinstance(body.expire_time, int):
             raise failed(NAME, step, "the answer does not say when its token expires")
-        username, password = (str(value) for value in values)
+        # In milliseconds.
         ends = body.expire_time / 1000
+        username, password = values
         return Lease.until(Credentials(username, password, expires_at=ends), ends)
-
-    def _static_keys(self) -> Keys | None:
-        key_id = self._environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID")
-        secret = self._environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
-        if not key_id or not secret:
-            return None
-        return Keys(key_id, secret, self._environ.get("ALIBABA_CLOUD_SECURITY_TOKEN", ""))
 
 
 def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
@@ -165,4 +164,4 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
     Raises:
         RegistryError: the configuration or the environment cannot be used.
     """
-    return AcrCredentials(config, environ)
+    return AlibabaCredentials(config, environ)

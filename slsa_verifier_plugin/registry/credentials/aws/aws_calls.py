@@ -5,6 +5,7 @@ Nothing comes from this process's own environment, from ``~/.aws`` or from an in
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,17 @@ from typing import Any
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
-from slsa_verifier_plugin.registry.credentials.web import MAX_ANSWER_BYTES, own_failure, seconds, unanswered
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
+from slsa_verifier_plugin.registry.credentials.credential_failures import libraries
+from slsa_verifier_plugin.registry.credentials.web import (
+    MAX_ANSWER_BYTES,
+    SdkCall,
+    refused,
+    seconds,
+    unanswered,
+)
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
 from slsa_verifier_plugin.registry.redaction import explained
-from slsa_verifier_plugin.text import plain
 
 _LOGGERS = ("boto3", "botocore", "s3transfer")
 
@@ -43,31 +50,20 @@ _TRANSIENT_CODES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """An AWS access key, temporary where it has a token."""
-
-    key_id: str
-    secret: str = field(repr=False)
-    token: str | None = field(repr=False, default=None)
-
-    def secrets(self) -> list[str]:
-        """Return what no message may repeat."""
-        return [secret for secret in (self.secret, self.token) if secret]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
+class AwsCall:
     """An operation of a service in a region; unsigned without keys; ``endpoint`` replaces AWS's own.
 
-    ``advice`` says what to look at where AWS refuses it.
+    ``step`` says what is being done, ``advice`` what to look at where AWS refuses it, ``secrets`` what no message may repeat.
     """
 
+    step: str
     service: str
     region: str
     operation: str
-    keys: Keys | None = None
+    keys: AccessKeys | None = None
     endpoint: str | None = None
     advice: str = ""
+    secrets: Sequence[str] = field(repr=False, default=())
 
 
 class AwsCalls:
@@ -82,24 +78,19 @@ class AwsCalls:
         self._provider = provider
         self._environ = environ
         bundle = environ.get("AWS_CA_BUNDLE")
-        if bundle:
-            self._trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=())
-        else:
-            self._trust = TrustStore(environ)
-        self._transport = Transport(environ, self._trust)
-        self._lock = threading.Lock()  # making a client of a session is not safe for many threads
+        # As in AWS's SDKs: it replaces the system's authorities, for AWS alone.
+        trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=()) if bundle else None
+        self._transport = Transport(environ, trust)
+        # Making a client of a session is not safe for many threads.
+        self._lock = threading.Lock()
         self._session: Any = None
 
-    def send(
-        self, step: str, call: Call, deadline: Deadline, secrets: Sequence[str], **parameters: str
-    ) -> Mapping[str, Any]:
+    def send(self, call: AwsCall, deadline: Deadline, **parameters: str) -> Mapping[str, Any]:
         """Return the answer of one call.
 
         Args:
-            step: what is being done, for messages.
             call: the operation.
-            deadline: bounds connecting and each wait for bytes.
-            secrets: what a message must not repeat.
+            deadline: the end of it.
             parameters: the operation's own.
 
         Raises:
@@ -112,37 +103,25 @@ class AwsCalls:
             ("boto3.session", "botocore.session", "botocore.exceptions", "botocore.parsers"),
             _LOGGERS,
         )
-        failures = (
-            exceptions.BotoCoreError,
-            exceptions.ClientError,
-            parsers.ResponseParserError,
-            OSError,
-            ValueError,
-        )
-        timeout = seconds(deadline, self._provider, step)
-        endpoint = f"https://{call.service}.{call.region}/"
-        try:
+        timeout = seconds(deadline, self._provider, call.step)
+
+        def work() -> Mapping[str, Any]:
             with self._lock:
                 if self._session is None:
                     self._session = boto3.Session(botocore_session=_isolated(botocore))
                 client = self._client(self._session, call, timeout)
-            endpoint = client.meta.endpoint_url
             # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever.
-            client._endpoint.http_session = _Http(self._transport, step, deadline)
-            try:
+            client._endpoint.http_session = _BotoHttp(self._transport, call.step, deadline)
+            with contextlib.closing(client):
                 answer = getattr(client, call.operation)(**parameters)
-            finally:
-                client.close()
-        except RegistryError as error:
-            failure = own_failure(self._provider, step, error)
-        except failures as caught:
-            failure = self._worded(step, call, endpoint, caught, secrets)
-        else:
             return answer if isinstance(answer, Mapping) else {}
-        deadline.check(step)
-        raise failure
 
-    def _client(self, session: Any, call: Call, timeout: float) -> Any:
+        errors = (exceptions.BotoCoreError, exceptions.ClientError, parsers.ResponseParserError)
+        return SdkCall(self._provider, call.step, errors, lambda error: self._judge(call, error)).make(
+            work, deadline
+        )
+
+    def _client(self, session: Any, call: AwsCall, timeout: float) -> Any:
         from botocore import UNSIGNED
         from botocore.config import Config
 
@@ -163,12 +142,10 @@ class AwsCalls:
         else:
             named["aws_access_key_id"] = call.keys.key_id
             named["aws_secret_access_key"] = call.keys.secret
-            named["aws_session_token"] = call.keys.token
+            named["aws_session_token"] = call.keys.token or None
         return session.client(call.service, config=Config(**settings, proxies={}), **named)
 
-    def _worded(
-        self, step: str, call: Call, endpoint: str, error: Exception, secrets: Sequence[str]
-    ) -> RegistryError:
+    def _judge(self, call: AwsCall, error: Exception) -> RegistryError | None:
         """Return the error for an exception of botocore; what that says itself may hold the request."""
         from botocore import exceptions
 
@@ -177,17 +154,16 @@ class AwsCalls:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = str(details.get("Code", "an unknown error"))
             transient = code in _TRANSIENT_CODES or status >= 500 or status == 429
-            text = f"{code}: {details.get('Message', '')}"
-            advice = f"; {call.advice}" if call.advice and not transient else ""
-            detail = f"AWS answered HTTP {status}, {explained(text, secrets)}{advice}"
-            return failed(self._provider, step, detail, transient=transient)
+            text = explained(f"{code}: {details.get('Message', '')}", call.secrets)
+            detail = f"AWS answered HTTP {status}, {text}"
+            return refused(self._provider, call.step, detail, call.advice, transient=transient)
         if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError, OSError)):
-            return unanswered(self._provider, step, endpoint, error)
-        detail = f"boto3 cannot make the call or read the answer ({plain(type(error).__name__)})"
-        return failed(self._provider, step, detail)
+            endpoint = call.endpoint or f"https://{call.service}.{call.region}.amazonaws.com/"
+            return unanswered(self._provider, call.step, endpoint, error)
+        return None
 
 
-class _Http:
+class _BotoHttp:
     """What botocore sends its requests with, over the room's transport: with certificates, proxies and one limit of time."""
 
     def __init__(self, transport: Transport, step: str, deadline: Deadline) -> None:
@@ -205,17 +181,15 @@ class _Http:
         reply = self._transport.send(
             HttpRequest(self._step, request.url, request.method, headers, body), self._deadline
         )
-        try:
+        with contextlib.closing(reply):
             content = reply.read(MAX_ANSWER_BYTES)
-        finally:
-            reply.close()
-        return AWSResponse(request.url, reply.status, reply.headers(), _Body(content))
+        return AWSResponse(request.url, reply.status, reply.headers(), _BotoBody(content))
 
     def close(self) -> None:
         """Do nothing: the transport is the provider's."""
 
 
-class _Body:
+class _BotoBody:
     """A body as botocore reads it."""
 
     def __init__(self, content: bytes) -> None:

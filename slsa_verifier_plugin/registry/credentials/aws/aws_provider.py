@@ -9,8 +9,6 @@ Both by boto3 (``aws_calls``).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -19,8 +17,10 @@ from time import time
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
-from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCalls, Call, Keys
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
+from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCall, AwsCalls
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
+from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_from
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
@@ -63,7 +63,8 @@ class EcrCredentials:
         )
         self._environ = environ
         self._calls = AwsCalls(NAME, environ)
-        self._keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        self._keys = RoleKeys(NAME, environ, names, self._assume_role, clock)
         self._tokens = Leases(f"an ECR authorization token for {NAME}", self._authorize, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
@@ -76,66 +77,54 @@ class EcrCredentials:
         region = region_of(image.registry)
         return None if region is None else self._tokens.get(region, deadline)
 
-    def _assume_role(self, _: str, deadline: Deadline) -> Lease[Keys]:
+    def _assume_role(self, _: str, deadline: Deadline) -> Lease[AccessKeys]:
         step = f"assuming the role {quoted(self._role)}"
         token = token_file(NAME, "AWS_WEB_IDENTITY_TOKEN_FILE", self._token_path)
-        answer = self._calls.send(
+        call = AwsCall(
             step,
-            Call(
-                "sts",
-                self._region,
-                "assume_role_with_web_identity",
-                advice="check the role's trust policy and the cluster's OIDC provider in IAM",
-            ),
-            deadline,
-            [token],
-            RoleArn=self._role,
-            RoleSessionName=SESSION_NAME,
-            WebIdentityToken=token,
+            "sts",
+            self._region,
+            "assume_role_with_web_identity",
+            advice="check the role's trust policy and the cluster's OIDC provider in IAM",
+            secrets=[token],
+        )
+        answer = self._calls.send(
+            call, deadline, RoleArn=self._role, RoleSessionName=SESSION_NAME, WebIdentityToken=token
         )
         found = answer.get("Credentials", {})
-        values = [found.get(name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
-        expires_at = found.get("Expiration")
-        if not all(isinstance(value, str) and value for value in values) or not isinstance(
-            expires_at, datetime
-        ):
+        values = filled(found, ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+        ends = found.get("Expiration")
+        if values is None or not isinstance(ends, datetime):
             raise failed(NAME, step, "the answer has no keys, or no time when they expire")
-        key_id, secret, session_token = values
-        return Lease.until(Keys(key_id, secret, session_token), expires_at.timestamp())
+        return Lease.until(AccessKeys(*values), ends.timestamp())
 
     def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
-        keys = self._static_keys() or self._keys.get(self._role, deadline)
+        keys = self._keys.get(deadline)
         step = f"getting an ECR authorization token in {region}"
-        endpoint = None
-        if self._environ.get("AWS_API_OVERRIDE_REGION") == region:
-            endpoint = self._environ.get("AWS_API_OVERRIDE_ENDPOINT") or None
-        call = Call(
+        # For one region only: the others keep AWS's own endpoint.
+        overridden = self._environ.get("AWS_API_OVERRIDE_REGION") == region
+        call = AwsCall(
+            step,
             "ecr",
             region,
             "get_authorization_token",
             keys,
-            endpoint,
-            advice="check that the role may ecr:GetAuthorizationToken",
+            (self._environ.get("AWS_API_OVERRIDE_ENDPOINT") or None) if overridden else None,
+            "check that the role may ecr:GetAuthorizationToken",
+            keys.secrets(),
         )
-        answer = self._calls.send(step, call, deadline, keys.secrets())
-        data = answer.get("authorizationData") or [{}]
+        data = self._calls.send(call, deadline).get("authorizationData") or [{}]
         token, expires_at = data[0].get("authorizationToken"), data[0].get("expiresAt")
         if not isinstance(token, str) or not isinstance(expires_at, datetime):
             raise failed(NAME, step, "the answer has no token, or no time when it expires")
         try:
-            username, colon, password = base64.b64decode(token, validate=True).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            colon = ""
-        if not colon or not username or not password:
+            username, password = login_from(token)
+        except EntryError:
+            password = ""
+        if not password:
             raise failed(NAME, step, "its token is not base64 of a user name, a colon and a password")
         ends = expires_at.timestamp()
         return Lease.until(Credentials(username, password, expires_at=ends), ends)
-
-    def _static_keys(self) -> Keys | None:
-        key_id, secret = self._environ.get("AWS_ACCESS_KEY_ID"), self._environ.get("AWS_SECRET_ACCESS_KEY")
-        if not key_id or not secret:
-            return None
-        return Keys(key_id, secret, self._environ.get("AWS_SESSION_TOKEN") or None)
 
 
 def region_of(registry: str) -> str | None:

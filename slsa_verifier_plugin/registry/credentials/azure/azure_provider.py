@@ -23,6 +23,7 @@ from slsa_verifier_plugin.registry.credentials.azure.azure_tokens import Managed
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, variables
 from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
@@ -58,7 +59,7 @@ class EntraTokens(Protocol):
         """
 
 
-class AcrCredentials:
+class AzureCredentials:
     """Finds credentials for Azure Container Registry; see ``make_workload_identity``, ``make_managed_identity``."""
 
     def __init__(
@@ -76,7 +77,8 @@ class AcrCredentials:
         self._web = Web(provider, environ)
         self._entra = Leases[str, Lease[str]](
             f"a Microsoft Entra access token for {provider}",
-            lambda _, deadline: _with_end(tokens.token(deadline)),
+            # The value says itself when it ends: no password outlives the token it was made from.
+            lambda _, deadline: Lease.until(lease := tokens.token(deadline), lease.ends),
             clock,
         )
         self._acr = Leases[str, Credentials](f"an ACR refresh token for {provider}", self._exchange, clock)
@@ -94,17 +96,15 @@ class AcrCredentials:
     def _exchange(self, host: str, deadline: Deadline) -> Lease[Credentials]:
         access = self._entra.get("", deadline)
         step = f"exchanging the access token with {host}"
+        form = {
+            "grant_type": "access_token",
+            "service": host,
+            "tenant": self._tenant,
+            "access_token": access.value,
+        }
         answer = self._web.json(
-            step,
-            "POST",
-            f"https://{host}/oauth2/exchange?api-version={API_VERSION}",
+            HttpRequest(step, f"https://{host}/oauth2/exchange?api-version={API_VERSION}", "POST", body=form),
             deadline,
-            form={
-                "grant_type": "access_token",
-                "service": host,
-                "tenant": self._tenant,
-                "access_token": access.value,
-            },
             secrets=[access.value],
             advice="check the registry's name, AZURE_TENANT_ID, and that the identity has the role AcrPull on it",
         )
@@ -113,11 +113,6 @@ class AcrCredentials:
             raise failed(self._provider, step, "the answer has no refresh_token")
         ends = min(self._clock() + REFRESH_TOKEN_SECONDS - EARLY_SECONDS, access.ends)
         return Lease.until(Credentials(USERNAME, token, expires_at=ends), ends)
-
-
-def _with_end(lease: Lease[str]) -> Lease[Lease[str]]:
-    """Return a lease whose value says itself when it ends: no password outlives the token it was made from."""
-    return Lease.until(lease, lease.ends)
 
 
 def is_endpoint(host: str, endpoints: tuple[str, ...]) -> bool:
@@ -167,7 +162,7 @@ def make_workload_identity(config: Mapping[str, object], environ: Mapping[str, s
         options.text("clientID") or variables(WORKLOAD_IDENTITY, environ, ("AZURE_CLIENT_ID",), advice)[0]
     )
     tokens = WorkloadIdentity(WORKLOAD_IDENTITY, tenant, client, path, authority, environ)
-    return AcrCredentials(WORKLOAD_IDENTITY, tokens, parse_endpoints(options), environ)
+    return AzureCredentials(WORKLOAD_IDENTITY, tokens, parse_endpoints(options), environ)
 
 
 def make_managed_identity(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
@@ -192,7 +187,7 @@ def make_managed_identity(config: Mapping[str, object], environ: Mapping[str, st
     if not client:
         raise options.error("authProvider.clientID is missing, and AZURE_CLIENT_ID is not set")
     tokens = ManagedIdentity(MANAGED_IDENTITY, tenant, client, environ)
-    return AcrCredentials(MANAGED_IDENTITY, tokens, parse_endpoints(options), environ)
+    return AzureCredentials(MANAGED_IDENTITY, tokens, parse_endpoints(options), environ)
 
 
 def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:

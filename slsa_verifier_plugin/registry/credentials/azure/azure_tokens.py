@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -18,15 +19,16 @@ from slsa_verifier_plugin.registry.auth.leases import Lease
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.provider_options import token_file
 from slsa_verifier_plugin.registry.credentials.web import (
-    TRANSIENT_STATUS,
     Answer,
+    SdkCall,
     Web,
-    own_failure,
+    is_transient,
     proxies,
+    refused,
     seconds,
     unanswered,
 )
-from slsa_verifier_plugin.registry.http.transport import session_until
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, session_until
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -81,12 +83,12 @@ class WorkloadIdentity:
         step = f"getting an access token from {self._host}"
         assertion = token_file(self._provider, "AZURE_FEDERATED_TOKEN_FILE", self._path)
         through = proxies(self._authority, self._environ, self._provider)
-        # The SDK's own limits are for the silence between two bytes: a peer that trickles would keep this thread for ever.
-        session = session_until(deadline, self._trust)
         timeout = seconds(deadline, self._provider, step)
-        try:
+
+        def work() -> Lease[str]:
+            # The SDK's own limits are for the silence between two bytes: a peer that trickles would keep this thread for ever.
             with (
-                session,
+                session_until(deadline, self._trust) as session,
                 identity.ClientAssertionCredential(
                     self.tenant,
                     self._client,
@@ -101,32 +103,22 @@ class WorkloadIdentity:
                 ) as credential,
             ):
                 found = credential.get_token_info(f"{RESOURCE}/.default")
-        except RegistryError as error:
-            failure = own_failure(self._provider, step, error)
-        except exceptions.HttpResponseError as error:
-            failure = self._refused(step, error.status_code, error.message, assertion)
-        except exceptions.AzureError as error:
-            failure = unanswered(self._provider, step, self._authority, error.inner_exception or error)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            detail = f"azure-identity cannot make the call or read the answer ({type(error).__name__})"
-            failure = failed(self._provider, step, detail)
-        else:
             if isinstance(found.token, str) and found.token:
                 return Lease.until(found.token, float(found.expires_on))
-            failure = failed(self._provider, step, "the answer has no access token")
-        deadline.check(step)
-        raise failure
+            raise failed(self._provider, step, "the answer has no access token")
 
-    def _refused(self, step: str, status: int | None, message: object, assertion: str) -> RegistryError:
-        shown = f"HTTP {status}, " if status else ""
-        transient = status in TRANSIENT_STATUS
-        advice = f"; check the federated credential of the identity {quoted(self._client, 60)}"
-        return failed(
-            self._provider,
-            step,
-            f"{shown}{explained(message, [assertion])}{'' if transient else advice}",
-            transient=transient,
-        )
+        def judge(error: Any) -> RegistryError | None:
+            if isinstance(error, exceptions.HttpResponseError):
+                shown = f"HTTP {error.status_code}, " if error.status_code else ""
+                detail = f"{shown}{explained(error.message, [assertion])}"
+                advice = f"check the federated credential of the identity {quoted(self._client, 60)}"
+                transient = is_transient(error.status_code)
+                return refused(self._provider, step, detail, advice, transient=transient)
+            if isinstance(error, exceptions.AzureError):
+                return unanswered(self._provider, step, self._authority, error.inner_exception or error)
+            return None
+
+        return SdkCall(self._provider, step, (exceptions.AzureError,), judge).make(work, deadline)
 
 
 class ManagedIdentity:
@@ -163,16 +155,12 @@ class ManagedIdentity:
         if isinstance(token, str) and token and isinstance(life, int):
             return Lease.until(token, begun + life)
         status = http.status
+        said = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
+        detail = f"HTTP {status}, {problem or explained(said, [str(token or '')])}"
+        advice = f"check that the identity {quoted(self._client, 60)} is assigned to this machine"
         # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
-        transient = status in TRANSIENT_STATUS or status in (404, 410)
-        explanation = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
-        advice = f"; check that the identity {quoted(self._client, 60)} is assigned to this machine"
-        raise failed(
-            self._provider,
-            step,
-            f"HTTP {status}, {problem or explained(explanation, [str(token or '')])}{'' if transient else advice}",
-            transient=transient,
-        )
+        transient = is_transient(status) or status in (404, 410)
+        raise refused(self._provider, step, detail, advice, transient=transient)
 
 
 class _MsalHttp:
@@ -192,8 +180,7 @@ class _MsalHttp:
         **_: object,
     ) -> _MsalAnswer:
         """Send a GET request."""
-        target = f"{url}?{urlencode(params)}" if params else url
-        return self._answer(self._web.send(self._step, "GET", target, self._deadline, headers=headers))
+        return self._send("GET", url, params, headers)
 
     def post(
         self,
@@ -204,15 +191,22 @@ class _MsalHttp:
         **_: object,
     ) -> _MsalAnswer:
         """Send a form."""
-        target = f"{url}?{urlencode(params)}" if params else url
-        return self._answer(
-            self._web.send(self._step, "POST", target, self._deadline, headers=headers, form=data)
-        )
+        return self._send("POST", url, params, headers, data)
 
     def close(self) -> None:
         """Do nothing: the transport is the provider's."""
 
-    def _answer(self, answer: Answer) -> _MsalAnswer:
+    def _send(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        form: Mapping[str, str] | None = None,
+    ) -> _MsalAnswer:
+        target = f"{url}?{urlencode(params)}" if params else url
+        request = HttpRequest(self._step, target, method, headers or {}, form)
+        answer = self._web.send(request, self._deadline)
         self.status = answer.status
         return _MsalAnswer(answer)
 

@@ -2,36 +2,38 @@
 
 The file is ``configPath``, else ``config.json`` in ``DOCKER_CONFIG``, else ``~/.docker/config.json``. As Ratify does
 (v1.4.4, ``pkg/common/oras/authprovider/authprovider.go``), the entry of ``auths`` named after the registry's host
-counts first. Beyond it, ``credHelpers`` and ``credsStore`` are asked as Docker asks them, and the names under which
-``docker login`` stores Docker Hub and URLs are understood.
+counts first (``login_entries``). Beyond it, ``credHelpers`` and ``credsStore`` are asked as Docker asks them.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.environment import passed_on
-from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.docker.helper_process import HelperError, run_helper
+from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_in, matching
+from slsa_verifier_plugin.registry.credentials.provider_options import STEP_CONFIG
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain, quoted
 
 HUB = "https://index.docker.io/v1/"
 """The name under which Docker keeps credentials for Docker Hub."""
 
+NAME = "dockerConfig"
+
 TOKEN_USER = "<token>"
 """User name with which a helper says that its secret is an identity token."""
+
+STEP_FILE = "reading the file"
 
 NOT_FOUND = b"credentials not found in native keychain"
 """What a helper writes when it has nothing for a host (docker-credential-helpers, ``credentials/error.go``)."""
@@ -51,7 +53,7 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
     """
     path = config.get("configPath") or ""
     if not isinstance(path, str):
-        raise _failed("configuration", "configPath is not a string")
+        raise failed(NAME, STEP_CONFIG, "configPath is not a string")
     return DockerConfig(Path(path) if path else None, environ)
 
 
@@ -76,10 +78,14 @@ class DockerConfig:
         """
         config = self._config()
         entries = _object(config, "auths")
-        for key in _matching(entries, image.registry):
-            found = _inline(entries[key], key)
+        for key in matching(entries, image.registry):
+            try:
+                found = login_in(entries[key])
+            except EntryError as error:
+                raise failed(NAME, STEP_FILE, f"{quoted(key)}: {error}") from None
             if found is not None:
                 return found
+        # Asked only now: ``docker login`` leaves an empty entry in the file where a helper has the password.
         helper = _helper_for(config, image.registry)
         return None if helper is None else self._ask(helper, image.registry, deadline)
 
@@ -87,25 +93,27 @@ class DockerConfig:
         path = self._path or self._default()
         if path is None:
             return {}
+        shown = quoted(str(path))
         try:
             with path.open("rb") as file:
                 content = file.read(limits.MAX_CONFIG_BYTES + 1)
-        except FileNotFoundError:
-            if self._path is None:
-                return {}
-            raise _failed("reading the file", f"{quoted(str(path))} does not exist") from None
         except OSError as error:
-            raise _failed("reading the file", f"{quoted(str(path))}: {error.strerror}") from None
+            # A file that nobody named need not be there: most machines have none, and are anonymous.
+            if isinstance(error, FileNotFoundError) and self._path is None:
+                return {}
+            why = "does not exist" if isinstance(error, FileNotFoundError) else str(error.strerror)
+            raise failed(NAME, STEP_FILE, f"{shown}: {why}") from None
         if len(content) > limits.MAX_CONFIG_BYTES:
-            raise _failed("reading the file", f"it has more than {limits.MAX_CONFIG_BYTES} bytes")
+            raise failed(NAME, STEP_FILE, f"it has more than {limits.MAX_CONFIG_BYTES} bytes")
         if not content.strip():
-            return {}  # as Docker takes an empty file
+            # As Docker takes an empty file.
+            return {}
         try:
             value = strict_json.loads(content)
         except strict_json.JsonError as error:
-            raise _failed("reading the file", f"{quoted(str(path))} is not JSON: {error}") from None
+            raise failed(NAME, STEP_FILE, f"{shown} is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise _failed("reading the file", f"{quoted(str(path))} is not a JSON object")
+            raise failed(NAME, STEP_FILE, f"{shown} is not a JSON object")
         return value
 
     def _default(self) -> Path | None:
@@ -118,10 +126,10 @@ class DockerConfig:
     def _ask(self, name: str, registry: str, deadline: Deadline) -> Credentials | None:
         step = f"credential helper docker-credential-{plain(name, 64)}"
         if not _HELPER.fullmatch(name):
-            raise _failed(step, "this is not a helper's name")
+            raise failed(NAME, step, "this is not a helper's name")
         program = shutil.which(f"docker-credential-{name}", path=self._environ.get("PATH", ""))
         if program is None:
-            raise _failed(step, "it is not on the PATH; install it, or give the credentials in auths")
+            raise failed(NAME, step, "it is not on the PATH; install it, or give the credentials in auths")
         server = HUB if registry == "docker.io" else registry
         deadline.check(f"asking the {step}")
         try:
@@ -133,35 +141,17 @@ class DockerConfig:
             )
         except HelperError as error:
             deadline.check(f"asking the {step}")
-            raise _failed(step, str(error), transient=True) from None
+            raise failed(NAME, step, str(error), transient=True) from None
         if outcome.status != 0:
             if outcome.output.strip() == NOT_FOUND:
                 return None
-            raise _failed(
-                step, f"it ended with status {outcome.status}; run it by hand to see why", transient=True
+            raise failed(
+                NAME,
+                step,
+                f"it ended with status {outcome.status}; run it by hand to see why",
+                transient=True,
             )
         return _from_helper(outcome.output, step)
-
-
-def _matching(entries: Mapping[str, Any], registry: str) -> Iterator[str]:
-    """Yield the keys that mean ``registry``: its own name first, then other ways to write it."""
-    if registry in entries:
-        yield registry
-    names = {registry}
-    if registry == "docker.io":
-        names |= {"index.docker.io", "registry-1.docker.io"}
-    for key in entries:
-        if key != registry and _host_in(key) in names:
-            yield key
-
-
-def _host_in(key: str) -> str:
-    """Return the host in a key such as ``https://host/v2/``; "" where the key is about a part of a host."""
-    try:
-        parts = urlsplit(key if "://" in key else f"//{key}")
-    except ValueError:
-        return ""
-    return parts.netloc if parts.path.strip("/") in ("", "v1", "v2") else ""
 
 
 def _object(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -169,33 +159,13 @@ def _object(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _failed("reading the file", f"{name} is not an object")
+        raise failed(NAME, STEP_FILE, f"{name} is not an object")
     return value
-
-
-def _inline(entry: object, key: str) -> Credentials | None:
-    """Return what an entry of ``auths`` holds; None for an empty one, which only marks a login."""
-    if not isinstance(entry, dict):
-        raise _failed("reading the file", f"the entry of {quoted(key)} is not an object")
-    values = [entry.get(name) or "" for name in ("auth", "username", "password", "identitytoken")]
-    auth, username, password, identity = (value if isinstance(value, str) else "" for value in values)
-    if auth:
-        try:
-            decoded = base64.b64decode(auth, validate=True).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError, ValueError):
-            raise _failed("reading the file", f"the auth of {quoted(key)} is not base64 of text") from None
-        username, colon, password = decoded.partition(":")
-        if not colon:
-            raise _failed("reading the file", f"the auth of {quoted(key)} is not user:password")
-        password = password.strip("\x00")  # as Docker does
-    if identity:
-        return Credentials(username, identity_token=identity)
-    return Credentials(username, password) if username or password else None
 
 
 def _helper_for(config: Mapping[str, Any], registry: str) -> str | None:
     helpers = _object(config, "credHelpers")
-    for key in _matching(helpers, registry):
+    for key in matching(helpers, registry):
         if isinstance(helpers[key], str) and helpers[key]:
             return str(helpers[key])
     store = config.get("credsStore")
@@ -206,19 +176,11 @@ def _from_helper(output: bytes, step: str) -> Credentials | None:
     try:
         value = strict_json.loads(output)
     except strict_json.JsonError:
-        raise _failed(step, "its answer is not JSON") from None
+        raise failed(NAME, step, "its answer is not JSON") from None
     username = value.get("Username") if isinstance(value, dict) else None
     secret = value.get("Secret") if isinstance(value, dict) else None
     if not isinstance(username, str) or not isinstance(secret, str):
-        raise _failed(step, "its answer has no Username and Secret")
+        raise failed(NAME, step, "its answer has no Username and Secret")
     if username == TOKEN_USER:
         return Credentials(username, identity_token=secret)
     return Credentials(username, secret) if username or secret else None
-
-
-def _failed(step: str, detail: str, *, transient: bool = False) -> RegistryError:
-    return RegistryError(
-        f"the credential provider dockerConfig failed at: {step}: {detail}",
-        reason=Reason.REGISTRY_CREDENTIALS,
-        transient=transient,
-    )

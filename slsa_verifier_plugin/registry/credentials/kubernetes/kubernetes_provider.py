@@ -25,10 +25,11 @@ from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
     DATA_KEYS,
     DOCKER_CONFIG_JSON,
     PullSecret,
-    PullSecretError,
 )
+from slsa_verifier_plugin.registry.credentials.login_entries import EntryError
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.credentials.web import Web, is_transient
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
@@ -97,11 +98,12 @@ class KubernetesSecrets:
                 f"{quoted(self._ca_path)} is missing; mount the service account's token "
                 "(automountServiceAccountToken)",
             )
+        # The cluster's CA and no other: a public certificate for that address proves nothing.
         trust = TrustStore({"SSL_CERT_FILE": self._ca_path}, directories=(), host_directories=())
         self._web = Web(NAME, environ, trust)
         self._clock = clock
-        self._cached_secrets = Leases(f"an image pull secret for {NAME}", self._read_secret, clock)
-        self._cached_accounts = Leases(f"the service account for {NAME}", self._read_account, clock)
+        self._read_secrets = Leases(f"an image pull secret for {NAME}", self._read_secret, clock)
+        self._accounts = Leases(f"the service account for {NAME}", self._read_account, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
         """Return the first credentials for the image's registry, None where no secret has an entry for it.
@@ -110,31 +112,34 @@ class KubernetesSecrets:
             RegistryError: a configured secret or the service account cannot be read, or is not what it must be.
             DeadlineError: out of time.
         """
-        for namespace, name in self._secrets:
-            secret = self._cached_secrets.get((namespace, name), deadline)
+        for namespace, name, is_named in self._candidates(deadline):
+            secret = self._read_secrets.get((namespace, name), deadline)
             if secret is None:
                 continue
-            if secret.kind != DOCKER_CONFIG_JSON:
+            # A secret that somebody named and that cannot be used is a mistake to be said; among those of a service account there
+            # may be some for other purposes.
+            if is_named and secret.kind != DOCKER_CONFIG_JSON:
                 raise self._unfit(
                     namespace, name, f"its type is {quoted(secret.kind)}, not {DOCKER_CONFIG_JSON}"
                 )
-            found = self._find(secret, namespace, name, image.registry)
-            if found is not None:
-                return found
-        for name in self._cached_accounts.get(self._account, deadline):
-            secret = self._cached_secrets.get((self._namespace, name), deadline)
-            if secret is not None and secret.kind in DATA_KEYS:
-                found = self._find(secret, self._namespace, name, image.registry)
+            if secret.kind in DATA_KEYS:
+                found = self._find(secret, namespace, name, image.registry)
                 if found is not None:
                     return found
         return None
+
+    def _candidates(self, deadline: Deadline) -> Iterator[tuple[str, str, bool]]:
+        """Yield namespace and name of the secrets to look into, and whether the configuration names them."""
+        yield from ((namespace, name, True) for namespace, name in self._secrets)
+        # Read only if no named secret had an entry: it takes a request and a right of its own.
+        yield from ((self._namespace, name, False) for name in self._accounts.get(self._account, deadline))
 
     def _find(self, secret: _Secret, namespace: str, name: str, registry: str) -> Credentials | None:
         problem = secret.problem
         if secret.entries is not None:
             try:
                 return secret.entries.find(registry)
-            except PullSecretError as error:
+            except EntryError as error:
                 problem = str(error)
         raise self._unfit(namespace, name, problem)
 
@@ -149,16 +154,13 @@ class KubernetesSecrets:
         value = self._get(f"reading the secret {namespace}/{name}", path, deadline)
         if value is None:
             return self._lease(None)
-        kind = value.get("type")
-        if not isinstance(kind, str):
-            kind = ""
-        secret = _Secret(kind, None)
-        if kind in DATA_KEYS:
-            try:
-                secret = _Secret(kind, PullSecret(kind, value.get("data")))
-            except PullSecretError as error:
-                secret = _Secret(kind, None, str(error))
-        return self._lease(secret)
+        kind = str(value.get("type") or "")
+        try:
+            entries = PullSecret(kind, value.get("data")) if kind in DATA_KEYS else None
+        except EntryError as error:
+            # Kept, too: a broken secret is not read anew by every call.
+            return self._lease(_Secret(kind, None, str(error)))
+        return self._lease(_Secret(kind, entries))
 
     def _read_account(self, name: str, deadline: Deadline) -> Lease[tuple[str, ...]]:
         step = f"reading the service account {self._namespace}/{name}"
@@ -178,10 +180,12 @@ class KubernetesSecrets:
         """Return an object of the API, None where it has no such object."""
         token = token_file(NAME, "the service account", self._token_path)
         headers = {"Authorization": f"Bearer {token}"}
-        answer = self._web.send(step, "GET", f"{self._api}/api/v1/{path}", deadline, headers=headers)
+        request = HttpRequest(step, f"{self._api}/api/v1/{path}", headers=headers)
+        answer = self._web.send(request, deadline)
         value = answer.object()
         if answer.status == 200 and value:
             return value
+        # Only the API itself says so in this form; a proxy's 404 must not pass for a secret that is not there.
         if answer.status == 404 and value.get("kind") == "Status":
             return None
         advice = {
@@ -191,7 +195,7 @@ class KubernetesSecrets:
             404: "; what answers is not a kubernetes API",
         }.get(answer.status, "")
         detail = f"HTTP {answer.status}, {explained(value.get('message'), [token])}{advice}"
-        raise failed(NAME, step, detail, transient=answer.transient)
+        raise failed(NAME, step, detail, transient=is_transient(answer.status))
 
 
 def _address(host: str, port: str) -> str:
