@@ -21,8 +21,10 @@ enum {
     PAUSE_MS = 2,       /* at least, between looks at a socket that is not there yet */
     TRIES = 3,          /* connections that are closed before ACCEPTED, and servers that are killed while they start */
     CUTS = 2,           /* of calls that were accepted: the call may be what ends servers */
-    START_FAILED = 1,   /* size of the lock file while its last holder's server ended without listening; else 0 */
 };
+
+/* What the lock file says after a holder whose server ended by itself without listening; else it is empty. */
+static const char FAILED[] = "failed";
 
 /* What a call knows while it looks for a resident verifier. */
 struct search {
@@ -34,9 +36,9 @@ struct search {
     uint64_t reserved; /* when they are in any case */
     int lock;        /* -1: not held */
     pid_t server;    /* that it has started; 0: none */
-    bool waited;     /* another caller held the lock before */
-    unsigned closed; /* connections */
-    unsigned cut;
+    bool has_waited; /* another caller held the lock before */
+    unsigned closed; /* connections, before ACCEPTED */
+    unsigned cut;    /* connections, after it */
     unsigned killed; /* servers that it started */
     struct watch watch; /* of the process that listened last */
 };
@@ -146,38 +148,68 @@ static pid_t start_server(struct search *search)
     return program_start(search->runtime, &program, &state, search->call->end);
 }
 
-/* Where nobody listens: takes the lock if it is free, and starts a server then. OUTCOME_NOBODY: go on waiting. */
+/* Has the lock file say a word, as far as limits of file sizes and disks let it: else those who wait only try in vain. */
+static void lock_write(int lock, const char *word)
+{
+    const size_t size = strlen(word);
+    if (ftruncate(lock, 0) != 0 || pwrite(lock, word, size, 0) != (ssize_t)size)
+        return;
+}
+
+static bool lock_says_failed(int lock)
+{
+    char word[sizeof FAILED] = "";
+    return pread(lock, word, sizeof word - 1, 0) > 0 && strcmp(word, FAILED) == 0;
+}
+
+/* Looks at the server that this call has started. OUTCOME_NOBODY: it is on its way, or, where `search->server` is 0 then, it
+ * was killed and another may be started. */
+static enum outcome look_at_server(struct search *search)
+{
+    const enum ended ended = program_look(search->server);
+    if (ended == STILL_RUNS)
+        return OUTCOME_NOBODY;
+    search->server = 0;
+    /* One that was killed, by a limit of memory or a person, says nothing about the next one. */
+    if (ended == WAS_KILLED && ++search->killed < TRIES)
+        return OUTCOME_NOBODY;
+    /* One that ended by itself does: those who wait need not try the same again. */
+    lock_write(search->lock, FAILED);
+    return unusable(search->call, "no resident verifier could be started in time");
+}
+
+/* Takes the lock, and with it the part of the one who starts a server, if no other caller has it. OUTCOME_NOBODY: this caller
+ * has it, or, where `search->lock` is -1 then, another one does. Any other outcome: somebody listens by now. */
+static enum outcome become_starter(struct search *search, struct answer *answer)
+{
+    if (!take_lock(search)) {
+        search->has_waited = true;
+        return errno == EWOULDBLOCK || errno == EINTR
+                   ? OUTCOME_NOBODY
+                   : unusable(search->call, "the resident verifier's lock cannot be opened");
+    }
+    /* Where the previous holder was killed, the file says nothing, and this one starts another. */
+    if (search->has_waited && lock_says_failed(search->lock))
+        return unusable(search->call, "no resident verifier could be started in time");
+    /* The previous holder's server may have come to listen since the last look. */
+    return ask(search, answer);
+}
+
+/* Where nobody listens: starts a server, unless another caller is at it or this call's own is on its way. OUTCOME_NOBODY: go on
+ * looking for one that listens. */
 static enum outcome start_or_watch(struct search *search, struct answer *answer)
 {
-    struct stat status;
-    if (search->server > 0) {
-        const enum ended ended = program_look(search->server);
-        if (ended == STILL_RUNS)
-            return OUTCOME_NOBODY;
-        search->server = 0;
-        /* One that was killed says nothing about the next one. */
-        if (ended == ENDED_BY_ITSELF || ++search->killed >= TRIES) {
-            /* Those who wait need not try the same again; where it cannot be said they only try in vain. */
-            const bool said = search->lock < 0 || ftruncate(search->lock, START_FAILED) == 0;
-            return unusable(search->call, said ? "no resident verifier could be started in time"
-                                               : "no resident verifier could be started");
-        }
-    }
-    if (search->lock < 0) {
-        if (!take_lock(search)) {
-            search->waited = true;
-            return errno == EWOULDBLOCK || errno == EINTR
-                       ? OUTCOME_NOBODY
-                       : unusable(search->call, "the resident verifier's lock cannot be opened");
-        }
-        if (search->waited && fstat(search->lock, &status) == 0 && status.st_size == START_FAILED)
-            return unusable(search->call, "no resident verifier could be started in time");
-        /* The previous holder's server may have come to listen since the last look. */
-        const enum outcome outcome = ask(search, answer);
-        if (outcome != OUTCOME_NOBODY)
-            return outcome;
-    }
-    search->server = ftruncate(search->lock, 0) == 0 ? start_server(search) : -1;
+    enum outcome outcome = OUTCOME_NOBODY;
+    if (search->server > 0)
+        outcome = look_at_server(search);
+    if (outcome != OUTCOME_NOBODY || search->server > 0)
+        return outcome;
+    if (search->lock < 0)
+        outcome = become_starter(search, answer);
+    if (outcome != OUTCOME_NOBODY || search->lock < 0)
+        return outcome;
+    lock_write(search->lock, "");
+    search->server = start_server(search);
     return search->server > 0 ? OUTCOME_NOBODY : unusable(search->call, "no resident verifier could be started");
 }
 

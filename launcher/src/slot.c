@@ -142,43 +142,67 @@ static enum io unpack_once(const struct slot *slot, const struct payload *payloa
     return result;
 }
 
+/* A descriptor that holds the slot's lock; -1 where another caller holds it (EWOULDBLOCK, EINTR), or there is none to be had. */
+static int try_lock(const struct slot *slot)
+{
+    const int lock = openat(slot->directory, slot->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) == 0)
+        return lock;
+    const int error = errno;
+    (void)close(lock);
+    errno = error;
+    return -1;
+}
+
+/* Unpacks as the holder of the lock, which it gives up. False: look again, since it is unpacked, or who unpacked was killed.
+ * True: `state` is how it stays, with errno for RUNTIME_NOWHERE. */
+static bool unpack_as_holder(const struct slot *slot, const struct payload *payload, bool thorough, int lock, uint64_t until,
+                             enum runtime_state *state)
+{
+    struct report report = {.result = UNPACK_FAILED};
+    if (is_finished(slot, payload, thorough)) { /* by the previous holder, between the look and the lock */
+        (void)close(lock);
+        return false;
+    }
+    switch (unpack_once(slot, payload, lock, until, &report)) {
+    case IO_LATE:
+        *state = RUNTIME_LATE;
+        return true;
+    case IO_ENDED: /* the child was killed: by a limit of memory, say, or with a group of processes that it had just left */
+        *state = RUNTIME_LATE;
+        return clock_ms() >= until;
+    case IO_FAILED:
+        *state = RUNTIME_NOWHERE;
+        errno = EIO;
+        return true;
+    default:
+        *state = report.result == UNPACK_DAMAGED ? RUNTIME_DAMAGED : RUNTIME_NOWHERE;
+        errno = report.error;
+        return report.result != UNPACKED;
+    }
+}
+
 enum runtime_state slot_find(int directory, const struct payload *payload, bool thorough, uint64_t until)
 {
     const uint64_t begun = clock_ms();
+    enum runtime_state state = RUNTIME_READY;
     struct slot here = {.directory = directory};
     const struct slot *const slot = &here;
     slot_name(payload, here.name);
     (void)snprintf(here.temporary, sizeof here.temporary, "%s.part", here.name);
     (void)snprintf(here.lock, sizeof here.lock, "%s.lock", here.name);
     while (!is_finished(slot, payload, thorough)) {
-        const int lock = openat(slot->directory, slot->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (lock < 0)
+        const int lock = try_lock(slot);
+        if (lock >= 0) {
+            if (unpack_as_holder(slot, payload, thorough, lock, until, &state))
+                return state;
+        } else if (errno != EWOULDBLOCK && errno != EINTR) {
             return RUNTIME_NOWHERE;
-        if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-            const int error = errno;
-            (void)close(lock);
-            errno = error;
-            if (error != EWOULDBLOCK && error != EINTR)
-                return RUNTIME_NOWHERE;
-            if (clock_ms() >= until)
-                return RUNTIME_LATE;
+        } else if (clock_ms() >= until) {
+            return RUNTIME_LATE; /* another caller's child unpacks, and goes on */
+        } else {
             sleep_between(begun, POLL_MS, until);
-            continue;
         }
-        if (is_finished(slot, payload, thorough)) { /* between the look and the lock */
-            (void)close(lock);
-            return RUNTIME_READY;
-        }
-        struct report report = {.result = UNPACK_FAILED};
-        const enum io heard = unpack_once(slot, payload, lock, until, &report);
-        if (heard == IO_LATE || (heard == IO_ENDED && clock_ms() >= until))
-            return RUNTIME_LATE;
-        if (heard == IO_FAILED || (heard == IO_DONE && report.result == UNPACK_FAILED)) {
-            errno = heard == IO_FAILED ? EIO : report.error;
-            return RUNTIME_NOWHERE;
-        }
-        if (heard == IO_DONE && report.result == UNPACK_DAMAGED)
-            return RUNTIME_DAMAGED;
     }
     return RUNTIME_READY;
 }

@@ -1,4 +1,4 @@
-"""Starting a resident verifier, so that of many first callers one starts it and nobody ever waits for its end.
+"""Starts a resident verifier, so that of many first callers one starts it and nobody ever waits for its end.
 
 Loaded only when nobody listens; still nothing heavy, for the caller may be one of many on one CPU.
 """
@@ -8,6 +8,7 @@ import os
 import time
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE, LOADER, passed_on
+from slsa_verifier_plugin.resident.locks import try_lock
 from slsa_verifier_plugin.resident.place import NobodyListensError, Place, check_directories, connect, pause
 
 TYPE_CHECKING = False
@@ -20,15 +21,19 @@ CONNECT_SECONDS = 0.25
 MAX_DESCRIPTOR = 65536
 MAX_KILLED = 3
 """Verifiers that may be killed while they start, of one caller's."""
-_FAILED = 1
-"""Size of the lock file whose last holder's verifier ended without listening; else the file is empty."""
+_FAILED = b"failed"
+"""What the lock file says after a holder whose verifier ended without listening; else it is empty."""
+
+
+class NotStartedError(Exception):
+    """A verifier cannot be started here: one ended by itself without listening, so the next one would too."""
 
 
 class Starter:
-    """One caller's part in starting a verifier: one at a time holds the lock and starts it, the others watch.
+    """One caller's part in starting a verifier. Whoever gets the lock starts one; the others look until it listens.
 
-    A caller that was killed while it held the lock is followed by another; one whose verifier ended at once says so to those
-    who wait.
+    Where the holder's verifier ends by itself, the holder writes so into the lock file and goes away, and those who waited need
+    not try the same. Where the holder itself is killed, the file says nothing, and the next one to get the lock starts another.
 
     Args:
         place: where it must listen; the directories are made where they are missing.
@@ -37,7 +42,6 @@ class Starter:
 
     Raises:
         PlaceError: the directories cannot be made, or are not private.
-        OSError: the lock cannot be opened.
     """
 
     def __init__(self, place: Place, command: "Sequence[str]", environ: "Mapping[str, str]") -> None:
@@ -45,9 +49,8 @@ class Starter:
         self._place = place
         self._command = command
         self._environ = environ
-        self._lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._holds = False
-        self._waited = False
+        self._lock: int | None = None
+        self._has_waited = False
         self._child = 0
         self._killed = 0
 
@@ -57,8 +60,9 @@ class Starter:
         Raises:
             NotStartedError: the one that was started ended without listening; no use to try again.
             PlaceError: another user listens.
-            OSError: no process can be started, or connecting failed.
+            OSError: the lock cannot be opened, no process can be started, or connecting failed.
         """
+        # Before the attempt to connect: a verifier that ends because another one serves here has not failed.
         ended = _how_ended(self._child) if self._child else None
         connection = _try_connect(self._place)
         if connection is not None or (self._child and ended is None):
@@ -66,40 +70,44 @@ class Starter:
         if self._child:
             self._child = 0
             self._killed += 1
-            # One that was killed says nothing about the next one.
+            # One that was killed, by a limit of memory or a person, says nothing about the next one.
             if not ended or self._killed == MAX_KILLED:
-                _mark(self._lock, _FAILED)
+                self._write(_FAILED)
                 raise NotStartedError
-        if not self._holds:
-            if not _try_lock(self._lock):
-                self._waited = True
+        if self._lock is None:
+            self._lock = try_lock(self._place.lock)
+            if self._lock is None:
+                self._has_waited = True
                 return None
-            self._holds = True
-            if self._waited and os.fstat(self._lock).st_size == _FAILED:
+            if self._has_waited and os.pread(self._lock, len(_FAILED), 0) == _FAILED:
                 raise NotStartedError
             # The previous holder's verifier may have come to listen since the attempt above.
             connection = _try_connect(self._place)
             if connection is not None:
                 return connection
-        _mark(self._lock, 0)
+        self._write(b"")
         self._child = start_detached(self._command, self._environ)
         return None
 
     def release(self) -> None:
         """Give the lock up: a verifier listens."""
         self._child = 0
-        if self._holds:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            self._holds = False
+        self.close()
 
     def close(self) -> None:
-        """End this part, but for the lock of one whose verifier is on its way: there need not be one more."""
-        if not self._child or _how_ended(self._child) is not None:
+        """Give the lock up, unless this caller's verifier is on its way: there need not be one more."""
+        if self._lock is not None and (not self._child or _how_ended(self._child) is not None):
             os.close(self._lock)
+            self._lock = None
 
-
-class NotStartedError(Exception):
-    """A verifier cannot be started here."""
+    def _write(self, word: bytes) -> None:
+        """Have the lock file say a word, as far as limits of file sizes and disks let it: else others only try in vain."""
+        assert self._lock is not None
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, word, 0)
+        except OSError:
+            return
 
 
 def await_listener(
@@ -129,7 +137,6 @@ def await_listener(
         return None
     finally:
         starter.release()
-        starter.close()
 
 
 def server_environment(environ: "Mapping[str, str]") -> dict[str, str]:
@@ -192,14 +199,6 @@ def _try_connect(place: Place) -> "_socket.socket | None":
         return None
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _how_ended(child: int) -> bool | None:
     """Return None while a child runs; then reap it, and return True for one that was killed."""
     try:
@@ -207,11 +206,3 @@ def _how_ended(child: int) -> bool | None:
     except ChildProcessError:  # the caller's parent ignores SIGCHLD, so the kernel reaped it
         return False
     return os.WIFSIGNALED(status) if ended else None
-
-
-def _mark(lock: int, size: int) -> None:
-    """Give the lock file a size, as far as a limit of file sizes lets it: else others only try in vain."""
-    try:
-        os.ftruncate(lock, size)
-    except OSError:
-        return

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +10,9 @@ from typing import Any
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident import protocol, spawn
 from slsa_verifier_plugin.resident.channel import Channel, ClosedError, open_channel
+from slsa_verifier_plugin.resident.client.held_process import HeldProcess
 from slsa_verifier_plugin.resident.place import NobodyListensError, Place, PlaceError, find_place, peer_of
+from slsa_verifier_plugin.resident.usage import usage_errors
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -92,16 +91,13 @@ def start(environ: Mapping[str, str], command: Sequence[str], seconds: float = 1
         UsageError: it does not listen, answer or become warm in time.
     """
     end = time.monotonic() + seconds
-    place = _place(environ)
+    with usage_errors("start the resident verifier"):
+        place = find_place(environ)
     now = _status_at(place, ASK_SECONDS)
     was_running = now.report is not None
     if not now.listens:
-        try:
+        with usage_errors("start the resident verifier"):
             connection = spawn.await_listener(place, command, environ, end)
-        except PlaceError as error:
-            raise UsageError(f"{error.problem}: {quoted(error.path)}") from error
-        except OSError as error:
-            raise UsageError(f"cannot start the resident verifier: {plain(error.strerror)}") from error
         if connection is None:
             raise UsageError(
                 "the resident verifier does not start; 'slsa-verifier-plugin resident serve' shows why"
@@ -129,61 +125,41 @@ def stop(environ: Mapping[str, str], seconds: float = 10.0) -> Stopped:
         UsageError: the place must not be used, or the process cannot be ended.
     """
     end = time.monotonic() + seconds
-    place = _place(environ)
     try:
-        channel = open_channel(place, time.monotonic() + ASK_SECONDS)
+        with usage_errors("reach the resident verifier"):
+            channel = open_channel(find_place(environ), time.monotonic() + ASK_SECONDS)
     except NobodyListensError:
         return Stopped(None)
-    except PlaceError as error:
-        raise UsageError(f"{error.problem}: {quoted(error.path)}") from error
-    except OSError as error:
-        raise UsageError(f"cannot reach the resident verifier: {plain(error)}") from error
     try:
-        process = ProcessHandle(peer_of(channel.connection)[0])
+        pid = peer_of(channel.connection)[0]
+        if pid <= 1:
+            # The kernel names a peer of another namespace 0; 1 is a container's own init, which nothing here starts.
+            raise UsageError("the resident verifier runs in another process namespace; stop it there")
+        with usage_errors(f"watch process {pid}"):
+            process = _held(pid)
+        if process is None:
+            return Stopped(pid)
         try:
-            return Stopped(process.pid, killed=not _stop(channel, process, end))
+            return Stopped(pid, killed=not _stop(channel, process, end))
         finally:
             process.close()
     finally:
         channel.close()
 
 
-class ProcessHandle:
-    """Another process, held by a descriptor so that its number can never mean a later one."""
+def _held(pid: int) -> HeldProcess | None:
+    """Return a process, held; None where it has ended.
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        if pid <= 1:
-            raise UsageError("the resident verifier runs in another process namespace; stop it there")
-        try:
-            self._descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._descriptor = -1
-        except OSError as error:
-            raise UsageError(f"cannot watch process {pid}: {plain(error.strerror)}") from error
-
-    def has_ended(self, seconds: float) -> bool:
-        """Wait for its end; return whether it came."""
-        if self._descriptor < 0:
-            return True
-        waiter = select.poll()
-        waiter.register(self._descriptor, select.POLLIN)
-        return bool(waiter.poll(max(seconds, 0.0) * 1000))
-
-    def kill(self) -> None:
-        """Kill it, unless it has ended."""
-        try:
-            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-
-    def close(self) -> None:
-        """Let go of it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+    Raises:
+        OSError: it cannot be held.
+    """
+    try:
+        return HeldProcess(pid)
+    except ProcessLookupError:
+        return None
 
 
-def _stop(channel: Channel, process: ProcessHandle, end: float) -> bool:
+def _stop(channel: Channel, process: HeldProcess, end: float) -> bool:
     """Make a process end; return True if it did of itself."""
     try:
         channel.send(protocol.frame(protocol.STOP), time.monotonic() + ASK_SECONDS)
@@ -196,13 +172,6 @@ def _stop(channel: Channel, process: ProcessHandle, end: float) -> bool:
     if not process.has_ended(ASK_SECONDS):
         raise UsageError(f"process {process.pid} cannot be killed")
     return False
-
-
-def _place(environ: Mapping[str, str]) -> Place:
-    try:
-        return find_place(environ)
-    except PlaceError as error:
-        raise UsageError(f"{error.problem}: {quoted(error.path)}") from error
 
 
 def _status_at(place: Place, seconds: float) -> ResidentStatus:

@@ -1,12 +1,11 @@
-"""FairQueue of verifications in processes of their own: each takes a hundred megabytes and a second of a processor.
+"""Turns of verifications in processes of their own: each takes a hundred megabytes and a second of a processor.
 
 Loaded only where one is due. The launcher takes its turns by the same files.
 """
 
-import fcntl
-import os
 import time
 
+from slsa_verifier_plugin.resident.locks import try_lock
 from slsa_verifier_plugin.resident.place import Place, pause
 from slsa_verifier_plugin.resident.processors import usable_processors
 
@@ -20,23 +19,16 @@ NO_PLACE = -1
 def take_turn(place: Place) -> int | None:
     """Return a descriptor that holds a turn until all its copies are closed; None while none is free.
 
-    FairQueue are ``DIR/KEY/own-N``, one a usable processor, two at most.
+    Turns are ``DIR/KEY/own-N``, one a usable processor, two at most.
     """
     for number in range(min(usable_processors(), MOST_TURNS)):
         try:
-            turn = os.open(
-                f"{place.directory}/own-{number}",
-                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
-                0o600,
-            )
+            turn = try_lock(f"{place.directory}/own-{number}")
         except OSError:
+            # A full disk or a directory that is gone: turns save memory, and are no reason to deny.
             return NO_PLACE
-        try:
-            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(turn)
-            continue
-        return turn
+        if turn is not None:
+            return turn
     return None
 
 

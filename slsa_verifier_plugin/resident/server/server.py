@@ -16,8 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resident.locks import try_lock
 from slsa_verifier_plugin.resident.place import (
     NobodyListensError,
     Place,
@@ -30,11 +32,13 @@ from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.handler import CallHandler
 from slsa_verifier_plugin.resident.server.loop import Loop
 from slsa_verifier_plugin.resident.server.server_settings import ServerSettings, read_settings
+from slsa_verifier_plugin.resident.usage import usage_errors
 from slsa_verifier_plugin.text import plain, quoted
 
 CLAIM_SECONDS = 3.0
 """How long a new verifier waits for one that is ending to give up its claim."""
 BACKLOG = 1024
+_CLAIM_PAUSE = 0.02
 _FRESH_NAME = "socket.new"
 STACK_BYTES = 1 << 20
 """Of each thread's stack: there may be hundreds, and 8 MiB each are more than a limit on addresses may allow."""
@@ -66,34 +70,22 @@ def serve(
             another resident verifier serves here.
     """
     configured, problems = read_settings(environ)
-    try:
-        place = find_place(environ)
-        check_directories(place, make=True)
-        claim = _claim(place)
-    except PlaceError as error:
-        raise UsageError(f"{error.problem}: {quoted(error.path)}") from error
-    except OSError as error:
-        raise UsageError(f"cannot use the resident verifier's directory: {error.strerror}") from error
-    try:
-        try:
+    with ExitStack() as stack:
+        with usage_errors("use the resident verifier's directory"):
+            place = find_place(environ)
+            check_directories(place, make=True)
+            claim = _claim(place)
+            stack.callback(os.close, claim)
+        with usage_errors(f"make the socket {quoted(place.socket)}"):
             listener = listen(place)
-        except OSError as error:
-            raise UsageError(
-                f"cannot make the socket {quoted(place.socket)}: {plain(error.strerror)}"
-            ) from error
-        log = ErrorLog(place.log, echo)
-        try:
-            for problem in problems:
-                log.add(problem)
-            if echo is not None:
-                echo(f"listening on {plain(place.socket)}")
-            reason = _run(service, settings or configured, place, listener, log, claim)
-            if echo is not None:
-                echo(f"ended: {reason}")
-        finally:
-            log.close()
-    finally:
-        os.close(claim)
+        log = stack.enter_context(closing(ErrorLog(place.log, echo)))
+        for problem in problems:
+            log.add(problem)
+        if echo is not None:
+            echo(f"listening on {plain(place.socket)}")
+        reason = _run(service, settings or configured, place, listener, log, claim)
+        if echo is not None:
+            echo(f"ended: {reason}")
     return reason
 
 
@@ -137,24 +129,17 @@ def _claim(place: Place) -> int:
     end = time.monotonic() + CLAIM_SECONDS
     while True:
         # Opened anew each time: the file of a frozen verifier, which cannot give it up, is removed by whoever ends it.
-        claim = os.open(place.claim, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        claim = try_lock(place.claim)
+        if claim is not None:
             if _is_there(claim, place.claim):
                 _sign(claim)
                 return claim
-        except BlockingIOError:
-            pass
-        except BaseException:
             os.close(claim)
-            raise
-        os.close(claim)
-        if not _listens(place) and time.monotonic() < end:
-            time.sleep(0.02)
-            continue
-        raise UsageError(
-            "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
-        )
+        if _listens(place) or time.monotonic() >= end:
+            raise UsageError(
+                "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
+            )
+        time.sleep(_CLAIM_PAUSE)
 
 
 def _is_there(claim: int, path: str) -> bool:
@@ -166,7 +151,7 @@ def _is_there(claim: int, path: str) -> bool:
 
 
 def _sign(claim: int) -> None:
-    """Write this process's number into its claim: only who holds one is ever ended by callers (``life``)."""
+    """Write this process's number into its claim: only who holds one is ever ended by callers (``end_hung``)."""
     try:
         os.ftruncate(claim, 0)
         os.write(claim, b"%d" % os.getpid())
@@ -192,23 +177,19 @@ def _run(
     claim: int,
 ) -> str:
     loop = Loop(service, settings, place.socket, listener, log, lambda: fcntl.flock(claim, fcntl.LOCK_UN))
-    stack, interval = threading.stack_size(STACK_BYTES), sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
     _allow_descriptors()
-    before = signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    handlers = [
-        (number, signal.signal(number, lambda received, _: loop.end(signal.Signals(received).name)))
-        for number in numbers
-    ]
-    try:
+    with ExitStack() as undo:
+        undo.callback(threading.stack_size, threading.stack_size(STACK_BYTES))
+        undo.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH_SECONDS)
+        # A signal writes into the loop's waker: else the loop would see it only with the next connection.
+        undo.callback(
+            signal.set_wakeup_fd, signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
+        )
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            handler = signal.signal(number, lambda received, _: loop.end(signal.Signals(received).name))
+            undo.callback(signal.signal, number, handler)
         return loop.run()
-    finally:
-        threading.stack_size(stack)
-        sys.setswitchinterval(interval)
-        signal.set_wakeup_fd(before)
-        for number, handler in handlers:
-            signal.signal(number, handler)
 
 
 def _allow_descriptors() -> None:

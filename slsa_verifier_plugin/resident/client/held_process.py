@@ -1,0 +1,38 @@
+"""Another process, held so that its number can never mean a later one. Loaded only where one is to be ended."""
+
+import os
+import select
+import signal
+
+
+class HeldProcess:
+    """A process by its descriptor (``pidfd_open``), which names one process for good, where a number may be given again.
+
+    Args:
+        pid: its number.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+        OSError: it cannot be held.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._descriptor = os.pidfd_open(pid)
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait for its end; return whether it came within ``seconds``."""
+        waiter = select.poll()
+        waiter.register(self._descriptor, select.POLLIN)
+        return bool(waiter.poll(max(seconds, 0.0) * 1000))
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        try:
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)

@@ -1,0 +1,36 @@
+"""Lock files: who may start or end a verifier, who serves a place, whose turn it is. Loaded only where one is needed."""
+
+import fcntl
+import os
+
+
+def try_lock(path: str) -> int | None:
+    """Return a descriptor that holds the lock of a file until all its copies are closed; None while another holds it.
+
+    The kernel gives a lock up when its holder ends, however it ends: nothing is left to be cleaned up.
+
+    Args:
+        path: the file, made in mode 0600 where it is missing; a symbolic link is not followed.
+
+    Raises:
+        OSError: the file cannot be opened, or has no locks.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return lock
+
+
+def is_locked(descriptor: int) -> bool:
+    """Return True while somebody holds the lock of an open file; else this descriptor has a share of it until it is closed."""
+    try:
+        # Shared: two that look at the same time do not take each other for a holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
