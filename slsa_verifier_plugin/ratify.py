@@ -1,34 +1,27 @@
 """Ratify's plugin contract (Ratify v1.4.4: ``pkg/verifier/plugin/skel``, ``pkg/common/plugin``, ``pkg/verifier/types``).
 
-Environment and standard input to a request; a verdict or an error to one JSON line and an exit status. Checks come in
-the order of Ratify's own skeleton, so that two mistakes at once are reported as it would.
+A codec: environment and standard input to a ``Call``, a verdict or an error to a ``Response``. It decides nothing. Mistakes are
+looked for in the order of Ratify's own skeleton, so that of two at once the one is reported that it would report.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from slsa_verifier_plugin import lacks
-from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import (
     ArtifactError,
     ContractCode,
     ContractError,
-    InternalError,
-    VerifierError,
 )
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import (
     DEFAULT_TIMEOUT,
     MAX_TIMEOUT,
     ParameterError,
-    Policy,
     parse_duration,
 )
-from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict, encode, result_line
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
@@ -104,43 +97,6 @@ class Input:
         return min(max(seconds, 0.0), MAX_TIMEOUT) or DEFAULT_TIMEOUT
 
 
-PolicyOf = Callable[[Mapping[str, Any]], Policy]
-Decide = Callable[[Call, Policy, Deadline], Verdict]
-
-
-def respond(
-    environment: Mapping[str, str],
-    stdin: bytes | Input,
-    policy_of: PolicyOf,
-    decide: Decide,
-    elapsed: float = 0.0,
-) -> Response:
-    """Return the plugin's answer to one call.
-
-    Args:
-        environment: holds the three ``RATIFY_VERIFIER_*`` variables.
-        stdin: all of standard input, or what was parsed of it before.
-        policy_of: parses the configuration (step 1); raises ``ParameterError``.
-        decide: verifies (steps 2 to 14); may raise ``VerifierError``.
-        elapsed: seconds of the time limit that are used already.
-    """
-    started = time.monotonic() - elapsed
-    try:
-        call = parse_call(environment, stdin)
-        try:
-            policy = policy_of(call.config)
-        except ParameterError as error:
-            raise ContractError(
-                ContractCode.INVALID_CONFIG,
-                f"the Verifier's parameters are not valid: {error}",
-                "correct spec.parameters of the Verifier resource; docs/parameters.md lists them all",
-            ) from error
-        verdict = _decided(call, policy, decide, Deadline(policy.timeout, elapsed))
-        return answer(verdict, call.name, call.type, round((time.monotonic() - started) * 1000))
-    except ContractError as error:
-        return contract_failure(error)
-
-
 def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
     """Return the call that environment and standard input describe.
 
@@ -212,54 +168,19 @@ def _no_input(detail: str) -> ContractError:
     )
 
 
-def _decided(call: Call, policy: Policy, decide: Decide, deadline: Deadline) -> Verdict:
-    try:
-        return decide(call, policy, deadline)
-    except ContractError:
-        # The store's settings are read only now; what is wrong with them is the contract's error 2, and no verdict.
-        raise
-    except VerifierError as error:
-        return denial(call, error, policy.source_binding)
-    except MemoryError:
-        return denial(
-            call,
-            InternalError("out of memory", "give the pod more, or lower maxAttestationBytes", transient=True),
-        )
-    except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is a denial)
-        number = lacks.number_of(error)
-        if number:
-            lack = (
-                f"the verification could not go on: {lacks.sentence(number)}; try again, or raise the limit"
-            )
-            return denial(call, InternalError(lack, transient=True))
-        # It names the error's kind and nothing of its content, which may be anything.
-        return denial(
-            call,
-            InternalError(
-                f"an unforeseen {type(error).__name__}",
-                "please report it with 'slsa-verifier-plugin --debug'",
-            ),
-        )
-
-
-def denial(call: Call, error: VerifierError, binding: str = "none") -> Verdict:
-    """Return the denying verdict for an error that ended a verification before there was anything to judge."""
-    return Verdict(
-        success=False,
-        reason=error.reason,
-        sentence=f"{error.message}.",
-        subject=str(call.image),
-        artifact=str(call.artifact.digest),
-        steps=completed([]),
-        binding=binding,
-        transient=error.transient,
-    )
-
-
 def answer(verdict: Verdict, name: str, type_: str, duration_ms: int) -> Response:
     """Return the response that carries ``verdict``: one JSON line, exit status 0, warnings as log lines."""
     warnings = "".join(f"warn: {plain(text, 512)}\n" for text in verdict.warnings)
     return Response(0, result_line(verdict, name, type_, duration_ms) + b"\n", warnings.encode())
+
+
+def invalid_parameters(error: ParameterError) -> ContractError:
+    """Return the contract's error for parameters that are not valid (step 1)."""
+    return ContractError(
+        ContractCode.INVALID_CONFIG,
+        f"the Verifier's parameters are not valid: {error}",
+        "correct spec.parameters of the Verifier resource; docs/parameters.md lists them all",
+    )
 
 
 def contract_failure(error: ContractError) -> Response:

@@ -24,7 +24,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError, VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.policy.parameters import ParameterError, Policy
-from slsa_verifier_plugin.policy.verdict import Verdict
+from slsa_verifier_plugin.policy.verdict import Verdict, denial
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.ratify_resources import VerifierResource
 from slsa_verifier_plugin.text import plain, quoted
@@ -184,7 +184,6 @@ class Checker:
     def _artifact(
         self, image: Reference, descriptor: Descriptor, artifact_type: str, check: Check
     ) -> ArtifactReport:
-        from slsa_verifier_plugin.ratify import Call, denial
         from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
         started = time.monotonic()
@@ -192,9 +191,7 @@ class Checker:
             request = ArtifactRequest(image, descriptor, check.policy)
             verdict = self.source.verdict(request, self.store, self._deadline(check), self.now)
         except VerifierError as error:
-            verdict = denial(
-                Call(image, descriptor, check.resource.config, {}), error, check.policy.source_binding
-            )
+            verdict = denial(str(image), str(descriptor.digest), error, check.policy.source_binding)
         return _report(check, artifact_type, verdict, started)
 
     def _deadline(self, check: Check) -> Deadline:

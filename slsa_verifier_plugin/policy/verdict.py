@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.errors import Reason, VerifierError
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.checks import Examination
-from slsa_verifier_plugin.policy.steps import Step, StepOutcome
+from slsa_verifier_plugin.policy.steps import Step, StepOutcome, completed
 from slsa_verifier_plugin.sinks import json_text
 from slsa_verifier_plugin.text import SUCCESS, ascii_only, plain
 
@@ -86,6 +86,27 @@ class Verdict:
         """The message of the result, as dashboards match it."""
         prefix = SUCCESS_PREFIX if self.success else FAILURE_PREFIX
         return prefix + plain(self.sentence, _MAX_MESSAGE)
+
+
+def denial(subject: str, artifact: str, error: VerifierError, binding: str) -> Verdict:
+    """Return the denying verdict for an error that ended a verification before there was anything to judge.
+
+    Args:
+        subject: the image.
+        artifact: the artifact's digest.
+        error: what happened.
+        binding: the policy's ``sourceBinding``.
+    """
+    return Verdict(
+        success=False,
+        reason=error.reason,
+        sentence=f"{error.message}.",
+        subject=subject,
+        artifact=artifact,
+        steps=completed([]),
+        binding=binding,
+        transient=error.transient,
+    )
 
 
 def result(verdict: Verdict, name: str, type_: str, duration_ms: int) -> dict[str, Any]:

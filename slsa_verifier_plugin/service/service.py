@@ -9,24 +9,25 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from slsa_verifier_plugin import ratify
-from slsa_verifier_plugin.errors import TrustRootError
+from slsa_verifier_plugin import lacks, ratify
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ContractError, InternalError, TrustRootError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
-from slsa_verifier_plugin.policy.parameters import Policy, RootSource, parse_policy
+from slsa_verifier_plugin.policy.parameters import ParameterError, Policy, RootSource, parse_policy
+from slsa_verifier_plugin.policy.verdict import Verdict, denial
 from slsa_verifier_plugin.registry.memory_cache import ContentCache
 from slsa_verifier_plugin.text import plain
 from slsa_verifier_plugin.verification.capacity import Capacity
 from slsa_verifier_plugin.verification.readings import Readings
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.policy.verdict import Verdict
     from slsa_verifier_plugin.registry.store import RegistryStore
     from slsa_verifier_plugin.signatures.keys import TrustedKey
     from slsa_verifier_plugin.signatures.trust import LoadedRoot
@@ -78,9 +79,24 @@ class Service:
     def respond(
         self, environment: Mapping[str, str], stdin: bytes | ratify.Input, elapsed: float = 0.0
     ) -> ratify.Response:
-        """Return the plugin's answer to one call of Ratify."""
+        """Return the plugin's answer to one call of Ratify: decode it, decide, encode.
+
+        Args:
+            environment: holds the three ``RATIFY_VERIFIER_*`` variables.
+            stdin: all of standard input, or what was parsed of it before.
+            elapsed: seconds of the time limit that are used already.
+        """
         self.calls += 1
-        return ratify.respond(environment, stdin, self.policy, self.decide, elapsed)
+        started = time.monotonic() - elapsed
+        try:
+            call = ratify.parse_call(environment, stdin)
+            policy = self.policy(call.config)  # step 1
+            verdict = self._decided(call, policy, Deadline(policy.timeout, elapsed))
+        except ParameterError as error:
+            return ratify.contract_failure(ratify.invalid_parameters(error))
+        except ContractError as error:
+            return ratify.contract_failure(error)
+        return ratify.answer(verdict, call.name, call.type, round((time.monotonic() - started) * 1000))
 
     def policy(self, config: Mapping[str, Any]) -> Policy:
         """Return the policy in a verifier's configuration.
@@ -94,6 +110,30 @@ class Service:
             policy = parse_policy(config)
             self._policies.put(key, policy)
         return policy
+
+    def _decided(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
+        """Return what ``decide`` returns, and a denial for whatever it raises: Ratify must get one line in any case."""
+        try:
+            return self.decide(call, policy, deadline)
+        except ContractError:
+            # The store's settings are read only now; what is wrong with them is the contract's error 2, and no verdict.
+            raise
+        except VerifierError as error:
+            failure = error
+        except MemoryError:
+            failure = InternalError(
+                "out of memory", "give the pod more, or lower maxAttestationBytes", transient=True
+            )
+        except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is a denial)
+            if number := lacks.number_of(error):
+                # A limit of files or processes passes; whoever asks again in a moment may be served.
+                found = f"the verification could not go on: {lacks.sentence(number)}"
+                failure = InternalError(found, "try again, or raise the limit", transient=True)
+            else:
+                # It names the error's kind and nothing of its content, which may be anything, a secret too.
+                found = f"an unforeseen {type(error).__name__}"
+                failure = InternalError(found, "please report it with 'slsa-verifier-plugin --debug'")
+        return denial(str(call.image), str(call.artifact.digest), failure, policy.source_binding)
 
     def decide(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
         """Return the verdict on one artifact of one image.

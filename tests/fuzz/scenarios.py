@@ -18,7 +18,7 @@ from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.policy.parameters import Policy, parse_policy
+from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.verdict import Verdict
 from slsa_verifier_plugin.signatures.keys import load_key
 from slsa_verifier_plugin.signatures.trust import load_root
@@ -28,6 +28,7 @@ from slsa_verifier_plugin.verification.ports import SignatureVerifier
 from slsa_verifier_plugin.verification.verify import verify
 from tests.fuzz.choices import Choices
 from tests.fuzz.oracle import Signed, World
+from tests.support.deciding import DecidingService
 from tests.support.sigstore import (
     COMMIT,
     LEVEL_1_COMMIT,
@@ -475,7 +476,7 @@ def check(scenario: Scenario, make_verifier: VerifierFor = verifier_for) -> Verd
         ratify.SUBJECT: str(reference(scenario.image.digest)),
         ratify.VERSION: "1.0.0",
     }
-    response = ratify.respond(environment, json.dumps(stdin).encode(), parse_policy, decide)
+    response = DecidingService(decide).respond(environment, json.dumps(stdin).encode())
     assert time.process_time() - started < SECONDS + 2, "late"
     assert response.status == 0
     assert response.stderr == b""

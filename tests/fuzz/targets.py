@@ -43,6 +43,7 @@ from slsa_verifier_plugin.strict_json import MAX_DEPTH, JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
 from tests.fuzz import scenarios
 from tests.fuzz.oracle import payload_of
+from tests.support.deciding import DecidingService
 from tests.support.policies import BASE, policy, signer
 from tests.support.sigstore import SIGNED_AT, Lab, provenance_v02, provenance_v1, vsa
 from tests.support.sigstore.encoding import unb64
@@ -346,7 +347,7 @@ def contract(data: bytes) -> None:
         raise ArtifactError("nothing is admitted here")
 
     assert 0 < ratify.budget(stdin) <= 300
-    response = ratify.respond(environment, stdin, parse_policy, decide)
+    response = DecidingService(decide).respond(environment, stdin)
     assert response.stdout.count(b"\n") == 1
     assert len(response.stdout) <= 60 * 1024 + 1
     value = json.loads(response.stdout)

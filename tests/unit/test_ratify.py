@@ -24,8 +24,9 @@ from slsa_verifier_plugin.errors import (
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.parameters import Policy, parse_policy
 from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict
-from slsa_verifier_plugin.ratify import Call, Response, respond
+from slsa_verifier_plugin.ratify import Call, Response
 from slsa_verifier_plugin.service.service import Service
+from tests.support.deciding import Decide, DecidingService
 from tests.support.policies import BASE
 from tests.support.scene import Scene
 from tests.support.sigstore import vsa
@@ -48,13 +49,13 @@ def encoded(value: object = STDIN) -> bytes:
 def ask(
     stdin: bytes | None = None,
     environment: Mapping[str, str | None] | None = None,
-    decide: ratify.Decide = lambda call, policy, deadline: VERDICT,
+    decide: Decide = lambda call, policy, deadline: VERDICT,
     elapsed: float = 0.0,
 ) -> Response:
     chosen = {
         name: value for name, value in {**ENVIRONMENT, **(environment or {})}.items() if value is not None
     }
-    return respond(chosen, encoded() if stdin is None else stdin, parse_policy, decide, elapsed)
+    return DecidingService(decide).respond(chosen, encoded() if stdin is None else stdin, elapsed)
 
 
 def body(response: Response) -> Any:
@@ -338,7 +339,7 @@ def test_standard_input_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ratify, "loads", lambda _: pytest.fail("it was parsed before"))
     assert parsed.seconds == 4.0
     assert ratify.Input.of(parsed) is parsed
-    response = respond(ENVIRONMENT, parsed, parse_policy, lambda *_: VERDICT)
+    response = DecidingService(lambda *_: VERDICT).respond(ENVIRONMENT, parsed)
     assert "code" not in body(response)
 
 
@@ -372,7 +373,7 @@ INPUTS = st.one_of(
 
 @given(ENVIRONMENTS, INPUTS)
 def test_any_call_is_one_line_and_an_exit_status(environment: dict[str, str], stdin: bytes) -> None:
-    response = respond(environment, stdin, parse_policy, lambda *_: VERDICT)
+    response = DecidingService(lambda *_: VERDICT).respond(environment, stdin)
     value = body(response)
     assert response.status == ("code" in value)
     assert value.get("isSuccess") is not True

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin import ratify
-from slsa_verifier_plugin.policy.parameters import parse_policy
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client
 from slsa_verifier_plugin.resident.client.client import StdinError
+from tests.support.deciding import DecidingService
 from tests.support.resident import OWN, piped
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +78,7 @@ def test_without_ratifys_variables_there_is_the_contracts_word(
         del environ[f"RATIFY_VERIFIER_{name}"]
         if value is not None:
             environ[f"RATIFY_VERIFIER_{name}"] = value
-    response = ratify.respond(environ, b"", parse_policy, lambda *_: pytest.fail("nothing to decide"))
+    response = DecidingService(lambda *_: pytest.fail("nothing to decide")).respond(environ, b"")
     assert client.refusal(environ) == (response.status, response.stdout, response.stderr)
     assert client.refusal(ALL) is None
 
