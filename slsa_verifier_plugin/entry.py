@@ -1,4 +1,4 @@
-"""Decides which of the two ways in a call is, before anything heavy is imported."""
+"""Chooses between containerd, the Ratify plugin and the command line, before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ import sys
 
 OWN_PROCESS = "own-process"
 """First argument with which the launcher runs a verification of its own; for nobody else, so the help does not list it."""
+IMAGE_VERIFIER = "image-verifier"
+"""First argument with which the launcher passes on a call of containerd's, with the executed path after it; the same."""
+CONTAINERD = frozenset(("-name", "-digest", "-stdin-media-type"))
+"""containerd's arguments (``node.arguments``); the command line has none of them. One alone, anywhere, makes a call containerd's:
+such a call must never end with the status of ``--help``."""
 
 
 def main() -> None:
-    """Run the plugin where Ratify calls, the command line otherwise.
+    """Run the image verifier where containerd calls, the plugin where Ratify does, the command line otherwise.
 
     Without arguments and without Ratify's environment, a terminal gets the help; a pipe gets the contract's error 4, for it is
     more likely a mistaken Ratify set-up than a person.
     """
+    if not CONTAINERD.isdisjoint(sys.argv[1:]):
+        from slsa_verifier_plugin.node.call import main as node_main
+
+        if sys.argv[1] == IMAGE_VERIFIER and len(sys.argv) > 2:
+            node_main(sys.argv[2], sys.argv[3:], is_launched=True)
+        node_main(sys.argv[0], sys.argv[1:])
     is_piped = sys.stdin is None or not sys.stdin.isatty()
     if len(sys.argv) == 1 and ("RATIFY_VERIFIER_COMMAND" in os.environ or is_piped):
         from slsa_verifier_plugin.plugin import main as plugin_main

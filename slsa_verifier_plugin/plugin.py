@@ -28,10 +28,10 @@ OLDEST_SECONDS = 5.0
 
 def main() -> NoReturn:
     """Answer one call of Ratify on standard output, and exit with the contract's status."""
-    answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, _age())
+    answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, process_age())
     status, stdout, stderr = answer
-    _write(2, stderr)
-    _write(1, stdout)
+    write_all(2, stderr)
+    write_all(1, stdout)
     os._exit(status)
 
 
@@ -76,7 +76,7 @@ def answer_launcher(started: str) -> NoReturn:
         elapsed, *fields, stdin = protocol.decode_request(body)
     except (OSError, ValueError, ClosedError, protocol.FrameError):
         # A person who found the argument, or a launcher of another version; its own line must not be an answer.
-        _write(
+        write_all(
             2,
             b"own-process is for the one-file plugin alone; people use 'slsa-verifier-plugin verify IMAGE'\n",
         )
@@ -108,8 +108,10 @@ def _parsed(environment: dict[str, str], stdin: bytes) -> tuple[float, Callable[
     return min(parsed.seconds, protocol.MAX_BUDGET), verify
 
 
-def _age() -> float:
+def process_age(oldest: float | None = None) -> float:
     """Return the seconds since this process was started; 0 where that cannot be told.
+
+    So too where it is older than ``oldest`` seconds, ``OLDEST_SECONDS`` by default.
 
     Of many interpreters that start at once each waits long for its turn, and whoever called them counts that too.
     """
@@ -119,10 +121,11 @@ def _age() -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    return age if 0.0 < age <= OLDEST_SECONDS else 0.0
+    return age if 0.0 < age <= (OLDEST_SECONDS if oldest is None else oldest) else 0.0
 
 
-def _write(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of ``content``, or as much of it as somebody reads."""
     while content:
         try:
             content = content[os.write(descriptor, content) :]

@@ -1,5 +1,6 @@
 /* slsa: the one-file plugin. Called by Ratify it passes the request to the resident verifier and prints its answer;
- * called with arguments it is the command line. It parses no JSON and decides nothing: every answer of its own denies. */
+ * called with arguments it is the command line, or containerd's image verifier, and Python does the rest. It parses no JSON and
+ * decides nothing: every answer of its own denies. */
 #include "answers.h"
 #include "environment.h"
 #include "io.h"
@@ -22,6 +23,8 @@ enum {
     TURN_MS = 600,               /* of the call's time, in which no process of its own begins */
     PAUSE_MS = 5,                /* at least, between two looks for a turn */
     COMMAND_LINE_MS = 60 * 1000, /* for a person who waits for the first unpacking */
+    CONTAINERD_MS = 8000,        /* for containerd, which ends a verifier after 10 s, without a reason for anybody */
+    MOST_ARGUMENTS = 64,         /* containerd gives six */
 };
 
 /* Milliseconds that whoever runs this process had used of the call's time, at most `most`. */
@@ -34,20 +37,57 @@ static uint64_t used_before(uint64_t most)
     return used < most ? used : most;
 }
 
-static int command_line(struct runtime *runtime, char *const *arguments)
+/* Runs `python -m slsa_verifier_plugin ARGUMENTS...` in the place of this process; returns where that cannot be, with the reason. */
+static void become_python(struct runtime *runtime, char *const *arguments, uint64_t until, char *text, size_t size)
 {
     static char name[32 + PATH_MAX] = "SLSA_VERIFIER_EXECUTABLE=";
     static char path[PATH_MAX];
     static char *const changes[] = {"SLSA_VERIFIER_ELAPSED_MS", name, NULL};
-    char text[1400];
     enum runtime_state state;
     if (payload_own_path(path)) /* for the command that installs this file */
         (void)snprintf(name, sizeof name, "SLSA_VERIFIER_EXECUTABLE=%s", path);
-    while ((state = runtime_find(runtime, true, clock_ms() + COMMAND_LINE_MS)) == RUNTIME_READY)
+    while ((state = runtime_find(runtime, true, until)) == RUNTIME_READY)
         runtime_reject(runtime, runtime_run(runtime, arguments, changes));
-    runtime_describe(runtime, state, text, sizeof text);
+    runtime_describe(runtime, state, text, size);
+}
+
+static int command_line(struct runtime *runtime, char *const *arguments)
+{
+    char text[1400];
+    become_python(runtime, arguments, clock_ms() + COMMAND_LINE_MS, text, sizeof text);
     (void)fprintf(stderr, "slsa-verifier-plugin: %s\n", text);
     return 1;
+}
+
+/* True for a call of containerd's: any of its arguments, anywhere (slsa_verifier_plugin/entry.py has the same list). */
+static bool called_by_containerd(int argc, char *const *argv)
+{
+    static const char *const names[] = {"-name", "-digest", "-stdin-media-type"};
+    for (int i = 1; i < argc; i++)
+        for (size_t j = 0; j < sizeof names / sizeof *names; j++)
+            if (strcmp(argv[i], names[j]) == 0)
+                return true;
+    return false;
+}
+
+/* containerd shows standard output as the reason; any status but 0 blocks the image. */
+static int block(const char *reason)
+{
+    (void)printf("SLSA attestation verified FAILED: %s\n", reason);
+    return 1;
+}
+
+/* Python reads the arguments strictly, and learns from the executed path which policies decide. */
+static int image_verifier(struct runtime *runtime, int argc, char **argv, uint64_t started)
+{
+    static char *arguments[MOST_ARGUMENTS + 3] = {"image-verifier"};
+    char text[1400];
+    if (argc - 1 > MOST_ARGUMENTS)
+        return block("more arguments than containerd gives.");
+    for (int i = 0; i < argc; i++)
+        arguments[i + 1] = argv[i];
+    become_python(runtime, arguments, started + CONTAINERD_MS, text, sizeof text);
+    return block(text);
 }
 
 /* Lists those of Ratify's variables that are missing or empty; an empty text for none. */
@@ -145,6 +185,7 @@ static int plugin(struct runtime *runtime, uint64_t started)
 int main(int argc, char **argv)
 {
     const uint64_t started = clock_ms();
+    const bool by_containerd = called_by_containerd(argc, argv);
     const bool called_by_ratify = argc <= 1 && getenv("RATIFY_VERIFIER_COMMAND") != NULL;
     static struct payload payload;
     static struct runtime runtime;
@@ -158,9 +199,13 @@ int main(int argc, char **argv)
         static const char damaged[] = "the plugin's file is damaged, since it ends without a runtime; install the file again.";
         if (called_by_ratify)
             return answer_denial(damaged, false);
+        if (by_containerd)
+            return block(damaged);
         (void)fprintf(stderr, "slsa-verifier-plugin: %s\n", damaged);
         return 1;
     }
     runtime.payload = &payload;
+    if (by_containerd)
+        return image_verifier(&runtime, argc, argv, started);
     return called_by_ratify ? plugin(&runtime, started) : command_line(&runtime, argc > 0 ? argv + 1 : argv);
 }

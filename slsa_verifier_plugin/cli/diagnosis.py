@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, NAMES
+from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, EXECUTABLE_VARIABLE, NAMES
 from slsa_verifier_plugin.errors import TrustRootError, UsageError, VerifierError
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.policy.releases import known_releases
@@ -69,6 +69,34 @@ def findings(
     yield producers(datetime.now(UTC).date())
     yield _registry(environ, image, plain_http)
     yield from _cluster(environ)
+
+
+def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[Finding]:
+    """Yield what lets a node pull images unverified, and whether its policies can decide.
+
+    Args:
+        environ: the process's environment.
+        config: containerd's configuration file.
+
+    Raises:
+        UsageError: the file, or one that it imports, cannot be read as containerd would.
+    """
+    from slsa_verifier_plugin.node import policy_folder
+    from slsa_verifier_plugin.node.containerd_config import read_config
+    from slsa_verifier_plugin.node.decision import policies_gap
+    from slsa_verifier_plugin.node.fail_open import gaps, profiles
+    from slsa_verifier_plugin.node.surroundings import surroundings
+    from slsa_verifier_plugin.service.service import Service
+
+    read = read_config(config)
+    for gap in gaps(read, policy_folder.BASE):
+        yield Finding(gap.name, gap.outcome, gap.message, gap.remedy)
+    for profile in profiles(read):
+        folder = policy_folder.folder_of(profile)
+        seen = surroundings(environ, folder, is_launched=EXECUTABLE_VARIABLE in environ)
+        gap = policies_gap(folder, Service(seen))
+        yield Finding(gap.name, gap.outcome, gap.message, gap.remedy)
+        yield from _resident(seen)
 
 
 def _installation(environ: Mapping[str, str]) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shlex
 import shutil
@@ -36,15 +37,19 @@ class Installed:
     kind: str
 
 
-def install(folder: Path, environ: Mapping[str, str]) -> Installed:
+def install(
+    folder: Path, environ: Mapping[str, str], names: Sequence[str] = NAMES, work_beside: bool = False
+) -> Installed:
     """Put the plugin into ``folder`` under each of its names.
 
     Each name appears by a rename, complete and tried out: a running file is never written to ("text file busy"), and Ratify
     never meets half of one.
 
     Args:
-        folder: Ratify's plugin directory; made where it is missing.
+        folder: Ratify's plugin directory, or containerd's ``bin_dir``; made where it is missing.
         environ: tells whether this process runs from the one-file plugin.
+        names: what it is called there.
+        work_beside: make it in the folder's parent, for containerd runs whatever lies in the folder itself.
 
     Raises:
         UsageError: the folder cannot be written to, or what was written there does not run.
@@ -52,8 +57,10 @@ def install(folder: Path, environ: Mapping[str, str]) -> Installed:
     one_file = environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".slsa-", dir=folder) as work:
-            made = Path(work) / NAMES[0]
+        with tempfile.TemporaryDirectory(
+            prefix=".slsa-", dir=folder.parent if work_beside else folder
+        ) as work:
+            made = Path(work) / names[0]
             if one_file:
                 shutil.copyfile(one_file, made)
             else:
@@ -61,12 +68,23 @@ def install(folder: Path, environ: Mapping[str, str]) -> Installed:
             made.chmod(0o755)
             _sync(made)
             _try_out(made)
-            paths = [_put(made, folder / name) for name in NAMES]
+            paths = [_put(made, folder / name) for name in names]
     except OSError as error:
         raise UsageError(
             f"the plugin cannot be put into {quoted(str(folder))}: {plain(error.strerror or str(error))}"
         ) from error
     return Installed(tuple(paths), __version__, "one-file" if one_file else "python")
+
+
+def is_installed(path: Path, environ: Mapping[str, str]) -> bool:
+    """Return True where the file at ``path`` is what ``install`` would put there."""
+    one_file = environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
+    try:
+        if one_file:
+            return os.access(path, os.X_OK) and filecmp.cmp(one_file, path, shallow=False)
+        return os.access(path, os.X_OK) and path.read_text("utf-8") == script()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def script(executable: str = sys.executable, paths: Sequence[str] | None = None) -> str:

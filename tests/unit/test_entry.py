@@ -272,7 +272,9 @@ def test_without_any_network_a_denial_is_honest_and_writes_nothing(tmp_path: Pat
 
 def age(statement: str) -> float:
     """Return what a new process says of its age, after a statement."""
-    program = f"import time; {statement}; from slsa_verifier_plugin import plugin; print(plugin._age())"
+    program = (
+        f"import time; {statement}; from slsa_verifier_plugin import plugin; print(plugin.process_age())"
+    )
     command = [sys.executable, "-P", "-c", program]
     environ = {"PYTHONPATH": str(ROOT)}
     return float(subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout)

@@ -26,14 +26,28 @@ Exit status: 0 nothing failed, 1 something did, 2 usage.
     metavar="DIR",
     help="Ratify's; ~/.ratify/plugins by default.",
 )
+@click.option(
+    "--containerd",
+    "containerd",
+    type=click.Path(path_type=Path),
+    metavar="CONFIG",
+    help="Look at a node instead: containerd's configuration file, and the door that it leaves open.",
+)
 @click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry, as the store's useHttp.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def doctor(
-    context: click.Context, /, image: str | None, plugins_dir: Path | None, plain_http: bool, as_json: bool
+    context: click.Context,
+    /,
+    image: str | None,
+    plugins_dir: Path | None,
+    containerd: Path | None,
+    plain_http: bool,
+    as_json: bool,
 ) -> int:
     """Look at the installation, Ratify's plugin directory, the resident verifier, the trusted root, a registry (if an IMAGE
-    is named) and the cluster (if there is a kubeconfig). Each line says ok, warning or failure, and the remedy.
+    is named) and the cluster (if there is a kubeconfig); with --containerd, at what lets a node pull images unverified. Each
+    line says ok, warning or failure, and the remedy.
     """
     from slsa_verifier_plugin.cli import diagnosis
     from slsa_verifier_plugin.cli.render import render_doctor
@@ -42,7 +56,11 @@ def doctor(
     painter = session.painter()
     folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"
     found: list[Finding] = []
-    for finding in diagnosis.findings(session.environ, folder, image, plain_http):
+    if containerd is not None:
+        findings = diagnosis.node_findings(session.environ, containerd)
+    else:
+        findings = diagnosis.findings(session.environ, folder, image, plain_http)
+    for finding in findings:
         found.append(finding)
         if not as_json:
             for line in render_doctor.lines_of(finding, painter):

@@ -1,19 +1,29 @@
-"""``install``: put the plugin where Ratify looks for it."""
+"""``install``: put the plugin where Ratify looks for it, or containerd."""
 
 from __future__ import annotations
 
+import signal
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.session import say, session_of
+from slsa_verifier_plugin.cli.session import Session, say, session_of
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.cli.plugin_file import Installed
 
 EPILOG = """\b
 Examples:
   slsa-verifier-plugin install                          into ~/.ratify/plugins
   slsa-verifier-plugin install --plugins-dir /plugins   from an init container
+  slsa-verifier-plugin install --containerd --policies DIR
+                                                        a node's image verifier and its policies
 """
+FOLLOW_SECONDS = 30
+"""Between two looks at whether policies or the installed file have changed."""
 
 
 @click.command(epilog=EPILOG)
@@ -23,22 +33,118 @@ Examples:
     metavar="DIR",
     help="Ratify's plugin directory; by default .ratify/plugins in the home directory.",
 )
+@click.option(
+    "--containerd", "for_containerd", is_flag=True, help="Install containerd's image verifier instead."
+)
+@click.option(
+    "--bin-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="containerd's bin_dir; /opt/containerd/image-verifier/bin by default.",
+)
+@click.option("--profile", metavar="NAME", default="", help="For a verifier with policies of its own.")
+@click.option(
+    "--policies",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Put the files of DIR into the node's policy folder first.",
+)
+@click.option("--follow", is_flag=True, help="Stay, and do all of it again when policies change.")
 @click.pass_context
-def install(context: click.Context, /, plugins_dir: Path | None) -> int:
-    """Put the plugin into Ratify's plugin directory, as slsa and slsla.
+def install(
+    context: click.Context,
+    /,
+    plugins_dir: Path | None,
+    for_containerd: bool,
+    bin_dir: Path | None,
+    profile: str,
+    policies: Path | None,
+    follow: bool,
+) -> int:
+    """Put the plugin into Ratify's plugin directory, as slsa and slsla, or into containerd's directory of image verifiers.
 
-    Each file is tried out and then appears by a rename, so that a running Ratify may use the directory meanwhile.
+    Each file is tried out and then appears by a rename, so that a running Ratify or containerd may use the directory meanwhile.
     """
+    session = session_of(context)
+    if for_containerd:
+        if plugins_dir is not None:
+            raise click.UsageError("--plugins-dir is Ratify's; containerd's directory is --bin-dir")
+        return _install_on_node(session, _Node(bin_dir, profile, policies), follow)
+    if bin_dir is not None or profile or policies is not None or follow:
+        raise click.UsageError("--bin-dir, --profile, --policies and --follow go with --containerd")
+    return _install_for_ratify(session, plugins_dir)
+
+
+def _install_for_ratify(session: Session, plugins_dir: Path | None) -> int:
     from slsa_verifier_plugin.cli.plugin_file import install as put
 
-    session = session_of(context)
     home = session.home()
     if plugins_dir is None and home is None:
         raise click.UsageError(
             "there is no home directory; name Ratify's plugin directory with --plugins-dir"
         )
-    folder = plugins_dir or (home or Path()) / ".ratify" / "plugins"
-    installed = put(folder, session.environ)
+    _told(put(plugins_dir or (home or Path()) / ".ratify" / "plugins", session.environ))
+    return Status.ADMITTED
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What is to be put on a node, as typed."""
+
+    bin_dir: Path | None
+    profile: str
+    policies: Path | None
+
+
+def _install_on_node(session: Session, wanted: _Node, follow: bool) -> int:
+    from slsa_verifier_plugin.errors import UsageError
+
+    # Taken at a moment of our choice: the first process of a container ignores what it does not wait for.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    if follow:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    while True:
+        try:
+            _put_on_node(session, wanted)
+        except UsageError as error:
+            if not follow:
+                raise
+            # What is on the node stays, and goes on to decide.
+            say(str(error), error=True)
+        if not follow or signal.sigtimedwait(ends, FOLLOW_SECONDS):
+            return Status.ADMITTED
+
+
+def _put_on_node(session: Session, wanted: _Node) -> None:
+    from slsa_verifier_plugin.cli.plugin_file import install as put
+    from slsa_verifier_plugin.cli.plugin_file import is_installed
+    from slsa_verifier_plugin.node.arguments import CallError, parse_program, program_of
+    from slsa_verifier_plugin.node.fail_open import BIN_DIR
+    from slsa_verifier_plugin.node.placing import place_policies
+    from slsa_verifier_plugin.node.policy_folder import folder_of
+    from slsa_verifier_plugin.node.surroundings import surroundings
+    from slsa_verifier_plugin.service.service import Service
+
+    name = program_of(wanted.profile)
+    try:
+        target = Path(folder_of(parse_program(name)))
+    except CallError as error:
+        raise click.UsageError(f"--profile: {error}") from error
+    if wanted.policies is not None:
+        service = Service(surroundings(session.environ, str(target), is_launched=False))
+        changed = place_policies(wanted.policies, target, service)
+        if changed:
+            say(f"put into {target}: {', '.join(changed)}")
+    folder = wanted.bin_dir or Path(BIN_DIR)
+    if not is_installed(folder / name, session.environ):
+        _told(put(folder, session.environ, (name,), work_beside=True))
+    if not target.is_dir():
+        say(
+            f"{target} does not exist: until it has policies, containerd pulls nothing on this node",
+            error=True,
+        )
+
+
+def _told(installed: Installed) -> None:
     names = " and ".join(str(path) for path in installed.paths)
     say(f"installed {names} (version {installed.version}, {installed.kind})")
-    return Status.ADMITTED

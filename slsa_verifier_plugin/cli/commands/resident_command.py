@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
 import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
 from slsa_verifier_plugin.cli.session import say, session_of, show
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.node.decision import ImageDecider
+    from slsa_verifier_plugin.resident.protocol import Answer, Request
+    from slsa_verifier_plugin.service.service import Service
 
 _HERE = "slsa_verifier_plugin.cli.commands.resident_command"
 COMMANDS = {
@@ -90,12 +97,24 @@ def serve(context: click.Context, /, detached: bool) -> int:
     # SDKs read the process's own environment: what does not key this verifier must not reach another caller's credentials.
     for name in set(os.environ) - set(environ):
         del os.environ[name]
-    service = ResidentService(environ)
+    service = ResidentService(environ, check_image=_check_image)
     run(service, environ, echo=None if detached else _echo)
     service.close()
     sys.stdout.flush()
     # A verification that loops in a thread must not keep the process.
     os._exit(Status.ADMITTED)
+
+
+@cache
+def _decider() -> ImageDecider:
+    """Return what decides about images; loaded at the first of them, for whoever starts this waits for its socket."""
+    from slsa_verifier_plugin.node.decision import ImageDecider
+
+    return ImageDecider()
+
+
+def _check_image(service: Service, request: Request, elapsed: float) -> Answer:
+    return _decider().answer(service, request, elapsed)
 
 
 def start_command(environ: Mapping[str, str]) -> list[str]:

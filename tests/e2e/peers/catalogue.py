@@ -104,6 +104,14 @@ _LISTED = (
         checksum=_CONTAINERD_SUM,
         ldflags=_CONTAINERD_LDFLAGS,
     ),
+    GoPeer(
+        name="crictl",
+        version="v1.37.0",
+        package="./cmd/crictl",
+        module="sigs.k8s.io/cri-tools",
+        checksum="h1:BmTImEoTX3KPXCLwmIU9mfCC8umUqF4R8WibY9eVU9Y=",
+        ldflags="-w -X sigs.k8s.io/cri-tools/pkg/version.Version=1.37.0",
+    ),
     # Not a peer of the plugin's: it checks the workflows (make lint).
     GoPeer(
         name="actionlint",

@@ -1,0 +1,178 @@
+"""containerd's way in: one image a call. Exit status 0 lets it be pulled, any other blocks it; standard output has the reason.
+
+The resident verifier decides (``node.decision``); where there is none, a process of the call's own does. Nothing heavy is
+imported here. Status 0 needs all of this: arguments that are containerd's and nothing else, a folder of policies that nobody else
+may write to, a descriptor of the same digest on standard input, and a whole answer that says yes to that digest.
+"""
+
+import os
+import time
+
+from slsa_verifier_plugin.environment import BUILD_VARIABLE
+from slsa_verifier_plugin.node import policy_folder
+from slsa_verifier_plugin.node.arguments import CallError, ImageCall, parse_arguments
+from slsa_verifier_plugin.node.surroundings import surroundings
+from slsa_verifier_plugin.plugin import START, process_age, write_all
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.client import client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from slsa_verifier_plugin.resident.protocol import Answer, Question
+
+ALLOWED, BLOCKED = 0, 1
+MAX_OUTPUT = 30 << 10
+"""Bytes of a reason; containerd reads 32 KiB of it."""
+OLDEST_SECONDS = 60.0
+"""A process that is older was something else before, say a shell: no limit of containerd's is that long."""
+_EXECUTABLE = "SLSA_VERIFIER_EXECUTABLE"
+_FAILED = "SLSA attestation verified FAILED: "
+
+
+def main(
+    program: str, arguments: list[str], is_launched: bool = False, base: str = policy_folder.BASE
+) -> "NoReturn":
+    """Answer one call of containerd, and end the process.
+
+    Args:
+        program: the path that containerd executed.
+        arguments: those after it.
+        is_launched: True where the one-file plugin's launcher runs this.
+        base: the folder of all policies; tests have another.
+    """
+    try:
+        is_allowed, said, debug = _answered(program, arguments, is_launched, base)
+    except BaseException as error:  # noqa: BLE001 (the last boundary: what nobody foresaw blocks)
+        is_allowed, said, debug = (
+            False,
+            f"{_FAILED}an unforeseen {type(error).__name__}; please report it.",
+            b"",
+        )
+    write_all(2, debug)
+    write_all(1, said.encode("ascii", "replace")[:MAX_OUTPUT] + b"\n")
+    os._exit(ALLOWED if is_allowed else BLOCKED)
+
+
+def _answered(program: str, arguments: list[str], is_launched: bool, base: str) -> tuple[bool, str, bytes]:
+    """Return whether the image may be pulled, the reason, and lines for containerd's debug log."""
+    started = time.monotonic() - process_age(OLDEST_SECONDS)
+    try:
+        call = parse_arguments(program, arguments)
+        folder = policy_folder.folder_of(call.profile, base)
+        seconds = _seconds(folder)
+        _check_descriptor(call)
+    except (CallError, policy_folder.FolderError) as error:
+        return False, f"{_FAILED}{error}.", b""
+    command = _start_command(is_launched)
+    environ = surroundings(os.environ, folder, is_launched)
+    # Clouds' SDKs and what is forked or started from here read the process's own.
+    os.environ.clear()
+    os.environ.update(environ)
+    fields = (os.fsencode(folder), call.name.encode(), call.digest.encode(), b"%d" % round(seconds * 1000))
+    question = protocol.Question(protocol.CHECK, fields, seconds)
+
+    def own_process(turn: int) -> "Answer":
+        return _own_process(question, started, turn)
+
+    answer = client.ask(environ, question, own_process, command, started)
+    is_allowed, said = judged(answer, call.digest)
+    return is_allowed, said, answer[2]
+
+
+def judged(answer: "Answer", digest: str) -> tuple[bool, str]:
+    """Return whether an answer lets an image be pulled, and its lines for people.
+
+    An exit status says nothing here: Ratify's contract gives denials the status 0, and so do all lines of the client's own.
+    """
+    from slsa_verifier_plugin.strict_json import JsonError, loads
+    from slsa_verifier_plugin.text import inert
+
+    status, stdout, _ = answer
+    try:
+        said = loads(stdout)
+    except JsonError:
+        said = None
+    message = said.get("message", said.get("msg")) if isinstance(said, dict) else None
+    if not isinstance(said, dict) or not isinstance(message, str) or not message:
+        return False, f"{_FAILED}the verifier gave no answer that can be read; try again, or report it."
+    extensions = said.get("extensions")
+    extensions = extensions if isinstance(extensions, dict) else {}
+    is_allowed = status == 0 and said.get("isSuccess") is True and extensions.get("digest") == digest
+    notes = extensions.get("notes")
+    lines = (
+        [message, *(note for note in notes or () if isinstance(note, str))]
+        if isinstance(notes, list)
+        else [message]
+    )
+    return is_allowed, "\n".join(inert(line) for line in lines)
+
+
+def _seconds(folder: str) -> float:
+    """Return the seconds of a call that a folder decides.
+
+    Raises:
+        FolderError: there is no such folder, or others may change what it says.
+    """
+    try:
+        policy_folder.check_folder(folder)
+        return policy_folder.seconds_of_call(folder)
+    except policy_folder.FolderError as error:
+        raise policy_folder.FolderError(
+            f"this node's policies cannot be used, so nothing is pulled here: {error}"
+        ) from error
+
+
+def _check_descriptor(call: ImageCall) -> None:
+    """Raise ``CallError`` unless standard input is, within its time, a descriptor of the digest in the arguments."""
+    from slsa_verifier_plugin.strict_json import JsonError, loads
+
+    try:
+        content = client.read_stdin(0, time.monotonic() + protocol.STDIN_SECONDS)
+        value = loads(content)
+    except client.StdinError as error:
+        raise CallError(_problem_of(error.line)) from error
+    except JsonError as error:
+        raise CallError(
+            "standard input is no JSON; expected the image's descriptor, as containerd writes it"
+        ) from error
+    if not isinstance(value, dict) or value.get("digest") != call.digest:
+        raise CallError(
+            "standard input describes another digest than the arguments; expected the same image in both"
+        )
+
+
+def _problem_of(line: bytes) -> str:
+    """Return what the contract's line on standard input says is wrong with it."""
+    from slsa_verifier_plugin.strict_json import loads
+
+    return f"{loads(line)['msg']}; expected the image's descriptor, as containerd writes it"
+
+
+def _start_command(is_launched: bool) -> list[str]:
+    """Return what starts the resident verifier: of this very build, and never what a caller's variable names."""
+    executable = os.environ.get(_EXECUTABLE)
+    if is_launched and executable and os.environ.get(BUILD_VARIABLE):
+        return [executable, "resident", "serve", "--detached"]
+    return list(START)
+
+
+def _own_process(question: "Question", started: float, turn: int) -> "Answer":
+    """Answer a question in a fork of this process, which holds the deadline and imports nothing for it."""
+    from slsa_verifier_plugin.resident import isolate
+
+    def prepare() -> "tuple[float, Callable[[], Answer]]":
+        return started + question.seconds - time.monotonic(), work
+
+    def work() -> "Answer":
+        # Imported only now, half a second's worth: whoever waits is told the call's time first.
+        from slsa_verifier_plugin.node.decision import ImageDecider
+        from slsa_verifier_plugin.service.service import Service
+
+        elapsed = time.monotonic() - started
+        return ImageDecider().answer(Service(dict(os.environ)), (elapsed, *question.fields), elapsed)
+
+    end = max(started + question.seconds, time.monotonic()) + protocol.GRACE_SECONDS
+    return isolate.run_isolated(prepare, end, turn)

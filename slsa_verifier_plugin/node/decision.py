@@ -1,0 +1,209 @@
+"""Decides about whole images by the policies in a node's folder. Runs where verification is warm, for many calls at once.
+
+True before an image is let through: the folder and all that decides in it belong to root or this user alone; the name and the
+digest are those that containerd pulls; and either an entry of the folder exempts exactly that, or the Verifiers of the folder
+admit what is attached to that digest, as ``verify`` would.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slsa_verifier_plugin.checking.reports import ImageReport
+from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import ArtifactError, UsageError, VerifierError
+from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.node.exemptions import ExemptionError, Exemptions, names_registry, parse_exemptions
+from slsa_verifier_plugin.node.fail_open import FAILED, PASSED, Gap
+from slsa_verifier_plugin.node.policy_folder import (
+    ENDINGS,
+    EXEMPT,
+    FolderError,
+    check_owned,
+    owned_files,
+    read_small,
+)
+from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, encode
+from slsa_verifier_plugin.provider.policy_files import CLUSTER, load_policies
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.resident.protocol import check_seconds
+from slsa_verifier_plugin.text import plain, quoted
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.checking.checking import Checker
+    from slsa_verifier_plugin.policy.parameters import Policy
+    from slsa_verifier_plugin.resident.protocol import Answer, Request
+    from slsa_verifier_plugin.service.service import Service
+
+MAX_FOLDERS = 16
+"""Folders of policies that are kept, one a profile."""
+MAX_MESSAGE = 8192
+"""Characters of a reason; containerd takes 32 KiB of all that is said."""
+MAX_NOTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NodePolicies:
+    """What a folder says: the images that are exempt, and what decides about all others.
+
+    ``files`` tell it from what the folder says later. Without a ``checker``, ``problem`` says why nothing can be decided.
+    """
+
+    files: Mapping[str, tuple[int, ...]]
+    exemptions: Exemptions
+    checker: Checker | None = None
+    problem: str = ""
+
+
+class ImageDecider:
+    """Answers a CHECK of the resident verifier's protocol; safe under threads.
+
+    What a folder says is kept for as long as none of its files changes, so that a pull parses no policy.
+    """
+
+    def __init__(self) -> None:
+        self._kept: LruCache[str, NodePolicies] = LruCache(MAX_FOLDERS)
+
+    def answer(self, service: Service, request: Request, elapsed: float) -> Answer:
+        """Return the answer about one image; whatever keeps it from being decided is in the answer, which then denies.
+
+        Args:
+            service: makes policies, signature verifiers and stores.
+            request: of a CHECK.
+            elapsed: seconds of the call's time that are used already.
+        """
+        deadline = Deadline(check_seconds(request), elapsed)
+        folder, name, digest = (os.fsdecode(field or b"") for field in request[1:4])
+        try:
+            image = _image(name, digest)
+            policies = self.policies(folder, service)
+            entry = policies.exemptions.entry_for(name, digest)
+            if entry is not None:
+                return _allowed(f"not verified: {os.path.join(folder, EXEMPT)} exempts {entry}", digest)  # noqa: PTH118
+            if policies.checker is None:
+                return _refused(policies.problem)
+            _check_references(policies.checker)
+            report = replace(policies.checker, within=deadline, hints=True).image(str(image))
+        except (FolderError, ExemptionError, UsageError) as error:
+            return _refused(str(error))
+        except VerifierError as error:
+            return _refused(error.message, error.reason, transient=error.transient)
+        return _reported(report, digest)
+
+    def policies(self, folder: str, service: Service) -> NodePolicies:
+        """Return what a folder says now.
+
+        Raises:
+            FolderError: others may change it, or it is not there.
+            ExemptionError: its list of exemptions cannot be understood.
+        """
+        files = owned_files(folder)
+        kept = self._kept.get(folder)
+        if kept is None or kept.files != files:
+            kept = _load(folder, files, service)
+            self._kept.put(folder, kept)
+        return kept
+
+
+def policies_gap(folder: str, service: Service) -> Gap:
+    """Return whether a folder's policies can decide, for ``doctor``: where they cannot, nothing but what is exempt is pulled."""
+    name, remedy = "policies", "correct it: until then nothing but what is exempt is pulled on this node"
+    try:
+        policies = ImageDecider().policies(folder, service)
+        if policies.checker is None:
+            return Gap(name, FAILED, policies.problem, remedy)
+        _check_references(policies.checker)
+        for check in policies.checker.checks:
+            service.verifier(check.policy)
+    except (FolderError, ExemptionError) as error:
+        return Gap(name, FAILED, str(error), remedy)
+    except VerifierError as error:
+        return Gap(name, FAILED, error.message, remedy)
+    verifiers = ", ".join(check.resource.shown() for check in policies.checker.checks)
+    exempt = len(policies.exemptions.exact) + len(policies.exemptions.paths)
+    return Gap(name, PASSED, f"{folder}: {plain(verifiers)}; {exempt} entries are exempt")
+
+
+def _load(folder: str, files: Mapping[str, tuple[int, ...]], service: Service) -> NodePolicies:
+    text = read_small(folder, EXEMPT) if EXEMPT in files else None
+    exemptions = parse_exemptions(text or "", os.path.join(folder, EXEMPT))  # noqa: PTH118
+    resources = [os.path.join(folder, name) for name in files if name.endswith(ENDINGS)]  # noqa: PTH118
+    if not resources:
+        problem = (
+            f"{folder} has no policy (a file that ends with {' or '.join(ENDINGS)}); put a Verifier resource there, as "
+            "'slsa-verifier-plugin policy init IMAGE' writes it"
+        )
+        return NodePolicies(files, exemptions, problem=problem)
+    # What is exempt starts even where the policies are broken: the network that would bring better ones may depend on it.
+    try:
+        scope = load_policies(resources, False, service, 0).scope_of(CLUSTER)
+    except UsageError as error:
+        return NodePolicies(files, exemptions, problem=f"the policies cannot be used: {error}")
+    except VerifierError as error:
+        return NodePolicies(files, exemptions, problem=f"the policies cannot be used: {error.message}")
+    if scope is None:
+        return NodePolicies(files, exemptions, problem=f"{folder} has no Verifier that decides here")
+    return NodePolicies(files, exemptions, scope.checker)
+
+
+def _image(name: str, digest: str) -> Reference:
+    """Return the image that is verified: the name that is pulled, with the digest that containerd has found for it.
+
+    Raises:
+        ArtifactError: the name is none, or says another digest, or leaves the registry to the reader.
+    """
+    if not names_registry(name):
+        raise ArtifactError(f"{quoted(name)} names no registry; expected registry/repository:tag")
+    image = Reference.parse(name)
+    wanted = Digest.parse(digest)
+    if image.digest is not None and image.digest != wanted:
+        raise ArtifactError(f"{quoted(name)} is about to be pulled as {wanted}, which is another digest")
+    return image.with_digest(wanted)
+
+
+def _check_references(checker: Checker) -> None:
+    """Raise ``FolderError`` where others may write to a file outside of the folder that a policy names."""
+    for check in checker.checks:
+        for path in _paths(check.policy):
+            check_owned(path)
+
+
+def _paths(policy: Policy) -> Iterator[str]:
+    for source in policy.roots:
+        if source.kind == "path":
+            yield source.location
+        if source.bootstrap:
+            yield source.bootstrap
+    yield from (key for key in policy.public_keys if "-----BEGIN" not in key)
+
+
+def _allowed(message: str, digest: str) -> Answer:
+    return 0, encode({"isSuccess": True, "message": message, "extensions": {"digest": digest}}) + b"\n", b""
+
+
+def _refused(message: str, reason: str = "", transient: bool = False, notes: tuple[str, ...] = ()) -> Answer:
+    code = f" ({reason})" if reason else ""
+    said = {
+        "isSuccess": False,
+        "message": f"{FAILURE_PREFIX}{plain(message.rstrip('.'), MAX_MESSAGE)}.{code}",
+        "extensions": {
+            "reason": reason,
+            "transient": transient,
+            "notes": [plain(note, 1024) for note in notes[:MAX_NOTES]],
+        },
+    }
+    return 0, encode(said) + b"\n", b""
+
+
+def _reported(report: ImageReport, digest: str) -> Answer:
+    """Return the answer for a report: undecided is no, as in Ratify."""
+    deciding = report.deciding
+    resolved = report.resolved.rpartition("@")[2]
+    if report.decision is Decision.ADMITTED and deciding is not None and resolved == digest:
+        return _allowed(deciding.verdict.message, digest)
+    return _refused(report.message, str(report.reason), report.transient, report.notes)

@@ -1,0 +1,92 @@
+"""Images that a node pulls without verification: those that must start before anything can be verified (pause, the CNI).
+
+An entry means what one of the constraint's ``exemptImages`` means (``deploy/gatekeeper/template``): an exact reference, or a
+registry and path that ends in ``/*``. Both are compared, as text, with what containerd hands over and is about to pull: no short
+name is completed, no case is folded. An exact reference has a digest here, for containerd resolves tags before it asks.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from slsa_verifier_plugin.errors import ArtifactError
+from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import quoted
+
+_ENTRY = re.compile(
+    r"(?P<registry>[A-Za-z0-9.:-]+)/(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?P<rest>/\*|@sha256:[0-9a-f]{64}|@sha512:[0-9a-f]{128})"
+)
+MAX_ENTRIES = 1000
+
+
+class ExemptionError(Exception):
+    """A list of exemptions that cannot be understood; ``str()`` names the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exemptions:
+    """What is exempt: references with their digests, and what names begin with, up to and with a slash."""
+
+    exact: frozenset[str] = frozenset()
+    paths: tuple[str, ...] = ()
+
+    def entry_for(self, name: str, digest: str) -> str | None:
+        """Return the entry that exempts an image, None where none does.
+
+        Args:
+            name: the reference that is pulled, as containerd writes it; its tag and digest do not count.
+            digest: of what is pulled.
+        """
+        bare = without_tag(name)
+        try:
+            # What is written in another way than it is read here (a short name, "..", "%2e") may be read otherwise by containerd.
+            if Reference.parse(bare).name != bare:
+                return None
+        except ArtifactError:
+            return None
+        if f"{bare}@{digest}" in self.exact:
+            return f"{bare}@{digest}"
+        return next((f"{path}*" for path in self.paths if bare.startswith(path)), None)
+
+
+def parse_exemptions(text: str, source: str) -> Exemptions:
+    """Return the exemptions in a file: an entry a line; blank lines and lines that begin with ``#`` do not count.
+
+    Raises:
+        ExemptionError: a line that is no entry.
+    """
+    exact, paths = set(), []
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = line.strip()
+        if not entry or entry.startswith("#"):
+            continue
+        found = _ENTRY.fullmatch(entry)
+        if not found or not names_registry(entry):
+            raise ExemptionError(
+                f"{source}:{number}: found {quoted(entry, 120)}, expected registry/name@sha256:... or registry/path/*; a tag "
+                "exempts nothing, for it may be moved"
+            )
+        if found["rest"] == "/*":
+            paths.append(entry.removesuffix("*"))
+        else:
+            exact.add(entry)
+    if len(exact) + len(paths) > MAX_ENTRIES:
+        raise ExemptionError(f"{source} has more than {MAX_ENTRIES} entries; exempt a path instead")
+    return Exemptions(frozenset(exact), tuple(paths))
+
+
+def without_tag(name: str) -> str:
+    """Return a reference without its tag and digest."""
+    bare = name.partition("@")[0]
+    head, slash, last = bare.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}" if slash else bare
+
+
+def names_registry(name: str) -> bool:
+    """Return True where a reference's first part can only be a registry's host.
+
+    containerd takes any first part for a host; Docker and Ratify complete one without dot or port to Docker Hub's.
+    """
+    host, slash, _ = name.partition("/")
+    return bool(slash) and ("." in host or ":" in host or host == "localhost")

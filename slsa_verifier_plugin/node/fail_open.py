@@ -1,0 +1,308 @@
+"""What on a node lets images be pulled unverified without a word, and what to change: what ``doctor --containerd`` looks at.
+
+Facts of containerd 2.1 to 2.4 (``pkg/imageverifier/bindir``, ``internal/cri/config``): where ``bin_dir`` is missing or empty
+every image is let through; with one of ``LOCAL_PULL`` the CRI pulls without the transfer service, and so without verifiers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slsa_verifier_plugin.node.arguments import PROGRAM
+from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, TRANSFER, ContainerdConfig, Setting
+from slsa_verifier_plugin.node.policy_folder import FolderError, check_owned, folder_of, seconds_of_call
+from slsa_verifier_plugin.policy.parameters import MAX_DURATION, parse_duration
+from slsa_verifier_plugin.text import plain, quoted
+
+PASSED, FAILED, NOT_CHECKED = "passed", "failed", "not checked"
+OLDEST = "2.1"
+"""The first containerd whose CRI pulls through the transfer service unless told otherwise."""
+BIN_DIR = "/opt/containerd/image-verifier/bin"
+MAX_VERIFIERS = 10
+TIMEOUT_SECONDS = 10.0
+"""containerd's defaults."""
+SPARE_SECONDS = 1.0
+"""What containerd must allow a verifier beyond the time that its call takes at most: to start, and to say why."""
+
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
+_VERSION = re.compile(r"\bv?([0-9]{1,4})\.([0-9]{1,4})\.[0-9][0-9A-Za-z.+~-]*")
+_BINDIR_KEYS = ("bin_dir", "max_verifiers", "per_verifier_timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One thing that was looked at: its name, how it is, and what to change where the door does not hold."""
+
+    name: str
+    outcome: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPull:
+    """A setting of the CRI's images with which it pulls without verifiers, unless ``is_harmless`` says so of its value."""
+
+    key: str
+    is_harmless: Callable[[Any], bool]
+    remedy: str
+
+
+_HOSTS = "take it out; use registry.config_path with hosts.toml files instead (containerd's docs/hosts.md)"
+LOCAL_PULL = (
+    LocalPull("use_local_image_pull", lambda value: value is False, "set it to false"),
+    LocalPull(
+        "disable_snapshot_annotations",
+        lambda value: value is True,
+        "take it out, so that it is true; a snapshotter that needs annotations has a setting of its own for the transfer service",
+    ),
+    LocalPull("discard_unpacked_layers", lambda value: value is False, "set it to false"),
+    LocalPull(
+        "max_concurrent_downloads",
+        lambda value: value == 3 and value is not True,
+        f'take it out, so that it is 3, and set it in [plugins."{TRANSFER}"] instead',
+    ),
+    LocalPull("image_pull_with_sync_fs", lambda value: value is False, "set it to false"),
+)
+_REGISTRY = ("mirrors", "configs", "auths")
+
+
+def gaps(config: ContainerdConfig, base: str) -> Iterator[Gap]:
+    """Yield what was found, each with what to change.
+
+    Args:
+        config: containerd's.
+        base: the folder of all policies.
+    """
+    yield _files(config)
+    yield version_gap()
+    yield from _plugin(config)
+    yield from _pull_path(config)
+    yield from _directory(config, base)
+
+
+def _files(config: ContainerdConfig) -> Gap:
+    versions = ", ".join(sorted({str(version) for version in config.versions}))
+    return Gap("configuration", PASSED, f"looked at {', '.join(config.files)} (version {versions})")
+
+
+def _plugin(config: ContainerdConfig) -> Iterator[Gap]:
+    """Yield whether the plugins run that call verifiers."""
+    disabled = config.listed("disabled_plugins")
+    for name, does in ((BINDIR, "runs verifiers"), (TRANSFER, "pulls through them")):
+        if name in disabled:
+            yield Gap(
+                "image verifier",
+                FAILED,
+                f"{disabled[name]} disables {name}, which {does}: every image is pulled",
+                f"take {name} out of disabled_plugins, and restart containerd",
+            )
+    if BINDIR not in disabled and TRANSFER not in disabled:
+        yield Gap("image verifier", PASSED, f"{BINDIR} is not disabled")
+    for key, setting in config.below(BINDIR):
+        if key not in _BINDIR_KEYS:
+            yield Gap(
+                "image verifier",
+                FAILED,
+                f"{setting.file} has {quoted(key, 80)} in {BINDIR}, which containerd ignores",
+                f"known are {', '.join(_BINDIR_KEYS)}; correct it, and restart containerd",
+            )
+
+
+def _pull_path(config: ContainerdConfig) -> Iterator[Gap]:
+    """Yield whatever makes the CRI pull without the transfer service."""
+    found = False
+    for reason in LOCAL_PULL:
+        setting = config.setting(IMAGES, reason.key)
+        if setting is not None and not reason.is_harmless(setting.value):
+            found = True
+            yield _local(reason.key, quoted(setting.value, 40), setting, reason.remedy)
+    for name in _REGISTRY:
+        for key, setting in config.below(IMAGES, "registry", name):
+            found = True
+            yield _local(f"registry.{name}", quoted(key, 80), setting, _HOSTS)
+            break
+    if not found:
+        yield Gap("pull path", PASSED, "the CRI pulls through the transfer service, which asks verifiers")
+
+
+def _local(key: str, value: str, setting: Setting, remedy: str) -> Gap:
+    return Gap(
+        "pull path",
+        FAILED,
+        f"{setting.file} sets {key} to {value} for the CRI: containerd then pulls by itself, past every verifier",
+        f"{remedy}; restart containerd",
+    )
+
+
+def _directory(config: ContainerdConfig, base: str) -> Iterator[Gap]:
+    """Yield what is wrong with ``bin_dir`` and the files in it."""
+    setting = config.setting(BINDIR, "bin_dir")
+    path = BIN_DIR if setting is None else setting.value
+    name = "verifier directory"
+    install = "run 'slsa-verifier-plugin install --containerd"
+    if not isinstance(path, str) or not path.startswith("/"):
+        where = setting.file if setting else ""
+        yield Gap(
+            name,
+            FAILED,
+            f"{where} sets bin_dir to {quoted(path, 80)}: every image is pulled",
+            f'set it to "{BIN_DIR}"',
+        )
+        return
+    folder = Path(path)
+    install += "'" if path == BIN_DIR else f" --bin-dir {path}'"
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 (names, as containerd sorts them)
+    except FileNotFoundError:
+        yield Gap(name, FAILED, f"{plain(path)} does not exist: every image is pulled", install)
+        return
+    except OSError as error:
+        yield Gap(
+            name,
+            FAILED,
+            f"{plain(path)} cannot be read: {plain(error.strerror)}",
+            "make it a folder of root's",
+        )
+        return
+    if not names:
+        yield Gap(name, FAILED, f"{plain(path)} is empty: every image is pulled", install)
+        return
+    own = [item for item in names if _is_own(item)]
+    if not own:
+        yield Gap(name, FAILED, f"{plain(path)} has no {PROGRAM}, but {quoted(names[0], 80)}", install)
+        return
+    problems = [*_owner(path), *(problem for item in names for problem in _entry(folder / item))]
+    for problem in problems:
+        yield Gap(
+            name,
+            FAILED,
+            problem,
+            "make it an executable file of root's that others may not write to, or remove it",
+        )
+    if not problems:
+        yield Gap(name, PASSED, f"{plain(path)}: {', '.join(map(plain, names))}")
+    yield from _bounds(config, names, own, base)
+
+
+def _owner(path: str) -> Iterator[str]:
+    try:
+        check_owned(path)
+    except FolderError as error:
+        yield f"who may write to bin_dir decides what is pulled: {error}"
+
+
+def _entry(path: Path) -> Iterator[str]:
+    """Yield what is wrong with one entry of ``bin_dir``: containerd runs each, whatever it is."""
+    try:
+        status = check_owned(str(path))
+    except FolderError as error:
+        yield str(error)
+        return
+    if not stat.S_ISREG(status.st_mode):
+        yield f"{plain(str(path))} is no file: containerd cannot run it, and pulls nothing"
+    elif not status.st_mode & stat.S_IXUSR:
+        yield f"{plain(str(path))} is not executable: containerd cannot run it, and pulls nothing"
+
+
+def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: str) -> Iterator[Gap]:
+    """Yield whether containerd calls all verifiers, and waits for the answer of ours."""
+    most = config.setting(BINDIR, "max_verifiers")
+    limit = MAX_VERIFIERS if most is None else most.value
+    name = "verifier limits"
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        yield Gap(
+            name,
+            FAILED,
+            f"max_verifiers is {quoted(limit, 40)}, no number: containerd does not start",
+            "correct it",
+        )
+    elif 0 <= limit < len(names):
+        skipped = ", ".join(map(plain, names[limit:]))
+        yield Gap(
+            name,
+            FAILED,
+            f"max_verifiers is {limit}, and there are {len(names)} files: {skipped} is never asked",
+            f"set max_verifiers to {len(names)} or more, or remove files",
+        )
+    else:
+        yield Gap(name, PASSED, f"at most {limit} files are asked, and there are {len(names)}")
+    setting = config.setting(BINDIR, "per_verifier_timeout")
+    allowed = TIMEOUT_SECONDS if setting is None else _duration(setting.value)
+    for item in own:
+        folder = folder_of(item.removeprefix(PROGRAM).removeprefix("-"), base)
+        try:
+            needed = seconds_of_call(folder)
+        except FolderError:
+            continue  # said of the policies
+        if allowed is None or allowed < needed + SPARE_SECONDS:
+            yield Gap(
+                name,
+                FAILED,
+                f"per_verifier_timeout is {quoted(setting.value if setting else '10s', 40)}, but {item} may take {needed:g} s "
+                "and a moment to start: containerd ends it, and shows no reason",
+                f'set per_verifier_timeout to "{needed + SPARE_SECONDS:g}s" or more, or a shorter time in {folder}/timeout',
+            )
+
+
+def _duration(value: object) -> float | None:
+    """Return the seconds of a duration as Go writes it, None for anything else."""
+    if not isinstance(value, str) or len(value) > MAX_DURATION or not _DURATION.fullmatch(value):
+        return None
+    return parse_duration(value)
+
+
+def profiles(config: ContainerdConfig) -> list[str]:
+    """Return the profiles of our files in ``bin_dir``; the default one is the empty name, and stands for none found, too."""
+    setting = config.setting(BINDIR, "bin_dir")
+    try:
+        names = sorted(os.listdir(setting.value if setting else BIN_DIR))  # noqa: PTH208 (as above)
+    except (OSError, TypeError, ValueError):
+        names = []
+    return [item.removeprefix(PROGRAM).removeprefix("-") for item in names if _is_own(item)] or [""]
+
+
+def _is_own(name: str) -> bool:
+    return name == PROGRAM or name.startswith(f"{PROGRAM}-")
+
+
+def version_gap() -> Gap:
+    """Return whether the containerd on the PATH is one that asks verifiers for the CRI's pulls."""
+    name = "containerd"
+    program = shutil.which("containerd")
+    try:
+        said = _said_by([program, "--version"]) if program else ""
+    except (OSError, subprocess.SubprocessError):
+        said = ""
+    found = _VERSION.search(said)
+    if not found:
+        return Gap(
+            name,
+            NOT_CHECKED,
+            "there is no containerd on the PATH that says its version",
+            f"before {OLDEST} the CRI pulls past every verifier: compare 'containerd --version'",
+        )
+    version = (int(found[1]), int(found[2]))
+    if version < (2, 1):
+        return Gap(
+            name,
+            FAILED,
+            f"version {found[0]}: the CRI pulls past every verifier",
+            f"update to {OLDEST} or newer",
+        )
+    return Gap(name, PASSED, f"version {found[0]}")
+
+
+def _said_by(command: list[str]) -> str:
+    done = subprocess.run(  # noqa: S603 (the administrator's containerd)
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False
+    )
+    return done.stdout

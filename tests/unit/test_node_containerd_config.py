@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.node import fail_open
+from slsa_verifier_plugin.node.arguments import PROGRAM
+from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, read_config
+from slsa_verifier_plugin.node.fail_open import FAILED, PASSED, Gap, gaps, profiles
+
+Failures = Callable[[str], list[Gap]]
+OWN = f'[plugins."{BINDIR}"]\n'
+CRI = f'[plugins."{IMAGES}"]\n'
+CRI_2 = '[plugins."io.containerd.grpc.v1.cri"]\n'
+
+
+@pytest.fixture
+def bin_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    executable(folder / PROGRAM)
+    return folder
+
+
+def executable(path: Path) -> Path:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def failures(tmp_path: Path, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Failures:
+    """Return the gaps of a configuration that would hold without what is asked for; no bin_dir of this machine counts."""
+    monkeypatch.setattr(fail_open, "BIN_DIR", str(bin_dir))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+
+    def found(text: str) -> list[Gap]:
+        file = tmp_path / "config.toml"
+        file.write_text(text)
+        return [gap for gap in gaps(read_config(file), str(tmp_path / "etc")) if gap.outcome == FAILED]
+
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "version = 2\n",
+        "version = 3\n",
+        "version = 4\n",
+        f'version = 3\nrequired_plugins = ["{BINDIR}"]\n',
+        f"version = 3\n{OWN}max_verifiers = 1\n",
+        f"version = 3\n{OWN}max_verifiers = -1\n",
+        f'version = 3\n{OWN}per_verifier_timeout = "9.5s"\n',
+        f'version = 3\n{OWN}per_verifier_timeout = "1m"\n',
+        f"version = 3\n{CRI}max_concurrent_downloads = 3\ndisable_snapshot_annotations = true\nuse_local_image_pull = false\n",
+        f"version = 3\n{CRI}discard_unpacked_layers = false\nimage_pull_with_sync_fs = false\n",
+        f'version = 3\n{CRI}[plugins."{IMAGES}".registry]\nconfig_path = "/etc/containerd/certs.d"\n',
+        f'version = 3\n[plugins."{IMAGES}".registry.mirrors]\n',
+        f'version = 2\n{CRI_2}sandbox_image = "registry.k8s.io/pause:3.10"\n',
+        # Version 3 has the CRI's settings elsewhere: containerd does not read these.
+        f"version = 3\n{CRI_2}max_concurrent_downloads = 7\n",
+    ],
+)
+def test_a_configuration_that_asks_verifiers(failures: Failures, text: str) -> None:
+    assert failures(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f'disabled_plugins = ["{BINDIR}"]\n', "disables io.containerd.image-verifier.v1.bindir"),
+        (
+            'disabled_plugins = ["io.containerd.transfer.v1.local"]\n',
+            "disables io.containerd.transfer.v1.local",
+        ),
+        (f'{OWN}bin_dir = ""\n', "sets bin_dir to"),
+        (f'{OWN}bin_dir = "bin"\n', "sets bin_dir to"),
+        (f'{OWN}bin_dir = "/nonexistent/verifiers"\n', "does not exist"),
+        (f'{OWN}bindir = "/opt"\n', "containerd ignores"),
+        (f"{OWN}max_verifiers = 0\n", "is never asked"),
+        (f'{OWN}per_verifier_timeout = "9s"\n', "containerd ends it"),
+        (f'{OWN}per_verifier_timeout = "0s"\n', "containerd ends it"),
+        (f'{OWN}per_verifier_timeout = "soon"\n', "containerd ends it"),
+        (f"{CRI}use_local_image_pull = true\n", "use_local_image_pull"),
+        (f"{CRI}disable_snapshot_annotations = false\n", "disable_snapshot_annotations"),
+        (f"{CRI}discard_unpacked_layers = true\n", "discard_unpacked_layers"),
+        (f"{CRI}max_concurrent_downloads = 2\n", "max_concurrent_downloads"),
+        (f"{CRI}max_concurrent_downloads = 0\n", "max_concurrent_downloads"),
+        (f"{CRI}image_pull_with_sync_fs = true\n", "image_pull_with_sync_fs"),
+        (
+            f'[plugins."{IMAGES}".registry.mirrors."docker.io"]\nendpoint = ["https://m"]\n',
+            "registry.mirrors",
+        ),
+        (
+            f'[plugins."{IMAGES}".registry.configs."r.example".tls]\ninsecure_skip_verify = true\n',
+            "registry.configs",
+        ),
+        (f'[plugins."{IMAGES}".registry.configs."r.example"]\n', "registry.configs"),
+        (f'[plugins."{IMAGES}".registry.auths."https://r.example"]\nusername = "u"\n', "registry.auths"),
+    ],
+)
+@pytest.mark.parametrize("version", [3, 4])
+def test_what_opens_the_door(failures: Failures, text: str, says: str, version: int) -> None:
+    found = failures(f"version = {version}\n{text}")
+    assert len(found) == 1
+    assert says in found[0].message
+    assert found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"{CRI_2}max_concurrent_downloads = 2\n", "max_concurrent_downloads"),
+        (f"{CRI_2}image_pull_with_sync_fs = true\n", "image_pull_with_sync_fs"),
+        (
+            '[plugins."io.containerd.grpc.v1.cri".containerd]\ndisable_snapshot_annotations = false\n',
+            "disable_snapshot",
+        ),
+        (
+            '[plugins."io.containerd.grpc.v1.cri".containerd]\ndiscard_unpacked_layers = true\n',
+            "discard_unpacked_layers",
+        ),
+        (
+            '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\nendpoint = []\n',
+            "registry.mirrors",
+        ),
+        (
+            '[plugins."io.containerd.grpc.v1.cri".registry.configs."r".auth]\nusername = "u"\n',
+            "registry.configs",
+        ),
+        ('[plugins."io.containerd.grpc.v1.cri".registry.auths.x]\nusername = "u"\n', "registry.auths"),
+        (f"{CRI}use_local_image_pull = true\n", "use_local_image_pull"),
+        (f'disabled_plugins = ["{BINDIR}"]\n', "disables"),
+    ],
+)
+def test_what_opens_the_door_in_the_form_of_version_2(failures: Failures, text: str, says: str) -> None:
+    found = failures(f"version = 2\n{text}")
+    assert len(found) == 1
+    assert says in found[0].message
+
+
+def test_the_form_of_version_1(failures: Failures) -> None:
+    found = failures('[plugins.cri.registry.mirrors."docker.io"]\nendpoint = ["https://m"]\n')
+    assert [gap.message.count("registry.mirrors") for gap in found] == [1]
+
+
+def test_an_imported_file_opens_the_door(failures: Failures, tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    later = tmp_path / "conf.d" / "10.toml"
+    later.write_text(f"version = 2\n{CRI_2}max_concurrent_downloads = 9\n")
+    main = f'version = 3\nimports = ["conf.d/*.toml"]\n{CRI}max_concurrent_downloads = 3\n'
+    found = failures(main)
+    assert len(found) == 1
+    assert str(later) in found[0].message
+    # And one that comes after it closes it again.
+    (tmp_path / "conf.d" / "20.toml").write_text(f"version = 3\n{CRI}max_concurrent_downloads = 3\n")
+    assert failures(main) == []
+
+
+def test_imports_of_imports_once_each_and_lists_are_joined(failures: Failures, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(
+        'version = 3\nimports = ["config.toml", "b.toml"]\ndisabled_plugins = ["x.y"]\n'
+    )
+    (tmp_path / "b.toml").write_text(f'version = 3\nimports = ["a.toml"]\ndisabled_plugins = ["{BINDIR}"]\n')
+    found = failures('version = 3\nimports = ["a.toml"]\ndisabled_plugins = []\n')
+    assert [str(tmp_path / "b.toml") in gap.message for gap in found] == [True]
+    read = read_config(tmp_path / "config.toml")
+    assert [Path(file).name for file in read.files] == ["config.toml", "a.toml", "b.toml"]
+
+
+@pytest.mark.parametrize(
+    "text", ["version = ", "version = 3\nversion = 3\n", "\xff", "version = 5\n", 'version = "3"\n']
+)
+def test_a_file_that_containerd_does_not_start_with(failures: Failures, text: str) -> None:
+    with pytest.raises(UsageError, match=r"config\.toml"):
+        failures(text)
+
+
+def test_an_import_that_is_missing(failures: Failures) -> None:
+    with pytest.raises(UsageError, match=r"other\.toml"):
+        failures('version = 3\nimports = ["other.toml"]\n')
+    assert failures('version = 3\nimports = ["none/*.toml"]\n') == []
+
+
+def test_the_directory_is_empty_or_not_ours(failures: Failures, bin_dir: Path) -> None:
+    (bin_dir / PROGRAM).rename(bin_dir / "another")
+    assert ["has no slsa-verifier-plugin" in gap.message for gap in failures("version = 3\n")] == [True]
+    (bin_dir / "another").unlink()
+    assert ["is empty" in gap.message for gap in failures("version = 3\n")] == [True]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda file: file.chmod(0o644), "not executable"),
+        (lambda file: file.chmod(0o777), "written to by others"),
+        (lambda file: file.parent.chmod(0o777), "written to by others"),
+        (lambda file: (file.parent / "sub").mkdir(), "is no file"),
+        (lambda file: (file.parent / "broken").symlink_to("nowhere"), "does not exist"),
+        (lambda file: (file.parent / "old").write_text("x"), "not executable"),
+    ],
+)
+def test_a_file_that_containerd_cannot_run_or_others_can_change(
+    failures: Failures, bin_dir: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    spoil(bin_dir / PROGRAM)
+    found = failures("version = 3\n")
+    assert found
+    assert all(says in gap.message for gap in found)
+
+
+def test_ours_is_skipped_where_others_come_first(failures: Failures, bin_dir: Path) -> None:
+    executable(bin_dir / "another")
+    assert failures(f"version = 3\n{OWN}max_verifiers = 2\n") == []
+    found = failures(f"version = 3\n{OWN}max_verifiers = 1\n")
+    assert ["slsa-verifier-plugin is never asked" in gap.message for gap in found] == [True]
+
+
+def test_a_profile_with_a_time_of_its_own(failures: Failures, bin_dir: Path, tmp_path: Path) -> None:
+    executable(bin_dir / f"{PROGRAM}-slow")
+    (tmp_path / "etc" / "slow").mkdir(parents=True)
+    (tmp_path / "etc" / "slow" / "timeout").write_text("20s\n")
+    found = failures("version = 3\n")
+    assert ["slsa-verifier-plugin-slow may take 20 s" in gap.message for gap in found] == [True]
+    assert failures(f'version = 3\n{OWN}per_verifier_timeout = "21s"\n') == []
+    assert profiles(read_config(tmp_path / "config.toml")) == ["", "slow"]
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("containerd github.com/containerd/containerd/v2 v2.4.2 abc", PASSED),
+        ("containerd github.com/containerd/containerd/v2 v2.1.0", PASSED),
+        ("containerd containerd.io 1.7.27 05044ec0a9a75232cad458027ca83437aae3f4da", FAILED),
+        ("containerd github.com/containerd/containerd/v2 v2.0.5 x", FAILED),
+        ("", fail_open.NOT_CHECKED),
+        ("containerd", fail_open.NOT_CHECKED),
+    ],
+)
+def test_the_version(monkeypatch: pytest.MonkeyPatch, said: str, outcome: str) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/containerd")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, said, ""))
+    assert fail_open.version_gap().outcome == outcome
