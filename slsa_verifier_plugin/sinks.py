@@ -1,9 +1,9 @@
-"""One encoder for each sink: a terminal or a log, JSON, SARIF, Markdown, HTML, YAML, a URI.
+"""One encoder for each sink: a terminal or a log, JSON, SARIF, Markdown, HTML, XML, CSV, YAML, a URI.
 
 To a sink every ``str`` is text from outside. What a sink takes is a type of its own (``LogLine``, ``Json``, ``Markdown``,
-``Html``, ``Yaml``), which only the functions here make; a plain text in its place does not type-check. Templates of
-``markdown`` are literals in the code, those of ``html_parts`` are files of this package, and what is put into them is
-encoded unless it is of the sink's own type already.
+``Html``, ``Xml``, ``Csv``, ``Yaml``), which only the functions here make; a plain text in its place does not type-check.
+Templates of ``markdown`` and ``xml`` are literals in the code, those of ``html_parts`` are files of this package, and what
+is put into them is encoded unless it is of the sink's own type already.
 ``tests/unit/test_sinks.py`` holds both, and feeds every sink what is known to control one.
 """
 
@@ -54,13 +54,25 @@ class Yaml(str):
     __slots__ = ()
 
 
+class Xml(str):
+    """XML 1.0, fit for content and for attributes in double quotes."""
+
+    __slots__ = ()
+
+
+class Csv(str):
+    """A line of comma-separated values."""
+
+    __slots__ = ()
+
+
 class Script(str):
     """A program for a shell that is all our own."""
 
     __slots__ = ()
 
 
-Encoded = LogLine | Json | Markdown | Html | Yaml | Script
+Encoded = LogLine | Json | Markdown | Html | Yaml | Xml | Csv | Script
 """What is written as it is, lines and all."""
 
 _COLORS = re.compile(r"(\033\[(?:0|1|2|3[1-6])(?:;(?:0|1|2|3[1-6]))*m)")
@@ -149,6 +161,8 @@ def uri_text(value: object, scheme: str = "", limit: int = 4096) -> str:
 
 
 _JOINTS = re.compile(r"([_/:@.=-])")
+_FORMULA = "=+-@"
+"""What a formula begins with; the tabs and line ends that some programs skip before it are gone by then."""
 _MAX_TEXT = 1 << 16
 """Characters of a text that a page shows as a whole: a message, or the list of a row's namespaces."""
 _BUFFERED = 256
@@ -251,6 +265,29 @@ def html_asset(content: str) -> Html:
 def joined(parts: Iterable[Markdown], between: str = "") -> Markdown:
     """Return ``parts`` as one text."""
     return Markdown(between.join(parts))
+
+
+def xml(template: str, *parts: object) -> Xml:
+    """Return a template (as of ``str.format``) with ``parts`` in it, encoded unless they are XML or numbers."""
+    shown = (part if isinstance(part, Xml | int | float) else _xml_text(part) for part in parts)
+    return Xml(template.format(*shown))
+
+
+def _xml_text(value: object) -> Xml:
+    # ``plain`` leaves none of the characters that XML 1.0 (2.2) forbids. In ASCII it is what its head says it is, whatever
+    # encoding the stream has.
+    return Xml(_html.escape(plain(value, _MAX_TEXT)).encode("ascii", "xmlcharrefreplace").decode())
+
+
+def csv_line(values: Iterable[object]) -> Csv:
+    """Return one line of values (RFC 4180, with the line end of this system) that a spreadsheet shows and does not compute.
+
+    A cell that begins as a formula does gets an apostrophe before it, which spreadsheets do not show (OWASP, "CSV
+    Injection").
+    """
+    cells = (inert(str(value)) for value in values)
+    safe = (f"'{cell}" if cell[:1] in _FORMULA and cell else cell for cell in cells)
+    return Csv(",".join('"' + cell.replace('"', '""') + '"' for cell in safe) + "\n")
 
 
 def yaml_scalar(value: object) -> Yaml:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.sinks import Encoded
 
 
-FORMATS = ("table", "json", "sarif", "html")
+FORMATS = ("table", "json", "sarif", "html", "csv", "junit")
 FAIL_ON = {
     "never": frozenset[Decision](),
     "denied": frozenset({Decision.DENIED}),
@@ -106,6 +106,10 @@ class Report:
             yield from render_audit.json_of(summary, state.rows())
         elif self.form == "sarif":
             yield render_audit.audit_sarif(state.rows())
+        elif self.form == "csv":
+            yield from render_audit.csv_of(state.rows())
+        elif self.form == "junit":
+            yield from render_audit.audit_junit(summary, state.rows())
         else:
             painter = session.painter() if self.output.path is None else Painter(symbols=True)
             for text in render_audit.text_of(summary, state.rows(), painter):

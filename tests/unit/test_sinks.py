@@ -321,7 +321,7 @@ def attested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "x.jsonl", write_yaml(folder / "policy.yaml", policy)
 
 
-@pytest.mark.parametrize("form", ["text", "json", "sarif", "markdown"])
+@pytest.mark.parametrize("form", ["text", "json", "sarif", "markdown", "junit"])
 def test_verify_of_hostile_attestations_controls_nothing(attested: tuple[Path, Path], form: str) -> None:
     bundle, policy = attested
     for more in ([], ["--verbose"]):
@@ -466,7 +466,7 @@ def called(tree: ast.Module) -> list[tuple[str, ast.Call]]:
 
 
 def test_templates_are_literals_and_only_encoders_make_what_sinks_take() -> None:
-    kinds = {"LogLine", "Json", "Markdown", "Html", "Yaml", "Script"}
+    kinds = {"LogLine", "Json", "Markdown", "Html", "Xml", "Csv", "Yaml", "Script"}
     made: set[tuple[str, str]] = set()
     for where, tree in trees():
         imports_sinks = any(
@@ -476,7 +476,7 @@ def test_templates_are_literals_and_only_encoders_make_what_sinks_take() -> None
         if not imports_sinks:
             continue
         for name, call in called(tree):
-            if name == "markdown":
+            if name in ("markdown", "xml"):
                 template = call.args[0]
                 literal = isinstance(template, ast.Constant) or (
                     isinstance(template, ast.Name) and template.id == "template"

@@ -55,7 +55,7 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "sarif", "markdown"]),
+    type=click.Choice(["text", "json", "sarif", "markdown", "junit"]),
     default="text",
     show_default=True,
 )
@@ -170,6 +170,9 @@ def write(
         show(render_verify.json_of(reports))
     elif form == "sarif":
         show(render_verify.sarif_of(reports, "stdin" if bundle == "-" else bundle or ""))
+    elif form == "junit":
+        for part in render_verify.verify_junit(reports):
+            show(part)
     elif form == "markdown":
         from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
 

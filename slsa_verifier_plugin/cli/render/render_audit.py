@@ -1,4 +1,4 @@
-"""How an audit is shown: a table for people, JSON and SARIF for programs. The page for browsers is ``render_html``'s."""
+"""How an audit is shown: a table for people; JSON, SARIF, JUnit and CSV for programs. The page is ``render_html``'s."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from slsa_verifier_plugin.audit.audit_summary import Summary
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.render.reasons import SUMMARIES
+from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
 from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.errors import Reason
-from slsa_verifier_plugin.sinks import Json, json_stream
+from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.sinks import Csv, Json, Xml, csv_line, json_stream
 from slsa_verifier_plugin.text import plain
 
 FORMAT_VERSION = 1
@@ -74,6 +76,11 @@ def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Json]:
         "version": FORMAT_VERSION,
         "created": f"{summary.created:%Y-%m-%dT%H:%M:%SZ}",
         "policy": plain(summary.policy),
+        "evidence": {
+            "policyDigest": summary.fingerprint,
+            "trustedRoots": [_root_value(root) for root in summary.roots],
+            "runs": [run.to_json() for run in summary.runs],
+        },
         "summary": {
             "images": summary.images,
             "places": summary.uses,
@@ -101,6 +108,16 @@ def row_value(row: Row) -> dict[str, Any]:
         "resourceUri": plain(row.repository, 2048),
         "revision": plain(row.revision),
         "signer": plain(row.signer, 2048),
+        "artifact": row.seen.artifact,
+        "steps": [
+            {
+                "number": step.number,
+                "name": step.name,
+                "outcome": str(step.outcome),
+                "detail": plain(step.sentence, 4096),
+            }
+            for step in row.seen.steps
+        ],
         "uses": [
             {
                 "namespace": plain(use.namespace),
@@ -111,6 +128,42 @@ def row_value(row: Row) -> dict[str, Any]:
             for use in row.uses
         ],
     }
+
+
+def _root_value(root: RootInfo) -> dict[str, str]:
+    """Return a trusted root as a result names one."""
+    date = f"{root.date:%Y-%m-%dT%H:%M:%SZ}"
+    return {"source": plain(root.source), "digest": f"sha256:{root.digest}", "date": date}
+
+
+COLUMNS = (
+    *("image", "resolved", "decision", "reason", "message", "highestLevel", "verifiedLevels"),
+    *("resourceUri", "revision", "signer", "artifact", "namespace", "workload", "source", "line"),
+)
+"""The CSV's columns; those from ``namespace`` on are of one place that uses the image."""
+
+
+def csv_of(rows: Iterable[Row]) -> Iterator[Csv]:
+    """Yield the lines of a CSV: one for each place where an image is used, so that a spreadsheet can filter by owner."""
+    yield csv_line(COLUMNS)
+    for row in rows:
+        facts = (
+            *(row.image, row.resolved, row.decision, row.reason, row.message, row.highest),
+            *(" ".join(row.found), row.repository, row.revision, row.signer, row.seen.artifact),
+        )
+        for use in row.uses:
+            yield csv_line((*facts, use.namespace, use.workload, use.source, use.line or ""))
+
+
+def audit_junit(summary: Summary, rows: Iterable[Row]) -> Iterator[Xml]:
+    """Yield the parts of a JUnit document: an image is a test, listed under the first of its namespaces."""
+    missing = (f"{summary.missing} images have not been looked at yet",) if summary.missing else ()
+    cases = (JunitCase(row.image, _group(row), row.decision, row.reason, row.message) for row in rows)
+    return junit_of(cases, summary.decisions, (*missing, *summary.gaps))
+
+
+def _group(row: Row) -> str:
+    return next((use.namespace or use.source for use in row.uses if use.namespace or use.source), "")
 
 
 def audit_sarif(rows: Iterable[Row]) -> Json:

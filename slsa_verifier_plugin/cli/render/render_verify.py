@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ from slsa_verifier_plugin.checking.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.checking.status import Decision, status_of
 from slsa_verifier_plugin.cli.render import render_sarif as sarif
 from slsa_verifier_plugin.cli.render.painter import Painter, short
+from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
 from slsa_verifier_plugin.policy.verdict import result
-from slsa_verifier_plugin.sinks import Json, json_text
+from slsa_verifier_plugin.sinks import Json, Xml, json_text
 from slsa_verifier_plugin.text import plain
 
 FORMAT_VERSION = 1
@@ -118,6 +120,15 @@ def sarif_of(reports: Sequence[ImageReport], file: str = "") -> Json:
         sarif.SarifItem(report.resolved or report.asked, report.decision, report.reason, report.message, file)
         for report in reports
     )
+
+
+def verify_junit(reports: Sequence[ImageReport]) -> Iterator[Xml]:
+    """Yield the parts of a JUnit document: an image is a test."""
+    cases = (
+        JunitCase(report.resolved or report.asked, "", report.decision, report.reason, report.message)
+        for report in reports
+    )
+    return junit_of(cases, Counter(report.decision for report in reports))
 
 
 def image_value(report: ImageReport) -> dict[str, Any]:

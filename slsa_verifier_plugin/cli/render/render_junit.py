@@ -1,0 +1,55 @@
+"""JUnit's XML, which CI systems show as tests: an image is a test, a denial a failure, what is undecided an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from slsa_verifier_plugin.checking.status import PROGRAM, Decision
+from slsa_verifier_plugin.sinks import Xml, xml
+
+INCOMPLETE = "INCOMPLETE"
+"""The type of an error that stands for what was not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class JunitCase:
+    """One image as a test; ``group`` is what a CI system lists it under, such as its namespace."""
+
+    name: str
+    group: str
+    decision: Decision
+    reason: str
+    message: str
+
+
+def junit_of(
+    cases: Iterable[JunitCase], decisions: Mapping[Decision, int], gaps: Sequence[str] = ()
+) -> Iterator[Xml]:
+    """Yield the parts of the document, one case at a time; its head counts them all, so the counts come from before.
+
+    Args:
+        cases: the images.
+        decisions: how many there are of each decision.
+        gaps: what was not looked at, for people: each is an error, so that no CI system calls the whole a success.
+    """
+    total = sum(decisions.values()) + len(gaps)
+    errors = decisions.get(Decision.UNDECIDED, 0) + len(gaps)
+    counts = xml('tests="{}" failures="{}" errors="{}"', total, decisions.get(Decision.DENIED, 0), errors)
+    yield xml('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites {}>\n', counts)
+    yield xml('<testsuite name="{}" {}>\n', PROGRAM, counts)
+    for case in cases:
+        yield _case(case)
+    for gap in gaps:
+        yield _case(JunitCase("the whole", "", Decision.UNDECIDED, INCOMPLETE, gap))
+    yield xml("</testsuite>\n</testsuites>\n")
+
+
+def _case(case: JunitCase) -> Xml:
+    name = xml('<testcase classname="{}" name="{}"', case.group or PROGRAM, case.name)
+    if case.decision is Decision.ADMITTED:
+        return xml("{}/>\n", name)
+    said = (case.reason, case.message, case.message)
+    if case.decision is Decision.DENIED:
+        return xml('{}><failure type="{}" message="{}">{}</failure></testcase>\n', name, *said)
+    return xml('{}><error type="{}" message="{}">{}</error></testcase>\n', name, *said)
