@@ -9,9 +9,9 @@ connection gets the context of the moment, so certificates are rotated without a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,12 +22,20 @@ from uvicorn.server import ServerState
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
 
+READ_BUFFER = 32 << 10
+"""Bytes that a TLS connection reads at once: two records. asyncio's own buffer of 256 KiB is there for each connection from its
+first byte on, so a thousand that never say anything would take as many megabytes as a Pod has."""
 WRITE_BUFFER = 64 << 10
 """Bytes of an answer that wait in a transport before it asks its writer to stop."""
 SHUTDOWN_SECONDS = 2.0
 """Time for a client to end its side of TLS; longer ones are cut off."""
 ACCEPT_PAUSE = 0.1
 """Seconds without a new connection after the system had none to give (no descriptors, no memory)."""
+
+
+def allow_many_connections() -> None:
+    """Have asyncio's TLS connections begin with a small buffer; for the whole process, before the first of them."""
+    SSLProtocol.max_size = READ_BUFFER
 
 
 class BoundedProtocol(H11Protocol):
@@ -202,6 +210,8 @@ class Listener:
                     await asyncio.sleep(ACCEPT_PAUSE)
                     continue
                 self._begin(connection)
+                # An accept that need not wait does not let the loop turn: a thousand in a row would be answered by nobody.
+                await asyncio.sleep(0)
         finally:
             self._door.listener.close()
             for task in list(self._shaking):
@@ -211,19 +221,22 @@ class Listener:
         connection.setblocking(False)
         task = asyncio.create_task(self._shake(connection))
         self._shaking[task] = None
-        task.add_done_callback(self._shaken)
+        task.add_done_callback(lambda done: self._shaken(done, connection))
         if len(self._shaking) > self._guard.limits.handshakes:
             # An honest handshake takes milliseconds, so the oldest is none.
             next(iter(self._shaking)).cancel()
             self._guard.dropped("handshakes")
         self._guard.shaking(len(self._shaking))
 
-    def _shaken(self, task: asyncio.Task[None]) -> None:
+    def _shaken(self, task: asyncio.Task[None], connection: socket.socket) -> None:
         self._shaking.pop(task, None)
         self._guard.shaking(len(self._shaking))
+        # One that was cancelled before its first step has closed nothing itself.
+        if task.cancelled() or task.exception() is not None:
+            connection.close()
 
     async def _shake(self, connection: socket.socket) -> None:
-        """Make a connection of an accepted socket; one whose handshake fails is closed without a word."""
+        """Make a connection of an accepted socket; one whose handshake fails is closed without a word (``_shaken``)."""
         context = self._door.context()
         seconds = self._guard.limits.handshake_seconds
         waits = (
@@ -241,9 +254,4 @@ class Listener:
         except (OSError, ssl.SSLError, TimeoutError):
             # A probe of a port, a client without a certificate, one of another authority: not worth a line each.
             self._guard.dropped("handshake_failed")
-            with contextlib.suppress(OSError):
-                connection.close()
-        except asyncio.CancelledError:
-            with contextlib.suppress(OSError):
-                connection.close()
             raise

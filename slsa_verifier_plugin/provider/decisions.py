@@ -146,6 +146,10 @@ class Decisions:
         lanes = ((self._seen_lane, self._settings.seen), (self._new_lane, self._settings.unseen))
         return any(lane.late(LATE_SECONDS) * 2 >= limits.threads for lane, limits in lanes)
 
+    def trim(self) -> None:
+        """Forget every decision: they are kept only for speed."""
+        self._kept.clear()
+
     def close(self) -> None:
         """Let the threads end, each after its work."""
         self._seen_lane.close()

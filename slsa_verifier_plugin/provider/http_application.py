@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from slsa_verifier_plugin.provider.answers import Decided, refused, value_1, value_2
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
@@ -28,6 +29,8 @@ from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
 
 ROOT = "/ratify/gatekeeper"
 _JSON = "application/json"
+PIECE = 64 << 10
+"""Bytes of an answer that are written at once; that of one image has some 10 KiB."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Decide = Callable[[str, str], Awaitable[Decided]]
@@ -43,6 +46,23 @@ class State:
     problems: Callable[[], list[str]]
     is_stopping: bool = False
     held_bytes: int = 0
+
+
+class _InPieces(Response):
+    """An answer that is written piece by piece, each when the client has taken most of those before.
+
+    asyncio's TLS transport takes over whatever it is given in one go, and never says that nobody takes it (CPython 3.11 to 3.14,
+    ``sslproto``): written whole, answers that are left untaken would be memory that no limit ends.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        content = bytes(self.body)
+        for start in range(0, max(len(content), 1), PIECE):
+            end = start + PIECE
+            more = end < len(content)
+            await send({"type": "http.response.body", "body": content[start:end], "more_body": more})
 
 
 class Application:
@@ -113,7 +133,7 @@ class Application:
                 status, content, closes = 400, b"", True
             self._metrics.requests.labels(path, str(status)).inc()
             headers = {"Connection": "close"} if closes else None
-            return Response(content, status, headers, _JSON)
+            return _InPieces(content, status, headers, _JSON)
 
         return endpoint
 

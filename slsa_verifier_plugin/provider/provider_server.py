@@ -18,7 +18,13 @@ from types import FrameType
 from uvicorn import Config, Server
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.provider.connections import BoundedProtocol, Door, Guard, Listener
+from slsa_verifier_plugin.provider.connections import (
+    BoundedProtocol,
+    Door,
+    Guard,
+    Listener,
+    allow_many_connections,
+)
 from slsa_verifier_plugin.provider.decision_log import DecisionLog, Write
 from slsa_verifier_plugin.provider.decisions import Decisions
 from slsa_verifier_plugin.provider.http_application import Application, State
@@ -27,9 +33,12 @@ from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings
 from slsa_verifier_plugin.provider.reloading import LookOut, Reloader
 from slsa_verifier_plugin.provider.tls_files import TlsContext, load_tls
+from slsa_verifier_plugin.resident.server.housekeeping import release_memory, resident_bytes, share_arenas
 from slsa_verifier_plugin.service.resident_service import ResidentService
 from slsa_verifier_plugin.text import plain
 
+SEND_BUFFER = 128 << 10
+"""Bytes that the system keeps of an answer; it would grow to megabytes of the Pod's memory for a client that takes nothing."""
 BACKLOG = 1024
 """Connections that the system holds until they are accepted."""
 REINFORCE_SECONDS = 0.25
@@ -37,6 +46,12 @@ REINFORCE_SECONDS = 0.25
 STACK_BYTES = 1 << 20
 SWITCH_SECONDS = 0.001
 """A thread that verifies keeps the interpreter no longer than this while another wants it: the one that answers."""
+MEMORY_SECONDS = 2.0
+"""Seconds between two looks at the memory in use."""
+ROOMY_BYTES = 96 << 20
+"""Resident set from which on free memory is given back; an idle server has some 80 MiB."""
+MOST_BYTES = 128 << 20
+"""Resident set from which on nothing is kept for speed: with the process for signatures it stays below 150 MiB."""
 MAX_HEAD = 16 << 10
 """Bytes of a request's head; Gatekeeper's has some 300."""
 
@@ -137,13 +152,15 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     files = Files(settings, service, metrics)
     for reloader in files.reloaders:
         reloader.begin()
-    # Before any thread: the process beside this one is a fork of it.
-    service.warm_up()
     listener = _bound(settings.listen, "--listen")
     health = _bound(settings.health, "--health-listen")
+    # Before any thread: the process beside this one is a fork of it, which closes what it inherits.
+    service.warm_up()
     # Verifications take little stack; a hundred threads of the usual size would look like a leak.
     threading.stack_size(STACK_BYTES)
     sys.setswitchinterval(SWITCH_SECONDS)
+    allow_many_connections()
+    share_arenas()
     log = DecisionLog(write, metrics.unlogged.inc)
     metrics.follow(service.service.usage, lambda: datetime.now(UTC))
     look_out = LookOut(files.reloaders, log, metrics)
@@ -192,7 +209,10 @@ class _Run:
             asyncio.create_task(Listener(door, server.server_state, guard).run())
             for door, guard in zip(doors, guards, strict=True)
         ]
-        ticking = asyncio.create_task(_reinforce(decisions))
+        chores = [
+            asyncio.create_task(_reinforce(decisions)),
+            asyncio.create_task(_keep_small(decisions, self.service)),
+        ]
         look_out.start()
         for remark in self.files.policies.remarks:
             self.log.event("remark", message=plain(remark, 512))
@@ -208,7 +228,8 @@ class _Run:
         try:
             await server.serve(sockets=[])
         finally:
-            ticking.cancel()
+            for chore in chores:
+                chore.cancel()
             leave()
             decisions.close()
 
@@ -239,6 +260,21 @@ async def _reinforce(decisions: Decisions) -> None:
         decisions.reinforce()
 
 
+async def _keep_small(decisions: Decisions, service: ResidentService) -> None:
+    """Give free memory back to the system, and what is kept only for speed where that is not enough.
+
+    Thousands of connections that came and went leave their heaps behind; a look costs one or two milliseconds.
+    """
+    while True:
+        await asyncio.sleep(MEMORY_SECONDS)
+        if (resident_bytes() or 0) > ROOMY_BYTES:
+            release_memory()
+        if (resident_bytes() or 0) > MOST_BYTES:
+            service.trim()
+            decisions.trim()
+            release_memory()
+
+
 def _bound(address: Address, option: str) -> socket.socket:
     """Return a listening socket.
 
@@ -253,6 +289,7 @@ def _bound(address: Address, option: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             listener.bind(place)
             listener.listen(BACKLOG)
         except OSError:

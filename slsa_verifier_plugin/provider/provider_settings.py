@@ -55,7 +55,7 @@ class ProviderLimits:
     write_seconds: float = 10.0
     idle_seconds: int = 120
     held_bytes: int = 8 << 20
-    kept_bytes: int = 16 << 20
+    kept_bytes: int = 8 << 20
     seen: int = 8192
     stop_seconds: int = 15
 

@@ -53,9 +53,9 @@ class Authority:
         extension = x509.SubjectAlternativeName(alternatives)
         return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, extension, days)
 
-    def client(self, name: str) -> Pair:
-        """Issue a client's certificate."""
-        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, None, 30)
+    def client(self, name: str, days: int = 30) -> Pair:
+        """Issue a client's certificate; negative ``days`` for one that is over."""
+        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, None, days)
 
     def server_context(self, pair: Pair, *, wants_client: bool = False) -> ssl.SSLContext:
         """Return a server's TLS context; with ``wants_client`` it demands a certificate of this authority."""

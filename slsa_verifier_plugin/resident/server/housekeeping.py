@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_M_ARENA_MAX = -8
+"""Of ``malloc.h`` (mallopt(3))."""
 
 
 def resident_bytes() -> int | None:
@@ -25,6 +27,18 @@ def release_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl needs none
     if trim is not None:
         trim(0)
+
+
+def share_arenas() -> None:
+    """Have all threads share two heaps; before the first of them. With one each, what one frees another cannot use.
+
+    The resident verifier is started with ``MALLOC_ARENA_MAX`` instead; this is for processes that others start.
+    """
+    import ctypes
+
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc, as above
+    if choose is not None:
+        choose(_M_ARENA_MAX, 2)
 
 
 def file_identity(path: str) -> tuple[int, int, int] | None:
