@@ -110,8 +110,8 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
     if isinstance(subjects, list) and len(subjects) > MAX_SUBJECTS:
         raise StatementError(f"the statement has {len(subjects)} subjects, more than {MAX_SUBJECTS}")
     if not is_claim:
-        _check_shape(value)
-    _check_subjects(value)
+        _require_shape(value)
+    _require_subjects(value)
     return Statement(
         value["_type"],
         tuple(Subject(item["digest"], item.get("annotations") or {}) for item in value["subject"]),
@@ -120,7 +120,7 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
     )
 
 
-def _check_shape(value: dict[str, Any]) -> None:
+def _require_shape(value: dict[str, Any]) -> None:
     """Raise StatementError unless the framework's library accepts the statement; predicates stay opaque."""
     from google.protobuf import json_format
     from in_toto_attestation.v1 import statement_pb2
@@ -140,7 +140,7 @@ def _check_shape(value: dict[str, Any]) -> None:
         raise StatementError(f"the statement is malformed: {_malformation(value)}") from error
 
 
-def _check_subjects(value: dict[str, Any]) -> None:
+def _require_subjects(value: dict[str, Any]) -> None:
     """Raise StatementError for what protobuf's JSON mapping would also accept (numbers as strings, null): it is not read on.
 
     All subjects are looked at, also those that the library did not read.

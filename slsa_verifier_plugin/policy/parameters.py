@@ -170,8 +170,8 @@ class _Builder:
             max_bytes=int(config.get("maxAttestationBytes", 16 << 20)),
             max_bundles=int(config.get("maxBundles", 1024)),
         )
-        self._check_verifiers(policy)
-        self._check_builders(policy)
+        self._require_verifiers(policy)
+        self._require_builders(policy)
         return policy
 
     def _levels(self, names: Iterable[str]) -> Iterator[str]:
@@ -234,7 +234,7 @@ class _Builder:
             self._note((key,), f"{self._config[key]} is out of range", f"expected {expected}")
         return seconds
 
-    def _check_verifiers(self, policy: Policy) -> None:
+    def _require_verifiers(self, policy: Policy) -> None:
         if self._broken & {"expectedVerifierId", "trustedVerifiers"}:
             return
         known = {signer.id for signer in policy.verifiers}
@@ -258,7 +258,7 @@ class _Builder:
                 "list the commits in the trustedVerifiers entry that they are for",
             )
 
-    def _check_builders(self, policy: Policy) -> None:
+    def _require_builders(self, policy: Policy) -> None:
         if self._broken & {"sourceBinding", "trustedBuilders"}:
             return
         if policy.source_binding != "provenance" and "trustedBuilders" in self._config:

@@ -53,7 +53,7 @@ def look_at(source: RootSource, environ: Mapping[str, str]) -> list[RootState]:
 def not_begun(root: LoadedRoot) -> str:
     """Return why ``root`` cannot be used yet, "" where it can."""
     try:
-        root.check_begun(datetime.now(UTC))
+        root.require_begun(datetime.now(UTC))
     except TrustRootError as error:
         return error.message
     return ""

@@ -212,7 +212,7 @@ class Service:
             for root in found.verifiers:
                 # Asked at each call, not when the root is loaded: its time may begin while this process lives.
                 try:
-                    root.check_begun()
+                    root.require_begun()
                 except TrustRootError as error:
                     failures.append(error)
                 else:

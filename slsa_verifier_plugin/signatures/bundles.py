@@ -62,13 +62,13 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
     if besides > MAX_BESIDES:
         raise _too_much("JSON", besides, MAX_BESIDES, "bytes beside its payload")
     value = loads(candidate.content)
-    _check_sizes(value)
+    _require_sizes(value)
     material = value["verificationMaterial"]
     entries = _either(material, "tlogEntries", "tlog_entries")
     is_whole = True
     for entry in entries or ():
         if isinstance(entry, dict):
-            _check_entry(entry)
+            _require_entry(entry)
             is_whole &= not _fill(entry)
     if entries is None:
         material["tlogEntries"] = []
@@ -97,7 +97,7 @@ def with_tokens(bundle: bundle_v1.Bundle, kept: frozenset[bytes]) -> bundle_v1.B
     return bundle.model_copy(update={"verification_material": material})
 
 
-def _check_entry(entry: Mapping[str, Any]) -> None:
+def _require_entry(entry: Mapping[str, Any]) -> None:
     kind = _either(entry, "kindVersion", "kind_version")
     if isinstance(kind, dict) and (kind.get("kind"), kind.get("version")) == INTOTO:
         raise SignatureError(
@@ -129,7 +129,7 @@ def _fill(entry: dict[str, Any]) -> bool:
     return bool(absent)
 
 
-def _check_sizes(bundle: Mapping[str, Any]) -> None:
+def _require_sizes(bundle: Mapping[str, Any]) -> None:
     """Raise ``SignatureError`` where a part has more members, or more characters, than any real one."""
     other = 0
     for count, (name, value) in enumerate(_members(bundle), 1):

@@ -33,9 +33,9 @@ from slsa_verifier_plugin.signatures.sources import (
     COPY_PREFIX,
     TARGET,
     Repository,
-    is_private,
     read_cached,
     repository_of,
+    require_private,
     verified_copy,
 )
 from slsa_verifier_plugin.signatures.trust import MAX_ROOT, load_roots
@@ -72,7 +72,7 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
         return None
     try:
         repository.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_private(repository.folder)
+        require_private(repository.folder)
         with _locked(repository.folder / "lock"):
             return _refresh(repository, environ)
     except OSError as error:
@@ -138,6 +138,8 @@ class _Fetcher(FetcherInterface):
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:
             answer = self._downloader.get(url)
+            # What is not followed by now is no file of the repository. A 404 is how a client learns that a root is the newest
+            # (TUF 1.0, 5.3.3), so python-tuf must get the number.
             if answer.status >= 300:
                 answer.close()
                 raise DownloadHTTPError(f"HTTP error {answer.status}", answer.status)
@@ -170,16 +172,18 @@ def _remove_others(repository: Repository, keep: Path) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock, so that two refreshes do not remove each other's copies."""
-    end = time.monotonic() + LOCK_SECONDS
     with path.open("a") as file:
-        while not _has_lock(file):
-            if time.monotonic() > end:
-                raise TrustRootError(
-                    f"another refresh has held {quoted(str(path))} for {LOCK_SECONDS:g} s",
-                    "try again, or end its process",
-                    transient=True,
-                )
+        # Tried again and again: flock cannot wait for a limited time, and a signal to end its wait would hit the whole process.
+        for _ in range(round(LOCK_SECONDS / _LOCK_PAUSE)):
+            if _has_lock(file):
+                break
             time.sleep(_LOCK_PAUSE)
+        else:
+            raise TrustRootError(
+                f"another refresh has held {quoted(str(path))} for {LOCK_SECONDS:g} s",
+                "try again, or end its process",
+                transient=True,
+            )
         yield
 
 

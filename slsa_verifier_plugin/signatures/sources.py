@@ -133,8 +133,8 @@ def read_cached(repository: Repository) -> Copy | None:
         if folder is None:
             return None
         try:
-            is_private(repository.folder)
-            is_private(folder)
+            require_private(repository.folder)
+            require_private(folder)
             return verified_copy(repository, folder)
         except (OSError, TrustRootError) as error:
             failure = error
@@ -167,7 +167,7 @@ def _current_copy(repository: Repository) -> Path | None:
     return repository.folder / name
 
 
-def is_private(folder: Path) -> None:
+def require_private(folder: Path) -> None:
     """Raise ``TrustRootError`` unless ``folder`` is a directory of this user that nobody else may write to."""
     status = folder.lstat()
     if not folder.is_dir() or status.st_uid != os.geteuid() or status.st_mode & 0o022:

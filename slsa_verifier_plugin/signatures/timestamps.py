@@ -142,7 +142,7 @@ def verify_stamped_bundle(
         chain = chain_at(certificate, service.parts.authorities, moment)
         if needs_sct:
             verify_sct(certificate, chain, service.ct_keyring(KeyringPurpose.VERIFY))
-    _check_usage(certificate)
+    _require_usage(certificate)
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise SignatureError("the certificate's key is not an elliptic curve key")
@@ -179,7 +179,7 @@ def chain_at(
         raise SignatureError(NO_CHAIN) from error
 
 
-def _check_usage(certificate: x509.Certificate) -> None:
+def _require_usage(certificate: x509.Certificate) -> None:
     try:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

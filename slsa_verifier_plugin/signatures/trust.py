@@ -128,7 +128,7 @@ class LoadedRoot:
         """Return how many parts' time has begun by ``now``; what was verified counts as long as this stays the same."""
         return sum(window.start <= now for window in self.parts.windows)
 
-    def check_begun(self, now: datetime) -> None:
+    def require_begun(self, now: datetime) -> None:
         """Raise ``TrustRootError`` unless the time of a certificate authority has begun by ``now``."""
         start = min(authority.window.start for authority in self.parts.authorities)
         if now < start:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -31,7 +31,7 @@ from slsa_verifier_plugin.signatures.timestamps import (
     verified_times,
     verify_stamped_bundle,
 )
-from slsa_verifier_plugin.signatures.trust import LoadedRoot
+from slsa_verifier_plugin.signatures.trust import LoadedRoot, Log
 from slsa_verifier_plugin.signatures.wording import reason_of
 from slsa_verifier_plugin.text import plain
 
@@ -73,84 +73,126 @@ class RootVerifier:
         """What stands for this root, as of now, in the cache of what it has verified."""
         return f"{self.root.info.digest}@{self.root.begun(self._clock())}"
 
-    def check_begun(self) -> None:
+    def require_begun(self) -> None:
         """Raise ``TrustRootError`` where no certificate authority of the root is in service yet."""
-        self.root.check_begun(self._clock())
+        self.root.require_begun(self._clock())
 
     def verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
         """Return the verified payload of ``candidate``.
+
+        The steps, with the sections of Sigstore's client specification:
+
+        1. The bundle is read, each part within its limit.
+        2. This root knows every party that the bundle names. Otherwise another root is the one to ask.
+        3. A time is established that a log or a timestamp authority vouches for (4.2).
+        4. Every party was in service at that time, and the certificate chains to its authority at each time there is (4.3).
+        5. SCT, key usage, log entry and signature verify (4.3 to 4.5). Without logs there is no log entry (4.6).
+        6. What was verified is what the candidate was read as.
 
         Raises:
             SignatureError: it does not verify; ``UNKNOWN_LOG`` where this root knows its CA or log not at all.
         """
         try:
-            inner = bundles.parse(candidate)
-            self._check_known(inner, certificate)
-            if not self.root.parts.logs:
-                return self._verify_stamped(inner, certificate, candidate)
-            return self._verify_logged(inner, certificate, candidate)
+            return self._verify(candidate, certificate)
         except VerifierError:
             raise
         except Exception as error:
             # The one boundary for what sigstore, pydantic, cryptography and rfc3161-client raise on bad input.
-            raise SignatureError(
-                f"the signature does not verify: {reason_of(error)}", "attach the original bundle, unchanged"
-            ) from error
+            raise _invalid(reason_of(error)) from error
 
-    def _verify_stamped(
-        self, inner: bundle_v1.Bundle, certificate: x509.Certificate, candidate: Candidate
-    ) -> Verified:
-        times = self._stamped(inner).values()
-        needs_sct = bool(self.root.parts.ct_logs)
-        verify_stamped_bundle(inner, certificate, times, self._in_service, needs_sct=needs_sct)
-        envelope = inner.dsse_envelope
-        assert envelope is not None
-        return self._verified(
-            (envelope.payload_type, envelope.payload), candidate, certificate, min(times), None
-        )
-
-    def _verify_logged(
-        self, inner: bundle_v1.Bundle, certificate: x509.Certificate, candidate: Candidate
-    ) -> Verified:
-        # First what costs least: one signature, before those of authorities and logs, which anybody may copy from another bundle.
-        _check_signature(inner, certificate)
-        stamped = self._stamped(inner)
-        moment = _logged_at(inner)
-        if moment is None:
-            if not stamped:
-                raise SignatureError(
-                    "the signature does not verify: no time that a trusted log or timestamp authority vouches for",
-                    "attach the original bundle, unchanged",
-                )
-            moment = min(stamped.values())
-        # From here on only what was in service when this was signed counts, whatever the bundle says of itself.
-        service = self._in_service(moment)
-        self._check_in_service(inner, certificate, service)
-        for other in {*stamped.values()} - {moment}:
-            chain_at(certificate, self._in_service(other).parts.authorities, other)
-        # sigstore-python verifies each timestamp again, so it gets the one that it cannot do without.
-        needed = [token for token, time in stamped.items() if time == moment][:1]
-        kept = frozenset(needed if _logged_at(inner) is None else ())
-        bundle = Bundle(bundles.with_tokens(inner, kept))
-        content = service.verifier.verify_dsse(bundle, _AnySigner())
-        if bundle.signing_certificate != certificate:
-            raise SignatureError("the bundle can be read as carrying two certificates")
-        # Whoever adds a later timestamp makes nothing younger (maxAge); all these times are verified.
-        signed_at = min([moment, *stamped.values()])
-        return self._verified(content, candidate, certificate, signed_at, _verified_index(inner))
-
-    def _verified(
-        self,
-        content: tuple[str, bytes],
-        candidate: Candidate,
-        certificate: x509.Certificate,
-        moment: datetime,
-        index: int | None,
-    ) -> Verified:
+    def _verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
+        bundle = bundles.parse(candidate)  # step 1
+        self._require_known(bundle, certificate)  # step 2
+        by_log = bool(self.root.parts.logs)
+        content, moment, index = (self._by_log if by_log else self._by_timestamps)(bundle, certificate)
+        # Step 6. Two readers of one JSON text may differ, in a repeated member say. The policy has seen the candidate's payload,
+        # so that is the only one that may count.
         if content != (candidate.payload_type, candidate.payload):
             raise SignatureError("the bundle can be read as carrying two payloads")
         claim = Claim(*content, certificates.signer_of(certificate))
         return Verified(claim, moment, index, self.root.info.digest)
+
+    # Step 2
+
+    def _require_known(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
+        """Raise ``UNKNOWN_LOG`` unless this root lists the parties that the bundle names, whenever they were in service.
+
+        Nothing is verified here. It tells "signed in another Sigstore instance" from "signed wrongly", which people mend in
+        different ways.
+        """
+        parts = self.root.parts
+        # The certificate authority.
+        if not parts.authority_of(certificate):
+            raise _unknown(f"the certificate authority {plain(certificate.issuer.rfc4514_string())}")
+        # The CT logs. Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
+        if parts.ct_logs or parts.logs:
+            _require_listed("certificate transparency", certificates.ct_log_ids(certificate), parts.ct_logs)
+        if not parts.logs:
+            return
+        # The timestamp authority, where no log gives the time. Beside a log's time an unknown one is left out like any other
+        # that does not verify.
+        tokens = bundles.tokens_of(bundle)
+        if tokens and _logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
+            raise _unknown("the timestamp authority")
+        # The transparency log.
+        entries = bundle.verification_material.tlog_entries
+        if not entries:
+            raise SignatureError(
+                f"the bundle has no transparency log entry, which {plain(self.root.info.source)} demands",
+                "attach the original bundle",
+            )
+        _require_listed("transparency", [entry.log_id.key_id for entry in entries], parts.logs)
+
+    # Steps 3 to 5
+
+    def _by_timestamps(
+        self, bundle: bundle_v1.Bundle, certificate: x509.Certificate
+    ) -> tuple[tuple[str, bytes], datetime, None]:
+        """Return content and time of a bundle that no log knows (4.6, "No Transparency Service")."""
+        times = self._stamped(bundle).values()
+        needs_sct = bool(self.root.parts.ct_logs)
+        verify_stamped_bundle(bundle, certificate, times, self._in_service, needs_sct=needs_sct)
+        envelope = bundle.dsse_envelope
+        assert envelope is not None
+        return (envelope.payload_type, envelope.payload), min(times), None
+
+    def _by_log(
+        self, bundle: bundle_v1.Bundle, certificate: x509.Certificate
+    ) -> tuple[tuple[str, bytes], datetime, int]:
+        """Return content, time and log index of a bundle with a log entry."""
+        # The signature comes first, before those of authorities and logs: it is the cheapest, and the others can be copied from
+        # a good bundle by anybody.
+        _require_signature(bundle, certificate)
+        # Step 3: the log's time where its promise covers it (Rekor v1), else the earliest timestamp (Rekor v2 has no time).
+        stamped = self._stamped(bundle)
+        logged = _logged_at(bundle)
+        if logged is None and not stamped:
+            raise _invalid("no time that a trusted log or timestamp authority vouches for")
+        moment = min(stamped.values()) if logged is None else logged
+        # Step 4: from here on only what was in service at that time counts, whatever the bundle says of itself.
+        service = self._in_service(moment)
+        self._require_in_service(bundle, certificate, service)
+        for other in {*stamped.values()} - {moment}:
+            # "If both are available, the Verifier performs path validation twice" (4.3).
+            chain_at(certificate, self._in_service(other).parts.authorities, other)
+        # Step 5: sigstore-python. It verifies each timestamp again, so it gets the one that it cannot do without.
+        needed = [token for token, time in stamped.items() if time == moment][:1]
+        kept = frozenset(needed if logged is None else ())
+        verified = Bundle(bundles.with_tokens(bundle, kept))
+        content = service.verifier.verify_dsse(verified, _AnySigner())
+        if verified.signing_certificate != certificate:
+            # The signer comes from ``certificate``, which must be the one that was verified.
+            raise SignatureError("the bundle can be read as carrying two certificates")
+        # The earliest of all times, which are all verified: whoever adds a later timestamp makes nothing younger (maxAge).
+        return content, min([moment, *stamped.values()]), _verified_index(bundle)
+
+    def _stamped(self, bundle: bundle_v1.Bundle) -> dict[bytes, datetime]:
+        """Return the verified timestamps; the others are left out, as anybody could leave them out of the bundle."""
+        now = self._clock()
+        authorities = [item for item in self.root.parts.timestamp_authorities if item.window.start <= now]
+        envelope = bundle.dsse_envelope
+        signature = envelope.signatures[0].sig if envelope and envelope.signatures else b""
+        return verified_times(bundles.tokens_of(bundle), signature, authorities)
 
     def _in_service(self, moment: datetime) -> InService:
         """Return what of this root was in service at ``moment``; made once for each set of parts, of which there are few."""
@@ -161,42 +203,7 @@ class RootVerifier:
             self._services.put(counting, service)
         return service
 
-    def _check_known(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
-        """Raise ``UNKNOWN_LOG`` unless this root has the CA and the logs that the bundle names, whenever they were in service."""
-        parts = self.root.parts
-        if not parts.authority_of(certificate):
-            raise _unknown(f"the certificate authority {plain(certificate.issuer.rfc4514_string())}")
-        # Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
-        needs_sct = parts.ct_logs or parts.logs
-        ct_ids = {log.id for log in parts.ct_logs}
-        for log_id in certificates.ct_log_ids(certificate) if needs_sct else ():
-            if log_id not in ct_ids:
-                raise _unknown(f"the certificate transparency log {log_id.hex()[:16]}")
-        if not parts.logs:
-            return
-        entries = bundle.verification_material.tlog_entries
-        tokens = bundles.tokens_of(bundle)
-        if tokens and _logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
-            raise _unknown("the timestamp authority")
-        if not entries:
-            raise SignatureError(
-                f"the bundle has no transparency log entry, which {plain(self.root.info.source)} demands",
-                "attach the original bundle",
-            )
-        log_ids = {log.id for log in parts.logs}
-        for entry in entries:
-            if entry.log_id.key_id not in log_ids:
-                raise _unknown(f"the transparency log {entry.log_id.key_id.hex()[:16]}")
-
-    def _stamped(self, bundle: bundle_v1.Bundle) -> dict[bytes, datetime]:
-        """Return the verified timestamps; the others are left out, as anybody could leave them out of the bundle."""
-        now = self._clock()
-        authorities = [item for item in self.root.parts.timestamp_authorities if item.window.start <= now]
-        envelope = bundle.dsse_envelope
-        signature = envelope.signatures[0].sig if envelope and envelope.signatures else b""
-        return verified_times(bundles.tokens_of(bundle), signature, authorities)
-
-    def _check_in_service(
+    def _require_in_service(
         self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, service: InService
     ) -> None:
         """Raise ``SignatureError`` where a party that the bundle names, and this root knows, was not in service."""
@@ -204,9 +211,9 @@ class RootVerifier:
             raise SignatureError(
                 "the trusted root says that the certificate authority was not in service when this was signed"
             )
+        entries = bundle.verification_material.tlog_entries
         ids = {log.id for log in service.parts.logs}
         ct_ids = {log.id for log in service.parts.ct_logs}
-        entries = bundle.verification_material.tlog_entries
         if not (
             all(entry.log_id.key_id in ids for entry in entries)
             and all(log_id in ct_ids for log_id in certificates.ct_log_ids(certificate))
@@ -325,7 +332,19 @@ def _unknown(what: str) -> SignatureError:
     return SignatureError(what, reason=Reason.UNKNOWN_LOG)
 
 
-def _check_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
+def _require_listed(kind: str, ids: Iterable[bytes], logs: Iterable[Log]) -> None:
+    """Raise ``UNKNOWN_LOG`` where one of ``ids`` is of none of ``logs``."""
+    known = {log.id for log in logs}
+    for log_id in ids:
+        if log_id not in known:
+            raise _unknown(f"the {kind} log {log_id.hex()[:16]}")
+
+
+def _invalid(what: str) -> SignatureError:
+    return SignatureError(f"the signature does not verify: {what}", "attach the original bundle, unchanged")
+
+
+def _require_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
     """Raise ``SignatureError`` unless the envelope's only signature was made with the certificate's key.
 
     sigstore-python looks at this last, after five other signatures, and at the shape of what is not looked at here.
@@ -335,18 +354,12 @@ def _check_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) ->
         key = certificate.public_key()
     except Exception as error:
         # As the parser of certificates: several types, and panics that are no ValueErrors.
-        raise SignatureError(
-            "the signature does not verify: the certificate's key is none that there can be",
-            "attach the original bundle, unchanged",
-        ) from error
+        raise _invalid("the certificate's key is none that there can be") from error
     if envelope is None or len(envelope.signatures) != 1 or not isinstance(key, ec.EllipticCurvePublicKey):
         return
     message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
     if not is_valid(key, envelope.signatures[0].sig, message):
-        raise SignatureError(
-            "the signature does not verify: it does not match the certificate's key and the content",
-            "attach the original bundle, unchanged",
-        )
+        raise _invalid("it does not match the certificate's key and the content")
 
 
 def _logged_at(bundle: bundle_v1.Bundle) -> datetime | None:

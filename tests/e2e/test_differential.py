@@ -195,7 +195,7 @@ def test_unusable_roots(tmp_path: Path, root: str) -> None:
     content = lab.trusted_root(**VARIANTS[root])
     with pytest.raises(TrustRootError):
         # The second is asked at each call, for a root is kept while time goes on.
-        RootVerifier(load_root(content, root)).root.check_begun(datetime.now(UTC))
+        RootVerifier(load_root(content, root)).root.require_begun(datetime.now(UTC))
     trust = Trust(tmp_path, content)
     assert not [
         name for name, options in SIGNATURES.items() if trust.theirs(lab.sign(vsa(), **options)).accepted

@@ -428,6 +428,15 @@ def test_a_repository_that_says_when_to_come_back_is_not_waited_for(
             refresh(source, environ)
 
 
+def test_an_answer_that_is_no_file_is_not_read_as_one(
+    repository: TufRepository, environ: dict[str, str]
+) -> None:
+    with Trickle(b"HTTP/1.1 300 Multiple Choices\r\nContent-Length: 2\r\n\r\n{}", b"") as server:
+        source = RootSource("tuf", server.url, repository.source.bootstrap)
+        with pytest.raises(TrustRootError, match=r"could not be refreshed: HTTP error 300"):
+            refresh(source, environ)
+
+
 def test_no_download_begins_when_the_time_is_up(
     repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

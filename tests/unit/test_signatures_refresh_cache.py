@@ -19,10 +19,10 @@ from slsa_verifier_plugin.signatures.refresh import Refreshed, refresh
 from slsa_verifier_plugin.signatures.sources import (
     TARGET,
     Repository,
-    is_private,
     read_cached,
     read_root,
     repository_of,
+    require_private,
 )
 from tests.support.sigstore import Lab
 from tests.support.tuf import TufRepository, crowd
@@ -177,10 +177,10 @@ def test_only_a_folder_is_private(tmp_path: Path) -> None:
     (tmp_path / "file").touch(0o600)
     (tmp_path / "folder").mkdir(0o700)
     (tmp_path / "link").symlink_to("folder")
-    is_private(tmp_path / "folder")
+    require_private(tmp_path / "folder")
     for name in ("file", "link"):
         with pytest.raises(TrustRootError, match="not this user's alone"):
-            is_private(tmp_path / name)
+            require_private(tmp_path / name)
 
 
 def test_a_spoilt_copy_is_read_once_and_a_replaced_one_again(

@@ -277,3 +277,10 @@ def test_the_shipped_roots_have_parts_of_every_kind(kind: str) -> None:
     root = load_root(*read_root(RootSource(kind), {"SLSA_VERIFIER_TUF_DIR": "/nonexistent"}))
     assert all((root.parts.authorities, root.parts.logs, root.parts.ct_logs))
     assert all(log.key is not None for log in (*root.parts.logs, *root.parts.ct_logs))
+
+
+@pytest.mark.parametrize("name", ["tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"])
+@pytest.mark.parametrize("item", ["x", 7, ["x"]])
+def test_a_list_of_something_else_is_named(name: str, item: object) -> None:
+    with pytest.raises(TrustRootError, match=rf"cannot be used: {name}\[0\]"):
+        load_root(compact({**FULL, name: [item]}), "root.json")

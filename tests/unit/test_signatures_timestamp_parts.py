@@ -16,7 +16,7 @@ from slsa_verifier_plugin.errors import SignatureError
 from slsa_verifier_plugin.signatures import timestamps
 from slsa_verifier_plugin.signatures.timestamps import MAX_TIMESTAMPS, is_known, verified_times
 from slsa_verifier_plugin.signatures.trust import Authority, Window, load_root
-from slsa_verifier_plugin.signatures.verifier import _check_signature, _logged_at, _verified_index
+from slsa_verifier_plugin.signatures.verifier import _logged_at, _require_signature, _verified_index
 from tests.support.sigstore import (
     IN_TOTO,
     SIGNED_AT,
@@ -208,15 +208,15 @@ def with_signatures(*signatures: bytes) -> bundle_v1.Bundle:
 
 def test_a_signature_is_held_against_the_certificates_key_first_of_all() -> None:
     good = unb64(json.loads(sign())["dsseEnvelope"]["signatures"][0]["sig"])
-    _check_signature(with_signatures(good), GENUINE)
+    _require_signature(with_signatures(good), GENUINE)
     with pytest.raises(SignatureError, match="does not match the certificate's key and the content"):
-        _check_signature(with_signatures(b"wrong"), GENUINE)
+        _require_signature(with_signatures(b"wrong"), GENUINE)
     ed25519 = leaf(derive_key("ours", "ed25519", Scheme.ED25519).private.public_key(), *EXTENSIONS)
     # What has another shape is refused by the library, and told in its place.
-    _check_signature(with_signatures(b"wrong"), ed25519)
-    _check_signature(with_signatures(b"wrong", good), GENUINE)
-    _check_signature(with_signatures(), GENUINE)
-    _check_signature(parsed(Lab().sign_blob(b"content")), GENUINE)
+    _require_signature(with_signatures(b"wrong"), ed25519)
+    _require_signature(with_signatures(b"wrong", good), GENUINE)
+    _require_signature(with_signatures(), GENUINE)
+    _require_signature(parsed(Lab().sign_blob(b"content")), GENUINE)
 
 
 def test_a_certificate_whose_key_is_no_point_of_its_curve_is_told() -> None:
@@ -225,7 +225,7 @@ def test_a_certificate_whose_key_is_no_point_of_its_curve_is_told() -> None:
     assert der.count(point) == 1
     torn = x509.load_der_x509_certificate(der.replace(point, point[:-1] + bytes([point[-1] ^ 1])))
     with pytest.raises(SignatureError, match="the certificate's key is none that there can be"):
-        _check_signature(parsed(sign()), torn)
+        _require_signature(parsed(sign()), torn)
 
 
 @pytest.mark.parametrize("seconds", [10**18, 10**12])

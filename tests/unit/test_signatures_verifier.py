@@ -239,9 +239,9 @@ def test_a_root_that_is_not_valid_yet_is_no_root_until_it_is() -> None:
     with pytest.raises(
         TrustRootError, match=r"cannot be used yet: .* in service from 2054-01-01T00:00:00Z on"
     ):
-        root.check_begun()
+        root.require_begun()
     now[0] = datetime(2054, 1, 1, tzinfo=UTC)
-    root.check_begun()
+    root.require_begun()
 
 
 def test_in_service_until_the_very_moment() -> None:
