@@ -105,7 +105,8 @@ def loads(content: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise JsonError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise JsonError(f"{error.msg} at character {error.pos}") from None
+        # Some of the parser's sentences end with "at" themselves.
+        raise JsonError(f"{error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
     # Few documents have brackets enough to be too deep; the others need no walk.

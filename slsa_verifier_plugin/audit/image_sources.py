@@ -16,6 +16,7 @@ from slsa_verifier_plugin.errors import ArtifactError, UsageError
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
+from slsa_verifier_plugin.resources.kubectl import said
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -180,6 +181,5 @@ def _kustomized(folder: Path) -> bytes:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{quoted(' '.join(command))} cannot be run: {plain(str(error))}") from error
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise UsageError(f"{quoted(' '.join(command))} failed: {plain(said)}")
+        raise UsageError(f"{quoted(' '.join(command))} failed: {said(done.stderr)}")
     return done.stdout

@@ -19,7 +19,9 @@ from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
 from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.model.manifest import parse_manifest
+from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.text import plain, quoted
 from slsa_verifier_plugin.verification.evidence import image_labels
 from slsa_verifier_plugin.verification.ports import ArtifactStore
@@ -111,7 +113,9 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
             return AttachDone(image, kind, count, report, None)
     if commit is not None:
         check_commit(found.content, commit, report)
-    with Pusher(request.image, demands.plain_http, provider_for(None, environ), environ) as pusher:
+    settings = StoreSettings.parse(store_settings({}, demands.plain_http))
+    plain_http = is_plain_http(settings, request.image.registry)
+    with Pusher(request.image, plain_http, provider_for(None, environ), environ) as pusher:
         attached = attach(pusher, descriptor, artifact, found.content)
     read_back(store, image, attached, Deadline(READ_BACK_SECONDS))
     return AttachDone(image, kind, count, report, attached)

@@ -6,9 +6,10 @@ Everything is decided by ``slsa_verifier_plugin.verification.verify``; this only
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from slsa_verifier_plugin.checking.elsewhere import notes_on
@@ -33,6 +34,7 @@ from slsa_verifier_plugin.verification.ports import ArtifactStore, SignatureVeri
 if TYPE_CHECKING:
     from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
+_FILE_ENDINGS = (".json", ".jsonl", ".yaml", ".yml", ".pem", ".gz", ".zip", ".tar", ".bundle")
 LISTING_SECONDS = 20.0
 """Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
 
@@ -121,7 +123,7 @@ class Checker:
                 types = [artifact_type for artifact_type, _ in self._types()]
                 notes += misreported[1:] or notes_on(self.store, image, types, deadline)
             return failure(text, resolved, missing, notes)
-        report = combined(text, resolved, reports, self.rules, [*notes, *misreported])
+        report = combined(text, resolved, reports, self.rules, [*notes, *misreported, *self._absent_roots()])
         return with_required(
             report, self.rules, lambda kind: any(check.is_for(kind) for check in self.checks)
         )
@@ -145,9 +147,21 @@ class Checker:
                 request = FileRequest(content, image, check.policy)
                 verdict = verify_file(request, verifier, self._deadline(check), self.now)
             except VerifierError as error:
-                return failure(name, "", error)
+                return failure(name, "", error, [*self._absent_roots()])
             reports.append(_report(check, check.resource.artifact_types[0], verdict, started))
-        return combined(name, "", reports, self.rules)
+        return combined(name, "", reports, self.rules, [*self._absent_roots()])
+
+    def _absent_roots(self) -> Iterator[str]:
+        """Yield a remark on each trusted root whose path is the cluster's: a Verifier is often tried out on another machine."""
+        paths = [
+            source.location for check in self.checks for source in check.policy.roots if source.kind == "path"
+        ]
+        for path in dict.fromkeys(paths):
+            if not Path(path).exists():
+                yield (
+                    f"the trusted root {quoted(path)} is not on this machine; if it is where Ratify runs, give a copy of it here "
+                    "with --trusted-root FILE"
+                )
 
     def _artifacts(self, image: Reference, deadline: Deadline) -> tuple[list[ArtifactReport], list[str]]:
         """Return a report for each artifact that Ratify would find, and a remark for each that it would not."""
@@ -244,10 +258,24 @@ def parse_image(text: str) -> Reference:
     Raises:
         UsageError: it is none.
     """
+    if _is_file_name(text):
+        # Docker Hub would be asked for an image of that name.
+        is_here = Path(text).is_file()
+        remedy = f"give it as --bundle {plain(text)}" if is_here else "check its name and folder"
+        raise UsageError(
+            f"{quoted(text)} is {'a file, no image' if is_here else 'no image, and no file here'}; {remedy}"
+        )
     try:
         return Reference.parse(text)
     except ArtifactError as error:
         raise UsageError(error.message) from error
+
+
+def _is_file_name(text: str) -> bool:
+    """Return True for what a person calls a file, and nobody an image."""
+    return text.startswith(("./", "../", "/", "~")) or (
+        text.endswith(_FILE_ENDINGS) and "@" not in text and ":" not in text
+    )
 
 
 def checks_of(verifiers: Sequence[VerifierResource], source: PolicySource) -> tuple[Check, ...]:

@@ -114,7 +114,9 @@ def checker_of(setup: Setup, demands: Demands, service: Service, store: Store | 
 
 def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str, Any]:
     """Return Ratify's store settings for a registry as the command line reaches it."""
-    settings = {"name": "oras", **configured}
+    from slsa_verifier_plugin.registry.settings import LOOPBACK_HTTP
+
+    settings = {"name": "oras", **configured, LOOPBACK_HTTP: True}
     if plain_http:
         settings["useHttp"] = True
     return settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from slsa_verifier_plugin.text import plain, quoted
 
 MAX_INDEX = 16 << 20
 MAX_MANIFEST = 4 << 20
+MAX_NAMED = 12
 """Bytes; the same as registries'."""
 REF_NAME = "org.opencontainers.image.ref.name"
 """Annotation with a tag (image specification 1.1, "Pre-Defined Annotation Keys")."""
@@ -59,7 +60,7 @@ class LayoutStore:
             for entry in self.entries:
                 if entry.descriptor.digest == image.digest:
                     return entry.descriptor
-            raise _missing(f"{image.digest}")
+            raise _missing(f"{image.digest}", self.names())
         named = [entry for entry in self.entries if entry.name == str(image)]
         tagged = [
             entry
@@ -68,8 +69,16 @@ class LayoutStore:
         ]
         found = {entry.descriptor.digest: entry.descriptor for entry in named or tagged}
         if len(found) != 1:
-            raise _missing(f"one image {plain(str(image))}")
+            raise _missing(f"one image {plain(str(image))}", self.names())
         return next(iter(found.values()))
+
+    def names(self) -> list[str]:
+        """Return how the images in the layout can be named: by what they were fetched as, else by tag or digest."""
+        named = [entry.name for entry in self.entries if entry.name]
+        tags = [entry.descriptor.annotations.get(REF_NAME, "") for entry in self.entries if not entry.name]
+        return list(dict.fromkeys([*named, *filter(None, tags)])) or [
+            str(entry.descriptor.digest) for entry in self.entries
+        ]
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
         """Return a manifest's bytes."""
@@ -232,5 +241,17 @@ def _write(path: Path, content: bytes) -> None:
     fresh.replace(path)
 
 
-def _missing(what: str) -> RegistryError:
-    return RegistryError(f"the layout does not hold {what}", reason=Reason.REGISTRY_NOT_FOUND)
+def _missing(what: str, names: Sequence[str] = ()) -> RegistryError:
+    return RegistryError(
+        f"the layout does not hold {what}", listing(names) if names else "", reason=Reason.REGISTRY_NOT_FOUND
+    )
+
+
+def listing(names: Sequence[str]) -> str:
+    """Return the sentence on what a layout holds."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return (
+        f"it holds {', '.join(plain(name, 200) for name in names[:MAX_NAMED])}{more}"
+        if names
+        else "it holds no image"
+    )

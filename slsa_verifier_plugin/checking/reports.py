@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from slsa_verifier_plugin.checking.status import Decision, decision_of
 from slsa_verifier_plugin.errors import Reason, VerifierError
 from slsa_verifier_plugin.policy.verdict import Verdict
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import counted, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,19 @@ def combined(
     rank = {Decision.DENIED: 0, Decision.UNDECIDED: 1, Decision.ADMITTED: 2}
     worst = min(deciding, key=lambda item: (rank[item.decision], -item.reached))
     verdict = worst.verdict
+    of_its_type = by_type[worst.artifact_type]
+    passing = sum(item.decision is Decision.ADMITTED for item in of_its_type)
+    if (
+        worst.decision is not Decision.ADMITTED
+        and passing
+        and all(any(item.decision is Decision.ADMITTED for item in items) for items in by_type.values())
+    ):
+        # Whoever may push can attach one that fails; that is what "any" is for.
+        notes = [
+            *notes,
+            f"{passing} of {counted(len(of_its_type), 'attestation')} {'passes' if passing == 1 else 'pass'}, and the rule is "
+            "'all'; --any (in the cluster, Ratify's policy 'any') would admit",
+        ]
     return ImageReport(
         asked=asked,
         resolved=resolved,

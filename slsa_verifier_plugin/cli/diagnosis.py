@@ -19,6 +19,7 @@ from slsa_verifier_plugin.errors import TrustRootError, UsageError, VerifierErro
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.resources.documents import parse_documents
+from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
 from slsa_verifier_plugin.resources.policy_check import check as check_resources
 from slsa_verifier_plugin.resources.problems import ERROR
 from slsa_verifier_plugin.resources.ratify_resources import flattened
@@ -280,7 +281,7 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     content = b""
     for kind in KINDS:
-        found = _kubectl(kubectl, kind, environ)
+        found = _kubectl(kind, environ)
         if isinstance(found, Finding):
             yield found
             if found.outcome == FAILED:
@@ -290,32 +291,19 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _resources(content)
 
 
-def _kubectl(kubectl: str, kind: str, environ: Mapping[str, str]) -> bytes | Finding:
+def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | Finding:
     """Return the resources of one kind; a finding where there is no such kind, or no cluster."""
-    command = [kubectl, "get", kind, "-o", "json", f"--request-timeout={KUBECTL_SECONDS // 2}s"]
     try:
-        done = subprocess.run(  # noqa: S603 (the caller's kubectl)
-            command,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=KUBECTL_SECONDS,
-            check=False,
+        return run_kubectl(
+            ["get", kind, "-o", "json", f"--request-timeout={KUBECTL_SECONDS // 2}s"],
+            environ,
+            KUBECTL_SECONDS,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(
-            "cluster",
-            FAILED,
-            f"kubectl gave no answer: {plain(type(error).__name__)}",
-            "check the kubeconfig",
-        )
-    said = plain(done.stderr.decode("utf-8", "replace").strip().partition("\n")[0], 256)
-    if done.returncode == 0:
-        return done.stdout
-    if "doesn't have a resource type" in said:
-        owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
-        return Finding("cluster", WARNING, f"the cluster knows no {kind}", f"install {owner} there")
-    return Finding("cluster", FAILED, f"kubectl get {kind}: {said}", "check the kubeconfig and your rights")
+    except KubectlError as error:
+        if "doesn't have a resource type" in str(error):
+            owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
+            return Finding("cluster", WARNING, f"the cluster knows no {kind}", f"install {owner} there")
+        return Finding("cluster", FAILED, str(error), "check the kubeconfig and your rights")
 
 
 def _resources(content: bytes) -> Iterator[Finding]:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,38 @@ class Lazy(NamedTuple):
 
     where: str
     help: str
+
+
+class StrictCommand(click.Command):
+    """A command that refuses an option given twice with two values, where only one counts.
+
+    click takes the last one silently: of two policies the first would never be looked at.
+    """
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return click's parser, each of whose options looks whether it has been given before."""
+        parser = super().make_parser(ctx)
+        if not ctx.resilient_parsing:
+            # A shell that completes must not be stopped by what is typed so far.
+            for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
+                if option.action in ("store", "store_const"):
+                    option.process = partial(_once, option, option.process, ctx)  # type: ignore[method-assign]
+        return parser
+
+
+def _once(
+    option: Any, process: Callable[[Any, Any], None], ctx: click.Context, value: Any, state: Any
+) -> None:
+    before = state.opts.get(option.dest)
+    process(value, state)
+    if before is not None and before != state.opts[option.dest]:
+        names = " or ".join(_names_of(option.dest, ctx))
+        raise click.UsageError(f"{names} is given twice, and only one can count", ctx)
+
+
+def _names_of(dest: str | None, ctx: click.Context) -> list[str]:
+    """Return how the options that set ``dest`` are written: ``--format`` and ``--json`` set one thing."""
+    return [option.opts[0] for option in ctx.command.params if option.name == dest and option.opts]
 
 
 class LazyGroup(click.Group):

@@ -16,6 +16,7 @@ import click
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.status import PROGRAM, Status
+from slsa_verifier_plugin.cli.arguments import usual
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
 from slsa_verifier_plugin.cli.session import Session, say
 
@@ -97,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the program; return its exit status. Every failure is one line on standard error, tracebacks only with ``--debug``."""
     _prepare_output()
     try:
-        status = _invoke(list(arguments))
+        result = _invoke(usual(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
         return _broken_pipe()
@@ -108,13 +109,15 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 (the boundary: what nobody foresaw ends in one line, too)
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             return _broken_pipe()
-        if "--debug" in arguments:
+        message, status = explain(error)
+        # A usage error is the person's, and its line says all; where it was raised helps nobody.
+        if "--debug" in arguments and status != Status.USAGE:
             import traceback
 
             for text in traceback.format_exc().splitlines():
                 _quietly(partial(say, text, error=True))
-        return _fail(*explain(error))
-    return status
+        return _fail(message, status)
+    return result
 
 
 def explain(error: Exception) -> tuple[str, Status]:
@@ -136,6 +139,10 @@ def explain(error: Exception) -> tuple[str, Status]:
     if isinstance(error, VerifierError):
         return error.message, Status.UNDECIDED
     if isinstance(error, OSError):
+        folder = os.path.dirname(os.fsdecode(error.filename or ""))  # noqa: PTH120 (pathlib is not loaded for the help)
+        if error.errno == errno.ENOENT and folder and not os.path.isdir(folder):  # noqa: PTH112
+            found = f"{plain(error.filename)} cannot be written or read: there is no folder {plain(folder)}"
+            return f"{found}; create it, or name another", Status.USAGE
         name = f": {plain(error.filename)}" if error.filename else ""
         return f"{error.strerror or type(error).__name__}{name}", Status.USAGE
     detail = plain(str(error)) or "no detail"

@@ -71,7 +71,11 @@ _POLICY = (
     ),
 )
 _REGISTRY = (
-    click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry, as the store's useHttp."),
+    click.option(
+        "--plain-http",
+        is_flag=True,
+        help="Talk HTTP to the registry (a Store's useHttp); one on loopback needs no word.",
+    ),
     click.option("--timeout", metavar="DURATION", help="Time for each attestation, instead of the policy's."),
 )
 

@@ -233,7 +233,8 @@ class _Examiner:
             Reason.SUBJECT_MISMATCH,
             f"the summary is about {hints.alternatives(sorted(summary.digests)) or hints.algorithms(summary)}, expected a "
             f"gitCommit or {digest}",
-            "attach the summary of this image or of its commit",
+            # Without an image this is a file at the command line: nothing says yet which image it is for.
+            "attach the summary of this image or of its commit" if image else hints.NAME_THE_IMAGE,
         )
 
     def _is_about_image(self, summary: VerificationSummary) -> bool:

@@ -27,6 +27,7 @@ from slsa_verifier_plugin.text import plain
 MAX_COMPARED = 4
 """Expected values that are compared for near misses, of up to 256: candidates have messages before signatures are checked."""
 
+NAME_THE_IMAGE = "name that IMAGE beside the file, as registry/repository@sha256:..."
 CASE = "the case of letters, which that host may tell apart"
 _SCHEME = "the scheme"
 

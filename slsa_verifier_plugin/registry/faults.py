@@ -153,7 +153,11 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
         case Trouble.TLS:
             reason = Reason.REGISTRY_TLS
             plain_http = "HTTP_REQUEST" in detail or "WRONG_VERSION_NUMBER" in detail
-            hint = "; it seems to speak plain HTTP (the store's useHttp)" if plain_http else ""
+            hint = (
+                "; it seems to speak plain HTTP: give --plain-http at the command line, or set useHttp in the Store"
+                if plain_http
+                else ""
+            )
             said = f"TLS with {host} failed ({detail}){hint}"
         case Trouble.NO_ADDRESS:
             said = f"the host of {host} has no address ({detail}); check the name and DNS"

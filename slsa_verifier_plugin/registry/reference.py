@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.text import quoted
+from slsa_verifier_plugin.text import plain, quoted
 
 MAX_LENGTH = 1024
 """Characters of a reference; registries allow 255 for the repository name and 128 for the tag."""
@@ -17,6 +17,7 @@ _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 
@@ -56,7 +57,8 @@ class Reference:
         )
         if not valid:
             raise ArtifactError(
-                f"{quoted(text)} is not an image reference; expected registry/repository@sha256:..."
+                f"{quoted(text)} is not an image reference{_slip(text, registry, repository)}; expected "
+                "registry/repository@sha256:..."
             )
         return cls(registry, repository, tag or None, digest)
 
@@ -72,6 +74,21 @@ class Reference:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}@{self.digest}" if self.digest else f"{self.name}{tag or ':latest'}"
+
+
+def _slip(text: str, registry: str, repository: str) -> str:
+    """Return what keeps ``text`` from being a reference where that is a well-known slip, empty where it is not."""
+    if scheme := _SCHEME.match(text):
+        return f": take away the {scheme[0]} at the start"
+    if text != text.strip():
+        return ": take away the blanks around it"
+    if text.endswith("/"):
+        return ": take away the slash at the end"
+    if _REPOSITORY.fullmatch(repository.lower()) and repository != repository.lower():
+        # OCI distribution specification 1.1, "Pulling manifests": names are in lower case.
+        lower = repository.lower() if registry == "docker.io" else f"{registry}/{repository.lower()}"
+        return f": a repository's name has no upper case; is {plain(lower)} meant?"
+    return ""
 
 
 def _is_reachable(registry: str) -> bool:

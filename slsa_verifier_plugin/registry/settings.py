@@ -17,13 +17,16 @@ from slsa_verifier_plugin.text import quoted
 
 DEFAULT_CACHE_PATH = ".ratify/local_oras_cache"
 """Where Ratify keeps its layout cache without ``localCachePath``, below the home directory."""
+LOOPBACK_HTTP = "slsaLoopbackHttp"
+"""The key by which the command line asks for ``loopback_http``."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """What the store was configured with.
 
-    ``auth_provider`` may hold secrets, so it stays out of ``repr``; ``cache_ttl`` is in seconds.
+    ``auth_provider`` may hold secrets, so it stays out of ``repr``; ``cache_ttl`` is in seconds. ``loopback_http``, which Ratify
+    does not know, lets a registry on this machine speak plain HTTP if that is what it speaks: the command line sets it.
     """
 
     use_http: bool = False
@@ -32,6 +35,7 @@ class StoreSettings:
     cosign_enabled: bool = False
     cache_enabled: bool = False
     cache_ttl: int = 10
+    loopback_http: bool = False
 
     @classmethod
     def parse(cls, store: Mapping[str, object] | None) -> StoreSettings:
@@ -60,6 +64,7 @@ class StoreSettings:
             cosign_enabled=bool(read("cosignEnabled", bool, "true or false")),
             cache_enabled=bool(read("cacheEnabled", bool, "true or false")),
             cache_ttl=read("ttl", int, "a whole number of seconds") or 10,
+            loopback_http=bool(read(LOOPBACK_HTTP, bool, "true or false")),
         )
 
     def fingerprint(self) -> str:

@@ -29,6 +29,7 @@ from slsa_verifier_plugin.registry.disk_cache import LayoutCache
 from slsa_verifier_plugin.registry.http.redirects import Exchange, HttpClient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
 from slsa_verifier_plugin.registry.listing import list_names
+from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
 from slsa_verifier_plugin.registry.memory_cache import ContentCache
 from slsa_verifier_plugin.registry.reference import Reference
@@ -236,7 +237,7 @@ class RegistryStore:
             if client is None:
                 client = RepositoryClient(
                     image,
-                    self._settings.use_http,
+                    is_plain_http(self._settings, image.registry),
                     self.http,
                     self._credentials,
                     asked=lambda challenge: self._asked.put(image.registry, challenge),

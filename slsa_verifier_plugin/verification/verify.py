@@ -31,7 +31,7 @@ from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
 from slsa_verifier_plugin.policy.checks import Context, Examination, Reading, examine, examine_verified
 from slsa_verifier_plugin.policy.steps import CheckError, StepOutcome, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import counted, plain, quoted
 from slsa_verifier_plugin.verification.binder import NoBinder
 from slsa_verifier_plugin.verification.entries import RankedCandidate
 from slsa_verifier_plugin.verification.judged import (
@@ -148,7 +148,7 @@ class _Run:
 
     def _no_candidates(self) -> None:
         seen = self._contents
-        others = f"{seen.others} lines of other kinds" if seen.others else "nothing"
+        others = counted(seen.others, "line of other kinds") if seen.others else "nothing"
         if not seen.candidates and seen.form:
             # A known other form (a packed file, an unsigned statement, ...) has its own advice.
             raise ArtifactError(f"found {seen.form}", reason=Reason.NO_ATTESTATION)
@@ -160,7 +160,9 @@ class _Run:
                 reason=Reason.NO_ATTESTATION,
             )
         kinds = sorted({str(self._readings.said(candidate)[0]) for _, candidate in seen.candidates})
-        self._steps.append(passed(4, f"{len(seen.candidates)} attestations, none a verification summary"))
+        self._steps.append(
+            passed(4, f"{counted(len(seen.candidates), 'attestation')}, none a verification summary")
+        )
         raise ArtifactError(
             f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification "
             f"summary ({PREDICATE_TYPE})",

@@ -92,7 +92,7 @@ def test_the_note_of_the_images_commit_is_attached(scene: Scene) -> None:
     done = scene.attach(image, "--from", f"notes:{scene.server.url}")
     assert (done.status, done.err) == (Status.ADMITTED, ""), done
     assert re.fullmatch(
-        r"attached sha256:[0-9a-f]{64} \(slsla/attestation, 1 attestations\) to \S+@sha256:[0-9a-f]{64}\n",
+        r"attached sha256:[0-9a-f]{64} \(slsla/attestation, 1 attestation\) to \S+@sha256:[0-9a-f]{64}\n",
         done.out,
     )
     assert cli("verify", image, "--policy", scene.policy, "--plain-http").status == Status.ADMITTED
@@ -150,7 +150,7 @@ def test_of_a_note_of_several_commits_the_images_own_is_attached(
     scene.repository.note(commit, b"\n".join(bundles if is_first else bundles[::-1]))
     image = scene.image("v1", revision=commit)
     done = scene.attach(image, "--from", f"notes:{scene.server.url}", policy=policy)
-    assert (done.status, "1 attestations" in done.out) == (Status.ADMITTED, True), done
+    assert (done.status, "1 attestation)" in done.out) == (Status.ADMITTED, True), done
     shown = cli("inspect", image, "--plain-http", "--json").out
     assert (commit in shown, other in shown) == (True, False)
 

@@ -44,7 +44,7 @@ def test_every_step_passes_on_an_open_registry(api: bool) -> None:
         pushed = push(registry)
         found = steps(pushed.image)
     assert outcomes(found) == ["passed"] * 8
-    assert found["connect"].message == "connected, without TLS because of useHttp"
+    assert found["connect"].message == "connected, without TLS"
     assert found["authenticate"].facts["credentials"] == "not asked for"
     assert found["referrers"].facts["listed by"] == ("the referrers API" if api else "the fallback tag")
     assert found["referrers"].facts["artifact types"] == "slsla/attestation"

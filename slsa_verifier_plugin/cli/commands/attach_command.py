@@ -10,8 +10,10 @@ import click
 
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status, status_of
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options, registry_options
 from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.text import counted
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.attaching import AttachRequest
@@ -39,7 +41,7 @@ Examples:
 """
 
 
-@click.command(epilog=ATTACH_EPILOG)
+@click.command(cls=StrictCommand, epilog=ATTACH_EPILOG)
 @click.argument("image")
 @click.argument("file", type=click.Path(), required=False)
 @click.option(
@@ -91,7 +93,9 @@ def attach(context: click.Context, /, image: str, file: str | None, **options: A
         return _refused(session, done.report)
     if done.report is None and request.origin is not None:
         say("nothing was verified: give --policy FILE, or --level and --resource-uri", error=True)
-    say(f"attached {done.attached.digest} ({done.kind}, {done.count} attestations) to {done.image}")
+    say(
+        f"attached {done.attached.digest} ({done.kind}, {counted(done.count, 'attestation')}) to {done.image}"
+    )
     return Status.ADMITTED
 
 
@@ -146,7 +150,7 @@ def _append_report(path: Path, report: ImageReport) -> None:
         file.write(f"{markdown_of([report])}\n")
 
 
-@click.command(epilog=FETCH_EPILOG)
+@click.command(cls=StrictCommand, epilog=FETCH_EPILOG)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option(
     "--output",
@@ -183,7 +187,7 @@ def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **op
     ]
     writer.close()
     for item in fetched:
-        say(f"{item.image}: {len(item.artifacts)} artifacts")
+        say(f"{item.image}: {counted(len(item.artifacts), 'artifact')}")
         for warning in item.warnings:
             say(f"warning: {warning}", error=True)
     say(f"written to {output}")

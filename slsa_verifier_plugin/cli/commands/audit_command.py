@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 from slsa_verifier_plugin.checking.demands import checker_of, setup_of
 from slsa_verifier_plugin.checking.status import PROGRAM
 from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, Output, Report
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options
 from slsa_verifier_plugin.cli.session import Session, session_of
 from slsa_verifier_plugin.errors import UsageError
@@ -42,7 +43,7 @@ looked at and --fail-on undecided is given, 130 interrupted.
 _TYPED = "slsa_verifier_plugin.audit.typed"
 
 
-class _AuditGroup(click.Command):
+class _AuditGroup(StrictCommand):
     """The audit itself, or ``merge`` where that is the first argument."""
 
     def make_context(
@@ -147,7 +148,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
         return report.write(session, state, sources.gaps())
 
 
-@click.command("merge")
+@click.command("merge", cls=StrictCommand)
 @click.argument("states", nargs=-1, required=True, metavar="STATE...", type=click.Path(path_type=Path))
 @click.option(
     "--state",

@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from slsa_verifier_plugin.checking.status import PROGRAM, Status
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.session import show
 from slsa_verifier_plugin.sinks import Script
 
@@ -20,7 +21,7 @@ In a running shell, or in its start-up file:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     """Print the script that teaches a shell to complete commands, options and files."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.errors import UsageError
 
@@ -23,7 +24,7 @@ Exit status: 0 if the one image was denied and the other admitted, as it must be
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=StrictCommand, epilog=EPILOG)
 @click.option(
     "--ratify", metavar="PATH", help="The ratify to go through; by default the one on the PATH, if any."
 )

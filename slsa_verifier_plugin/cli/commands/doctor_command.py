@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.session import say, session_of, show
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Exit status: 0 nothing failed, 1 something did, 2 usage.
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("image", required=False)
 @click.option(
     "--plugins-dir",
@@ -33,7 +34,7 @@ Exit status: 0 nothing failed, 1 something did, 2 usage.
     metavar="CONFIG",
     help="Look at a node instead: containerd's configuration file, and the door that it leaves open.",
 )
-@click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry, as the store's useHttp.")
+@click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry; one on loopback needs no word.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def doctor(

@@ -9,6 +9,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 
@@ -30,8 +31,8 @@ or some of what is attached could not be had or read).
 """
 
 
-@click.command(epilog=EPILOG)
-@click.argument("subject", metavar="IMAGE|FILE|-", type=click.Path())
+@click.command(cls=StrictCommand, epilog=EPILOG)
+@click.argument("subject", metavar="IMAGE|FILE|-", type=click.Path(), required=False)
 @registry_options
 @click.option(
     "--layout",
@@ -50,14 +51,22 @@ or some of what is attached could not be had or read).
 @click.option("--verbose", "-v", is_flag=True, help="Annotations, certificate extensions and every line.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
-def inspect(context: click.Context, /, subject: str, **options: Any) -> int:
+def inspect(context: click.Context, /, subject: str | None, **options: Any) -> int:
     """Show what is attached to an image, or in an attestation file: each line's type, subject, predicate, signer and claims.
 
-    Nothing is verified unless --verify is given: what is shown is what the lines claim.
+    Nothing is verified unless --verify is given: what is shown is what the lines claim. With --layout alone, the images in the
+    layout are listed.
     """
+    from slsa_verifier_plugin.checking.image_layout import LayoutStore
     from slsa_verifier_plugin.cli.render import render_inspect
 
     session = session_of(context)
+    if subject is None:
+        if options["layout"] is None:
+            raise click.UsageError("an IMAGE, a FILE or - is missing")
+        for name in LayoutStore(Path(options["layout"])).names():
+            say(name)
+        return Status.ADMITTED
     view = execute(session, subject, options)
     if options["as_json"]:
         show(render_inspect.json_of(view, verified=options["check"]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.session import Session, say, session_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ FOLLOW_SECONDS = 30
 """Between two looks at whether policies or the installed file have changed."""
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=StrictCommand, epilog=EPILOG)
 @click.option(
     "--plugins-dir",
     type=click.Path(file_okay=False, path_type=Path),

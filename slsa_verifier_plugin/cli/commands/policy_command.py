@@ -10,7 +10,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import checker_of, seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Decision, Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.sinks import json_text
@@ -50,7 +50,7 @@ def policy() -> None:
     """Check, write and describe Verifier resources."""
 
 
-@click.command(epilog=CHECK_EPILOG)
+@click.command(cls=StrictCommand, epilog=CHECK_EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option(
     "--plugins-dir",
@@ -87,7 +87,7 @@ def check(
     return Status.DENIED if counted else Status.ADMITTED
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("image")
 @registry_options
 @click.option(
@@ -138,7 +138,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     return Status.ADMITTED
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def producers(context: click.Context, /, as_json: bool) -> int:
@@ -153,7 +153,7 @@ def producers(context: click.Context, /, as_json: bool) -> int:
     return Status.ADMITTED
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--resource", is_flag=True, help="Of the whole Verifier resource.")
 def schema(resource: bool) -> int:
     """Print the JSON schema (draft 2020-12) of a Verifier's parameters, or of the whole resource.

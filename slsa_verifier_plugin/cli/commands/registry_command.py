@@ -8,7 +8,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options
 from slsa_verifier_plugin.cli.session import say, session_of, show
 
@@ -37,7 +37,7 @@ def registry() -> None:
     """Find out what happens between this machine and a registry."""
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("image")
 @click.option(
     "--store",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.session import say, session_of, show
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def resident() -> None:
     """
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def status(context: click.Context, /, as_json: bool) -> int:
@@ -56,7 +56,7 @@ def status(context: click.Context, /, as_json: bool) -> int:
     return Status.ADMITTED if found.report is not None else Status.DENIED
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.pass_context
 def start(context: click.Context, /) -> int:
     """Start the resident verifier and wait until it is warm."""
@@ -69,7 +69,7 @@ def start(context: click.Context, /) -> int:
     return Status.ADMITTED
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.pass_context
 def stop(context: click.Context, /) -> int:
     """Stop the resident verifier after the calls that it has accepted."""
@@ -84,7 +84,7 @@ def stop(context: click.Context, /) -> int:
     return Status.ADMITTED
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--detached", is_flag=True, help="Write nothing; used by the plugin when it starts one.")
 @click.pass_context
 def serve(context: click.Context, /, detached: bool) -> int:

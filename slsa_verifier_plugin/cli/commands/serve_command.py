@@ -6,6 +6,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import seconds_of
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.session import record, session_of
 from slsa_verifier_plugin.errors import UsageError
 
@@ -23,7 +24,7 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=StrictCommand, epilog=EPILOG)
 @click.option(
     "--policy",
     "policies",

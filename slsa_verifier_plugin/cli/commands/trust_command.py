@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
+from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.session import say, session_of, show
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def trust() -> None:
     """
 
 
-@click.command("list")
+@click.command("list", cls=StrictCommand)
 @_OPTION
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
@@ -58,7 +58,7 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
     return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @_OPTION
 @click.pass_context
 def refresh(context: click.Context, /, policy: str | None) -> int:
@@ -81,7 +81,7 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
     return status
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option(
     "--root", metavar="NAME", default="public-good", show_default=True, help="public-good or staging."
 )

@@ -11,6 +11,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import Demands, checker_of, setup_of, store_settings
 from slsa_verifier_plugin.checking.status import status_of
+from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.errors import UsageError
@@ -34,7 +35,7 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option(
     "--bundle",
@@ -72,7 +73,8 @@ def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -
     """
     inputs = Inputs(images, options["bundle"], options["layout"], _moment(options["at"]), options["offline"])
     if inputs.bundle is None and not images:
-        raise click.UsageError("an IMAGE is missing; name one, or give --bundle FILE")
+        held = _held(inputs.layout) if inputs.layout else "name one, or give --bundle FILE"
+        raise click.UsageError(f"an IMAGE is missing; {held}")
     if inputs.bundle is not None and inputs.layout is not None:
         raise click.UsageError("--bundle and --layout exclude each other")
     if options["offline"] and inputs.bundle is None and inputs.layout is None:
@@ -133,6 +135,13 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
         report = _check_file(checker, found.content, found.name, inputs.images)
         return [replace(report, notes=(*report.notes, remark(reference)))]
     return [checker.image(image) for image in inputs.images]
+
+
+def _held(layout: str) -> str:
+    """Return what a layout holds, for whoever named no image in it."""
+    from slsa_verifier_plugin.checking.image_layout import LayoutStore, listing
+
+    return f"{layout} is a layout: {listing(LayoutStore(Path(layout)).names())}"
 
 
 def _moment(text: str | None) -> datetime | None:

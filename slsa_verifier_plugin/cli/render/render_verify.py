@@ -14,7 +14,7 @@ from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
 from slsa_verifier_plugin.policy.verdict import result
 from slsa_verifier_plugin.sinks import Json, Xml, json_text
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import counted, plain
 
 FORMAT_VERSION = 1
 """Raised when a field of the JSON output changes its meaning or goes away."""
@@ -46,7 +46,7 @@ def summary_of(reports: Sequence[ImageReport], painter: Painter) -> str:
         for decision, count in counts.items()
         if count
     ]
-    return f"{len(reports)} images: {', '.join(shown)}"
+    return f"{counted(len(reports), 'image')}: {', '.join(shown)}"
 
 
 def _image(report: ImageReport, painter: Painter, verbose: bool) -> Iterator[str]:

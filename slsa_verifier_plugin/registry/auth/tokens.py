@@ -137,8 +137,8 @@ def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> Non
         return
     if not use_http:
         raise RegistryError(
-            f"{operation} failed: its token server {faults.redacted(realm)} is not HTTPS, and the store's useHttp "
-            "is not set; give the token server TLS",
+            f"{operation} failed: its token server {faults.redacted(realm)} is not HTTPS, and neither "
+            "--plain-http (at the command line) nor the Store's useHttp is given; give the token server TLS",
             reason=Reason.REGISTRY_CREDENTIALS,
         )
     if secret and host != canonical_host(urlsplit(origin).hostname or ""):

@@ -141,7 +141,7 @@ class Probing:
             found = self._resolver.resolve(host, port, self._deadline)
         except OSError as error:
             self._deadline.check(operation)
-            raise faults.unreachable(operation, f"//{host}", error) from None
+            raise faults.unreachable(operation, self._client.origin, error) from None
         addresses = list(dict.fromkeys(str(item.sockaddr[0]) for item in found))
         kinds = sorted({str(kind_of(address)) for address in addresses})
         facts = {"addresses": ", ".join(addresses), "kind": ", ".join(kinds)}
@@ -158,8 +158,8 @@ class Probing:
                 facts = {"peer": str(sock.getpeername()[0])}
                 if proxy:
                     return "connected to the proxy", facts
-                if self._settings.use_http:
-                    return "connected, without TLS because of useHttp", facts
+                if self._client.origin.startswith("http:"):
+                    return "connected, without TLS", facts
                 context = self._trust.context(urlsplit(self._client.origin).netloc)
                 with context.wrap_socket(sock, server_hostname=host) as wrapped:
                     facts |= _certificate(wrapped)

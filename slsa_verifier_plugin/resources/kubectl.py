@@ -1,0 +1,59 @@
+"""Runs the caller's kubectl: what it prints, and what it says where it fails, in one line that is meant for people."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.text import plain
+
+_KLOG = re.compile(r"[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ [\w.-]+:[0-9]+\] *")
+"""How client-go logs to standard error, once for each try, before kubectl says what is wrong (klog's header)."""
+
+
+class KubectlError(UsageError):
+    """kubectl is not there, gave no answer, or failed; the text is what it said itself, if it said anything."""
+
+
+def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: float) -> bytes:
+    """Return what kubectl prints.
+
+    Args:
+        arguments: without the program's name.
+        environ: with the ``PATH`` and ``KUBECONFIG`` to use.
+        seconds: after which it is ended.
+
+    Raises:
+        KubectlError: it is not on the ``PATH``, takes too long, or fails.
+    """
+    program = shutil.which("kubectl", path=environ.get("PATH"))
+    if program is None:
+        raise KubectlError("there is no kubectl on the PATH")
+    try:
+        done = subprocess.run(  # noqa: S603 (kubectl of the caller's PATH, with the caller's own arguments)
+            [program, *arguments],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise KubectlError(f"kubectl gave no answer within {seconds:g} s; check the kubeconfig") from None
+    except OSError as error:
+        raise KubectlError(f"kubectl cannot be run: {error.strerror or type(error).__name__}") from error
+    if done.returncode != 0:
+        raise KubectlError(f"kubectl {plain(' '.join(arguments[:2]))}: {said(done.stderr)}")
+    return done.stdout
+
+
+def said(stderr: bytes) -> str:
+    """Return the line of a program's standard error that says what is wrong: its own, and none of the log of its library."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    own = [line for line in lines if not _KLOG.match(line)]
+    # Where there is nothing but the log, its last line is as good as any, without the header.
+    chosen = own[0] if own else _KLOG.sub("", lines[-1]) if lines else "it failed without a word"
+    return plain(chosen, 256)
