@@ -82,6 +82,12 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
     @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that the deciding summary states, capped as the policy says; empty where there is no such summary."""
+        examination = self.best.examination if self.best else None
+        return examination.levels if examination else ()
+
+    @property
     def message(self) -> str:
         """The message of the result, as dashboards match it."""
         prefix = SUCCESS_PREFIX if self.success else FAILURE_PREFIX

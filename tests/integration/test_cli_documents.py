@@ -74,13 +74,14 @@ def test_every_command_explains_itself(name: str) -> None:
 
 def test_the_examples_in_python_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    file_example, image_example = re.findall(r"```python\n(.*?)```", API, re.DOTALL)
-    (expected,) = re.findall(r"```text\n(.*?)```", API, re.DOTALL)
+    file_example, image_example, wrong_example = re.findall(r"```python\n(.*?)```", API, re.DOTALL)
     names: dict[str, object] = {}
-    printed = StringIO()
-    with redirect_stdout(printed):
-        exec(file_example, names)
-    assert printed.getvalue() == expected
+    expectations = re.findall(r"```text\n(.*?)```", API, re.DOTALL)
+    for example, expected in zip((file_example, wrong_example), expectations, strict=True):
+        printed = StringIO()
+        with redirect_stdout(printed):
+            exec(example, names)
+        assert printed.getvalue() == expected
     with EmbeddedRegistry() as registry:
         image = registry.push_image("team/app", "v1")
         for note in (LEVEL_1, LEVEL_3):

@@ -127,6 +127,9 @@ def test_the_table_is_not_read_wrongly() -> None:
 def test_imports_only_go_up_the_table(room: str, target: str) -> None:
     if room == target or room == "__main__":
         return
+    if room == "__init__":
+        # The package's public names, which it imports when they are asked for.
+        return
     if ROWS[room] == ROWS[target] == 1:
         return
     assert ROWS[target] < ROWS[room]
