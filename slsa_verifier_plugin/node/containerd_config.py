@@ -21,7 +21,7 @@ BINDIR = "io.containerd.image-verifier.v1.bindir"
 TRANSFER = "io.containerd.transfer.v1.local"
 IMAGES = "io.containerd.cri.v1.images"
 OLD_CRI = "io.containerd.grpc.v1.cri"
-"""Where versions 1 and 2 have what ``IMAGES`` has since."""
+"""Where versions 1 and 2 have what ``IMAGES`` has since; counts in version 3, too."""
 MAX_FILES = 100
 MAX_BYTES = 4 << 20
 
@@ -129,13 +129,16 @@ def _imported(file: Path, patterns: list[Any]) -> Iterator[Path]:
 
 
 def _newest(document: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """Return the plugins' settings in the form of version 3 and above (containerd 2.4, ``plugins/cri/images/plugin.go``).
+    """Return the plugins' settings in the newest form (containerd 2.4, ``plugins/cri/images/plugin.go``).
+
+    Version 3 has the images where version 4 has them; what an older section says is moved there all the same. containerd 2.4
+    does so; those before it, whose newest version is 3, do not.
 
     Version 2 moves ``containerd.disable_snapshot_annotations`` and its like only beside ``containerd.runtimes``. Here they always
     count: a runtime that is added later must not open the door.
     """
     plugins = dict(_table(document, "plugins"))
-    if version < 3:
+    if version < NEWEST:
         old = {**_table(plugins, "cri"), **_table(plugins, OLD_CRI)}
         moved = {name: old[name] for name in _FROM_CRI if name in old}
         containerd = _table(old, "containerd")

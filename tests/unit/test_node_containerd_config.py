@@ -63,8 +63,8 @@ def failures(tmp_path: Path, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
         f'version = 3\n{CRI}[plugins."{IMAGES}".registry]\nconfig_path = "/etc/containerd/certs.d"\n',
         f'version = 3\n[plugins."{IMAGES}".registry.mirrors]\n',
         f'version = 2\n{CRI_2}sandbox_image = "registry.k8s.io/pause:3.10"\n',
-        # Version 3 has the CRI's settings elsewhere: containerd does not read these.
-        f"version = 3\n{CRI_2}max_concurrent_downloads = 7\n",
+        # Version 4 has the CRI's settings elsewhere: containerd does not read these.
+        f"version = 4\n{CRI_2}max_concurrent_downloads = 7\n",
     ],
 )
 def test_a_configuration_that_asks_verifiers(failures: Failures, text: str) -> None:
@@ -139,8 +139,12 @@ def test_what_opens_the_door(failures: Failures, text: str, says: str, version: 
         (f'disabled_plugins = ["{BINDIR}"]\n', "disables"),
     ],
 )
-def test_what_opens_the_door_in_the_form_of_version_2(failures: Failures, text: str, says: str) -> None:
-    found = failures(f"version = 2\n{text}")
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_opens_the_door_in_the_form_of_version_2(
+    failures: Failures, text: str, says: str, version: int
+) -> None:
+    """containerd 2.4 reads these sections in a file of version 3, too."""
+    found = failures(f"version = {version}\n{text}")
     assert len(found) == 1
     assert says in found[0].message
 

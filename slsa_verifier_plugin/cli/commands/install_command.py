@@ -70,7 +70,7 @@ def install(
     if for_containerd:
         if plugins_dir is not None:
             raise click.UsageError("--plugins-dir is Ratify's; containerd's directory is --bin-dir")
-        return _install_on_node(session, _Node(bin_dir, profile, policies), follow)
+        return _install_on_node(session, _NodePlan(bin_dir, profile, policies), follow)
     if bin_dir is not None or profile or policies is not None or follow:
         raise click.UsageError("--bin-dir, --profile, --policies and --follow go with --containerd")
     return _install_for_ratify(session, plugins_dir)
@@ -89,7 +89,7 @@ def _install_for_ratify(session: Session, plugins_dir: Path | None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class _NodePlan:
     """What is to be put on a node, as typed."""
 
     bin_dir: Path | None
@@ -97,7 +97,7 @@ class _Node:
     policies: Path | None
 
 
-def _install_on_node(session: Session, wanted: _Node, follow: bool) -> int:
+def _install_on_node(session: Session, wanted: _NodePlan, follow: bool) -> int:
     from slsa_verifier_plugin.errors import UsageError
 
     # Taken at a moment of our choice: the first process of a container ignores what it does not wait for.
@@ -116,7 +116,7 @@ def _install_on_node(session: Session, wanted: _Node, follow: bool) -> int:
             return Status.ADMITTED
 
 
-def _put_on_node(session: Session, wanted: _Node) -> None:
+def _put_on_node(session: Session, wanted: _NodePlan) -> None:
     from slsa_verifier_plugin.cli.plugin_file import install as put
     from slsa_verifier_plugin.cli.plugin_file import is_installed
     from slsa_verifier_plugin.node.arguments import CallError, parse_program, program_of
