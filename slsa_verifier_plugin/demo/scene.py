@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from slsa_verifier_plugin.demo.demo_registry import DemoRegistry, fields_of
 from slsa_verifier_plugin.model.digest import Descriptor
 
 ARTIFACT_TYPE = "slsla/attestation"
@@ -16,7 +17,12 @@ VERIFIER = "slsla"
 EXPECTED_LEVEL = "SLSA_SOURCE_LEVEL_2"
 SOURCE = "git+https://github.com/example/source-demo"
 ROOT_FILE = "trusted_root.json"
-_REPOSITORY = "demo/app"
+REPOSITORY = "demo/app"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_EMPTY = "application/vnd.oci.empty.v1+json"
+_BUNDLE = "application/vnd.dev.sigstore.bundle+json"
 _IMAGES = {"level-1": False, "level-3": True}
 """Tag, which names the attestation's file too, and whether its image is to be admitted."""
 
@@ -39,11 +45,11 @@ class Scene:
     parameters: Mapping[str, Any]
 
 
-def prepare(registry: EmbeddedRegistry, folder: Path) -> Scene:
-    """Push the images with their attestations and return what is to be shown.
+def prepare(registry: DemoRegistry, folder: Path) -> Scene:
+    """Give the registry the images with their attestations, and return what is to be shown.
 
     Args:
-        registry: a running one.
+        registry: where they are to be had.
         folder: gets a copy of the trusted root, so that it has a path whatever this package is installed as.
     """
     data = resources.files("slsa_verifier_plugin.demo.data")
@@ -51,10 +57,9 @@ def prepare(registry: EmbeddedRegistry, folder: Path) -> Scene:
     root.write_bytes(data.joinpath(ROOT_FILE).read_bytes())
     exhibits = []
     for tag, admit in _IMAGES.items():
-        image = registry.push_image(_REPOSITORY, tag)
-        bundles = data.joinpath(f"{tag}.intoto.jsonl").read_bytes()
-        artifact = registry.attach(_REPOSITORY, image, ARTIFACT_TYPE, [bundles])
-        exhibits.append(Exhibit(tag, f"{registry.host}/{_REPOSITORY}@{image.digest}", artifact, admit))
+        image = _add_image(registry, tag)
+        artifact = _attach(registry, image, data.joinpath(f"{tag}.intoto.jsonl").read_bytes())
+        exhibits.append(Exhibit(tag, f"{registry.host}/{REPOSITORY}@{image.digest}", artifact, admit))
     parameters = {
         "expectedVerifiedLevels": [EXPECTED_LEVEL],
         "expectedResourceUri": SOURCE,
@@ -63,6 +68,27 @@ def prepare(registry: EmbeddedRegistry, folder: Path) -> Scene:
         "timeout": "30s",
     }
     return Scene(tuple(exhibits), parameters)
+
+
+def _add_image(registry: DemoRegistry, tag: str) -> Descriptor:
+    """Add a small image whose content is its own name: its digest is what the attestation is about."""
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
+    described = registry.add_blob(json.dumps(config).encode(), _CONFIG)
+    layer = registry.add_blob(f"{REPOSITORY}:{tag}\n".encode(), _LAYER)
+    return registry.add_manifest(_manifest(described, layer), tag)
+
+
+def _attach(registry: DemoRegistry, image: Descriptor, bundles: bytes) -> Descriptor:
+    """Add an artifact that refers to ``image``, as ``oras attach`` makes it."""
+    config, layer = registry.add_blob(b"{}", _EMPTY), registry.add_blob(bundles, _BUNDLE)
+    return registry.add_manifest(_manifest(config, layer, ARTIFACT_TYPE) | {"subject": fields_of(image)})
+
+
+def _manifest(config: Descriptor, layer: Descriptor, artifact_type: str = "") -> dict[str, Any]:
+    """Return an image manifest (OCI image specification 1.1)."""
+    kind = {"artifactType": artifact_type} if artifact_type else {}
+    parts = {"config": fields_of(config), "layers": [fields_of(layer)]}
+    return {"schemaVersion": 2, "mediaType": _MANIFEST, **kind, **parts}
 
 
 def verifier_resource() -> str:

@@ -18,8 +18,8 @@ import pytest
 
 from launcher.tests.harness import ROOT
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.e2e.one_file import build
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.resident import kill
 from tests.support.waiting import at_once
 from tools.dist import elf, stage, zipped

@@ -21,7 +21,6 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials.select import provider_for
 from slsa_verifier_plugin.registry.probe.probe import probe
@@ -31,6 +30,7 @@ from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.e2e.peers import cache_root
 from tests.support.certificates import Authority
 from tests.support.content import ARTIFACT_TYPE, NOTE, Pushed, push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.jwt import ISSUER, SERVICE, JwtServer
 
 HTTP = StoreSettings(use_http=True)

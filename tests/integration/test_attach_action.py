@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.command_line import LEVEL_1, LEVEL_3, ROOT, SOURCE, TRUSTED_ROOT, Done, cli
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.git_repository import GitRepository, GitServer, served
 
 ACTION = ROOT / ".github" / "actions" / "attach-source-attestation" / "action.yml"

@@ -13,8 +13,6 @@ import pytest
 from slsa_verifier_plugin.checking import attaching
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry import push
@@ -23,6 +21,8 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.service.service import Service
 from tests.support.attaching import attach_at_once
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_3, cli
+from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.registry_handler import RegistryHandler
 
 REPOSITORY = "team/app"
 CALLS = 64

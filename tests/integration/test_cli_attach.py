@@ -11,8 +11,6 @@ import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry.auth.challenge import parse_challenges
@@ -30,7 +28,9 @@ from tests.support.command_line import (
     verifier,
     write_yaml,
 )
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.registries import BasicRegistry, RecordingRegistry, TokenRegistry, TokenServer
+from tests.support.registry_handler import RegistryHandler
 from tests.support.sigstore import COMMIT, Lab, github_source_actions, vsa
 
 REPOSITORY = "team/app"

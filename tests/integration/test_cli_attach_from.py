@@ -19,12 +19,12 @@ from slsa_verifier_plugin.checking import attestation_origins as origins
 from slsa_verifier_plugin.checking import git_notes
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.storage import EMPTY_TYPE, image_manifest
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.model.digest import Descriptor
 from tests.support.command_line import Done, cli, parameters, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.git_repository import GitRepository, GitServer, served
+from tests.support.registry_storage import EMPTY_TYPE, image_manifest
 from tests.support.sigstore import Lab, github_source_actions, vsa
 
 REPOSITORY = "team/app"

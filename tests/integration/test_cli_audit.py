@@ -20,8 +20,6 @@ from slsa_verifier_plugin.audit.audit_state import AuditState
 from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.checking.checking import Checker
 from slsa_verifier_plugin.checking.status import Decision, Status
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from tests.support.command_line import (
     ARTIFACT_TYPE,
     LEVEL_1,
@@ -34,6 +32,8 @@ from tests.support.command_line import (
     verifier,
     write_yaml,
 )
+from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.registry_handler import RegistryHandler
 
 PROGRAM = (sys.executable, "-m", "slsa_verifier_plugin")
 LEVELS = [f"SLSA_SOURCE_LEVEL_{number}" for number in range(1, 5)]
@@ -461,13 +461,15 @@ def test_what_was_not_looked_at_counts_as_undecided(
 def test_shards_that_are_absent_are_named(policy: Path, images: dict[str, str], tmp_path: Path) -> None:
     state = tmp_path / "1.db"
     as_json(policy, *images.values(), "--shard", "1/3", "--state", state)
-    done = cli("audit", "merge", state, "--fail-on", "undecided")
+    # Which shard an image is of depends on the registry's port: this one may have none.
+    merge = ("audit", "merge", state, "--allow-empty")
+    done = cli(*merge, "--fail-on", "undecided")
     assert "incomplete: without the shards 0/3, 2/3\n" in done.out
     assert done.status != Status.ADMITTED
-    assert cli("audit", "merge", state).status == Status.ADMITTED
-    page = cli("audit", "merge", state, "--format", "html").out
+    assert cli(*merge).status == Status.ADMITTED
+    page = cli(*merge, "--format", "html").out
     assert "Incomplete: without the shards 0/3, 2/3." in page
-    gaps = json.loads(cli("audit", "merge", state, "--json").out)["summary"]["gaps"]
+    gaps = json.loads(cli(*merge, "--json").out)["summary"]["gaps"]
     assert gaps == ["without the shards 0/3, 2/3"]
 
 

@@ -14,9 +14,9 @@ from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import diagnosis
 from slsa_verifier_plugin.cli.plugin_file import install
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.resident.client import manage
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_3, cli, parameters, verifier
+from tests.support.embedded_registry import EmbeddedRegistry
 
 
 @pytest.fixture

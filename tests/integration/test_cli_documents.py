@@ -13,8 +13,8 @@ import pytest
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import main
 from slsa_verifier_plugin.cli.lazy import LazyGroup
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, ROOT
+from tests.support.embedded_registry import EmbeddedRegistry
 
 GUIDE = (ROOT / "docs" / "cli.md").read_text("utf-8")
 API = (ROOT / "docs" / "python.md").read_text("utf-8")

@@ -19,9 +19,9 @@ from slsa_verifier_plugin import sinks
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.render.render_audit import COLUMNS, csv_of
 from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.audit_page import row
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, ROOT, Done, cli, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.hostile import commands_in, unseen_in
 from tests.unit.test_sinks import HOSTILE
 

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.storage import INDEX_TYPE, to_json
 from slsa_verifier_plugin.model.digest import Descriptor
 from tests.support.command_line import (
     ARTIFACT_TYPE,
@@ -26,6 +24,8 @@ from tests.support.command_line import (
     verifier,
     write_yaml,
 )
+from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.registry_storage import INDEX_TYPE, to_json
 
 REPOSITORY = "team/app"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.command_line import LEVEL_3, ROOT, cli, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 
 FIELD = ROOT.parent / "shared" / "data" / "field" / "wrappers"
 BUNDLES = [json.loads(line) for line in LEVEL_3.read_bytes().splitlines()]

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.node.arguments import DESCRIPTOR, PROGRAM
 from slsa_verifier_plugin.node.call import judged
 from slsa_verifier_plugin.node.surroundings import PATH, surroundings
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, SUCCESS_PREFIX
 from slsa_verifier_plugin.resident import protocol
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.node import Node, Pulled, arguments, descriptor
 
 STORE = {

@@ -10,7 +10,6 @@ from datetime import timedelta
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
@@ -27,6 +26,7 @@ from slsa_verifier_plugin.verification.provenances import FETCHERS
 from slsa_verifier_plugin.verification.verify import verify
 from tests.support.policies import policy
 from tests.support.registries import RecordingRegistry, Seen
+from tests.support.registry_handler import RegistryHandler
 from tests.support.sigstore import SIGNED_AT, Lab, attest_build_provenance, provenance_v1, vsa
 
 pytestmark = pytest.mark.server("a registry with hundreds of referrers that answers slowly")

@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.auth.tokens import TokenRequest
@@ -23,7 +21,9 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support.content import NOTE, Pushed, push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.registries import BasicRegistry, RecordingRegistry, Seen, TokenRegistry, TokenServer
+from tests.support.registry_handler import RegistryHandler
 from tests.support.waiting import at_once
 
 pytestmark = pytest.mark.server("registries and token servers of the tests")

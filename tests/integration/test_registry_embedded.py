@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE, image_manifest
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.registry_storage import INDEX_TYPE, MANIFEST_TYPE, image_manifest
 
 CONTENT = b"some content" * 100
 DIGEST = str(Digest.of(CONTENT))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry.credentials import Credentials
@@ -19,6 +18,7 @@ from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support.content import ARTIFACT_TYPE, Pushed, push
 from tests.support.names import knowing
 from tests.support.registries import ToxicRegistry
+from tests.support.registry_handler import RegistryHandler
 
 HTTP = StoreSettings(use_http=True)
 NOTE = b'{"line": 1}\n' * 20

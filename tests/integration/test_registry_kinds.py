@@ -10,13 +10,13 @@ import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support.agreement import said_of
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_3, cli, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.fronts import (
     INDEX_TYPE,
     NOT_FOUND,

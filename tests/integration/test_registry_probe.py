@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.registry.probe.probe import Step, probe
 from slsa_verifier_plugin.registry.reference import Reference
@@ -16,6 +15,7 @@ from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.names import nowhere
 from tests.support.registries import BasicRegistry, TokenRegistry, TokenServer, ToxicRegistry
 

@@ -14,7 +14,6 @@ from typing import Self
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.network.addresses import Resolver
@@ -25,6 +24,7 @@ from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import NOTE, push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.names import nowhere
 from tests.support.registries import ToxicRegistry
 

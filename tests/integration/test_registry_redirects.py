@@ -7,7 +7,6 @@ import socket
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
 from slsa_verifier_plugin.registry.credentials import Credentials
@@ -18,6 +17,7 @@ from tests.support import toxins
 from tests.support.content import NOTE, Pushed, push
 from tests.support.names import knowing, nowhere
 from tests.support.registries import BasicRegistry, RecordingRegistry, Seen, ToxicRegistry
+from tests.support.registry_handler import RegistryHandler
 
 pytestmark = pytest.mark.server("registries that redirect to object stores")
 

@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
-from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
@@ -19,7 +16,10 @@ from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.content import ARTIFACT_TYPE, Pushed, push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.registries import RecordingRegistry, Seen, ToxicRegistry, Toxin
+from tests.support.registry_handler import RegistryHandler
+from tests.support.registry_storage import INDEX_TYPE, MANIFEST_TYPE
 
 pytestmark = pytest.mark.server("registries with pages, without the API, with wrong types")
 

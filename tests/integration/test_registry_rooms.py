@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin import ratify
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.verification.capacity import MEDIUM_BYTES, SMALL_BYTES
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_3, parameters
+from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.registry_handler import RegistryHandler
 
 pytestmark = pytest.mark.server("a registry that is slow with large content, and another")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.registry.credentials.select import provider_for
@@ -31,6 +30,7 @@ from tests.support.registries import (
     TokenServer,
     ToxicRegistry,
 )
+from tests.support.registry_handler import RegistryHandler
 
 PASSWORD = "planted-password-Zq9"
 IDENTITY = "planted-identity-Zq9"

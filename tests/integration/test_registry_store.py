@@ -14,9 +14,6 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
-from slsa_verifier_plugin.demo.storage import INDEX_TYPE, MANIFEST_TYPE
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry.memory_cache import ContentCache
@@ -26,8 +23,11 @@ from slsa_verifier_plugin.registry.store import RegistryStore
 from slsa_verifier_plugin.verification.ports import ArtifactStore
 from tests.support import toxins
 from tests.support.content import NOTE, push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.names import nowhere
 from tests.support.registries import RecordingRegistry, ToxicRegistry
+from tests.support.registry_handler import RegistryHandler
+from tests.support.registry_storage import INDEX_TYPE, MANIFEST_TYPE
 from tests.support.waiting import at_once
 
 pytestmark = pytest.mark.server("embedded registry")

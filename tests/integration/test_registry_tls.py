@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.settings import StoreSettings
@@ -18,6 +17,7 @@ from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import NOTE, push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.registries import RecordingRegistry, TokenRegistry, TokenServer, ToxicRegistry, Toxin
 
 pytestmark = pytest.mark.server("registries with TLS by a CA of the tests")

@@ -17,13 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from slsa_verifier_plugin.resident.client import manage
 from slsa_verifier_plugin.resident.protocol import Request
 from tests.support.command_line import ROOT
 from tests.support.content import Pushed, push
 from tests.support.crowd import Caller, ask_at_once
+from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.registry_handler import RegistryHandler
 from tests.support.resident import wait_until
 from tests.support.sigstore import Lab, github_source_actions, vsa
 from tests.support.sigstore.envelope import payload_bytes

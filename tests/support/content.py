@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry.reference import Reference
+from tests.support.embedded_registry import EmbeddedRegistry
 
 ARTIFACT_TYPE = "slsla/attestation"
 NOTE = b'{"line": 1}\n' * 2000

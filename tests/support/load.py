@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.resident import ROOT
 
 PROMISE = 4.5

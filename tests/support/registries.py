@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
+from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.registry_handler import RegistryHandler
 
 _REPOSITORY = re.compile(r"/v2/(.+?)/(?:manifests|blobs|referrers|tags)/")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.load import CONTROLLERS, PROMISE, Crowd, Done, Group, Images, Outcome, Sampler
 from tests.support.resident import ROOT, kill, wait_until
 

@@ -8,8 +8,8 @@ import struct
 import time
 from collections.abc import Iterable, Mapping
 
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from tests.support.registries import ToxicRegistry, Toxin
+from tests.support.registry_handler import RegistryHandler
 
 PIECE = b"x" * 65536
 

@@ -13,7 +13,6 @@ from jsonschema import Draft202012Validator
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.commands.policy_command import resource_schema
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.policy.parameters import parse_policy
 from tests.support.command_line import (
     ARTIFACT_TYPE,
@@ -28,6 +27,7 @@ from tests.support.command_line import (
     verifier,
     write_yaml,
 )
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.sigstore import (
     COMMIT,
     Identity,

@@ -31,7 +31,6 @@ from slsa_verifier_plugin.cli.render import (
 )
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason
 from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
@@ -46,6 +45,7 @@ from slsa_verifier_plugin.resources.problems import ResourceProblem
 from slsa_verifier_plugin.resources.trust_roots import RootState
 from slsa_verifier_plugin.text import inert, plain, quoted
 from tests.support.command_line import LEVEL_3, ROOT, Done, cli, parameters, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.hostile import COMMANDS, CONTROLS, commands_in, unseen_in
 from tests.support.sigstore import Lab, github_source_actions, vsa
 

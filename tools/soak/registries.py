@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.support.content import push
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.sigstore import TAMPERINGS, Lab, github_source_actions, person, vsa
 from tests.support.sigstore.envelope import payload_bytes
 

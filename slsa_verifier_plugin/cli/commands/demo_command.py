@@ -80,10 +80,10 @@ def keep(folder: Path) -> int:
     """Keep the demonstration's registry until it is interrupted."""
     from slsa_verifier_plugin.cli.render.render_demo import kept_lines
     from slsa_verifier_plugin.demo import scene
-    from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+    from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
 
     folder.mkdir(parents=True, exist_ok=True)
-    with EmbeddedRegistry() as registry:
+    with DemoRegistry(scene.REPOSITORY) as registry:
         prepared = scene.prepare(registry, folder)
         policy = folder / "verifier.yaml"
         policy.write_text(scene.verifier_resource(), "utf-8")
@@ -102,10 +102,13 @@ def perform(session: Session, ratify: Path | None) -> Show:
     from slsa_verifier_plugin.cli.plugin_file import NAMES, install
     from slsa_verifier_plugin.cli.render.render_demo import Show
     from slsa_verifier_plugin.demo import calls, scene
-    from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+    from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
     from slsa_verifier_plugin.resident.client import manage
 
-    with tempfile.TemporaryDirectory(prefix="slsa-demo-") as folder, EmbeddedRegistry() as registry:
+    with (
+        tempfile.TemporaryDirectory(prefix="slsa-demo-") as folder,
+        DemoRegistry(scene.REPOSITORY) as registry,
+    ):
         home = Path(folder)
         plugins = home / ".ratify" / "plugins"
         install(plugins, session.environ)

@@ -7,16 +7,13 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from slsa_verifier_plugin.demo.storage import INDEX_TYPE
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry, Server
+from tests.support.registry_storage import INDEX_TYPE, Storage
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
 """Bytes of one upload: enough for every test, not enough to fill a machine's memory by mistake."""
@@ -34,6 +31,29 @@ _ROUTES = (
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
 
+class Served(Protocol):
+    """What a connection asks its registry for; ``EmbeddedRegistry`` is one."""
+
+    storage: Storage
+    uploads: dict[str, bytes]
+    referrers_api: bool
+    page_size: int
+    latency: float
+
+    @property
+    def host(self) -> str:
+        """Host and port."""
+
+    def intercept(self, handler: RegistryHandler) -> bool:
+        """Return True if a request has been answered there."""
+
+
+class RegistryServer(ThreadingHTTPServer):
+    """A server whose connections belong to a registry."""
+
+    registry: Served
+
+
 class RegistryHandler(BaseHTTPRequestHandler):
     """One connection of an ``EmbeddedRegistry``."""
 
@@ -41,10 +61,10 @@ class RegistryHandler(BaseHTTPRequestHandler):
     server_version = "embedded-registry"
     sys_version = ""
     disable_nagle_algorithm = True
-    server: Server
+    server: RegistryServer
 
     @property
-    def registry(self) -> EmbeddedRegistry:
+    def registry(self) -> Served:
         """The registry that this connection belongs to."""
         return self.server.registry
 
