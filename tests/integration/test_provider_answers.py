@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, cli, parameters, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.provider import (
     STORE,
     Running,
@@ -25,6 +24,7 @@ from tests.support.provider import (
     wait_for,
 )
 from tests.support.registries import RecordingRegistry, Seen
+from tests.support.registry_handler import RegistryHandler
 
 REPOSITORY = "team/app"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from tests.integration.test_provider_answers import Place, push
 from tests.support.certificates import Authority, Pair
 from tests.support.command_line import LEVEL_1, LEVEL_3, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.provider import (
     ASK_SECONDS,
     STORE,

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
-from slsa_verifier_plugin.demo.registry_handler import RegistryHandler
 from tests.integration.test_provider_answers import REPOSITORY, CountingRegistry, namespaced, push
 from tests.support.certificates import Authority, Pair
 from tests.support.command_line import LEVEL_1, LEVEL_3, TRUSTED_ROOT, cli, parameters, verifier, write_yaml
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.provider import STORE, Running, policy_resource, provider, said, store, wait_for
 from tests.support.registries import RecordingRegistry, Seen
+from tests.support.registry_handler import RegistryHandler
 
 
 def mounted(folder: Path, **files: Path) -> Path:

@@ -14,7 +14,6 @@ from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.checking import parse_image
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.arguments import usual
-from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.settings import LOOPBACK_HTTP, StoreSettings
@@ -32,6 +31,7 @@ from tests.support.command_line import (
     verifier,
     write_yaml,
 )
+from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.sigstore import Lab, github_source_actions, vsa
 
 POLICY = ("--level", "SLSA_SOURCE_LEVEL_2", "--resource-uri", SOURCE, "--trusted-root", TRUSTED_ROOT)
