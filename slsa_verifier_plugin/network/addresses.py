@@ -16,6 +16,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -218,14 +220,6 @@ def system_lookup(host: str, port: int) -> list[Endpoint]:
     return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 
-class _Asked:
-    """One lookup under way: what came of it, once it is done."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.found: Sequence[Endpoint] | Exception | None = None
-
-
 class Resolver:
     """Looks names up in threads of their own, because the system's resolver knows no deadline.
 
@@ -239,7 +233,7 @@ class Resolver:
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
         self._lock = threading.Lock()
-        self._under_way: dict[tuple[str, int], _Asked] = {}
+        self._under_way: dict[tuple[str, int], Future[Sequence[Endpoint]]] = {}
         self._met: LruCache[str, dict[Kind, float]] = LruCache(limits.MAX_MET_HOSTS)
 
     def note(self, host: str, address: str) -> None:
@@ -271,45 +265,47 @@ class Resolver:
         address = literal(host)
         if address is not None:
             return system_lookup(address, port)  # a literal is only parsed: nothing is asked
-        asked = self._ask(host, port)
-        if not asked.done.wait(deadline.remaining()) or asked.found is None:
-            raise TimeoutError("the system's resolver did not answer")
-        if isinstance(asked.found, UnicodeError):
-            raise socket.gaierror(socket.EAI_NONAME, "not a host name")
-        if isinstance(asked.found, Exception):
-            raise copy.copy(asked.found)  # one for each thread, with a traceback of its own
-        return asked.found
+        try:
+            return self._ask((host, port)).result(deadline.remaining())
+        except FutureTimeout:
+            raise TimeoutError("the system's resolver did not answer") from None
+        except UnicodeError:
+            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
+        except OSError as error:
+            # One for each thread that waits, with a traceback of its own.
+            raise copy.copy(error) from None
 
-    def _ask(self, host: str, port: int) -> _Asked:
-        """Return the lookup of ``host`` that is under way, or a new one."""
-        key = (host, port)
+    def _ask(self, key: tuple[str, int]) -> Future[Sequence[Endpoint]]:
+        """Return the lookup of a host and port that is under way, or a new one."""
         with self._lock:
             asked = self._under_way.get(key)
             if asked is not None:
                 return asked
+            # A lookup cannot be interrupted: without a limit, names whose servers are dead would take every thread there is.
             if len(self._under_way) >= limits.MAX_LOOKUPS:
                 raise TimeoutError("too many name lookups are waiting for the system's resolver")
-            asked = self._under_way[key] = _Asked()
+            asked = self._under_way[key] = Future()
         try:
             threading.Thread(target=self._run, args=(key, asked), name="name-lookup", daemon=True).start()
         except RuntimeError:
-            self._end(key, asked, OSError(errno.EAGAIN, "no thread can be started"))
+            self._end(key)
+            asked.set_exception(OSError(errno.EAGAIN, "no thread can be started"))
         return asked
 
-    def _run(self, key: tuple[str, int], asked: _Asked) -> None:
-        found: Sequence[Endpoint] | Exception | None = None
+    def _run(self, key: tuple[str, int], asked: Future[Sequence[Endpoint]]) -> None:
         try:
             found = self._lookup(*key)
-        except (OSError, UnicodeError) as error:
-            found = error
-        finally:
-            self._end(key, asked, found)
+        except BaseException as error:  # noqa: BLE001  whoever waits must learn of it, whatever it is
+            self._end(key)
+            asked.set_exception(error)
+        else:
+            self._end(key)
+            asked.set_result(found)
 
-    def _end(self, key: tuple[str, int], asked: _Asked, found: Sequence[Endpoint] | Exception | None) -> None:
+    def _end(self, key: tuple[str, int]) -> None:
+        # Before the result is there: whoever asks after it asks the system anew.
         with self._lock:
             del self._under_way[key]
-        asked.found = found
-        asked.done.set()
 
 
 class Dialer:

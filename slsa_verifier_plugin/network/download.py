@@ -6,27 +6,18 @@ redirect leads only where the server that is configured could reach us from (``a
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network import waits as limits
-from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, Resolver, check_name
+from slsa_verifier_plugin.network.addresses import AddressRefused, Resolver
 from slsa_verifier_plugin.network.failures import failure_of
-from slsa_verifier_plugin.network.hosts import with_canonical_host
-from slsa_verifier_plugin.network.origins import REDIRECTS, origin_of, target_of
-from slsa_verifier_plugin.network.proxies import proxy_for
-from slsa_verifier_plugin.network.sockets import timed_pools, total
-from slsa_verifier_plugin.network.tls import TrustStore
-
-_FAILURES = (HTTPError, http.client.HTTPException, OSError, ValueError)
-"""What urllib3, http.client, ssl and the socket raise for a peer's or the network's fault."""
-
-Allowed = frozenset[Kind] | None
+from slsa_verifier_plugin.network.origins import REDIRECTS, target_of
+from slsa_verifier_plugin.network.pools import FAILURES, Allowed, Pools, reach_of, within_reach
+from slsa_verifier_plugin.network.sockets import total
 
 
 class NotDownloaded(Exception):  # noqa: N818  (whoever asked words the error)
@@ -58,7 +49,7 @@ class Download:
             # Not ``stream``, which waits until a whole piece has come together.
             while piece := self._answer.read1(size):
                 yield piece
-        except _FAILURES as error:
+        except FAILURES as error:
             raise self._worded(error) from None
         finally:
             self.close()
@@ -81,12 +72,9 @@ class Downloader:
     def __init__(
         self, environ: Mapping[str, str], deadline: Deadline, agent: str, resolver: Resolver | None = None
     ) -> None:
-        self._environ = environ
         self._deadline = deadline
         self._headers = {"User-Agent": agent, "Accept-Encoding": "identity"}
-        self._resolver = resolver or Resolver()
-        self._trust = TrustStore(environ)
-        self._managers: dict[tuple[str, str | None, Allowed], urllib3.PoolManager] = {}
+        self._pools = Pools(environ, resolver=resolver)
 
     def get(self, url: str) -> Download:
         """Return the answer at the end of the redirects, whatever its status; its body is still to be read.
@@ -110,78 +98,26 @@ class Downloader:
 
     def _send(self, url: str, home: str) -> urllib3.BaseHTTPResponse:
         """Send to the configured server anywhere, to another only where its address allows it."""
-        if origin_of(url) == origin_of(home):
-            return self._ask(url, None)
+
+        def ask(allowed: Allowed) -> urllib3.BaseHTTPResponse:
+            self._check()
+            timeout = total(self._deadline, limits.REQUEST_SECONDS)
+            try:
+                return self._pools.open("GET", url, self._headers, timeout, allowed=allowed)
+            except FAILURES as error:
+                raise self._worded(error) from None
+
         try:
-            return self._ask(url, self._reach_of(home))
+            return within_reach(url, home, ask, lambda: reach_of(home, self._pools.resolver, self._deadline))
         except AddressRefused as refused:
             raise NotDownloaded(f"it redirects to a {refused.kind} address, and is at none itself") from None
 
-    def _ask(self, url: str, allowed: Allowed) -> urllib3.BaseHTTPResponse:
-        self._check()
-        if allowed is not None:
-            url = with_canonical_host(url)  # what is judged is what a proxy gets to read
-        manager = self._manager(url, allowed)
-        try:
-            return manager.urlopen(
-                "GET",
-                url,
-                redirect=False,
-                retries=False,
-                headers=self._headers,
-                preload_content=False,
-                decode_content=False,
-                timeout=total(self._deadline, limits.REQUEST_SECONDS),
-            )
-        except _FAILURES as error:
-            raise self._worded(error) from None
-
-    def _manager(self, url: str, allowed: Allowed) -> urllib3.PoolManager:
-        proxy = proxy_for(url, self._environ)
-        if proxy and allowed is not None:
-            check_name(urlsplit(url).hostname or "", allowed)
-        key = (origin_of(url), proxy, allowed)
-        manager = self._managers.get(key)
-        if manager is None:
-            secure = urlsplit(url).scheme == "https"
-            context = self._trust.context(_host_of(url)) if secure else None
-            if proxy:
-                own = self._trust.context(_host_of(proxy)) if urlsplit(proxy).scheme == "https" else None
-                manager = urllib3.ProxyManager(
-                    proxy, proxy_headers=_password_of(proxy), ssl_context=context, proxy_ssl_context=own
-                )
-            else:
-                manager = urllib3.PoolManager(ssl_context=context)
-            manager.pool_classes_by_scheme = timed_pools(self._resolver, None if proxy else allowed)
-            self._managers[key] = manager
-        return manager
-
-    def _reach_of(self, home: str) -> frozenset[Kind]:
-        """Return the kinds of address to which the configured server may send us, from where it is itself."""
-        parts = urlsplit(home)
-        try:
-            return self._resolver.reach(parts.hostname or "", parts.port or 443, self._deadline)
-        except OSError:
-            return REACH[Kind.GLOBAL]  # behind a proxy, perhaps: then nothing but global addresses
-
     def _worded(self, error: Exception) -> NotDownloaded:
         self._check()
-        return NotDownloaded(failure_of(error).sentence)
+        return NotDownloaded(failure_of(error).sentence())
 
     def _check(self) -> None:
         if self._deadline.remaining() <= 0:
             raise NotDownloaded(
                 f"not complete after {self._deadline.seconds:g} s; try again, or look at the network or proxy between"
             )
-
-
-def _password_of(proxy: str) -> dict[str, str]:
-    """Return the header with the user's name and password in a proxy's URL, which urllib3 would leave out."""
-    parts = urlsplit(proxy)
-    if parts.username is None:
-        return {}
-    return urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
-
-
-def _host_of(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]

@@ -39,24 +39,19 @@ class Failure:
     detail: str
     transient: bool
 
-    @property
-    def sentence(self) -> str:
-        """What happened, for people, without the host."""
-        match self.trouble:
-            case Trouble.UNTRUSTED:
-                return f"its certificate is not trusted ({self.detail})"
-            case Trouble.TLS:
-                return f"TLS failed ({self.detail})"
-            case Trouble.NO_ADDRESS:
-                return f"its host has no address ({self.detail})"
-            case Trouble.NOT_HTTP:
-                return f"the answer is not proper HTTP ({self.detail})"
-            case Trouble.PROXY:
-                return f"the proxy did not connect (HTTP {self.detail})"
-            case Trouble.NO_ANSWER:
-                return f"no answer ({self.detail})"
-            case Trouble.BROKEN_OFF:
-                return f"the download broke off ({self.detail})"
+    def sentence(self, who: str = "") -> str:
+        """Return what happened, for people; ``who`` is the server, which is "it" without a name."""
+        whose = f"of {who} " if who else ""
+        its = "the" if who else "its"
+        return {
+            Trouble.UNTRUSTED: f"{its} certificate {whose}is not trusted ({self.detail})",
+            Trouble.TLS: f"TLS {f'with {who} ' if who else ''}failed ({self.detail})",
+            Trouble.NO_ADDRESS: f"{its} host {whose}has no address ({self.detail})",
+            Trouble.NOT_HTTP: f"the answer {whose}is not proper HTTP ({self.detail})",
+            Trouble.PROXY: f"the proxy did not connect {f'to {who} ' if who else ''}(HTTP {self.detail})",
+            Trouble.NO_ANSWER: f"no answer {f'from {who} ' if who else ''}({self.detail})",
+            Trouble.BROKEN_OFF: f"the {f'answer {whose}' if who else 'download '}broke off ({self.detail})",
+        }[self.trouble]
 
 
 def failure_of(error: BaseException) -> Failure:

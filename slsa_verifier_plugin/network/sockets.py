@@ -26,52 +26,46 @@ from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.addresses import Dialer, Kind, Resolver
 
 
-def _left(end: float) -> float:
-    left = end - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the time limit was reached")
-    return left
+class TimeLimit:
+    """When an exchange must have ended (``time.monotonic``); all sockets of one connection share one. The first is over."""
+
+    end = 0.0
+
+    def left(self) -> float:
+        """Return the seconds left; raise ``TimeoutError`` where there are none."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time limit was reached")
+        return left
 
 
 class DeadlineSocket(socket.socket):
-    """A TCP socket that stops waiting at ``end`` (``time.monotonic``); 0, its first value, is always over."""
+    """A TCP socket of which no call waits longer than its ``limit``."""
 
-    end = 0.0
+    limit = TimeLimit()
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        """Receive, waiting no longer than ``end``."""
-        self.settimeout(_left(self.end))
+        """Receive within the limit (http.client reads this way)."""
+        self.settimeout(self.limit.left())
         return super().recv_into(*args, **kwargs)
 
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        """Receive, waiting no longer than ``end`` (TLS within TLS reads this way)."""
-        self.settimeout(_left(self.end))
+        """Receive within the limit (TLS within TLS reads this way)."""
+        self.settimeout(self.limit.left())
         return super().recv(*args, **kwargs)
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
-        """Send everything, waiting no longer than ``end``."""
-        self.settimeout(_left(self.end))
+        """Send everything within the limit."""
+        self.settimeout(self.limit.left())
         super().sendall(*args, **kwargs)
 
 
-class DeadlineSSLSocket(ssl.SSLSocket):
+class DeadlineSSLSocket(DeadlineSocket, ssl.SSLSocket):
     """The same over TLS; made by ``DeadlineContext``."""
 
-    end = 0.0
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        """Receive, waiting no longer than ``end``."""
-        self.settimeout(_left(self.end))
-        return super().recv_into(*args, **kwargs)
-
-    def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        """Receive, waiting no longer than ``end``."""
-        self.settimeout(_left(self.end))
-        return super().recv(*args, **kwargs)
-
     def send(self, *args: Any, **kwargs: Any) -> int:
-        """Send a part, waiting no longer than ``end``; ``sendall`` calls it again and again."""
-        self.settimeout(_left(self.end))
+        """Send a part within the limit; an SSLSocket's ``sendall`` calls it again and again."""
+        self.settimeout(self.limit.left())
         return super().send(*args, **kwargs)
 
 
@@ -82,10 +76,11 @@ class DeadlineContext(ssl.SSLContext):
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """Return ``sock`` with TLS on it; the handshake waits for as long as ``sock`` is set to."""
-        end = getattr(sock, "end", 0.0)
+        # Read before: wrapping closes ``sock``.
+        limit = getattr(sock, "limit", DeadlineSocket.limit)
         wrapped = super().wrap_socket(sock, *args, **kwargs)
         if isinstance(wrapped, DeadlineSSLSocket):
-            wrapped.end = end
+            wrapped.limit = limit
         return wrapped
 
 
@@ -113,33 +108,34 @@ class FinalAnswer(http.client.HTTPResponse):
 class TimedHTTPConnection(urllib3.connection.HTTPConnection):
     """A connection with one time limit for an exchange: connecting, TLS, sending and receiving.
 
-    urllib3's pool sets ``timeout`` to what is left of the request's total before it connects or sends.
+    The limit starts when the connection is opened or else, on one that is used again, when the request is sent; all its sockets
+    look at that one ``TimeLimit``. urllib3's pool sets ``timeout`` to what is left of the request's total before either.
     """
 
-    _end = 0.0
-    _begun = False
+    _is_started = False
     _answer: http.client.HTTPResponse | None = None
 
     def __init__(self, *args: Any, dialer: Dialer, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._dialer = dialer
+        self._limit = TimeLimit()
 
     def connect(self) -> None:
         """Connect, TLS handshake included; the exchange's time starts now."""
-        self._begin()
+        self._start()
         super().connect()
-        self._pass_on()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request; the exchange's time starts now unless connecting for it has started it."""
-        if not self._begun:
-            self._begin()
+        if not self._is_started:
+            self._start()
         try:
             super().request(*args, **kwargs)
+            # Through a proxy it is the proxy's address, which says nothing of the host.
             if self.proxy is None and self.sock is not None:
                 self._dialer.note(self._dns_host, self.sock)
         finally:
-            self._begun = False
+            self._is_started = False
 
     def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]  # as in urllib3
         """Receive the head of the answer; one that urllib3 does not accept is closed, which it leaves undone."""
@@ -159,24 +155,17 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
         self._answer = FinalAnswer(*args, **kwargs)
         return self._answer
 
-    def _begin(self) -> None:
-        self._begun = True
-        seconds = self.timeout
-        self._end = time.monotonic() + (float(seconds) if isinstance(seconds, (int, float)) else 0.0)
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        # With TLS inside TLS (a proxy that is spoken to over TLS) the inner socket does the waiting.
-        sock: Any = self.sock
-        while sock is not None:
-            if isinstance(sock, (DeadlineSocket, DeadlineSSLSocket)):
-                sock.end = self._end
-            sock = getattr(sock, "socket", None)
+    def _start(self) -> None:
+        self._is_started = True
+        # Without a number there is no limit, which must not mean for ever: nothing is waited for then.
+        seconds = float(self.timeout) if isinstance(self.timeout, (int, float)) else 0.0
+        self._limit.end = time.monotonic() + seconds
 
     def _new_conn(self) -> socket.socket:
-        sock = self._dialer.dial(self._dns_host, self.port, Deadline(_left(self._end)))
+        sock = self._dialer.dial(self._dns_host, self.port, Deadline(self._limit.left()))
         if isinstance(sock, DeadlineSocket):
-            sock.end = self._end
+            sock.limit = self._limit
+        # A request's head and body are two writes; Nagle's algorithm would hold the second for an acknowledgement (40 ms).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 

@@ -11,6 +11,12 @@ MAX_CA_BYTES = 32 * 1024 * 1024
 MAX_TLS_CONTEXTS = 32
 """Hosts whose TLS contexts are kept: those to which a registry store keeps connections."""
 
+MAX_POOLS = 128
+"""Pools of connections that are kept: by server, proxy, allowed addresses and TLS context."""
+
+MAX_CONNECTIONS_A_HOST = 64
+"""Connections kept alive to one host; the resident verifier has up to 64 workers."""
+
 MAX_INTERIM_BYTES = 64 * 1024
 """Bytes of all interim answers (100, 102, 103) to one request; servers send one or two (RFC 9110, 15.2; RFC 8297)."""
 

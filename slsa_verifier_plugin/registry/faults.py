@@ -16,7 +16,7 @@ from slsa_verifier_plugin.text import plain
 RETRY_HELPS = "; trying again may help"
 
 OCI_CODES = frozenset(
-    {
+    [
         "BLOB_UNKNOWN",
         "BLOB_UPLOAD_INVALID",
         "BLOB_UPLOAD_UNKNOWN",
@@ -34,7 +34,7 @@ OCI_CODES = frozenset(
         "UNAVAILABLE",
         "UNKNOWN",
         "UNSUPPORTED",
-    }
+    ]
 )
 """Error codes that a message may repeat (OCI distribution 1.1, "Error Codes", and docker's own)."""
 
@@ -65,6 +65,15 @@ _ADVICE = {
     ),
     407: (Reason.REGISTRY_UNREACHABLE, "the proxy asks for credentials; set them in its URL"),
     429: (Reason.REGISTRY_THROTTLED, "the registry limits the rate of requests; use credentials or a mirror"),
+}
+
+
+_REMEDIES = {
+    Trouble.UNTRUSTED: "; add its CA to SSL_CERT_FILE, SSL_CERT_DIR or the host's certs.d",
+    Trouble.NO_ADDRESS: "; check the name and DNS",
+    Trouble.PROXY: "; check the proxy in HTTPS_PROXY, its credentials and what it allows",
+    Trouble.NO_ANSWER: "; check the host, its port, the network and proxy settings",
+    Trouble.BROKEN_OFF: "; look at the registry and what is before it",
 }
 
 
@@ -142,40 +151,20 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
         error: what the transport raised; only its kind and an operating system's own text are shown.
     """
     failure = failure_of(error)
-    host, detail, reason = redacted(url), failure.detail, Reason.REGISTRY_UNREACHABLE
-    match failure.trouble:
-        case Trouble.UNTRUSTED:
-            reason = Reason.REGISTRY_TLS
-            said = (
-                f"the certificate of {host} is not trusted ({detail}); add its CA to SSL_CERT_FILE, SSL_CERT_DIR or the host's "
-                "certs.d"
-            )
-        case Trouble.TLS:
-            reason = Reason.REGISTRY_TLS
-            plain_http = "HTTP_REQUEST" in detail or "WRONG_VERSION_NUMBER" in detail
-            hint = (
-                "; it seems to speak plain HTTP: give --plain-http at the command line, or set useHttp in the Store"
-                if plain_http
-                else ""
-            )
-            said = f"TLS with {host} failed ({detail}){hint}"
-        case Trouble.NO_ADDRESS:
-            said = f"the host of {host} has no address ({detail}); check the name and DNS"
-        case Trouble.NOT_HTTP:
-            return invalid_response(operation, f"the answer of {host} is not proper HTTP ({detail})")
-        case Trouble.PROXY:
-            said = (
-                f"the proxy did not connect to {host} (HTTP {detail}); check the proxy in HTTPS_PROXY, its credentials and what "
-                "it allows"
-            )
-        case Trouble.NO_ANSWER:
-            said = (
-                f"no answer from {host} ({detail}); check the host, its port, the network and proxy settings"
-            )
-        case Trouble.BROKEN_OFF:
-            said = f"the answer of {host} broke off ({detail}); look at the registry and what is before it"
-    helps = RETRY_HELPS if failure.transient and failure.trouble is not Trouble.TLS else ""
-    return RegistryError(f"{operation} failed: {said}{helps}", reason=reason, transient=failure.transient)
+    said = failure.sentence(redacted(url))
+    if failure.trouble is Trouble.NOT_HTTP:
+        return invalid_response(operation, said)
+    is_tls = failure.trouble in (Trouble.TLS, Trouble.UNTRUSTED)
+    advice = _REMEDIES.get(failure.trouble, "")
+    # What OpenSSL makes of an answer in clear text.
+    if is_tls and ("HTTP_REQUEST" in failure.detail or "WRONG_VERSION_NUMBER" in failure.detail):
+        advice = "; it seems to speak plain HTTP: give --plain-http at the command line, or set useHttp in the Store"
+    helps = RETRY_HELPS if failure.transient and not is_tls else ""
+    return RegistryError(
+        f"{operation} failed: {said}{advice}{helps}",
+        reason=Reason.REGISTRY_TLS if is_tls else Reason.REGISTRY_UNREACHABLE,
+        transient=failure.transient,
+    )
 
 
 def error_codes(body: bytes) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from slsa_verifier_plugin.model.snappy import SnappyError, decompressed
 from slsa_verifier_plugin.registry import faults
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
+from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.pages import Pages
 from slsa_verifier_plugin.registry.redaction import Redactor
 from slsa_verifier_plugin.registry.repository import USER_AGENT
@@ -158,11 +159,7 @@ class GitHubAttestations:
 
 
 def _entries(body: bytes, operation: str) -> list[Any]:
-    try:
-        value = loads(body)
-    except JsonError as error:
-        raise faults.invalid_response(operation, f"the answer is not JSON ({error})") from None
-    entries = value.get("attestations") if isinstance(value, dict) else None
+    entries = json_object(body, operation).get("attestations")
     if not isinstance(entries, list):
         raise faults.invalid_response(operation, "the answer has no list of attestations")
     return entries

@@ -59,11 +59,8 @@ FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 2.0
 """Longest wait between two attempts that no ``Retry-After`` asked for."""
 
-MAX_CONNECTIONS_A_HOST = 64
-"""Connections kept alive to one host; the resident verifier has up to 64 workers."""
-
 MAX_HOSTS = 32
-"""Hosts to which connections are kept alive."""
+"""Registries of which it is remembered what they asked for."""
 
 MAX_PROBED_BLOB_BYTES = 16 * 1024 * 1024
 """Bytes of the blob that ``registry check`` fetches: the default of ``maxAttestationBytes``."""

@@ -16,7 +16,7 @@ ENTRY_OVERHEAD_BYTES = 512
 """Bytes that one entry costs beside its content, so that tiny entries are bounded too."""
 
 
-class ContentCache:
+class ContentCache(LruCache[Digest, bytes]):
     """A bounded store of checked content, the least recently used out first; safe for many threads.
 
     Args:
@@ -24,31 +24,21 @@ class ContentCache:
     """
 
     def __init__(self, budget: int = DEFAULT_BUDGET_BYTES) -> None:
-        self._kept: LruCache[Digest, bytes] = LruCache(budget)
+        super().__init__(budget)
 
-    def get(self, digest: Digest) -> bytes | None:
-        """Return the content with this digest, or None."""
-        return self._kept.get(digest)
-
-    def put(self, digest: Digest, content: bytes) -> None:
-        """Keep ``content``, which the caller has checked to have ``digest``.
+    def put(self, key: Digest, value: bytes, cost: int = 0) -> None:
+        """Keep content, which the caller has checked to have the digest.
 
         Content of more than a quarter of the budget is not kept: it would push out everything else.
+
+        Args:
+            key: the digest.
+            value: the content.
+            cost: bytes that it costs; its size and an entry's overhead if left out.
         """
-        self._kept.put(digest, content, len(content) + ENTRY_OVERHEAD_BYTES)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
-
-    def usage(self) -> dict[str, int]:
-        """Return how often content was found and not found, and the bytes kept, for the status."""
-        return self._kept.usage()
+        super().put(key, value, cost or len(value) + ENTRY_OVERHEAD_BYTES)
 
     @property
     def used(self) -> int:
         """Bytes in use, overhead included."""
-        return self._kept.usage()["bytes"]
-
-    def __len__(self) -> int:
-        return len(self._kept)
+        return self.usage()["bytes"]

@@ -374,7 +374,7 @@ def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: p
         def send(self, *_: object, **__: object) -> requests.Response:
             raise StopError
 
-    def session_until(deadline: Deadline, _: object) -> requests.Session:
+    def session_until(deadline: Deadline, *_: object) -> requests.Session:
         used.append(deadline)
         return Session()
 

@@ -10,12 +10,12 @@ import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
-from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import push as pushing
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
 from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCall, AwsCalls
 from slsa_verifier_plugin.registry.credentials.web import Web
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, session_until
+from slsa_verifier_plugin.registry.http.sdk_sessions import session_until
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
@@ -89,7 +89,7 @@ def test_every_call_of_awss_sdk_ends(toxin: Toxin) -> None:
 
 @pytest.mark.parametrize("toxin", ENDLESS)
 def test_every_request_of_a_session_for_an_sdk_ends(toxin: Toxin) -> None:
-    with ToxicRegistry(toxin, "/") as toxic, session_until(Deadline(SECONDS), TrustStore({})) as session:
+    with ToxicRegistry(toxin, "/") as toxic, session_until(Deadline(SECONDS), {}) as session:
         begun = time.monotonic()
         with pytest.raises(requests.RequestException):
             session.get(f"{toxic.url}/x", timeout=300)

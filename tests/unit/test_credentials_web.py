@@ -7,27 +7,15 @@ import ssl
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, RegistryError
+from slsa_verifier_plugin.errors import DeadlineError
 from slsa_verifier_plugin.registry.credentials.web import (
     SHORTEST_TIMEOUT,
     Answer,
     is_transient,
-    proxies,
     seconds,
     unanswered,
 )
 from tests.support.clouds import everything_about
-
-
-def test_proxies() -> None:
-    environ = {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": ".internal"}
-    assert proxies("https://sts.example/", environ, "test") == {"https": "http://proxy.example:3128"}
-    assert proxies("https://sts.internal/", environ, "test") == {}
-    assert proxies("https://sts.example/", {}, "test") == {}
-    environ["HTTPS_PROXY"] = "socks5://user:planted-password@proxy"
-    with pytest.raises(RegistryError, match="choosing a proxy") as caught:
-        proxies("https://sts.example/", environ, "test")
-    assert "planted" not in everything_about(caught.value)
 
 
 def test_timeouts_for_an_sdk() -> None:

@@ -1,7 +1,7 @@
 """A provider's HTTP: its own exchanges over the room's transport, and the room's rules in the terms of an SDK.
 
 Own exchanges are bounded in time and size, follow no redirect (a token would go along) and are never repeated.
-An SDK sends over the room's transport or a session of it (``transport.session_until``), so its calls are bounded as well.
+An SDK sends over the room's transport or a session of it (``sdk_sessions``), so its calls are bounded as well.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
@@ -211,18 +209,3 @@ def seconds(deadline: Deadline, provider: str, step: str) -> float:
     """
     deadline.check(f"waiting for {step} ({provider})")
     return max(deadline.remaining(), SHORTEST_TIMEOUT)
-
-
-def proxies(url: str, environ: Mapping[str, str], provider: str) -> dict[str, str]:
-    """Return the proxy for ``url`` by its scheme, as ``requests`` and the SDKs take it; {} for none.
-
-    Raises:
-        RegistryError: the environment names a proxy that cannot be used.
-    """
-    try:
-        proxy = proxy_for(url, environ)
-    except RegistryError as error:
-        detail = error.message
-    else:
-        return {urlsplit(url).scheme: proxy} if proxy else {}
-    raise failed(provider, "choosing a proxy", detail)

@@ -1,6 +1,6 @@
 """Redirects, followed by our own code only.
 
-``requests`` would read a redirect's body without a bound, go anywhere, and decide on its own what to forward. Here:
+A library would read a redirect's body without a bound, go anywhere, and decide on its own what to forward. Here:
 at most five; never from HTTPS to HTTP; an ``Authorization`` header stays with the origin it was meant for; another
 host must have an address of a kind that the registry itself could reach us from (``addresses.REACH``).
 """
@@ -14,13 +14,12 @@ from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind
+from slsa_verifier_plugin.network.addresses import AddressRefused, Kind
 from slsa_verifier_plugin.network.origins import REDIRECTS, origin_of, target_of
+from slsa_verifier_plugin.network.pools import GLOBAL_ONLY, reach_of, within_reach
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
-
-_GLOBAL_ONLY = REACH[Kind.GLOBAL]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +87,13 @@ class HttpClient:
 
     def _send_once(self, request: HttpRequest, deadline: Deadline, home: str) -> Reply:
         """Send to the registry itself anywhere, to another host only where the registry's own address allows it."""
-        if origin_of(request.url) == origin_of(home):
-            return self._transport.send(request, deadline)
         try:
-            return self._transport.send(request, deadline, _GLOBAL_ONLY)
-        except AddressRefused:
-            # Looked up only now: behind a proxy the registry's name may be unknown here, which takes its time.
-            allowed = self._reach.get(home, deadline)
-        try:
-            return self._transport.send(request, deadline, allowed)
+            return within_reach(
+                request.url,
+                home,
+                lambda allowed: self._transport.send(request, deadline, allowed),
+                lambda: self._reach.get(home, deadline),
+            )
         except AddressRefused as refused:
             raise RegistryError(
                 f"{request.operation} failed: the registry sends its client to {faults.redacted(request.url)}, a "
@@ -106,14 +103,9 @@ class HttpClient:
             ) from None
 
     def _find_reach(self, home: str, deadline: Deadline) -> Lease[frozenset[Kind]]:
-        """Return the kinds of address to which the registry may send us, from where it is itself."""
-        parts = urlsplit(home)
-        try:
-            reach = self._transport.resolver.reach(parts.hostname or "", parts.port or 443, deadline)
-        except OSError:
-            # Behind a proxy, perhaps, which alone knows the name: then nothing but global addresses.
-            return Lease.lasting(_GLOBAL_ONLY, 1.0)
-        return Lease.lasting(reach, limits.REACH_SECONDS)
+        reach = reach_of(home, self._transport.resolver, deadline)
+        # Soon again where it is the least: the registry's name may have been unknown for a moment.
+        return Lease.lasting(reach, 1.0 if reach == GLOBAL_ONLY else limits.REACH_SECONDS)
 
 
 def _check_step(request: HttpRequest, status: int, target: str) -> None:

@@ -1,45 +1,26 @@
 """One HTTP exchange: no retry, no redirect, no authentication, but a deadline, bounds and errors of our own.
 
-Connections are made by adapters of ``requests`` that apply the rules of ``network/``: time limits (``sockets``),
-certificates (``tls``), proxies (``proxies``) and the addresses that may be connected to (``addresses``).
+Connections are those of ``network/pools``, for reading and for writing alike.
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
 import sys
-import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
-import requests
-import requests.adapters
 import urllib3
-import urllib3.exceptions
+from urllib3.exceptions import InvalidHeader, LocationValueError
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
-from slsa_verifier_plugin.network.addresses import Kind, Resolver, check_name
-from slsa_verifier_plugin.network.hosts import with_canonical_host
-from slsa_verifier_plugin.network.proxies import proxy_for
-from slsa_verifier_plugin.network.sockets import timed_pools, total
+from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.pools import FAILURES, Allowed, Pools
+from slsa_verifier_plugin.network.sockets import total
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults, limits
-
-_FAILURES = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ValueError,
-)
-"""What requests, urllib3, http.client, ssl and the socket raise for a peer's or the network's fault.
-
-``ValueError`` is among them because http.client raises it for some malformed answers and URLs.
-"""
 
 _QUIET = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
 """Loggers that write whole URLs, with the signatures of object stores, and header lines as received."""
@@ -64,17 +45,17 @@ class Reply:
     """The answer to one request; its body is read in bounded pieces, never decoded.
 
     Args:
-        response: what ``requests`` returned, with its body unread.
+        response: urllib3's, with its body unread.
         request: what it answers.
         deadline: the end of the exchange.
     """
 
-    def __init__(self, response: requests.Response, request: HttpRequest, deadline: Deadline) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, request: HttpRequest, deadline: Deadline) -> None:
         self._response = response
         self._request = request
         self._deadline = deadline
         self.url = request.url
-        self.status: int = response.status_code
+        self.status = response.status
 
     def header(self, name: str) -> str:
         """Return a header's value, "" where there is none; several are joined with commas (RFC 9110, 5.3)."""
@@ -113,12 +94,12 @@ class Reply:
         try:
             while left > 0:
                 # Not decoded: a compressed body of a few bytes could fill the memory.
-                piece = self._response.raw.read(min(limits.READ_CHUNK_BYTES, left), decode_content=False)
+                piece = self._response.read(min(limits.READ_CHUNK_BYTES, left), decode_content=False)
                 if not piece:
                     return
                 left -= len(piece)
                 yield piece
-        except _FAILURES as error:
+        except FAILURES as error:
             # What is left of the body would be taken for the next answer's head.
             self.close()
             raise _worded(error, self._request, self._deadline) from None
@@ -174,15 +155,12 @@ class Transport:
     def __init__(
         self, environ: Mapping[str, str], trust: TrustStore | None = None, resolver: Resolver | None = None
     ) -> None:
-        self._environ = environ
-        self._trust = trust or TrustStore(environ)
-        self.resolver = resolver or Resolver()
-        self._adapters: dict[frozenset[Kind] | None, _Adapter] = {}
-        self._lock = threading.Lock()
+        self._pools = Pools(environ, trust, resolver)
+        self.resolver = self._pools.resolver
         for name in _QUIET:
             logging.getLogger(name).addFilter(_drop)
 
-    def send(self, request: HttpRequest, deadline: Deadline, allowed: frozenset[Kind] | None = None) -> Reply:
+    def send(self, request: HttpRequest, deadline: Deadline, allowed: Allowed = None) -> Reply:
         """Return the answer to one request, whatever its status; the body is still to be read.
 
         Args:
@@ -196,122 +174,21 @@ class Transport:
             DeadlineError: out of time.
         """
         deadline.check(request.operation)
-        proxy = proxy_for(request.url, self._environ)
-        if proxy and allowed is not None:
-            # The proxy looks the name up, so the dialer never sees the address that it finds.
-            check_name(urlsplit(request.url).hostname or "", allowed)
-            # What was judged is what the proxy gets to read: it might read 0x7f.1 in another way.
-            request = replace(request, url=with_canonical_host(request.url))
+        headers, body = dict(request.headers), request.body
+        if isinstance(body, Mapping):
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            body = urlencode(dict(body)).encode("ascii")
         try:
-            response = self._adapter(allowed).send(
-                _prepared(request),
-                stream=True,
-                timeout=total(deadline),
-                proxies={urlsplit(request.url).scheme: proxy} if proxy else None,
+            answer = self._pools.open(
+                request.method, request.url, headers, total(deadline), body=body, allowed=allowed
             )
-        except _FAILURES as error:
+        except FAILURES as error:
             raise _worded(error, request, deadline) from None
-        return Reply(response, request, deadline)
+        return Reply(answer, request, deadline)
 
     def close(self) -> None:
         """Close every connection that is not in use; new ones are opened when they are needed."""
-        with self._lock:
-            adapters = list(self._adapters.values())
-        for adapter in adapters:
-            adapter.close()
-
-    def _adapter(self, allowed: frozenset[Kind] | None) -> _Adapter:
-        # One for each set of allowed kinds: a connection that is kept to an address of another kind is never used again.
-        with self._lock:
-            if allowed not in self._adapters:
-                self._adapters[allowed] = _Adapter(self._trust, self.resolver, allowed)
-            return self._adapters[allowed]
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Gives requests' connection pools our connections (``network/sockets``) and our TLS contexts, and does nothing else.
-
-    ``requests`` asks for a pool in one of two ways: for a host (``build_connection_pool_key_attributes``, then the pool
-    manager), or for a proxy (``proxy_manager_for``). Each way is overridden once.
-
-    Args:
-        trust: makes the TLS contexts.
-        resolver: finds addresses.
-        allowed: kinds of address that may be connected to, None for all.
-        deadline: the end of every request, whatever limit it is sent with; None where the sender sets it.
-    """
-
-    def __init__(
-        self,
-        trust: TrustStore,
-        resolver: Resolver,
-        allowed: frozenset[Kind] | None = None,
-        deadline: Deadline | None = None,
-    ) -> None:
-        self._trust = trust
-        self._deadline = deadline
-        self._direct = timed_pools(resolver, allowed)
-        # Where a proxy is, the operator says, so it may be anywhere.
-        self._to_proxy = timed_pools(resolver, None)
-        super().__init__(pool_connections=limits.MAX_HOSTS, pool_maxsize=limits.MAX_CONNECTIONS_A_HOST)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._direct
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        # A proxy that is spoken to over TLS has a certificate of its own, beside the registry's inside the tunnel.
-        if proxy not in self.proxy_manager and urlsplit(proxy).scheme == "https":
-            kwargs["proxy_ssl_context"] = self._trust.context(_host_of(proxy))
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = self._to_proxy
-        return manager
-
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
-    ) -> Any:
-        host, _ = super().build_connection_pool_key_attributes(request, True, None)
-        # The context is part of the pool's key: a renewed CA makes new connections.
-        secure = host["scheme"] != "http"
-        return host, {"ssl_context": self._trust.context(_host_of(request.url or ""))} if secure else {}
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave the connection's TLS context as it is: it verifies, and holds the roots that count."""
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        if self._deadline is not None:
-            # An SDK's own limits are for the silence between two bytes: a peer that trickles would hold it for ever.
-            kwargs.update(timeout=total(self._deadline))
-        return super().send(request, *args, **kwargs)
-
-
-def session_until(deadline: Deadline, trust: TrustStore) -> requests.Session:
-    """Return a session for an SDK that takes one: its requests, their answers included, end at ``deadline``."""
-    session = requests.Session()
-    session.trust_env = False  # the environment is the caller's, not this process's; no .netrc either
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(trust, Resolver(), deadline=deadline))
-    return session
-
-
-def _prepared(request: HttpRequest) -> requests.PreparedRequest:
-    """Return a request as ``requests``' adapters take it."""
-    prepared = requests.PreparedRequest()
-    if request.body:
-        data = request.body if isinstance(request.body, bytes) else dict(request.body)
-        prepared.prepare(method=request.method, url=request.url, headers=request.headers, data=data)
-    else:
-        # A session would merge its own settings in, of which there are none, in three times the rest's time.
-        prepared.method, prepared.url = request.method, request.url
-        prepared.headers = requests.structures.CaseInsensitiveDict(request.headers)
-        if request.method in ("POST", "PUT"):
-            # Without a length the server waits for a body (RFC 9110, 8.6).
-            prepared.headers["Content-Length"] = "0"
-    return prepared
-
-
-def _host_of(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+        self._pools.close()
 
 
 def _drop(record: logging.LogRecord) -> bool:
@@ -319,7 +196,7 @@ def _drop(record: logging.LogRecord) -> bool:
 
 
 def _worded(error: Exception, request: HttpRequest, deadline: Deadline) -> RegistryError | DeadlineError:
-    """Return the error to raise ``from None`` for one of ``_FAILURES``.
+    """Return the error to raise ``from None`` for one of ``FAILURES``.
 
     It is returned and not raised here: raised here it would carry the library's error along, whose text has the signature in a
     redirect's URL, and a traceback would show it.
@@ -328,8 +205,8 @@ def _worded(error: Exception, request: HttpRequest, deadline: Deadline) -> Regis
         # Whatever else it looks like: sockets are closed, and answers broken off, because time is over.
         return deadline.error(request.operation)
     host = faults.redacted(request.url)
-    if isinstance(error, (requests.exceptions.InvalidURL, UnicodeError)):
+    if isinstance(error, (LocationValueError, UnicodeError)):
         return faults.invalid_response(request.operation, f"{host} is not a URL that can be asked")
-    if isinstance(error, requests.exceptions.InvalidHeader):
+    if isinstance(error, InvalidHeader):
         return faults.invalid_response(request.operation, f"the headers of {host} contradict each other")
     return faults.unreachable(request.operation, request.url, error)

@@ -81,20 +81,21 @@ def probe(
 
 
 def _made(probing: Probing, name: str, action: Action) -> Step:
-    begin = time.monotonic()
+    begun = time.monotonic()
+    facts: Mapping[str, str] = {}
+    error: VerifierError | None = None
     try:
         message, facts = action()
-    except VerifierError as error:
-        seconds = time.monotonic() - begin
-        return Step(
-            name,
-            "failed",
-            probing.hide(error.message),
-            seconds,
-            error.reason,
-            error.transient,
-            requests=probing.requests(),
-        )
-    seconds = time.monotonic() - begin
-    shown = {key: probing.hide(plain(value, 400)) for key, value in facts.items()}
-    return Step(name, "passed", probing.hide(message), seconds, facts=shown, requests=probing.requests())
+    except VerifierError as caught:
+        message, error = caught.message, caught
+    return Step(
+        name,
+        "passed" if error is None else "failed",
+        probing.hide(message),
+        time.monotonic() - begun,
+        error.reason if error else None,
+        error.transient if error else False,
+        # What a registry says may be the token that it was shown.
+        {key: probing.hide(plain(value, 400)) for key, value in facts.items()},
+        probing.requests(),
+    )

@@ -23,13 +23,12 @@ from slsa_verifier_plugin.registry.credentials.web import (
     SdkCall,
     explanation,
     is_transient,
-    proxies,
     refused,
     seconds,
     unanswered,
     unreadable,
 )
-from slsa_verifier_plugin.registry.http.transport import session_until
+from slsa_verifier_plugin.registry.http.sdk_sessions import session_until
 from slsa_verifier_plugin.registry.redaction import explained
 
 _MODULES = (
@@ -106,7 +105,6 @@ class AlibabaCalls:
             self._provider, "alibaba", _MODULES, _LOGGERS
         )
         host = f"cr.{target.region}.aliyuncs.com"
-        proxy = proxies(f"https://{host}/", self._environ, self._provider).get("https")
         number = next(_NUMBERS)
         milliseconds = max(1, int(seconds(deadline, self._provider, step) * 1000))
         config = api.Config(
@@ -120,7 +118,6 @@ class AlibabaCalls:
         options = runtime.RuntimeOptions(
             connect_timeout=milliseconds,
             read_timeout=milliseconds,
-            https_proxy=proxy,
             max_idle_conns=number,
             ignore_ssl=False,
         )
@@ -128,7 +125,7 @@ class AlibabaCalls:
         key = f"https://{host}:{_PORT}:pool={number}"
 
         def work() -> Any:
-            with _session(core.DaraCore, key, session_until(deadline, self._trust)):
+            with _session(core.DaraCore, key, session_until(deadline, self._environ, self._trust)):
                 body = client.Client(config).get_authorization_token_with_options(request, options).body
             if isinstance(body, models.GetAuthorizationTokenResponseBody):
                 return body

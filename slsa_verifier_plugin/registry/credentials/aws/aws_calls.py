@@ -30,7 +30,7 @@ from slsa_verifier_plugin.registry.redaction import explained
 _LOGGERS = ("boto3", "botocore", "s3transfer")
 
 _TRANSIENT_CODES = frozenset(
-    {
+    [
         "IDPCommunicationError",
         "InternalFailure",
         "InternalServerError",
@@ -44,7 +44,7 @@ _TRANSIENT_CODES = frozenset(
         "ThrottlingException",
         "ThrottledException",
         "TooManyRequestsException",
-    }
+    ]
 )
 """AWS error codes after which the same call may succeed later ("Common Errors" of STS and ECR)."""
 

@@ -23,12 +23,12 @@ from slsa_verifier_plugin.registry.credentials.web import (
     SdkCall,
     Web,
     is_transient,
-    proxies,
     refused,
     seconds,
     unanswered,
 )
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, session_until
+from slsa_verifier_plugin.registry.http.sdk_sessions import session_until
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -82,13 +82,12 @@ class WorkloadIdentity:
         )
         step = f"getting an access token from {self._host}"
         assertion = token_file(self._provider, "AZURE_FEDERATED_TOKEN_FILE", self._path)
-        through = proxies(self._authority, self._environ, self._provider)
         timeout = seconds(deadline, self._provider, step)
 
         def work() -> Lease[str]:
             # The SDK's own limits are for the silence between two bytes: a peer that trickles would keep this thread for ever.
             with (
-                session_until(deadline, self._trust) as session,
+                session_until(deadline, self._environ, self._trust) as session,
                 identity.ClientAssertionCredential(
                     self.tenant,
                     self._client,
@@ -97,7 +96,6 @@ class WorkloadIdentity:
                     connection_timeout=timeout,
                     read_timeout=timeout,
                     transport=http.RequestsTransport(session=session, session_owner=False),
-                    proxies=through,
                     use_env_settings=False,
                     retry_total=0,
                 ) as credential,
