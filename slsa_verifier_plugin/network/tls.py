@@ -99,26 +99,27 @@ class TrustStore:
         """
         with self._lock:
             known = self._by_host.get(host)
+            # Looking at some hundred files takes milliseconds, which every request would pay.
             if known is not None and time.monotonic() - known[0] < RECHECK_SECONDS:
                 return self._contexts[known[1]]
             sources = self._sources(host)
-            context = self._contexts.get(sources)
-            if context is None:
-                context = _make(sources)
-                self._contexts[sources] = context
+            context = self._contexts.get(sources) or _make(sources)
+            self._contexts[sources] = context
             self._by_host[host] = (time.monotonic(), sources)
             while len(self._by_host) > limits.MAX_TLS_CONTEXTS:
                 del self._by_host[next(iter(self._by_host))]
+            # A context holds all the system's roots (megabytes): one that no host uses any more goes.
             used = {item[1] for item in self._by_host.values()}
             self._contexts = {key: value for key, value in self._contexts.items() if key in used}
             return context
 
     def _sources(self, host: str) -> Sources:
-        file, directory = self._environ.get("SSL_CERT_FILE"), self._environ.get("SSL_CERT_DIR")
+        named = {name: self._environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+        file, directory = named.values()
         bundle = next(filter(_is_readable, map(Path, (file,) if file else self._bundles)), None)
+        # An empty item of the list would be the working directory.
         listed = [item for item in directory.split(":") if item] if directory else self._directories
-        directories = tuple(path for path in map(Path, listed) if _is_directory(path))
-        named = {"SSL_CERT_FILE": file, "SSL_CERT_DIR": directory}
+        directories = tuple(filter(_is_directory, map(Path, listed)))
         own = self._host_directory(host)
         return Sources(
             bundle,
@@ -129,11 +130,11 @@ class TrustStore:
         )
 
     def _host_directory(self, host: str) -> Path | None:
+        # A host that begins with a dot, or holds a slash, would lead out of the directory.
         if not re.fullmatch(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*", host):
             return None
-        names = [host]
-        if host == "registry-1.docker.io":
-            names.append("docker.io")
+        # People name the directory after what they write in references.
+        names = [host, "docker.io"] if host == "registry-1.docker.io" else [host]
         candidates = (Path(root) / name for root in self._host_directories for name in names)
         return next(filter(_is_directory, candidates), None)
 
@@ -147,7 +148,8 @@ def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
                 try:
                     stat = item.stat()
                 except OSError:
-                    continue  # vanished between listing and looking: the next look sees the rest
+                    # Vanished between listing and looking: the next look sees the rest.
+                    continue
                 found.append((str(item), stat.st_mtime_ns, stat.st_size))
     return tuple(found)
 
@@ -163,7 +165,8 @@ def _is_directory(path: Path) -> bool:
 def _is_readable(path: Path) -> bool:
     try:
         if not path.is_file():
-            return False  # a pipe would hold us
+            # A pipe would hold us.
+            return False
         with path.open("rb"):
             return True
     except (OSError, ValueError):
@@ -174,7 +177,8 @@ def _files(directory: Path) -> list[Path]:
     found = []
     with contextlib.suppress(OSError):
         for item in directory.iterdir():
-            with contextlib.suppress(OSError):  # one that may not be looked at does not hide the others
+            # One that may not be looked at does not hide the others.
+            with contextlib.suppress(OSError):
                 if item.is_file():
                     found.append(item)
     return sorted(found)
@@ -191,9 +195,11 @@ def _is_twin(path: Path) -> bool:
 def _make(sources: Sources) -> ssl.SSLContext:
     context = DeadlineContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # any certificate listed is an anchor, as in Go
+    # Any certificate listed is an anchor, as in Go: OpenSSL alone would ask for a self-signed one at the end.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     _load_roots(context, list(dict.fromkeys(_certificates(sources))))
     if not context.cert_store_stats()["x509"]:
+        # Certifi's roots in place of those that somebody named would trust whom he did not.
         if sources.named:
             raise RegistryError(
                 f"no CA certificate was found: {sources.named} cannot be read or hold no PEM certificate, and there "
@@ -219,11 +225,13 @@ def _certificates(sources: Sources) -> Iterator[bytes]:
             with path.open("rb") as file:
                 content = file.read(budget + 1)
         except OSError:
-            continue  # unreadable for this user: Go passes over it too
+            # Unreadable for this user: Go passes over it, too.
+            continue
         budget -= len(content)
         if budget < 0:
             raise _unusable("the CA file", path, f"with it there are more than {limits.MAX_CA_BYTES} bytes")
         for body in _CERTIFICATE.findall(content):
+            # A broken certificate takes none of the others away.
             with contextlib.suppress(binascii.Error):
                 yield binascii.a2b_base64(body)
 
@@ -232,25 +240,24 @@ def _load_roots(context: ssl.SSLContext, roots: list[bytes]) -> None:
     """Load certificates all at once or, where that fails, one by one without the broken ones."""
     with contextlib.suppress(ssl.SSLError, ValueError):
         context.load_verify_locations(cadata=b"".join(roots))
-    if context.cert_store_stats()["x509"] != len(roots):  # OpenSSL takes some broken ones for the end
+    # OpenSSL takes some broken ones for the end of the list.
+    if context.cert_store_stats()["x509"] != len(roots):
         for root in roots:
             with contextlib.suppress(ssl.SSLError, ValueError):
                 context.load_verify_locations(cadata=root)
-
-
-def _load_file(context: ssl.SSLContext, what: str, path: Path) -> None:
-    try:
-        context.load_verify_locations(cafile=str(path))
-    except (ssl.SSLError, OSError) as error:
-        raise _unusable(what, path, error.strerror or "it holds no PEM certificate") from None
 
 
 def _load_host(context: ssl.SSLContext, directory: Path) -> None:
     """Load a host's ``*.crt`` as further roots and its ``*.cert`` with ``*.key`` as client certificate."""
     files = _files(directory)
     for path in files:
+        # Unlike the system's, a host's certificates are somebody's own setting: one that is broken is a mistake to be said.
         if path.suffix == ".crt":
-            _load_file(context, "a host's CA", path)
+            try:
+                context.load_verify_locations(cafile=str(path))
+            except (ssl.SSLError, OSError) as error:
+                why = error.strerror or "it holds no PEM certificate"
+                raise _unusable("a host's CA", path, why) from None
         elif path.suffix == ".cert":
             key = path.with_suffix(".key")
             if key not in files:
@@ -263,7 +270,8 @@ def _load_host(context: ssl.SSLContext, directory: Path) -> None:
 
 
 def _no_password() -> str:
-    raise ValueError("the key is encrypted")  # OpenSSL would otherwise ask on the terminal
+    # OpenSSL would otherwise ask on the terminal, where nobody is.
+    raise ValueError("the key is encrypted")
 
 
 def _unusable(what: str, path: Path, detail: str) -> RegistryError:

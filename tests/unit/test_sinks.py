@@ -36,7 +36,7 @@ from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
 from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.registry.probe.probe import Step
-from slsa_verifier_plugin.registry.probe.probe_steps import Request
+from slsa_verifier_plugin.registry.probe.probe_steps import SeenRequest
 from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resources.documents import Position
@@ -383,7 +383,7 @@ def test_an_audit_of_hostile_manifests_controls_nothing(tmp_path: Path, form: st
 
 @given(HOSTILE)
 def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(text: str) -> None:
-    request = Request(text, text, 200, 0.1, {text: text})
+    request = SeenRequest(text, text, 200, 0.1, {text: text})
     step = Step(text, "failed", text, 0.1, "REGISTRY_ERROR", facts={text: text}, requests=(request,))
     state = RootState(text, text, text, problem=text)
     report = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.network.addresses import Resolver
     from slsa_verifier_plugin.network.tls import TrustStore
-    from slsa_verifier_plugin.registry.probe.probe_steps import Action, Probing, Request
+    from slsa_verifier_plugin.registry.probe.probe_steps import Action, Probing, SeenRequest
     from slsa_verifier_plugin.registry.reference import Reference
     from slsa_verifier_plugin.registry.settings import StoreSettings
 
@@ -39,7 +39,7 @@ class Step:
     reason: str | None = None
     transient: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
-    requests: tuple[Request, ...] = ()
+    requests: tuple[SeenRequest, ...] = ()
 
 
 def probe(

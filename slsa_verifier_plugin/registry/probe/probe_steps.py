@@ -46,7 +46,7 @@ Action = Callable[[], tuple[str, Facts]]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SeenRequest:
     """One request of a step: redacted URL, status, seconds to the answer's head, and redacted headers."""
 
     method: str
@@ -74,8 +74,8 @@ class Probing:
         self._deadline = deadline
         self._trust = trust or TrustStore(environ)
         self._resolver = resolver or Resolver()
-        self._seen: list[Request] = []
-        self._provider = _Watched(settings, environ)
+        self._seen: list[SeenRequest] = []
+        self._provider = _WatchedProvider(settings, environ)
         # Without HOME there is no cache on disk: it is the registry that is looked at.
         homeless = {name: value for name, value in environ.items() if name != "HOME"}
         self._store = RegistryStore(
@@ -111,13 +111,14 @@ class Probing:
         """Return ``text`` without the secrets used so far."""
         return self._client.auth.redactor.hide(text)
 
-    def requests(self) -> tuple[Request, ...]:
+    def requests(self) -> tuple[SeenRequest, ...]:
         """Return the requests made since this was last called."""
         seen, self._seen = self._seen, []
         return tuple(seen)
 
     def _observe(self, exchange: Exchange) -> None:
         url, header = exchange.url, exchange.reply.header
+        # An object store's path and query hold the signature that opens the blob; the registry's own path is no secret.
         path = plain(urlsplit(url).path, 400) if origin_of(url) == origin_of(exchange.home) else "/..."
         headers = {name: header(name) for name in SHOWN_HEADERS}
         headers["WWW-Authenticate"] = described(header("WWW-Authenticate"))
@@ -125,7 +126,9 @@ class Probing:
             headers["Location"] = f"{faults.redacted(header('Location'))}/..."
         shown = {name: self.hide(plain(value)) for name, value in headers.items() if value}
         target = self.hide(faults.redacted(url) + path)
-        self._seen.append(Request(exchange.method, target, exchange.reply.status, exchange.seconds, shown))
+        self._seen.append(
+            SeenRequest(exchange.method, target, exchange.reply.status, exchange.seconds, shown)
+        )
 
     def _peer(self) -> tuple[str, int, str]:
         """Return host and port of what is connected to, and the proxy's redacted URL, "" without one."""
@@ -205,10 +208,11 @@ class Probing:
     def _list_referrers(self) -> tuple[str, Facts]:
         self._listed = self._store.referrers(self._image, self._deadline)
         has_api = any("/referrers/" in seen.url and seen.status == 200 for seen in self._seen)
-        if self._listed:
-            how = "the fallback tag" if self._listed[0].listed_by_tag else "the referrers API"
-        else:
-            how = "the referrers API and the fallback tag" if has_api else "the fallback tag"
+        by_tag = self._listed[0].listed_by_tag if self._listed else False
+        how = "the fallback tag" if by_tag or not has_api else "the referrers API"
+        if has_api and not self._listed:
+            # The API answered, with nothing; then the tag was looked at as well.
+            how = "the referrers API and the fallback tag"
         kinds = sorted({item.artifact_type or "(not said)" for item in self._listed})
         facts = {"listed by": how, "count": str(len(self._listed)), "artifact types": ", ".join(kinds[:10])}
         if not self._listed:
@@ -219,16 +223,16 @@ class Probing:
         if not self._listed:
             return "there is none", {}
         artifact = self._listed[0]
+        operation = "reading the first referrer's manifest"
         content = self._store.manifest(self._image, artifact, self._deadline)
-        value = json_object(content, "reading the first referrer's manifest")
+        value = json_object(content, operation)
+        # "blobs" in the artifact manifest that OCI 1.1 had before its final form.
         blobs = value.get("layers") or value.get("blobs") or []
         if isinstance(blobs, list) and blobs:
             try:
                 self._blob = Descriptor.parse(blobs[0])
             except ArtifactError as error:
-                raise faults.invalid_response(
-                    "reading the first referrer's manifest", error.message
-                ) from None
+                raise faults.invalid_response(operation, error.message) from None
         facts = {"digest": str(artifact.digest), "size": str(len(content)), "blobs": str(len(blobs))}
         return "the first referrer's manifest has its digest and size", facts
 
@@ -242,7 +246,7 @@ class Probing:
         return "its first blob has its digest and size", facts
 
 
-class _Watched:
+class _WatchedProvider:
     """The configured provider, made when it is first asked; says what it found, never what that is."""
 
     def __init__(self, settings: StoreSettings, environ: Mapping[str, str]) -> None:
@@ -255,10 +259,10 @@ class _Watched:
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
         """Return what the provider finds."""
+        # Until it has answered: what it raises leaves this as it is.
         self.told = "the provider failed"
-        if self._provider is None:
-            self._provider = provider_for(self._settings.auth_provider, self._environ)
-        found = None if self._provider is None else self._provider.credentials(image, deadline)
+        self._provider = self._provider or provider_for(self._settings.auth_provider, self._environ)
+        found = self._provider.credentials(image, deadline) if self._provider else None
         if found is None:
             self.told = "none for this registry"
         else:
@@ -272,27 +276,27 @@ def described(header: str) -> str:
     for challenge in parse_challenges(header)[:4]:
         parts = [challenge.scheme.capitalize()]
         if challenge.scheme == "bearer":
-            parts += [
-                f"realm={faults.redacted(challenge.get('realm'))}",
-                f"service={challenge.get('service')}",
-            ]
-            parts += [f"scope={challenge.get('scope')}"] if challenge.get("scope") else []
+            # Of the realm the host alone: its query may hold anything.
+            shown = {"realm": faults.redacted(challenge.get("realm")), "service": challenge.get("service")}
+            if challenge.get("scope"):
+                shown["scope"] = challenge.get("scope")
+            parts += [f"{name}={value}" for name, value in shown.items()]
         found.append(" ".join(parts))
     return plain(", ".join(found), 400)
 
 
 def _certificate(wrapped: ssl.SSLSocket) -> Facts:
     certificate: Mapping[str, Any] = wrapped.getpeercert() or {}
-    names = {}
-    for role in ("subject", "issuer"):
-        pairs = [pair for group in certificate.get(role, ()) for pair in group]
-        names[role] = ", ".join(f"{key}={value}" for key, value in pairs)
+
+    def name(role: str) -> str:
+        return ", ".join(f"{key}={value}" for group in certificate.get(role, ()) for key, value in group)
+
     cipher = wrapped.cipher()
     return {
         "TLS": wrapped.version() or "",
         "cipher": cipher[0] if cipher else "",
-        "certificate": names["subject"],
-        "issuer": names["issuer"],
+        "certificate": name("subject"),
+        "issuer": name("issuer"),
         "valid until": str(certificate.get("notAfter", "")),
     }
 
