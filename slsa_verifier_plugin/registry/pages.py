@@ -1,4 +1,4 @@
-"""Lists that a registry serves in pages, linked by ``Link`` headers (RFC 8288, rel="next")."""
+"""Lists that a registry serves in pages, linked by ``Link`` headers (RFC 8288, rel="next"); lists of names among them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urljoin
 
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network.origins import origin_of
-from slsa_verifier_plugin.registry import faults
-from slsa_verifier_plugin.registry.http.transport import Reply
+from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
+from slsa_verifier_plugin.registry.manifests import json_object
+from slsa_verifier_plugin.registry.repository import RepositoryClient
 
 # By hand: ``requests.utils.parse_header_links`` cuts a target at its first semicolon, takes text without angle brackets for one,
 # and misses ``REL``, which is the same as ``rel`` (RFC 8288, 3).
@@ -83,3 +86,33 @@ def next_link(header: str) -> str | None:
             if "next" in (relation[1] if relation[1] is not None else relation[2]).lower().split():
                 return match[1]
     return None
+
+
+def list_names(
+    client: RepositoryClient, url: str, field: str, operation: str, deadline: Deadline
+) -> list[str]:
+    """Return all names that the pages from ``url`` on list.
+
+    Args:
+        client: the repository.
+        url: the first page.
+        field: where a page has its names, as ``tags``.
+        operation: what is being done, for messages.
+        deadline: the end of all pages.
+
+    Raises:
+        RegistryError: a page cannot be had or is broken, or the list is over a limit.
+        DeadlineError: out of time.
+    """
+    found: list[str] = []
+    pages = Pages(url, limits.MAX_LIST_PAGES, operation)
+    for reply in pages.read(lambda page: client.send(HttpRequest(operation, page), deadline)):
+        reply.expect()
+        # Go writes an empty list as null.
+        names = json_object(reply.read(limits.MAX_MANIFEST_BYTES), operation).get(field) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise faults.invalid_response(operation, f"its {field} are not a list of names")
+        found += names
+        if len(found) > limits.MAX_LISTED:
+            raise faults.too_many(operation, field, limits.MAX_LISTED)
+    return found

@@ -6,8 +6,7 @@ What is sent goes the way of what is read (``repository``): the same connections
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urljoin
 
 import oras.defaults
@@ -18,6 +17,7 @@ from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases
+from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.retries import Retries
@@ -42,7 +42,7 @@ INDEX_SECONDS = 120.0
 """Time to get an entry into an index that others write at the same time."""
 
 
-class Pusher:
+class Pusher(Closeable):
     """Writes to one repository.
 
     Args:
@@ -134,14 +134,6 @@ class Pusher:
     def close(self) -> None:
         """Close every connection."""
         self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def put(self, name: str, content: bytes, headers: Mapping[str, str], doing: str) -> Reply:
         """Put a manifest once under a digest or tag; ``doing`` is what is being done, for messages.

@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
@@ -23,15 +21,16 @@ from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import arrival, faults, limits, referrers
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
+from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.registry.content import fetch_content
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.disk_cache import LayoutCache
 from slsa_verifier_plugin.registry.http.redirects import Exchange, HttpClient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
-from slsa_verifier_plugin.registry.listing import list_names
 from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
 from slsa_verifier_plugin.registry.memory_cache import ContentCache
+from slsa_verifier_plugin.registry.pages import list_names
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.remarks import Remarks
 from slsa_verifier_plugin.registry.repository import RepositoryClient
@@ -42,7 +41,7 @@ from slsa_verifier_plugin.turn import aside
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
 
-class RegistryStore:
+class RegistryStore(Closeable):
     """Implements ``verify.ArtifactStore`` on OCI registries; safe for many threads.
 
     Args:
@@ -255,14 +254,6 @@ class RegistryStore:
     def close(self) -> None:
         """Close every connection; the store can be used again."""
         self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _content(
         self,

@@ -16,14 +16,15 @@ from urllib3.exceptions import InvalidHeader, LocationValueError
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
-from slsa_verifier_plugin.network.addresses import Resolver
 from slsa_verifier_plugin.network.pools import FAILURES, Allowed, Pools
 from slsa_verifier_plugin.network.sockets import total
-from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import faults, limits
 
 _QUIET = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
 """Loggers that write whole URLs, with the signatures of object stores, and header lines as received."""
+
+for _name in _QUIET:
+    logging.getLogger(_name).addFilter(lambda _: False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +144,8 @@ class Reply:
         self._response.close()
 
 
-class Transport:
-    """Sends requests for one store; safe for many threads.
-
-    Args:
-        environ: proxies and places of certificates.
-        trust: makes the TLS contexts; that of ``environ`` if left out.
-        resolver: finds addresses.
-    """
-
-    def __init__(
-        self, environ: Mapping[str, str], trust: TrustStore | None = None, resolver: Resolver | None = None
-    ) -> None:
-        self._pools = Pools(environ, trust, resolver)
-        self.resolver = self._pools.resolver
-        for name in _QUIET:
-            logging.getLogger(name).addFilter(_drop)
+class Transport(Pools):
+    """Sends requests, and words what goes wrong; arguments as of ``Pools``; safe for many threads."""
 
     def send(self, request: HttpRequest, deadline: Deadline, allowed: Allowed = None) -> Reply:
         """Return the answer to one request, whatever its status; the body is still to be read.
@@ -179,20 +166,12 @@ class Transport:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = urlencode(dict(body)).encode("ascii")
         try:
-            answer = self._pools.open(
+            answer = self.open(
                 request.method, request.url, headers, total(deadline), body=body, allowed=allowed
             )
         except FAILURES as error:
             raise _worded(error, request, deadline) from None
         return Reply(answer, request, deadline)
-
-    def close(self) -> None:
-        """Close every connection that is not in use; new ones are opened when they are needed."""
-        self._pools.close()
-
-
-def _drop(record: logging.LogRecord) -> bool:
-    return False
 
 
 def _worded(error: Exception, request: HttpRequest, deadline: Deadline) -> RegistryError | DeadlineError:
