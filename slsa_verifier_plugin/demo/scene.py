@@ -107,3 +107,30 @@ def verifier_resource() -> str:
         "    trustedRoot:\n"
         f"      path: {ROOT_FILE}\n"
     )
+
+
+def provider_resources() -> str:
+    """Return all that a provider needs to judge the images: the Verifier, and a Policy and a Store for this registry."""
+    return (
+        f"{verifier_resource()}"
+        "---\n"
+        "apiVersion: config.ratify.deislabs.io/v1beta1\n"
+        "kind: Policy\n"
+        "metadata:\n"
+        "  name: ratify-policy\n"
+        "spec:\n"
+        "  type: config-policy\n"
+        "  parameters:\n"
+        "    artifactVerificationPolicies:\n"
+        f"      {ARTIFACT_TYPE}: any\n"
+        "---\n"
+        "apiVersion: config.ratify.deislabs.io/v1beta1\n"
+        "kind: Store\n"
+        "metadata:\n"
+        "  name: store-oras\n"
+        "spec:\n"
+        "  name: oras\n"
+        "  parameters:\n"
+        "    useHttp: true\n"
+        "    cacheEnabled: true\n"
+    )

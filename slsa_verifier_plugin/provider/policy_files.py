@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slsa_verifier_plugin.checking.checking import Checker, checks_of
-from slsa_verifier_plugin.errors import ContractError, TrustRootError, UsageError
+from slsa_verifier_plugin.errors import ContractError, RegistryError, TrustRootError, UsageError
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.resources.ratify_resources import (
     PLUGIN_TYPES,
@@ -193,6 +193,9 @@ class _Grouped:
             used = service.store(settings)
         except ContractError as error:
             raise UsageError(f"{error.message}: {error.details}") from error
+        except RegistryError as error:
+            # A provider of credentials that is unknown or not installed: every image would be undecided.
+            raise UsageError(error.message) from error
         asked_for = parsed.cache_ttl if parsed.cache_enabled else 0
         keep = float(CHART_SECONDS if store is None else asked_for)
         checker = Checker(checks_of(verifiers, service), service, used, rules, brief=True)

@@ -1,6 +1,6 @@
 """Runs conformance cases against any Ratify v1 verifier plugin.
 
-    tests/conformance/run.py --plugin PATH [--cases DIR] [--case NAME]
+    tests/conformance/run.py --plugin PATH | --provider PATH [--cases DIR] [--case NAME]
 
 Nothing here knows this project's plugin: it is called as Ratify calls it, and its one line of JSON is held against
 ``expected.json``. Prints a line for each failure, and the counts at the end; exits 1 if a case failed, 2 if there is none.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +72,9 @@ def run_case(name: str, plugin: list[str], environ: Mapping[str, str], cases: Pa
     spec, blobs = read_case(folder)
     content = build(spec, blobs)
     with CaseRegistry(content, spec.get("faults", [])) as registry, tempfile.TemporaryDirectory() as cache:
-        places = _places(content, registry.address, cache, cases)
+        places = places_of(content, registry.address, cache, cases)
         stdin = _stdin(folder, places)
-        environment = {**environ, **_environment(folder, places)}
+        environment = {**environ, **environment_of(folder, places)}
         answer = _call(plugin, stdin, environment)
     expected = json.loads((folder / "expected.json").read_bytes())
     return Outcome(name, tuple(problems(answer, expected)), answer)
@@ -88,7 +88,7 @@ def tried_case(name: str, plugin: list[str], environ: Mapping[str, str], cases: 
         return Outcome(name, (f"no case, or no answer: {error!r}",), Answer(-1, b"", b"", 0.0))
 
 
-def _places(content: Content, address: str, cache: str, cases: Path) -> dict[str, str]:
+def places_of(content: Content, address: str, cache: str, cases: Path) -> dict[str, str]:
     told = content.artifact_descriptor
     return {
         "@REGISTRY@": address,
@@ -101,7 +101,7 @@ def _places(content: Content, address: str, cache: str, cases: Path) -> dict[str
     }
 
 
-def _filled(text: str, places: Mapping[str, str]) -> str:
+def filled(text: str, places: Mapping[str, str]) -> str:
     for place, value in places.items():
         text = text.replace(place, value)
     return text
@@ -111,11 +111,11 @@ def _stdin(folder: Path, places: Mapping[str, str]) -> bytes:
     raw = folder / "stdin.raw"
     if raw.exists():
         return raw.read_bytes()
-    value = json.loads(_filled((folder / "stdin.json").read_text(), places))
+    value = json.loads(filled((folder / "stdin.json").read_text(), places))
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _environment(folder: Path, places: Mapping[str, str]) -> dict[str, str]:
+def environment_of(folder: Path, places: Mapping[str, str]) -> dict[str, str]:
     changes: Json = {}
     if (folder / "environment.json").exists():
         changes = json.loads((folder / "environment.json").read_bytes())
@@ -125,7 +125,7 @@ def _environment(folder: Path, places: Mapping[str, str]) -> dict[str, str]:
         "RATIFY_VERIFIER_VERSION": "1.0.0",
         **changes,
     }
-    return {name: _filled(value, places) for name, value in environment.items() if value is not None}
+    return {name: filled(value, places) for name, value in environment.items() if value is not None}
 
 
 def _call(plugin: list[str], stdin: bytes, environment: Mapping[str, str]) -> Answer:
@@ -155,7 +155,7 @@ def problems(answer: Answer, expected: Json) -> Iterator[str]:
     if answer.status != expected["status"]:
         yield f"exit status {answer.status}, expected {expected['status']}"
     result: Json = json.loads(found[0])
-    yield from _differences(result, expected)
+    yield from differences(result, expected)
     shown = result.get("message") or f"{result.get('msg')} {result.get('details', '')}"
     for text in expected.get("says", ()):
         if text not in shown:
@@ -165,7 +165,7 @@ def problems(answer: Answer, expected: Json) -> Iterator[str]:
             yield f"something printed holds {text!r}"
 
 
-def _differences(result: Json, expected: Json) -> Iterator[str]:
+def differences(result: Json, expected: Json) -> Iterator[str]:
     if "code" in expected:
         if result.get("code") != expected["code"]:
             yield f"code {result.get('code')}, expected {expected['code']}: {result}"
@@ -187,7 +187,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--plugin", required=True, type=Path, help="the plugin's executable file")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--plugin", type=Path, help="the plugin's executable file")
+    which.add_argument(
+        "--provider",
+        type=Path,
+        help="slsa-verifier-plugin's executable file: the cases are asked through its 'serve'",
+    )
     parser.add_argument(
         "--cases",
         type=Path,
@@ -199,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default 2)")
     parser.add_argument("--verbose", action="store_true", help="print what each case answered")
     options = parser.parse_args(arguments)
-    plugin, cases = [str(options.plugin.resolve())], options.cases.resolve()
+    program, cases = [str((options.plugin or options.provider).resolve())], options.cases.resolve()
     known = case_names(cases)
     names = options.case or known
     if not known or not set(names) <= set(known):
@@ -210,15 +216,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else f"no case (a folder with expected.json) in {cases}"
         )
         return 2
-    failures = 0
+    if options.provider is not None:
+        # Imported here: what asks other plugins needs none of this project's tests' certificates.
+        from tests.conformance.door import not_for_the_door, run_cases
+
+        left_out = [(name, why) for name in names if (why := not_for_the_door(cases / name))]
+        status = _report(run_cases(program, names, cases), options.verbose)
+        print(f"{len(left_out)} more are not for the provider")
+        if options.verbose:
+            print("".join(f"{name}: {why}\n" for name, why in left_out), end="")
+        return status
     with ThreadPoolExecutor(options.jobs) as pool:
-        for outcome in pool.map(lambda name: tried_case(name, plugin, os.environ, cases), names):
-            if outcome.problems:
-                failures += 1
-                print(f"FAILED {outcome.name}: {'; '.join(outcome.problems)}")
-            if options.verbose:
-                print(f"{outcome.name}: {outcome.answer.stdout.decode('utf-8', 'replace').strip()}")
-    print(f"{len(names)} cases, {len(names) - failures} passed, {failures} failed")
+        outcomes = pool.map(lambda name: tried_case(name, program, os.environ, cases), names)
+        return _report(outcomes, options.verbose)
+
+
+def _report(outcomes: Iterable[Outcome], verbose: bool) -> int:
+    """Print what came of cases; return the exit status."""
+    total = failures = 0
+    for outcome in outcomes:
+        total += 1
+        if outcome.problems:
+            failures += 1
+            print(f"FAILED {outcome.name}: {'; '.join(outcome.problems)}")
+        if verbose:
+            print(f"{outcome.name}: {outcome.answer.stdout.decode('utf-8', 'replace').strip()}")
+    print(f"{total} cases, {total - failures} passed, {failures} failed")
     return 1 if failures else 0
 
 

@@ -37,10 +37,21 @@ Exit status: 0 if the one image was denied and the other admitted, as it must be
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the registry until Ctrl-C, to try commands on; DIR gets the policy and its trusted root.",
 )
+@click.option(
+    "--provider",
+    is_flag=True,
+    help="Ask 'serve', as Gatekeeper does without Ratify; on a terminal or with --serve DIR it stays until Ctrl-C.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def demo(
-    context: click.Context, /, ratify: str | None, without_ratify: bool, serve: Path | None, as_json: bool
+    context: click.Context,
+    /,
+    ratify: str | None,
+    without_ratify: bool,
+    serve: Path | None,
+    provider: bool,
+    as_json: bool,
 ) -> int:
     """See what the plugin does: one image is denied and one admitted.
 
@@ -51,9 +62,13 @@ def demo(
 
     if ratify and without_ratify:
         raise click.UsageError("--ratify and --without-ratify exclude each other", context)
+    if provider and (ratify or without_ratify):
+        raise click.UsageError("--provider needs no Ratify; leave --ratify and --without-ratify out", context)
+    session = session_of(context)
+    if provider:
+        return ask_provider(session, serve, as_json)
     if serve is not None:
         return keep(serve)
-    session = session_of(context)
     shown = perform(session, None if without_ratify else find_ratify(ratify))
     painter = session.painter()
     if as_json:
@@ -95,6 +110,47 @@ def keep(folder: Path) -> int:
         except KeyboardInterrupt:
             say("ended")
     return Status.ADMITTED
+
+
+def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
+    """Start the provider on loopback, ask it about each image, and show how to ask again.
+
+    Args:
+        session: of the program.
+        folder: keeps certificate and policies, and the provider stays; None for a folder that goes with it.
+        as_json: whether the exchanges are shown as JSON.
+    """
+    from slsa_verifier_plugin.cli.plugin_file import NAMES, install
+    from slsa_verifier_plugin.cli.render import render_provider_demo
+    from slsa_verifier_plugin.demo import calls, provider_calls, scene
+    from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+    from slsa_verifier_plugin.signatures.self_signed import loopback_certificate
+
+    # Lines to repeat are of use only as long as there is somebody to ask.
+    stays = folder is not None or (not as_json and sys.stdin is not None and sys.stdin.isatty())
+    with tempfile.TemporaryDirectory(prefix="slsa-demo-") as temporary, EmbeddedRegistry() as registry:
+        home = Path(temporary)
+        place = home if folder is None else folder.absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        install(home / "plugins", session.environ)
+        prepared = scene.prepare(registry, place)
+        environment = calls.environment_of(session.environ, home)
+        with provider_calls.running(
+            home / "plugins" / NAMES[1], place, loopback_certificate(), environment
+        ) as running:
+            exchanges = tuple(running.ask(exhibit) for exhibit in prepared.exhibits)
+            if as_json:
+                show(render_provider_demo.json_of(exchanges))
+            else:
+                for line in render_provider_demo.text_of(running, exchanges, session.painter(), stays):
+                    say(line)
+            if stays:
+                sys.stdout.flush()
+                try:
+                    threading.Event().wait()
+                except KeyboardInterrupt:
+                    say("ended")
+    return Status.ADMITTED if all(exchange.as_expected for exchange in exchanges) else Status.DENIED
 
 
 def perform(session: Session, ratify: Path | None) -> Show:
