@@ -216,12 +216,13 @@ def _result(item: Json, content: Content) -> Json:
 @contextmanager
 def _server(program: Sequence[str], folder: Path, policies: Path) -> Iterator[_Server]:
     authority = Authority(folder / "pki")
-    process = subprocess.Popen(
-        [*program, *_options(folder, policies, authority)],
-        env=_environment(folder),
-        stdin=subprocess.DEVNULL,
-        stderr=(folder / "log").open("wb"),
-    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*program, *_options(folder, policies, authority)],
+            env=_environment(folder),
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
     try:
         host, _, port = _address(process, folder / "log").rpartition(":")
         yield _Server(host, int(port), ssl.create_default_context(cafile=str(authority.root)))

@@ -123,12 +123,15 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
     from slsa_verifier_plugin.cli.plugin_file import NAMES, install
     from slsa_verifier_plugin.cli.render import render_provider_demo
     from slsa_verifier_plugin.demo import calls, provider_calls, scene
-    from slsa_verifier_plugin.demo.demo_registry import EmbeddedRegistry
+    from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
     from slsa_verifier_plugin.signatures.self_signed import loopback_certificate
 
     # Lines to repeat are of use only as long as there is somebody to ask.
     stays = folder is not None or (not as_json and sys.stdin is not None and sys.stdin.isatty())
-    with tempfile.TemporaryDirectory(prefix="slsa-demo-") as temporary, EmbeddedRegistry() as registry:
+    with (
+        tempfile.TemporaryDirectory(prefix="slsa-demo-") as temporary,
+        DemoRegistry(scene.REPOSITORY) as registry,
+    ):
         home = Path(temporary)
         place = home if folder is None else folder.absolute()
         place.mkdir(parents=True, exist_ok=True)
