@@ -81,7 +81,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """What the command line asks for; ``seconds`` is the time for each key, ``drain_seconds`` that of a leaving server."""
+    """What the command line asks for; ``seconds`` is the time for each key, ``drain_seconds`` that of a leaving server.
+
+    ``any_client``: whoever reaches the address may ask, which somebody has thought about.
+    """
 
     policies: tuple[str, ...]
     listen: Address
@@ -90,6 +93,7 @@ class ProviderSettings:
     seconds: float = 4.0
     drain_seconds: float = 5.0
     namespaced: bool = False
+    any_client: bool = False
     unseen: LaneLimits = field(default_factory=LaneLimits)
     # What was seen costs a few milliseconds: two at once keep up with the network, and leave the interpreter to others.
     seen: LaneLimits = field(default_factory=lambda: LaneLimits(workers=2, threads=64))
@@ -99,12 +103,18 @@ class ProviderSettings:
         """Refuse what must not be served.
 
         Raises:
-            UsageError: whoever reaches the address could ask, without a certificate.
+            UsageError: whoever reaches the address could ask, without a certificate, and nobody said that they may.
         """
-        if not self.tls.client_ca and not self.listen.is_loopback:
+        if self.tls.client_ca and self.any_client:
+            raise UsageError(
+                "--any-client takes clients without a certificate, --client-ca refuses them; expected one of the two"
+            )
+        # Kyverno has no client certificate to show. What a stranger gets is verdicts and this server's time, never a Pod.
+        if not self.tls.client_ca and not self.any_client and not self.listen.is_loopback:
             raise UsageError(
                 f"--listen {self.listen} is reached from elsewhere, and without --client-ca anybody there may ask; give "
-                "--client-ca (Gatekeeper's: ca.crt of the Secret gatekeeper-webhook-server-cert), or listen on 127.0.0.1"
+                "--client-ca (Gatekeeper's: ca.crt of the Secret gatekeeper-webhook-server-cert), or listen on 127.0.0.1; for "
+                "Kyverno, which shows no certificate, give --any-client and let a NetworkPolicy keep others away"
             )
 
 

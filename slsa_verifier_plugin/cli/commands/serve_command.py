@@ -52,6 +52,11 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
     type=click.Path(),
     help="Clients must show a certificate of this authority. Without it only loopback is listened on.",
 )
+@click.option(
+    "--any-client",
+    is_flag=True,
+    help="Listen elsewhere without --client-ca: for Kyverno, which shows no certificate, behind a NetworkPolicy.",
+)
 @click.option("--timeout", metavar="DURATION", default="4s", show_default=True, help="Time for each image.")
 @click.option(
     "--workers",
@@ -78,6 +83,7 @@ def serve(
     tls_cert: str,
     tls_key: str,
     client_ca: str | None,
+    any_client: bool,
     timeout: str,
     workers: int,
     namespaced: bool,
@@ -104,6 +110,7 @@ def serve(
         seconds=seconds_of(timeout) or 4.0,
         drain_seconds=_drain(drain),
         namespaced=namespaced,
+        any_client=any_client,
         unseen=LaneLimits(workers=workers),
     )
     run(settings, session_of(context).environ, record)
