@@ -1,9 +1,10 @@
 #!/bin/sh
 # Builds the image that the Dockerfile describes, less its labels, without a container engine: the plugin as one more
-# layer on Ratify's image, reproducibly (same base and plugin, same digest). Prints the digest reference of what it pushed.
+# layer on another image, reproducibly (same base and plugin, same digest). Prints the digest reference of what it pushed.
 #
 #   build.sh BASE IMAGE
-#   build.sh ghcr.io/notaryproject/ratify:v1.4.4 registry.example/ratify-slsa:v1.4.4
+#   build.sh gcr.io/distroless/static:nonroot registry.example/slsa-verifier:v0.1.0       # for ../provider
+#   build.sh ghcr.io/notaryproject/ratify:v1.4.4 registry.example/ratify-slsa:v1.4.4      # for Ratify
 #
 # PLUGIN   the one-file plugin (default dist/slsa)
 # CRANE    the crane command, with options if need be (default crane)

@@ -14,11 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.bench import command_line, rows
+from tools.bench import command_line, doors, rows
 from tools.bench.rows import Bench
 from tools.bench.scene import scene
 
-ROWS = {**rows.ROWS, **command_line.ROWS}
+ROWS = {**rows.ROWS, **command_line.ROWS, **doors.ROWS}
 
 
 def main() -> int:

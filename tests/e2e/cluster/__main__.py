@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         if "kubectl" in optional:
             os.environ["PATH"] += f"{os.pathsep}{builds.program('kubectl').parent}"
         builds.charts()
-        builds.kyverno_definitions()
+        builds.definitions()
         os.chdir(_HERE.parents[2])
         sandbox.enter(["-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", str(_HERE), *arguments])
     except PeerError as error:

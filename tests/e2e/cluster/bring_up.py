@@ -10,12 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.e2e.cluster import charts, control_plane, gatekeeper
+from tests.e2e.cluster import provider as providers
 from tests.e2e.cluster.control_plane import ControlPlane
 from tests.e2e.cluster.gatekeeper import Gatekeeper
-from tests.e2e.cluster.images import Crane, Images, build, push_ratify
+from tests.e2e.cluster.images import Crane, Images, build, push_base, push_ratify
 from tests.e2e.cluster.lab import REGISTRY_HOST, SECOND_REGISTRY_HOST, TLS_REGISTRY_HOST, Lab
 from tests.e2e.cluster.pki import SERVER, Authority
 from tests.e2e.cluster.processes import Processes
+from tests.e2e.cluster.provider import Provider
 from tests.e2e.cluster.ratify import Ratify
 from tests.e2e.cluster.sandbox import Hosts
 from tests.e2e.oras import Oras
@@ -51,12 +53,15 @@ def start(
     home.mkdir()
     images = Images(Crane(programs["crane"], home), work / "images")
 
-    def push_images() -> tuple[str, str]:
+    def push_images() -> tuple[str, str, str]:
         base = push_ratify(images.crane, f"{registry}/ratify:v1.4.4", programs["ratify"], authorities, work)
         script = REPOSITORY / "deploy" / "image" / "build.sh"
         ours = build(script, images.crane, base, f"{registry}/ratify-slsa:v1.4.4", plugin)
         images.unpack(ours)
-        return base, ours
+        bare = push_base(images.crane, f"{registry}/static:nonroot", authorities, work)
+        alone = build(script, images.crane, bare, f"{registry}/slsa-verifier:v0.1.0", plugin)
+        images.unpack(alone)
+        return base, ours, alone
 
     with ThreadPoolExecutor(1) as aside:
         pushing = aside.submit(push_images)
@@ -65,6 +70,9 @@ def start(
         shutil.copytree(REPOSITORY / "deploy", manifests, symlinks=True)
         for file in manifests.rglob("*.yaml"):
             file.write_text(file.read_text().replace(f"{REGISTRY_HOST}/", f"{registry}/"))
+        _fit(manifests / "provider" / "server")
+        for address in providers.ADDRESSES:
+            hosts.add(address, f"{providers.NAME}.{charts.NAMESPACE}")
         keeper = gatekeeper.install(
             plane,
             processes,
@@ -80,7 +88,9 @@ def start(
         plane.kubectl.run(
             "create", "rolebinding", "dev", "-n", "default", "--clusterrole=edit", "--group=developers"
         )
-        base_image, ratify_image = pushing.result()
+        base_image, ratify_image, alone_image = pushing.result()
+    folder = work / "provider"
+    folder.mkdir()
     return Lab(
         work,
         programs,
@@ -95,7 +105,17 @@ def start(
         plane.developer(),
         base_image,
         ratify_image,
+        Provider(plane, processes, images, alone_image, folder, hosts),
     )
+
+
+def _fit(server: Path) -> None:
+    """Change what the machine of the test dictates: the registry speaks plain HTTP, and the Service has its address by hand."""
+    store = server / "store.yaml"
+    store.write_text(store.read_text().replace("useHttp: false", "useHttp: true"))
+    service = server / "service.yaml"
+    text = service.read_text().replace("\nspec:\n", f"\nspec:\n  clusterIP: {providers.ADDRESSES[0]}\n")
+    service.write_text(text)
 
 
 def _install_ratify(

@@ -48,6 +48,9 @@ GATEKEEPER = Module(
     "h1:njHTm0SJ6ZEhhEgmQTpJKTGQbc99fSs4hGiEp1OIKck=",
 )
 KYVERNO = Module("github.com/kyverno/kyverno", "v1.19.1", "h1:/MkgFii3/VlQfKR1JpC9tVwNNVNQTt2S4U6qCsafsTU=")
+CERT_MANAGER = Module(
+    "github.com/cert-manager/cert-manager", "v1.19.1", "h1:Txh8L/nLWTDcb7ZnXuXbTe15BxQnLbLirXmbNk0fGgY="
+)
 HELM = Module("helm.sh/helm/v3", "v3.22.0", "h1:n1if5iQgHYsujPAcO5oonH/KiSNUmqmUF0iGVjSF3AU=")
 
 
@@ -117,6 +120,7 @@ def _kubernetes(name: str, package: str, ldflags: str = _KUBERNETES_VERSION) -> 
 _LISTED = (
     Program("staticplugin", "1", ("cc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "main.c")),
     Program("notationsign", "v1.3.2", _go(".", "")),
+    Program("yesprovider", "1", _go(".", "")),
     _kubernetes("etcd", "go.etcd.io/etcd/server/v3", ""),  # the very version that kubernetes' go.sum names
     _kubernetes("kube-apiserver", "./cmd/kube-apiserver"),
     _kubernetes("kube-controller-manager", "./cmd/kube-controller-manager"),
@@ -222,9 +226,14 @@ def charts() -> dict[str, Path]:
     }
 
 
-def kyverno_definitions() -> Path:
-    """Return the folder of Kyverno's definitions of policies, out of its verified module."""
-    return _download(KYVERNO) / "config" / "crds" / "policies.kyverno.io"
+def definitions() -> list[Path]:
+    """Return the files of Kyverno's definitions of policies and of cert-manager's, out of their verified modules."""
+    kyverno = _download(KYVERNO) / "config" / "crds" / "policies.kyverno.io"
+    cert_manager = _download(CERT_MANAGER) / "deploy" / "crds"
+    return [
+        kyverno / "policies.kyverno.io_validatingpolicies.yaml",
+        *(cert_manager / f"cert-manager.io_{kind}.yaml" for kind in ("certificates", "issuers")),
+    ]
 
 
 def _key(listed: Program) -> str:

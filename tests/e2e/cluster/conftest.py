@@ -19,12 +19,43 @@ from tests.e2e.shared import demo_note
 
 collect_ignore_glob = [] if sandbox.INSIDE in os.environ else ["test_*.py"]
 """The checks need the namespaces that ``python -m tests.e2e.cluster`` makes."""
+if "SLSA_E2E_DOORS" not in os.environ:
+    collect_ignore_glob.append("test_8_doors.py")
 if "SLSA_E2E_KYVERNO" not in os.environ:
     collect_ignore_glob.append("test_9_kyverno.py")
 
 Say = Callable[[str], None]
 _EVIDENCE = "evidence"
 _LINE = 320
+
+
+DOORS = ("provider", "ratify")
+"""What Gatekeeper asks, in the order of the run: the provider is installed into a cluster that has nothing but Gatekeeper."""
+_MARK = "through"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark by which a check says that it is about one door alone."""
+    config.addinivalue_line(
+        "markers", f"{_MARK}(door): of {', '.join(DOORS)}; without it a check is run through each"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each check of ``lab`` through each door."""
+    if "door" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker(_MARK)
+        metafunc.parametrize("door", mark.args if mark else DOORS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all checks through one door before those through the next: changing it takes seconds."""
+
+    def place(item: pytest.Item) -> int:
+        call = getattr(item, "callspec", None)
+        return DOORS.index(call.params["door"]) if call and "door" in call.params else len(DOORS)
+
+    items.sort(key=place)
 
 
 @pytest.fixture
@@ -51,7 +82,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         words = getattr(item, "function", item).__doc__ or item.name
         title = words.strip().splitlines()[0].rstrip(".")
         seen = "; ".join(str(value) for key, value in report.user_properties if key == _EVIDENCE)
-        line = f"{report.outcome:7}{report.duration:6.1f} s  {title}{': ' if seen else ''}{seen}"
+        call = getattr(item, "callspec", None)
+        door = f"[{call.params['door']}] " if call and "door" in call.params else ""
+        line = f"{report.outcome:7}{report.duration:6.1f} s  {door}{title}{': ' if seen else ''}{seen}"
         reporter = item.config.pluginmanager.get_plugin("terminalreporter")
         assert isinstance(reporter, pytest.TerminalReporter)
         reporter.write_line(line if len(line) <= _LINE else f"{line[: _LINE - 3]}...")
@@ -105,20 +138,14 @@ def setting(bare_lab: Lab) -> Setting:
     return Setting(bare_lab.ratify_image)
 
 
-@pytest.fixture(scope="session")
-def running_lab(bare_lab: Lab, setting: Setting, level_3: bytes) -> Lab:
-    bare_lab.ratify.start(setting)
-    for folder in ("ratify/demo", "gatekeeper/install", "gatekeeper/demo"):  # as the README has it
-        bare_lab.apply(folder)
-    bare_lab.first_yes = bare_lab.wait_for_a_yes(level_3)
-    return bare_lab
-
-
 @pytest.fixture
-def lab(running_lab: Lab, setting: Setting, level_3: bytes) -> Lab:
-    """The cluster as the demo sets it up, with Ratify as deploy/ has it."""
-    running_lab.prepare(setting, level_3)
-    return running_lab
+def lab(bare_lab: Lab, door: str, setting: Setting, level_3: bytes) -> Lab:
+    """The cluster as the demo sets it up, with Ratify or the provider as deploy/ has it."""
+    if door == "ratify":
+        bare_lab.prepare(bare_lab.ratify, level_3, setting)
+    else:
+        bare_lab.prepare(bare_lab.provider, level_3)
+    return bare_lab
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +156,19 @@ def level_3() -> bytes:
 @pytest.fixture(scope="session")
 def level_1() -> bytes:
     return demo_note("9bef61f").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def agent_images(bare_lab: Lab, level_1: bytes, level_3: bytes) -> dict[str, str]:
+    """The two images that deploy/kagent names, under the tags it names."""
+    images = {}
+    for tag, attestation in {"level-1": level_1, "level-3": level_3}.items():
+        repository = f"{bare_lab.registry}/agents/demo-agent"
+        image = bare_lab.oras.push_image(repository, annotations={"example.level": tag})
+        bare_lab.oras.attach(image, attestation)
+        bare_lab.crane.run("tag", image, tag)
+        images[tag] = image
+    return images
 
 
 @pytest.fixture

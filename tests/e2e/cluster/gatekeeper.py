@@ -12,7 +12,7 @@ from typing import Any
 from tests.e2e.cluster import charts
 from tests.e2e.cluster.control_plane import ControlPlane
 from tests.e2e.cluster.kube import Object
-from tests.e2e.cluster.pki import CLIENT, SERVER, Authority
+from tests.e2e.cluster.pki import CLIENT, SERVER, Authority, Pair
 from tests.e2e.cluster.processes import Processes
 
 SECRET = "gatekeeper-webhook-server-cert"
@@ -36,6 +36,7 @@ class Gatekeeper:
     objects: list[Object]
     authority: Authority
     certificates: Path
+    pair: Pair
 
     def start_webhook(self, **flags: str) -> None:
         """Start the controller and its webhooks; ``flags`` replace those of the chart.
@@ -128,7 +129,8 @@ def install(
         )
     )
     plane.kubectl.apply([_secret(content)])  # as the rotator fills it
-    gatekeeper = Gatekeeper(plane, processes, programs["gatekeeper"], objects, authority, certificates)
+    program = programs["gatekeeper"]
+    gatekeeper = Gatekeeper(plane, processes, program, objects, authority, certificates, serving)
     gatekeeper.start_webhook()
     gatekeeper.start_audit()
     return gatekeeper

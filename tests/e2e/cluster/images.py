@@ -112,6 +112,28 @@ def push_ratify(crane: Crane, image: str, ratify: Path, authorities: bytes, work
     return f"{image.rpartition(':')[0]}@{crane.run('digest', image).decode().strip()}"
 
 
+def push_base(crane: Crane, image: str, authorities: bytes, work: Path) -> str:
+    """Push an image laid out as distroless/static:nonroot, which cannot be fetched here; return its digest reference.
+
+    Args:
+        authorities: what the image has as its CA certificates.
+    """
+    files: dict[str, bytes | Path] = {
+        "etc/passwd": _PASSWD.encode(),
+        "etc/group": _GROUP.encode(),
+        "etc/ssl/certs/ca-certificates.crt": authorities,
+    }
+    folders = dict.fromkeys(("etc", "etc/ssl", "etc/ssl/certs", "home"), (0, 0o755))
+    folders |= {"tmp": (0, 0o1777), "home/nonroot": (NONROOT, 0o700)}
+    tarball = work / "base-layer.tar"
+    tarball.write_bytes(layer(files, folders))
+    crane.run("append", "--oci-empty-base", "--new_layer", str(tarball), "--new_tag", image)
+    tarball.unlink()
+    variables = ("--env", "PATH=/usr/bin:/bin", "--env", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt")
+    crane.run("mutate", image, "--tag", image, "--user", f"{NONROOT}:{NONROOT}", *variables)
+    return f"{image.rpartition(':')[0]}@{crane.run('digest', image).decode().strip()}"
+
+
 def build(script: Path, crane: Crane, base: str, image: str, plugin: Path) -> str:
     """Build the project's image with its own script; returns the image's digest reference.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import ssl
 import subprocess
 import tempfile
@@ -69,6 +70,7 @@ class Kubectl:
     """kubectl with one kubeconfig and a cache of its own."""
 
     def __init__(self, config: Path) -> None:
+        self._config = config
         self._command = ["kubectl", "--kubeconfig", str(config), "--cache-dir", f"{config}.cache"]
 
     def attempt(self, *arguments: str, given: str | None = None) -> Outcome:
@@ -94,6 +96,29 @@ class Kubectl:
         if not outcome.admitted:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {outcome.text}")
         return outcome.text
+
+    def script(self, program: str, *arguments: str) -> str:
+        """Run a script that calls kubectl, and return what it printed.
+
+        Raises:
+            KubectlError: it failed.
+        """
+        done = subprocess.run(
+            [program, *arguments],
+            env={
+                "PATH": os.environ["PATH"],
+                "KUBECONFIG": str(self._config),
+                "HOME": str(self._config.parent),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=4 * _SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise KubectlError(f"{program}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def apply(self, objects: Iterable[Object], *arguments: str) -> str:
         """Apply the objects in their order, on the server's side, as the owner of all their fields."""
@@ -148,20 +173,23 @@ def _is_established(definition: Object) -> bool:
 
 
 class Client:
-    """One kept-alive connection to the API server, for requests that are timed."""
+    """One kept-alive connection to the API server, for requests that are timed; or to another server."""
 
-    def __init__(self, host: str, port: int, authority: str, user: Pair) -> None:
+    def __init__(self, host: str, port: int, authority: str, user: Pair | None) -> None:
         context = ssl.create_default_context(cadata=authority)
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as both:
-            both.write(user.certificate + user.key)
-            both.flush()
-            context.load_cert_chain(both.name)
+        if user is not None:
+            _show(context, user)
         self._connection = http.client.HTTPSConnection(host, port, context=context, timeout=_SECONDS)
 
     def create(self, path: str, thing: Object) -> tuple[int, str]:
         """POST ``thing``; returns the status, and the message where it is not 201."""
         status, answer = self._ask("POST", path, thing)
         return status, "" if status == http.HTTPStatus.CREATED else answer["message"]
+
+    def post(self, path: str, body: str) -> str:
+        """POST a text, and return the answer's."""
+        self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+        return self._connection.getresponse().read().decode()
 
     def delete_all(self, path: str) -> None:
         """DELETE all objects of a collection without grace; kubectl would send a request for each.
@@ -182,3 +210,11 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _show(context: ssl.SSLContext, user: Pair) -> None:
+    """Let connections show the user's certificate; Python reads it from a file alone."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as both:
+        both.write(user.certificate + user.key)
+        both.flush()
+        context.load_cert_chain(both.name)

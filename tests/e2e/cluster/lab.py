@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 
+from tests.e2e.cluster import charts
 from tests.e2e.cluster.control_plane import ControlPlane
 from tests.e2e.cluster.gatekeeper import Gatekeeper
 from tests.e2e.cluster.images import Crane
-from tests.e2e.cluster.kube import Kubectl, KubectlError, Object, Outcome, read_objects
-from tests.e2e.cluster.pki import SERVER, Authority
+from tests.e2e.cluster.kube import Client, Kubectl, KubectlError, Object, Outcome, read_objects
+from tests.e2e.cluster.pki import SERVER, Authority, Pair
 from tests.e2e.cluster.processes import Processes
-from tests.e2e.cluster.ratify import Ratify, Setting
+from tests.e2e.cluster.provider import NAME, Provider
+from tests.e2e.cluster.ratify import GROUP, Ratify, Setting
 from tests.e2e.oras import Oras
 
 REGISTRY_HOST = "registry.example"
@@ -32,16 +37,43 @@ DEMO = ("ratify/demo", "gatekeeper/mutation", "gatekeeper/demo")
 _FIRST_YES_SECONDS = 30.0
 _SETTLE_SECONDS = 30.0
 _POLL_SECONDS = 0.1
-_RATIFY_GROUP = "config.ratify.deislabs.io"
-_RATIFY_KINDS = ("verifiers", "stores", "policies")
 _GATEKEEPER_KINDS = ("RatifyVerification", "Assign", "Provider")
 """Of which both of Gatekeeper's programs report the generation that they have taken in."""
-_DECIDING = (
-    *(f"{kind}.{_RATIFY_GROUP}" for kind in _RATIFY_KINDS),
-    "ratifyverification",
-    "assign",
-)
+_DECIDING = ("ratifyverification", "assign")
 _DECIDING_KINDS = {"Verifier", "Store", "Policy", "RatifyVerification", "Assign"}
+
+
+class Door(Protocol):
+    """What Gatekeeper asks: Ratify with the plugin, or the provider.
+
+    Attributes:
+        name: for people.
+        demo: the folder of deploy/ with its Providers, the mutation and the template.
+    """
+
+    name: str
+    demo: str
+
+    def resume(self) -> None:
+        """Start what was started before over the files it left."""
+
+    def pause(self) -> None:
+        """End all of it at once."""
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs."""
+
+    def specs(self) -> dict[tuple[str, str], object]:
+        """Return the specifications of the Verifiers, Stores and Policies that it decides by, by kind and name."""
+
+    def take(self, objects: Iterable[Object]) -> None:
+        """Decide by these, in place of those of their names, from the return on."""
+
+    def place(self, name: str, content: bytes) -> str:
+        """Put a file where it can read it; return its path for a Verifier."""
+
+    def usage(self) -> tuple[float, int]:
+        """Return the CPU seconds used so far, and the bytes of memory now."""
 
 
 @dataclass
@@ -54,7 +86,7 @@ class Lab:
         developer: kubectl without rights over the cluster.
         base_image: laid out as Ratify's own; its digest reference.
         ratify_image: the project's image, built on it by its own script; its digest reference.
-        first_yes: seconds from Ratify's readiness to the first Pod that it admitted.
+        first_yes: seconds from a door's readiness to the first Pod that it admitted, by its name.
     """
 
     work: Path
@@ -70,9 +102,15 @@ class Lab:
     developer: Kubectl
     base_image: str
     ratify_image: str
-    first_yes: float = 0.0
+    provider: Provider
+    first_yes: dict[str, float] = field(default_factory=dict)
+    door: Door = field(init=False)
+    _words: dict[str, str] = field(default_factory=dict)
     _kustomized: dict[str, list[Object]] = field(default_factory=dict)
     _names: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.door = self.ratify
 
     @property
     def kubectl(self) -> Kubectl:
@@ -103,10 +141,42 @@ class Lab:
             self._kustomized[folder] = objects
         return copy.deepcopy(self._kustomized[folder])
 
+    def check_words(self, what: str, words: str) -> None:
+        """Assert that a denial has the same words through each door that it was met at.
+
+        Args:
+            what: what was denied.
+            words: what the verifier said, without anything that is new in each run of a check.
+        """
+        assert self._words.setdefault(what, words) == words, f"another door said {self._words[what]!r}"
+
+    def forget(self, folder: str) -> None:
+        """Render a folder of the manifests anew when it is asked for: a script has written into it."""
+        self._kustomized.pop(folder, None)
+
+    def ask_provider(self, image: str, user: Pair | None) -> str:
+        """Ask the provider about an image as Gatekeeper does; returns its answer, or "refused" and why.
+
+        Args:
+            image: the key.
+            user: the client certificate that is shown, if any.
+        """
+        key = {"apiVersion": "externaldata.gatekeeper.sh/v1beta1", "kind": "ProviderRequest"}
+        body = json.dumps({**key, "request": {"keys": [image]}})
+        authority = (self.manifests / "provider" / "gatekeeper" / "ca.crt").read_text()
+        client = Client(f"{NAME}.{charts.NAMESPACE}", 443, authority, user)
+        try:
+            return client.post("/ratify/gatekeeper/v1/verify", body)
+        except OSError as error:
+            return f"refused: {error}"
+        finally:
+            client.close()
+
     def holds(self, *folders: str) -> bool:
         """Tell whether the objects of the folders, and no others that decide, are in the cluster as they are there."""
         wanted = {_key(thing): thing["spec"] for folder in folders for thing in self.kustomize(folder)}
         found = {_key(thing): thing["spec"] for thing in self.kubectl.get(",".join(_DECIDING))["items"]}
+        found |= self.door.specs()
         return found == {
             key: spec for key, spec in wanted.items() if key in found or key[0] in _DECIDING_KINDS
         }
@@ -117,30 +187,18 @@ class Lab:
         for thing in objects:
             if change is not None:
                 change(thing)
-        self._make_way(objects)
-        self.kubectl.apply(objects)
-        self._settle(objects)
+        if rules := [thing for thing in objects if _is_ratifys(thing)]:
+            self.door.take(rules)
+        if others := [thing for thing in objects if not _is_ratifys(thing)]:
+            self.kubectl.apply(others)
+            self._settle(others)
         return objects
 
-    def _make_way(self, objects: list[Object]) -> None:
-        """Delete what Ratify has read in another form: its status would not tell when it has read the new one."""
-        specs = {_resource(thing): thing["spec"] for thing in objects if _is_ratifys(thing)}
-        if not specs:
-            return
-        found = self.kubectl.get(",".join(f"{kind}.{_RATIFY_GROUP}" for kind in _RATIFY_KINDS))["items"]
-        stale = [
-            name for thing in found if specs.get(name := _resource(thing), thing["spec"]) != thing["spec"]
-        ]
-        if stale:
-            self.kubectl.run("delete", *stale)
-
     def _settle(self, objects: list[Object]) -> None:
-        """Wait until all of Gatekeeper's and Ratify's programs have taken in the objects as they are now."""
+        """Wait until all of Gatekeeper's programs have taken in the objects as they are now."""
         if any(thing["kind"] == "ConstraintTemplate" for thing in objects):
             self.kubectl.wait_for_definitions(CONSTRAINT)
-        waiting = [
-            _resource(thing) for thing in objects if thing["kind"] in _GATEKEEPER_KINDS or _is_ratifys(thing)
-        ]
+        waiting = [_resource(thing) for thing in objects if thing["kind"] in _GATEKEEPER_KINDS]
         end = time.monotonic() + _SETTLE_SECONDS
         while waiting:
             found = self.kubectl.get(*waiting)
@@ -150,20 +208,35 @@ class Lab:
                 raise KubectlError(f"not taken in after {_SETTLE_SECONDS:.0f} s: {', '.join(waiting)}")
             time.sleep(_POLL_SECONDS if waiting else 0)
 
-    def prepare(self, setting: Setting, attestation: bytes) -> None:
-        """Have a Ratify of that setting run over the demo's manifests; what is so already is left alone.
+    def prepare(self, door: Door, attestation: bytes, setting: Setting | None = None) -> None:
+        """Have a door decide by the demo's manifests; what is so already is left alone.
 
         Args:
+            door: ``ratify`` or ``provider``; it is installed and started where it never was.
             attestation: one that the demo's Verifier accepts.
+            setting: of Ratify.
         """
-        started = self.ratify.setting != setting
-        if started:
-            self.ratify.start(setting)
-        assert self.processes.is_alive("ratify"), "a check before this one has left Ratify stopped"
-        if not self.holds(*DEMO):
+        changed = self.door is not door or door.name not in self.first_yes
+        if changed:
+            self.door.pause()
+            self.door = door
+        started = False
+        if isinstance(door, Ratify) and door.setting != setting:
+            assert setting is not None, "Ratify is started with a setting"
+            door.start(setting)
+            started = True
+        elif isinstance(door, Provider) and not door.is_installed:
+            install_provider(self)
+        elif changed and not door.is_alive():
+            door.resume()
+        assert door.is_alive(), f"a check before this one has left the {door.name} stopped"
+        if changed:
+            self.apply("ratify/demo", door.demo, "gatekeeper/demo")  # as the README has it
+        elif not self.holds(*DEMO):
             self.apply(*DEMO)
-        if started:  # Ratify reads its resources; the plugin unpacks itself and starts its resident verifier
-            self.wait_for_a_yes(attestation)
+        # Ratify reads its resources; the plugin unpacks itself and starts its resident verifier
+        if started or changed:
+            self.first_yes.setdefault(door.name, self.wait_for_a_yes(attestation))
 
     def wait_for_a_yes(self, attestation: bytes) -> float:
         """Create Pods of new images until one is admitted; returns the seconds that took.
@@ -233,12 +306,29 @@ class Lab:
         return self.create(self.pod(image), namespace)
 
 
+def install_provider(lab: Lab) -> list[str]:
+    """Install the provider into a cluster that has Gatekeeper, by the commands of docs/operations/install.md.
+
+    Returns:
+        What each printed.
+    """
+    printed = [lab.kubectl.run("apply", "-k", str(lab.manifests / "provider"))]
+    script = str(lab.manifests / "provider" / "certificates.sh")
+    with ThreadPoolExecutor(1) as aside:
+        constraint = str(lab.manifests / "gatekeeper" / "demo")
+        running = aside.submit(lab.kubectl.script, script, constraint)
+        lab.provider.await_secret()
+        lab.provider.start()
+        printed.append(running.result())
+    return printed
+
+
 def _key(thing: Object) -> tuple[str, str]:
     return thing["kind"], thing["metadata"]["name"]
 
 
 def _is_ratifys(thing: Object) -> bool:
-    return str(thing["apiVersion"]).startswith(_RATIFY_GROUP)
+    return str(thing["apiVersion"]).startswith(GROUP)
 
 
 def _resource(thing: Object) -> str:
@@ -250,7 +340,5 @@ def _resource(thing: Object) -> str:
 def _is_settled(state: Object) -> bool:
     """Tell whether whoever acts on the object says that it has taken in the object's present form."""
     status = state.get("status") or {}
-    if _is_ratifys(state):
-        return status.get("issuccess") is True
     seen = [entry.get("observedGeneration") for entry in status.get("byPod") or ()]
     return seen == [state["metadata"]["generation"]] * 2

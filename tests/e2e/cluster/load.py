@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import http
+import os
 import random
+import shutil
 import statistics
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+from tests.e2e.cluster.images import NONROOT
 from tests.e2e.cluster.kube import Client
 from tests.e2e.cluster.lab import Lab
+from tests.e2e.oras import Oras
 
-_PODS = "/api/v1/namespaces/default/pods"
+PODS = 100
+IMAGES = 20
+
+PODS_PATH = "/api/v1/namespaces/default/pods"
 _LATE = ("deadline", "timed out", "time limit", "in time", "timeout")
 """What a denial says whose reason is time and not the image."""
 
@@ -49,6 +57,38 @@ class Burst:
         return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
 
 
+def push_images(lab: Lab, level_1: bytes, level_3: bytes, count: int = IMAGES) -> dict[str, bool]:
+    """Push new images, half of them of level 3 and half of level 1; returns which are to be admitted."""
+
+    def push(number: int) -> tuple[str, bool]:
+        name = lab.unique("load")
+        folder = lab.work / name  # oras writes files where it runs
+        folder.mkdir()
+        oras = Oras(folder, {"HOME": str(folder), "PATH": "/usr/bin:/bin"})
+        good = number % 2 == 0
+        image = oras.push_image(f"{lab.registry}/{name}")
+        oras.attach(image, level_3 if good else level_1)
+        shutil.rmtree(folder)
+        return image, good
+
+    with ThreadPoolExecutor(4) as pool:
+        return dict(pool.map(push, range(count)))
+
+
+def put_plugin(lab: Lab, executable: Path) -> None:
+    """Replace the plugin by a rename, as an upgrade does; its other name is a link to it."""
+    beside(lab, executable).replace(lab.ratify.plugins / "slsa")
+
+
+def beside(lab: Lab, executable: Path) -> Path:
+    """Copy a build into the plugin directory under a name that Ratify does not call."""
+    part = lab.ratify.plugins / ".slsa"
+    shutil.copyfile(executable, part)
+    os.chown(part, NONROOT, NONROOT)
+    part.chmod(0o755)
+    return part
+
+
 def burst(lab: Lab, expected: Mapping[str, bool], pods: int, at_once: int) -> Burst:
     """Create ``pods`` Pods, spread evenly over the images, ``at_once`` of them at a time.
 
@@ -66,13 +106,13 @@ def burst(lab: Lab, expected: Mapping[str, bool], pods: int, at_once: int) -> Bu
         clients.own = lab.plane.client()
         opened.append(clients.own)
         clients.own.create(
-            f"{_PODS}?dryRun=All", {}
+            f"{PODS_PATH}?dryRun=All", {}
         )  # refused before admission, over a connection that stays
         ready.wait()
 
     def create(image: str) -> tuple[str, float, int, str]:
         started = time.monotonic()
-        status, said = clients.own.create(_PODS, lab.pod(image, lab.unique("burst")))
+        status, said = clients.own.create(PODS_PATH, lab.pod(image, lab.unique("burst")))
         return image, time.monotonic() - started, status, said
 
     ready = threading.Barrier(at_once)
@@ -83,7 +123,7 @@ def burst(lab: Lab, expected: Mapping[str, bool], pods: int, at_once: int) -> Bu
         started = time.monotonic()
         results = list(pool.map(create, images))
         seconds = time.monotonic() - started
-    opened[0].delete_all(_PODS)
+    opened[0].delete_all(PODS_PATH)
     for client in opened:
         client.close()
     wrong = tuple(

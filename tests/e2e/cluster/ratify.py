@@ -5,24 +5,36 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import socket
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.cluster import charts
 from tests.e2e.cluster.control_plane import API_HOST, API_PORT, ControlPlane
 from tests.e2e.cluster.images import NONROOT, Images
-from tests.e2e.cluster.kube import Object
+from tests.e2e.cluster.kube import KubectlError, Object
+from tests.e2e.cluster.kubelet import (
+    DEVICES,
+    container_script,
+    cpu_seconds,
+    make_mount_points,
+    memory,
+    mount_namespace,
+    processes_in,
+)
 from tests.e2e.cluster.processes import Processes
 
 NAME = "ratify"
 _ACCOUNT = "var/run/secrets/kubernetes.io/serviceaccount"
-_DEVICES = ("null", "zero", "random", "urandom")
+GROUP = "config.ratify.deislabs.io"
+KINDS = ("verifiers", "stores", "policies")
+_SETTLE_SECONDS = 30.0
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,9 @@ class Ratify:
     client_authority: str
     rootfs: Path = Path("/nonexistent")
     setting: Setting | None = None
+    name: str = "ratify"
+    demo: str = "gatekeeper/install"
+    _namespace: str = ""
 
     @property
     def plugins(self) -> Path:
@@ -82,14 +97,7 @@ class Ratify:
         """
         assert self.setting is not None, "resume() is for what start() has started"
         volumes = self._volumes()
-        for path, source in volumes.items():
-            target = self.rootfs / path
-            if source.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-            else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.touch()
-        (self.rootfs / "proc").mkdir(exist_ok=True)
+        make_mount_points(self.rootfs, volumes)
         shown = self._container()
         command = [*shown["command"], *shown["args"], *self.setting.arguments]
         script = container_script(self.rootfs, volumes, command)
@@ -99,12 +107,15 @@ class Ratify:
         self.processes.start(NAME, ["unshare", "--mount", "sh", "-c", script], environment)
         self.processes.wait_until(_is_ready, NAME, "it is ready")
         self.processes.wait_until(_serves, NAME, "it serves")
+        self._namespace = mount_namespace(Path("/proc") / str(self.processes.process_id(NAME)))
 
     def pause(self) -> None:
         """End the container, and whatever it left running, at once."""
         if self.processes.is_alive(NAME):
             self.processes.kill(NAME)
-        _end_all(NONROOT)
+        for process in self.container():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGKILL)
 
     def stop(self) -> None:
         """End the Pod and forget its files."""
@@ -115,15 +126,68 @@ class Ratify:
     def memory(self) -> tuple[int, int]:
         """Return the MiB of Ratify and of everything else that the Pod runs, shared pages divided (PSS)."""
         own = others = 0
-        for process in processes_of(NONROOT):
+        for process in self.container():
             with contextlib.suppress(OSError):
-                rollup = (process / "smaps_rollup").read_text()
-                pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
                 if (process / "comm").read_text().strip() == NAME:
-                    own += pss
+                    own += memory(process)
                 else:
-                    others += pss
-        return own // 1024, others // 1024
+                    others += memory(process)
+        return own >> 20, others >> 20
+
+    def usage(self) -> tuple[float, int]:
+        """Return the CPU seconds of the Pod's processes so far, ended plugins included, and the bytes they take (PSS)."""
+        found = list(self.container())
+        return sum(map(cpu_seconds, found)), sum(map(memory, found))
+
+    def container(self) -> Iterator[Path]:
+        """Yield the /proc folders of all that the Pod runs; the resident verifier has left Ratify's session."""
+        if self._namespace:
+            yield from processes_in(self._namespace)
+
+    def is_alive(self) -> bool:
+        """Tell whether Ratify runs."""
+        return self.processes.is_alive(NAME)
+
+    def specs(self) -> dict[tuple[str, str], object]:
+        """Return the specifications of all of Ratify's resources in the cluster, by kind and name."""
+        return {(thing["kind"], thing["metadata"]["name"]): thing["spec"] for thing in self._found()}
+
+    def take(self, objects: Iterable[Object]) -> None:
+        """Apply Ratify's resources, and wait until it says that it has taken them in.
+
+        What it has read in another form is deleted first: its status would not tell when it has read the new one.
+
+        Raises:
+            KubectlError: it was not in time.
+        """
+        specs = {_resource(thing): thing["spec"] for thing in objects}
+        kubectl = self.plane.kubectl
+        found = {_resource(thing): thing["spec"] for thing in self._found()}
+        if stale := [name for name, spec in found.items() if specs.get(name, spec) != spec]:
+            kubectl.run("delete", *stale)
+        kubectl.apply(objects)
+        waiting, end = list(specs), time.monotonic() + _SETTLE_SECONDS
+        while waiting:
+            # one is printed as it is, several as a List
+            got = kubectl.get(*waiting)
+            states = got["items"] if got["kind"] == "List" else [got]
+            waiting = [
+                _resource(one) for one in states if (one.get("status") or {}).get("issuccess") is not True
+            ]
+            if waiting and time.monotonic() > end:
+                raise KubectlError(f"not taken in after {_SETTLE_SECONDS:.0f} s: {', '.join(waiting)}")
+            time.sleep(_POLL_SECONDS if waiting else 0)
+
+    def place(self, name: str, content: bytes) -> str:
+        """Put a file into the Pod; return its path for a Verifier."""
+        file = self.rootfs / "home" / "nonroot" / name
+        file.write_bytes(content)
+        file.chmod(0o644)
+        return f"/home/nonroot/{name}"
+
+    def _found(self) -> list[Object]:
+        found: list[Object] = self.plane.kubectl.get(",".join(f"{kind}.{GROUP}" for kind in KINDS))["items"]
+        return found
 
     def _container(self) -> Object:
         return charts.container(charts.find(self.objects, "Deployment", NAME))
@@ -154,7 +218,7 @@ class Ratify:
             _ACCOUNT: volumes / "account",
             ".ratify/local_oras_cache": volumes / "cache",
             "etc/hosts": Path("/etc/hosts"),
-            **{f"dev/{device}": Path("/dev") / device for device in _DEVICES},
+            **{f"dev/{device}": Path("/dev") / device for device in DEVICES},
         }
 
     def _environment(self, image: Mapping[str, object]) -> dict[str, str]:
@@ -170,16 +234,6 @@ class Ratify:
         return environment
 
 
-def container_script(rootfs: Path, volumes: Mapping[str, Path], command: list[str]) -> str:
-    """Return the shell script that enters the container: its mounts, its root, its user, its program."""
-    root = shlex.quote(str(rootfs))
-    lines = ["set -e", f"mount --bind {root} {root}", f"mount -t proc proc {root}/proc"]
-    lines += [f"mount --bind {shlex.quote(str(source))} {root}/{path}" for path, source in volumes.items()]
-    user = f"--userspec={NONROOT}:{NONROOT} --groups={NONROOT}"
-    lines.append(f"exec {shutil.which('chroot')} {user} {root} {shlex.join(command)}")  # PATH is the image's
-    return "\n".join(lines)
-
-
 def _is_ready() -> bool:
     with urllib.request.urlopen("http://127.0.0.1:9099/readyz", timeout=5) as answer:
         return bool(answer.status == 200)
@@ -190,15 +244,6 @@ def _serves() -> bool:
     return True
 
 
-def processes_of(user: int) -> Iterator[Path]:
-    """Yield the /proc folder of every process of ``user``."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and entry.stat().st_uid == user:
-                yield entry
-
-
-def _end_all(user: int) -> None:
-    for process in processes_of(user):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(process.name), signal.SIGKILL)
+def _resource(thing: Object) -> str:
+    """Return how kubectl names one of Ratify's resources."""
+    return f"{thing['kind'].lower()}.{GROUP}/{thing['metadata']['name']}"

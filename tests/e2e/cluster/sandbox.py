@@ -81,5 +81,10 @@ class Hosts:
         self._lines.append(f"{address} {' '.join(names)}")
         self._write()
 
+    def remove(self, address: str) -> None:
+        """Let no name resolve to ``address`` any more."""
+        self._lines = [line for line in self._lines if line.split()[0] != address]
+        self._write()
+
     def _write(self) -> None:
         self.file.write_text("\n".join(self._lines) + "\n")

@@ -12,9 +12,10 @@ from tests.e2e.shared import demo_note
 
 
 def test_the_first_verdict(lab: Lab, say: Say) -> None:
-    """a new Ratify, its plugin not yet unpacked, admits its first Pod"""
-    assert 0 < lab.first_yes < 15
-    say(f"{lab.first_yes:.1f} s after it was ready")
+    """a new Ratify or provider, the plugin in it not yet unpacked, admits its first Pod"""
+    waited = lab.first_yes[lab.door.name]
+    assert 0 < waited < 15
+    say(f"{waited:.1f} s after it was ready")
 
 
 def test_level_1_is_denied(lab: Lab, level_1: bytes, say: Say) -> None:
@@ -26,7 +27,9 @@ def test_level_1_is_denied(lab: Lab, level_1: bytes, say: Say) -> None:
         assert part in outcome.text
     for level in ("SLSA_SOURCE_LEVEL_1", "SLSA_SOURCE_LEVEL_2"):
         assert level in outcome.text
-    say(outcome.text.partition("is not admitted: ")[2])
+    said = outcome.text.partition("is not admitted: ")[2]
+    lab.check_words("level 1", said)
+    say(said)
 
 
 def test_level_3_is_admitted(lab: Lab, level_3: bytes, say: Say) -> None:
@@ -41,7 +44,9 @@ def test_a_commit_with_a_branch_and_a_tag_at_level_1_is_denied(lab: Lab, say: Sa
     outcome = lab.run(lab.image("two", demo_note("4be84a6").read_bytes()))
     assert not outcome.admitted
     assert "SLSA_SOURCE_LEVEL_1" in outcome.text
-    say(outcome.text.partition("FAILED: ")[2])
+    said = outcome.text.partition("FAILED: ")[2]
+    lab.check_words("two summaries at level 1", said)
+    say(said)
 
 
 def test_the_better_of_two_attestations_counts(lab: Lab, level_1: bytes, level_3: bytes) -> None:
@@ -91,7 +96,7 @@ def test_a_debug_container_is_checked(lab: Lab, level_1: bytes, level_3: bytes, 
 
 
 def test_a_verdict_is_kept_for_ten_seconds(lab: Lab, level_1: bytes, level_3: bytes, say: Say) -> None:
-    """after the missing attestation is attached, the denial lasts no longer than Ratify's cache"""
+    """after the missing attestation is attached, the denial lasts no longer than the verdict is kept"""
     image = lab.image("late", level_1)
     assert not lab.run(image).admitted
     denied = time.monotonic()
@@ -103,12 +108,12 @@ def test_a_verdict_is_kept_for_ten_seconds(lab: Lab, level_1: bytes, level_3: by
 
 
 def test_an_update_asks_only_about_new_images(lab: Lab, level_1: bytes, level_3: bytes, say: Say) -> None:
-    """a Pod that runs can be labelled and deleted while Ratify is away, and not be given another image"""
+    """a Pod that runs can be labelled and deleted while Ratify or the provider is away, and not be given another image"""
     pod = lab.pod(lab.image("level-3", level_3))
     name = pod["metadata"]["name"]
     pod["metadata"]["finalizers"] = ["test.example/hold"]
     assert lab.create(pod).admitted
-    lab.ratify.pause()
+    lab.door.pause()
     try:
         assert lab.kubectl.attempt("label", "pod", name, "seen=yes").admitted
         unseen = lab.image("level-3", level_3)
@@ -119,6 +124,6 @@ def test_an_update_asks_only_about_new_images(lab: Lab, level_1: bytes, level_3:
         assert lab.kubectl.attempt("delete", "pod", name, "--wait=false").admitted
         assert lab.kubectl.attempt("patch", "pod", name, "-p", "metadata: {finalizers: null}").admitted
     finally:
-        lab.ratify.resume()
+        lab.door.resume()
         lab.wait_for_a_yes(level_3)
     say(changed.text.partition("is not admitted: ")[2])

@@ -40,29 +40,37 @@ def _expect_denied(lab: Lab, image: str, *words: str) -> str:
 
 def test_no_attestation(lab: Lab, say: Say) -> None:
     """an image without an attestation is denied"""
-    say(_expect_denied(lab, lab.image("bare"), "Ensure verifiers are properly configured"))
+    words = {
+        "ratify": "Ensure verifiers are properly configured",  # its own: the plugin is not asked
+        "provider": "found nothing attached to",
+    }
+    say(_expect_denied(lab, lab.image("bare"), words[lab.door.name]))
 
 
 def test_unsigned(lab: Lab, level_3: bytes, say: Say) -> None:
     """an image with bare statements, which nobody signed, is denied"""
     unsigned = b"\n".join(_payload(line) for line in level_3.splitlines())
     words = ("SLSA attestation verified FAILED: ", "lines of other kinds, expected Sigstore bundles")
-    say(_expect_denied(lab, lab.image("unsigned", unsigned), *words))
+    said = _expect_denied(lab, lab.image("unsigned", unsigned), *words)
+    lab.check_words("unsigned", said)
+    say(said)
 
 
 def test_tampered(lab: Lab, level_1: bytes, say: Say) -> None:
     """an image whose level was raised in the signed text is denied"""
     raised = b"\n".join(_raised(line) for line in level_1.splitlines())
     assert any(b"SLSA_SOURCE_LEVEL_3" in _payload(line) for line in raised.splitlines())
-    say(_expect_denied(lab, lab.image("tampered", raised), "SLSA attestation verified FAILED: ", "signature"))
+    said = _expect_denied(
+        lab, lab.image("tampered", raised), "SLSA attestation verified FAILED: ", "signature"
+    )
+    lab.check_words("tampered", said)
+    say(said)
 
 
 def test_another_repository(lab: Lab, scratch: Path, say: Say) -> None:
     """an image with a valid attestation of another repository is denied"""
     sigstore = Sigstore()
-    root = lab.ratify.rootfs / "home" / "nonroot" / "trusted_root.json"
-    root.write_bytes(sigstore.trusted_root())
-    root.chmod(0o644)
+    root = lab.door.place("trusted-root", sigstore.trusted_root())
     other = "somebody/else"
     commit = "5" * 40
     statement = vsa(commit, levels=["SLSA_SOURCE_LEVEL_3"], repository=other)
@@ -70,7 +78,7 @@ def test_another_repository(lab: Lab, scratch: Path, say: Say) -> None:
 
     def trust_the_tests_sigstore(thing: Object) -> None:
         if thing["kind"] == "Verifier":
-            roots = ["public-good", {"path": "/home/nonroot/trusted_root.json"}]
+            roots = ["public-good", {"path": root}]
             thing["spec"]["parameters"]["trustedRoot"] = roots
 
     def expect_the_other(thing: Object) -> None:
@@ -82,7 +90,9 @@ def test_another_repository(lab: Lab, scratch: Path, say: Say) -> None:
     outcome = lab.run(lab.image("foreign", line))
     assert outcome.admitted, f"the attestation must be good in all but its repository: {outcome.text}"
     lab.apply("ratify/demo", change=trust_the_tests_sigstore)
-    say(_expect_denied(lab, lab.image("foreign", line), other, "DahuK/slsa-attestation-action-demo"))
+    said = _expect_denied(lab, lab.image("foreign", line), other, "DahuK/slsa-attestation-action-demo")
+    lab.check_words("another repository", said)
+    say(said)
 
 
 def test_registry_is_down(lab: Lab, scratch: Path, level_3: bytes, say: Say) -> None:
@@ -100,22 +110,27 @@ def test_registry_is_down(lab: Lab, scratch: Path, level_3: bytes, say: Say) -> 
             lab.oras.attach(pushed, level_3)
         outcome = lab.run(image)
         assert outcome.admitted, outcome.text
-    say(_expect_denied(lab, unseen, "could not resolve descriptor"))  # Ratify keeps the cause to its log
+    words = {
+        "ratify": "could not resolve descriptor",  # it keeps the cause to its log
+        "provider": "REGISTRY_UNREACHABLE",
+    }
+    say(_expect_denied(lab, unseen, words[lab.door.name]))
 
 
 def test_no_such_image(lab: Lab, say: Say) -> None:
     """an image that the registry does not have is denied"""
-    say(_expect_denied(lab, f"{lab.registry}/nothing@sha256:{'b' * 64}", "could not resolve descriptor"))
+    words = {"ratify": "could not resolve descriptor", "provider": "nothing"}
+    say(_expect_denied(lab, f"{lab.registry}/nothing@sha256:{'b' * 64}", words[lab.door.name]))
 
 
-def test_ratify_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
-    """while Ratify is stopped, an image that would pass is denied, by the mutation and without it by the constraint
+def test_the_door_is_shut(lab: Lab, level_3: bytes, say: Say) -> None:
+    """while what decides is stopped, an image that would pass is denied, by the mutation and without it by the constraint
 
     So the emergency step of rollout.md takes both away, and "dryrun" is one that has the mutation look on as well.
     """
     image = lab.image("level-3", level_3)
     both = (image, f"{image.partition('@')[0]}:v1")
-    lab.ratify.pause()
+    lab.door.pause()
     try:
         outcome = lab.run(image)
         assert not outcome.admitted
@@ -131,7 +146,7 @@ def test_ratify_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
         lab.apply("gatekeeper/demo")
         said = _expect_denied(lab, image, "Ratify could not be asked", "connection refused")
     finally:
-        lab.ratify.resume()
+        lab.door.resume()
         lab.apply("gatekeeper/mutation", "gatekeeper/demo")
     lab.wait_for_a_yes(level_3)
     assert all(one.admitted for one in (*looked_on, *without)), "dryrun denied"
@@ -140,6 +155,7 @@ def test_ratify_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
     say(said)
 
 
+@pytest.mark.through("ratify")
 def test_gatekeeper_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
     """while Gatekeeper is stopped, nothing is admitted but what the cluster itself lives on: failurePolicy Fail"""
     image = lab.image("level-3", level_3)
@@ -169,6 +185,7 @@ def test_gatekeeper_is_stopped(lab: Lab, level_3: bytes, say: Say) -> None:
     say(f"leases renewed, a Pod of kube-system created; of default: {outcome.text}")
 
 
+@pytest.mark.through("ratify")
 @pytest.mark.parametrize("missing", ["verifier", "policy", "store"])
 def test_ratify_lacks_a_part(lab: Lab, level_3: bytes, missing: str, say: Say) -> None:
     """a Ratify without its Verifier, Policy or Store denies what it would admit with it"""

@@ -61,7 +61,7 @@ def hardened(lab: Lab) -> Iterator[None]:
     """Only digests are admitted, everywhere."""
     lab.apply("gatekeeper/hardened")
     yield
-    lab.apply("gatekeeper/install")
+    lab.apply("gatekeeper/mutation")
 
 
 @pytest.mark.usefixtures("hardened")

@@ -24,13 +24,15 @@ def _kustomizations() -> list[Path]:
     return folders
 
 
+@pytest.mark.through("ratify")
 def test_every_kustomization_applies(lab: Lab, tmp_path: Path, say: Say) -> None:
     """kubectl kustomize of every folder of deploy/ applies with --dry-run=server"""
     kagent = shared("data", "kagent", "kagent.dev_agents.crd.yaml")
-    kyverno = builds.kyverno_definitions() / "policies.kyverno.io_validatingpolicies.yaml"
-    lab.kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(kagent), "-f", str(kyverno))
+    definitions = [f"--filename={file}" for file in (kagent, *builds.definitions())]
+    lab.kubectl.run("apply", "--server-side", "--force-conflicts", *definitions)
     lab.kubectl.wait_for_definitions("agents.kagent.dev", "validatingpolicies.policies.kyverno.io")
-    for namespace in ("kyverno", "ratify-system"):
+    lab.kubectl.wait_for_definitions("certificates.cert-manager.io", "issuers.cert-manager.io")
+    for namespace in ("kyverno", "ratify-system", "slsa-verifier"):
         lab.kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
 
     def kustomized(folder: Path) -> Path:
@@ -50,6 +52,7 @@ def test_every_kustomization_applies(lab: Lab, tmp_path: Path, say: Say) -> None
     say(f"{len(folders)} folders, {counted} objects")
 
 
+@pytest.mark.through("ratify")
 def test_manifests_outside_kustomizations_apply(lab: Lab, say: Say) -> None:
     """manifests that no kustomization names are none"""
     named = set()
@@ -57,7 +60,7 @@ def test_manifests_outside_kustomizations_apply(lab: Lab, say: Say) -> None:
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         named |= {(folder / name).resolve() for name in kustomization.get("resources", [])}
         generators = kustomization.get("configMapGenerator", []) + kustomization.get("secretGenerator", [])
-        named |= {(folder / file).resolve() for one in generators for file in one["files"]}
+        named |= {(folder / file).resolve() for one in generators for file in one.get("files", ())}
         named |= {
             (folder / patch["path"]).resolve()
             for patch in kustomization.get("patches", [])

@@ -13,8 +13,8 @@ import pytest
 from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.images import NONROOT
 from tests.e2e.cluster.kube import Object
+from tests.e2e.cluster.kubelet import container_script
 from tests.e2e.cluster.lab import Lab
-from tests.e2e.cluster.ratify import container_script
 
 
 def _run(lab: Lab, rootfs: Path, job: Object, volumes: dict[str, Path], index: int, *more: str) -> str:
@@ -40,6 +40,7 @@ def _images(report: Object) -> list[str]:
     return [str(entry["image"]) for entry in report["images"]]
 
 
+@pytest.mark.through("ratify")
 @pytest.mark.parametrize("count", [8])
 def test_shards_and_their_merge(lab: Lab, count: int, level_1: bytes, level_3: bytes, say: Say) -> None:
     """four shards of an Indexed Job audit the images once each, and the merge reports all of them"""

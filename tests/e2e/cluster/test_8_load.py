@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +16,10 @@ from tests.e2e.cluster.builds import program
 from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.images import NONROOT
 from tests.e2e.cluster.lab import Lab
-from tests.e2e.cluster.load import Burst, burst
-from tests.e2e.cluster.ratify import Setting, processes_of
+from tests.e2e.cluster.load import IMAGES, PODS, Burst, beside, burst, push_images, put_plugin
+from tests.e2e.cluster.ratify import Setting
 from tests.e2e.cluster.repack import repacked
-from tests.e2e.oras import Oras
 
-PODS = 100
-IMAGES = 20
 PAIRS = 5
 TARGET_SHARE = 0.7
 """Of the rate with a plugin that only answers; printed with what was measured."""
@@ -32,42 +27,10 @@ LEAST_SHARE = 0.45
 """Below this something is broken (a process for each call has 0.02), however busy the machine is."""
 
 
-def _images(lab: Lab, level_1: bytes, level_3: bytes) -> dict[str, bool]:
-    """Push half as many images of level 3 as of level 1; returns which are to be admitted."""
-
-    def push(number: int) -> tuple[str, bool]:
-        name = lab.unique("load")
-        folder = lab.work / name  # oras writes files where it runs
-        folder.mkdir()
-        oras = Oras(folder, {"HOME": str(folder), "PATH": "/usr/bin:/bin"})
-        good = number % 2 == 0
-        image = oras.push_image(f"{lab.registry}/{name}")
-        oras.attach(image, level_3 if good else level_1)
-        shutil.rmtree(folder)
-        return image, good
-
-    with ThreadPoolExecutor(4) as pool:
-        return dict(pool.map(push, range(IMAGES)))
-
-
-def _put(lab: Lab, executable: Path) -> None:
-    """Replace the plugin by a rename, as an upgrade does; its other name is a link to it."""
-    _beside(lab, executable).replace(lab.ratify.plugins / "slsa")
-
-
-def _beside(lab: Lab, executable: Path) -> Path:
-    """Copy a build into the plugin directory under a name that Ratify does not call."""
-    part = lab.ratify.plugins / ".slsa"
-    shutil.copyfile(executable, part)
-    os.chown(part, NONROOT, NONROOT)
-    part.chmod(0o755)
-    return part
-
-
 def _resident(lab: Lab, executable: Path, *words: str) -> str:
     """Run ``resident`` of a build as Ratify's user and with its environment (``docs/operations/upgrade.md``)."""
-    part = _beside(lab, executable)
-    (ratify,) = [entry for entry in processes_of(NONROOT) if (entry / "comm").read_text() == "ratify\n"]
+    part = beside(lab, executable)
+    (ratify,) = [entry for entry in lab.ratify.container() if (entry / "comm").read_text() == "ratify\n"]
     entries = (ratify / "environ").read_bytes().decode().split("\0")
     enter = [f"--target={ratify.name}", "--mount", "--root", f"--setuid={NONROOT}", f"--setgid={NONROOT}"]
     done = subprocess.run(
@@ -95,14 +58,15 @@ def uncached_setting(setting: Setting) -> Setting:
 
 
 @pytest.fixture
-def uncached(running_lab: Lab, uncached_setting: Setting, level_3: bytes) -> Lab:
-    running_lab.prepare(uncached_setting, level_3)
-    return running_lab
+def uncached(bare_lab: Lab, uncached_setting: Setting, level_3: bytes) -> Lab:
+    bare_lab.prepare(bare_lab.ratify, level_3, uncached_setting)
+    return bare_lab
 
 
+@pytest.mark.through("ratify")
 def test_a_burst_with_the_caches_of_the_chart(lab: Lab, level_1: bytes, level_3: bytes, say: Say) -> None:
     """100 Pods of 20 images at once, settings of deploy/: every decision right, none by timeout"""
-    result = burst(lab, _images(lab, level_1, level_3), PODS, PODS)
+    result = burst(lab, push_images(lab, level_1, level_3), PODS, PODS)
     assert not result.wrong, result.wrong[:3]
     assert not result.late, result.late[:3]
     say(str(result))
@@ -115,17 +79,17 @@ def test_a_burst_in_which_every_pod_costs_a_call(
     pairs: list[tuple[Burst, Burst]] = []
     memory = (0, 0)
     for number in range(PAIRS):
-        images = _images(uncached, level_1, level_3)
+        images = push_images(uncached, level_1, level_3)
 
         def ours(images: dict[str, bool] = images) -> Burst:
-            _put(uncached, plugin)
+            put_plugin(uncached, plugin)
             result = burst(uncached, images, PODS, PODS)
             assert not result.wrong, result.wrong[:3]
             assert not result.late, result.late[:3]
             return result
 
         def only_answering(images: dict[str, bool] = images) -> Burst:
-            _put(uncached, program("staticplugin"))
+            put_plugin(uncached, program("staticplugin"))
             result = burst(uncached, dict.fromkeys(images, True), PODS, PODS)
             assert not result.wrong, result.wrong[:3]
             return result
@@ -137,7 +101,7 @@ def test_a_burst_in_which_every_pod_costs_a_call(
             first, second = ours(), only_answering()
         pairs.append((first, second))
         memory = max(memory, uncached.ratify.memory(), key=lambda both: both[1])
-    _put(uncached, plugin)
+    put_plugin(uncached, plugin)
     shares = sorted(mine.rate / static.rate for mine, static in pairs)
     share = statistics.median(shares)
     mine, static = min(pairs, key=lambda pair: abs(pair[0].rate / pair[1].rate - share))
@@ -157,7 +121,7 @@ def test_the_plugin_is_replaced_under_load(
     for build in both:
         _resident(uncached, build, "start")
     before = [_accepted(uncached, build) for build in both]
-    expected = _images(uncached, level_1, level_3)
+    expected = push_images(uncached, level_1, level_3)
     results: list[Burst] = []
 
     def create() -> None:
@@ -167,7 +131,7 @@ def test_the_plugin_is_replaced_under_load(
     creating.start()
     replaced = 0
     while creating.is_alive():
-        _put(uncached, both[replaced % 2])
+        put_plugin(uncached, both[replaced % 2])
         replaced += 1
         creating.join(1.0)
     (result,) = results
@@ -178,15 +142,16 @@ def test_the_plugin_is_replaced_under_load(
         now, total = _accepted(uncached, build)
         calls.append(total - accepted if now == process else total)
     assert all(calls), f"calls that the newer build and the older took on: {calls}"
-    _put(uncached, plugin)
+    put_plugin(uncached, plugin)
     say(f"{replaced} replacements, {calls[0]} calls for the newer build, {calls[1]} for the older; {result}")
 
 
 def test_a_burst_without_the_resident_verifier(
-    running_lab: Lab, uncached_setting: Setting, level_1: bytes, level_3: bytes, say: Say
+    bare_lab: Lab, uncached_setting: Setting, level_1: bytes, level_3: bytes, say: Say
 ) -> None:
     """the same burst with a process for each call, two at a time: right as well, and what it costs"""
-    running_lab.prepare(replace(uncached_setting, variables={"SLSA_VERIFIER_RESIDENT": "off"}), level_3)
-    result = burst(running_lab, _images(running_lab, level_1, level_3), IMAGES, 2)
+    setting = replace(uncached_setting, variables={"SLSA_VERIFIER_RESIDENT": "off"})
+    bare_lab.prepare(bare_lab.ratify, level_3, setting)
+    result = burst(bare_lab, push_images(bare_lab, level_1, level_3), IMAGES, 2)
     assert not result.wrong, result.wrong[:3]
     say(str(result))

@@ -15,16 +15,16 @@ from tests.e2e.cluster.ratify import Setting
 
 
 @pytest.fixture
-def artifact(running_lab: Lab, plugin: Path, registry_authority: Authority) -> str:
+def artifact(lab: Lab, plugin: Path, registry_authority: Authority) -> str:
     """The plugin, pushed by the project's own script to Debian's docker-registry over TLS, as dynamic plugins need it."""
-    registry = running_lab.start_tls_registry(registry_authority)
-    script = running_lab.manifests / "image" / "push-artifact.sh"
+    registry = lab.start_tls_registry(registry_authority)
+    script = lab.manifests / "image" / "push-artifact.sh"
     environment = {
         "PATH": "/usr/bin:/bin",
-        "HOME": str(running_lab.oras.folder),
+        "HOME": str(lab.oras.folder),
         "PLUGIN": str(plugin),
-        "ORAS": str(running_lab.programs["oras"]),
-        "SSL_CERT_FILE": str(running_lab.work / "plugin-registry" / "ca.crt"),
+        "ORAS": str(lab.programs["oras"]),
+        "SSL_CERT_FILE": str(lab.work / "plugin-registry" / "ca.crt"),
     }
     pushed = subprocess.run(
         [str(script), f"{registry}/slsa-verifier-plugin:1"],
@@ -37,11 +37,11 @@ def artifact(running_lab: Lab, plugin: Path, registry_authority: Authority) -> s
     return pushed.stdout.strip()
 
 
+@pytest.mark.through("ratify")
 def test_ratify_downloads_the_plugin(
-    running_lab: Lab, plugin: Path, artifact: str, level_1: bytes, level_3: bytes, say: Say
+    lab: Lab, plugin: Path, artifact: str, level_1: bytes, level_3: bytes, say: Say
 ) -> None:
     """Ratify's own image downloads the plugin from a registry and verifies with it"""
-    lab = running_lab
     before = lab.processes.log("ratify").read_text().count("downloaded verifier plugin")
     lab.ratify.start(Setting(lab.base_image, {"RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS": "1"}))
     assert not list(lab.ratify.plugins.iterdir())

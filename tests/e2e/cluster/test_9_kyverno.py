@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.cluster import charts
 from tests.e2e.cluster.builds import program
 from tests.e2e.cluster.conftest import Say
 from tests.e2e.cluster.lab import Lab
@@ -23,14 +24,15 @@ from tests.e2e.cluster.pki import SERVER, Authority
 from tests.e2e.cluster.ratify import Setting
 
 _SERVICE = "ratify.ratify-system:6001"
+_DIRECT_SERVICE = "slsa-verifier.slsa-verifier"
 _LOOPBACK_ALLOWED = "169.254.169.254/32"
 """In place of Kyverno's list of addresses it does not call, which has loopback: where Ratify is in this test."""
 
 
 @pytest.fixture
-def ratify_without_client_certificates(running_lab: Lab, setting: Setting, level_3: bytes) -> Lab:
-    running_lab.prepare(replace(setting, arguments=("--ca-cert-file=",)), level_3)
-    return running_lab
+def ratify_without_client_certificates(bare_lab: Lab, setting: Setting, level_3: bytes) -> Lab:
+    bare_lab.prepare(bare_lab.ratify, level_3, replace(setting, arguments=("--ca-cert-file=",)))
+    return bare_lab
 
 
 def _apply(
@@ -39,12 +41,15 @@ def _apply(
     image: str,
     address: str = "ratify.gatekeeper-system:6001",
     authority: Path | None = None,
+    manifests: str = "kyverno",
 ) -> subprocess.CompletedProcess[str]:
     """Apply the policy to a Pod of the image, with Ratify, or what stands in for it, at that address."""
     policy = folder / "policy.yaml"
-    (thing,) = [one for one in lab.kustomize("kyverno") if one["kind"] == "ValidatingPolicy"]
+    (thing,) = [one for one in lab.kustomize(manifests) if one["kind"] == "ValidatingPolicy"]
     # the certificate of this run is for the name of the chart's Service
-    policy.write_text(yaml.safe_dump(thing).replace(_SERVICE, address))
+    text = yaml.safe_dump(thing, width=1000)
+    assert _SERVICE in text or _DIRECT_SERVICE in text
+    policy.write_text(text.replace(_SERVICE, address).replace(_DIRECT_SERVICE, address))
     pod = folder / "pod.yaml"
     body = lab.pod(image)
     body["metadata"]["namespace"] = "default"
@@ -91,6 +96,47 @@ def test_kyverno_asks_ratify(
     say(next(line.strip() for line in bad.stdout.splitlines() if "SLSA_SOURCE_LEVEL_1" in line))
 
 
+@pytest.fixture
+def provider_without_client_certificates(bare_lab: Lab, level_3: bytes) -> Iterator[Lab]:
+    """The provider with the arguments that deploy/kyverno/provider gives it."""
+    bare_lab.prepare(bare_lab.provider, level_3)
+    (deployment,) = [
+        one for one in bare_lab.kustomize("kyverno/provider/server") if one["kind"] == "Deployment"
+    ]
+    bare_lab.provider.kill()
+    bare_lab.provider.arguments = charts.container(deployment)["args"]
+    bare_lab.provider.resume()
+    yield bare_lab
+    bare_lab.provider.kill()
+    bare_lab.provider.arguments = None
+    bare_lab.provider.resume()
+
+
+def test_kyverno_asks_the_provider(
+    provider_without_client_certificates: Lab, tmp_path: Path, level_1: bytes, level_3: bytes, say: Say
+) -> None:
+    """Kyverno's ValidatingPolicy asks the provider itself: level 3 admitted, level 1 denied with the reason, none away"""
+    lab = provider_without_client_certificates
+    authority = lab.manifests / "provider" / "gatekeeper" / "ca.crt"
+
+    def apply(image: str) -> subprocess.CompletedProcess[str]:
+        return _apply(lab, tmp_path, image, "slsa-verifier.gatekeeper-system", authority, "kyverno/provider")
+
+    good, bad = apply(lab.image("level-3", level_3)), apply(lab.image("level-1", level_1))
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "pass: 1" in good.stdout
+    assert bad.returncode != 0
+    assert "SLSA_SOURCE_LEVEL_1" in bad.stdout + bad.stderr
+    assert apply(lab.image("bare")).returncode != 0
+    lab.provider.kill()
+    try:
+        away = apply(lab.image("level-3", level_3))
+    finally:
+        lab.provider.resume()
+    assert away.returncode != 0
+    say(next(line.strip() for line in bad.stdout.splitlines() if "SLSA_SOURCE_LEVEL_1" in line))
+
+
 @contextmanager
 def _answering(folder: Path, status: int, extra: dict[str, object], verdicts: list[bool]) -> Iterator[str]:
     """Serve one answer about whatever is asked, over TLS; yields host and port."""
@@ -121,6 +167,7 @@ def _answering(folder: Path, status: int, extra: dict[str, object], verdicts: li
         server.shutdown()
 
 
+@pytest.mark.through("ratify")
 def test_kyverno_reads_the_whole_answer(lab: Lab, tmp_path: Path, say: Say) -> None:
     """Kyverno's ValidatingPolicy denies a success in an answer with status 500, with a system error, or beside a no"""
     image = f"registry.example/app@sha256:{'a' * 64}"

@@ -1,0 +1,3 @@
+module example.test/yesprovider
+
+go 1.24
