@@ -335,6 +335,30 @@ def test_the_configuration_is_merged_as_containerd_merges_it(ready: NodeFiles) -
     assert compared >= 6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_daemonset_needs_no_privilege(
+    files: NodeFiles,
+    lab: Lab,
+    lab_parameters: Parameters,
+    images: Images,
+    kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    """``install --policies`` as ``deploy/node`` runs it: user 0 with no capability, not even that to pass over permissions."""
+    mounted = files.home / "mounted"
+    put_policies(files, lab, lab_parameters)
+    files.policies.rename(mounted)
+    without = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")
+    own = command_of(kind, request)
+    given = ("--bin-dir", files.bin_dir, "--policies", mounted)
+    done = files.run(*without, own, "install", "--containerd", *given)
+    assert done.returncode == 0, done
+    assert failures(doctor(files)) == []
+    with containerd(files) as running:
+        assert_pulled(running, images.good)
+        assert_blocked(running, images.bad, "(LEVEL_TOO_LOW)")
+
+
 def test_a_running_containerd_never_meets_half_a_verifier(
     ready: NodeFiles, images: Images, request: pytest.FixtureRequest
 ) -> None:

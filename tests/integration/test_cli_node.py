@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.status import Status
@@ -204,6 +205,37 @@ def _wait(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_the_daemonsets_policies_decide_and_its_command_is_one(tmp_path: Path) -> None:
+    """``deploy/node`` as its Pods see it: the files of its ConfigMap, put into place by its arguments."""
+    folder = ROOT / "deploy" / "node"
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    mounted = tmp_path / "policies"
+    mounted.mkdir()
+    for name in kustomization["configMapGenerator"][0]["files"]:
+        (mounted / name).write_bytes((folder / name).read_bytes())
+    daemonset = yaml.safe_load((folder / "daemonset.yaml").read_text())
+    spec = daemonset["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    arguments = [item for item in container["args"] if item != "--follow"]
+    assert len(arguments) == len(container["args"]) - 1
+    done = cli(*(item.replace("/policies", str(mounted)) for item in arguments))
+    assert done.status == Status.ADMITTED, done
+    assert sorted(file.name for file in (tmp_path / "etc").iterdir()) == [
+        "exempt",
+        "policy.yaml",
+        "store.yaml",
+        "verifier.yaml",
+    ]
+    # What is mounted where the verifier looks on a node: bin_dir's parent, for nothing unfinished may lie in bin_dir itself.
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"] if "hostPath" in volume}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {mounts[name] for name in paths} == set(paths.values())
+    assert set(paths.values()) == {"/etc/slsa-verifier-plugin", "/opt/containerd/image-verifier"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert "privileged" not in container["securityContext"]
+    assert not spec["automountServiceAccountToken"]
 
 
 def test_doctor_finds_a_node_in_order(source: Path, bin_dir: Path, tmp_path: Path) -> None:
