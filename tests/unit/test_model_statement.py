@@ -45,7 +45,8 @@ def test_a_statement_is_read(version: str) -> None:
 
 
 def test_what_nobody_knows_yet_does_no_harm() -> None:
-    parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "tomorrow": {"a": [1]}}))
+    more = parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "tomorrow": {"a": [1]}}))
+    assert more == parse_statement(PAYLOAD_TYPE, encoded(GOOD))
 
 
 @pytest.mark.parametrize("payload_type", ["", "application/json", PAYLOAD_TYPE + " ", PAYLOAD_TYPE.upper()])

@@ -91,6 +91,8 @@ def test_a_link_to_a_folder_that_nobody_else_may_write_to(folder: Path, tmp_path
     upwards = folder / "up"
     upwards.symlink_to("../policies/./../policies")
     check_folder(str(upwards))
+    folder.chmod(0o777)
+    assert "written to by others" in refusal(again)
 
 
 def test_a_link_to_a_folder_that_others_may_write_to(folder: Path, tmp_path: Path) -> None:

@@ -55,14 +55,25 @@ def test_honest_bundles_verify_elsewhere_as_here(version: BundleVersion, log: Lo
     assert verify(Elsewhere(Answerer()), content) == verify(HERE, content)
 
 
-@pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS)
-def test_tampered_bundles_fail_elsewhere_as_here(tampering: Tampering) -> None:
+def certified(tampering: Tampering) -> bytes | None:
+    """Return a tampered bundle that is sent elsewhere: one that still can be read, and has a certificate."""
     content = tampering(Lab(), PAYLOAD, bundle_version="0.3")
-    for found in read_blob(content, 1).candidates:
-        if found.certificate is not None:
-            expected = outcome(HERE, content)
-            assert isinstance(expected, tuple)
-            assert outcome(SharedVerifier(ROOT, Answerer()), content) == expected
+    candidates = read_blob(content, 1).candidates
+    return content if [one.certificate for one in candidates if one.certificate is not None] else None
+
+
+TAMPERED = {name: content for name, tampering in TAMPERINGS.items() if (content := certified(tampering))}
+
+
+def test_most_tampered_bundles_are_sent_elsewhere() -> None:
+    assert len(TAMPERED) > 0.8 * len(TAMPERINGS)
+
+
+@pytest.mark.parametrize("content", TAMPERED.values(), ids=TAMPERED)
+def test_tampered_bundles_fail_elsewhere_as_here(content: bytes) -> None:
+    expected = outcome(HERE, content)
+    assert isinstance(expected, tuple)
+    assert outcome(SharedVerifier(ROOT, Answerer()), content) == expected
 
 
 def test_a_root_without_logs_verifies_elsewhere_too() -> None:

@@ -61,10 +61,11 @@ def test_every_line_is_shown_by_tests_that_are_collected() -> None:
 
 
 def test_no_test_is_skipped_unconditionally() -> None:
-    for tests in cited().values():
-        for name in tests:
-            path, _, function = name.partition("::")
-            text = Path(ROOT, path).read_text("utf-8")
-            decorators = text.partition(f"def {function.partition('[')[0]}(")[0].rpartition("\n\n\n")[2]
-            assert "mark.skip" not in decorators, name
-            assert "xfail" not in decorators, name
+    names = {name for tests in cited().values() for name in tests}
+    assert names
+    for name in sorted(names):
+        path, _, function = name.partition("::")
+        text = Path(ROOT, path).read_text("utf-8")
+        decorators = text.partition(f"def {function.partition('[')[0]}(")[0].rpartition("\n\n\n")[2]
+        assert "mark.skip" not in decorators, name
+        assert "xfail" not in decorators, name

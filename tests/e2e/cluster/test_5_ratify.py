@@ -165,7 +165,9 @@ def test_the_image_is_ratifys_and_the_plugin(lab: Lab, say: Say) -> None:
 def test_no_secret_is_in_the_provider(lab: Lab) -> None:
     """what deploy/ applies holds certificates, and no private key"""
     for folder in ("gatekeeper/provider", "provider", "ratify/notation"):
-        for thing in lab.kustomize(folder):
+        things = lab.kustomize(folder)
+        assert things
+        for thing in things:
             text = json.dumps(thing)
             encoded = thing.get("spec", {}).get("caBundle", "")
             assert "PRIVATE" not in text
