@@ -3,65 +3,70 @@
 from __future__ import annotations
 
 import sys
-import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self
 
 from slsa_verifier_plugin.checking.status import Decision
-from slsa_verifier_plugin.cli.render.painter import Painter
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.audit.auditor import Progress
+    from types import TracebackType
 
-SECONDS = 0.1
-"""Between two pictures."""
-_BAR = 24
+    from rich.progress import Progress as RichProgress
+
+    from slsa_verifier_plugin.audit.auditor import Progress
+    from slsa_verifier_plugin.cli.session import Session
+
+BAR_COLUMNS = 24
 
 
 class Bar:
-    """Shows how far an audit is; says nothing where nobody watches.
+    """Shows how far an audit is and how long it will take, as long as a ``with`` block; says nothing where nobody watches.
+
+    Nothing but numbers is shown: no text from outside comes past the sinks here.
 
     Args:
-        painter: how the terminal is written to.
-        stream: standard error by default.
+        session: says whether there are colours.
     """
 
-    def __init__(self, painter: Painter, stream: TextIO | None = None) -> None:
-        self._painter = painter
-        self._stream = stream or sys.stderr
-        self._started = time.monotonic()
-        self._last = 0.0
-        self._first = 0
-        self._drawn = False
+    def __init__(self, session: Session) -> None:
+        # Only who watches pays for the import. A terminal that cannot go back to a line's start would get a line a picture.
+        watched = sys.stderr.isatty() and session.environ.get("TERM") != "dumb"
+        self._progress = _progress(session) if watched else None
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._task = self._progress.add_task("", total=None, counts="")
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
 
     def show(self, progress: Progress) -> None:
-        """Draw, if it is time to."""
-        if not self._stream.isatty():
-            return
-        now = time.monotonic()
-        if self._last == 0.0:
-            self._first = progress.done
-        elif now - self._last < SECONDS and progress.done < progress.total:
-            return
-        self._last = now
-        self._stream.write(f"\r\033[K{self._line(progress, now)}")
-        self._stream.flush()
-        self._drawn = True
+        """Take over how far it is; the bar is drawn some times a second."""
+        if self._progress is not None:
+            counts = " ".join(f"{progress.decisions.get(decision, 0)} {decision}" for decision in Decision)
+            self._progress.update(self._task, total=progress.total, completed=progress.done, counts=counts)
 
-    def clear(self) -> None:
-        """Take the bar away."""
-        if self._drawn:
-            self._stream.write("\r\033[K")
-            self._stream.flush()
-            self._drawn = False
 
-    def _line(self, progress: Progress, now: float) -> str:
-        share = progress.done / progress.total if progress.total else 1.0
-        filled = round(_BAR * share)
-        full, empty = ("█", "░") if self._painter.symbols else ("#", ".")
-        seconds = max(now - self._started, 0.001)
-        rate = (progress.done - self._first) / seconds
-        counts = " ".join(f"{progress.decisions.get(decision, 0)} {decision}" for decision in Decision)
-        line = (
-            f"{progress.done}/{progress.total} {full * filled}{empty * (_BAR - filled)} {counts} {rate:.0f}/s"
-        )
-        return line[: (self._painter.width or 80) - 1]
+def _progress(session: Session) -> RichProgress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    painter = session.painter(sys.stderr)
+    console = Console(
+        file=sys.stderr, force_terminal=True, no_color=not painter.color, width=painter.width, markup=False
+    )
+    return Progress(
+        MofNCompleteColumn(),
+        BarColumn(BAR_COLUMNS, complete_style="cyan", finished_style="green"),
+        TextColumn("{task.fields[counts]}", markup=False),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        # The report comes in its place.
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -36,6 +36,7 @@ OWNERS = {
     "jsonschema": "policy",
     "re2": "policy",
     "jinja2": "sinks",
+    "rich": "cli",
     "click": "cli",
     "yaml": "resources",
     "uvicorn": "provider",

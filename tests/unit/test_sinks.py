@@ -502,7 +502,6 @@ def test_only_these_write_to_standard_output_and_error() -> None:
         ("cli/session.py", "stream.write"),
         ("cli/session.py", "sys.stdout.write"),
         ("cli/audit_report.py", "self._write"),
-        ("cli/progress.py", "self._stream.write"),
         ("cli/main.py", "click.echo"),
     }
 

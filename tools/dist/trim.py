@@ -75,9 +75,9 @@ EXTENSIONS_LEFT_OUT: tuple[str, ...] = (
 """Patterns of extension modules in ``lib-dynload``."""
 
 PACKAGES_LEFT_OUT: tuple[str, ...] = (
-    # Only sigstore's own command line imports these.
-    *("rich", "pygments", "markdown_it", "mdurl", "sigstore/_cli.py", "sigstore/__main__.py"),
-    *("rich-*.dist-info", "pygments-*.dist-info", "markdown_it_py-*.dist-info", "mdurl-*.dist-info"),
+    # Only sigstore's own command line imports these, and the parts of rich that show code and Markdown.
+    *("pygments", "markdown_it", "mdurl", "sigstore/_cli.py", "sigstore/__main__.py"),
+    *("pygments-*.dist-info", "markdown_it_py-*.dist-info", "mdurl-*.dist-info"),
     # Only compiling a foreign interface needs these; compiled ones are used through _cffi_backend.
     *("pycparser", "pycparser-*.dist-info", "cffi"),
     # Of some four hundred services the two that give tokens for ECR.

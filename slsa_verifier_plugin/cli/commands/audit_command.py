@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -201,10 +200,11 @@ def _audited(session: Session, asked: Asked, service: Service, options: Any, sta
     found = asked.sources.uses(checker.store)
     ours = (use for use in found if auditing.in_shard(use.image, *asked.shard))
     state.begin(ours, asked.shard, asked.run(setup))
-    bar = Bar(session.painter(sys.stderr))
     try:
-        auditing.run(auditor, state, options["jobs"], bar.show)
+        with Bar(session) as bar:
+            auditing.run(auditor, state, options["jobs"], bar.show)
     except KeyboardInterrupt:
+        # What is decided is kept: the next run with this state asks for the rest.
         state.commit()
         total, done = state.counts()
         hint = (
@@ -213,8 +213,6 @@ def _audited(session: Session, asked: Asked, service: Service, options: Any, sta
             else "with --state FILE it could go on from there"
         )
         raise Interrupted(f"interrupted with {done} of {total} images decided; {hint}") from None
-    finally:
-        bar.clear()
     return state
 
 
