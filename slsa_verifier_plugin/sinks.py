@@ -4,7 +4,8 @@ To a sink every ``str`` is text from outside. What a sink takes is a type of its
 ``Html``, ``Xml``, ``Csv``, ``Yaml``), which only the functions here make; a plain text in its place does not type-check.
 Templates of ``markdown`` and ``xml`` are literals in the code, those of ``html_parts`` are files of this package, and what
 is put into them is encoded unless it is of the sink's own type already.
-``tests/unit/test_sinks.py`` holds both, and feeds every sink what is known to control one.
+``tests/unit/test_sinks.py`` holds both, and feeds every sink what is known to control one; ``test_sinks_commands.py`` does
+so through whole commands.
 """
 
 from __future__ import annotations

@@ -22,8 +22,7 @@ from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
 from tests.support.audit_page import row
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, ROOT, Done, cli, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.hostile import commands_in, unseen_in
-from tests.unit.test_sinks import HOSTILE
+from tests.support.hostile import HOSTILE, commands_in, unseen_in
 
 SCHEMAS = ROOT / "docs" / "schemas"
 

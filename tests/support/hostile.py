@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from hypothesis import strategies as st
+
 COMMANDS = (
     "##[command]x",
     "##[set-env name=PATH;]/evil",
@@ -134,3 +136,7 @@ def unseen_in(text: str, besides: str = " \n") -> list[str]:
         for char in text
         if char not in besides and (unicodedata.category(char)[0] in "CZ" or _UNSEEN.match(char))
     ]
+
+
+HOSTILE = st.lists(st.sampled_from(CONTROLS) | st.text(max_size=20), min_size=1, max_size=5).map("".join)
+"""Known controls among other text: before, behind and right beside one another."""

@@ -5,103 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slsa_verifier_plugin.audit import auditor as auditing
-from slsa_verifier_plugin.audit.audit_state import AuditState
-from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.checking.checking import Checker
-from slsa_verifier_plugin.checking.status import Decision, Status
+from slsa_verifier_plugin.checking.status import Status
+from tests.support.auditing import LEVELS, PROGRAM, SlowRegistry, as_json, audit, push
 from tests.support.command_line import (
     ARTIFACT_TYPE,
-    LEVEL_1,
     LEVEL_3,
     ROOT,
-    TRUSTED_ROOT,
-    Done,
     cli,
     parameters,
     verifier,
     write_yaml,
 )
-from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.registry_handler import RegistryHandler
-
-PROGRAM = (sys.executable, "-m", "slsa_verifier_plugin")
-LEVELS = [f"SLSA_SOURCE_LEVEL_{number}" for number in range(1, 5)]
-
-
-class SlowRegistry(EmbeddedRegistry):
-    """Answers manifests of ``slow/`` only once it is told to; counts what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-        self.broken = False
-        self.go_on = threading.Event()
-        self.go_on.set()
-
-    def intercept(self, handler: RegistryHandler) -> bool:
-        self.asked.append(handler.path)
-        if "/slow/" in handler.path:
-            self.go_on.wait(30)
-        if self.broken and "/flaky/" in handler.path:
-            handler.send_error(503)
-            return True
-        return False
-
-
-@pytest.fixture(autouse=True)
-def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def registry() -> Iterator[SlowRegistry]:
-    with SlowRegistry() as running:
-        yield running
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    return write_yaml(tmp_path / "verifier.yaml", verifier())
-
-
-def push(registry: EmbeddedRegistry, repository: str, tag: str, *notes: Path) -> str:
-    image = registry.push_image(repository, tag)
-    for note in notes:
-        registry.attach(repository, image, ARTIFACT_TYPE, [note.read_bytes()])
-    return f"{registry.host}/{repository}:{tag}"
-
-
-@pytest.fixture
-def images(registry: SlowRegistry) -> dict[str, str]:
-    return {
-        "low": push(registry, "shop/low", "v1", LEVEL_1),
-        "high": push(registry, "shop/high", "v1", LEVEL_3),
-        "bare": push(registry, "shop/bare", "v1"),
-        "gone": f"{registry.host}/shop/gone:v1",
-    }
-
-
-def audit(policy: Path, *arguments: str | Path, stdin: bytes = b"") -> Done:
-    return cli("audit", "--policy", policy, "--plain-http", *arguments, stdin=stdin)
-
-
-def as_json(policy: Path, *arguments: str | Path, stdin: bytes = b"") -> dict[str, Any]:
-    done = audit(policy, *arguments, "--json", stdin=stdin)
-    assert (done.status, done.err) == (Status.ADMITTED, "")
-    document: dict[str, Any] = json.loads(done.out)
-    return document
 
 
 def test_every_level_is_answered_at_once(policy: Path, images: dict[str, str]) -> None:
@@ -233,11 +156,6 @@ def test_an_audit_that_found_no_image_is_no_success(policy: Path, tmp_path: Path
     assert cli("audit", "merge", state, "--allow-empty").status == Status.ADMITTED
 
 
-def test_one_shard_of_several_may_be_empty(policy: Path, images: dict[str, str]) -> None:
-    counts = [as_json(policy, images["high"], "--shard", f"{i}/3")["summary"]["images"] for i in range(3)]
-    assert sorted(counts) == [0, 0, 1]
-
-
 def test_a_registry_is_audited_whole(policy: Path, registry: SlowRegistry, images: dict[str, str]) -> None:
     document = as_json(policy, "--registry", registry.host)
     assert {item["image"] for item in document["images"]} == set(images.values()) - {images["gone"]}
@@ -305,43 +223,6 @@ def test_the_table(policy: Path, images: dict[str, str]) -> None:
     assert "       1 LEVEL_TOO_LOW: The source level is lower than expected." in lines
 
 
-def test_a_state_goes_on_where_it_was(policy: Path, registry: SlowRegistry, tmp_path: Path) -> None:
-    steady, flaky = push(registry, "steady/app", "v1", LEVEL_3), push(registry, "flaky/app", "v1", LEVEL_3)
-    state = tmp_path / "audit.db"
-    registry.broken = True
-    first = as_json(policy, steady, flaky, "--state", state, "--timeout", "500ms")
-    assert [item["decision"] for item in first["images"]] == ["undecided", "admitted"]
-    registry.broken = False
-    registry.asked.clear()
-    second = as_json(policy, steady, flaky, "--state", state)
-    assert [item["decision"] for item in second["images"]] == ["admitted", "admitted"]
-    assert not [path for path in registry.asked if "/steady/" in path]
-    other = write_yaml(tmp_path / "other.yaml", verifier(level=3))
-    done = audit(other, steady, "--state", state)
-    assert (done.status, "made with another policy" in done.err) == (Status.USAGE, True)
-    assert audit(other, steady, "--state", state, "--restart").status == Status.ADMITTED
-
-
-@pytest.mark.parametrize("kind", ["path", "rootPath", "publicKey"])
-def test_another_trusted_root_or_key_is_another_policy(
-    images: dict[str, str], tmp_path: Path, kind: str
-) -> None:
-    file, state = tmp_path / "file", tmp_path / "audit.db"
-    file.write_bytes(TRUSTED_ROOT.read_bytes())
-    signer = {"verifierId": "https://verifier.example", "publicKey": "file"}
-    options: dict[str, dict[str, Any]] = {
-        "path": {"trustedRoot": {"path": "file"}},
-        "rootPath": {"trustedRoot": {"tufUrl": "http://127.0.0.1:9", "rootPath": "file"}},
-        "publicKey": {"trustedVerifiers": [signer], "expectedVerifierId": "https://verifier.example"},
-    }
-    policy = write_yaml(tmp_path / "v.yaml", verifier(spec={"parameters": parameters(2, **options[kind])}))
-    for _ in range(2):
-        assert audit(policy, images["bare"], "--state", state).status == Status.ADMITTED
-    file.write_bytes(b"{}")
-    done = audit(policy, images["bare"], "--state", state)
-    assert (done.status, "made with another policy" in done.err) == (Status.USAGE, True)
-
-
 def test_a_verifier_of_another_track_keeps_its_demands(
     tmp_path: Path, registry: SlowRegistry, images: dict[str, str]
 ) -> None:
@@ -363,25 +244,6 @@ def test_a_verifier_of_another_track_keeps_its_demands(
         document = as_json(write_yaml(tmp_path / "two.yaml", source, other), f"{registry.host}/shop/two:v1")
     assert list(document["images"][0]["levels"].values()) == ["admitted"] * 3 + ["denied"]
     assert set(asked) == {("TAG_HYGIENE",)}
-
-
-def test_shards_are_joined(policy: Path, registry: SlowRegistry, tmp_path: Path) -> None:
-    names = [
-        push(registry, f"shop/app{number}", "v1", LEVEL_3 if number % 2 else LEVEL_1) for number in range(8)
-    ]
-    whole = as_json(policy, *names)
-    seen = 0
-    for index in range(3):
-        part = as_json(policy, *names, "--shard", f"{index}/3", "--state", tmp_path / f"{index}.db")
-        seen += part["summary"]["images"]
-    assert seen == len(names)
-    states = [tmp_path / f"{index}.db" for index in range(3)]
-    done = cli("audit", "merge", *states, "--json", "--state", tmp_path / "all.db")
-    joined = json.loads(done.out)
-    assert done.status == Status.ADMITTED
-    assert joined["images"] == whole["images"]
-    assert joined["summary"] == whole["summary"]
-    assert cli("audit", "merge", tmp_path / "all.db", "--fail-on", "denied").status == Status.DENIED
 
 
 @pytest.mark.parametrize(
@@ -437,98 +299,6 @@ def test_where_the_report_goes_is_tried_before_the_audit(
     assert audit(policy, images["high"], "-o", "/dev/null").status == Status.ADMITTED
 
 
-def test_another_list_with_the_same_state_is_reported_alone(
-    policy: Path, images: dict[str, str], tmp_path: Path
-) -> None:
-    state = tmp_path / "audit.db"
-    as_json(policy, images["high"], images["low"], "--state", state)
-    document = as_json(policy, images["high"], images["bare"], "--state", state)
-    assert {item["image"] for item in document["images"]} == {images["high"], images["bare"]}
-
-
-def test_what_was_not_looked_at_counts_as_undecided(
-    policy: Path, images: dict[str, str], tmp_path: Path
-) -> None:
-    state = tmp_path / "a.db"
-    as_json(policy, images["high"], "--state", state)
-    whole = cli("audit", "merge", state, "--fail-on", "undecided")
-    assert (whole.status, "incomplete" in whole.out) == (Status.ADMITTED, False)
-    with AuditState(state) as kept:
-        kept.add_uses([Use("registry.example/not-yet")])
-    assert cli("audit", "merge", state, "--fail-on", "undecided").status == Status.UNDECIDED
-    assert cli("audit", "merge", state, "--fail-on", "denied").status == Status.ADMITTED
-
-
-def test_shards_that_are_absent_are_named(policy: Path, images: dict[str, str], tmp_path: Path) -> None:
-    state = tmp_path / "1.db"
-    as_json(policy, *images.values(), "--shard", "1/3", "--state", state)
-    # Which shard an image is of depends on the registry's port: this one may have none.
-    merge = ("audit", "merge", state, "--allow-empty")
-    done = cli(*merge, "--fail-on", "undecided")
-    assert "incomplete: without the shards 0/3, 2/3\n" in done.out
-    assert done.status != Status.ADMITTED
-    assert cli(*merge).status == Status.ADMITTED
-    page = cli(*merge, "--format", "html").out
-    assert "Incomplete: without the shards 0/3, 2/3." in page
-    gaps = json.loads(cli(*merge, "--json").out)["summary"]["gaps"]
-    assert gaps == ["without the shards 0/3, 2/3"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def test_ctrl_c_keeps_what_is_done_and_the_audit_resumes(
-    policy: Path, registry: SlowRegistry, tmp_path: Path
-) -> None:
-    quick = [push(registry, f"shop/app{number}", "v1", LEVEL_3) for number in range(4)]
-    slow = push(registry, "slow/app", "v1", LEVEL_3)
-    state = tmp_path / "audit.db"
-    registry.go_on.clear()
-    child = subprocess.Popen(
-        [*PROGRAM, "audit", "--policy", policy, "--plain-http", *quick, slow, "--state", state],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
-    wait_until(lambda: sum("/blobs/" in path for path in registry.asked) >= 1)
-    wait_until(lambda: sum("/referrers/" in path for path in registry.asked) >= len(quick))
-    # Every quick one is decided once the workers have nothing but the slow one left.
-    wait_until(lambda: sum("/slow/" in path for path in registry.asked) >= 1)
-    time.sleep(1.0)
-    started = time.monotonic()
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=30)
-    assert time.monotonic() - started < 10
-    registry.go_on.set()
-    assert (child.returncode, out) == (Status.INTERRUPTED, "")
-    assert err == (
-        f"slsa-verifier-plugin: interrupted with 4 of 5 images decided; run it again with --state {state} to go on\n"
-    )
-    registry.asked.clear()
-    document = as_json(policy, *quick, slow, "--state", state)
-    assert document["summary"]["asItStands"] == {"admitted": 5, "denied": 0, "undecided": 0}
-    assert not [path for path in registry.asked if "/shop/" in path]
-
-
-def test_an_interrupt_without_a_state_says_what_would_have_helped(
-    policy: Path, images: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(auditing, "run", interrupted)
-    done = audit(policy, images["high"])
-    assert done.status == Status.INTERRUPTED
-    assert done.err.endswith(
-        "interrupted with 0 of 1 images decided; with --state FILE it could go on from there\n"
-    )
-
-
 def test_a_defect_in_one_image_is_not_the_end(
     policy: Path, images: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -563,20 +333,6 @@ def test_workers_hand_on_what_ends_them() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(auditing.Workers(work, ["a"], 2).rows())
-
-
-def test_an_incomplete_state_is_reported_as_such(
-    policy: Path, images: dict[str, str], tmp_path: Path
-) -> None:
-    state = tmp_path / "a.db"
-    as_json(policy, images["high"], "--state", state)
-    with AuditState(state) as kept:
-        kept.add_uses([Use("registry.example/not-yet")])
-        assert [row.decision for row in kept.rows()] == [Decision.ADMITTED]
-    done = cli("audit", "merge", state)
-    assert "1 more have not been looked at yet" in done.out
-    page = cli("audit", "merge", state, "--format", "html").out
-    assert "Incomplete: 1 image not looked at yet." in page
 
 
 def peak_kilobytes(pid: int) -> int:
