@@ -229,8 +229,10 @@ class Checker:
             else "found nothing"
         )
         return ArtifactError(
-            f"{found} attached to {plain(image.name)}@{image.digest}, expected {wanted}; attach the source workflow's "
-            "signed bundle with 'oras attach'",
+            f"{found} attached to {plain(image.name)}@{image.digest}, expected {wanted}",
+            "the source workflow leaves its bundle in the commit's git note: 'slsa-verifier-plugin attach IMAGE --from notes' "
+            "attaches it, and in CI the action attach-source-attestation does; 'slsa-verifier-plugin explain NO_ATTESTATION' "
+            "says more",
             reason=Reason.NO_ATTESTATION,
         )
 

@@ -44,6 +44,9 @@ COMMANDS = {
         f"{_COMMANDS}.demo_command:demo", "See one image denied and one admitted, without a cluster."
     ),
     "doctor": Lazy(f"{_COMMANDS}.doctor_command:doctor", "See on one screen whether all of it can work."),
+    "explain": Lazy(
+        f"{_COMMANDS}.explain_command:explain", "Say what a denial's reason code means, and what to do."
+    ),
     "registry": Lazy(
         f"{_COMMANDS}.registry_command:registry", "Find out what happens between this machine and a registry."
     ),

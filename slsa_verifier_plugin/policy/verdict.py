@@ -91,7 +91,9 @@ class Verdict:
     def message(self) -> str:
         """The message of the result, as dashboards match it."""
         prefix = SUCCESS_PREFIX if self.success else FAILURE_PREFIX
-        return prefix + plain(self.sentence, _MAX_MESSAGE)
+        # Whoever reads a denial in kubectl sees nothing but the message: the code is what "explain" takes.
+        code = "" if self.success else f" [{self.reason}]"
+        return prefix + plain(self.sentence, _MAX_MESSAGE) + code
 
 
 def denial(subject: str, artifact: str, error: VerifierError, binding: str) -> Verdict:

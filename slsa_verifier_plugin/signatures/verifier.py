@@ -90,7 +90,8 @@ class RootVerifier:
         6. What was verified is what the candidate was read as.
 
         Raises:
-            SignatureError: it does not verify; ``UNKNOWN_LOG`` where this root knows its CA or log not at all.
+            SignatureError: it does not verify; ``UNKNOWN_AUTHORITY`` or ``UNKNOWN_LOG`` where this root knows
+                its CA or log not at all.
         """
         try:
             return self._verify(candidate, certificate)
@@ -115,7 +116,7 @@ class RootVerifier:
     # Step 2
 
     def _require_known(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
-        """Raise ``UNKNOWN_LOG`` unless this root lists the parties that the bundle names, whenever they were in service.
+        """Raise an error of ``_UNKNOWN`` unless this root lists the parties that the bundle names, whenever they were in service.
 
         Nothing is verified here. It tells "signed in another Sigstore instance" from "signed wrongly", which people mend in
         different ways.
@@ -123,7 +124,8 @@ class RootVerifier:
         parts = self.root.parts
         # The certificate authority.
         if not parts.authority_of(certificate):
-            raise _unknown(f"the certificate authority {plain(certificate.issuer.rfc4514_string())}")
+            issuer = plain(certificate.issuer.rfc4514_string())
+            raise _unknown(f"the certificate authority {issuer}", Reason.UNKNOWN_AUTHORITY)
         # The CT logs. Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
         if parts.ct_logs or parts.logs:
             _require_listed("certificate transparency", certificates.ct_log_ids(certificate), parts.ct_logs)
@@ -133,7 +135,7 @@ class RootVerifier:
         # that does not verify.
         tokens = bundles.tokens_of(bundle)
         if tokens and _logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
-            raise _unknown("the timestamp authority")
+            raise _unknown("the timestamp authority", Reason.UNKNOWN_AUTHORITY)
         # The transparency log.
         entries = bundle.verification_material.tlog_entries
         if not entries:
@@ -275,7 +277,8 @@ class AttestationVerifier:
         """Return the verified payload of ``candidate`` and its signer.
 
         Raises:
-            SignatureError: it does not verify; reason ``UNKNOWN_LOG`` where no trusted root knows its CA or log.
+            SignatureError: it does not verify; reason ``UNKNOWN_LOG`` or ``UNKNOWN_AUTHORITY`` where no
+                trusted root knows its log or its CA.
         """
         if (known := self._known(candidate)) is not None:
             return known
@@ -289,7 +292,7 @@ class AttestationVerifier:
             try:
                 return self._kept(candidate, verifier.voucher, verifier.verify(candidate, certificate))
             except SignatureError as error:
-                if error.reason is Reason.UNKNOWN_LOG:
+                if error.reason in _UNKNOWN:
                     unknown = error
                 else:
                     invalid = error
@@ -320,16 +323,20 @@ class AttestationVerifier:
         return SignatureError(
             f"{what} is in no trusted root ({ages})",
             "refresh the trusted root, or add this Sigstore's to trustedRoot",
-            reason=Reason.UNKNOWN_LOG,
+            reason=unknown.reason if unknown else Reason.UNKNOWN_AUTHORITY,
         )
+
+
+_UNKNOWN = (Reason.UNKNOWN_LOG, Reason.UNKNOWN_AUTHORITY)
+"""The reasons for which another root may do: this one does not know who vouches for the signature."""
 
 
 def _cache_key(candidate: Candidate, voucher: str) -> CacheKey:
     return hashlib.sha256(candidate.content).digest(), voucher
 
 
-def _unknown(what: str) -> SignatureError:
-    return SignatureError(what, reason=Reason.UNKNOWN_LOG)
+def _unknown(what: str, reason: Reason = Reason.UNKNOWN_LOG) -> SignatureError:
+    return SignatureError(what, reason=reason)
 
 
 def _require_listed(kind: str, ids: Iterable[bytes], logs: Iterable[Log]) -> None:

@@ -109,7 +109,7 @@ ATTACKS = {
         ),
         "SIGNER_UNTRUSTED",
     ),
-    "another Sigstore": Attack(lambda _: Lab(seed="another").sign(vsa(levels=LEVELS)), "UNKNOWN_LOG"),
+    "another Sigstore": Attack(lambda _: Lab(seed="another").sign(vsa(levels=LEVELS)), "UNKNOWN_AUTHORITY"),
     "another repository": Attack(
         lambda lab: lab.sign(
             vsa(repository="attacker/app", levels=LEVELS), github_source_actions(repository="attacker/app")

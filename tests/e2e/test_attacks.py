@@ -52,7 +52,7 @@ def test_real_bundles_with_one_bit_changed(
 def test_public_good_does_not_vouch_for_the_lab(ratify: Ratify, attacked_images: dict[str, str]) -> None:
     """Without ``trustedRoot`` the lab's honest attestation is one of an unknown Sigstore."""
     parameters = {**DEMO, "expectedResourceUri": f"git+https://github.com/{REPOSITORY}"}
-    check_denied(ratify.verify(attacked_images["honest"], parameters), "UNKNOWN_LOG")
+    check_denied(ratify.verify(attacked_images["honest"], parameters), "UNKNOWN_AUTHORITY")
 
 
 def test_image_without_attestation(ratify: Ratify, plain_registry: Registry, oras: Oras) -> None:

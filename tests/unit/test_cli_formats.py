@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.render import render_verify
-from slsa_verifier_plugin.cli.render.reasons import DOCUMENTATION, SUMMARIES
+from slsa_verifier_plugin.cli.render.reasons import SUMMARIES
 from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
 from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.errors import Reason
@@ -103,7 +103,7 @@ def test_sarif_says_what_where_and_how_bad() -> None:
 def test_every_reason_has_a_sentence_and_is_documented() -> None:
     assert set(SUMMARIES) == set(Reason)
     assert all(re.fullmatch(r"[A-Z][^\n{}]{10,90}\.", text) for text in SUMMARIES.values())
-    documented = (ROOT / DOCUMENTATION).read_text()
+    documented = (ROOT / "docs" / "reasons.md").read_text()
     assert [reason for reason in Reason if f"`{reason}`" not in documented] == []
 
 

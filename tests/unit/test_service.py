@@ -105,7 +105,7 @@ def test_a_replaced_root_counts_from_the_next_call_on(place: Place) -> None:
     new = place.folder / "new.json"
     new.write_bytes(stranger)
     new.replace(place.root)
-    assert reason(place.ask()) == "UNKNOWN_LOG"
+    assert reason(place.ask()) == "UNKNOWN_AUTHORITY"
     place.root.unlink()
     assert reason(place.ask()) == "TRUST_ROOT_UNAVAILABLE"
     place.root.write_bytes(Lab().trusted_root())

@@ -182,11 +182,11 @@ def test_a_signature_made_otherwise_does_not_verify(departures: Departures, says
 def test_an_unknown_authority_is_told_from_a_wrong_signature() -> None:
     with pytest.raises(SignatureError, match="certificate authority") as caught:
         verify(Lab("other").sign(PAYLOAD, log=None, timestamp=True))
-    assert caught.value.reason is Reason.UNKNOWN_LOG
+    assert caught.value.reason is Reason.UNKNOWN_AUTHORITY
     # The same names and another key: the key id tells.
     with pytest.raises(SignatureError) as caught:
         verify(sign(Departures(authority=CertificateAuthority("a stranger"))))
-    assert caught.value.reason is Reason.UNKNOWN_LOG
+    assert caught.value.reason is Reason.UNKNOWN_AUTHORITY
 
 
 @pytest.mark.parametrize(

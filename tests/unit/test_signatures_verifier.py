@@ -138,7 +138,8 @@ def test_tampered_bundles_do_not_verify(tampering: Tampering, version: BundleVer
     for one in found:
         with pytest.raises(SignatureError) as caught:
             verifier(key=True).verify(one)
-        expected = Reason.UNKNOWN_LOG if tampering.unknown_party else Reason.SIGNATURE_INVALID
+        unknown = Reason.UNKNOWN_LOG if "log" in tampering.name else Reason.UNKNOWN_AUTHORITY
+        expected = unknown if tampering.unknown_party else Reason.SIGNATURE_INVALID
         assert caught.value.reason is expected
         assert ("refresh the trusted root" in caught.value.message) is tampering.unknown_party
         assert not set("{}\n") & set(caught.value.message)
@@ -154,7 +155,7 @@ def test_tampered_bundles_do_not_verify(tampering: Tampering, version: BundleVer
         ("v2-only", {"log": "v2", "timestamp": True}, None, ""),
         ("v2-only", {"log": "v1"}, Reason.UNKNOWN_LOG, "the transparency log"),
         ("logs-only", {"log": "v1"}, None, ""),
-        ("logs-only", {"log": "v2", "timestamp": True}, Reason.UNKNOWN_LOG, "the timestamp authority"),
+        ("logs-only", {"log": "v2", "timestamp": True}, Reason.UNKNOWN_AUTHORITY, "the timestamp authority"),
         ("logs-only", {"log": "v1", "timestamp": True}, None, ""),
         ("full", {"log": None, "timestamp": True}, Reason.SIGNATURE_INVALID, "no transparency log entry"),
         ("full", {"log": None}, Reason.SIGNATURE_INVALID, "no transparency log entry"),
@@ -215,7 +216,7 @@ def test_timestamps_of_an_unknown_authority_are_told_where_nothing_else_gives_a_
     value = json.loads(Lab().sign(PAYLOAD, timestamp=True))
     del value["verificationMaterial"]["tlogEntries"][0][part]
     error = refusal(compact(value), "logs-only")
-    assert error.reason is Reason.UNKNOWN_LOG
+    assert error.reason is Reason.UNKNOWN_AUTHORITY
     assert error.message.startswith("the timestamp authority is in no trusted root")
 
 
@@ -295,7 +296,7 @@ def test_of_wrong_and_unknown_what_is_wrong_speaks() -> None:
 def test_what_is_unknown_says_the_roots_ages() -> None:
     content = Lab("other").sign(PAYLOAD)
     error = refusal(content, "full", "v1-only")
-    assert error.reason is Reason.UNKNOWN_LOG
+    assert error.reason is Reason.UNKNOWN_AUTHORITY
     assert "full of 2024-01-01 (702 days old); v1-only of 2024-01-01" in error.message
     assert "refresh the trusted root, or add this Sigstore's to trustedRoot" in error.message
 
@@ -303,7 +304,7 @@ def test_what_is_unknown_says_the_roots_ages() -> None:
 def test_without_roots_everything_is_unknown() -> None:
     with pytest.raises(SignatureError, match="is not known") as caught:
         AttestationVerifier([], {}).verify(candidate(Lab().sign(PAYLOAD)))
-    assert caught.value.reason is Reason.UNKNOWN_LOG
+    assert caught.value.reason is Reason.UNKNOWN_AUTHORITY
 
 
 # One reading

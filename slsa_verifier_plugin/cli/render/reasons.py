@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from slsa_verifier_plugin.errors import Reason
 
-DOCUMENTATION = "docs/reasons.md"
+REASONS_PAGE = "https://github.com/OWNER/slsa-verifier-plugin/blob/main/docs/reasons.md"
+"""The page on all codes; ``explain`` prints it without a network. Whoever publishes the package writes the owner here."""
 
 SUMMARIES: dict[Reason, str] = {
     Reason.VERIFIED: "A verification summary passed every step.",
@@ -22,7 +23,8 @@ SUMMARIES: dict[Reason, str] = {
     Reason.REGISTRY_CREDENTIALS: "No credentials could be had for the registry.",
     Reason.NO_ATTESTATION: "No attestation is attached to the image.",
     Reason.SIGNATURE_INVALID: "The attestation's signature does not verify.",
-    Reason.UNKNOWN_LOG: "The signature's log or certificate authority is in no trusted root.",
+    Reason.UNKNOWN_LOG: "The signature's log is in no trusted root.",
+    Reason.UNKNOWN_AUTHORITY: "The signature's certificate or timestamp authority is in no trusted root.",
     Reason.TRUST_ROOT_UNAVAILABLE: "The trusted root cannot be used.",
     Reason.NO_VSA: "What is attached holds no verification summary.",
     Reason.SIGNER_UNTRUSTED: "The attestation is signed by somebody who is not trusted for it.",
@@ -57,6 +59,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.NO_ATTESTATION: "Attach the file that the source workflow wrote: 'slsa-verifier-plugin attach IMAGE FILE'.",
     Reason.SIGNATURE_INVALID: "Attach the original bundle, or have the commit attested again.",
     Reason.UNKNOWN_LOG: "Run 'slsa-verifier-plugin trust refresh', or name the signer's own Sigstore in trustedRoot.",
+    Reason.UNKNOWN_AUTHORITY: "Run 'slsa-verifier-plugin trust refresh', or name the signer's own Sigstore in trustedRoot.",
     Reason.TRUST_ROOT_UNAVAILABLE: "Mount the file that trustedRoot names, or let the TUF repository be fetched.",
     Reason.NO_VSA: "Attach the source workflow's bundle, which holds the summary beside the provenance.",
     Reason.SIGNER_UNTRUSTED: "Find out who attached it; add the signer to trustedVerifiers if it is to be trusted.",

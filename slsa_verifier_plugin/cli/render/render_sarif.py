@@ -9,7 +9,7 @@ from typing import Any
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision
-from slsa_verifier_plugin.cli.render.reasons import SUMMARIES
+from slsa_verifier_plugin.cli.render.reasons import REASONS_PAGE, REMEDIES, SUMMARIES
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.sinks import Json, json_text, sarif_text, uri_text
 from slsa_verifier_plugin.text import plain
@@ -68,7 +68,9 @@ def _rule(reason: str) -> dict[str, Any]:
         "id": reason,
         "name": "".join(word.capitalize() for word in reason.split("_")),
         "shortDescription": {"text": summary},
-        "fullDescription": {"text": f"{summary} docs/reasons.md of {PROGRAM} has an example and the remedy."},
+        "fullDescription": {"text": f"{summary} '{PROGRAM} explain {reason}' has an example and the remedy."},
+        "helpUri": REASONS_PAGE,
+        "help": {"text": f"{summary} {REMEDIES[Reason(reason)]}"},
         "defaultConfiguration": {"level": "none" if reason == Reason.VERIFIED else "error"},
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slsa_verifier_plugin.checking.reports import ArtifactReport, ImageReport
-from slsa_verifier_plugin.checking.status import Decision, status_of
+from slsa_verifier_plugin.checking.status import PROGRAM, Decision, status_of
 from slsa_verifier_plugin.cli.render import render_sarif as sarif
 from slsa_verifier_plugin.cli.render.painter import Painter, short
 from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
@@ -54,6 +54,11 @@ def _image(report: ImageReport, painter: Painter, verbose: bool) -> Iterator[str
     reason = "" if report.decision is Decision.ADMITTED else f"  {painter.paint(report.reason, 'bold')}"
     yield f"{decision}{reason}  {plain(report.resolved or report.asked, 512)}"
     yield from painter.lines(report.message, "  ", 2)
+    if report.decision is not Decision.ADMITTED:
+        # The first line has the code; a terminal too narrow for the command needs no second.
+        command = f"  {PROGRAM} explain {report.reason}"
+        if painter.width is None or len(command) <= painter.width:
+            yield painter.paint(command, "dim")
     for note in report.notes:
         yield from painter.lines(note, f"  {painter.mark('warning')} ", 4)
     for artifact in report.artifacts:

@@ -29,7 +29,7 @@ KEY_ID = "https://example.com/verifier"
 OTHERWISE = {
     "envelope-removed": "NO_ATTESTATION",
     "media-type-unknown": "NO_ATTESTATION",
-    "leaf-issued-by-a-leaf": "UNKNOWN_LOG",
+    "leaf-issued-by-a-leaf": "UNKNOWN_AUTHORITY",
 }
 """Tamperings that are noticed under another reason: what is no bundle any more, and an issuer that no root names."""
 
@@ -124,7 +124,8 @@ def _without_zeros(bundle: bytes) -> bytes:
 def _tampered() -> Iterator[Case]:
     for name, tampering in sorted(TAMPERINGS.items()):
         bundle = tampering(Lab(), vsa())
-        reason = "UNKNOWN_LOG" if tampering.unknown_party else OTHERWISE.get(name, "SIGNATURE_INVALID")
+        unknown = "UNKNOWN_LOG" if "log" in name else "UNKNOWN_AUTHORITY"
+        reason = unknown if tampering.unknown_party else OTHERWISE.get(name, "SIGNATURE_INVALID")
         yield Case(
             f"tampered-{name}",
             f"A bundle that is properly made but for one thing, which the check of the {tampering.stage} must notice: {name}.",
@@ -155,7 +156,7 @@ def _roots() -> Iterator[Case]:
     )
     for name, reason, why in (
         ("v2-only", "UNKNOWN_LOG", "A root that does not know the bundle's log."),
-        ("other-instance", "UNKNOWN_LOG", "The root of another Sigstore."),
+        ("other-instance", "UNKNOWN_AUTHORITY", "The root of another Sigstore."),
         ("authority-expired", "SIGNATURE_INVALID", "The CA was out of service when this was signed."),
         ("v1-expired", "SIGNATURE_INVALID", "The log was out of service when this was signed."),
         ("ct-log-expired", "SIGNATURE_INVALID", "The CT log was out of service when this was signed."),
@@ -189,7 +190,7 @@ def _roots() -> Iterator[Case]:
     yield Case(
         "root-public-good",
         "The public root does not know the tests' Sigstore.",
-        "UNKNOWN_LOG",
+        "UNKNOWN_AUTHORITY",
         parameters={"trustedRoot": None},
         blobs=bundle,
         says=("public-good", "days old"),

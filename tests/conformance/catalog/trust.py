@@ -191,7 +191,7 @@ def _roots() -> Iterator[Case]:
             (
                 "lines-of-others",
                 "lines-of-others.jsonl",
-                "UNKNOWN_LOG",
+                "UNKNOWN_AUTHORITY",
                 logged,
                 (),
                 "Two roots in one file, none of which knows the signer's Sigstore.",

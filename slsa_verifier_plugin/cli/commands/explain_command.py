@@ -1,0 +1,76 @@
+"""``explain``: what a reason code means, an example, and what to do, without a network."""
+
+from __future__ import annotations
+
+import difflib
+
+import click
+from click.shell_completion import CompletionItem
+
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.lazy import StrictCommand
+from slsa_verifier_plugin.cli.session import say, session_of, show
+from slsa_verifier_plugin.errors import Reason, UsageError
+from slsa_verifier_plugin.sinks import json_text
+
+EPILOG = """\b
+Examples:
+  slsa-verifier-plugin explain NO_ATTESTATION
+  slsa-verifier-plugin explain                      all codes, a line each
+
+\b
+Exit status: 0 explained, 2 there is no such code.
+"""
+
+
+def _codes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(str(code)) for code in Reason if code.startswith(incomplete.upper())]
+
+
+@click.command(cls=StrictCommand, epilog=EPILOG)
+@click.argument("code", required=False, shell_complete=_codes)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
+    """Say what a reason code of a denial means, with an example and what to do; all codes without one.
+
+    What is printed is docs/reasons.md's, and needs no network. A number is an error code of Ratify's plugin contract.
+    """
+    from slsa_verifier_plugin.cli.reason_page import CONTRACT, entries
+    from slsa_verifier_plugin.cli.render.reasons import REMEDIES, SUMMARIES
+
+    known = entries()
+    painter = session_of(context).painter()
+    if code is None:
+        if as_json:
+            show(json_text([{"code": str(item), "summary": SUMMARIES[item]} for item in Reason]))
+            return Status.ADMITTED
+        width = max(map(len, Reason))
+        for reason in Reason:
+            for line in painter.lines(SUMMARIES[reason], f"{reason:<{width}}  ", width + 2):
+                say(line)
+        return Status.ADMITTED
+    # A code as it stands in a message may have brackets around it, and people write it in lower case.
+    name = code.strip("[]().,:; ").upper().replace("-", "_")
+    entry = known.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        hint = f"did you mean {near[0]}?" if near else "'slsa-verifier-plugin explain' lists all"
+        raise UsageError(f"there is no reason code '{name[:80]}'; {hint}")
+    summary = SUMMARIES[Reason(name)] if name in set(Reason) else entry.example
+    remedy = REMEDIES[Reason(name)] if name in set(Reason) else ""
+    if as_json:
+        values = {"code": entry.code, "steps": entry.steps, "summary": summary, "example": entry.example}
+        show(json_text({**values, "remedy": entry.remedy, "inShort": remedy}))
+        return Status.ADMITTED
+    where = (
+        CONTRACT if entry.steps == CONTRACT else f"step {entry.steps}" if entry.steps else "no step failed"
+    )
+    say(f"{painter.paint(entry.code, 'bold')}  ({where})")
+    last = "usually: " if entry.steps == CONTRACT else "to do: "
+    for title, text in (("", summary), ("example: ", entry.example), (last, entry.remedy)):
+        # The example of a contract error is its meaning, which is said already.
+        if text and not (title == "example: " and text == summary):
+            for line in painter.lines(text, f"  {title}", 4):
+                say(line)
+    return Status.ADMITTED

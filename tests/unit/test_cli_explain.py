@@ -1,0 +1,68 @@
+"""``explain``, and the page on reasons that the package carries."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.reason_page import entries, page
+from slsa_verifier_plugin.errors import Reason
+from tests.support.command_line import LEVEL_1, ROOT, SOURCE, TRUSTED_ROOT, cli
+
+
+def test_the_document_is_the_page_that_the_package_carries() -> None:
+    # "python -m tools.reasons" writes it.
+    assert (ROOT / "docs" / "reasons.md").read_text("utf-8") == page()
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_is_explained_without_markdown(reason: Reason) -> None:
+    entry = entries()[reason]
+    done = cli("explain", reason)
+    assert (done.status, done.err) == (Status.ADMITTED, "")
+    assert done.out.startswith(f"{reason}  (")
+    assert entry.example in done.out
+    assert f"  to do: {entry.remedy}" in done.out
+    assert "`" not in done.out
+    assert "](" not in done.out
+
+
+@pytest.mark.parametrize("typed", ["no_vsa", "[NO_VSA]", "no-vsa", "NO_VSA."])
+def test_a_code_is_taken_as_people_paste_it(typed: str) -> None:
+    assert cli("explain", typed).out.startswith("NO_VSA  (step 6)\n")
+
+
+def test_numbers_are_the_contracts_errors() -> None:
+    done = cli("explain", "4")
+    assert done.out.startswith("4  (contract error)\n  a RATIFY_VERIFIER_* variable is missing\n  usually: ")
+
+
+def test_all_codes_are_listed() -> None:
+    lines = cli("explain").out.splitlines()
+    assert [line.split()[0] for line in lines] == [str(reason) for reason in Reason]
+    assert [item["code"] for item in json.loads(cli("explain", "--json").out)] == list(map(str, Reason))
+    assert json.loads(cli("explain", "TOO_OLD", "--json").out)["steps"] == "13"
+
+
+def test_a_code_that_is_none_is_a_usage_error_with_the_nearest() -> None:
+    done = cli("explain", "NO_ATESTATION")
+    assert (done.status, "did you mean NO_ATTESTATION?" in done.err) == (Status.USAGE, True)
+    assert "lists all" in cli("explain", "XYZZY").err
+
+
+def test_a_denial_ends_with_its_code_and_sarif_has_the_page() -> None:
+    policy = ("--level", "SLSA_SOURCE_LEVEL_2", "--resource-uri", SOURCE, "--trusted-root", TRUSTED_ROOT)
+    done = cli("verify", "--bundle", LEVEL_1, *policy, "--json")
+    (artifact,) = json.loads(done.out)["images"][0]["artifacts"]
+    assert artifact["result"]["message"].endswith(" [LEVEL_TOO_LOW]")
+    assert "  slsa-verifier-plugin explain LEVEL_TOO_LOW\n" in cli("verify", "--bundle", LEVEL_1, *policy).out
+    sarif = json.loads(cli("verify", "--bundle", LEVEL_1, *policy, "--format", "sarif").out)
+    (rule,) = sarif["runs"][0]["tool"]["driver"]["rules"]
+    assert rule["helpUri"].startswith("https://")
+    assert rule["help"]["text"]
+    admitted = cli("verify", "--bundle", LEVEL_1, "--level", "SLSA_SOURCE_LEVEL_1", *policy[2:], "--json")
+    (artifact,) = json.loads(admitted.out)["images"][0]["artifacts"]
+    assert artifact["result"]["message"].startswith("SLSA Attestation Check: SUCCESS.")
+    assert "VERIFIED" not in artifact["result"]["message"]
