@@ -1,6 +1,6 @@
 """The page on reason codes, which is a part of the package, so that ``explain`` needs no network.
 
-``slsa_verifier_plugin/cli/reasons.md`` is the source; ``python -m tools.reasons`` writes ``docs/reasons.md`` from it.
+``slsa_verifier_plugin/cli/reasons.txt`` is the source; ``python -m tools.reasons`` writes ``docs/reasons.md`` from it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ReasonEntry:
 
 def page() -> str:
     """Return the whole page, in Markdown."""
-    return carried("slsa_verifier_plugin.cli", "reasons.md").decode("utf-8")
+    return carried("slsa_verifier_plugin.cli", "reasons.txt").decode("utf-8")
 
 
 def entries() -> dict[str, ReasonEntry]:

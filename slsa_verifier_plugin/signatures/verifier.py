@@ -35,6 +35,8 @@ from slsa_verifier_plugin.signatures.trust import LoadedRoot, Log
 from slsa_verifier_plugin.signatures.wording import reason_of
 from slsa_verifier_plugin.text import plain
 
+AUTHORITY = Reason.UNKNOWN_AUTHORITY
+_UNKNOWN = (Reason.UNKNOWN_LOG, AUTHORITY)  # for these another root may do
 CacheKey = tuple[bytes, str]
 SignatureCache = LruCache[CacheKey, Verified]
 """Verified candidates by (digest of their bytes, voucher of the trusted root or identities of the keys)."""
@@ -90,8 +92,7 @@ class RootVerifier:
         6. What was verified is what the candidate was read as.
 
         Raises:
-            SignatureError: it does not verify; ``UNKNOWN_AUTHORITY`` or ``UNKNOWN_LOG`` where this root knows
-                its CA or log not at all.
+            SignatureError: it does not verify; of ``_UNKNOWN`` where this root knows its CA or log not at all.
         """
         try:
             return self._verify(candidate, certificate)
@@ -124,8 +125,9 @@ class RootVerifier:
         parts = self.root.parts
         # The certificate authority.
         if not parts.authority_of(certificate):
-            issuer = plain(certificate.issuer.rfc4514_string())
-            raise _unknown(f"the certificate authority {issuer}", Reason.UNKNOWN_AUTHORITY)
+            raise _unknown(
+                f"the certificate authority {plain(certificate.issuer.rfc4514_string())}", AUTHORITY
+            )
         # The CT logs. Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
         if parts.ct_logs or parts.logs:
             _require_listed("certificate transparency", certificates.ct_log_ids(certificate), parts.ct_logs)
@@ -135,7 +137,7 @@ class RootVerifier:
         # that does not verify.
         tokens = bundles.tokens_of(bundle)
         if tokens and _logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
-            raise _unknown("the timestamp authority", Reason.UNKNOWN_AUTHORITY)
+            raise _unknown("the timestamp authority", AUTHORITY)
         # The transparency log.
         entries = bundle.verification_material.tlog_entries
         if not entries:
@@ -277,8 +279,7 @@ class AttestationVerifier:
         """Return the verified payload of ``candidate`` and its signer.
 
         Raises:
-            SignatureError: it does not verify; reason ``UNKNOWN_LOG`` or ``UNKNOWN_AUTHORITY`` where no
-                trusted root knows its log or its CA.
+            SignatureError: it does not verify; of ``_UNKNOWN`` where no trusted root knows its CA or log.
         """
         if (known := self._known(candidate)) is not None:
             return known
@@ -323,12 +324,8 @@ class AttestationVerifier:
         return SignatureError(
             f"{what} is in no trusted root ({ages})",
             "refresh the trusted root, or add this Sigstore's to trustedRoot",
-            reason=unknown.reason if unknown else Reason.UNKNOWN_AUTHORITY,
+            reason=unknown.reason if unknown else AUTHORITY,
         )
-
-
-_UNKNOWN = (Reason.UNKNOWN_LOG, Reason.UNKNOWN_AUTHORITY)
-"""The reasons for which another root may do: this one does not know who vouches for the signature."""
 
 
 def _cache_key(candidate: Candidate, voucher: str) -> CacheKey:
