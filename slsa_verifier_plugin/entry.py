@@ -26,11 +26,13 @@ def main() -> None:
         if sys.argv[1] == IMAGE_VERIFIER and len(sys.argv) > 2:
             node_main(sys.argv[2], sys.argv[3:], is_launched=True)
         node_main(sys.argv[0], sys.argv[1:])
+    # None where descriptor 0 is closed, as a careless caller leaves it.
     is_piped = sys.stdin is None or not sys.stdin.isatty()
     if len(sys.argv) == 1 and ("RATIFY_VERIFIER_COMMAND" in os.environ or is_piped):
         from slsa_verifier_plugin.plugin import main as plugin_main
 
-        plugin_main()
+        plugin_main()  # ends the process
+    # The argument is the time at which the launcher began. Anything else is left for click to refuse.
     if len(sys.argv) == 3 and sys.argv[1] == OWN_PROCESS:
         from slsa_verifier_plugin.plugin import answer_launcher
 

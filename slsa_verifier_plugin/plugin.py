@@ -28,10 +28,13 @@ OLDEST_SECONDS = 5.0
 
 def main() -> NoReturn:
     """Answer one call of Ratify on standard output, and exit with the contract's status."""
+    # Step 0 of ``docs/resident-protocol.md``, "The client", then the others.
     answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, process_age())
     status, stdout, stderr = answer
+    # Ratify takes what it finds on standard output for the verdict, so warnings go elsewhere.
     write_all(2, stderr)
     write_all(1, stdout)
+    # Not sys.exit: the caller would wait for an interpreter that tidies up.
     os._exit(status)
 
 
@@ -117,9 +120,11 @@ def process_age(oldest: float | None = None) -> float:
     """
     try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 (pathlib is slow to import)
+            # Field 22, "starttime"; the second field is a name in parentheses, which may hold spaces and parentheses.
             ticks = int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0.0
+    # /proc counts from the machine's start, sleep included, as CLOCK_BOOTTIME does and CLOCK_MONOTONIC does not.
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return age if 0.0 < age <= (OLDEST_SECONDS if oldest is None else oldest) else 0.0
 

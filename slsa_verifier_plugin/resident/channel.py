@@ -21,6 +21,7 @@ HUNG_AT_WORK_SECONDS = 2.0
 """The same for a call that was accepted: a verifier that waits looks around once a second."""
 _LOOKS = 10
 _CHUNK = 65536
+# CPUCLOCK_SCHED of Linux: the processor time of all threads of a process.
 _CLOCK_OF_PROCESS = 2
 
 
@@ -46,9 +47,12 @@ class ProcessWatch:
         So many turns on a processor whoever watches has had; a verifier that is only starved had as many.
         """
         used = time_used(self.process)
+        # One that is gone does not hang: the connection will say that it has ended.
         if used is None or used != self.used:
             self.used, self._since, self._looks = used, time.monotonic(), 0
             return False
+        # By looks as well as by seconds: on a machine so busy that the watcher itself had no processor for a second, the
+        # watched one may have had none either.
         self._looks += 1
         return self._looks >= _LOOKS and time.monotonic() - self._since >= patience
 
@@ -58,7 +62,7 @@ def time_used(process: int) -> int | None:
     if process <= 0:
         return None
     try:
-        # As clock_getcpuclockid(3) makes it. Needs no /proc.
+        # As clock_getcpuclockid(3) makes it. It needs no /proc, which a container may hide or not have.
         return time.clock_gettime_ns((~process << 3) | _CLOCK_OF_PROCESS)
     except OSError:
         return None
@@ -94,8 +98,9 @@ class Channel:
         try:
             self.connection.sendall(data)
         except TimeoutError:
+            # A kind of OSError, which the next branch would take for an end of the connection.
             raise
-        except OSError as error:
+        except OSError as error:  # EPIPE or ECONNRESET
             raise ClosedError from error
 
     def receive(self, end: float, limit: int = protocol.MAX_REPLY) -> tuple[int, bytes]:
@@ -115,6 +120,7 @@ class Channel:
             try:
                 data = self.connection.recv(_CHUNK)
             except TimeoutError:
+                # What came before stays in the buffer: the next attempt goes on there.
                 raise
             except OSError as error:  # ECONNRESET: it ended with the request unread
                 raise ClosedError from error
@@ -130,6 +136,7 @@ class Channel:
     def _limit(self, end: float) -> None:
         left = end - time.monotonic()
         if left <= 0:
+            # settimeout(0) would make the socket non-blocking, and the error another one.
             raise TimeoutError
         self.connection.settimeout(left)
 
@@ -154,6 +161,7 @@ def receive_watched(
             return channel.receive(min(end, time.monotonic() + pause))
         except TimeoutError:
             look()
+            # Asked here and not before the attempt: what has come by the end is still read.
             if time.monotonic() >= end:
                 raise
 

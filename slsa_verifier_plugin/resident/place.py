@@ -74,16 +74,21 @@ def find_place(environ: "Mapping[str, str]") -> Place:
     Raises:
         PlaceError: its path is relative, or too long for a socket.
     """
+    # Empty is not set, as everywhere: a Pod's manifest often sets a variable to nothing.
     parent = environ.get(DIRECTORY_VARIABLE) or _default_parent(environ)
     place = Place(parent, key_of(build_identity(environ), environ))
+    # Relative to what? Client and server have different current directories.
     if not parent.startswith("/"):
         raise PlaceError(f"{DIRECTORY_VARIABLE} is a relative path", parent)
+    # Before anything is made: the system would cut a longer one short, or refuse it only when it is bound.
     if len(os.fsencode(place.socket)) > MAX_SOCKET_PATH:
         raise PlaceError(f"the socket's path has more than {MAX_SOCKET_PATH} bytes", place.socket)
     return place
 
 
 def _default_parent(environ: "Mapping[str, str]") -> str:
+    # XDG Base Directory Specification: an absolute path, owned by the user, mode 0700. Containers inherit variables that name
+    # directories of the host, so one that is not so counts as not set.
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and is_private(runtime):
         return f"{runtime}/slsa-verifier-plugin"
@@ -95,11 +100,14 @@ def _default_parent(environ: "Mapping[str, str]") -> str:
 
 def build_identity(environ: "Mapping[str, str]") -> str:
     """Return what tells this build from every other: two builds never share a verifier."""
+    # Set by the launcher; what is no SHA-256 counts as not set.
     payload = environ.get(BUILD_VARIABLE, "")
     if len(payload) == 64 and not payload.strip("0123456789abcdef"):
         return payload
     package = os.path.dirname(os.path.dirname(__file__))
     newest = 0
+    # An upgrade in place writes one or the other anew. Looking at all files would cost each call two milliseconds; the server
+    # does that itself, every five seconds.
     for path in (package, f"{package}/__init__.py"):
         try:
             newest = max(newest, os.stat(path).st_mtime_ns)
@@ -112,6 +120,8 @@ def build_identity(environ: "Mapping[str, str]") -> str:
 
 def key_of(identity: str, environ: "Mapping[str, str]") -> str:
     """Return KEY: 16 hexadecimal characters that stand for a build and the settings of its environment."""
+    # Sorted by bytes, as the launcher sorts: the order of an environment means nothing. The zero bytes keep A=B C and A=BC apart,
+    # for no variable can hold one.
     relevant = sorted(os.fsencode(f"{name}={value}") for name, value in passed_on(environ).items())
     digest: str = sha256(b"\0".join((os.fsencode(identity), *relevant, b""))).hexdigest()
     return digest[:16]
@@ -121,8 +131,9 @@ def is_private(path: str) -> bool:
     """Return True for a directory, no symbolic link, of the effective user and nobody else's in any way."""
     try:
         found = os.lstat(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # ValueError: a zero byte in the path
         return False
+    # lstat, not stat: a symbolic link's target could be exchanged after this look.
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
@@ -142,6 +153,7 @@ def check_directories(place: Place, make: bool) -> None:
                 _make_directory(path)
             except OSError as error:
                 raise PlaceError("a directory cannot be made", path) from error
+        # Also where it was made just now: another user may have been faster, as /tmp is for everybody.
         if not is_private(path):
             raise PlaceError("a directory is not private to this user (owner, 0700, no symbolic link)", path)
 
@@ -153,6 +165,7 @@ def _make_directory(path: str) -> None:
             os.mkdir(path, 0o700)
         except FileNotFoundError:
             above = os.path.dirname(path)
+            # An empty path, with which a relative one ends, has nothing above it.
             if above == path:
                 raise
             _make_directory(above)
@@ -174,15 +187,21 @@ def connect(place: Place, seconds: float) -> _socket.socket:
     except FileNotFoundError:
         raise NobodyListensError from None
     check_directories(place, make=False)
+    # A symbolic link or another user's socket is never followed; a new verifier will replace it.
     if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
         raise NobodyListensError
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
+        # Zero would mean: do not wait at all.
         connection.settimeout(max(seconds, 0.001))
         connection.connect(place.socket)
+        # The socket may have been replaced since lstat; the kernel knows who really listens.
         if peer_of(connection)[1] != os.geteuid():
             raise PlaceError("another user listens on the socket", place.socket)
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (
+        FileNotFoundError,
+        ConnectionRefusedError,
+    ):  # it ended just now, or was killed and left its socket
         connection.close()
         raise NobodyListensError from None
     except BaseException:
@@ -204,5 +223,6 @@ def pause(begun: float, end: float) -> None:
 
 def peer_of(connection: _socket.socket) -> tuple[int, int]:
     """Return process id and effective user id of the other side, as the kernel recorded them (``SO_PEERCRED``)."""
+    # struct ucred: pid, uid and gid, each of 32 bits in the machine's own order.
     credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     return int.from_bytes(credentials[:4], sys.byteorder), int.from_bytes(credentials[4:8], sys.byteorder)

@@ -10,7 +10,9 @@ def usable_processors() -> int:
 
     A quota of one and a half counts as one.
     """
+    # Not os.cpu_count: it counts those that a mask (taskset, a static CPU policy) denies to this process.
     count = len(os.sched_getaffinity(0))
+    # Version 2 of control groups, then version 1. A limit of CPU in a Pod is a quota here, and none of the mask.
     for path in ("cpu.max", "cpu/cpu.cfs_quota_us"):
         quota, period = _quota(f"{_CONTROL_GROUPS}/{path}")
         if quota > 0 and period > 0:

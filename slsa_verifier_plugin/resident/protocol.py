@@ -126,6 +126,7 @@ class Question:
 
 def lack_line(number: int) -> bytes:
     """Return the denial for a verification that could not be started, by the system's number of the error."""
+    # Imported here: of all calls few lack anything, and the client's every import takes a part of a millisecond.
     from slsa_verifier_plugin import lacks
 
     sentence = (
@@ -149,11 +150,13 @@ def parse_header(header: bytes | bytearray, limit: int) -> tuple[int, int]:
     Raises:
         FrameError: another magic or version, or a longer body.
     """
+    # The magic first: whatever else connects here, HTTP say, is told apart by its first four bytes.
     if header[:4] != MAGIC:
         raise FrameError("no frame begins here")
     if int.from_bytes(header[4:6]) != VERSION:
         raise FrameError("a frame of another version of the protocol")
     length = int.from_bytes(header[8:12])
+    # Before any of the body is read: a length of 4 GiB must not be waited for, or held.
     if length > limit:
         raise FrameError(f"a frame of more than {limit} bytes")
     return int.from_bytes(header[6:8]), length
@@ -188,6 +191,7 @@ def encode_request(request: Request, kind: int = VERIFY) -> bytes:
         FrameError: its body would be larger than ``MAX_REQUEST``.
     """
     elapsed, *fields = request
+    # The field has 32 bits: 49 days.
     milliseconds = min(max(round(elapsed * 1000), 0), 0xFFFFFFFF)
     body = milliseconds.to_bytes(4) + b"".join(map(_field, fields))
     if len(body) > MAX_REQUEST:
@@ -207,6 +211,7 @@ def decode_request(body: bytes) -> Request:
     subject, at = _take(body, at)
     version, at = _take(body, at)
     stdin, at = _take(body, at)
+    # Bytes behind the last field would be a request that two readers could understand in two ways.
     if stdin is None or at != len(body):
         raise FrameError("a request that is not four fields with standard input as the last")
     return int.from_bytes(body[:4]) / 1000, command, subject, version, stdin
@@ -221,6 +226,7 @@ def check_seconds(request: Request) -> float:
     _, folder, name, digest, limit = request
     if not folder or not name or not digest:
         raise FrameError("a check without folder, name or digest")
+    # The length first: beyond 4,300 digits int() raises ValueError, which would end the server and not the connection.
     if not limit.isdigit() or len(limit) > 6 or int(limit) > MAX_BUDGET * 1000:
         raise FrameError("a check without its time limit")
     return int(limit) / 1000
@@ -233,6 +239,7 @@ def encode_answer(answer: Answer) -> bytes:
         FrameError: the status is not 0 to 255, or the body would be larger than ``MAX_REPLY``.
     """
     status, stdout, stderr = answer
+    # POSIX keeps eight bits of an exit status: 256 would be 0, which is a verdict.
     if not 0 <= status <= 255:
         raise FrameError("an exit status that is no byte")
     body = status.to_bytes(1) + _field(stdout) + _field(stderr)
@@ -270,6 +277,7 @@ def decode_accepted(body: bytes) -> float:
     if len(body) != 4:
         raise FrameError("an acceptance without its time")
     seconds = int.from_bytes(body) / 1000
+    # A client believes this number: without the bound a broken server could make it wait for 49 days.
     if seconds > MAX_ACCEPTED_SECONDS:
         raise FrameError(f"an acceptance for more than {MAX_ACCEPTED_SECONDS:g} s")
     return seconds
@@ -285,8 +293,10 @@ def _take(body: bytes, at: int) -> tuple[bytes | None, int]:
     if begin > len(body):
         raise FrameError("a field without its length")
     length = int.from_bytes(body[at:begin])
+    # A variable that is not set differs from one that is empty: Ratify's contract has an error for each.
     if length == _NOT_SET:
         return None, begin
+    # A slice beyond the end would silently be shorter.
     if begin + length > len(body):
         raise FrameError("a field longer than its frame")
     return body[begin : begin + length], begin + length

@@ -74,6 +74,7 @@ class Starter:
             if not ended or self._killed == MAX_KILLED:
                 self._write(_FAILED)
                 raise NotStartedError
+        # Nobody listens, and this caller has no verifier on its way.
         if self._lock is None:
             self._lock = try_lock(self._place.lock)
             if self._lock is None:
@@ -85,6 +86,7 @@ class Starter:
             connection = _try_connect(self._place)
             if connection is not None:
                 return connection
+        # Whatever it said was about another verifier.
         self._write(b"")
         self._child = start_detached(self._command, self._environ)
         return None
@@ -156,9 +158,12 @@ def start_detached(command: "Sequence[str]", environ: "Mapping[str, str]") -> in
     child = os.fork()
     if child == 0:
         try:
+            # A terminal's Ctrl-C, and the end of Ratify's process group, must not reach it.
             os.setsid()
+            # It may outlive a directory that somebody wants to unmount.
             os.chdir("/")
             os.umask(0o077)
+            # Ratify waits until all copies of its pipes are closed, not for the end of the process alone.
             detach_standard_files()
             close_from(3)
             os.execve(command[0], list(command), settings)  # noqa: S606 (no shell, by intent)
@@ -186,13 +191,16 @@ def detach_standard_files() -> None:
 
 def close_from(first: int, *kept: int) -> None:
     """Close every descriptor from ``first`` on, but those that are ``kept``."""
+    # The ranges between those that are kept: closing one by one would be a system call for each.
     for descriptor in sorted(kept):
         os.closerange(first, descriptor)
         first = max(first, descriptor + 1)
+    # The limit may be a billion, as in a container of Docker's, and older kernels lack close_range.
     os.closerange(first, min(os.sysconf("SC_OPEN_MAX"), MAX_DESCRIPTOR))
 
 
 def _try_connect(place: Place) -> "_socket.socket | None":
+    # A full backlog, or no answer in time: there is one that listens, and the next look may reach it.
     try:
         return connect(place, CONNECT_SECONDS)
     except (NobodyListensError, BlockingIOError, TimeoutError):

@@ -22,8 +22,8 @@ from tests.support.resident import (
     OWN,
     ROOT,
     START,
+    Caller,
     World,
-    kill,
     open_files,
     run_caller,
     wait_for_end,
@@ -211,12 +211,14 @@ def test_start_says_when_it_cannot(world: World) -> None:
 @pytest.mark.parametrize("how", ["STOP", "SIGTERM"])
 def test_calls_at_hand_are_answered_before_the_end(world: World, how: str) -> None:
     pid = world.server()
-    callers = [world.begin(b"sleep=0.7 size=240000") for _ in range(12)]
+    callers = [world.begin_held(b"size=240000") for _ in range(12)]
     wait_until(lambda: world.report()["running"] + world.report()["waiting"] == 12)
-    if how == "STOP":
-        assert manage.stop(world.environ, 20) == manage.Stopped(pid)
-    else:
-        kill(pid, signal.SIGTERM)
+    ending = Caller(
+        lambda: manage.stop(world.environ, 20).pid if how == "STOP" else os.kill(pid, signal.SIGTERM)
+    )
+    wait_until(lambda: not world.status().listens)
+    world.signal.touch()
+    assert ending.result() == (pid if how == "STOP" else None)
     answer = (0, b"resident %d\n" % pid + b"x" * 240000, b"")
     assert [caller.result() for caller in callers] == [answer] * 12
     assert world.server() != pid
@@ -224,12 +226,13 @@ def test_calls_at_hand_are_answered_before_the_end(world: World, how: str) -> No
 
 def test_another_server_takes_the_place_of_one_that_ends(world: World) -> None:
     first = world.server()
-    slow = world.begin(b"sleep=1.5")
+    slow = world.begin_held()
     wait_until(lambda: world.report()["running"] == 1)
     os.kill(first, signal.SIGTERM)
     wait_until(lambda: not world.status().listens)
     second = world.server()
     assert second != first
+    world.signal.touch()
     assert slow.result() == (0, b"resident %d\n" % first, b"")
     assert wait_for_end(first)
     assert world.server() == second

@@ -20,6 +20,7 @@ from tests.support.resident import (
     START_DELAY,
     Caller,
     World,
+    is_stopped,
     kill,
     wait_for_end,
     wait_until,
@@ -35,9 +36,10 @@ def test_killed_while_idle(world: World) -> None:
 
 def test_killed_while_answering(world: World) -> None:
     first = world.server()
-    callers = [world.begin(b"sleep=0.6") for _ in range(6)]
+    callers = [world.begin_held() for _ in range(6)]
     wait_until(lambda: world.report()["running"] == 6)
     kill(first)
+    world.signal.touch()
     answers = {pid_of(caller.result()) for caller in callers}
     assert answers == {world.server()}
     assert first not in answers
@@ -114,20 +116,23 @@ def test_stopped_but_no_verifier_of_this_place(hasty: World) -> None:
 
 def test_stopped_while_answering(hasty: World) -> None:
     pid = hasty.server()
-    caller = hasty.begin(b"budget=0.8 sleep=0.4")
+    caller = hasty.begin_held(b"budget=0.8")
     wait_until(lambda: hasty.report()["running"] == 1)
     os.kill(pid, signal.SIGSTOP)
-    assert caller.result(5) == LATE
+    assert caller.result() == LATE
+    hasty.signal.touch()
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: hasty.call() == (0, b"resident %d\n" % pid, b""))
 
 
 def test_stopped_while_answering_a_call_with_more_time(hasty: World) -> None:
     pid = hasty.server()
-    caller = hasty.begin(b"sleep=0.4")
+    caller = hasty.begin_held()
     wait_until(lambda: hasty.report()["running"] == 1)
     os.kill(pid, signal.SIGSTOP)
-    answer = caller.result(5)
+    wait_until(lambda: is_stopped(pid))
+    hasty.signal.touch()
+    answer = caller.result()
     assert wait_for_end(pid)
     assert is_honest(answer, hasty.pids()[1:])
 

@@ -54,7 +54,8 @@ START = [sys.executable, "-m", "tests.support.resident", "serve"]
 
 
 class ObedientService:
-    """Does what standard input says: ``sleep=S``, ``wait=S`` (as for a registry), ``budget=S``, ``raise=TEXT``, ``exit=N``,
+    """Does what standard input says: ``sleep=S``, ``until=PATH`` (works until that file is there), ``wait=S`` (as for a
+    registry), ``budget=S``, ``raise=TEXT``, ``exit=N``,
     ``loop=1`` (Python code),
     ``hold=1`` (C code that keeps the interpreter lock), ``die=1`` (the whole process),
     ``leak=MIB``, ``cache=MIB``, ``size=BYTES``, ``junk=1``, ``echo=1``."""
@@ -78,6 +79,8 @@ class ObedientService:
     ) -> Answer:
         orders = _orders(stdin)
         time.sleep(float(orders.get("sleep", "0")))
+        if "until" in orders:
+            wait_until(Path(orders["until"]).exists, 60)
         if "wait" in orders:
             with aside():
                 self.registry.wait(float(orders["wait"]))
@@ -197,6 +200,15 @@ class World:
     def begin(self, stdin: bytes = b"", /, **environ: str) -> Caller:
         """Make one call in a fork of this process."""
         return Caller(lambda: self.call(stdin, **environ))
+
+    @property
+    def signal(self) -> Path:
+        """The file that calls with ``until`` wait for: what a test looks at meanwhile is so however busy the machine is."""
+        return self.home / "signal"
+
+    def begin_held(self, orders: bytes = b"") -> Caller:
+        """Make one call in a fork of this process, which is worked on until ``signal`` is there."""
+        return self.begin(b"until=%b " % os.fsencode(self.signal) + orders)
 
     def status(self) -> manage.ResidentStatus:
         return manage.status(self.environ)

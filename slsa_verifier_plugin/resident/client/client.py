@@ -55,8 +55,8 @@ VARIABLES = ("RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_VERSION", "RATIFY_VERIF
 _CHUNK = 65536
 
 
-class SilentError(Exception):
-    """A verifier listens, but gives no usable answer; ``str()`` says what happened, without any foreign text."""
+class BusyError(Exception):
+    """A verifier listens, and has too many calls waiting."""
 
 
 class HungError(Exception):
@@ -98,7 +98,9 @@ def call(
         start_command: starts a resident verifier in the foreground; an absolute path and arguments.
         used: seconds that this process has run already.
     """
+    # Step 1. Whoever called counts from the start of this process, and perhaps from before that.
     started = time.monotonic() - used - _used_before(environ)
+    # Step 2, from now on: an interpreter that started late has read nothing yet.
     try:
         content = read_stdin(stdin, time.monotonic() + protocol.STDIN_SECONDS)
     except StdinError as error:
@@ -130,23 +132,27 @@ def ask(
         start_command: as for ``call``.
         started: when the call began, by ``time.monotonic``.
     """
+    # Whatever is not understood counts as ``auto``: an admission must not hang on a misspelt word.
     mode = environ.get(RESIDENT_VARIABLE)
-    attempt = _Call(environ, question, started, start_command, turns=mode != "require")
+    search = _Search(environ, question, started, start_command, turns=mode != "require")
     if mode != "off":
-        answer = attempt.ask()
+        answer = search.ask()
         if answer is not None:
             return answer
+        # Chosen by people who have no memory for a process of a call's own.
         if mode == "require":
-            return 0, protocol.REQUIRED_LINE, b"warn: " + attempt.problem.encode() + b"\n"
-    turn = attempt.turn()
+            return 0, protocol.REQUIRED_LINE, b"warn: " + search.problem.encode() + b"\n"
+    # Step 7.
+    turn = search.turn()
     if turn is None:
-        return 0, protocol.NO_TURN_LINE, _warning(attempt.problem)
+        return 0, protocol.NO_TURN_LINE, _warning(search.problem)
     try:
         status, stdout, stderr = own_process(turn)
     finally:
+        # The process has ended, and with it its own copy: now the next one may begin.
         if turn >= 0:
             os.close(turn)
-    said = _warning(attempt.problem, "; this call was verified in a process of its own")
+    said = _warning(search.problem, "; this call was verified in a process of its own")
     return status, stdout, said + stderr
 
 
@@ -167,6 +173,7 @@ def read_stdin(descriptor: int, end: float) -> bytes:
     try:
         while True:
             left = end - time.monotonic()
+            # A caller that keeps its end open, or sends a byte a second, must not keep this process for ever.
             if left <= 0 or not waiter.poll(left * 1000):
                 raise StdinError(protocol.STDIN_SLOW_LINE)
             chunk = os.read(descriptor, _CHUNK)
@@ -174,13 +181,14 @@ def read_stdin(descriptor: int, end: float) -> bytes:
                 return b"".join(chunks)
             chunks.append(chunk)
             size += len(chunk)
+            # Asked at each chunk: /dev/zero has no end.
             if size > protocol.MAX_STDIN:
                 raise StdinError(protocol.STDIN_LARGE_LINE)
     except OSError as error:
         raise StdinError(protocol.STDIN_FAILED_LINE) from error
 
 
-class _Call:
+class _Search:
     """One call's attempts to have a resident verifier answer; ``problem`` says why none did."""
 
     def __init__(
@@ -198,7 +206,9 @@ class _Call:
         self._turns = turns
         self._end = started + question.seconds
         self._begun = time.monotonic()
+        # When a turn is tried beside the resident verifier, and when at the latest.
         self._due = self._reserved = 0.0
+        # Connections that were closed before ACCEPTED, and after it.
         self._closed = self._cut = 0
         self._turn: int | None = None
         self._time_is_over = False
@@ -223,7 +233,7 @@ class _Call:
         except NobodyListensError:
             self.problem = "no resident verifier could be started in time"
         except OSError as error:
-            # Only the number: its text may name anything.
+            # Only the number: the system's text may name a path, and standard error goes to Ratify's log.
             self.problem = f"no resident verifier is used: system error {error.errno}"
         finally:
             if self._starter is not None:
@@ -240,11 +250,13 @@ class _Call:
             place = find_place(self._environ)
             check_directories(place, make=True)
         except PlaceError:
+            # A read-only file system, say: turns save memory, and are no reason to deny.
             return own_turns.NO_PLACE
         return own_turns.await_turn(place, self._end)
 
     def _ask_until_the_end(self, place: Place) -> Answer | None:
         from_now = self._begun + LEAST_SECONDS
+        # However late the call is, it has one look: it may start the verifier that the next call finds.
         end = max(self._end, from_now)
         self._reserved = max(self._end - RESERVED_SECONDS, from_now)
         self._due = min(self._begun + protocol.START_SECONDS, self._reserved)
@@ -253,6 +265,8 @@ class _Call:
             if answer is not None:
                 return answer
             now = time.monotonic()
+            # Not sooner: of 32 first calls one starts the verifier and 31 wait for it, which takes less memory than two processes
+            # of their own, and less time than waiting for a turn.
             if self._turns and now >= self._due:
                 from slsa_verifier_plugin.resident.client import own_turns
 
@@ -276,25 +290,29 @@ class _Call:
                 self.problem = "no resident verifier could be started in time"
                 return None
             return self._exchange(channel, end)
-        except SilentError as error:
-            self.problem = str(error)
+        except BusyError:
+            # Step 5: again, and turns are due as below.
+            self.problem = "the resident verifier has too many calls waiting"
         except TimeoutError:
-            # An attempt that the end of the call's time cut short tells less than those before.
+            # Not accepted in time. An attempt that the end of the call's time cut short tells less than those before.
             if not self.problem or time.monotonic() < self._end:
                 self.problem = "the resident verifier does not answer"
         except HungError as error:
             from slsa_verifier_plugin.resident.client.end_hung import end_hung
 
             self.problem = "the resident verifier does not answer"
+            # Ended by this call or another one: the next verifier is on its way, or will be started by the next look.
             if end_hung(error.watch, place):
                 self._wait_for_the_next()
                 return None
         except ClosedError as error:
             self._cut += error.accepted
             self._closed += not error.accepted
+            # A call that ends two verifiers (a fault of ours in C code, a limit of memory) must not end a third one.
             if self._cut == MAX_CUT:
                 raise
             self.problem = "the resident verifier ended before it had answered"
+            # A killed process may close its connections before its listening socket, so the first ones tell little.
             if self._closed >= MAX_CLOSED:
                 self._due = 0.0
             else:
@@ -310,6 +328,7 @@ class _Call:
     def _channel(self, place: Place, end: float) -> Channel | None:
         """Return a connection to a verifier, after starting one if need be; None while it does not listen yet."""
         try:
+            # Once this call is at starting one, the starter connects by itself, in an order that it needs.
             if self._starter is None:
                 return open_channel(place, min(time.monotonic() + protocol.ACCEPT_SECONDS, end))
         except NobodyListensError:
@@ -324,6 +343,7 @@ class _Call:
             raise NobodyListensError from None
         if connection is None:
             return None
+        # At once, not when the answer is there: the verifier may be lost again, and another caller may start the next one.
         self._starter.release()
         return Channel(connection)
 
@@ -331,26 +351,27 @@ class _Call:
         """Return the answer to this call on a new connection (steps 3 to 5), and close it.
 
         Raises:
-            SilentError, TimeoutError: the verifier is busy or does not accept the call.
+            BusyError, TimeoutError: the verifier is busy or does not accept the call.
             HungError: it does not live any more.
             ClosedError: it closed early.
             FrameError: what it says is not of this protocol, or the call fits in no frame.
         """
         try:
             sent = time.monotonic()
-            # Without another way there is nothing to turn to.
+            # With ``require`` there is no other way to turn to, so ACCEPTED may take all of the call's time.
             accept = min(sent + protocol.ACCEPT_SECONDS, end) if self._turns else end
             channel.send(self._question.frame(sent - self._started), accept)
             kind, body = self._receive(channel, accept, is_accepted=False)
             if kind == protocol.BUSY:
-                raise SilentError("the resident verifier has too many calls waiting")
+                raise BusyError
             if kind != protocol.ACCEPTED:
                 raise FrameError("a frame that is not expected")
-            # Counted from the sending: whoever accepts late must not answer late.
+            # Counted from the sending: a verifier that accepts late, on a busy machine, must not answer late.
             promised = sent + protocol.decode_accepted(body)
             try:
                 kind, body = self._receive(channel, promised, is_accepted=True)
             except TimeoutError:
+                # The verifier has promised its own word by now, and 250 ms more have gone.
                 return 0, protocol.DEADLINE_LINE, b""
             except ClosedError as error:
                 error.accepted = True
@@ -386,4 +407,5 @@ class _Call:
 def _used_before(environ: "Mapping[str, str]") -> float:
     """Return the seconds that whoever ran this process had used of the call's time."""
     value = environ.get(ELAPSED_VARIABLE, "")
+    # The length before int(), which refuses thousands of digits with an exception; isascii, for int() reads Arabic digits too.
     return int(value) / 1000 if value.isascii() and value.isdigit() and len(value) <= 10 else 0.0

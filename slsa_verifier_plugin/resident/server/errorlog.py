@@ -66,6 +66,7 @@ class ErrorLog:
                 self.descriptor = -1
 
     def _write(self, line: bytes) -> None:
+        # No file could be made, or it was a symbolic link: the lines are in memory alone.
         if self.descriptor < 0:
             self.unwritten += 1
             return
@@ -80,6 +81,7 @@ class ErrorLog:
 
 def describe(error: BaseException) -> str:
     """Return an exception's kind and where it was raised, and nothing of its text, which may hold a secret."""
+    # To the innermost frame, where it was raised.
     step = error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next

@@ -80,6 +80,7 @@ class Fork:
             _serve(self._prepare, [theirs for _, theirs in pairs])
         for _, theirs in pairs:
             theirs.close()
+        # Until here it holds the listening socket and the claim, which the next verifier would wait for in vain.
         sign, _ = pairs.pop()
         if not _is_ready(sign):
             end_child(child)
@@ -94,8 +95,10 @@ class Fork:
 
     def ask(self, request: bytes) -> bytes | None:
         """Return the reply to a request; None for one that is too large, or if none came."""
+        # Few bundles are larger, and what does not fit into the socket's buffer would block the sender.
         if len(request) > MAX_REQUEST:
             return None
+        # Never waited for: while all lanes are in use, a second processor is as well, and the caller had better work itself.
         try:
             lane = self._free.get_nowait()
         except queue.Empty:
@@ -115,6 +118,7 @@ class Fork:
 
     def end(self) -> None:
         """End the forked process."""
+        # Several callers may find out at once; the number is let go of before it can become another process's.
         with self._lock:
             if self._process:
                 end_child(self._process)
@@ -148,6 +152,7 @@ def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoRet
         # A group of its own, but in the parent's session: when the parent ends, the kernel then sends a stopped process
         # SIGHUP and SIGCONT (POSIX, "orphaned process group"), and it ends too.
         os.setpgid(0, 0)
+        # The parent's handlers would write into the parent's waker.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
@@ -164,8 +169,10 @@ def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoRet
         while True:
             for descriptor, _ in poller.poll():
                 request = by_descriptor[descriptor].recv(MAX_REQUEST)
+                # Of a socket of whole messages nothing is the end: the parent has closed its side, or is gone.
                 if not request:
                     os._exit(0)
+                # With the default action, which ends the process even within C code.
                 signal.alarm(WORK_SECONDS)
                 by_descriptor[descriptor].send(_worked(work, request))
                 signal.alarm(0)
@@ -178,4 +185,5 @@ def _worked(work: Work, request: bytes) -> bytes:
         reply = work(request)
     except Exception:  # noqa: BLE001 (whoever asked does it again, and sees what is wrong)
         return _FAILED
+    # Nothing would mean the end of the connection to whoever asked.
     return reply if 0 < len(reply) <= MAX_REPLY else _FAILED

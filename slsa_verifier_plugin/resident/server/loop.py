@@ -111,6 +111,7 @@ class Loop:
 
     def _pause(self) -> float:
         now = time.monotonic()
+        # While it ends it looks often, for nothing wakes it when the last worker is done.
         end = now + _ENDING_PAUSE if self._reason else self._next_tick
         if self._pool.reinforce():
             end = min(end, now + _HELD_UP_PAUSE)
@@ -130,17 +131,20 @@ class Loop:
         if self._is_retired:
             return
         self._is_retired = True
+        # Another verifier's socket, which has taken this one's place, is left alone.
         if self._watchdog.owns_socket():
             try:
                 os.unlink(self._path)  # noqa: PTH108
             except OSError:
                 self._log.add("the socket cannot be removed")
+        # Callers that have connected by now are served; nobody finds the socket any more.
         self._accept()
         self._selector.unregister(self._listener)
         self._listener.close()
         self._release()
 
     def _accept(self) -> None:
+        # All that wait, not one a turn: each turn at the selector is a system call, after which the threads that work come first.
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -148,10 +152,12 @@ class Loop:
                 return
             except OSError as error:  # no descriptors or no memory left
                 self._log.add(f"cannot accept a connection: {error.strerror}")
+                # Without a pause the loop would spin: the listener stays ready while nobody can be accepted.
                 if not self._peers.drop_oldest():
                     time.sleep(_NO_DESCRIPTORS_PAUSE)
                 return
             connection.setblocking(False)
+            # The directory's mode keeps other users out already, unless it is changed while this process runs.
             if not self._is_own(connection):
                 self._counters.add("foreign")
                 self._log.add("a connection of another user was refused")
@@ -211,12 +217,15 @@ class Loop:
             return
         kind, length = protocol.parse_header(peer.buffer, protocol.MAX_REQUEST)
         size = protocol.HEADER_BYTES + length
+        # One request a connection: a second one could only be smuggled in.
         if len(peer.buffer) > size:
             raise protocol.FrameError("more than one frame")
         if len(peer.buffer) < size:
+            # 1,536 connections with 4 MiB each would be 6 GiB.
             if self._peers.held_bytes > self._settings.held_bytes:
                 self._refuse(self._peers.detach(peer))
             return
+        # A slice of the buffer itself would be one more copy.
         body = bytes(memoryview(peer.buffer)[protocol.HEADER_BYTES :])
         if kind in (protocol.VERIFY, protocol.CHECK):
             request = protocol.decode_request(body)
@@ -237,11 +246,13 @@ class Loop:
         self._last_call = time.monotonic()
         waiting, _, waiting_bytes = self._pool.load()
         held = waiting_bytes + self._peers.held_bytes
+        # Who is told BUSY asks again, or verifies alone; who is accepted and forgotten waits for all of its time.
         if waiting >= self._settings.queue or held > self._settings.held_bytes:
             self._refuse(connection)
             return
         seconds = max(budget - request[0], 0.0)
         accepted = protocol.encode_accepted(seconds + protocol.GRACE_SECONDS)
+        # Sixteen bytes always fit, unless the caller is gone.
         try:
             complete = connection.send(accepted) == len(accepted)
         except OSError:
@@ -259,6 +270,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 (the call itself will say what is wrong with it)
             self._log.add(f"a call's time limit cannot be told: {describe(error)}")
             return DEFAULT_BUDGET
+        # A number that is none would compare as neither less nor more.
         return min(max(seconds, 0.0), protocol.MAX_BUDGET) if math.isfinite(seconds) else DEFAULT_BUDGET
 
     def _refuse(self, connection: socket.socket) -> None:
@@ -300,6 +312,7 @@ class Loop:
             self._woken.recv(4096)
         except BlockingIOError:
             return
+        # After the byte is read: an answer that comes from here on brings another byte.
         while not self._unsent.empty():
             self._send(*self._unsent.get())
 

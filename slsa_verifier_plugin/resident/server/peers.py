@@ -47,6 +47,7 @@ class Peers:
 
     def add(self, connection: socket.socket, reply: bytes = b"") -> Peer:
         """Add a connection that is to be read from, or written to if there is a reply."""
+        # A dict keeps the order of adding, which is that of the deadlines: all have the same time.
         peer = Peer(connection, reply)
         self._peers[connection] = peer
         return peer
@@ -69,6 +70,7 @@ class Peers:
 
     def detach(self, peer: Peer) -> socket.socket:
         """Forget a connection without closing it, and return it."""
+        # Not closed: its call is accepted, and a worker answers on it.
         del self._peers[peer.connection]
         self.held_bytes -= len(peer.buffer)
         if peer.is_registered:
@@ -81,6 +83,7 @@ class Peers:
 
     def drop_oldest(self) -> bool:
         """Make room by ending the connection that has been incomplete for longest; return whether there was one."""
+        # The first is the oldest: a connection that sends nothing must not keep out one that has a request.
         for peer in self._peers.values():
             self.drop(peer)
             return True

@@ -68,7 +68,9 @@ class Pool(TurnPool[Job]):
             self._warm.set()
 
     def _process(self, job: Job) -> None:
+        # The first calls come while the service is being imported: each waits for it, and for no longer than its own time.
         warm = self._warm.wait(max(job.deadline - time.monotonic(), 0.0))
+        # Ratify's caller may have given up by now; half a second of work would be for nobody.
         if _peer_is_gone(job.connection):
             self._counters.add("abandoned")
             job.connection.close()
@@ -82,6 +84,7 @@ class Pool(TurnPool[Job]):
         job.connection.close()
 
     def _answer(self, job: Job) -> Answer:
+        # What the client had used when it sent, and what it has waited for here.
         elapsed, first, second, third, last = job.request
         elapsed += time.monotonic() - job.accepted
         try:
@@ -101,6 +104,7 @@ class Pool(TurnPool[Job]):
             self._counters.add("failed")
             self._log.add(f"an answer fits in no frame: {describe(error)}")
             data = encode_answer((0, INTERNAL_LINE, b""))
+        # Most answers fit into the socket's buffer; of the others the loop sends the rest, so that no thread waits for a caller.
         try:
             sent = connection.send(data)
         except BlockingIOError:
@@ -117,6 +121,7 @@ class Pool(TurnPool[Job]):
 
 def _peer_is_gone(connection: socket.socket) -> bool:
     """Return True once the other side has closed the connection altogether."""
+    # No event is asked for: POLLHUP comes unasked once both directions are closed, and never for one that only sends no more.
     poll = select.poll()
     poll.register(connection, 0)
     return bool(poll.poll(0))

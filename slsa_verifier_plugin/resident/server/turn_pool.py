@@ -123,8 +123,9 @@ class TurnPool(ABC, Generic[J]):
         """Return how many jobs wait or run whose callers still wait."""
         now = time.monotonic()
         with self._lock:
+            # Though some may wait for a thread that a looping call never gives back: nobody waits for their answers.
             if now > self._last_deadline + GRACE_SECONDS:
-                return 0  # though some may wait for a worker that never comes
+                return 0
             return len(self._waiting) + sum(now <= job.deadline + GRACE_SECONDS for job in self._running)
 
     def give_turn(self, job: J) -> None:
@@ -137,9 +138,11 @@ class TurnPool(ABC, Generic[J]):
     def take_turn(self, job: J) -> None:
         """Wait until this call may work again."""
         with self._lock:
+            # Behind those that came back before: who waited for a registry has less time left than who has not begun.
             if not self._returning and self._has_turn():
                 self._begin(job)
                 return
+            # A lock for each and not one condition for all: who is next is woken, and nobody else.
             gate = threading.Lock()
             gate.acquire()
             self._returning.append((job, gate))
@@ -166,12 +169,14 @@ class TurnPool(ABC, Generic[J]):
         """Return True where one more may work; the lock is held."""
         if self._working < self._limits.workers:
             return True
+        # Counted only here, where all turns are taken: some hundred comparisons.
         since = time.monotonic() - self._limits.patience_seconds
         held_up = sum(job.working is not None and job.working < since for job in self._running)
         return self._working < self._limits.workers + held_up
 
     def _hand_over(self) -> J | None:
         """Hand the next call that waits to a thread, and return it; None where there is none of either. The lock is held."""
+        # An idle thread may have been handed a call that it has not picked up yet.
         has_thread = self._idle > len(self._handed_over)
         if not has_thread and self._threads >= self._limits.threads:
             return None
@@ -214,6 +219,7 @@ class TurnPool(ABC, Generic[J]):
         """Wait for a job and return it; None once there will be none, or this thread is not needed."""
         with self._lock:
             while not self._handed_over:
+                # An idle thread beyond those that may work at once ends after a while: a burst must not keep 512 stacks.
                 is_over = self._closing and not self._waiting
                 if is_over or (
                     not self._changed.wait(IDLE_THREAD_SECONDS)
@@ -232,6 +238,7 @@ class TurnPool(ABC, Generic[J]):
             self._working -= 1
             self._idle += 1
             self._dispatch()
+            # Those that still wait for a call may be done now.
             if self._closing:
                 self._changed.notify_all()
 

@@ -68,10 +68,12 @@ class Watchdog:
             self._frozen = True
             gc.collect()
             gc.freeze()
+        # Whoever removed the file wants another verifier, or a system's tidying of /tmp did: no caller finds this one any more.
         if not self.owns_socket():
             return self._reported("its socket is gone or another's")
         if self._settings.idle_seconds and now - last_call >= self._settings.idle_seconds:
             return "nobody called"
+        # A call that loops in C code keeps its thread and a processor for ever.
         if self._pool.late(self._settings.late_seconds):
             return self._reported("a verification does not end")
         if now >= self._next_sources:
@@ -82,6 +84,7 @@ class Watchdog:
 
     def _look_at_memory(self) -> str:
         limit = self._settings.memory_bytes
+        # None without /proc: then the limit of the Pod is the only one.
         before = housekeeping.resident_bytes()
         if before is None or before <= limit:
             return ""
