@@ -60,11 +60,7 @@ class BusyError(Exception):
 
 
 class HungError(Exception):
-    """The verifier has not ended and does not run any more: it is stopped or frozen; ``watch`` is what saw that."""
-
-    def __init__(self, watch: ProcessWatch) -> None:
-        super().__init__()
-        self.watch = watch
+    """The verifier has not ended and does not run any more: it is stopped or frozen."""
 
 
 class StdinError(Exception):
@@ -109,11 +105,7 @@ def call(
         os.fsencode(environ[name]) if name in environ else None for name in VARIABLES
     )
     question = Question(protocol.VERIFY, (command, subject, version, content), CALL_SECONDS)
-
-    def own(turn: int) -> Answer:
-        return own_process(content, started, turn)
-
-    return ask(environ, question, own, start_command, started)
+    return ask(environ, question, lambda turn: own_process(content, started, turn), start_command, started)
 
 
 def ask(
@@ -222,8 +214,7 @@ class _Search:
         One is started where none listens, and another where one does not live any more, until the call's time is over.
         """
         try:
-            place = find_place(self._environ)
-            return self._ask_until_the_end(place)
+            return self._ask_until_the_end(find_place(self._environ))
         except PlaceError as error:
             self.problem = f"no resident verifier is used: {error.problem}"
         except ClosedError:
@@ -297,12 +288,12 @@ class _Search:
             # Not accepted in time. An attempt that the end of the call's time cut short tells less than those before.
             if not self.problem or time.monotonic() < self._end:
                 self.problem = "the resident verifier does not answer"
-        except HungError as error:
+        except HungError:
             from slsa_verifier_plugin.resident.client.end_hung import end_hung
 
             self.problem = "the resident verifier does not answer"
             # Ended by this call or another one: the next verifier is on its way, or will be started by the next look.
-            if end_hung(error.watch, place):
+            if self._watch is not None and end_hung(self._watch, place):
                 self._wait_for_the_next()
                 return None
         except ClosedError as error:
@@ -398,7 +389,7 @@ class _Search:
             if self._watch is None or self._watch.process != process:
                 self._watch = ProcessWatch(process)
             if self._watch.looks_hung(patience):
-                raise HungError(self._watch)
+                raise HungError
 
         # A tenth of the patience, so that many that wait wake seldom.
         return receive_watched(channel, end, max(LOOK_SECONDS, patience / 10), look)
