@@ -223,8 +223,9 @@ class _Search:
             self.problem = f"the resident verifier cannot be understood: {error}"
         except NobodyListensError:
             self.problem = "no resident verifier could be started in time"
-        except OSError as error:
-            # Only the number: the system's text may name a path, and standard error goes to Ratify's log.
+        except (
+            OSError
+        ) as error:  # only its number: the system's text may name a path, and Ratify logs standard error
             self.problem = f"no resident verifier is used: system error {error.errno}"
         finally:
             if self._starter is not None:
@@ -256,8 +257,7 @@ class _Search:
             if answer is not None:
                 return answer
             now = time.monotonic()
-            # Not sooner: of 32 first calls one starts the verifier and 31 wait for it, which takes less memory than two processes
-            # of their own, and less time than waiting for a turn.
+            # Not sooner: of 32 first calls one starts the verifier, and the others wait for it, which takes the least memory and time.
             if self._turns and now >= self._due:
                 from slsa_verifier_plugin.resident.client import own_turns
 
@@ -282,7 +282,6 @@ class _Search:
                 return None
             return self._exchange(channel, end)
         except BusyError:
-            # Step 5: again, and turns are due as below.
             self.problem = "the resident verifier has too many calls waiting"
         except TimeoutError:
             # Not accepted in time. An attempt that the end of the call's time cut short tells less than those before.
