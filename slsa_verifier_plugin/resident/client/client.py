@@ -134,7 +134,6 @@ def ask(
         # Chosen by people who have no memory for a process of a call's own.
         if mode == "require":
             return 0, protocol.REQUIRED_LINE, b"warn: " + search.problem.encode() + b"\n"
-    # Step 7.
     turn = search.turn()
     if turn is None:
         return 0, protocol.NO_TURN_LINE, _warning(search.problem)
@@ -257,7 +256,7 @@ class _Search:
             if answer is not None:
                 return answer
             now = time.monotonic()
-            # Not sooner: of 32 first calls one starts the verifier, and the others wait for it, which takes the least memory and time.
+            # Not sooner: of 32 first calls one starts the verifier, and waiting for it takes the least memory and time.
             if self._turns and now >= self._due:
                 from slsa_verifier_plugin.resident.client import own_turns
 
