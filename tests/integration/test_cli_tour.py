@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
+from tests.support import interrupts
 from tests.support.command_line import ROOT
 from tests.support.terminal import run_on_terminal
 
@@ -80,9 +81,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Reader, s
         "HOME": str(folder / "home"),
     }
     found = Reader(folder, environ)
-    served = subprocess.Popen(
-        [program, "demo", "--serve", "demo"], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True
-    )
+    with interrupts.heard():
+        served = subprocess.Popen(
+            [program, "demo", "--serve", "demo"], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True
+        )
     assert served.stdout is not None
     try:
         lines: list[str] = []

@@ -19,6 +19,7 @@ from slsa_verifier_plugin.cli import main
 from slsa_verifier_plugin.cli.lazy import Lazy
 from slsa_verifier_plugin.cli.session import Session, say, session_of
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason, RegistryError, UsageError
+from tests.support import interrupts
 from tests.support.command_line import ROOT, TESTDATA, Done, cli, process
 from tests.support.hostile import commands_in, unseen_in
 
@@ -174,12 +175,13 @@ def test_a_broken_pipe_is_quiet() -> None:
 def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
     fifo = tmp_path / "policy.yaml"
     os.mkfifo(fifo)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "slsa_verifier_plugin", "verify", "a/b", "--policy", fifo],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-    )
+    with interrupts.heard():
+        child = subprocess.Popen(
+            [sys.executable, "-m", "slsa_verifier_plugin", "verify", "a/b", "--policy", fifo],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
     time.sleep(0.1)
     # It has passed every import once it waits for somebody to write the policy.
     _wait_until(lambda: "pipe" in Path(f"/proc/{child.pid}/wchan").read_text() or _opens_fifo(child.pid))

@@ -222,9 +222,8 @@ class _Search:
             self.problem = f"the resident verifier cannot be understood: {error}"
         except NobodyListensError:
             self.problem = "no resident verifier could be started in time"
-        except (
-            OSError
-        ) as error:  # only its number: the system's text may name a path, and Ratify logs standard error
+        except OSError as error:
+            # Only the number: the system's text may name a path, and Ratify logs standard error.
             self.problem = f"no resident verifier is used: system error {error.errno}"
         finally:
             if self._starter is not None:

@@ -16,6 +16,7 @@ from slsa_verifier_plugin.audit import auditor as auditing
 from slsa_verifier_plugin.audit.audit_state import AuditState
 from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.checking.status import Decision, Status
+from tests.support import interrupts
 from tests.support.auditing import PROGRAM, SlowRegistry, as_json, audit, push
 from tests.support.command_line import (
     LEVEL_1,
@@ -141,13 +142,14 @@ def test_ctrl_c_keeps_what_is_done_and_the_audit_resumes(
     slow = push(registry, "slow/app", "v1", LEVEL_3)
     state = tmp_path / "audit.db"
     registry.go_on.clear()
-    child = subprocess.Popen(
-        [*PROGRAM, "audit", "--policy", policy, "--plain-http", *quick, slow, "--state", state],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
+    with interrupts.heard():
+        child = subprocess.Popen(
+            [*PROGRAM, "audit", "--policy", policy, "--plain-http", *quick, slow, "--state", state],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        )
     wait_until(lambda: sum("/blobs/" in path for path in registry.asked) >= 1)
     wait_until(lambda: sum("/referrers/" in path for path in registry.asked) >= len(quick))
     # Every quick one is decided once the workers have nothing but the slow one left.
