@@ -86,6 +86,9 @@ API_SUPPORT_SECONDS = 300.0
 MAX_REPOSITORIES = 1024
 """Repositories whose challenge and token one store remembers."""
 
+MAX_CLOUD_ANSWER_BYTES = 2 * 1024 * 1024
+"""Bytes of a cloud's or cluster's answer; a kubernetes Secret holds up to 1 MiB, in base64 1.4 MiB, tokens are far smaller."""
+
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """Bytes of a Docker configuration file."""
 

@@ -15,6 +15,7 @@ from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
@@ -22,9 +23,6 @@ from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain
 
 T = TypeVar("T")
-
-MAX_ANSWER_BYTES = 2 * 1024 * 1024
-"""Bytes of one answer; a kubernetes Secret holds up to 1 MiB, in base64 1.4 MiB, tokens are far smaller."""
 
 SHORTEST_TIMEOUT = 0.05
 """Seconds that an SDK's call gets at least, so that an almost spent deadline does not mean "no limit" to it."""
@@ -70,7 +68,7 @@ class Web:
             deadline: the end of it, the body included.
 
         Raises:
-            RegistryError: no answer, TLS, or an answer over ``MAX_ANSWER_BYTES``.
+            RegistryError: no answer, TLS, or an answer over its limit.
             DeadlineError: out of time.
         """
         # Exchanges are minutes apart, so a connection that is kept would only be in the server's way.
@@ -78,7 +76,7 @@ class Web:
         try:
             reply = self._transport.send(replace(request, headers=headers), deadline)
             with contextlib.closing(reply):
-                return Answer(reply.status, reply.read(MAX_ANSWER_BYTES))
+                return Answer(reply.status, reply.read(limits.MAX_CLOUD_ANSWER_BYTES))
         except RegistryError as error:
             failure = own_failure(self._provider, request.operation, error)
         raise failure

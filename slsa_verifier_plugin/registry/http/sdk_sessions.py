@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
 import requests
 import requests.adapters
+import urllib3
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network.pools import FAILURES, Pools
 from slsa_verifier_plugin.network.sockets import total
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry import limits
+
+_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
 
 
 def session_until(
@@ -27,6 +33,8 @@ def session_until(
     session = requests.Session()
     # No .netrc either.
     session.trust_env = False
+    # A redirect would take the token, or the signed request, to whom the cloud's answer names.
+    session.max_redirects = 0
     for scheme in ("https://", "http://"):
         session.mount(scheme, _SdkAdapter(Pools(environ, trust), deadline))
     return session
@@ -43,15 +51,23 @@ class _SdkAdapter(requests.adapters.HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         # The SDK's own limits are left aside: they are for the silence between two bytes, so a peer that trickles would hold the
         # call for ever. So are its own words on proxies and certificates.
+        headers = {**request.headers, "Accept-Encoding": "identity", "Connection": "close"}
         body = request.body.encode() if isinstance(request.body, str) else request.body
         try:
             answer = self._pools.open(
-                str(request.method), str(request.url), request.headers, total(self._deadline), body=body
+                str(request.method), str(request.url), headers, total(self._deadline), body=body
             )
+            with contextlib.closing(answer):
+                content = answer.read(limits.MAX_CLOUD_ANSWER_BYTES + 1, decode_content=False)
         except FAILURES as error:
             # What an SDK expects of a session.
             raise requests.ConnectionError(error, request=request) from error
-        return self.build_response(request, answer)
+        if len(content) > limits.MAX_CLOUD_ANSWER_BYTES:
+            raise requests.ConnectionError("an answer without end", request=request)
+        # Without its coding: nobody asked for one, and unpacked here it could fill the memory.
+        kept = {name: text for name, text in answer.headers.items() if name.lower() not in _OF_THE_WIRE}
+        raw = urllib3.HTTPResponse(io.BytesIO(content), kept, answer.status, preload_content=False)
+        return self.build_response(request, raw)
 
     def close(self) -> None:
         self._pools.close()

@@ -15,10 +15,10 @@ from typing import Any
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
 from slsa_verifier_plugin.registry.credentials.credential_failures import libraries
 from slsa_verifier_plugin.registry.credentials.web import (
-    MAX_ANSWER_BYTES,
     SdkCall,
     refused,
     seconds,
@@ -182,7 +182,7 @@ class _BotoHttp:
             HttpRequest(self._step, request.url, request.method, headers, body), self._deadline
         )
         with contextlib.closing(reply):
-            content = reply.read(MAX_ANSWER_BYTES)
+            content = reply.read(limits.MAX_CLOUD_ANSWER_BYTES)
         return AWSResponse(request.url, reply.status, reply.headers(), _BotoBody(content))
 
     def close(self) -> None:

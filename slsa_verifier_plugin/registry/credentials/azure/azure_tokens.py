@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
@@ -19,18 +19,15 @@ from slsa_verifier_plugin.registry.auth.leases import Lease
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.provider_options import token_file
 from slsa_verifier_plugin.registry.credentials.web import (
-    Answer,
     SdkCall,
-    Web,
     is_transient,
     refused,
     seconds,
     unanswered,
 )
 from slsa_verifier_plugin.registry.http.sdk_sessions import session_until
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.redaction import explained
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import quoted
 
 RESOURCE = "https://containerregistry.azure.net"
 """The resource that an access token must be for; the scope is this and ``/.default``."""
@@ -133,91 +130,42 @@ class ManagedIdentity:
         self.tenant = tenant
         self._provider = provider
         self._client = client
-        self._web = Web(provider, {}, TrustStore(environ))
+        self._trust = TrustStore(environ)
 
     def token(self, deadline: Deadline) -> Lease[str]:
         """Return an access token; see ``EntraTokens``."""
         (msal,) = libraries(self._provider, "azure", ("msal",), _LOGGERS)
         step = "getting an access token from the instance's metadata service"
-        http = _MsalHttp(self._web, step, deadline)
-        client = msal.ManagedIdentityClient(
-            msal.UserAssignedManagedIdentity(client_id=self._client), http_client=http
-        )
         begun = time.time()
-        problem = ""
-        try:
-            found = client.acquire_token_for_client(resource=RESOURCE)
-        except (msal.ManagedIdentityError, ValueError, LookupError, TypeError, AttributeError) as error:
-            found, problem = {}, f"the answer cannot be read ({type(error).__name__})"
+        statuses: list[int] = []
+
+        def work() -> Mapping[str, Any]:
+            # No environment, so that no proxy is asked: the service is on this machine or its link.
+            with session_until(deadline, {}, self._trust) as session:
+                session.hooks["response"] = [lambda answer, **_: statuses.append(answer.status_code)]
+                identity = msal.UserAssignedManagedIdentity(client_id=self._client)
+                client = msal.ManagedIdentityClient(identity, http_client=session)
+                found = client.acquire_token_for_client(resource=RESOURCE)
+                return found if isinstance(found, Mapping) else {}
+
+        def refusal(detail: str) -> RegistryError:
+            status = statuses[-1] if statuses else 0
+            # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
+            transient = is_transient(status) or status in (404, 410)
+            advice = f"check that the identity {quoted(self._client, 60)} is assigned to this machine"
+            text = f"HTTP {status}, {detail}"
+            return refused(self._provider, step, text, advice, transient=transient)
+
+        def judge(error: Any) -> RegistryError:
+            if not statuses:
+                asked = getattr(error, "request", None)
+                return unanswered(self._provider, step, str(getattr(asked, "url", "")), error)
+            return refusal(f"the answer cannot be read ({type(error).__name__})")
+
+        call = SdkCall(self._provider, step, (msal.ManagedIdentityError,), judge)
+        found = call.make(work, deadline)
         token, life = found.get("access_token"), found.get("expires_in")
         if isinstance(token, str) and token and isinstance(life, int):
             return Lease.until(token, begun + life)
-        status = http.status
         said = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
-        detail = f"HTTP {status}, {problem or explained(said, [str(token or '')])}"
-        advice = f"check that the identity {quoted(self._client, 60)} is assigned to this machine"
-        # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
-        transient = is_transient(status) or status in (404, 410)
-        raise refused(self._provider, step, detail, advice, transient=transient)
-
-
-class _MsalHttp:
-    """MSAL's ``http_client`` over a provider's own transport."""
-
-    def __init__(self, web: Web, step: str, deadline: Deadline) -> None:
-        self._web = web
-        self._step = step
-        self._deadline = deadline
-        self.status = 0
-
-    def get(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_: object,
-    ) -> _MsalAnswer:
-        """Send a GET request."""
-        return self._send("GET", url, params, headers)
-
-    def post(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        data: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_: object,
-    ) -> _MsalAnswer:
-        """Send a form."""
-        return self._send("POST", url, params, headers, data)
-
-    def close(self) -> None:
-        """Do nothing: the transport is the provider's."""
-
-    def _send(
-        self,
-        method: str,
-        url: str,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        form: Mapping[str, str] | None = None,
-    ) -> _MsalAnswer:
-        target = f"{url}?{urlencode(params)}" if params else url
-        request = HttpRequest(self._step, target, method, headers or {}, form)
-        answer = self._web.send(request, self._deadline)
-        self.status = answer.status
-        return _MsalAnswer(answer)
-
-
-class _MsalAnswer:
-    """An answer as MSAL reads it."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.status_code = answer.status
-        self.text = answer.body.decode("utf-8", "replace")
-        self.headers: dict[str, str] = {}
-
-    def raise_for_status(self) -> None:
-        """Raise for a status that MSAL does not read an error from."""
-        if self.status_code >= 400:
-            raise ValueError(plain(f"HTTP {self.status_code}"))
+        raise refusal(explained(said, [str(token or "")]))
