@@ -44,14 +44,22 @@ class Kind(StrEnum):
 METADATA_ADDRESSES = frozenset(
     ipaddress.ip_address(text)
     for text in (
+        # AWS, Azure, Google, Oracle and others, on the link itself
         "169.254.169.254",
+        # AWS: credentials of ECS tasks, and of EKS Pods
         "169.254.170.2",
         "169.254.170.23",
+        # Tencent
         "169.254.0.23",
+        # Scaleway
         "169.254.42.42",
+        # Alibaba, among the addresses that carriers share
         "100.100.100.200",
+        # Azure: a public address that is only reached from within
         "168.63.129.16",
+        # Oracle
         "192.0.0.192",
+        # the same services over IPv6: AWS, Scaleway, Google
         "fd00:ec2::254",
         "fd00:ec2::23",
         "fd00:42::42",
@@ -136,14 +144,18 @@ def kind_of(text: str) -> Kind:
 @functools.lru_cache(maxsize=256)
 def _kind_of(text: str) -> Kind:
     address = _embedded(ipaddress.ip_address(text))
+    # First: some of them count as private or global otherwise.
     if address in METADATA_ADDRESSES:
         return Kind.METADATA
+    # Linux connects 0.0.0.0 and :: to this machine.
     if address.is_unspecified or address.is_loopback:
         return Kind.LOOPBACK
     if address.is_link_local:
         return Kind.LINK_LOCAL
+    # Before what ipaddress says, which differs from one version of Python to the next.
     if any(address in network for network in _PRIVATE):
         return Kind.PRIVATE
+    # No TCP connection ends there; whoever names it has something else in mind.
     if address.is_multicast or address.is_reserved:
         return Kind.UNUSABLE
     if address.is_private or not address.is_global:
@@ -153,10 +165,13 @@ def _kind_of(text: str) -> Kind:
 
 def _embedded(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv6Address):
+        # The kernel connects ::ffff:127.0.0.1 to 127.0.0.1.
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
+        # A relay would connect to the IPv4 address inside (RFC 3056).
         if address.sixtofour is not None:
             return address.sixtofour
+        # A NAT64 gateway would, too (RFC 6052).
         if address in _NAT64:
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address
@@ -185,6 +200,7 @@ def check_name(host: str, allowed: frozenset[Kind]) -> None:
     kind = Kind.GLOBAL  # what cannot be told from the name: the proxy's operator decides where it leads
     if literal(name) is not None:
         kind = kind_of(name)
+    # A name that a proxy in a cloud resolves to that cloud's own metadata service
     elif name in METADATA_NAMES:
         kind = Kind.METADATA
     elif name in LOOPBACK_NAMES or name.endswith(".localhost"):
@@ -251,6 +267,8 @@ class Resolver:
             TimeoutError: the resolver did not answer before the deadline.
         """
         kinds = {endpoint.kind for endpoint in self.resolve(host, port, deadline)}
+        # DNS rebinding: a public name that answers with a private address for the second question would widen its own
+        # reach.
         since = time.monotonic() - limits.MET_SECONDS
         kinds |= {kind for kind, moment in (self._met.get(host) or {}).items() if moment >= since}
         return frozenset.intersection(*(REACH[kind] for kind in kinds)) if kinds else REACH[Kind.GLOBAL]
@@ -263,6 +281,7 @@ class Resolver:
             TimeoutError: the resolver did not answer before the deadline, or too many other lookups are under way.
         """
         address = literal(host)
+        # A literal is only parsed: nothing is asked, so no thread is needed.
         if address is not None:
             return system_lookup(address, port)  # a literal is only parsed: nothing is asked
         try:
@@ -344,6 +363,7 @@ class Dialer:
             OSError: no address could be connected to; a ``TimeoutError`` where time was the reason.
         """
         endpoints = self._resolver.resolve(host, port, deadline)
+        # All of them, before any is tried: a name with one bad address is not to be trusted with the others.
         if self._allowed is not None:
             for endpoint in endpoints:
                 if endpoint.kind not in self._allowed:
@@ -355,6 +375,7 @@ class Dialer:
                 raise TimeoutError("the deadline was reached while connecting")
             sock = self._open_socket(endpoint.family)
             try:
+                # An equal part of what is left, so that a dead address leaves time for the next.
                 sock.settimeout(left / (len(endpoints) - index))
                 sock.connect(endpoint.sockaddr)
                 sock.settimeout(max(deadline.remaining(), 0.001))

@@ -87,10 +87,12 @@ class Downloader:
         for _ in range(limits.MAX_REDIRECTS + 1):
             answer = self._send(url, home)
             location = answer.headers.get("Location")
+            # 304 and a redirect without a target are the caller's to judge.
             if answer.status not in REDIRECTS or not location:
                 return Download(answer, self._worded)
             answer.close()
             target = target_of(url, location)
+            # In clear text anybody between could change the file; TUF would notice, and stay without its update.
             if target is None or (urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"):
                 raise NotDownloaded("it redirects to what is no URL, or from HTTPS to plain HTTP")
             url = target
@@ -117,6 +119,7 @@ class Downloader:
         return NotDownloaded(failure_of(error).sentence())
 
     def _check(self) -> None:
+        # Whatever the network said of it: its last error is only a consequence.
         if self._deadline.remaining() <= 0:
             raise NotDownloaded(
                 f"not complete after {self._deadline.seconds:g} s; try again, or look at the network or proxy between"

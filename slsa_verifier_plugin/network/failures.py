@@ -57,17 +57,22 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """Return what ``error`` of requests, urllib3, http.client, ssl or a socket means."""
     for cause in causes(error):
+        # Before SSLError, of which it is one: only this one is mended by a CA.
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Failure(Trouble.UNTRUSTED, plain(cause.verify_message), transient=False)
         if isinstance(cause, ssl.SSLError):
             return Failure(Trouble.TLS, plain(str(cause.reason)), transient="EOF" in str(cause.reason))
+        # "No such name" stays; "try again" of a DNS server passes.
         if isinstance(cause, socket.gaierror):
             transient = cause.errno != socket.EAI_NONAME
             return Failure(Trouble.NO_ADDRESS, plain(str(cause.strerror)), transient)
+        # Text that is no HTTP stays so; an answer cut short may come whole the next time.
         if isinstance(cause, http.client.HTTPException) and not isinstance(cause, _BROKEN_OFF):
             return Failure(Trouble.NOT_HTTP, type(cause).__name__, transient=False)
+        # http.client says it in the text of an OSError alone.
         if isinstance(cause, OSError) and (match := _TUNNEL.match(str(cause))):
             return Failure(Trouble.PROXY, match[1], transient=True)
+        # A timeout of our own sockets has no errno.
         if isinstance(cause, OSError) and (cause.strerror or isinstance(cause, TimeoutError)):
             return Failure(Trouble.NO_ANSWER, plain(cause.strerror or "timed out"), transient=True)
     return Failure(Trouble.BROKEN_OFF, type(next(causes(error))).__name__, transient=True)
@@ -79,6 +84,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     pending: list[object] = [error]
     while pending:
         item = pending.pop(0)
+        # Chains may be circles.
         if isinstance(item, BaseException) and item not in found:
             found.append(item)
             pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]

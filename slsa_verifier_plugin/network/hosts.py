@@ -36,11 +36,14 @@ def canonical_host(host: str) -> str:
 
 def _canonical(host: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    # Only IPv6 addresses have colons; a port is not part of a host.
     if ":" in bare:
         address, percent, zone = bare.partition("%")
         return f"{ipaddress.IPv6Address(address)}{percent}{zone}"
+    # Brackets are for IPv6 alone (RFC 3986, 3.2.2).
     if bare is not host or len(bare) > MAX_HOST_CHARACTERS + 1:
         raise ValueError("brackets are for IPv6 addresses, and a host has at most 253 characters")
+    # "①②⑦" is 127 to getaddrinfo, which maps it by IDNA.
     name = bare if bare.isascii() else bare.encode("idna").decode("ascii")
     name = name.lower().removesuffix(".")
     if not _NAME.fullmatch(name):
@@ -57,6 +60,7 @@ _known = lru_cache(maxsize=256)(_canonical)
 def _ipv4(parts: list[str]) -> ipaddress.IPv4Address:
     """Return the address in one to four numbers, the last of which fills what the others leave."""
     *first, last = map(_number, parts)
+    # What inet_aton does not take, no connection goes to.
     if len(first) > 3 or any(number > 255 for number in first) or last >= 256 ** (4 - len(first)):
         raise ValueError("not an IPv4 address")
     value = last
@@ -68,8 +72,10 @@ def _ipv4(parts: list[str]) -> ipaddress.IPv4Address:
 def _number(text: str) -> int:
     if not _NUMBER.fullmatch(text):
         raise ValueError("not a number")
+    # "0x" alone is 0 to browsers.
     if text.startswith("0x"):
         return int(text[2:] or "0", 16)
+    # A leading zero means octal: 010.0.0.1 is 8.0.0.1.
     return int(text, 8 if len(text) > 1 and text.startswith("0") else 10)
 
 

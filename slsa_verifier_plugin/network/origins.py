@@ -26,6 +26,7 @@ def origin_of(url: str) -> str:
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
+    # https://a and https://a:443 are one origin (RFC 6454, 4).
     port = parts.port or (443 if parts.scheme == "https" else 80)
     host = (parts.hostname or "").lower()
     with suppress(ValueError):  # what has no such form is equal to nothing but itself
@@ -41,8 +42,10 @@ _known = lru_cache(maxsize=256)(_origin)
 def target_of(url: str, location: str) -> str | None:
     """Return where a redirect leads, None where that is no URL to be asked."""
     try:
+        # A Location may be relative (RFC 9110, 10.2.2).
         target = urljoin(url, location)
         parts = urlsplit(target)
+        # User information would be sent as credentials by some clients.
         valid = parts.scheme in ("http", "https") and parts.port != 0 and "@" not in parts.netloc
         canonical_host(parts.hostname or "")
     except ValueError:

@@ -26,9 +26,11 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     name = f"{parts.scheme}_proxy"
+    # As curl has it; Go itself knows no ALL_PROXY.
     value = _get(environ, name) or _get(environ, "all_proxy")
     if not value or bypassed(host, parts.port or _PORTS[parts.scheme], _get(environ, "no_proxy")):
         return None
+    # Go takes a value without a scheme for an HTTP proxy.
     proxy = value if "://" in value else f"http://{value}"
     try:
         proxy_parts = urlsplit(proxy)
@@ -53,6 +55,7 @@ def bypassed(host: str, port: int, no_proxy: str) -> bool:
     host = host.lower().rstrip(".")
     text = literal(host)
     address = _unmapped(text) if text else None
+    # Go never sends loopback to a proxy, whatever NO_PROXY says.
     if host == "localhost" or (address is not None and address.is_loopback):
         return True
     entries = (item.strip().lower() for item in no_proxy.split(","))
@@ -71,12 +74,14 @@ def _matches(
 ) -> bool:
     if entry == "*":
         return True
+    # A range matches addresses only: Go looks no name up for it.
     if "/" in entry:
         try:
             return address is not None and address in ipaddress.ip_network(entry, strict=False)
         except ValueError:
             return False
     name, wanted_port = entry, ""
+    # "fd00::1" has colons and no port.
     if literal(entry) is None:
         head, colon, tail = entry.rpartition(":")
         if colon and tail.isdigit():
@@ -87,6 +92,7 @@ def _matches(
     if bare is not None:
         return address is not None and _unmapped(bare) == address
     suffix = name.removeprefix("*")
+    # ".example" matches below example, not example itself (httpproxy).
     if suffix.startswith("."):
         return host.endswith(suffix)
     return host == suffix or host.endswith(f".{suffix}")

@@ -94,8 +94,11 @@ class FinalAnswer(http.client.HTTPResponse):
         budget = limits.MAX_INTERIM_BYTES
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]  # http.client's own step
+            # 101 ends HTTP/1.1 on this connection, and nobody asked for it: it counts as an answer, and is refused as
+            # one.
             if status == http.client.SWITCHING_PROTOCOLS or not 100 <= status < 200:
                 return version, status, reason
+            # Bounded in bytes and not in number: one answer could have headers without end.
             budget -= len(version) + len(reason.strip()) + len("  100\r\n")
             while line := self.fp.readline(max(budget, 0) + 1):
                 budget -= len(line)
@@ -152,6 +155,7 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
         self, *args: Any, **kwargs: Any
     ) -> http.client.HTTPResponse:
         """Make the answer to a request (http.client's hook)."""
+        # Kept, to be closed where urllib3 refuses it half-read.
         self._answer = FinalAnswer(*args, **kwargs)
         return self._answer
 

@@ -181,6 +181,7 @@ def _files(directory: Path) -> list[Path]:
             with contextlib.suppress(OSError):
                 if item.is_file():
                     found.append(item)
+    # Sorted, so that two looks at the same files make the same key.
     return sorted(found)
 
 
@@ -194,6 +195,7 @@ def _is_twin(path: Path) -> bool:
 
 def _make(sources: Sources) -> ssl.SSLContext:
     context = DeadlineContext(ssl.PROTOCOL_TLS_CLIENT)
+    # As Go's default (RFC 8996 retires the older two).
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Any certificate listed is an anchor, as in Go: OpenSSL alone would ask for a self-signed one at the end.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -206,6 +208,7 @@ def _make(sources: Sources) -> ssl.SSLContext:
                 "is none beside them; name a file with the server's CA there, or take the setting away",
                 reason=Reason.REGISTRY_TLS,
             )
+        # Not at the top: it is only read where the system has no roots at all, as in a distroless image.
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())

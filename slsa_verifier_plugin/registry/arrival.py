@@ -15,6 +15,8 @@ _own = threading.local()
 @contextmanager
 def told(listener: Callable[[int], None]) -> Iterator[None]:
     """Have ``listener`` told in this thread, within the block, how many bytes of one content are held."""
+    # By thread and not by argument: it passes through oblivious layers, from the capacity of verification to the
+    # socket.
     _own.listener = listener
     try:
         yield

@@ -38,6 +38,7 @@ def fetch_content(
 
     def attempt() -> None:
         headers = dict(request.headers)
+        # The rest alone: a broken connection does not cost what has come already (RFC 9110, 14.2).
         if received:
             headers["Range"] = f"bytes={len(received)}-"
         reply = client.send(replace(request, headers=headers), deadline, Retries(deadline, most=1))
@@ -57,6 +58,7 @@ def fetch_content(
 
 
 def _check_coding(reply: Reply, operation: str) -> None:
+    # Unpacked it would have another size than its descriptor, and could fill the memory.
     if reply.header("Content-Encoding").strip().lower() not in ("", "identity"):
         reply.close()
         raise faults.invalid_response(operation, "the answer is compressed, though that was not asked for")
@@ -64,6 +66,7 @@ def _check_coding(reply: Reply, operation: str) -> None:
 
 def _continue_at(reply: Reply, received: bytearray, operation: str) -> None:
     """Cut ``received`` to where the answer continues: its whole for the rest of it, nothing for all of it."""
+    # The whole once more: many registries know no ranges.
     if reply.status == 200:
         received.clear()
         return
@@ -77,6 +80,7 @@ def _continue_at(reply: Reply, received: bytearray, operation: str) -> None:
 
 def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operation: str) -> None:
     left = descriptor.size - len(received)
+    # Known before a byte is read.
     if reply.length is not None and reply.length != left:
         reply.close()
         raise faults.invalid_response(
@@ -84,6 +88,7 @@ def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operatio
         )
     try:
         for piece in reply.chunks(left):
+            # Before it is held: many calls at once share the memory that there is.
             arrival.hold(len(received) + len(piece))
             received += piece
     except DeadlineError:
@@ -98,6 +103,7 @@ def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operatio
 
 
 def _checked(received: bytearray, descriptor: Descriptor, operation: str) -> bytes:
+    # A chunked body, or one that ended early without an error.
     if len(received) != descriptor.size:
         raise faults.invalid_response(
             operation, f"the body has {len(received)} bytes, its descriptor says {descriptor.size}"

@@ -61,11 +61,13 @@ class LayoutCache:
         except FileNotFoundError:
             return None, None
         except (OSError, ValueError) as error:  # ValueError: no path, such as one with a NUL
+            # The cache's directory is none: there is no entry, and nothing to warn of twice.
             if getattr(error, "errno", None) == errno.ENOTDIR:
                 return None, None
             return None, self._warning("read", error)
         try:
             state = os.fstat(handle)
+            # A pipe would never end, a directory cannot be read.
             if not stat.S_ISREG(state.st_mode):
                 return None, f"the cache entry {digest} in {self._shown} is no file; the registry is asked"
             if state.st_size > limit:
@@ -76,6 +78,7 @@ class LayoutCache:
             return None, self._warning("read", error)
         finally:
             os.close(handle)
+        # Ratify writes without renaming: a killed process leaves half a file.
         if len(content) > limit or not digest.matches(content):
             return (
                 None,
@@ -88,10 +91,13 @@ class LayoutCache:
 
         After a failure that lasts (no permission, a read-only file system) nothing more is written.
         """
+        # A read-only file system stays one: each try would cost every call.
         if self._unwritable is not None:
             return self._unwritable
+        # A name of its own for each writer, and one that the sweep knows.
         temporary = f"{self._root}/ingest/{_PREFIX}{digest.hex[:16]}-{secrets.token_hex(8)}"
         try:
+            # Ratify makes it; before that nothing is ours to make in somebody's home.
             if not self._root.is_dir():
                 return None
             self._sweep()
@@ -113,6 +119,7 @@ class LayoutCache:
             (self._root / "ingest").mkdir(exist_ok=True)
             self._fill(temporary, content)
         try:
+            # Whole or not at all: readers of other processes never see a part.
             os.replace(temporary, path)  # noqa: PTH105 (pathlib costs on this path)
         except FileNotFoundError:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -127,12 +134,14 @@ class LayoutCache:
     def _sweep(self) -> None:
         """Once a process: remove temporary files of ours whose writers were killed."""
         with self._lock:
+            # Once a process: listing a directory of thousands costs milliseconds.
             if self._swept:
                 return
             self._swept = True
         before = time.time() - STALE_SECONDS
         for path in (self._root / "ingest").glob(f"{_PREFIX}*"):
             with contextlib.suppress(OSError):
+                # Younger ones may be another process's, at work now.
                 if path.lstat().st_mtime < before:
                     path.unlink()
 

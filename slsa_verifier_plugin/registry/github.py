@@ -65,6 +65,7 @@ class GitHubAttestations:
         self._repository = f"{match['owner']}/{match['name']}"
         self._shown = plain(repository)
         names = ("GH_TOKEN", "GITHUB_TOKEN")
+        # A token for github.com must not go to whoever runs another host.
         if host != "github.com" and not host.endswith(".ghe.com"):
             names = ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
         token = next((environ[name] for name in names if environ.get(name)), "")
@@ -113,6 +114,7 @@ class GitHubAttestations:
                 reply.error_body()
                 raise self._refused(operation, reply)
             for entry in _entries(reply.read(MAX_ANSWER), operation):
+                # Anybody who may write attestations of the repository makes the list.
                 if len(found) >= MAX_BUNDLES:
                     raise faults.too_many(operation, "attestations", MAX_BUNDLES)
                 found.append(self._bundle(entry, deadline, operation))
@@ -140,6 +142,7 @@ class GitHubAttestations:
     def _get(self, url: str, deadline: Deadline, operation: str, *, own: bool) -> Reply:
         """Ask the API, with the token, or storage, which gets none and may be only where the API's own address allows it."""
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "application/json"}
+        # Storage gets none: its URL carries a signature of its own.
         if own and self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         return self._http.send(HttpRequest(operation, url, headers=headers), deadline, self._api)
@@ -167,12 +170,15 @@ def _entries(body: bytes, operation: str) -> list[Any]:
 
 def _api_of(host: str, environ: Mapping[str, str]) -> str:
     """Return where a host's REST API is (GitHub's documentation, "About the REST API"), without a slash at its end."""
+    # Tenants of GitHub's own cloud.
     if host.endswith(".ghe.com"):
         return f"https://api.{host}"
+    # GitHub Enterprise Server has its API below the host itself.
     if host != "github.com":
         return f"https://{host}/api/v3"
     api = environ.get("GITHUB_API_URL", "").rstrip("/") or API
     parts = urlsplit(api)
+    # For tests on this machine: the token leaves it on no wire.
     is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")
     if (parts.scheme != "https" and not is_local) or "@" in parts.netloc or not parts.hostname:
         raise UsageError(

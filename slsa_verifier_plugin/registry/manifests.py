@@ -49,10 +49,12 @@ def media_type_in(content: bytes, told: str, operation: str) -> str:
         RegistryError: reason ``REGISTRY_INVALID_RESPONSE``.
     """
     value = json_object(content, operation)
+    # CVE-2021-41190: two readers could take it for two images.
     if "manifests" in value and ("layers" in value or "config" in value):
         raise faults.invalid_response(operation, "it can be read both as an index and as an image manifest")
     own = value.get("mediaType")
     if isinstance(own, str) and own:
+        # The header is what another client goes by.
         if told in MANIFEST_TYPES and told != own:
             raise faults.invalid_response(
                 operation, f"it is sent as {told} and says of itself that it is another type"
@@ -61,6 +63,7 @@ def media_type_in(content: bytes, told: str, operation: str) -> str:
     else:
         # Neither says it, which OCI allows (image specification 1.1, "mediaType" is optional): the form decides.
         kind = told if told in MANIFEST_TYPES else _INDEX_TYPE if "manifests" in value else _IMAGE_TYPE
+    # The same attack, by the type instead of the fields.
     if (kind in _INDEX_TYPES) != ("manifests" in value):
         raise faults.invalid_response(operation, "its media type and its content are of different kinds")
     return kind

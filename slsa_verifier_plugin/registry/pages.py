@@ -70,9 +70,11 @@ class Pages:
         # Our token goes with each page, so a link must not send it to somebody else.
         if elsewhere:
             raise faults.invalid_response(self._operation, "the link to its next page leads to another host")
+        # A page that links to itself would be read until the time is over.
         if following in self._seen:
             raise faults.invalid_response(self._operation, "the links between its pages go in a circle")
         self._seen.add(following)
+        # Each with another query, pages could go on for ever without a circle.
         if len(self._seen) > self._limit:
             raise faults.too_many(self._operation, "pages", self._limit)
         return following

@@ -40,12 +40,14 @@ class Reference:
         Raises:
             ArtifactError: it is not a reference.
         """
+        # Before any pattern looks at it.
         if len(text) > MAX_LENGTH:
             raise ArtifactError(f"an image reference of {len(text)} characters is longer than {MAX_LENGTH}")
         name, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         registry, repository = _split_registry(name)
         repository, colon, tag = repository.partition(":")
+        # Docker's official images.
         if registry == "docker.io" and "/" not in repository:
             repository = f"library/{repository}"
         valid = (
@@ -93,6 +95,7 @@ def _slip(text: str, registry: str, repository: str) -> str:
 
 def _is_reachable(registry: str) -> bool:
     """Return False for a port or bracketed address that no URL may have."""
+    # In "[::1]" the last colon is the address's own.
     host, _, port = registry.rpartition(":") if registry[-1:] != "]" else (registry, "", "")
     if host.startswith("["):
         try:
@@ -105,6 +108,7 @@ def _is_reachable(registry: str) -> bool:
 def _split_registry(name: str) -> tuple[str, str]:
     """Return registry and rest; a first part without dot, port or ``localhost`` is part of the repository."""
     first, slash, rest = name.partition("/")
+    # As docker and containerd tell a registry from a part of a repository.
     if slash and ("." in first or ":" in first or first == "localhost"):
         return ("docker.io" if first == "index.docker.io" else first), rest
     return "docker.io", name

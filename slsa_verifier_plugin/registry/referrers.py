@@ -28,6 +28,7 @@ _NO_API = frozenset({301, 302, 303, 307, 308, 404, 405, 406, 501})
 
 def fallback_tag(digest: Digest) -> str:
     """Return the tag of the referrers index where there is no API ("Referrers Tag Schema")."""
+    # Cut as the specification says, which only matters for sha512.
     return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
 
 
@@ -111,6 +112,7 @@ def from_tag(
         RegistryError: it cannot be read, or is over a limit.
         DeadlineError: out of time.
     """
+    # GitLab resolves the tag to the image itself.
     if image.matches(content):
         return []
     entries = _Entries(operation, deadline, parsing, by_tag=True)
@@ -147,13 +149,17 @@ class _Entries:
             RegistryError: it is no index, or the list is over a limit.
             DeadlineError: out of time.
         """
+        # Counted in the raw bytes, before anything is parsed: a page of 4 MiB can be 2 million empty objects, 400 MiB
+        # in memory.
         self._values -= sum(map(body.count, (b",", b"[", b"{")))
         if self._values < 0:
             raise faults.too_many(self._operation, "values", limits.MAX_REFERRERS_VALUES)
+        # One parsed page in memory at a time, for all calls together.
         self._deadline.acquire(self._parsing, self._operation)
         try:
             for item in self._manifests(body):
                 self._deadline.check(self._operation)
+                # Not cut: an attacker who fills the list must not choose which entries count.
                 if len(self.found) == limits.MAX_REFERRERS:
                     raise faults.too_many(self._operation, "entries", limits.MAX_REFERRERS)
                 self.found.append(self._entry(item))
@@ -165,6 +171,7 @@ class _Entries:
             value = strict_json.loads(body)
         except strict_json.JsonError as error:
             raise faults.invalid_response(self._operation, f"the list is not JSON ({error})") from None
+        # Whoever may push may give any manifest that tag.
         if self._by_tag and _is_other_manifest(value):
             return []
         manifests = value.get("manifests") if isinstance(value, dict) else None
@@ -181,6 +188,7 @@ class _Entries:
             raise faults.invalid_response(
                 self._operation, f"an entry of the list is broken: {error.message}"
             ) from None
+        # The one annotation that orders what is fetched; others are dropped, for anybody writes them.
         told = entry.annotations.get(PREDICATE_TYPE_ANNOTATION, "")
         return Descriptor(
             self._text(entry.media_type),
@@ -203,6 +211,7 @@ def _is_other_manifest(value: object) -> bool:
         return False
     told = value.get("mediaType")
     if isinstance(told, str) and told:
+        # Its own word counts before its form.
         return told != INDEX_TYPE
     return "manifests" not in value and any(
         name in value for name in ("config", "layers", "blobs", "fsLayers")
@@ -221,6 +230,7 @@ def type_in(content: bytes) -> str | None:
         return None
     if not isinstance(value, Mapping):
         return None
+    # Of OCI 1.1; before, the config's type said it.
     own = value.get("artifactType")
     if isinstance(own, str) and own:
         return own
@@ -240,6 +250,7 @@ def by_doubt(
     said, silent, others = [], [], []
     for entry in entries:
         kind = entry.artifact_type
+        # Only a hint of where to look first: the manifest itself decides (type_in).
         if kind == artifact_type:
             said.append(entry)
         elif kind is None or "config" in kind.lower() or kind == EMPTY_TYPE:

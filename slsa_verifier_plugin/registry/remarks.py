@@ -29,9 +29,11 @@ class Remarks:
         if remark is None:
             return
         call: dict[str, None] | None = getattr(self._call, "remarks", None)
+        # For the call that met it, also where the store has met it before.
         if call is not None and len(call) < MAX_REMARKS:
             call[remark] = None
         with self._lock:
+            # Logged once: a cache that cannot be written would fill the log.
             if remark in self._all:
                 return
             self._all[remark] = None

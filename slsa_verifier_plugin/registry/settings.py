@@ -49,6 +49,7 @@ class StoreSettings:
         folded = {name.lower(): value for name, value in exact.items()}
 
         def read(name: str, kind: type, expected: str) -> Any:
+            # Go's decoder prefers the exact name, and takes any case without it.
             value = exact[name] if name in exact else folded.get(name.lower())
             # True is an int in Python, and no number in JSON.
             fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
@@ -69,6 +70,7 @@ class StoreSettings:
 
     def fingerprint(self) -> str:
         """Return a digest that is equal for equal settings; for keys of caches, never for display."""
+        # Hashed, because the provider's settings may hold a password.
         text = json.dumps(asdict(self), sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 

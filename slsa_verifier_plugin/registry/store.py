@@ -182,6 +182,7 @@ class RegistryStore(Closeable):
             DeadlineError: out of time.
         """
         if image.digest is not None:
+            # A digest names its content, whatever registry it came from; a tag has to be asked for each time.
             known = self._known(image.digest, limits.MAX_MANIFEST_BYTES)
             if known is not None:
                 return Descriptor(media_type_in(known, "", "resolving"), image.digest, len(known))
@@ -194,6 +195,7 @@ class RegistryStore(Closeable):
             content = reply.read(limits.MAX_MANIFEST_BYTES)
         operation = request.operation
         digest = Digest.of(content, image.digest.algorithm if image.digest else "sha256")
+        # The one check that decides: everything else is the registry's word.
         if image.digest is not None and digest != image.digest:
             raise faults.invalid_response(operation, f"what it delivered has the digest {digest}")
         # Compared only where it is of the same algorithm; it is the registry's word, never used for the content's own digest.
@@ -274,10 +276,12 @@ class RegistryStore(Closeable):
                     request.operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
                 )
             return known
+        # Aside: while this call waits for the network, another may work.
         with client.auth.redactor.guard(), aside():
             content = fetch_content(client, request, descriptor, deadline)
         self._cache.put(descriptor.digest, content)
         if self._layout is not None:
+            # A cache that cannot be written is a remark, never a failure: the content is here.
             self.remarks.add(self._layout.write(descriptor.digest, content))
         return content
 
@@ -296,6 +300,7 @@ class RegistryStore(Closeable):
 
     @aside()
     def _referrers(self, image: Reference, artifact_type: str | None, deadline: Deadline) -> list[Descriptor]:
+        # A tag may point elsewhere by the time of the next request.
         if image.digest is None:
             raise RegistryError(
                 f"listing the referrers of {plain(str(image))} failed: it has no digest; resolve the tag first",
@@ -331,6 +336,7 @@ class RegistryStore(Closeable):
     ) -> list[Descriptor]:
         found = []
         entries = list(entries)
+        # A request for each: without a limit whoever may push decides how many.
         for entry in entries[: limits.MAX_INSPECTED_MANIFESTS]:
             try:
                 content = self.manifest(image, entry, deadline)
@@ -349,6 +355,7 @@ class RegistryStore(Closeable):
 
 
 def _layout(settings: StoreSettings, environ: Mapping[str, str]) -> LayoutCache | None:
+    # As Ratify: its own setting first, then below HOME, which a distroless Pod may not have.
     if settings.local_cache_path is not None:
         return LayoutCache(Path(settings.local_cache_path))
     home = environ.get("HOME")

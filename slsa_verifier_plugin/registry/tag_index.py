@@ -84,6 +84,7 @@ def keep_entry(
             if not error.transient or deadline.remaining() <= MAX_PAUSE:
                 raise
             left = 0.0
+        # It stayed: nobody has written for a while.
         if left is None:
             return
         if left > 0.0:
@@ -122,22 +123,27 @@ class _Writer:
         there = {str(item.get("digest")): item for item in entries}
         # Whoever overwrote ours, overwrote what others had written too, which they need not write again.
         missing = [item for digest, item in self._seen.items() if digest not in there]
+        # As it must be, with what others had there as well.
         if there.get(self._own["digest"]) == self._own and not missing:
             assert kept is not None
             return self._time_left(Digest.of(kept.content))
+        # Remembered: whoever overwrites ours next takes these away, too.
         self._seen |= there
         self._seen.pop(self._own["digest"], None)
         others = [item for item in entries if item.get("digest") != self._own["digest"]]
         content = json.dumps({**index, "manifests": [*others, *missing, self._own]}).encode()
+        # No registry would have to take it, and no verifier would read it.
         if len(content) > MAX_INDEX:
             raise faults.too_large(self._doing, len(content), MAX_INDEX)
         self._write(content, kept)
         self._unchanged = None
+        # A slow registry makes others slow as well: wait in its own measure.
         self._quiet = max(self._quiet, QUIET_TIMES * (time.monotonic() - began))
         return 0.0
 
     def _time_left(self, digest: Digest) -> float | None:
         now = time.monotonic()
+        # Somebody wrote: the time starts anew.
         if self._unchanged is None or self._unchanged[0] != digest:
             self._unchanged = (digest, now)
         left = self._unchanged[1] + self._quiet - now
@@ -146,11 +152,13 @@ class _Writer:
     def _write(self, content: bytes, kept: Kept | None) -> None:
         """Write, on condition that nobody has written since, where the registry offers one that holds."""
         before = Digest.of(kept.content) if kept else None
+        # Only if it is still absent (RFC 9110, 13.1.2).
         condition = {"If-None-Match": "*"} if kept is None else {}
         if (
             kept is not None and kept.etag and not kept.etag.startswith("W/")
         ):  # a weak one never matches (RFC 9110, 13.1.1)
             condition = {"If-Match": kept.etag}
+        # A registry that refuses every condition: without one, the quiet time alone guards the others' entries.
         if self._refused.get(before, 0) >= MAX_REFUSALS:
             condition = {}
         if not self._tag.write(content, condition):
@@ -162,10 +170,12 @@ class _Writer:
         if kept is None or self._subject.matches(kept.content):
             return new
         try:
+            # Not the strict parser: what others wrote there stays as it is, double keys and all.
             value = json.loads(kept.content) if len(kept.content) <= MAX_INDEX else None
         except ValueError:
             value = None
         manifests = value.get("manifests") if isinstance(value, dict) else None
+        # Overwriting it could take away an image.
         if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):
             raise faults.invalid_response(self._doing, "what stands under that tag is no index")
         assert isinstance(value, dict)

@@ -43,6 +43,7 @@ def credential_leases(provider: CredentialProvider | None) -> CredentialLeases:
         found = provider.credentials(Reference(registry, ""), deadline) if provider is not None else None
         seconds = limits.CREDENTIALS_SECONDS
         if found is not None and found.expires_at is not None:
+            # The wall clock: clouds say a time of day.
             seconds = min(found.expires_at - time.time(), limits.MAX_TOKEN_SECONDS)
         return Lease.lasting(found, seconds)
 
@@ -144,6 +145,7 @@ class RepositoryAuth:
                 self._credentials.drop(self._image.registry, known)
 
     def _answer(self, challenge: Challenge, deadline: Deadline) -> str:
+        # No exchange: the password itself goes along, once the registry has asked for it.
         if challenge.scheme == "basic":
             return self._basic(deadline)
         return f"Bearer {self._tokens.get(self._request(challenge), deadline)}"
@@ -162,6 +164,7 @@ class RepositoryAuth:
 
     def _basic(self, deadline: Deadline) -> str:
         credentials = self._find(deadline)
+        # Forgotten, so that a password that is added now is found by the next call.
         if credentials is None or not credentials.password:
             self._credentials.drop(self._image.registry, credentials)
             has = "no credentials" if credentials is None else "no password, only an identity token,"

@@ -39,11 +39,13 @@ def parse_challenges(header: str) -> list[Challenge]:
     Args:
         header: the value, several headers joined with commas.
     """
+    # Cut: what is parsed below is linear, and still costs time for whoever sends a megabyte.
     text = header[: limits.MAX_CHALLENGE_CHARACTERS]
     found: list[Challenge] = []
     position = _skip(text, 0)
     while position < len(text) and len(found) < limits.MAX_CHALLENGES:
         scheme = _SCHEME.match(text, position)
+        # What cannot be read ends the reading; what was read before it counts.
         if scheme is None:
             break
         parameters, position = _parameters(text, scheme.end())
@@ -54,6 +56,7 @@ def parse_challenges(header: str) -> list[Challenge]:
 def _parameters(text: str, position: int) -> tuple[dict[str, str], int]:
     """Return the parameters from ``position`` on, and where the next challenge begins."""
     found: dict[str, str] = {}
+    # As in "Negotiate TlRMTVNT...": one value without a name (RFC 9110, 11.2).
     credential = _TOKEN68.match(text, position)
     if credential is not None:
         position = credential.end()

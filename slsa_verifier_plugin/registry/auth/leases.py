@@ -111,6 +111,7 @@ class Leases(Generic[K, V]):
             RegistryError: the fetch failed; every caller that waited for it gets that error.
             DeadlineError: out of time.
         """
+        # Round again for who waited for a fetch that ran out of its own time, not the waiting caller's.
         while True:
             with self._lock:
                 lease = self._usable(key)
@@ -124,6 +125,7 @@ class Leases(Generic[K, V]):
                 fetch = self._fetches.get(key)
                 if fetch is None or not fetch.is_under_way:
                     fetch = self._begin(key, deadline)
+            # Outside the lock: others find what is at hand meanwhile.
             fetch.done.wait(min(deadline.remaining(), fetch.deadline.remaining()))
             if fetch.lease is not None:
                 return fetch.lease.value
@@ -187,6 +189,7 @@ class Leases(Generic[K, V]):
                 f"getting {self._what} failed in a way that was not foreseen ({type(caught).__name__}); please report it"
             )
         with self._lock:
+            # Also for a fetch that nobody waits for any more: its thread is free again.
             self._running -= 1
             known = self._leases.get(key)
             # A fetch that was given up may come in after a later one, with what ends earlier.
@@ -204,6 +207,7 @@ class Leases(Generic[K, V]):
 
 def _trim(kept: OrderedDict[K, V], used: K) -> None:
     """Make ``used`` the most recently used key, and drop the others from the other end."""
+    # Not by age: a registry in daily use must not give way to names that were met once.
     kept.move_to_end(used)
     while len(kept) > MAX_LEASES:
         kept.popitem(last=False)

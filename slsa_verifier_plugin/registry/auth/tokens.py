@@ -57,6 +57,7 @@ class TokenRequest:
             repository: whose content is read; "" to list the registry's repositories.
             actions: what is done there ("Token Scope Documentation" of the distribution registry).
         """
+        # The catalog belongs to no repository (distribution, "Token Scope Documentation").
         scope = f"repository:{repository}:{actions}" if repository else "registry:catalog:*"
         return cls(challenge.get("realm"), challenge.get("service"), scope)
 
@@ -127,20 +128,25 @@ def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> Non
     operation = f"authentication with {origin}"
     try:
         parts = urlsplit(realm)
+        # Compared below with the registry's own: 127.1 and 127.0.0.1 are one host.
         host = canonical_host(parts.hostname or "")
         valid = parts.scheme in ("http", "https") and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         valid, host = False, None
+    # A blank or a line's end in the realm would end up in the request's first line.
     if not valid or not _HEADER_SAFE.fullmatch(realm):
         raise faults.invalid_response(operation, "the realm that it names for tokens is not an HTTP URL")
     if parts.scheme == "https":
         return
+    # A bearer token is as good as a password for as long as it lives: not even an anonymous one is asked for in clear
+    # text.
     if not use_http:
         raise RegistryError(
             f"{operation} failed: its token server {faults.redacted(realm)} is not HTTPS, and neither "
             "--plain-http (at the command line) nor the Store's useHttp is given; give the token server TLS",
             reason=Reason.REGISTRY_CREDENTIALS,
         )
+    # The registry's own host gets the password in clear text anyway, with useHttp; nobody else does.
     if secret and host != canonical_host(urlsplit(origin).hostname or ""):
         raise RegistryError(
             f"{operation} failed: credentials would go in clear text to another host, {faults.redacted(realm)}; "
@@ -180,10 +186,12 @@ def _written(
             "refresh_token": credentials.identity_token,
         }
         return HttpRequest(operation, url, "POST", headers, form)
+    # Left out where the challenge names none: an empty one is another service to some servers.
     query = [("service", request.service)] if request.service else []
     query.append(("scope", request.scope))
     url += ("&" if urlsplit(url).query else "?") + urlencode(query)
     if credentials is not None:
+        # To the token server alone; HttpClient takes it away where a redirect leads elsewhere.
         headers["Authorization"] = f"Basic {basic_value(credentials, origin)}"
     return HttpRequest(operation, url, headers=headers)
 
@@ -191,6 +199,7 @@ def _written(
 def _without_scope(realm: str) -> str:
     """Return ``realm`` without what asks for a token beside our own scope: the challenge could put it there as well."""
     parts = urlsplit(realm)
+    # Some servers read ";" as a separator too (HTML 4.01, B.2.2).
     kept = [item for item in parts.query.split("&") if not any(map(_is_ours, item.split(";")))]
     return parts._replace(query="&".join(kept)).geturl()
 
@@ -201,6 +210,7 @@ def _is_ours(item: str) -> bool:
 
 
 def _refusal(operation: str, realm: str, status: int, credentials: Credentials | None) -> RegistryError:
+    # 400 is OAuth2's answer to a refresh token that is not good (RFC 6749, 5.2).
     denied = status in (401, 403) or (status == 400 and credentials is not None)
     if not denied:
         return faults.invalid_response(
@@ -223,6 +233,7 @@ def _token_of(body: bytes, operation: str) -> tuple[str, float]:
     except strict_json.JsonError:
         raise faults.invalid_response(operation, "the token server's answer is not JSON") from None
     fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    # Both names are in use: the first is docker's, the second OAuth2's.
     token = fields.get("token") or fields.get("access_token")
     if not isinstance(token, str) or not _HEADER_SAFE.fullmatch(token):
         raise faults.invalid_response(operation, "the token server's answer has no usable token")

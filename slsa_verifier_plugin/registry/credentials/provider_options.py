@@ -53,13 +53,16 @@ class Options:
         known = {key.lower(): key for key in ("name", *keys)}
         self._values: dict[str, object] = {}
         for name, value in config.items():
+            # Go's encoding/json matches names without regard to case.
             key = known.get(name.lower())
+            # Ratify passes over it; here a misspelt key would be a setting that is silently not applied.
             if key is None:
                 near = difflib.get_close_matches(name.lower(), known, n=1)
                 hint = (
                     f"; did you mean {known[near[0]]}?" if near else f"; it knows {', '.join(known.values())}"
                 )
                 raise self.error(f"{where} has an unknown key {quoted(name, 60)}{hint}")
+            # The exact name wins, wherever it stands.
             if name == key or key not in self._values:
                 self._values[key] = value
 
@@ -129,6 +132,7 @@ def variables(provider: str, environ: Mapping[str, str], names: Sequence[str], a
     Raises:
         RegistryError: one or more are not set or empty.
     """
+    # All of them at once, so that nobody has to set one after the other.
     missing = [name for name in names if not environ.get(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
@@ -154,12 +158,14 @@ def token_file(provider: str, variable: str, path: str) -> str:
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or "the path is not usable"
         raise failed(provider, step, f"{quoted(path)}: {plain(detail)}") from None
+    # A path in the environment may lead to anything, /dev/zero included.
     if len(content) > MAX_TOKEN_BYTES:
         raise failed(provider, step, f"{quoted(path)} has more than {MAX_TOKEN_BYTES} bytes")
     try:
         token = content.decode("ascii").strip()
     except UnicodeDecodeError:
         token = "\n"
+    # An empty file may be in the middle of being renewed; anything else stays as it is.
     if not token or not token.isprintable() or " " in token:
         raise failed(provider, step, f"{quoted(path)} holds no token", transient=not content)
     return token

@@ -40,6 +40,7 @@ def provider_for(
     """
     config = auth_provider if auth_provider is not None else {"name": DEFAULT}
     name = config.get("name")
+    # Never a guess, and never anonymous access instead of what was configured.
     if not isinstance(name, str) or name not in MODULES:
         known = ", ".join(MODULES)
         raise RegistryError(
@@ -48,6 +49,7 @@ def provider_for(
         )
     module, extra = MODULES[name]
     try:
+        # Only the chosen one: the clouds' SDKs take up to a second to import.
         make = importlib.import_module(f"{_PACKAGE}.{module}").make
         provider: CredentialProvider = make(config, environ)
     except ImportError as error:

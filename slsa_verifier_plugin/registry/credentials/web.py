@@ -103,6 +103,7 @@ class Web:
             detail = f"HTTP {answer.status}, {explained(text, secrets)}"
             transient = is_transient(answer.status, code)
             raise refused(self._provider, request.operation, detail, advice, transient=transient)
+        # Also for an empty object, in which nothing that was asked for can be.
         if not value:
             raise failed(self._provider, request.operation, "the answer is not a JSON object")
         return value
@@ -170,6 +171,7 @@ def explanation(value: Mapping[str, Any]) -> tuple[str, str]:
     Understood are OAuth2's ``error`` and ``error_description``, Alibaba's ``Code`` and ``Message``, and the list
     of ``errors`` with ``code`` and ``message`` of registries.
     """
+    # ACR's form, as of every registry.
     errors = value.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], Mapping) else value
     code = next((first[name] for name in ("code", "Code", "error") if isinstance(first.get(name), str)), "")

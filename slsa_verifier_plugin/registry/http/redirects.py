@@ -63,9 +63,11 @@ class HttpClient:
         for _ in range(limits.MAX_REDIRECTS + 1):
             begun = time.monotonic()
             reply = self._send_once(request, deadline, home)
+            # Before the body is read, which is the caller's.
             if self._observer is not None:
                 seconds = time.monotonic() - begun
                 self._observer(Exchange(request.method, request.url, home, reply, seconds))
+            # A redirect without a target is an answer as it is (RFC 9110, 15.4).
             if reply.status not in REDIRECTS or not reply.header("Location"):
                 return reply
             target = target_of(request.url, reply.header("Location"))
@@ -114,11 +116,13 @@ def _check_step(request: HttpRequest, status: int, target: str) -> None:
     Raises:
         RegistryError: reason ``REGISTRY_INVALID_RESPONSE``.
     """
+    # A form holds an identity token; bytes are content, which is no secret.
     if request.body is not None and not isinstance(request.body, bytes):
         raise _refused(request, "a token server must not redirect a request that carries a secret")
     if request.method in ("POST", "PUT") and status not in (307, 308):
         # Only these two keep method and body (RFC 9110, 15.4); after the others a GET would pass for a push.
         raise _refused(request, f"HTTP {status} would turn a {request.method} into a GET")
+    # Whoever listens would read, and could answer, what was asked over TLS.
     if urlsplit(request.url).scheme == "https" and urlsplit(target).scheme == "http":
         raise _refused(request, "it leads from HTTPS to plain HTTP")
 

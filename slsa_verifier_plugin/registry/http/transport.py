@@ -163,6 +163,7 @@ class Transport(Pools):
         deadline.check(request.operation)
         headers, body = dict(request.headers), request.body
         if isinstance(body, Mapping):
+            # RFC 6749, B: OAuth2's requests are forms.
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = urlencode(dict(body)).encode("ascii")
         try:
@@ -186,6 +187,7 @@ def _worded(error: Exception, request: HttpRequest, deadline: Deadline) -> Regis
     host = faults.redacted(request.url)
     if isinstance(error, (LocationValueError, UnicodeError)):
         return faults.invalid_response(request.operation, f"{host} is not a URL that can be asked")
+    # Two Content-Lengths: which one counts is how requests are smuggled (RFC 9112, 6.3).
     if isinstance(error, InvalidHeader):
         return faults.invalid_response(request.operation, f"the headers of {host} contradict each other")
     return faults.unreachable(request.operation, request.url, error)

@@ -58,6 +58,7 @@ def _session(core: Any, key: str, session: requests.Session) -> Iterator[None]:
     trickles would keep the thread for ever. With a size of its own each call finds the session that was put there for it.
     """
     with session:
+        # Private, and the only way in: the SDK takes no session as an argument.
         core._sessions[key] = session
         try:
             yield
@@ -118,6 +119,7 @@ class AlibabaCalls:
         options = runtime.RuntimeOptions(
             connect_timeout=milliseconds,
             read_timeout=milliseconds,
+            # Makes the session's key ours alone, see _session.
             max_idle_conns=number,
             ignore_ssl=False,
         )

@@ -57,6 +57,7 @@ class AlibabaCredentials:
         items = options.objects("acrInstancesConfig", ("instanceName", "instanceId"))
         self._instances = {item.required("instanceName"): item.required("instanceId") for item in items}
         self._default = options.text("defaultInstanceId") or environ.get("ALIBABA_CLOUD_ACR_INSTANCE_ID", "")
+        # Said when the store is configured, not at the first image.
         if not self._default and not self._instances:
             raise options.error(
                 "authProvider has neither defaultInstanceId nor acrInstancesConfig, and "
@@ -89,6 +90,7 @@ class AlibabaCredentials:
         match = _REGISTRY.fullmatch(image.registry.lower())
         if match is None:
             return None
+        # By name first, as Ratify; an image chooses among the configured instances, never another.
         instance_id = self._instances.get(match["instance"] or "") or self._default
         if not instance_id:
             raise failed(
@@ -142,6 +144,7 @@ class AlibabaCredentials:
         step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
         body = self._calls.get_authorization_token(step, target, keys, deadline)
         values = filled(vars(body), ("temp_username", "authorization_token"))
+        # Alibaba answers some refusals with HTTP 200.
         if body.is_success is False or values is None:
             raise failed(NAME, step, f"the answer has no token: {explained(body.code, keys.secrets())}")
         if not isinstance(body.expire_time, int):

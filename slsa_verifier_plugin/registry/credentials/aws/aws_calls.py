@@ -128,7 +128,9 @@ class AwsCalls:
         settings: dict[str, Any] = {
             "connect_timeout": timeout,
             "read_timeout": timeout,
+            # The SDK would sleep between attempts, past any deadline; who waits decides on another.
             "retries": {"total_max_attempts": 1, "mode": "standard"},
+            # Those are read below from the call's environment, not from this process's.
             "ignore_configured_endpoint_urls": True,
             "use_fips_endpoint": _flag(self._environ, "AWS_USE_FIPS_ENDPOINT"),
             "use_dualstack_endpoint": _flag(self._environ, "AWS_USE_DUALSTACK_ENDPOINT"),
@@ -137,6 +139,7 @@ class AwsCalls:
             "region_name": call.region,
             "endpoint_url": call.endpoint or _configured_endpoint(call.service, self._environ),
         }
+        # AssumeRoleWithWebIdentity is the one call that the token itself authorizes.
         if call.keys is None:
             settings["signature_version"] = UNSIGNED
         else:
@@ -153,6 +156,7 @@ class AwsCalls:
             details = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = str(details.get("Code", "an unknown error"))
+            # Throttling comes with HTTP 400 from STS and ECR.
             transient = code in _TRANSIENT_CODES or status >= 500 or status == 429
             text = explained(f"{code}: {details.get('Message', '')}", call.secrets)
             detail = f"AWS answered HTTP {status}, {text}"
@@ -176,6 +180,7 @@ class _BotoHttp:
         from botocore.awsrequest import AWSResponse
 
         headers = {name: _text(value) for name, value in request.headers.items()}
+        # Exchanges are hours apart: a connection that is kept would only be in the server's way.
         headers |= {"Accept-Encoding": "identity", "Connection": "close"}
         body = request.body.encode() if isinstance(request.body, str) else bytes(request.body or b"")
         reply = self._transport.send(
@@ -206,6 +211,7 @@ def _text(value: object) -> str:
 
 def _isolated(botocore_session: Any) -> Any:
     """Return a session that reads no variables, profiles or files: they are this process's, not the caller's."""
+    # Each variable keeps its default and loses the place that it would be read from.
     names = botocore_session.Session().session_var_map
     settings = {name: (None, None, default, convert) for name, (_, _, default, convert) in names.items()}
     for name in ("config_file", "credentials_file"):
@@ -215,6 +221,7 @@ def _isolated(botocore_session: Any) -> Any:
 
 def _configured_endpoint(service: str, environ: Mapping[str, str]) -> str | None:
     """Return the endpoint that AWS's own variables name for a service ("Service-specific endpoints")."""
+    # As every AWS SDK has it.
     if _flag(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
         return None
     return environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL") or None

@@ -113,6 +113,7 @@ class EcrCredentials:
             "check that the role may ecr:GetAuthorizationToken",
             keys.secrets(),
         )
+        # One entry: registries have not been told apart since 2020 (API reference, GetAuthorizationToken).
         data = self._calls.send(call, deadline).get("authorizationData") or [{}]
         token, expires_at = data[0].get("authorizationToken"), data[0].get("expiresAt")
         if not isinstance(token, str) or not isinstance(expires_at, datetime):
@@ -132,6 +133,7 @@ def region_of(registry: str) -> str | None:
 
     The region is the fourth label, as in Ratify v1.4.4 (``pkg/utils/awsauth``, ``RegionFromRegistry``).
     """
+    # The whole host: "1234...amazonaws.com.evil.example" is somebody else's.
     match = _REGISTRY.fullmatch(registry.lower())
     return match["region"] if match and match["suffix"] in _SUFFIXES else None
 

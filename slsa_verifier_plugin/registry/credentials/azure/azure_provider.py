@@ -111,6 +111,7 @@ class AzureCredentials:
         token = answer.get("refresh_token")
         if not isinstance(token, str) or not token:
             raise failed(self._provider, step, "the answer has no refresh_token")
+        # ACR refuses a refresh token whose access token is over.
         ends = min(self._clock() + REFRESH_TOKEN_SECONDS - EARLY_SECONDS, access.ends)
         return Lease.until(Credentials(USERNAME, token, expires_at=ends), ends)
 
@@ -119,6 +120,7 @@ def is_endpoint(host: str, endpoints: tuple[str, ...]) -> bool:
     """Return True if a token may be sent to ``host`` (lower case): it is an endpoint, or one label before ``*.``'s."""
     if not _HOST.fullmatch(host):
         return False
+    # One label: "*.azurecr.io" must not mean a.b.azurecr.io, as with certificates (RFC 6125, 6.4.3).
     zone = host.partition(".")[2]
     return any(host == item or (item.startswith("*.") and zone == item[2:]) for item in endpoints)
 
@@ -132,6 +134,7 @@ def parse_endpoints(options: Options) -> tuple[str, ...]:
     endpoints = options.texts("endpoints")
     for endpoint in endpoints:
         bare = endpoint.removeprefix("*.")
+        # "*.*.io" or "a*.io" would send the token to hosts that nobody named.
         if "*" in bare or not _HOST.fullmatch(bare.lower()):
             raise options.error(
                 f"the endpoint {quoted(endpoint, 80)} is no host name; expected registry.example or *.registry.example"
@@ -183,6 +186,7 @@ def make_managed_identity(config: Mapping[str, object], environ: Mapping[str, st
         ("AZURE_TENANT_ID",),
         "Ratify's chart sets it from azureManagedIdentity.tenantId",
     )
+    # The other way round than for workload identity, as Ratify v1.4.4 has it.
     client = environ.get("AZURE_CLIENT_ID") or options.text("clientID")
     if not client:
         raise options.error("authProvider.clientID is missing, and AZURE_CLIENT_ID is not set")

@@ -78,6 +78,7 @@ class WorkloadIdentity:
             _LOGGERS,
         )
         step = f"getting an access token from {self._host}"
+        # At every use: Kubernetes renews the file each hour.
         assertion = token_file(self._provider, "AZURE_FEDERATED_TOKEN_FILE", self._path)
         timeout = seconds(deadline, self._provider, step)
 
@@ -93,7 +94,9 @@ class WorkloadIdentity:
                     connection_timeout=timeout,
                     read_timeout=timeout,
                     transport=http.RequestsTransport(session=session, session_owner=False),
+                    # Proxies and certificates are those of the call, not of this process.
                     use_env_settings=False,
+                    # Its sleep between attempts knows no deadline.
                     retry_total=0,
                 ) as credential,
             ):
@@ -136,6 +139,7 @@ class ManagedIdentity:
         """Return an access token; see ``EntraTokens``."""
         (msal,) = libraries(self._provider, "azure", ("msal",), _LOGGERS)
         step = "getting an access token from the instance's metadata service"
+        # The answer gives a life, not an end: counted from before the request, so that it never ends late.
         begun = time.time()
         statuses: list[int] = []
 

@@ -117,6 +117,7 @@ class DockerConfig:
         return value
 
     def _default(self) -> Path | None:
+        # As docker's own command line looks for it.
         directory = self._environ.get("DOCKER_CONFIG")
         if directory:
             return Path(directory) / "config.json"
@@ -125,11 +126,13 @@ class DockerConfig:
 
     def _ask(self, name: str, registry: str, deadline: Deadline) -> Credentials | None:
         step = f"credential helper docker-credential-{plain(name, 64)}"
+        # The name becomes a program's: "../x" would lead out of the PATH.
         if not _HELPER.fullmatch(name):
             raise failed(NAME, step, "this is not a helper's name")
         program = shutil.which(f"docker-credential-{name}", path=self._environ.get("PATH", ""))
         if program is None:
             raise failed(NAME, step, "it is not on the PATH; install it, or give the credentials in auths")
+        # The name under which docker login stored it.
         server = HUB if registry == "docker.io" else registry
         deadline.check(f"asking the {step}")
         try:
@@ -143,6 +146,7 @@ class DockerConfig:
             deadline.check(f"asking the {step}")
             raise failed(NAME, step, str(error), transient=True) from None
         if outcome.status != 0:
+            # Every helper says it in these words, with a status like that of a failure.
             if outcome.output.strip() == NOT_FOUND:
                 return None
             raise failed(
@@ -181,6 +185,7 @@ def _from_helper(output: bytes, step: str) -> Credentials | None:
     secret = value.get("Secret") if isinstance(value, dict) else None
     if not isinstance(username, str) or not isinstance(secret, str):
         raise failed(NAME, step, "its answer has no Username and Secret")
+    # docker-credential-helpers' way to say that the secret is no password.
     if username == TOKEN_USER:
         return Credentials(username, identity_token=secret)
     return Credentials(username, secret) if username or secret else None

@@ -47,8 +47,10 @@ def run_helper(
             list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Some helpers write the secret there with a message.
             stderr=subprocess.DEVNULL,
             env=dict(environ),
+            # A group of its own, which can be killed whole.
             start_new_session=True,
         )
     except OSError as error:
@@ -60,6 +62,7 @@ def run_helper(
         raise HelperError("it did not end in time") from None
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
+            # Also after it ended well: it may have left a child that holds the pipe.
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         for stream in (process.stdin, process.stdout):
@@ -79,11 +82,13 @@ def _converse(process: subprocess.Popen[bytes], given: bytes, deadline: Deadline
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
+            # A helper that asks on a terminal waits for an answer that never comes.
             if deadline.expired() or not selector.select(deadline.remaining()):
                 raise HelperError("it did not answer in time")
             piece = os.read(process.stdout.fileno(), 4096)
             if not piece:
                 return bytes(output)
             output += piece
+            # Its output is held in memory.
             if len(output) > limits.MAX_HELPER_BYTES:
                 raise HelperError(f"it wrote more than {limits.MAX_HELPER_BYTES} bytes")

@@ -86,6 +86,7 @@ class KubernetesSecrets:
             for item in options.objects("secrets", ("secretName", "namespace"))
         ]
         for name in (self._account, self._namespace, *(part for pair in self._secrets for part in pair)):
+            # It becomes a part of a URL: "../" would ask for another object.
             if not _OBJECT_NAME.fullmatch(name):
                 raise options.error(f"{quoted(name)} is not the name of a kubernetes object")
         self._api = _address(host, port)
@@ -178,6 +179,7 @@ class KubernetesSecrets:
 
     def _get(self, step: str, path: str, deadline: Deadline) -> Mapping[str, Any] | None:
         """Return an object of the API, None where it has no such object."""
+        # At every request: kubelet renews it before it ends.
         token = token_file(NAME, "the service account", self._token_path)
         headers = {"Authorization": f"Bearer {token}"}
         request = HttpRequest(step, f"{self._api}/api/v1/{path}", headers=headers)
@@ -201,6 +203,7 @@ class KubernetesSecrets:
 def _address(host: str, port: str) -> str:
     """Return the API's URL from ``KUBERNETES_SERVICE_HOST``, an IP address as a rule, and ``..._PORT``."""
     address = literal(host)
+    # An IPv6 cluster has the bare address in the variable.
     shown = f"[{host}]" if address is not None and ":" in host else host
     if not (address or _HOST.fullmatch(host)) or not re.fullmatch(r"[0-9]{1,5}", port):
         raise failed(
@@ -215,6 +218,7 @@ def _pull_secret_names(account: Mapping[str, Any]) -> Iterator[str]:
     items = account.get("imagePullSecrets")
     for item in items if isinstance(items, list) else []:
         name = item.get("name") if isinstance(item, Mapping) else None
+        # Passed over and not refused: the service account is not this store's to correct.
         if isinstance(name, str) and _OBJECT_NAME.fullmatch(name):
             yield name
 
