@@ -113,7 +113,7 @@ class EcrCredentials:
             "check that the role may ecr:GetAuthorizationToken",
             keys.secrets(),
         )
-        # One entry: registries have not been told apart since 2020 (API reference, GetAuthorizationToken).
+        # One entry: its token opens every registry of the role (API reference, GetAuthorizationToken).
         data = self._calls.send(call, deadline).get("authorizationData") or [{}]
         token, expires_at = data[0].get("authorizationToken"), data[0].get("expiresAt")
         if not isinstance(token, str) or not isinstance(expires_at, datetime):
