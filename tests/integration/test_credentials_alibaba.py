@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +11,7 @@ import pytest
 import requests
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.registry.auth import leases as refresh
+from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
 from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
@@ -23,16 +20,14 @@ from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
     make,
 )
 from slsa_verifier_plugin.registry.reference import Reference
+from tests.support.cloud_scenes import alibaba_scene, nothing_shown
 from tests.support.clouds import (
     Cloud,
     Response,
-    TestCa,
-    eventually,
     everything_about,
     pieces_of,
-    recorded_logs,
 )
-from tests.support.clouds_alibaba import OIDC_PROVIDER, ROLE, FakeAlibaba, refused
+from tests.support.clouds_alibaba import ROLE, FakeAlibaba, refused
 
 pytestmark = pytest.mark.server("alibabacloudAcrBasic: STS and ACR of the tests")
 
@@ -61,28 +56,9 @@ class Alibaba:
 
 
 @pytest.fixture
-def alibaba(tmp_path: Path) -> Iterator[Alibaba]:
-    token = tmp_path / "token"
-    token.write_text(f"{OIDC_TOKEN}\n")
-    fake = FakeAlibaba(OIDC_TOKEN, SECRET_KEY, SECURITY_TOKEN, PASSWORD)
-    with Cloud(tmp_path) as cloud:
-        cloud.serve(fake.sts, STS)
-        cloud.serve(fake.acr, ACR)
-        environ = cloud.environ(
-            ALIBABA_CLOUD_ROLE_ARN=ROLE,
-            ALIBABA_CLOUD_OIDC_PROVIDER_ARN=OIDC_PROVIDER,
-            ALIBABA_CLOUD_OIDC_TOKEN_FILE=str(token),
-        )
-        yield Alibaba(cloud, fake, environ)
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    with recorded_logs() as logs:
-        yield
-    shown = capfd.readouterr()
-    assert shown.out == shown.err == ""
-    assert not pieces_of(SECRETS, "\n".join(logs))
+def alibaba(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Alibaba]:
+    with alibaba_scene(tmp_path) as made, nothing_shown(SECRETS, capfd):
+        yield Alibaba(made.cloud, made.fake, made.environ)
 
 
 def failure(
@@ -195,40 +171,6 @@ def test_a_wrong_key_makes_a_signature_that_is_rejected(alibaba: Alibaba) -> Non
     assert "SignatureDoesNotMatch" in failure(alibaba).message
 
 
-def test_many_threads_make_one_exchange(alibaba: Alibaba) -> None:
-    alibaba.fake.delay = 0.2
-    provider = make(CONFIG, alibaba.environ)
-    found: list[Credentials | None] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(provider.credentials(IMAGE, Deadline(20))))
-        for _ in range(32)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [item.password for item in found if item] == [PASSWORD] * 32
-    assert alibaba.fake.calls == ["sts", "acr"]
-
-
-def test_tokens_about_to_expire_are_renewed_while_they_are_used(
-    alibaba: Alibaba, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refresh, "RETRY_SECONDS", 0.0)
-    alibaba.fake.token_seconds = 200
-    provider = make(CONFIG, alibaba.environ)
-    assert provider.credentials(IMAGE, Deadline(20)) is not None
-    alibaba.fake.token_seconds = 3600
-    alibaba.fake.password = "plantedSecondPasswordOfOneHour"
-
-    def renewed() -> bool:
-        current = provider.credentials(IMAGE, Deadline(20))
-        return current is not None and current.password == alibaba.fake.password
-
-    assert eventually(renewed)
-    assert alibaba.fake.calls == ["sts", "acr", "acr"]
-
-
 def test_expired_keys_and_tokens_are_exchanged_anew(alibaba: Alibaba) -> None:
     now = [time.time()]
     provider = AlibabaCredentials(CONFIG, alibaba.environ, clock=lambda: now[0])
@@ -322,29 +264,6 @@ def test_tokens_that_are_none(alibaba: Alibaba, body: dict[str, object]) -> None
 
 
 @pytest.mark.parametrize("host", [STS, ACR])
-@pytest.mark.parametrize("trickle", [False, True])
-def test_silence_and_trickling_end_with_the_deadline(alibaba: Alibaba, host: str, trickle: bool) -> None:
-    alibaba.get()  # so that the SDK's import is not what takes the time
-    server = alibaba.cloud.serve(lambda _: Response(200, b" " * 5000, trickle=0.05), host)
-    if not trickle:
-        server.answering = server.hang
-    begun = time.monotonic()
-    with pytest.raises(DeadlineError):
-        alibaba.get(0.7)
-    assert time.monotonic() - begun < 1.5
-
-
-@pytest.mark.parametrize("host", [STS, ACR])
-def test_certificates_of_another_ca_are_refused(alibaba: Alibaba, host: str, tmp_path: Path) -> None:
-    answering = alibaba.fake.sts if host == STS else alibaba.fake.acr
-    alibaba.cloud.serve(answering, host, ca=TestCa(tmp_path, "another CA"))
-    error = failure(alibaba)
-    assert f"the certificate of https://{host}" in error.message
-    assert not error.transient
-    assert alibaba.fake.calls == ([] if host == STS else ["sts"])
-
-
-@pytest.mark.parametrize("host", [STS, ACR])
 def test_an_unreachable_service_is_transient(alibaba: Alibaba, host: str) -> None:
     del alibaba.cloud.proxy.hosts[host]
     assert failure(alibaba).transient
@@ -353,11 +272,6 @@ def test_an_unreachable_service_is_transient(alibaba: Alibaba, host: str) -> Non
 def test_the_sdk_s_debug_switch_shows_nothing(alibaba: Alibaba, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEBUG", "sdk")
     assert alibaba.get() is not None
-
-
-def test_a_missing_extra_is_named(alibaba: Alibaba, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "alibabacloud_cr20181201.client", None)
-    assert "slsa-verifier-plugin[alibaba]" in failure(alibaba).message
 
 
 def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

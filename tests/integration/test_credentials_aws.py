@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,19 +10,17 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.registry.auth import leases as refresh
+from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.aws.aws_provider import SESSION_NAME, EcrCredentials, make
 from slsa_verifier_plugin.registry.reference import Reference
+from tests.support.cloud_scenes import aws_scene, nothing_shown
 from tests.support.clouds import (
     Cloud,
     Response,
     TestCa,
-    eventually,
     everything_about,
     pieces_of,
-    recorded_logs,
 )
 from tests.support.clouds_aws import ACCOUNT, ROLE, FakeAws
 
@@ -53,26 +49,9 @@ class Aws:
 
 
 @pytest.fixture
-def aws(tmp_path: Path) -> Iterator[Aws]:
-    token = tmp_path / "token"
-    token.write_text(f"{JWT}\n")
-    fake = FakeAws(JWT, SECRET_KEY, SESSION_TOKEN, PASSWORD)
-    with Cloud(tmp_path) as cloud:
-        cloud.serve(fake.sts, STS)
-        cloud.serve(fake.ecr, ECR)
-        environ = cloud.environ(
-            AWS_REGION="us-east-2", AWS_ROLE_ARN=ROLE, AWS_WEB_IDENTITY_TOKEN_FILE=str(token)
-        )
-        yield Aws(cloud, fake, environ)
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    with recorded_logs() as logs:
-        yield
-    shown = capfd.readouterr()
-    assert shown.out == shown.err == ""
-    assert not pieces_of(SECRETS, "\n".join(logs))
+def aws(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Aws]:
+    with aws_scene(tmp_path) as made, nothing_shown(SECRETS, capfd):
+        yield Aws(made.cloud, made.fake, made.environ)
 
 
 def failure(aws: Aws, seconds: float = 10.0, image: Reference = IMAGE) -> RegistryError:
@@ -108,51 +87,12 @@ def test_the_token_file_is_read_again_for_each_exchange(aws: Aws) -> None:
     assert aws.get() is not None
 
 
-def test_many_threads_make_one_exchange(aws: Aws) -> None:
-    aws.fake.delay = 0.2
-    provider = make(CONFIG, aws.environ)
-    found: list[Credentials | None] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(provider.credentials(IMAGE, Deadline(10))))
-        for _ in range(32)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [item.password for item in found if item] == [PASSWORD] * 32
-    assert aws.fake.calls == ["sts", "ecr"]
-
-
 def test_regions_share_the_keys_and_have_a_password_each(aws: Aws) -> None:
     aws.cloud.serve(aws.fake.ecr, "api.ecr.ap-south-1.amazonaws.com")
     provider = make(CONFIG, aws.environ)
     other = Reference.parse(f"{ACCOUNT}.dkr.ecr.ap-south-1.amazonaws.com/app")
     for image in (IMAGE, other, IMAGE, other):
         assert provider.credentials(image, Deadline(10)) is not None
-    assert aws.fake.calls == ["sts", "ecr", "ecr"]
-
-
-def test_a_password_about_to_expire_is_renewed_while_it_is_used(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refresh, "RETRY_SECONDS", 0.0)
-    aws.fake.token_seconds = 200  # less than the five minutes at which renewal begins
-    provider = make(CONFIG, aws.environ)
-    assert provider.credentials(IMAGE, Deadline(10)) is not None
-    aws.fake.password = "planted-second-password-of-ecr"
-    aws.fake.token_seconds, aws.fake.delay = 12 * 3600, 0.3
-    begun = time.monotonic()
-    found = provider.credentials(IMAGE, Deadline(10))
-    assert time.monotonic() - begun < 0.25, "nobody waits for a renewal"
-    assert found is not None
-    assert found.password == PASSWORD
-
-    def renewed() -> bool:
-        current = provider.credentials(IMAGE, Deadline(10))
-        return current is not None and current.password == aws.fake.password
-
-    assert eventually(renewed)
     assert aws.fake.calls == ["sts", "ecr", "ecr"]
 
 
@@ -238,29 +178,6 @@ def test_answers_that_are_none(aws: Aws, data: dict[str, object]) -> None:
 def test_answers_that_are_not_of_the_protocol(aws: Aws, body: bytes) -> None:
     aws.cloud.serve(lambda _: Response(200, body, {"Content-Type": "text/html"}), STS)
     failure(aws)
-
-
-def test_a_service_that_says_nothing_ends_with_the_deadline(aws: Aws) -> None:
-    server = aws.cloud.serve(aws.fake.ecr, ECR)
-    server.answering = server.hang
-    begun = time.monotonic()
-    with pytest.raises(DeadlineError):
-        aws.get(0.7)
-    assert time.monotonic() - begun < 1.5
-
-
-def test_a_service_that_trickles_ends_with_the_deadline(aws: Aws) -> None:
-    aws.cloud.serve(lambda _: Response(200, b"{" + b" " * 5000, trickle=0.05), ECR)
-    begun = time.monotonic()
-    with pytest.raises(DeadlineError):
-        aws.get(0.7)
-    assert time.monotonic() - begun < 1.5
-
-
-def test_certificates_of_another_ca_are_refused(aws: Aws, tmp_path: Path) -> None:
-    aws.cloud.serve(aws.fake.sts, STS, ca=TestCa(tmp_path, "another CA"))
-    assert "is not trusted" in failure(aws).message
-    assert aws.fake.calls == []
 
 
 def test_aws_ca_bundle_replaces_the_roots(aws: Aws, tmp_path: Path) -> None:
@@ -357,10 +274,3 @@ def test_this_process_s_own_environment_is_not_read(
         monkeypatch.setenv(name, value)
     assert aws.get() is not None
     assert aws.fake.calls == ["sts", "ecr"]
-
-
-def test_a_missing_extra_is_named(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3.session", None)
-    error = failure(aws)
-    assert "slsa-verifier-plugin[aws]" in error.message
-    assert "boto3" in error.message

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,22 +10,19 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.registry.auth import leases as refresh
+from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.azure.azure_provider import USERNAME, make
 from slsa_verifier_plugin.registry.reference import Reference
+from tests.support.cloud_scenes import azure_scene, nothing_shown
 from tests.support.clouds import (
     Cloud,
     Response,
     Server,
-    TestCa,
-    eventually,
     everything_about,
     pieces_of,
-    recorded_logs,
 )
-from tests.support.clouds_azure import CLIENT, TENANT, FakeAzure
+from tests.support.clouds_azure import CLIENT, FakeAzure
 
 pytestmark = pytest.mark.server(
     "azureWorkloadIdentity, azureManagedIdentity: Entra, IMDS and ACR of the tests"
@@ -60,34 +55,9 @@ class Azure:
 
 
 @pytest.fixture
-def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
-    token = tmp_path / "azure-identity-token"
-    token.write_text(ASSERTION)
-    fake = FakeAzure(ASSERTION, ACCESS_TOKEN, REFRESH_TOKEN)
-    with Cloud(tmp_path) as cloud, Server(fake.imds) as imds:
-        cloud.serve(fake.entra, AUTHORITY)
-        cloud.serve(fake.acr, REGISTRY)
-        environ = cloud.environ(
-            HTTP_PROXY=cloud.proxy.url,
-            AZURE_TENANT_ID=TENANT,
-            AZURE_CLIENT_ID=CLIENT,
-            AZURE_FEDERATED_TOKEN_FILE=str(token),
-            AZURE_AUTHORITY_HOST=f"https://{AUTHORITY}/",
-        )
-        # MSAL reads where the metadata service is from this process's own environment.
-        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{imds.port}")
-        for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT"):
-            monkeypatch.delenv(name, raising=False)
-        yield Azure(cloud, fake, environ, imds)
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    with recorded_logs() as logs:
-        yield
-    shown = capfd.readouterr()
-    assert shown.out == shown.err == ""
-    assert not pieces_of(SECRETS, "\n".join(logs))
+def azure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Azure]:
+    with azure_scene(tmp_path) as made, nothing_shown(SECRETS, capfd):
+        yield Azure(made.cloud, made.fake, made.environ, made.server)
 
 
 def failure(azure: Azure, config: dict[str, str], seconds: float = 10.0) -> RegistryError:
@@ -160,46 +130,12 @@ def test_tokens_go_only_to_hosts_of_the_endpoints(azure: Azure, config: dict[str
 
 
 @BOTH
-def test_many_threads_make_one_exchange(azure: Azure, config: dict[str, str]) -> None:
-    azure.fake.delay = 0.2
-    provider = make(config, azure.environ)
-    found: list[Credentials | None] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(provider.credentials(IMAGE, Deadline(10))))
-        for _ in range(32)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [item.password for item in found if item] == [REFRESH_TOKEN] * 32
-    assert len(azure.fake.calls) == 2
-
-
-@BOTH
 def test_registries_share_the_access_token(azure: Azure, config: dict[str, str]) -> None:
     azure.cloud.serve(azure.fake.acr, "second.azurecr.io")
     provider = make(config, azure.environ)
     for registry in (REGISTRY, "second.azurecr.io", REGISTRY):
         assert provider.credentials(Reference(registry, "app"), Deadline(10)) is not None
     assert azure.fake.calls[1:] == ["acr", "acr"]
-
-
-def test_tokens_about_to_expire_are_renewed_while_they_are_used(
-    azure: Azure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refresh, "RETRY_SECONDS", 0.0)
-    azure.fake.access_seconds = 200
-    provider = make(WORKLOAD, azure.environ)
-    assert provider.credentials(IMAGE, Deadline(10)) is not None
-    azure.fake.access_seconds = 3599
-    azure.fake.refresh_token = "eyJ0eXAiOiJKV1QifQ.planted-second-refresh-token.UmVm"
-
-    def renewed() -> bool:
-        current = provider.credentials(IMAGE, Deadline(10))
-        return current is not None and current.password == azure.fake.refresh_token
-
-    assert eventually(renewed)
 
 
 @pytest.mark.parametrize(
@@ -310,41 +246,3 @@ def test_a_redirect_is_not_followed(azure: Azure) -> None:
     azure.fake.entra_answer = Response(307, b"", {"Location": "https://evil.azurecr.io/oauth2/v2.0/token"})
     failure(azure, WORKLOAD)
     assert "evil.azurecr.io:443" not in azure.cloud.proxy.asked
-
-
-@pytest.mark.parametrize("host", [AUTHORITY, REGISTRY])
-@pytest.mark.parametrize("trickle", [False, True])
-def test_silence_and_trickling_end_with_the_deadline(azure: Azure, host: str, trickle: bool) -> None:
-    server = azure.cloud.serve(lambda _: Response(200, b" " * 5000, trickle=0.05), host)
-    if not trickle:
-        server.answering = server.hang
-    begun = time.monotonic()
-    with pytest.raises(DeadlineError):
-        azure.get(WORKLOAD, 0.7)
-    assert time.monotonic() - begun < 1.5
-
-
-def test_a_silent_metadata_service_ends_with_the_deadline(azure: Azure) -> None:
-    azure.imds.answering = azure.imds.hang
-    begun = time.monotonic()
-    with pytest.raises(DeadlineError):
-        azure.get(MANAGED, 0.5)
-    assert time.monotonic() - begun < 1.5
-
-
-@pytest.mark.parametrize("host", [AUTHORITY, REGISTRY])
-def test_certificates_of_another_ca_are_refused(azure: Azure, host: str, tmp_path: Path) -> None:
-    answering = azure.fake.entra if host == AUTHORITY else azure.fake.acr
-    azure.cloud.serve(answering, host, ca=TestCa(tmp_path, "another CA"))
-    error = failure(azure, WORKLOAD)
-    assert f"the certificate of https://{host}" in error.message
-    assert not error.transient
-    assert azure.fake.calls == ([] if host == AUTHORITY else ["entra"])
-
-
-@BOTH
-def test_a_missing_extra_is_named(
-    azure: Azure, config: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "azure.identity" if config is WORKLOAD else "msal", None)
-    assert "slsa-verifier-plugin[azure]" in failure(azure, config).message

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +10,12 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.auth import leases as refresh
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.kubernetes.kubernetes_provider import KubernetesSecrets, make
 from slsa_verifier_plugin.registry.reference import Reference
+from tests.support.cloud_scenes import nothing_shown
 from tests.support.clouds import (
     Response,
     Server,
@@ -24,7 +23,6 @@ from tests.support.clouds import (
     eventually,
     everything_about,
     pieces_of,
-    recorded_logs,
 )
 from tests.support.clouds_kubernetes import DOCKER_CFG, FakeKubernetes, entry, status
 
@@ -75,11 +73,8 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def nothing_leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    with recorded_logs() as logs:
+    with nothing_shown(SECRETS, capfd):
         yield
-    shown = capfd.readouterr()
-    assert shown.out == shown.err == ""
-    assert not pieces_of(SECRETS, "\n".join(logs))
 
 
 def failure(cluster: Cluster, config: Mapping[str, object] = CONFIG) -> RegistryError:
@@ -213,15 +208,6 @@ def test_a_missing_token_is_an_error(cluster: Cluster) -> None:
     assert "No such file" in failure(cluster).message
 
 
-def test_only_the_cluster_s_ca_is_trusted(cluster: Cluster, tmp_path: Path) -> None:
-    (cluster.mount / "ca.crt").write_bytes(TestCa(tmp_path, "another CA").file.read_bytes())
-    cluster.environ["SSL_CERT_FILE"] = str(tmp_path / "test-CA.pem")  # would do, but is not asked
-    error = failure(cluster)
-    assert "is not trusted" in error.message
-    assert not error.transient
-    assert cluster.api.calls == []
-
-
 def test_a_missing_ca_is_an_error(cluster: Cluster) -> None:
     (cluster.mount / "ca.crt").unlink()
     assert "ca.crt" in failure(cluster).message
@@ -251,39 +237,6 @@ def test_an_api_in_trouble(cluster: Cluster, code: int, transient: bool) -> None
 def test_what_is_no_kubernetes_api(cluster: Cluster, answer: Response) -> None:
     cluster.api.answer = answer
     assert not failure(cluster).transient
-
-
-def test_silence_ends_with_the_deadline(cluster: Cluster) -> None:
-    cluster.server.answering = cluster.server.hang
-    begun = time.monotonic()
-    with pytest.raises(DeadlineError):
-        cluster.get(seconds=0.5)
-    assert time.monotonic() - begun < 1.5
-
-
-def test_trickling_ends_with_the_deadline(cluster: Cluster) -> None:
-    cluster.api.answer = Response(200, b" " * 5000, trickle=0.05)
-    begun = time.monotonic()
-    with pytest.raises(DeadlineError):
-        cluster.get(seconds=0.5)
-    assert time.monotonic() - begun < 1.5
-
-
-def test_many_threads_read_each_object_once(cluster: Cluster) -> None:
-    cluster.api.accounts[("ratify", "default")] = ["mine"]
-    cluster.api.add("ratify", "mine", {IMAGE.registry: entry("robot", PASSWORD)})
-    provider = cluster.provider()
-    found: list[Credentials | None] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(provider.credentials(IMAGE, Deadline(10))))
-        for _ in range(32)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [Credentials("robot", PASSWORD)] * 32
-    assert len(cluster.api.calls) == 2
 
 
 def test_a_changed_secret_is_noticed_without_a_wait(
