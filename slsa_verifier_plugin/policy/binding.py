@@ -150,6 +150,8 @@ def check_unbound(examination: Examination, unchecked: str = "none") -> Step:
     """
     if examination.bound_by_digest:
         return passed(14, "the summary names the image's own digest")
+    # The policy asks for a binding that nothing can give: said aloud, so that nobody takes the file's verdict for the
+    # image's.
     if unchecked != "none":
         return not_checked(14, f"sourceBinding: {unchecked} is not checked, for a file hangs on no image")
     return not_checked(14, NOT_BOUND)
@@ -162,6 +164,7 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
         CheckError: ``SOURCE_NOT_BOUND`` where one names no commit, ``SOURCE_REVISION_MISMATCH`` where one names another.
     """
     commits = _commits(examination)
+    # An index without a platform that could run; "all of none" must not pass for "all".
     if not images:
         raise CheckError(
             Reason.SOURCE_NOT_BOUND,
@@ -169,12 +172,14 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
             "build it with labels",
         )
     for image in images:
+        # An empty label is one that a build forgot to fill in.
         if not image.revision:
             raise CheckError(
                 Reason.SOURCE_NOT_BOUND,
                 f"{image.where} has no {REVISION}, expected {_shown(commits)}",
                 "build the image with that label",
             )
+        # Compared in full: a short commit id in the label could be that of several commits.
         if image.revision not in commits:
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
@@ -182,6 +187,7 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
                 f"{_ruled_out(examination, image.revision)}",
                 "attach the summary of the commit that the image was built from",
             )
+        # The summary may be about several commits, each of which passed; the platforms must agree on one of them.
         if image.revision != images[0].revision:
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
@@ -190,6 +196,7 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
                 "build all platforms from one commit",
             )
         resource_uri = examination.summary.resource_uri if examination.summary else ""
+        # The repository is optional in labels and a commit id is nearly unique; where it is named it must not contradict.
         if image.source and not names_repository(image.source, resource_uri):
             raise CheckError(
                 Reason.SOURCE_REVISION_MISMATCH,
@@ -222,6 +229,8 @@ def check_provenance(
             (source,) = item.provenance.built
             step = passed(14, f"built by {plain(item.provenance.builder_id)} from {source.commit}")
             return Bound(step, _narrowed(demand.examination, source.commit))
+        # Of many that do not bind the message is about the one that failed last, which is the one that people meant to
+        # count.
         if closest is None or found.rank > closest.rank:
             closest = found
     if closest is None:
@@ -241,6 +250,7 @@ def shortfall(item: SignedProvenance, demand: Demand) -> Shortfall | None:
 
 
 def _is_about_image(item: SignedProvenance, demand: Demand) -> _Found | None:
+    # The digest as admitted: of an index the index, for its platforms may have been pushed by somebody else.
     if str(demand.image) in item.provenance.digests:
         return None
     return Reason.SOURCE_NOT_BOUND, f"found signed provenance, none about {demand.image}", *demand.expected()
@@ -249,6 +259,8 @@ def _is_about_image(item: SignedProvenance, demand: Demand) -> _Found | None:
 def _is_trusted(item: SignedProvenance, demand: Demand) -> _Found | None:
     """Check that one entry of ``trustedBuilders`` has both the builder that is named and its signer, or GitHub's own rule."""
     builder, signer = item.provenance.builder_id, item.signer
+    # With trustedBuilders that list alone counts. Without it, GitHub's own runs do, whose certificate names all that is
+    # asked.
     trusted = (
         bool(demand.builders_of(item)) if demand.policy.builders else is_hosted_workflow(builder, signer)
     )
@@ -268,6 +280,8 @@ def _runner(item: SignedProvenance, demand: Demand) -> _Found | None:
 def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
     """Check that the run was for the summary's repository and commit, as far as its certificate names them (as step 8)."""
     signer = item.signer
+    # A central builder runs in its own repository, so its certificate says nothing of this one. ``_source`` looks at what
+    # was built.
     if demand.is_foreign(item):
         return None
     try:
@@ -275,11 +289,14 @@ def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
     except CheckError as error:
         found = f"the image's build provenance does not count: {error.problem.found}"
         return Reason.SOURCE_NOT_BOUND, found, "", error.problem.remedy
+    # GitHub certifies both of each run, so what is missing there is wrong. Other providers certify what they do, which must
+    # agree.
     must = signer.is_github
     if (must or repository is not None) and not same_repository(repository, demand.resource_uri):
         return _other_run(f"{quoted(repository)} at {quoted(commit)}", demand)
     if (must or commit is not None) and commit not in demand.commits:
         return _other_run(f"{quoted(repository)} at {quoted(commit)}", demand)
+    # Only GitHub's default rule needs this: a listed builder is trusted for what its entry says, however it was started.
     if not demand.policy.builders and not is_started_at(signer, demand.resource_uri, commit):
         started = f"{quoted(signer.claims.get(WORKFLOW))} at {quoted(signer.claims.get(WORKFLOW_COMMIT))}"
         return Reason.SOURCE_NOT_BOUND, f"the image's build was started by {started}", *demand.expected()
@@ -300,6 +317,7 @@ def _other_run(found: str, demand: Demand) -> _Found:
 def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
     """Check that what was built is one repository at one commit, and the summary's."""
     built = item.provenance.built
+    # Two sources, of which either may be the one: an attacker could have the other one built.
     if len(built) > 1:
         return (
             Reason.SOURCE_NOT_BOUND,
@@ -308,6 +326,8 @@ def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
             "use a build type that documents its source",
         )
     commit = built[0].commit if built else ""
+    # What a builder writes and what its certificate says must not differ: the certificate is the issuer's word, not the
+    # build's.
     is_certified = demand.is_foreign(item) or certified(item.signer, COMMIT) in (None, commit)
     if (
         commit in demand.commits

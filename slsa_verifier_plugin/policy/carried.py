@@ -17,6 +17,7 @@ def carried(package: str, name: str) -> bytes:
     Raises:
         OSError: there is none.
     """
+    # Where the package lies in an archive, a path beside ``__file__`` leads nowhere.
     content = pkgutil.get_data(package, name)
     if content is None:
         raise FileNotFoundError(name)

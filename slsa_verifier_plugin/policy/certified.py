@@ -33,6 +33,7 @@ def certified(signer: Signer, arcs: tuple[int, int]) -> str | None:
             f"the certificate contradicts itself: {quoted(new)} and {quoted(old)}",
             "have the commit attested anew",
         )
+    # Certificates from before 2023 have the old extensions alone (Fulcio ``docs/oid-info.md``).
     return new if new is not None else old
 
 
@@ -41,6 +42,8 @@ def runner_problem(signer: Signer, policy: Policy) -> Problem | None:
 
     GitHub's runs must say that they were on GitHub's runners; those of other providers must not say ``self-hosted``.
     """
+    # On a runner of one's own whoever owns the machine can change what is built and what is said of it (SLSA v1.2,
+    # "Isolated").
     runner = signer.claims.get(RUNNER)
     is_bad = runner != "github-hosted" if signer.is_github else runner == "self-hosted"
     if policy.allow_self_hosted or not is_bad:

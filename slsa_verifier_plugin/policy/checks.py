@@ -187,12 +187,14 @@ class _Examiner:
 
     def _statement_and_signer(self) -> Step:
         """Step 6: a verification summary of an expected verifier, signed by one trusted for it."""
+        # SLSA v1.2 "Verifying VSAs": first that the payload is what it is taken for.
         if isinstance(self._reading, StatementError):
             remedy = "attach the source workflow's signed bundle"
             raise CheckError(Reason.NO_VSA, self._reading.message, remedy) from self._reading
         self._summary = self._reading
         self._levels = Levels.of(self._summary.levels)
         verifier_id = self._summary.verifier_id
+        # Before the signer: only with a known verifier is it known who may sign for it.
         if verifier_id not in self._policy.verifier_ids:
             raise CheckError(
                 Reason.VERIFIER_ID_MISMATCH,

@@ -69,6 +69,7 @@ def for_verifier_id(found: str, expected: Sequence[str], trusted: Iterable[Trust
         expected: ``expectedVerifierId``.
         trusted: who may sign.
     """
+    # Another verifier altogether: whether it is to be trusted is nothing that a hint may suggest.
     if found not in _ONE_WORKFLOW or not set(expected) & set(_ONE_WORKFLOW):
         return "if that verifier is to be trusted, set expectedVerifierId"
     moved = (
@@ -77,6 +78,7 @@ def for_verifier_id(found: str, expected: Sequence[str], trusted: Iterable[Trust
         else "the SLSA source workflow wrote this id before it moved to slsa-framework/actions"
     )
     ids = ", ".join(f'"{item}"' for item in [*expected, found][:8])
+    # The built-in table has all four ids; a trustedVerifiers list of one's own may lack this one's signer.
     entry = "" if any(signer.id == found for signer in trusted) else ", and its signer to trustedVerifiers"
     return f"{moved}; to accept both, set expectedVerifierId: [{ids}]{entry}"
 
@@ -88,6 +90,8 @@ def for_signer(signer: Signer, known: Iterable[TrustedSigner]) -> str:
         if not commit:
             continue
         parameter = f'allowedWorkflowDigests: ["{commit}"]'
+        # The commit must be looked up in the repository's own tags: GitHub shows a fork's commit under its parent's name,
+        # too.
         if entry.is_current_workflow:
             repository = known_releases().repository
             return (
@@ -106,8 +110,10 @@ def for_signer(signer: Signer, known: Iterable[TrustedSigner]) -> str:
 def near_level(name: str) -> str:
     """Return the known level or control that ``name``, an expected one, is a misspelling of; empty for none."""
     track = track_level(name)
+    # Spelt right, so not reached: no remark.
     if name in _KNOWN_LEVELS or (track and track[0] in _TRACKS):
         return ""
+    # The short forms of people (L3, SLSA3) are too far from the whole name for a measure of likeness.
     if as_level := _near_track_level(name):
         return as_level
     near = difflib.get_close_matches(name.upper()[:_LONGEST_NAME], sorted(_KNOWN_LEVELS), 1, _LIKENESS)

@@ -28,6 +28,7 @@ def is_hosted_workflow(builder_id: str, signer: Signer) -> bool:
         builder_id: the provenance's builder; the workflow's URL, or that of the runner, which the certificate names.
         signer: the verified signer.
     """
+    # The issuer is compared in full: an enterprise's own issuer vouches for its own runners, which nobody here knows.
     if signer.issuer != GITHUB_ISSUER or not _WORKFLOW_URL.fullmatch(signer.identity):
         return False
     return builder_id in (signer.identity, f"{_RUNNER_ID}{signer.claims.get(RUNNER)}")

@@ -67,6 +67,7 @@ class UriPattern:
     @property
     def can_match(self) -> bool:
         """True where the pattern matches what a summary's resourceUri may be: a URI with a host and a path."""
+        # Without a wildcard the caller may mean any text at all; it is compared as it is.
         if not self.has_wildcard or self.pattern == "**":
             return True
         found = _located(_sample(self.pattern))
@@ -90,6 +91,7 @@ class UriPattern:
         return found is not None and self._matches_located(*found)
 
     def _matches_located(self, scheme: str, host: str, path: str) -> bool:
+        # Part by part: a wildcard of the path can then not reach into the host, whatever the text is.
         own_scheme, _, rest = self.pattern.partition("://")
         own_host, slash, own_path = rest.partition("/")
         if own_scheme != scheme or not _fullmatch(_host(own_host), host):
@@ -217,6 +219,7 @@ def _translated(pattern: str, wildcards: Mapping[str, str]) -> str:
 
 
 def _fullmatch(pattern: str, text: str) -> bool:
+    # RE2's ``.`` takes no line break, but a character class may; no identity, ref or path has one.
     return "\n" not in text and _compiled(pattern).fullmatch(text) is not None
 
 
@@ -225,7 +228,9 @@ def _compiled(pattern: str) -> Any:
     import re2
 
     options = re2.Options()
+    # RE2 would write to standard error, where Ratify looks for the result as well.
     options.log_errors = False
+    # A pattern of 2 KiB can ask for gigabytes of states (``(a{1000}){1000}``); RE2 refuses it at this many bytes.
     options.max_mem = 4 << 20
     try:
         return re2.compile(pattern, options)

@@ -108,6 +108,7 @@ def parse_policy(config: Mapping[str, Any]) -> Policy:
     errors = _sorted_errors(config)
     # Two alternatives of a schema may object to the same thing.
     violations = list(dict.fromkeys(problem for error in errors for problem in _explained(error)))
+    # Nothing to look into; the schema has said what is wrong.
     if not isinstance(config, Mapping):
         raise ParameterError(violations)
     builder = _Builder(config, {error.absolute_path[0] for error in errors if error.absolute_path})

@@ -22,8 +22,10 @@ def tag_run(signer: Signer, sources: Iterable[SourceSubject]) -> SourceSubject |
     )
     own = [source for source in sources if source.commit == commit]
     refs = [known for source in own for known in source.refs]
+    # Not a tag's run, or a tag without a name: nothing that source-tool does.
     if ref is None or not ref.startswith(_TAGS) or ref == _TAGS:
         return None
+    # A summary that names a tag itself and not this one contradicts its certificate, which step 8 then says.
     if not refs or not all(known.startswith(_BRANCHES) for known in refs):
         return None
     return replace(own[0], refs=(ref,))

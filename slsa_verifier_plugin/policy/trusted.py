@@ -51,6 +51,7 @@ class TrustedSigner:
         Raises:
             PatternError: its ``identityPattern`` cannot be compiled.
         """
+        # The schema has seen the entry: what is here is of the right type, and either a certificate's or a key's.
         caps = item.get("maxLevel", ())
         pattern = IdentityPattern(item["identityPattern"]) if "identityPattern" in item else None
         if pattern is not None:
@@ -80,6 +81,7 @@ class TrustedSigner:
         """
         if self.public_key:
             return not signer.issuer and key_identities.get(self.public_key) == signer.identity
+        # Issuer and identity together: anybody can have a certificate with any identity of an issuer of their own.
         return signer.issuer == self.issuer and self._is_identity(signer.identity)
 
     def unlisted_commit(self, signer: Signer) -> str:
@@ -90,6 +92,8 @@ class TrustedSigner:
         return commit if replace(self, workflow_digests=frozenset((commit,))).is_signer(signer, {}) else ""
 
     def _is_identity(self, identity: str) -> bool:
+        # An exact identity counts as it is written, also where it ends with a commit: whoever configured it has seen that
+        # commit.
         if self.identity and identity == self.identity:
             return True
         workflow, _, ref = identity.rpartition("@")

@@ -84,6 +84,7 @@ class Verdict:
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels that the deciding summary states, capped as the policy says; empty where there is no such summary."""
+        # Also of a denial: what was stated, which was not enough.
         examination = self.best.examination if self.best else None
         return examination.levels if examination else ()
 
@@ -140,11 +141,14 @@ def _fitted(verdict: Verdict, name: str, type_: str, duration_ms: int) -> tuple[
     if type_:
         built["type"] = plain(type_)
     shown = min(len(verdict.findings), _MAX_CANDIDATES)
+    # A line too long is no result at all for Ratify: candidates are left out, from the least interesting on, until it fits.
     while True:
         built["extensions"] = _extensions(verdict, duration_ms, shown)
         line = encode(built)
         if len(line) <= MAX_RESULT:
             return built, line
+        # Even without candidates too long: text of an attestation in another script takes up to 12 bytes a character in
+        # ASCII JSON.
         if shown == 0:
             short: dict[str, Any] = _in_short(built)
             return short, encode(short)
@@ -179,6 +183,7 @@ def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any
         "steps": [_step(step, with_detail=True) for step in verdict.steps],
         "durationMs": duration_ms,
     }
+    # Facts are those of the finding that decided. A denial before any candidate has none.
     if verdict.best is not None:
         extensions.update(_facts(verdict.best))
     if root := _root(verdict):
@@ -187,6 +192,7 @@ def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any
         extensions["trustedRoots"] = [_root_info(root) for root in verdict.roots]
     if verdict.warnings:
         extensions["warnings"] = _texts(verdict.warnings)
+    # Those that got furthest first: they are what people look for, and the others are what is cut off.
     ranked = sorted(verdict.findings, key=lambda finding: -finding.reached)
     looked_at = sum(finding.signature_checked for finding in verdict.findings)
     extensions["candidates"] = [_candidate(finding) for finding in ranked[:shown]]
@@ -213,6 +219,7 @@ def _facts(finding: Finding) -> dict[str, Any]:
             facts["verifiedLevels"] = _texts(examination.levels)
             facts["revision"] = examination.revision
             facts["refs"] = _texts(examination.refs)
+    # Only what is verified: a claimed time or log index would read as if it were.
     if verified is not None:
         if verified.log_index is not None:
             facts["logIndex"] = verified.log_index
@@ -248,6 +255,7 @@ def _step(step: Step, *, with_detail: bool) -> dict[str, Any]:
 def _root(verdict: Verdict) -> dict[str, Any] | None:
     if not verdict.roots:
         return None
+    # With several roots the one that verified the deciding signature; else the first, so that the field is always there.
     vouched = verdict.best.verified.trusted_root if verdict.best and verdict.best.verified else ""
     return _root_info(next((root for root in verdict.roots if root.digest == vouched), verdict.roots[0]))
 

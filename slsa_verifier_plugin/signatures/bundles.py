@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from slsa_verifier_plugin.errors import SignatureError
@@ -58,6 +59,7 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
         SignatureError: a part is over its limit, or an entry is of a kind that is not verified, or has no proof.
         ValueError: it cannot be read.
     """
+    # The payload is base64 (four characters for three bytes) and has a limit of its own, ``maxAttestationBytes``.
     besides = len(candidate.content) - (len(candidate.payload) + 2) // 3 * 4
     if besides > MAX_BESIDES:
         raise _too_much("JSON", besides, MAX_BESIDES, "bytes beside its payload")
@@ -66,12 +68,16 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
     material = value["verificationMaterial"]
     entries = _either(material, "tlogEntries", "tlog_entries")
     is_whole = True
+    # More than one entry is refused by sigstore-python later; each is looked at here, for its own fault says more.
     for entry in entries or ():
         if isinstance(entry, dict):
             _require_entry(entry)
             is_whole &= not _fill(entry)
+    # sigstore-python cannot read a bundle without the member; protobuf leaves an empty list out (JSON mapping, "default
+    # values").
     if entries is None:
         material["tlogEntries"] = []
+    # Unchanged: the bytes are handed on as they came, and not written once more, which would take as long as reading.
     elif is_whole:
         return bundle_v1.Bundle.from_json(candidate.content)
     return bundle_v1.Bundle.from_json(json.dumps(value))
@@ -89,12 +95,50 @@ def with_tokens(bundle: bundle_v1.Bundle, kept: frozenset[bytes]) -> bundle_v1.B
     They are no part of what is signed or logged: anybody could take them out, and what is left must vouch for its time as ever.
     """
     data = bundle.verification_material.timestamp_verification_data
+    # No timestamps at all: nothing to leave out.
     if data is None:
         return bundle
     stamps = [stamp for stamp in data.rfc3161_timestamps if stamp.signed_timestamp in kept]
     update = {"timestamp_verification_data": data.model_copy(update={"rfc3161_timestamps": stamps})}
     material = bundle.verification_material.model_copy(update=update if stamps else dict.fromkeys(update))
     return bundle.model_copy(update={"verification_material": material})
+
+
+def logged_at(bundle: bundle_v1.Bundle) -> datetime | None:
+    """Return the log's time where its promise covers it, which is still to be verified; None where there is none."""
+    # Only a promise (signed entry timestamp) covers ``integratedTime``; without one anybody could have written it (Rekor v1
+    # API).
+    for entry in bundle.verification_material.tlog_entries:
+        if entry.integrated_time and entry.inclusion_promise:
+            try:
+                return datetime.fromtimestamp(entry.integrated_time, tz=UTC)
+            # Seconds of any size fit into the JSON; what ``datetime`` raises for them differs by platform.
+            except (ValueError, OverflowError, OSError):
+                raise SignatureError("the log entry's time is none that there can be") from None
+    return None
+
+
+def verified_index(bundle: bundle_v1.Bundle) -> int:
+    """Return the entry's index as something verified vouches for it.
+
+    A promise (Rekor v1) is over the entry's index in the whole log. Without one (Rekor v2) nothing is over ``logIndex``; the
+    index in the proof is part of the path that led to the checkpoint's root, in a tree of the size that the checkpoint says.
+
+    Raises:
+        SignatureError: the proof is of a tree of another size than the checkpoint's, so that its index may be a lie.
+    """
+    (entry,) = bundle.verification_material.tlog_entries
+    if logged_at(bundle) is not None:
+        return entry.log_index
+    proof = entry.inclusion_proof
+    # The second line of a checkpoint is the tree's size (C2SP tlog-checkpoint).
+    lines = proof.checkpoint.envelope.split("\n", 2) if proof.checkpoint else []
+    if len(lines) < 3 or lines[1] != str(proof.tree_size):
+        raise SignatureError(
+            "the inclusion proof is for a tree of another size than the one whose checkpoint the log signed",
+            "attach the original bundle, unchanged",
+        )
+    return proof.log_index
 
 
 def _require_entry(entry: Mapping[str, Any]) -> None:
@@ -124,6 +168,7 @@ def _fill(entry: dict[str, Any]) -> bool:
         parts += [(proof, "logIndex", "log_index", "0"), (proof, "hashes", "hashes", [])]
     absent = [part for part in parts if _either(*part[:3]) is None]
     for part, name, other, value in absent:
+        # Not both names: pydantic would take one of them, and another reader the other.
         part.pop(other, None)
         part[name] = value
     return bool(absent)
@@ -132,6 +177,8 @@ def _fill(entry: dict[str, Any]) -> bool:
 def _require_sizes(bundle: Mapping[str, Any]) -> None:
     """Raise ``SignatureError`` where a part has more members, or more characters, than any real one."""
     other = 0
+    # Names alone tell what a value is, wherever it stands: whoever hides a long text elsewhere meets the limit for all
+    # other text.
     for count, (name, value) in enumerate(_members(bundle), 1):
         if count > MAX_MEMBERS:
             raise _too_much("JSON", count, MAX_MEMBERS, "values")
@@ -143,6 +190,7 @@ def _require_sizes(bundle: Mapping[str, Any]) -> None:
                 raise _too_much(name, len(value), most, "characters")
             if name == _CHECKPOINT and value.count("\n") > MAX_CHECKPOINT_LINES:
                 raise _too_much("checkpoint", value.count("\n"), MAX_CHECKPOINT_LINES, "lines")
+            # Parts with a limit of their own do not count once more.
             other += 0 if name in _TEXTS else len(value)
             if other > MAX_OTHER:
                 raise _too_much("JSON", other, MAX_OTHER, "characters beside its parts")

@@ -30,6 +30,7 @@ def load(der: bytes) -> x509.Certificate:
     Raises:
         SignatureError: it is not a certificate, or a huge one.
     """
+    # Before it is parsed: nobody has vouched for these bytes yet.
     if len(der) > MAX_CERTIFICATE:
         raise SignatureError(
             f"the signing certificate has {len(der)} bytes, expected at most {MAX_CERTIFICATE}",
@@ -51,6 +52,7 @@ def ct_log_ids(certificate: x509.Certificate) -> list[bytes]:
         value = certificate.extensions.get_extension_for_class(
             x509.PrecertificateSignedCertificateTimestamps
         ).value
+    # Not logged. Whether that matters is the trusted root's to say, which may have no CT logs.
     except x509.ExtensionNotFound:
         return []
     return [timestamp.log_id for timestamp in value]
@@ -73,6 +75,8 @@ def signer_of(certificate: x509.Certificate) -> Signer:
             "the certificate's extensions cannot be read: one is not encoded as X.509 or Fulcio has it",
             "attach the original bundle, unchanged",
         ) from error
+    # Fulcio writes both: the first as a bare string, the second as DER (``docs/oid-info.md``, 1.3.6.1.4.1.57264.1.1 and
+    # .8).
     issuer, issuer_v2 = claims.pop(_ISSUER, None), claims.pop(_ISSUER_V2, None)
     if issuer is not None and issuer_v2 is not None and issuer != issuer_v2:
         raise SignatureError(f"the certificate names two issuers: {quoted(issuer)} and {quoted(issuer_v2)}")
@@ -83,6 +87,7 @@ def _claims(certificate: x509.Certificate) -> dict[int, str]:
     claims: dict[int, str] = {}
     for extension in certificate.extensions:
         arc = _ARCS.get(extension.oid.dotted_string)
+        # Not one of Fulcio's: key usages, identifiers, and whatever comes later.
         if arc is None:
             continue
         value = extension.value.public_bytes()
@@ -92,9 +97,12 @@ def _claims(certificate: x509.Certificate) -> dict[int, str]:
 
 def _identity(certificate: x509.Certificate) -> str:
     names = list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    # With two names one could be the trusted one and the other the true one. Names of other kinds (DNS) nobody compares
+    # here.
     if len(names) != 1 or not isinstance(names[0], (x509.UniformResourceIdentifier, x509.RFC822Name)):
         raise SignatureError("the certificate does not name exactly one URI or e-mail address")
     identity: str = names[0].value
+    # ``key:`` identities stand for configured keys; a certificate with such a name would pass for one.
     if identity.startswith(KEY_PREFIX):
         raise SignatureError("the certificate names a key, which only the configuration may")
     if len(identity) > _MAX_IDENTITY:

@@ -16,8 +16,10 @@ def read_regular(path: str, most: int) -> bytes:
         OSError: it cannot be read, or is no regular file.
         ValueError: ``path`` cannot be one.
     """
+    # O_NONBLOCK: opening a pipe would wait for a writer. O_NOCTTY: a terminal must not become this process's own.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
+        # Asked of what is open, not of the path, which may lead elsewhere a moment later.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         with open(descriptor, "rb", closefd=False) as file:

@@ -41,6 +41,8 @@ class LogKeyring(Keyring):
             SigstoreError: it was not; the type that sigstore-python's callers of this expect.
         """
         for log in self._logs:
+            # Two logs may share an id, where a key was declared twice with two windows: each is tried, and no log of
+            # another id.
             if log.id == key_id and log.key is not None:
                 try:
                     log.key.verify(signature, data)
@@ -55,6 +57,7 @@ class InService(TrustedRoot):
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(
+            # Not validated once more: the models come from a root that was.
             trustroot.TrustedRoot.model_construct(
                 media_type=TrustedRoot.TrustedRootType.TRUSTED_ROOT_0_1.value,
                 tlogs=[log.model for log in parts.logs],

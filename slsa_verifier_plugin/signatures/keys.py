@@ -54,6 +54,7 @@ def load_key(configured: str) -> TrustedKey:
     """
     what = "the configured public key"
     pem = configured.encode("utf-8")
+    # A path: PEM has this line, and no path has.
     if "-----BEGIN" not in configured:
         what = f"the public key {quoted(configured)}"
         try:
@@ -67,6 +68,7 @@ def load_key(configured: str) -> TrustedKey:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise TrustRootError(f"{what} is no PEM public key", "expected -----BEGIN PUBLIC KEY-----") from error
+    # Weak keys are refused when the policy is read, not when a signature comes: a mistake in it should show at once.
     if not _is_accepted(key):
         raise TrustRootError(
             f"{what} is not ECDSA P-256 or P-384, Ed25519, or RSA of at least {MIN_RSA_BITS} bits"
@@ -85,6 +87,7 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
     Raises:
         SignatureError: no signature of a configured key.
     """
+    # Not "wrong signature": no key could have verified it, and what to do differs.
     if not keys:
         raise SignatureError(
             "signed with a key, and no key is configured",
@@ -117,6 +120,7 @@ def _signatures(candidate: Candidate) -> list[bytes]:
     value = loads(candidate.content)
     envelope = value["dsseEnvelope"] if candidate.is_bundle else value
     items = envelope.get("signatures")
+    # Ed25519 hashes the payload for each signature, so a large payload with many signatures would cost minutes.
     most = MAX_SIGNATURES if len(candidate.payload) <= LARGE_PAYLOAD else MAX_SIGNATURES_OF_LARGE
     if not isinstance(items, list) or not 1 <= len(items) <= most:
         raise SignatureError(f"the envelope does not have between 1 and {most} signatures")
@@ -135,6 +139,7 @@ def _signatures(candidate: Candidate) -> list[bytes]:
 def _is_accepted(key: object) -> bool:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1))
+    # NIST SP 800-57, part 1: RSA of 2048 bits is the least that has 112 bits of strength.
     if isinstance(key, rsa.RSAPublicKey):
         return key.key_size >= MIN_RSA_BITS
     return isinstance(key, ed25519.Ed25519PublicKey)
@@ -170,9 +175,11 @@ def is_valid(key: PublicKey, signature: bytes, message: Message) -> bool:
             _verifies(partial(key.verify, signature, message.digest(digest), ec.ECDSA(Prehashed(digest))))
             for digest in digests
         )
+    # RFC 8017, 8.1.2 and 8.2.2, step 1: a signature is as long as the modulus. Libraries differ in whether they ask.
     if len(signature) != (key.key_size + 7) // 8:
         return False
     digest = message.digest(hashes.SHA256())
+    # cosign signs with PKCS #1 v1.5, cloud KMS keys with either; which it is cannot be told from the signature.
     pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.AUTO)
     return any(
         _verifies(partial(key.verify, signature, digest, scheme, Prehashed(hashes.SHA256())))
@@ -191,6 +198,7 @@ def _is_made_with(key: PublicKey, signature: bytes, message: Message) -> bool:
         return True
     if not isinstance(key, ec.EllipticCurvePublicKey):
         return False
+    # P-521 (66 bytes each) is not accepted, so this is 32 or 48.
     half = (key.key_size + 7) // 8
     if len(signature) != 2 * half:
         return False

@@ -77,6 +77,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        # Another thread may import boto3 at this moment, for a credential provider: it gets the real one.
         if threading.get_ident() != self._thread:
             return None
         if fullname in _ABSENT and _asked_by(_SIGNERS):
@@ -104,6 +105,7 @@ class _Finder(MetaPathFinder, Loader):
                 delattr(parent, name)
 
     def _left_out(self) -> frozenset[str]:
+        # Asked late: sigstore itself is imported by then, and tells its version.
         if self._kinds is None:
             version = getattr(sys.modules.get("sigstore"), "__version__", "")
             self._kinds = _KINDS if version == _KINDS_VERSION else frozenset()
@@ -144,6 +146,7 @@ def _refuse(value: object) -> NoReturn:
 
 def _asked_by(prefix: str) -> bool:
     """Return True where the innermost frame that is not of the import system is of a module with this prefix."""
+    # Who imports decides: ``boto3`` is absent for securesystemslib's signers alone.
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")

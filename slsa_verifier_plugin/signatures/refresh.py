@@ -68,9 +68,11 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
         TrustRootError: the repository is away or does not verify, or the cache cannot be written. The copy before stays.
     """
     repository = repository_of(source, environ)
+    # A plain file: whoever mounted it replaces it.
     if repository is None:
         return None
     try:
+        # Nobody else may read or replace it: what lies there is trusted by this user's verifications.
         repository.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         require_private(repository.folder)
         with _locked(repository.folder / "lock"):
@@ -89,12 +91,16 @@ def _refresh(repository: Repository, environ: Mapping[str, str]) -> Refreshed:
     with suppress(TrustRootError):
         # A copy that does not verify is not built upon.
         before = read_cached(repository)
+    # In the same folder, so that the link is replaced within one file system, as a whole.
     work = Path(tempfile.mkdtemp(prefix=COPY_PREFIX, dir=repository.folder))
     try:
+        # python-tuf goes on from the copy there is: versions must not go back (TUF 1.0, 5.4.3).
         if before is not None:
             shutil.copytree(repository.current.resolve(strict=True), work, dirs_exist_ok=True)
+        # What was downloaded is verified twice: by python-tuf here, and as a reader will do it.
         _download(repository, work, environ)
         content = verified_copy(repository, work).content
+        # A root that is signed and cannot be used is no better than none; the copy before stays.
         load_roots(content, repository.url)
         _replace_link(repository, work)
     except BaseException:
@@ -117,6 +123,7 @@ def _download(repository: Repository, work: Path, environ: Mapping[str, str]) ->
             bootstrap=repository.bootstrap,
         )
         updater.refresh()
+        # The length is signed, so that an endless download is refused before it begins.
         info = updater.get_targetinfo(TARGET)
         if info is None or info.length > MAX_ROOT:
             raise TrustRootError(f"{quoted(repository.url)} serves no {TARGET} of at most {MAX_ROOT} bytes")
@@ -126,6 +133,7 @@ def _download(repository: Repository, work: Path, environ: Mapping[str, str]) ->
             f"the trusted root of {quoted(repository.url)} could not be refreshed: {reason_of(error)}",
             transient=True,
         ) from error
+    # Its modification time is when it was fetched, also where its content is as before (``verified_copy``).
     os.utime(work / "timestamp.json")
 
 
@@ -156,6 +164,7 @@ class _Fetcher(FetcherInterface):
 
 
 def _replace_link(repository: Repository, work: Path) -> None:
+    # A link cannot be overwritten, but renamed over another one: readers see the old copy or the new one.
     link = work.with_name(f"{work.name}.link")
     link.symlink_to(work.name)
     link.replace(repository.current)

@@ -34,11 +34,13 @@ def documents(content: bytes, most: int) -> list[tuple[int, bytes]]:
     start = _skipped(text, 0)
     while start < len(text):
         try:
+            # Only where it ends: whether it has one meaning is asked of each document when it is read (``loads``).
             _, end = _BOUNDARIES.raw_decode(text, start)
         except (json.JSONDecodeError, RecursionError):
             line = text.count("\n", 0, start) + 1
             raise JsonError(_packed(content) or f"no JSON in line {line}") from None
         found.append((text.count("\n", 0, start) + 1, text[start:end].encode()))
+        # Each is a root that is kept, with its certificates parsed.
         if len(found) > most:
             raise JsonError(f"it holds more than {most} documents")
         start = _skipped(text, end)
@@ -57,13 +59,16 @@ def model_of(content: bytes) -> trustroot.TrustedRoot:
     if not isinstance(value, dict):
         raise MalformedError(f"it is a JSON {'array' if isinstance(value, list) else 'value'} and no object")
     for names in _LISTS:
+        # protobuf leaves empty lists out, which sigstore-python calls missing: GitHub's own root has no ``tlogs``.
         if not any(name in value for name in names):
             value[names[0]] = []
     for name in ("tlogs", "ctlogs"):
+        # ``baseUrl`` is for people and optional in protobuf; pydantic's model demands it.
         for log in _objects(value[name]):
             log.setdefault("baseUrl", log.pop("base_url", ""))
     for names in _LISTS[1::2]:
         for authority in _objects(next(value[name] for name in names if name in value)):
+            # The same for the names of an authority, which its certificates have anyway.
             subject = authority.setdefault("subject", {})
             if isinstance(subject, dict):
                 subject.setdefault("organization", "")

@@ -44,6 +44,8 @@ class SharedVerifier(RootVerifier):
 
     def verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
         """Return the verified payload of ``candidate``; raises as ``RootVerifier.verify``."""
+        # All that the answer depends on goes along, the root's bytes included: the other process keeps nothing that could
+        # be stale.
         request = _encoded(self.root.info.source.encode(), self.root.content, candidate.content)
         reply = self._ask(request)
         found = _decoded(reply, request) if reply is not None else None
@@ -52,6 +54,7 @@ class SharedVerifier(RootVerifier):
         if isinstance(found, SignatureError):
             raise found
         signed_at, log_index = found
+        # Only "verified" comes back. What was verified is taken from here, from the bytes that were sent.
         claim = Claim(candidate.payload_type, candidate.payload, certificates.signer_of(certificate))
         return Verified(claim, signed_at, log_index, self.root.info.digest)
 
@@ -69,6 +72,7 @@ class Answerer:
             Exception: whatever is wrong with the request, but for a bundle that does not verify: that is an answer.
         """
         source, content, line = _parts(request)
+        # The very line that the other side read a candidate from; anything else is a defect, and ends without an answer.
         (candidate,) = read_blob(line, 1).candidates
         assert candidate.certificate is not None
         try:
@@ -114,12 +118,14 @@ def _decoded(reply: bytes, request: bytes) -> tuple[datetime | None, int | None]
     """Return time and log index of the bundle in ``request``, or why it does not verify; None for no such answer."""
     try:
         value = loads(reply)
+        # An answer to an earlier request, whose asker gave up, must not be taken for this one's.
         if value.pop("request") != _digest(request):
             return None
         if "error" in value:
             return SignatureError(str(value["error"]), str(value["remedy"]), reason=Reason(value["reason"]))
         signed_at, log_index = value["signedAt"], value["logIndex"]
         return datetime.fromisoformat(signed_at) if signed_at else None, log_index
+    # Whatever else it is: no word about the bundle, which then is verified here.
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -69,12 +69,14 @@ def repository_of(source: RootSource, environ: Mapping[str, str]) -> Repository 
         url, bootstrap = source.location, read_root_file(source.bootstrap)
     else:
         url, bootstrap = SHIPPED[source.kind], shipped_file(source.kind, "root.json")
+    # The first root is part of the key: two policies with one URL and different roots trust different keys.
     key = hashlib.sha256(url.encode() + b"\0" + bootstrap).hexdigest()[:16]
     return Repository(url, bootstrap, cache_folder(environ) / key)
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of all TUF caches: below ``SLSA_VERIFIER_TUF_DIR``, ``XDG_CACHE_HOME`` or ``HOME``."""
+    # Where the home directory is not writable, as in most containers, this names a mounted folder.
     if own := environ.get("SLSA_VERIFIER_TUF_DIR"):
         return Path(own)
     base = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or "/nonexistent", ".cache")  # noqa: PTH118
@@ -106,6 +108,7 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
             )
         return refreshed.content, f"{source.location} (TUF)"
     shipped = shipped_root(source.kind)
+    # The package carries a copy, so Sigstore's own instances work without any network, as old as the package at the worst.
     if refreshed is None or _is_outdated(refreshed, shipped):
         return shipped, source.kind
     return refreshed.content, f"{source.kind} (TUF)"
@@ -128,6 +131,8 @@ def read_cached(repository: Repository) -> Copy | None:
         TrustRootError: what lies there is not ours alone, or does not verify.
     """
     failure: OSError | TrustRootError | None = None
+    # A reader has no lock, so that no verification waits for a refresh. It looks again where the copy was replaced
+    # meanwhile.
     for _ in range(_MAX_REPLACED):
         folder = _current_copy(repository)
         if folder is None:
@@ -160,6 +165,7 @@ def _current_copy(repository: Repository) -> Path | None:
             f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}",
             "remove it",
         ) from error
+    # A link that leads out of the folder was made by somebody else.
     if not name.startswith(COPY_PREFIX) or "/" in name:
         raise TrustRootError(
             f"the cache {quoted(str(repository.folder))} was not made by this program", "remove it"
@@ -169,6 +175,7 @@ def _current_copy(repository: Repository) -> Path | None:
 
 def require_private(folder: Path) -> None:
     """Raise ``TrustRootError`` unless ``folder`` is a directory of this user that nobody else may write to."""
+    # Not through links: whoever may replace the folder may replace the roots.
     status = folder.lstat()
     if not folder.is_dir() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise TrustRootError(f"the cache {quoted(str(folder))} is not this user's alone", "remove it")
@@ -186,7 +193,10 @@ def verified_copy(repository: Repository, folder: Path) -> Copy:
     fetched = datetime.fromtimestamp((folder / "timestamp.json").stat().st_mtime, tz=UTC)
     try:
         trusted = TrustedMetadataSet(repository.bootstrap, EnvelopeType.METADATA)
+        # As of when it was fetched: without a network the metadata expires, and the root that it vouched for stays what it
+        # was.
         trusted.reference_time = fetched
+        # TUF 1.0, 5.3: from the first root on, each version is signed by the one before and by itself.
         while (following := folder / "root_history" / f"{trusted.root.version + 1}.root.json").exists():
             trusted.update_root(_bounded(following))
         trusted.update_timestamp(_bounded(folder / "timestamp.json"))

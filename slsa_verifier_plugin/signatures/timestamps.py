@@ -49,6 +49,7 @@ def verified_times(
     Raises:
         SignatureError: too many tokens, a repeated one, or one that cannot be read.
     """
+    # One twice could pass for two witnesses where a policy of somebody's counts them.
     if len(tokens) > MAX_TIMESTAMPS or len(set(tokens)) != len(tokens):
         raise SignatureError(f"the bundle has more than {MAX_TIMESTAMPS} timestamps, or one twice")
     known = list(authorities)
@@ -91,6 +92,7 @@ def _is_about(response: TimeStampResponse, message: bytes) -> bool:
     """Return True if the token is about ``message`` (RFC 3161, 2.4.2: messageImprint)."""
     imprint = response.tst_info.message_imprint
     digest = _DIGESTS.get(imprint.hash_algorithm.dotted_string)
+    # An unknown digest is nobody's that is trusted here: the token is left out.
     return digest is not None and digest(message).digest() == imprint.message
 
 
@@ -132,14 +134,18 @@ def verify_stamped_bundle(
         SignatureError: a step fails.
     """
     envelope = bundle.dsse_envelope
+    # With two signatures the stamped one and the verified one could differ.
     if envelope is None or len(envelope.signatures) != 1:
         raise SignatureError("the bundle does not have exactly one signature in a DSSE envelope")
     if not times:
         raise SignatureError("no signed timestamp of a trusted authority")
     signature = envelope.signatures[0].sig
+    # At each of them: "if either fails, verification fails" (Sigstore client specification, 4.3).
     for moment in times:
         service = at(moment)
         chain = chain_at(certificate, service.parts.authorities, moment)
+        # RFC 6962, 3.2, with the keys that were in service. GitHub's own Sigstore has no CT log, and its certificates no
+        # SCT.
         if needs_sct:
             verify_sct(certificate, chain, service.ct_keyring(KeyringPurpose.VERIFY))
     _require_usage(certificate)
@@ -156,6 +162,7 @@ def chain_at(
 ) -> list[x509.Certificate]:
     """Return the issuers of ``certificate`` up to a certificate of ``authorities``, valid at ``moment``."""
     trusted = [item for authority in authorities for item in authority.certificates]
+    # An empty store would be an error of the library's own.
     if not trusted:
         raise SignatureError("no certificate authority of the trusted root was valid when this was signed")
     optional = verification.Criticality.NON_CRITICAL

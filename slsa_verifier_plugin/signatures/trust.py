@@ -59,6 +59,8 @@ class Authority:
 
         This recognizes; it verifies nothing.
         """
+        # Authorities keep their name when they change their key; the key id tells them apart (RFC 5280, 4.2.1.1). Old ones
+        # have none.
         wanted = _key_id(certificate, x509.AuthorityKeyIdentifier)
         return any(
             known.subject == certificate.issuer
@@ -166,6 +168,7 @@ def load_roots(content: bytes, source: str) -> RootFile:
         found = documents(content, MAX_ROOTS)
     except ValueError as error:
         raise _unusable(source, error) from None
+    # One root alone has no "line" in its name, and its problem is the file's.
     if len(found) == 1:
         return RootFile((load_root(content, source),))
     roots: list[LoadedRoot] = []
@@ -175,6 +178,7 @@ def load_roots(content: bytes, source: str) -> RootFile:
             roots.append(load_root(document, f"{source} (line {line})"))
         except TrustRootError as error:
             problems.append(error)
+    # Several, none of which can be used: the first says why.
     if not roots:
         raise problems[0]
     return RootFile(tuple(roots), tuple(problems))
@@ -201,8 +205,10 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
     except Exception as error:
         # pydantic, cryptography and sigstore each raise their own types on bad input.
         raise _unusable(source, error) from error
+    # Without one no certificate could ever verify: better said now than as "unknown CA" for each bundle.
     if not parts.authorities:
         raise TrustRootError(f"the trusted root {quoted(source)} has no certificate authority")
+    # Nothing could vouch for a time, and short-lived certificates are valid for ten minutes.
     if not parts.logs and not parts.timestamp_authorities:
         raise TrustRootError(
             f"the trusted root {quoted(source)} has neither a transparency log nor a timestamp authority"
@@ -269,6 +275,7 @@ def _authorities(items: Iterable[trustroot.CertificateAuthority]) -> Iterator[Au
         certificates = tuple(
             x509.load_der_x509_certificate(entry.raw_bytes) for entry in item.cert_chain.certificates
         )
+        # Its window without a certificate would be an authority that nobody can be.
         if not certificates:
             raise MalformedError("an authority has no certificate")
         yield Authority(certificates, _window(item.valid_for), item)
@@ -287,6 +294,7 @@ def _window(valid_for: object) -> Window:
     start, end = getattr(valid_for, "start", None), getattr(valid_for, "end", None)
     if not isinstance(start, datetime):
         raise MalformedError("an entry has no validFor.start")
+    # Compared with the clock's UTC; without a zone it could be any of 24 hours.
     if any(moment is not None and moment.tzinfo is None for moment in (start, end)):
         raise MalformedError("a time in validFor has no zone")
     return Window(start, end)

@@ -136,7 +136,7 @@ class RootVerifier:
         # The timestamp authority, where no log gives the time. Beside a log's time an unknown one is left out like any other
         # that does not verify.
         tokens = bundles.tokens_of(bundle)
-        if tokens and _logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
+        if tokens and bundles.logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
             raise _unknown("the timestamp authority", AUTHORITY)
         # The transparency log.
         entries = bundle.verification_material.tlog_entries
@@ -169,7 +169,7 @@ class RootVerifier:
         _require_signature(bundle, certificate)
         # Step 3: the log's time where its promise covers it (Rekor v1), else the earliest timestamp (Rekor v2 has no time).
         stamped = self._stamped(bundle)
-        logged = _logged_at(bundle)
+        logged = bundles.logged_at(bundle)
         if logged is None and not stamped:
             raise _invalid("no time that a trusted log or timestamp authority vouches for")
         moment = min(stamped.values()) if logged is None else logged
@@ -188,7 +188,7 @@ class RootVerifier:
             # The signer comes from ``certificate``, which must be the one that was verified.
             raise SignatureError("the bundle can be read as carrying two certificates")
         # The earliest of all times, which are all verified: whoever adds a later timestamp makes nothing younger (maxAge).
-        return content, min([moment, *stamped.values()]), _verified_index(bundle)
+        return content, min([moment, *stamped.values()]), bundles.verified_index(bundle)
 
     def _stamped(self, bundle: bundle_v1.Bundle) -> dict[bytes, datetime]:
         """Return the verified timestamps; the others are left out, as anybody could leave them out of the bundle."""
@@ -281,6 +281,7 @@ class AttestationVerifier:
         Raises:
             SignatureError: it does not verify; of ``_UNKNOWN`` where no trusted root knows its CA or log.
         """
+        # Only what verified is kept: a failure may be one of a root that is refreshed in a moment.
         if (known := self._known(candidate)) is not None:
             return known
         if candidate.certificate is None:
@@ -289,14 +290,17 @@ class AttestationVerifier:
         certificate = certificates.load(candidate.certificate)
         invalid: SignatureError | None = None
         unknown: SignatureError | None = None
+        # Any root may vouch: they are all configured. The first that does is named in the verdict.
         for verifier in self._roots:
             try:
                 return self._kept(candidate, verifier.voucher, verifier.verify(candidate, certificate))
             except SignatureError as error:
+                # Signed in an instance that this root does not know; another root may.
                 if error.reason in _UNKNOWN:
                     unknown = error
                 else:
                     invalid = error
+        # A root knew its parties and it did not verify: that says more than another root that does not know them.
         if invalid is not None:
             raise invalid
         raise self._with_ages(unknown)
@@ -359,41 +363,9 @@ def _require_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) 
     except Exception as error:
         # As the parser of certificates: several types, and panics that are no ValueErrors.
         raise _invalid("the certificate's key is none that there can be") from error
+    # Not looked at here: sigstore-python tells each of these in its own words, which ``wording`` knows.
     if envelope is None or len(envelope.signatures) != 1 or not isinstance(key, ec.EllipticCurvePublicKey):
         return
     message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
     if not is_valid(key, envelope.signatures[0].sig, message):
         raise _invalid("it does not match the certificate's key and the content")
-
-
-def _logged_at(bundle: bundle_v1.Bundle) -> datetime | None:
-    """Return the log's time where its promise covers it, which is still to be verified; None where there is none."""
-    for entry in bundle.verification_material.tlog_entries:
-        if entry.integrated_time and entry.inclusion_promise:
-            try:
-                return datetime.fromtimestamp(entry.integrated_time, tz=UTC)
-            except (ValueError, OverflowError, OSError):
-                raise SignatureError("the log entry's time is none that there can be") from None
-    return None
-
-
-def _verified_index(bundle: bundle_v1.Bundle) -> int:
-    """Return the entry's index as something verified vouches for it.
-
-    A promise (Rekor v1) is over the entry's index in the whole log. Without one (Rekor v2) nothing is over ``logIndex``; the
-    index in the proof is part of the path that led to the checkpoint's root, in a tree of the size that the checkpoint says.
-
-    Raises:
-        SignatureError: the proof is of a tree of another size than the checkpoint's, so that its index may be a lie.
-    """
-    (entry,) = bundle.verification_material.tlog_entries
-    if _logged_at(bundle) is not None:
-        return entry.log_index
-    proof = entry.inclusion_proof
-    lines = proof.checkpoint.envelope.split("\n", 2) if proof.checkpoint else []
-    if len(lines) < 3 or lines[1] != str(proof.tree_size):
-        raise SignatureError(
-            "the inclusion proof is for a tree of another size than the one whose checkpoint the log signed",
-            "attach the original bundle, unchanged",
-        )
-    return proof.log_index

@@ -115,6 +115,7 @@ def reason_of(error: BaseException) -> str:
     Args:
         error: what this program or a library raised.
     """
+    # The outermost one that is known: it is the nearest to what was being done.
     for cause in _chain(error):
         if isinstance(cause, VerifierError):
             return cause.message
@@ -127,6 +128,7 @@ def reason_of(error: BaseException) -> str:
         for kind, said in _TUF:
             if isinstance(cause, kind):
                 return said
+    # Only now by words, which a new version may change: what is not recognized is told in general, and never shown.
     text = str(error).lower()
     for words, said in _SAID:
         if words in text:
@@ -139,6 +141,7 @@ def _fields(error: FieldsError) -> str:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     place = ""
     for step in found[0]["loc"]:
+        # The way to the field, as people write it: ``tlogs[0].publicKey``.
         if isinstance(step, int):
             place += f"[{step}]"
         elif _NAME.fullmatch(step):
@@ -152,6 +155,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield ``error`` and what it was raised from."""
     seen: list[BaseException] = []
     current: BaseException | None = error
+    # Causes can be a circle, where a handler raises what it caught from what it raised.
     while current is not None and current not in seen:
         seen.append(current)
         current = current.__cause__ or current.__context__

@@ -66,6 +66,8 @@ class _Places:
             DeadlineError: there was none in time.
         """
         with self._changed:
+            # Both at once: a place for all, and a place of this registry's. Whoever waits for its own registry takes none
+            # from others.
             while self._taken.total() >= self._total or self._taken[registry] >= self._each:
                 deadline.check(doing)
                 self._changed.wait(deadline.remaining())
@@ -126,8 +128,10 @@ class _GuardedStore:
     def leave(self) -> None:
         """Let other calls have this one's places."""
         with self._state:
+            # From now on a thread that still fetches for this call gets its place back at once (``_keep``).
             self._has_left = True
             taken, self._taken = self._taken, []
+        # In the reverse order of taking: the large class, which the fewest calls get, is free first.
         for places, registry in reversed(taken):
             places.leave(registry)
 
@@ -152,6 +156,7 @@ class _GuardedStore:
     def _ask(self, image: Reference, size: int, deadline: Deadline) -> None:
         with self._state:
             self._bytes += size
+            # Of all that the call holds, not of this content: two medium blobs are a large call.
             wanted = self._bytes
             if not self._needed(wanted):
                 return
@@ -160,6 +165,7 @@ class _GuardedStore:
             # One thread asks for all of the call: the place that it waits for is none that another of them holds.
             deadline.acquire(self._asking, doing)
             try:
+                # Asked once more behind the lock: another thread of this call may have taken them meanwhile.
                 for places in self._needed(wanted):
                     places.take(image.registry, deadline, doing)
                     self._keep(places, image.registry)

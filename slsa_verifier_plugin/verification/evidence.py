@@ -44,9 +44,11 @@ def read_blobs(
     """
     bytes_left, bundles_left = policy.max_bytes, policy.max_bundles
     for number, descriptor in enumerate(manifest.blobs, 1):
+        # Tools that attach only annotations have one empty blob; it is no attestation and not worth a request.
         if descriptor.digest == EMPTY:
             continue
         deadline.check(f"reading blob {number} of {len(manifest.blobs)}")
+        # Asked of the descriptor before anything is fetched: a manifest of 1 KiB may name a blob of a terabyte.
         if descriptor.size > bytes_left:
             raise ArtifactError(
                 f"the artifact's blobs have more than {policy.max_bytes} bytes, of which nothing was read beyond that",
@@ -54,6 +56,7 @@ def read_blobs(
                 reason=Reason.LIMIT_EXCEEDED,
             )
         content = store.blob(image, descriptor, bytes_left, deadline)
+        # Each blob has what the others left: a thousand blobs of the largest size would fill memory one by one.
         bytes_left -= len(content)
         blob = read(content, bundles_left)
         bundles_left -= len(blob.candidates)
@@ -69,8 +72,10 @@ def image_labels(
         RegistryError, ArtifactError, DeadlineError: a manifest or config is not delivered or malformed.
     """
     manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
+    # One platform: its own labels, or those of its config.
     if manifest.kind != "index":
         return [_labels("the image", store, image, manifest, deadline)]
+    # An index that names a commit speaks for all its platforms: it is what was admitted, and its digest covers it.
     if REVISION in manifest.annotations:
         return [
             ImageLabels("the image index", manifest.annotations[REVISION], manifest.annotations.get(SOURCE))
@@ -79,6 +84,7 @@ def image_labels(
     platforms = [child for child in manifest.manifests if child.platform != _NO_PLATFORM]
     if len(platforms) > MAX_PLATFORMS:
         raise ArtifactError(f"the image index has {len(platforms)} platforms, more than {MAX_PLATFORMS}")
+    # Otherwise every platform must say the same: which one a node will run is not known at admission.
     labels = []
     for child in platforms:
         content = parse_manifest(store.manifest(image, child, deadline), child.media_type)
@@ -91,6 +97,8 @@ def _labels(
     where: str, store: ArtifactStore, image: Reference, manifest: Manifest, deadline: Deadline
 ) -> ImageLabels:
     revision, source = manifest.annotations.get(REVISION), manifest.annotations.get(SOURCE)
+    # A manifest's annotation outweighs the config's label: it is set later, when the image is pushed. The config, of up to
+    # 4 MiB, is fetched only where something is missing.
     if manifest.config is not None and (revision is None or source is None):
         labels = _config_labels(store.blob(image, manifest.config, MAX_CONFIG, deadline))
         revision = labels.get(REVISION) if revision is None else revision
@@ -101,6 +109,7 @@ def _labels(
 def _config_labels(content: bytes) -> dict[str, str]:
     try:
         value: Any = loads(content)
+    # A config that cannot be read has no labels. Step 14 then denies for the missing label, which says what to do.
     except JsonError:
         return {}
     config = value.get("config") if isinstance(value, dict) else None

@@ -37,8 +37,10 @@ def prefetched(
     Raises:
         DeadlineError: out of time.
     """
+    # One worker alone is no gain over the caller.
     count = min(workers, len(keys))
     crew = _Crew(keys, fetch, count if count > 1 else 0)
+    # No threads, by choice or because the system gives none: the caller fetches, one after the other.
     if not crew.size:
         for key in keys:
             deadline.check(doing)
@@ -94,6 +96,7 @@ class _Crew(Generic[Key, Value]):
 
     def dismiss(self) -> None:
         """Let nothing more be begun, and wait a moment for what is under way."""
+        # Workers look at this before each fetch, and never in the middle of one: a request has its own deadline.
         self._dismissed.set()
         parting = Deadline(PARTING)
         for thread in self._threads:
@@ -105,6 +108,8 @@ class _Crew(Generic[Key, Value]):
     def _work(self) -> None:
         while not self._dismissed.is_set():
             with self._next:
+                # A list, for None may be a key; the lock is held for no more than this, as iterators are not safe under
+                # threads.
                 found = list(islice(self._keys, 1))
             if not found:
                 return

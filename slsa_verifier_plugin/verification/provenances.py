@@ -174,6 +174,8 @@ class ProvenanceSearch:
                     return bound
             else:
                 self._is_first_round, self.has_more = False, found is None
+        # Nothing binds, and something could not be read: what was not seen may have bound it, so the registry is the
+        # reason.
         if self._failures:
             # Where a retry may help, that is what to say.
             raise next((item for item in self._failures if item.transient), self._failures[-1])
@@ -194,6 +196,7 @@ class ProvenanceSearch:
 
     def _signed(self, item: _Lookalike) -> list[SignedProvenance]:
         """Return what is verified of ``item``, once for each signer; nothing where its signature is wrong."""
+        # A signature is looked at once for all summaries that ask.
         if item.verified is None:
             self._deadline.check("verifying build provenance")
             item.verified = []
@@ -316,6 +319,7 @@ class ProvenanceSearch:
         Raises:
             RegistryError, ArtifactError, DeadlineError: the referrer is not delivered, malformed or over the policy's limits.
         """
+        # The first round that allows the manifest reads it; later rounds only read blobs.
         if source.blobs is None:
             if source.descriptor.size > size:
                 return None
@@ -375,6 +379,7 @@ class ProvenanceSearch:
         except (SignatureError, StatementError) as error:
             self.passed_over.add("that do not verify", plain(error.message))
             return None
+        # The payload mentions the digest somewhere, but not as its subject (a dependency, say).
         if str(self._digest) not in claimed.digests:
             return None
         return _Lookalike(candidate, claimed, claims)

@@ -38,6 +38,7 @@ class Readings:
 
     def blob(self, content: bytes, most: int) -> Blob:
         """Return the candidates in ``content``; as ``read_blob``, which says what it raises."""
+        # The limit is part of the key: what is read under one limit is an error under a lower one.
         key = (content, most)
         blob = self._blobs.get(key)
         if blob is None:
@@ -47,6 +48,8 @@ class Readings:
 
     def manifest(self, content: bytes, media_type: str) -> Manifest:
         """Return the manifest in ``content``; as ``parse_manifest``, which says what it raises."""
+        # The type is part of the key: the same bytes under another type are an error (OCI image specification 1.1,
+        # "mediaType").
         key = (content, media_type)
         manifest = self._manifests.get(key)
         if manifest is None:
@@ -56,6 +59,7 @@ class Readings:
 
     def said(self, candidate: Candidate) -> Said:
         """Return what the payload of ``candidate`` says. This verifies nothing."""
+        # The bytes themselves and no digest of them, which would be one more thing to trust.
         key = (candidate.payload_type, candidate.payload)
         said = self._said.get(key)
         if said is None:
@@ -86,6 +90,8 @@ def _read(payload_type: str, payload: bytes) -> Said:
     except StatementError as error:
         return None, error
     kind = predicate_type_in(value)
+    # Of another kind only the type is told. None goes on to be an error, for a payload without a type may be a broken
+    # summary.
     return kind, read_decoded(value) if kind in (None, PREDICATE_TYPE) else None
 
 

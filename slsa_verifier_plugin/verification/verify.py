@@ -138,6 +138,7 @@ class _Run:
                 self._contents.others += 1
                 continue
             entries.append(RankedCandidate(blob, candidate, reading, self._claimed(candidate, reading)))
+        # A denial here says what was attached instead: a wrong file is the most common mistake of all.
         if not entries:
             self._no_candidates()
         self._steps.append(passed(4, f"{len(entries)} candidates, {self._contents.others} other lines"))
@@ -159,6 +160,7 @@ class _Run:
                 "attach the source workflow's signed_bundle.intoto.jsonl",
                 reason=Reason.NO_ATTESTATION,
             )
+        # Statements of another kind were read, so the step itself passed; what is missing is a summary (reason NO_VSA).
         kinds = sorted({str(self._readings.said(candidate)[0]) for _, candidate in seen.candidates})
         self._steps.append(
             passed(4, f"{counted(len(seen.candidates), 'attestation')}, none a verification summary")
@@ -174,10 +176,13 @@ class _Run:
         """Return how far the candidate's claims get, unverified; None where they cannot even be read."""
         try:
             claims = self._verifier.claims(candidate)
+        # No certificate, no signer: nothing can be claimed, and it is looked at last.
         except SignatureError:
             return None
         context = Context(self._policy, self._judged.image, self._verifier.key_identities)
         examined = (examine(claim, context, reading) for claim in claims)
+        # A key's signature names no key that counts (DSSE: "keyid" is a hint), so there is a claim for each configured key.
+        # The one that would get furthest decides when the candidate has its turn.
         return max(examined, key=lambda item: item.reached, default=None)
 
     # Steps 5 to 14
@@ -186,6 +191,8 @@ class _Run:
         self._total = len(entries)
         sought = known = 0
         for entry in entries:
+            # What was signed cannot say more than what is claimed: such a candidate never becomes a success. Its signature
+            # is looked at to report a true reason, and only so often, for anybody can attach thousands.
             if entry.is_hopeless:
                 # The one that gets furthest comes first: once its signature has been verified the reason is known, and the
                 # end of the time no longer changes it.
@@ -198,6 +205,8 @@ class _Run:
             finding = self._bound(self._find(entry), binder)
             self._findings.append(finding)
             known += entry.is_hopeless and finding.verified is not None
+            # One good attestation is enough: what else hangs on the image, which anybody may have attached, takes it down
+            # no more.
             if finding.reason is None:
                 return self._admit(finding)
         for number, finding in enumerate(self._findings):
@@ -211,6 +220,7 @@ class _Run:
     def _find(self, entry: RankedCandidate) -> Finding:
         """Steps 5 to 13: return what comes of one candidate once its signature has been checked."""
         try:
+            # Step 5. Nothing above this line counts for a success.
             verified = self._verifier.verify(entry.candidate)
         except SignatureError as error:
             step = failed(5, error.problem)
@@ -222,12 +232,15 @@ class _Run:
         )
         # What was read of the candidate is what was verified only if it is the same, to the byte.
         said = (entry.candidate.payload_type, entry.candidate.payload)
+        # Two parsers could read one bundle in two ways (a member twice, say). What the policy looked at before counts only
+        # for the very bytes that the signature is over.
         is_same = said == (verified.claim.payload_type, verified.claim.payload)
         reading = entry.reading if is_same else None
         earlier = entry.claimed if is_same else None
         # Of several signers, each as good as the other, the one whom the policy trusts most counts.
         examined = [(examine_verified(claim, context, reading, earlier), claim) for claim in verified.claims]
         examination, claim = max(examined, key=lambda pair: pair[0].reached)
+        # The report names the signer that decided, not the first one in the envelope, whose order a relay may change.
         steps = (passed(5, plain(claim.signer.identity)), *examination.steps)
         named = verified if claim is verified.claim else replace(verified, claim=claim)
         said_of_it = (examination.reason, examination.message, False, examination, named)
@@ -243,6 +256,8 @@ class _Run:
         chosen = NoBinder() if examination.bound_by_digest else binder
         try:
             bound = chosen.bind(examination, thorough=thorough)
+        # A registry that fails here fails for this candidate: another summary may be about the image itself, and needs
+        # none.
         except (CheckError, RegistryError, ArtifactError) as error:
             return replace(
                 finding,
@@ -273,6 +288,7 @@ class _Run:
             or not isinstance(verified, Verified)
         ):
             raise InternalError("an attestation that did not pass was about to be admitted")
+        # What a success says ends in Gatekeeper's status and in logs: a few levels are enough there.
         levels = ", ".join(plain(name) for name in examination.levels[:16])
         about = f"{plain(examination.summary.resource_uri)} at {examination.revision}"
         if not examination.sources:
@@ -294,8 +310,10 @@ class _Run:
 
     def _deny_early(self, error: VerifierError) -> Verdict:
         """Return the denial for a failure outside any one candidate."""
+        # The end of the time is no failure of a step: what was not reached stays "not checked".
         if not isinstance(error, DeadlineError):
             # A file has no steps 2 and 3 before the one that finds nothing in it.
+            # Reasons that belong to a step by what they say; any other failure is of the step after the last that passed.
             known = {Reason.NO_ATTESTATION: 4, Reason.NO_VSA: 6}
             step = known.get(error.reason) or max(item.number for item in self._steps) + 1
             self._steps.append(failed(min(step, 14), error.problem))

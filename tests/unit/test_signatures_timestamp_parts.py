@@ -14,9 +14,10 @@ from sigstore_models.bundle import v1 as bundle_v1
 
 from slsa_verifier_plugin.errors import SignatureError
 from slsa_verifier_plugin.signatures import timestamps
+from slsa_verifier_plugin.signatures.bundles import logged_at, verified_index
 from slsa_verifier_plugin.signatures.timestamps import MAX_TIMESTAMPS, is_known, verified_times
 from slsa_verifier_plugin.signatures.trust import Authority, Window, load_root
-from slsa_verifier_plugin.signatures.verifier import _logged_at, _require_signature, _verified_index
+from slsa_verifier_plugin.signatures.verifier import _require_signature
 from tests.support.sigstore import (
     IN_TOTO,
     SIGNED_AT,
@@ -233,14 +234,14 @@ def test_a_logs_time_beyond_the_calendar_is_told(seconds: int) -> None:
     value = json.loads(sign(log="v1"))
     value["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = str(seconds)
     with pytest.raises(SignatureError, match="the log entry's time is none that there can be"):
-        _logged_at(parsed(compact(value)))
+        logged_at(parsed(compact(value)))
 
 
 @pytest.mark.parametrize("checkpoint", [None, "log", "log\n{size}", "log\n{size}1\nhash\n"])
 def test_an_index_needs_a_checkpoint_that_says_the_size_of_the_tree(checkpoint: str | None) -> None:
     value = json.loads(sign(log="v2"))
     proof = value["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
-    assert _verified_index(parsed(compact(value))) == int(proof["logIndex"])
+    assert verified_index(parsed(compact(value))) == int(proof["logIndex"])
     proof["checkpoint"] = checkpoint and {"envelope": checkpoint.format(size=proof["treeSize"])}
     with pytest.raises(SignatureError, match="for a tree of another size"):
-        _verified_index(parsed(compact(value)))
+        verified_index(parsed(compact(value)))
