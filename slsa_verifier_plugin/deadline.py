@@ -47,6 +47,7 @@ class Deadline:
 
     def acquire(self, lock: Lock, doing: str) -> None:
         """Take ``lock``, which the caller releases; raise ``DeadlineError`` as ``check`` does where it is not free in time."""
+        # Python may give up a moment too early; then there is still time, and it is tried again.
         while not lock.acquire(timeout=self.remaining()):
             self.check(doing)
 

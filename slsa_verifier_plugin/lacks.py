@@ -25,6 +25,7 @@ def number_of(error: BaseException) -> int:
     for _ in range(_MAX_DEPTH):
         if found is None:
             break
+        # EAGAIN of a file or socket says "not now" and is no limit of processes; that comes as the RuntimeError below.
         if isinstance(found, OSError) and found.errno in _SENTENCES and found.errno != _PROCESS_ERROR:
             return found.errno
         if isinstance(found, RuntimeError) and "can't start new thread" in str(found):

@@ -39,9 +39,11 @@ class LruCache(Generic[K, V]):
 
     def put(self, key: K, value: V, cost: int = 1) -> None:
         """Keep ``value``, unless it alone costs more than a quarter of the capacity."""
+        # One large value would throw out everything else, for one that may never be asked for again.
         if cost > self._capacity // 4:
             return
         with self._lock:
+            # Two calls may have made the same value at once: the later one counts, and its cost once.
             if key in self._items:
                 self._cost -= self._items.pop(key)[1]
             self._items[key] = (value, cost)

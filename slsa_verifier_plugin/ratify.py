@@ -76,8 +76,10 @@ class Input:
     @classmethod
     def of(cls, stdin: bytes | Input) -> Input:
         """Return what standard input says; what was parsed before is returned as it is."""
+        # Parsed by whoever needed the time limit first; 4 MiB are not parsed twice.
         if isinstance(stdin, Input):
             return stdin
+        # The contract's code for what cannot be read; nothing of it is parsed.
         if len(stdin) > MAX_STDIN:
             return cls(
                 None, ContractError(ContractCode.IO, f"standard input has more than {MAX_STDIN} bytes")
@@ -103,6 +105,7 @@ def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
     Raises:
         ContractError: codes 4, 7, 6, 1, 2 and 3, checked in this order.
     """
+    # First, as in Ratify's skeleton: all that are missing at once.
     missing = [name for name in (COMMAND, VERSION, SUBJECT) if not environment.get(name)]
     if missing:
         raise ContractError(
@@ -111,6 +114,7 @@ def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
             "Ratify sets them when it runs this plugin; people use 'slsa-verifier-plugin verify IMAGE'",
         )
     image = _subject(environment[SUBJECT])
+    # Before standard input, whose form the version decides.
     if environment[VERSION] not in SUPPORTED_VERSIONS:
         raise ContractError(
             ContractCode.VERSION_NOT_SUPPORTED,
@@ -120,6 +124,7 @@ def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
     config, store, artifact = _input(Input.of(stdin))
     if not isinstance(config.get("name"), str) or not config["name"]:
         raise ContractError(ContractCode.INVALID_CONFIG, "the verifier's configuration has no name")
+    # Last, as in Ratify's skeleton: a wrong command with wrong input is reported as wrong input.
     if environment[COMMAND] != VERIFY:
         raise ContractError(
             ContractCode.UNKNOWN_COMMAND,
@@ -137,6 +142,7 @@ def _subject(text: str) -> Reference:
         raise ContractError(
             ContractCode.BAD_ARGUMENTS, f"the subject {quoted(text)} is no image reference", expected
         ) from error
+    # Ratify resolves tags before it calls. A tag here could be another image by the time that it runs.
     if image.digest is None:
         raise ContractError(ContractCode.BAD_ARGUMENTS, f"the subject {quoted(text)} has no digest", expected)
     return image
@@ -170,6 +176,8 @@ def _no_input(detail: str) -> ContractError:
 
 def answer(verdict: Verdict, name: str, type_: str, duration_ms: int) -> Response:
     """Return the response that carries ``verdict``: one JSON line, exit status 0, warnings as log lines."""
+    # Ratify logs standard error; a line with braces there it would read as a result (``parsePluginOutput``), which
+    # ``plain`` prevents.
     warnings = "".join(f"warn: {plain(text, 512)}\n" for text in verdict.warnings)
     return Response(0, result_line(verdict, name, type_, duration_ms) + b"\n", warnings.encode())
 
@@ -188,6 +196,7 @@ def contract_failure(error: ContractError) -> Response:
     body: dict[str, Any] = {"code": int(error.code), "msg": plain(error.message, 8192)}
     if error.details:
         body["details"] = plain(error.details, 2048)
+    # Ratify would read no line of more than 64 KiB, and report that instead of what is wrong.
     if len(encode(body)) > MAX_RESULT:
         body["msg"] = ascii_only(body["msg"])
     return Response(1, encode(body) + b"\n")

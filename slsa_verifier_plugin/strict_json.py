@@ -31,6 +31,7 @@ class JsonError(ValueError):
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
+    # RFC 8259, section 4: what a reader makes of a name twice "is unpredictable".
     if len(result) != len(pairs):
         raise JsonError("a name occurs twice in one object")
     return result
@@ -41,6 +42,7 @@ def _constant(name: str) -> NoReturn:
 
 
 def _integer(digits: str) -> int:
+    # Python's int() takes time by the square of the digits.
     if len(digits) > 32:
         raise JsonError("a number has more than 32 digits")
     return int(digits)
@@ -48,6 +50,7 @@ def _integer(digits: str) -> int:
 
 def _float(text: str) -> float:
     value = float(text)
+    # ``1e999``: one reader's infinity is another one's error.
     if math.isinf(value):
         raise JsonError("a number is too large")
     return value
@@ -60,6 +63,7 @@ _DECODER = json.JSONDecoder(
 
 def _check_depth(value: object) -> None:
     depth, level = 0, [value]
+    # Level by level and not by recursion, which Python ends at a thousand.
     while level:
         level = [
             child
@@ -95,6 +99,7 @@ def loads(content: bytes) -> Any:
         JsonError: not UTF-8, not JSON, a duplicate name, NaN or an infinity, a number of more than 32
             digits, half a surrogate pair, nesting deeper than ``MAX_DEPTH``, or more than ``MAX_VALUES``.
     """
+    # Counted in the bytes, also inside texts: too many rather than too few, and no real document comes near.
     if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise JsonError(f"more than {MAX_VALUES} values")
     try:

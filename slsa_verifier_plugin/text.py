@@ -61,6 +61,7 @@ _safe_again = lru_cache(maxsize=1024)(_safe)
 
 def inert(text: str) -> str:
     """Return ``text`` with ``?`` for every character that is not seen, and for one of each command of a CI system."""
+    # Nearly all text is printable ASCII, for which one search is enough.
     if not _KEPT.fullmatch(text):
         text = "".join(
             "?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in text
@@ -79,6 +80,7 @@ def without_commands(text: str, instead: Callable[[str], str]) -> str:
 
 def quoted(value: object, limit: int = MAX_SHOWN) -> str:
     """Return ``plain(value)`` in double quotes; None becomes ``nothing``."""
+    # Nothing, and not "None", which people would look for in their files.
     if value is None:
         return "nothing"
     return '"' + plain(value, limit).replace('"', "'") + '"'

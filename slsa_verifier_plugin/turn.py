@@ -41,6 +41,7 @@ def aside() -> Iterator[None]:
     Without a turn, as in a process that has one call only, this does nothing; neither does it within itself.
     """
     turn: Turn | None = getattr(_own, "turn", None)
+    # A process for one call has nobody to let work; a thread that waits within a wait has given its turn already.
     if turn is None:
         yield
         return

@@ -71,6 +71,7 @@ def built_v02(
         One material; none where it is not said, two or more where it is not clear which.
     """
     source = invocation.get("configSource") or {}
+    # Something is there that cannot be read: no other part may stand in for it.
     if not isinstance(source, Mapping):
         return ()
     uri = source.get("uri")
@@ -91,15 +92,20 @@ def built_v1(
         external: ``externalParameters``; empty where there are none.
         dependencies: ``resolvedDependencies``.
     """
+    # GitHub writes the build type with and without a slash at the end.
     if build_type.rstrip("/") in _WORKFLOW:
         workflow = _object(external, "workflow")
         return _resolved(build_type, workflow.get("repository"), workflow.get("ref"), dependencies)
+    # slsa-github-generator v1: ``source`` for container-based builds; else the first dependency is the source, as its
+    # document says.
     if build_type.startswith(_GENERATOR):
         source = _object(external, "source") or _first(dependencies)
         return (_pinned(build_type, source),) if isinstance(source.get("uri"), str) else ()
+    # GitLab names its project without a ref, so the one dependency of that repository is it.
     if build_type.startswith(_GITLAB):
         return _resolved(build_type, external.get("source"), None, dependencies)
     if build_type.startswith(_BUILDKIT):
+        # BuildKit's ``resolvedDependencies`` are base images, which may come from git as well: only the context was built.
         source = _object(external, "configSource")
         return (_pinned(build_type, source),) if isinstance(source.get("uri"), str) else ()
     config = _object(external, "buildConfigSource")
@@ -125,6 +131,7 @@ def _resolved(
     """Return the dependency that is ``repository``, resolved to its commit; of several commits the one at ``ref``."""
     if not isinstance(repository, str):
         return ()
+    # The same repository in any of its forms: the workflow is named by its page, the dependency by ``git+https``.
     wanted = SourceUri.parse(repository)
     found = [
         _pinned(build_type, item)
@@ -137,6 +144,7 @@ def _resolved(
     if len({material.commit for material in found}) > 1:
         # The build type documents uri as repository@ref; another ref of the repository is something that was used.
         found = [material for material in found if _ref(material) == ref] or found
+    # Named twice at one commit is one source; at two it is unclear, and both are returned.
     by_commit = {material.commit: material for material in found}
     return tuple(by_commit.values()) or (Material(repository, ""),)
 
@@ -150,6 +158,7 @@ def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
         material = _pinned("", item)
         if first is None:
             first = material
+        # Two forms of one repository at one commit are one source.
         elif material != first and not (
             material.commit == first.commit and same_repository(material.repository, first.repository)
         ):
@@ -160,11 +169,13 @@ def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
 def _is_git(item: Mapping[str, Any]) -> bool:
     """Return True for a dependency that is a git repository, also for one that cannot be read: it makes the source unclear."""
     uri, digest = item.get("uri"), _object(item, "digest")
+    # A digest that only git has makes it a repository, whatever its URI looks like.
     if any(name.startswith("git") for name in digest):  # gitCommit, gitTree, gitTag (in-toto, "DigestSet")
         return True
     if not isinstance(uri, str):
         return False
     text = uri.lower()
+    # A web address is a repository where it is pinned by a commit, or is named like one; else it is a download.
     is_web = text.startswith(("https://", "http://"))
     return text.startswith(_GIT) or (is_web and ("sha1" in digest or _NAMED_GIT.search(text) is not None))
 
@@ -178,6 +189,7 @@ def _pinned(build_type: str, item: Mapping[str, Any]) -> Material:
     digest = _object(item, "digest")
     # v0.2 calls a git commit sha1 (SLSA v0.2 provenance, "materials"), GitLab's runner sha256.
     names = ("gitCommit", "sha1", "sha256") if build_type.startswith(_GITLAB) else ("gitCommit", "sha1")
+    # Under several names the same commit must stand: with two, nobody could say which was built.
     said = {str(digest[name]) for name in names if name in digest}
     commit = said.pop() if len(said) == 1 else ""
     return Material(text, commit if is_commit(commit) else "")

@@ -29,6 +29,8 @@ class Digest:
         Raises:
             ArtifactError: it is not a well-formed sha256 or sha512 digest.
         """
+        # In full, and lower case alone: registries refuse other letters, and one digest must have one form here to be
+        # compared.
         match = _DIGEST.fullmatch(text) if isinstance(text, str) else None
         if match is None or len(match[2]) != _HEX_LENGTH[match[1]]:
             raise ArtifactError(f"{quoted(text)} is not a sha256 or sha512 digest")
@@ -41,6 +43,7 @@ class Digest:
 
     def matches(self, content: bytes) -> bool:
         """Return True if ``content`` has this digest."""
+        # It takes the same time however much of it agrees; it costs nothing, so nobody has to think whether it matters.
         return hmac.compare_digest(Digest.of(content, self.algorithm).hex, self.hex)
 
     def __str__(self) -> str:
@@ -70,11 +73,13 @@ class Descriptor:
         Raises:
             ArtifactError: a property is missing or of a wrong type.
         """
+        # A referrers list comes from a registry or, under the fallback tag, from any client: each field is looked at.
         if not isinstance(value, Mapping):
             raise ArtifactError("a descriptor is not a JSON object")
         media_type, size = value.get("mediaType"), value.get("size")
         if not isinstance(media_type, str):
             raise ArtifactError("a descriptor has no mediaType")
+        # Python's True is an int. A negative size would count as "small enough".
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise ArtifactError(f"a descriptor has the size {quoted(size)}, not a count of bytes")
         artifact_type = value.get("artifactType")

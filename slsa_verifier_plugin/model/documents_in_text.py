@@ -63,6 +63,7 @@ class Part:
 
     def lines(self) -> Iterator[Part]:
         """Yield each of the lines that this stands for."""
+        # One line, or a document over several, which has its value already.
         if self.count == 1:
             yield Part(self.content.strip(), self.line + self._blank(), self.value)
             return
@@ -83,6 +84,7 @@ def parts_of(content: bytes) -> Iterator[Part]:
     Raises:
         ArtifactError: reason ``LIMIT_EXCEEDED`` for more lines than ``MAX_LINES``.
     """
+    # RFC 8259, 8.1: a reader may ignore the mark. PowerShell and Windows' editors write it.
     content = content.removeprefix(_BYTE_ORDER_MARK)
     splitter = _Splitter(content)
     start, line, looked = 0, 1, 0
@@ -97,6 +99,7 @@ def parts_of(content: bytes) -> Iterator[Part]:
             if is_look:
                 stop = content.find(b"\n", start) + 1 or len(content)
             looked += content.count(b"\n", start, stop - 1) + 1
+        # Counted before they are read: blank lines cost as much to find as others.
         if looked > MAX_LINES:
             raise ArtifactError(
                 f"the artifact has more than {MAX_LINES} lines",
@@ -137,6 +140,7 @@ class _Splitter:
         """Return where the next line begins that is worth a look, at ``start`` or behind it; the file's end for none."""
         if start in (0, self._behind):
             return start
+        # Each kind is searched from where its last one was found, so that the whole file is searched once for each kind.
         if self._long < start:
             self._long = self._line(_LONG_LINE, start)
         found = self._long
@@ -179,10 +183,12 @@ class _Splitter:
         text = self._content[start:end].strip()
         # Asked of whatever has the first mark, by which it was found.
         is_marked = _MARK in text and self._is_worth(start, end) and _OTHER_MARK in text
+        # No text, number or literal is a bundle, or has one inside.
         if text[:1] not in (b"{", b"["):
             return None
         first = self._content.index(text[:1], start)
         if is_marked:
+            # A megabyte of ``[[[[`` costs a hundred times what a bundle of that size does.
             if is_dense(text):
                 return None
             try:
@@ -205,6 +211,7 @@ class _Splitter:
 
     def _over_lines(self, first: int) -> tuple[int, int, Any] | None:
         """Return begin, end and value of the document that begins at ``first``; None where it has no end or no one meaning."""
+        # Enough was lost on what begins like a document and is none: from here on only whole lines are read.
         if self._broken >= MAX_BROKEN:
             return None
         if self._text is None:
@@ -231,6 +238,7 @@ class _Splitter:
         if not self._is_worth(first, stop):
             self._broken = MAX_BROKEN
             return None
+        # The place of the document is known in any case; its value only where it has one meaning, and may be a bundle.
         value = None
         if _MARK in document and _OTHER_MARK in document and not is_dense(document):
             with suppress(JsonError):
@@ -241,6 +249,7 @@ class _Splitter:
     def _inside(self, start: int, stop: int, value: Any, depth: int) -> Iterator[tuple[int, int, Any]]:
         """Yield begin, end and value of what stands in wrappers in ``value``; ``loads`` has read all of it by now."""
         children = _children(value) if depth < MAX_WRAPPING else ()
+        # No wrapper, or too deep: the value stands for itself, and is counted as of another kind if it is no bundle.
         if not children:
             yield start, stop, value
             return

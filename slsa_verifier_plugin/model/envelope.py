@@ -82,6 +82,7 @@ def read_blob(content: bytes, most: int) -> Blob:
             )
         else:
             candidates.append(candidate)
+    # With an attestation in it nobody asks what the rest of the file is.
     if candidates:
         return Blob(tuple(candidates), others)
     return Blob((), others, form_of(content), likeness_of(content))
@@ -106,6 +107,7 @@ def candidates_about(content: bytes, text: str, start: int = 0) -> Iterator[tupl
     known: set[bytes] = set()
     for end, line in _lines_about(content, _needles(wanted), start) if start >= 0 else ():
         found = list(parts_of(line))
+        # The line is a part of a document over several lines: the blob must be read from its beginning.
         if len(found) != 1 or found[0].value is None:
             start = -1
             break
@@ -159,11 +161,13 @@ def candidate_in(part: Part) -> Candidate | None:
 
 def _bundle(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | None:
     material = value.get("verificationMaterial")
+    # Sigstore's protobuf-specs: later versions may mean other things by the same members, so an unknown one is not read.
     if value.get("mediaType") not in BUNDLE_MEDIA_TYPES or not isinstance(material, dict):
         return None
     envelope = value["dsseEnvelope"]
     payload = from_base64(envelope.get("payload"))
     payload_type = envelope.get("payloadType")
+    # No envelope that could be signed (DSSE: payload and payloadType are required).
     if payload is None or not isinstance(payload_type, str):
         return None
     key = material.get("publicKey")
@@ -196,9 +200,11 @@ def _envelope(value: Mapping[str, Any], line: bytes, number: int) -> Candidate |
 def _certificate(material: Mapping[str, Any]) -> bytes | None:
     single, chain = material.get("certificate"), material.get("x509CertificateChain")
     if isinstance(chain, dict) and isinstance(chain.get("certificates"), list) and chain["certificates"]:
+        # Bundles until 0.2 have a chain, whose first is the signer's (protobuf-specs, "x509_certificate_chain").
         single = single or chain["certificates"][0]
     if not isinstance(single, dict):
         return None
+    # Empty and not None: a certificate that cannot be read must not make it a key's signature.
     return from_base64(single.get("rawBytes")) or b""
 
 

@@ -52,9 +52,11 @@ def _readings(label: str, scheme: str) -> Iterator[SourceUri]:
         label: the text.
         scheme: of the repository that is compared with; SSH is another way to the repositories of the same host.
     """
+    # Labels are as long as whoever built the image likes.
     if len(label) > MAX_CHARACTERS:
         return
     text = _SCHEME.sub(lambda match: match[0].lower(), label, count=1) if _SCHEME.match(label) else label
+    # ``git@host:path`` is no URI; git documents both forms (git-clone, "GIT URLS").
     over_ssh = _SSH.fullmatch(text) or _SCP.fullmatch(text)
     page = _PAGE.fullmatch(text)
     found: SourceUri | None
@@ -78,6 +80,7 @@ def _is_page(host: str, path: str, kind: str, rest: str) -> bool:
     On GitHub it has two segments; on gitlab.com ``-`` is no name, so what stands before ``/-/`` is the repository. Elsewhere
     ``/tree/main`` may be the end of another repository's name.
     """
+    # What is normalized away could make another page of it.
     if any(segment in ("", ".", "..") for segment in rest.rstrip("/").split("/")):
         return False
     if host == _GITLAB:

@@ -59,6 +59,7 @@ class Levels:
         tracks: dict[str, int] = {}
         names: set[str] = set()
         for name in results:
+            # Says that nothing was reached, which is no name of a control.
             if is_nothing(name):
                 continue
             level = track_level(name)
@@ -79,6 +80,7 @@ class Levels:
                 of one track the lowest counts.
         """
         given = list(caps)
+        # No cap configured: the signer may say whatever it is trusted for.
         if not given:
             return self
         limits: dict[str, int] = {}

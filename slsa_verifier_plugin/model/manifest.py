@@ -59,6 +59,7 @@ def parse_manifest(content: bytes, media_type: str) -> Manifest:
         raise ArtifactError(f"the manifest is not JSON with one meaning: {error}") from error
     if not isinstance(value, dict):
         raise ArtifactError("the manifest is not a JSON object")
+    # OCI image specification 1.1: mediaType should be there, and must agree. What differs could be read as two kinds.
     own = value.get("mediaType", media_type)
     if own != media_type:
         raise ArtifactError(
@@ -86,6 +87,7 @@ def _kind(media_type: str, value: Mapping[str, Any]) -> str:
         kind, foreign = "image", {"manifests", "blobs"}
     else:
         raise ArtifactError(f"{quoted(media_type)} is not a manifest type that this verifier knows")
+    # ORAS' artifact manifests have no schemaVersion; Docker's schema 1 is signed and built otherwise.
     if kind != "artifact" and value.get("schemaVersion") != 2:
         raise ArtifactError(
             f"the manifest's schemaVersion is {quoted(value.get('schemaVersion'))}, expected 2"
@@ -98,6 +100,7 @@ def _kind(media_type: str, value: Mapping[str, Any]) -> str:
 
 def _artifact_type(value: Mapping[str, Any], config: Descriptor | None) -> str:
     own = value.get("artifactType")
+    # OCI image specification 1.1, "artifactType": where it is missing, the config's media type takes its place.
     if isinstance(own, str) and own:
         return own
     return config.media_type if config else ""

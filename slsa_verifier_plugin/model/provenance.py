@@ -56,6 +56,7 @@ def parse_provenance(statement: Statement) -> Provenance:
         raise StatementError(
             f"the predicate type is {quoted(statement.predicate_type)}, expected one of {', '.join(PREDICATE_TYPES)}"
         )
+    # SLSA v1.x "builder.id" is required: without it nobody answers for what is said.
     if not isinstance(builder, str) or not builder:
         raise StatementError("the provenance names no builder")
     return Provenance(
@@ -72,6 +73,7 @@ def parse_provenance(statement: Statement) -> Provenance:
 
 
 def _list(value: object) -> list[Any]:
+    # A large build has some thousands; each is compared once.
     if not isinstance(value, list) or len(value) > MAX_MATERIALS:
         raise StatementError("the provenance's dependencies are no list, or too many")
     return value

@@ -18,6 +18,7 @@ def decompressed(content: bytes, limit: int) -> bytes:
         SnappyError: malformed, or more than ``limit`` bytes.
     """
     size, at = _varint(content)
+    # Asked before anything is unpacked: 5 bytes can announce 4 GiB.
     if size > limit:
         raise SnappyError(f"it holds {size} bytes, at most {limit} are read")
     found = bytearray()
@@ -26,12 +27,14 @@ def decompressed(content: bytes, limit: int) -> bytes:
         at += 1
         kind = tag & 3
         if kind == 0:
+            # Section 2.1: bytes that stand there as they are.
             length, at = _literal(content, tag >> 2, at)
             if at + length > len(content):
                 raise SnappyError("a literal is cut off")
             found += content[at : at + length]
             at += length
         else:
+            # Section 2.2: a copy of what came before, with an offset of one, two or four bytes.
             wide = (1, 2, 4)[kind - 1]
             if at + wide > len(content):
                 raise SnappyError("a copy is cut off")
@@ -39,6 +42,7 @@ def decompressed(content: bytes, limit: int) -> bytes:
             at += wide
             length = (tag >> 2 & 7) + 4 if kind == 1 else (tag >> 2) + 1
             _copy(found, (tag >> 5 << 8 | low) if kind == 1 else low, length)
+        # Asked after each element: a copy can be 64 times as long as its own bytes.
         if len(found) > size:
             raise SnappyError("it holds more than it says")
     if len(found) != size:
@@ -70,5 +74,6 @@ def _copy(found: bytearray, offset: int, length: int) -> None:
     if not 0 < offset <= len(found):
         raise SnappyError("a copy begins before the beginning")
     begin = len(found) - offset
+    # The offset may be smaller than the length: then the bytes repeat, as in a run of one byte.
     pattern = bytes(found[begin : begin + length])
     found += (pattern * (length // len(pattern) + 1))[:length]

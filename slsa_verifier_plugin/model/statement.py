@@ -44,6 +44,7 @@ def decode(payload_type: str, payload: bytes) -> Any:
     Raises:
         StatementError: another payload type, or not strict JSON.
     """
+    # DSSE: the payload type is signed, so that no content of one kind is taken for another.
     if payload_type != PAYLOAD_TYPE:
         raise StatementError(f"the payload type is {quoted(payload_type)}, expected {PAYLOAD_TYPE}")
     try:
@@ -107,8 +108,10 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
     for name in ("predicateType", "subject"):
         if value.get(name) in (None, "", []):
             raise StatementError(f"the statement has no {name}")
+    # Before the library reads them: reading one takes ten times as long as its JSON.
     if isinstance(subjects, list) and len(subjects) > MAX_SUBJECTS:
         raise StatementError(f"the statement has {len(subjects)} subjects, more than {MAX_SUBJECTS}")
+    # What is verified is read again without the flag, so a claim that was read more loosely never counts.
     if not is_claim:
         _require_shape(value)
     _require_subjects(value)
@@ -149,6 +152,7 @@ def _require_subjects(value: dict[str, Any]) -> None:
     if not isinstance(subjects, list):
         raise StatementError("the statement's subjects are no list of objects")
     for subject in subjects:
+        # in-toto Statement v1, "subject": a digest is required; without one it is about nothing.
         if not isinstance(subject, dict) or subject.get("digest", {}) == {}:
             raise StatementError(f"the statement is malformed: {_malformation(value)}")
         digests, annotations = subject["digest"], subject.get("annotations")

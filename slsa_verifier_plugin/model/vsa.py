@@ -58,6 +58,7 @@ def parse_vsa(statement: Statement) -> VerificationSummary:
     Raises:
         StatementError: another predicate type, or a field missing, malformed or over its limit.
     """
+    # Not "starts with": a v2 may mean something else by the same fields (in-toto, "predicateType").
     if statement.predicate_type != PREDICATE_TYPE:
         raise StatementError(
             f"the predicate type is {quoted(statement.predicate_type)}, expected {PREDICATE_TYPE}"
@@ -99,6 +100,7 @@ def parse_time(value: object) -> datetime:
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise StatementError(f"{quoted(value)} is not an RFC 3339 time")
+    # Python reads six digits; Go writes nine.
     fraction = (match[3] or ".0")[:7]
     zone = "+00:00" if match[4] in "Zz" else match[4]
     try:
@@ -114,9 +116,11 @@ def is_commit(text: object) -> bool:
 
 def _source(subject: Subject) -> SourceSubject:
     commit = subject.digests["gitCommit"]
+    # A short id could be several commits', and a branch's name any.
     if not is_commit(commit):
         raise StatementError(f"the subject's gitCommit is {quoted(commit)}, expected a full commit id")
     refs: list[str] = []
+    # source-tool wrote ``source_branches``, then ``source_refs``; SLSA v1.2 has ``sourceRefs``.
     for key in _REF_KEYS:
         if key in subject.annotations:
             refs.extend(_texts(subject.annotations[key], f"annotation {key}", MAX_REFS))

@@ -200,9 +200,11 @@ class ResidentService:
 
     def _follow(self, source: RootSource) -> None:
         """Note that a policy has asked for ``source``."""
+        # Read at each change of the file; there is nothing to fetch.
         if source.kind == "path":
             return
         with self._lock:
+            # Callers name sources. Beyond the limit a root is still used as it lies in the cache; it is not refreshed here.
             if source not in self._followed and len(self._followed) < MAX_SOURCES:
                 self._followed[source] = _Followed()
                 self._wake.set()
@@ -228,12 +230,14 @@ class ResidentService:
         with self._lock:
             item = self._followed[source]
             item.error = plain(error, 512)
+            # A failure is tried again soon, but not sooner than the refreshes that somebody has asked for.
             item.due = time.monotonic() + (min(RETRY_SECONDS, self._every) if error else self._every)
             if refreshed is not None:
                 item.refreshed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
                 item.digest = refreshed.digest
 
     def _refresher(self) -> Refresh:
+        # Imported by the thread that needs it, so that no call waits for tuf.
         if self._refresh is None:
             from slsa_verifier_plugin.signatures.refresh import refresh
 
@@ -275,6 +279,7 @@ class _Service(Service):
 def _fork(environ: Mapping[str, str]) -> Fork | None:
     """Return the fork that verifies signatures where more than one processor is of use."""
     workers = read_settings(environ)[0].workers
+    # With one processor or one call at a time the other process could only take turns with this one.
     if workers == 1 or usable_processors() == 1:
         return None
     return Fork(_answerer, workers)
@@ -289,6 +294,7 @@ def _answerer() -> Callable[[bytes], bytes]:
 def refresh_seconds(environ: Mapping[str, str]) -> float:
     """Return the seconds between two refreshes, 0 for never. What is no number counts as not set."""
     value: Any = environ.get(REFRESH_VARIABLE, "")
+    # A typing error must not end the refreshing: what is no number counts as the default.
     if value.isascii() and value.isdigit() and len(value) <= 5:
         return int(value) * 3600.0
     return DEFAULT_REFRESH_HOURS * 3600.0

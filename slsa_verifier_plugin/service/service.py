@@ -91,6 +91,7 @@ class Service:
         try:
             call = ratify.parse_call(environment, stdin)
             policy = self.policy(call.config)  # step 1
+            # Steps 2 to 14. The time limit is the policy's, so it begins only here, less what is used already.
             verdict = self._decided(call, policy, Deadline(policy.timeout, elapsed))
         except ParameterError as error:
             return ratify.contract_failure(ratify.invalid_parameters(error))
@@ -202,6 +203,7 @@ class Service:
 
         roots: list[RootVerifier] = []
         failures: list[TrustRootError] = []
+        # One root that cannot be used is a warning as long as another can: a policy may name one for the time after a move.
         for source in policy.roots:
             try:
                 found = self._root(source)
@@ -217,6 +219,7 @@ class Service:
                     failures.append(error)
                 else:
                     roots.append(root)
+        # None at all: no certificate could verify, so this is the reason, and not each signature.
         if failures and not roots:
             self._unusable.put(policy.roots, tuple(error.message for error in failures))
             raise failures[0]
@@ -252,6 +255,7 @@ class Service:
 
     def trim(self) -> None:
         """Drop what is kept only for speed."""
+        # Registry content first: it is the largest part, and each piece can be fetched again.
         self._content.clear()
         self._readings.clear()
         self._signatures.clear()
@@ -299,6 +303,7 @@ class Service:
     def _key(self, configured: str) -> TrustedKey:
         from slsa_verifier_plugin.signatures.keys import load_key
 
+        # PEM is its own content; a path's file may be replaced while this process lives.
         key = (configured, *_stamp("" if "-----BEGIN" in configured else configured))
         loaded = self._keys.get(key)
         if loaded is None:
@@ -315,6 +320,8 @@ def _stamp(path: str) -> tuple[int, ...]:
         status = os.stat(path)  # noqa: PTH116 (pathlib costs on this path)
     except (OSError, ValueError):
         return ()
+    # The inode, too: a mounted Secret is replaced by renaming, sometimes within one tick of the clock and with the same
+    # size.
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
