@@ -80,7 +80,7 @@ class ImageDecider:
         deadline = Deadline(check_seconds(request), elapsed)
         folder, name, digest = (os.fsdecode(field or b"") for field in request[1:4])
         try:
-            image = _image(name, digest)
+            image = image_of(name, digest)
             policies = self.policies(folder, service)
             entry = policies.exemptions.entry_for(name, digest)
             if entry is not None:
@@ -93,7 +93,7 @@ class ImageDecider:
             return _refused(str(error))
         except VerifierError as error:
             return _refused(error.message, error.reason, transient=error.transient)
-        return _reported(report, digest)
+        return reported(report, digest)
 
     def policies(self, folder: str, service: Service) -> NodePolicies:
         """Return what a folder says now.
@@ -151,7 +151,7 @@ def _load(folder: str, files: Mapping[str, tuple[int, ...]], service: Service) -
     return NodePolicies(files, exemptions, scope.checker)
 
 
-def _image(name: str, digest: str) -> Reference:
+def image_of(name: str, digest: str) -> Reference:
     """Return the image that is verified: the name that is pulled, with the digest that containerd has found for it.
 
     Raises:
@@ -200,7 +200,7 @@ def _refused(message: str, reason: str = "", transient: bool = False, notes: tup
     return 0, encode(said) + b"\n", b""
 
 
-def _reported(report: ImageReport, digest: str) -> Answer:
+def reported(report: ImageReport, digest: str) -> Answer:
     """Return the answer for a report: undecided is no, as in Ratify."""
     deciding = report.deciding
     resolved = report.resolved.rpartition("@")[2]

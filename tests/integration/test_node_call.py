@@ -13,15 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from slsa_verifier_plugin.node.arguments import DESCRIPTOR, PROGRAM
-from slsa_verifier_plugin.node.call import judged
 from slsa_verifier_plugin.node.surroundings import PATH, surroundings
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, SUCCESS_PREFIX
-from slsa_verifier_plugin.resident import protocol
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.node import Node, Pulled, arguments, descriptor
@@ -455,50 +452,6 @@ def test_credentials_come_from_the_folder_alone(
     assert "secret" not in pulled.stdout + pulled.stderr
     node.put("config.json", "not JSON")
     assert_blocked(node.pull(f"{address}/team/app:v1", DIGEST), "is not JSON", "REGISTRY_CREDENTIALS")
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (0, protocol.DEADLINE_LINE, b""),
-        (0, protocol.INTERNAL_LINE, b""),
-        (0, protocol.REQUIRED_LINE, b""),
-        (0, protocol.NO_TURN_LINE, b""),
-        (0, protocol.ENDED_LINE, b""),
-        (0, protocol.lack_line(12), b""),
-        (0, b"", b""),
-        (0, b"{}", b""),
-        (0, b"null", b""),
-        (0, b"SLSA Attestation Check: SUCCESS.", b""),
-        (0, b'{"isSuccess":true}', b""),
-        (0, b'{"isSuccess":true,"message":"m"}', b""),
-        (0, b'{"isSuccess":true,"message":"m","extensions":{"digest":"sha256:1"}}', b""),
-        (0, b'{"isSuccess":1,"message":"m","extensions":{"digest":"%b"}}' % DIGEST.encode(), b""),
-        (0, b'{"isSuccess":"true","message":"m","extensions":{"digest":"%b"}}' % DIGEST.encode(), b""),
-        (1, b'{"isSuccess":true,"message":"m","extensions":{"digest":"%b"}}' % DIGEST.encode(), b""),
-        (0, b'{"isSuccess":true,"message":"","extensions":{"digest":"%b"}}' % DIGEST.encode(), b""),
-        (
-            0,
-            b'{"isSuccess":false,"isSuccess":true,"message":"m","extensions":{"digest":"%b"}}'
-            % DIGEST.encode(),
-            b"",
-        ),
-        (0, b'{"isSuccess":true,"message":"m","extensions":{"digest":"%b"}} {}' % DIGEST.encode(), b""),
-    ],
-)
-def test_no_answer_but_a_whole_yes_to_this_digest_allows(answer: protocol.Answer) -> None:
-    is_allowed, said = judged(answer, DIGEST)
-    assert not is_allowed
-    assert said
-
-
-def test_a_whole_yes_allows() -> None:
-    said: dict[str, Any] = {
-        "isSuccess": True,
-        "message": "m\x1b",
-        "extensions": {"digest": DIGEST, "notes": ["n\n"]},
-    }
-    assert judged((0, json.dumps(said).encode(), b""), DIGEST) == (True, "m?\nn?")
 
 
 def test_the_way_in_is_containerds_whatever_else_is_said(tmp_path: Path) -> None:

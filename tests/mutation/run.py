@@ -26,7 +26,7 @@ from tests.mutation.mutants import PACKAGE, Mutant, systematic
 from tests.mutation.named import named
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = (PACKAGE, "tests", "docs", "pyproject.toml", "requirements", "README.md")
+COPIED = (PACKAGE, "tests", "docs", "deploy", "pyproject.toml", "requirements", "README.md")
 LONGEST = 900
 """Seconds after which tests of the code as it is count as tests that hang."""
 LEAST = 30
@@ -91,6 +91,13 @@ TESTS = {
     "verification/judged.py": ["test_verify.py", "test_verify_binding.py", "test_verify_file.py"],
     "verification/prefetch.py": ["test_prefetch.py", "test_provenances.py"],
     "verification/provenances.py": ["test_provenances.py", "test_verify_binding.py", "test_verify_time.py"],
+    "node/arguments.py": ["test_node_arguments.py"],
+    "node/call.py": ["test_node_decision.py"],
+    "node/containerd_config.py": ["test_node_containerd_config.py"],
+    "node/decision.py": ["test_node_decision.py"],
+    "node/exemptions.py": ["test_node_exemptions.py"],
+    "node/fail_open.py": ["test_node_containerd_config.py"],
+    "node/policy_folder.py": ["test_node_policy_folder.py"],
     "strict_json.py": ["test_strict_json.py"],
     "model/digest.py": ["test_model_digest.py"],
     "model/documents_in_text.py": ["test_model_wrappers.py", "test_model_envelope.py"],

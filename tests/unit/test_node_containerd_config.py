@@ -167,6 +167,16 @@ def test_an_imported_file_opens_the_door(failures: Failures, tmp_path: Path) -> 
     assert failures(main) == []
 
 
+def test_what_an_imported_file_imports_comes_after_all_that_its_parent_imports(
+    failures: Failures, tmp_path: Path
+) -> None:
+    (tmp_path / "a.toml").write_text('version = 3\nimports = ["c.toml"]\n')
+    (tmp_path / "b.toml").write_text(f"version = 3\n{CRI}max_concurrent_downloads = 3\n")
+    (tmp_path / "c.toml").write_text(f"version = 3\n{CRI}max_concurrent_downloads = 9\n")
+    found = failures('version = 3\nimports = ["a.toml", "b.toml"]\n')
+    assert [str(tmp_path / "c.toml") in gap.message for gap in found] == [True]
+
+
 def test_imports_of_imports_once_each_and_lists_are_joined(failures: Failures, tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(
         'version = 3\nimports = ["config.toml", "b.toml"]\ndisabled_plugins = ["x.y"]\n'
