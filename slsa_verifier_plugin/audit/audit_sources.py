@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 from slsa_verifier_plugin.audit import image_sources as images
 from slsa_verifier_plugin.audit.audit_row import AuditRun
 from slsa_verifier_plugin.audit.image_sources import Use
-from slsa_verifier_plugin.audit.pod_images import from_pods
+from slsa_verifier_plugin.audit.pod_images import Cluster, from_cluster, from_pods
 from slsa_verifier_plugin.checking.demands import Demands
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resources.ratify_resources import Setup
@@ -26,6 +27,7 @@ class Sources:
     pods: Sequence[str] = ()
     manifests: Sequence[str] = ()
     registries: Sequence[str] = ()
+    clusters: Sequence[Cluster] = ()
     unread: Counter[str] = field(default_factory=Counter)
     """Objects in manifests that name images in places that are not known here, by kind; counted by ``uses``."""
     _found: Counter[str] = field(default_factory=Counter)
@@ -44,7 +46,12 @@ class Sources:
             for path in paths
         )
         arguments = (f"{len(self.images)} named by arguments",) if self.images else ()
-        return (*arguments, *named, *(f"registry {name}" for name in self.registries))
+        return (
+            *arguments,
+            *named,
+            *(f"registry {name}" for name in self.registries),
+            *map(str, self.clusters),
+        )
 
     def gaps(self) -> tuple[str, ...]:
         """Return what was not looked at, for people."""
@@ -56,9 +63,9 @@ class Sources:
     def check(self, demands: Demands) -> None:
         """Raise ``UsageError`` where there is nothing to audit, or standard input would be two things."""
         files = [*self.lists, *self.pods, *self.manifests]
-        if not (self.images or files or self.registries):
+        if not (self.images or files or self.registries or self.clusters):
             raise UsageError(
-                "there is nothing to audit; name images, or give --images, --pods, --manifests or --registry"
+                "there is nothing to audit; name images, or give --cluster, --images, --pods, --manifests or --registry"
             )
         if [*files, demands.policy].count("-") > 1:
             raise UsageError("standard input can only be one of --policy, --images, --pods and --manifests")
@@ -76,6 +83,7 @@ class Sources:
             *(from_pods(path) for path in self.pods),
             *(images.from_manifests(path, self.unread) for path in self.manifests),
             *(images.from_registry(name, catalog) for name in self.registries),
+            *(from_cluster(cluster, os.environ) for cluster in self.clusters),
         )
         for use in map(images.storable, chain.from_iterable(sources)):
             self._found["uses"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.audit.image_sources import Use
@@ -11,9 +12,12 @@ from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.documents import parse_documents, read_file
+from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
 from slsa_verifier_plugin.text import plain, quoted
 
 STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+KUBECTL_SECONDS = 300.0
+"""For all Pods of a cluster; kubectl asks for 500 at a time."""
 MAX_PODS = 1 << 30
 """Bytes of a cluster's Pods; one has about 10 kB."""
 OWNING = ("ReplicaSet", "Job")
@@ -36,6 +40,51 @@ def from_pods(path: str) -> Iterator[Use]:
         UsageError: it cannot be read, or is no list of Pods (``OWNING`` may be among them).
     """
     content, source, _ = read_file(path, MAX_PODS)
+    yield from pods_in(content, source)
+
+
+def from_cluster(cluster: Cluster, environ: Mapping[str, str]) -> Iterator[Use]:
+    """Yield the images of the Pods that run in a cluster, which kubectl is asked for.
+
+    Raises:
+        UsageError: kubectl is not there or fails, or prints something else than Pods.
+    """
+    options = ["-o", "json", *cluster.options()]
+    try:
+        content = run_kubectl(["get", "pods,replicasets.apps,jobs.batch", *options], environ, KUBECTL_SECONDS)
+    except KubectlError:
+        # Who may list Pods alone still gets their images, under the name of the ReplicaSet or Job.
+        content = run_kubectl(["get", "pods", *options], environ, KUBECTL_SECONDS)
+    yield from pods_in(content, str(cluster))
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster as kubectl is told of it: a context of the kubeconfig (the current one by default), one namespace or all."""
+
+    context: str = ""
+    namespace: str = ""
+
+    def options(self) -> list[str]:
+        """Return kubectl's options."""
+        namespace = ["-n", self.namespace] if self.namespace else ["-A"]
+        return [*namespace, *(["--context", self.context] if self.context else [])]
+
+    def __str__(self) -> str:
+        context = f"context {self.context}" if self.context else "the current context"
+        return f"cluster ({context}{f', namespace {self.namespace}' if self.namespace else ''})"
+
+
+def pods_in(content: bytes, source: str) -> Iterator[Use]:
+    """Yield the images of the Pods in what kubectl prints.
+
+    Args:
+        content: one Pod or a list, in JSON or YAML.
+        source: where it is from, for people.
+
+    Raises:
+        UsageError: it is no list of Pods.
+    """
     value = _json_or_yaml(content, source)
     items = value.get("items") if isinstance(value, dict) else None
     listed = items if isinstance(items, list) else [value]

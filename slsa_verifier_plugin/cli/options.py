@@ -11,12 +11,17 @@ from slsa_verifier_plugin.checking.demands import Demands, seconds_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+POLICY_VARIABLE = "SLSA_VERIFIER_POLICY"
+"""Names the policy file where no ``--policy`` does."""
+
 _POLICY = (
     click.option(
         "--policy",
         "-p",
         metavar="FILE",
         type=click.Path(),
+        envvar=POLICY_VARIABLE,
+        show_envvar=True,
         help="Verifier resource(s) in YAML; - for standard input.",
     ),
     click.option(

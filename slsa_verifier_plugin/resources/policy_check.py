@@ -85,6 +85,7 @@ def check(
     resources: Sequence[Resource],
     plugins: Path | None = None,
     filled: Mapping[str, frozenset[str]] | None = None,
+    allow_empty: bool = False,
 ) -> PolicyFindings:
     """Return what is wrong with ``resources``, and what of them was looked at.
 
@@ -93,8 +94,11 @@ def check(
             alternatives, each checked with the others.
         plugins: Ratify's plugin directory, to look into; None not to.
         filled: by file, the paths of fields that a kustomization beside it fills in.
+        allow_empty: whether it is right that nothing here is of a kind that is looked at.
     """
-    return _PolicyChecker(resources, plugins, filled or {}).findings()
+    checker = _PolicyChecker(resources, plugins, filled or {})
+    checker.is_empty_right = allow_empty
+    return checker.findings()
 
 
 class _PolicyChecker:
@@ -109,6 +113,7 @@ class _PolicyChecker:
         self._problems = Problems()
         self._verifiers: list[VerifierResource] = []
         self._timeout = DEFAULT_TIMEOUT
+        self.is_empty_right = False
         self._checked: Counter[str] = Counter()
         self._not_looked_at: Counter[str] = Counter()
 
@@ -284,7 +289,7 @@ class _PolicyChecker:
     def _nothing_known(self) -> None:
         """Say so where nothing here is of a kind that is looked at: silence would pass for approval."""
         unknown = [item for item in self._resources if not kind_of(item)]
-        nothing = len(unknown) == len(self._resources)
+        nothing = len(unknown) == len(self._resources) and not self.is_empty_right
         for number, resource in enumerate(unknown):
             group = resource.api_version.partition("/")[0]
             meant = GROUPS.get(group) or GROUPS.get(nearest(group, list(GROUPS), 0.85), ())

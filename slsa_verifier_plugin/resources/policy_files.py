@@ -46,11 +46,11 @@ class PolicyFiles:
         self.passed_over.setdefault(why, []).append(file)
 
 
-def read_policy_files(paths: Sequence[str]) -> PolicyFiles:
+def read_policy_files(paths: Sequence[str], allow_empty: bool = False) -> PolicyFiles:
     """Return what the files, folders and patterns in ``paths`` hold.
 
     Raises:
-        UsageError: one cannot be read, is no YAML, or all of them together have no resource.
+        UsageError: one cannot be read, is no YAML, or all of them together have no resource (unless ``allow_empty``).
     """
     files = PolicyFiles()
     kustomizations: dict[Path, _Kustomization] = {}
@@ -58,7 +58,7 @@ def read_policy_files(paths: Sequence[str]) -> PolicyFiles:
         for name in expanded(path):
             for file in files_below(name) if name != "-" and Path(name).is_dir() else [name]:
                 _read(file, files, kustomizations)
-    if not files.resources and not files.problems:
+    if not (files.resources or files.problems or allow_empty):
         reasons = "; ".join(counted(len(names), why) for why, names in files.passed_over.items())
         raise UsageError(
             f"nothing to check in {', '.join(quoted(path) for path in paths[:4])}: no Kubernetes resource"

@@ -22,10 +22,12 @@ from slsa_verifier_plugin.errors import UsageError
 if TYPE_CHECKING:
     from slsa_verifier_plugin.audit.audit_sources import Asked
     from slsa_verifier_plugin.audit.audit_state import AuditState
+    from slsa_verifier_plugin.audit.pod_images import Cluster
     from slsa_verifier_plugin.service.service import Service
 
 EPILOG = """\b
 Examples:
+  slsa-verifier-plugin audit --policy verifier.yaml --cluster --context staging -n shop
   kubectl get pods -A -o json | slsa-verifier-plugin audit --policy verifier.yaml --pods -
   slsa-verifier-plugin audit --policy verifier.yaml --manifests deploy/ --fail-on denied
   slsa-verifier-plugin audit --policy v.yaml --images list.txt --format html -o report.html
@@ -108,6 +110,11 @@ def _output_options(function: Any) -> Any:
     help="Manifests: a file, - , a folder or kustomization.",
 )
 @click.option("--registry", "registries", multiple=True, metavar="HOST[/REPO]", help="Every tag of it.")
+@click.option("--cluster", is_flag=True, help="The Pods that run in the cluster; kubectl is asked for them.")
+@click.option("--namespace", "-n", metavar="NAME", help="Of the cluster; all by default.")
+@click.option(
+    "--context", "kubernetes", metavar="NAME", help="Of the kubeconfig; the current one by default."
+)
 @policy_options
 @click.option(
     "--state",
@@ -134,7 +141,14 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     from slsa_verifier_plugin.service.service import Service
 
     session, demands = session_of(context), demands_of(options)
-    sources = Sources(images, options["lists"], options["pods"], options["manifests"], options["registries"])
+    sources = Sources(
+        images,
+        options["lists"],
+        options["pods"],
+        options["manifests"],
+        options["registries"],
+        _clusters(options),
+    )
     sources.check(demands)
     shard = _shard(options["shard"])
     service = Service(session.environ)
@@ -171,6 +185,17 @@ def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | Non
             joined.join(path)
         _refuse_empty(joined.counts()[0], joined.gaps(), options["allow_empty"])
         return report.write(session_of(context), joined, joined.gaps())
+
+
+def _clusters(options: Any) -> tuple[Cluster, ...]:
+    from slsa_verifier_plugin.audit.pod_images import Cluster
+
+    if options["cluster"]:
+        return (Cluster(options["kubernetes"] or "", options["namespace"] or ""),)
+    if options["namespace"] or options["kubernetes"]:
+        # Passed over in silence, another cluster or namespace than the one that is meant would be audited.
+        raise UsageError("--namespace and --context say which cluster; they need --cluster")
+    return ()
 
 
 def _refuse_empty(found: int, gaps: Sequence[str], allowed: bool) -> None:

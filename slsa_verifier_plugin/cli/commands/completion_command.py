@@ -11,6 +11,7 @@ from slsa_verifier_plugin.cli.session import show
 from slsa_verifier_plugin.sinks import Script
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
+NAMES = (PROGRAM, "slsa", "slsla")
 ARGUMENT = "--help"
 """Without an argument, and without a terminal, the program is the plugin; completion may run without a terminal."""
 EPILOG = """\b
@@ -25,17 +26,22 @@ In a running shell, or in its start-up file:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     """Print the script that teaches a shell to complete commands, options and files."""
-    show(Script(script(shell).strip()))
+    show(Script("\n".join(script(shell, name).strip() for name in NAMES)))
     return Status.ADMITTED
 
 
-def script(shell: str) -> str:
-    """Return click's script for ``shell``, changed so that the program is always given an argument."""
+def script(shell: str, name: str = PROGRAM) -> str:
+    """Return click's script for ``shell``, changed so that the program is always given an argument.
+
+    Args:
+        shell: bash, zsh or fish.
+        name: of the program; those of the plugin are the same program.
+    """
     from slsa_verifier_plugin.cli.main import program
 
     found = get_completion_class(shell)
     assert found is not None
-    completer = found(program, {}, PROGRAM, COMPLETION_VARIABLE)
+    completer = found(program, {}, name, COMPLETION_VARIABLE)
     source = completer.source_template % completer.source_vars()
-    called = "$1" if shell == "bash" else PROGRAM
+    called = "$1" if shell == "bash" else name
     return source.replace(f"{called})", f"{called} {ARGUMENT})", 1)

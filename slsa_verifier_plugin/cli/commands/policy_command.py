@@ -59,10 +59,11 @@ def policy() -> None:
     help="Ratify's plugin directory, to look into.",
 )
 @click.option("--strict", is_flag=True, help="Warnings count, too.")
+@click.option("--allow-empty", is_flag=True, help="Files without anything to check are no failure.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def check(
-    context: click.Context, /, files: tuple[str, ...], plugins_dir: Path | None, strict: bool, as_json: bool
+    context: click.Context, /, files: tuple[str, ...], plugins_dir: Path | None, **options: bool
 ) -> int:
     """Find what is wrong with Verifiers, Stores and Policies, and with Gatekeeper's side of it, before a cluster does.
 
@@ -74,8 +75,9 @@ def check(
     from slsa_verifier_plugin.resources.policy_files import read_policy_files
     from slsa_verifier_plugin.resources.problems import ERROR
 
-    read = read_policy_files(files)
-    found = policy_check.check(read.resources, plugins_dir, read.filled)
+    allow_empty, as_json = options["allow_empty"], options["as_json"]
+    read = read_policy_files(files, allow_empty)
+    found = policy_check.check(read.resources, plugins_dir, read.filled, allow_empty)
     # A document that is no resource is wrong wherever it stands.
     found = replace(found, problems=[*read.problems, *found.problems])
     if as_json:
@@ -83,7 +85,7 @@ def check(
     else:
         for line in render_policy.text_of(found, read.passed_over, session_of(context).painter()):
             say(line)
-    counted = [problem for problem in found.problems if strict or problem.severity == ERROR]
+    counted = [problem for problem in found.problems if options["strict"] or problem.severity == ERROR]
     return Status.DENIED if counted else Status.ADMITTED
 
 

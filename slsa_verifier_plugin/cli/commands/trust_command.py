@@ -9,6 +9,7 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
+from slsa_verifier_plugin.cli.options import POLICY_VARIABLE
 from slsa_verifier_plugin.cli.session import say, session_of, show
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _OPTION = click.option(
     "-p",
     metavar="FILE",
     type=click.Path(),
+    envvar=POLICY_VARIABLE,
+    show_envvar=True,
     help="The trusted roots of the Verifiers in FILE; without it, public-good's.",
 )
 

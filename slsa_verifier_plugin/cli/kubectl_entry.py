@@ -1,0 +1,60 @@
+"""``kubectl slsa``: the command line under the name that kubectl looks for (``kubectl-slsa`` on the ``PATH``).
+
+kubectl hands over everything behind the plugin's name, its own options too. Those that name a cluster go to the commands that
+read one: ``kubectl slsa audit`` audits what runs there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+from typing import NoReturn
+
+_VALUED = {
+    "-n": "--namespace",
+    "--namespace": "--namespace",
+    "--context": "--context",
+    "--kubeconfig": "--kubeconfig",
+}
+_ALL = ("-A", "--all-namespaces")
+SOURCES = ("--images", "--pods", "--manifests", "--registry", "--cluster", "merge", "-h", "--help")
+"""What says that an audit is of something else, or of the cluster already."""
+
+
+def main() -> NoReturn:
+    """Run the command line with kubectl's options put where they belong."""
+    from slsa_verifier_plugin.cli.main import run
+
+    sys.exit(int(run(translated(sys.argv[1:], os.environ))))
+
+
+def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> list[str]:
+    """Return the arguments for the command line.
+
+    Args:
+        arguments: as kubectl hands them over.
+        environ: gets ``KUBECONFIG`` where ``--kubeconfig`` names one, for the kubectl that is asked.
+    """
+    options: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        name, equals, value = argument.partition("=")
+        if argument == "--":
+            rest += [argument, *left]
+        elif name in _VALUED and (equals or argument == name):
+            value = value if equals else next(left, "")
+            if _VALUED[name] == "--kubeconfig":
+                environ["KUBECONFIG"] = value
+            else:
+                options += [_VALUED[name], value]
+        elif argument not in _ALL:
+            # All namespaces are what is read without one.
+            rest.append(argument)
+    if rest[:1] == ["audit"]:
+        names_other = any(item.partition("=")[0] in SOURCES for item in rest[1:])
+        # Of another source the options say nothing: the audit refuses them with a word.
+        return ["audit", *options, *([] if names_other else ["--cluster"]), *rest[1:]]
+    # Of the other commands doctor alone reads a cluster, and takes its kubeconfig from the environment.
+    return [*rest, *options]
