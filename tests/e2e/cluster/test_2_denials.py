@@ -97,7 +97,7 @@ def test_another_repository(lab: Lab, scratch: Path, say: Say) -> None:
 
 def test_registry_is_down(lab: Lab, scratch: Path, level_3: bytes, say: Say) -> None:
     """an image of a registry that is down is denied, though it would pass and its like was admitted before"""
-    folder = scratch / "second-registry"
+    folder = scratch / lab.unique("second-registry")
     folder.mkdir()
     with ExitStack() as running:
         registry = running.enter_context(in_memory_registry("ociregistry", folder))
