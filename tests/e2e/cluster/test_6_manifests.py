@@ -77,6 +77,29 @@ def test_manifests_outside_kustomizations_apply(lab: Lab, say: Say) -> None:
     say(f"{len(named)} files")
 
 
+@pytest.mark.through("ratify")
+def test_kyverno_asks_either_in_the_same_words(lab: Lab, say: Say) -> None:
+    """Kyverno's policy is the same with the provider as with Ratify, but for the address and its own namespace"""
+    through, direct = (
+        next(one for one in lab.kustomize(folder) if one["kind"] == "ValidatingPolicy")
+        for folder in ("kyverno", "kyverno/provider")
+    )
+    text = yaml.safe_dump(direct, width=10000)
+    address = "https://slsa-verifier.slsa-verifier/"
+    assert address in text
+    text = text.replace(address, "https://ratify.ratify-system:6001/").replace(
+        "- slsa-verifier\n", "- ratify-system\n"
+    )
+    assert yaml.safe_load(text) == through
+    (deployment,) = [one for one in lab.kustomize("kyverno/provider") if one["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert "--any-client" in container["args"]
+    assert not [one for one in container["args"] if one.startswith("--client-ca")]
+    mounted = {one["name"] for one in container["volumeMounts"]}
+    assert mounted == {one["name"] for one in deployment["spec"]["template"]["spec"]["volumes"]}
+    say(address)
+
+
 def test_gator_verifies_the_template(say: Say) -> None:
     """gator verify: the template's answers to good and broken providers"""
     script = DEPLOY / "gatekeeper" / "test" / "run.sh"
