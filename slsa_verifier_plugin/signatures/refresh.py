@@ -32,7 +32,7 @@ from slsa_verifier_plugin.signatures.libraries import (
 from slsa_verifier_plugin.signatures.sources import (
     COPY_PREFIX,
     TARGET,
-    Repository,
+    RootRepository,
     read_cached,
     repository_of,
     require_private,
@@ -86,7 +86,7 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
         ) from error
 
 
-def _refresh(repository: Repository, environ: Mapping[str, str]) -> Refreshed:
+def _refresh(repository: RootRepository, environ: Mapping[str, str]) -> Refreshed:
     before = None
     with suppress(TrustRootError):
         # A copy that does not verify is not built upon.
@@ -112,7 +112,7 @@ def _refresh(repository: Repository, environ: Mapping[str, str]) -> Refreshed:
     )
 
 
-def _download(repository: Repository, work: Path, environ: Mapping[str, str]) -> None:
+def _download(repository: RootRepository, work: Path, environ: Mapping[str, str]) -> None:
     try:
         updater = Updater(
             str(work),
@@ -163,14 +163,14 @@ class _Fetcher(FetcherInterface):
             raise DownloadError(str(error)) from None
 
 
-def _replace_link(repository: Repository, work: Path) -> None:
+def _replace_link(repository: RootRepository, work: Path) -> None:
     # A link cannot be overwritten, but renamed over another one: readers see the old copy or the new one.
     link = work.with_name(f"{work.name}.link")
     link.symlink_to(work.name)
     link.replace(repository.current)
 
 
-def _remove_others(repository: Repository, keep: Path) -> None:
+def _remove_others(repository: RootRepository, keep: Path) -> None:
     for other in repository.folder.glob(f"{COPY_PREFIX}*"):
         if other.is_symlink():  # left behind by a refresh that was killed
             other.unlink(missing_ok=True)

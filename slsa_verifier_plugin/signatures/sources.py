@@ -36,7 +36,7 @@ _MAX_REPLACED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Repository:
+class RootRepository:
     """A TUF repository: its URL, the root that trust begins with, and the folder of its private cache."""
 
     url: str
@@ -57,7 +57,7 @@ class Copy:
     expires: datetime
 
 
-def repository_of(source: RootSource, environ: Mapping[str, str]) -> Repository | None:
+def repository_of(source: RootSource, environ: Mapping[str, str]) -> RootRepository | None:
     """Return the TUF repository behind ``source``, None for a plain file.
 
     Raises:
@@ -71,7 +71,7 @@ def repository_of(source: RootSource, environ: Mapping[str, str]) -> Repository 
         url, bootstrap = SHIPPED[source.kind], shipped_file(source.kind, "root.json")
     # The first root is part of the key: two policies with one URL and different roots trust different keys.
     key = hashlib.sha256(url.encode() + b"\0" + bootstrap).hexdigest()[:16]
-    return Repository(url, bootstrap, cache_folder(environ) / key)
+    return RootRepository(url, bootstrap, cache_folder(environ) / key)
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -124,7 +124,7 @@ def _is_outdated(copy: Copy, shipped: bytes) -> bool:
     return copy.expires < newest and load_roots(copy.content, "TUF").date < newest
 
 
-def read_cached(repository: Repository) -> Copy | None:
+def read_cached(repository: RootRepository) -> Copy | None:
     """Return the refreshed root in a repository's cache, verified as of when it was fetched; None where there is none.
 
     Raises:
@@ -154,7 +154,7 @@ def read_cached(repository: Repository) -> Copy | None:
     ) from failure
 
 
-def _current_copy(repository: Repository) -> Path | None:
+def _current_copy(repository: RootRepository) -> Path | None:
     """Return the folder that the link names, None where there is no link."""
     try:
         name = os.readlink(repository.current)  # noqa: PTH115 (a Path would have lost what a name must not hold)
@@ -181,7 +181,7 @@ def require_private(folder: Path) -> None:
         raise TrustRootError(f"the cache {quoted(str(folder))} is not this user's alone", "remove it")
 
 
-def verified_copy(repository: Repository, folder: Path) -> Copy:
+def verified_copy(repository: RootRepository, folder: Path) -> Copy:
     """Return the trusted root in ``folder`` after the TUF client workflow over the copies there (TUF 1.0, 5.3 to 5.6).
 
     It is held against the time at which it was fetched, which is the modification time of ``timestamp.json``.

@@ -3,7 +3,7 @@
 The store and the signature verifier come in as Protocols (``ports``), so that the plugin, the resident verifier, the command
 line and the tests run the same code. ``judged`` reads what is judged, and knows how its image is bound.
 
-What must be true before a success is written, in ``_Run._admit`` alone: the artifact hangs on the admitted image (2), its
+What must be true before a success is written, in ``_Verification._admit`` alone: the artifact hangs on the admitted image (2), its
 blobs have their digests (3), a candidate of it (4) has a verified signature (5), and what was *verified* passes every
 check of the policy (6 to 13) and is bound to the image as demanded (14).
 """
@@ -70,7 +70,7 @@ def verify(
         readings: what earlier calls have read.
     """
     artifact = AttachedArtifact(request, store, readings, deadline)
-    return _Run(artifact, verifier, deadline, now(), readings).verdict()
+    return _Verification(artifact, verifier, deadline, now(), readings).verdict()
 
 
 def verify_file(
@@ -88,10 +88,10 @@ def verify_file(
         now: the current time in UTC.
     """
     file = LooseFile(request, NOTHING_KEPT)
-    return _Run(file, verifier, deadline, now(), NOTHING_KEPT).verdict()
+    return _Verification(file, verifier, deadline, now(), NOTHING_KEPT).verdict()
 
 
-class _Run:
+class _Verification:
     """One verification: collects steps and findings, and ends in one verdict."""
 
     def __init__(

@@ -117,7 +117,7 @@ def test_the_age_of_the_trusted_root(
     stamp = current / "timestamp.json"
     stamp.write_text("{}")
     os.utime(stamp, (time.time() - days * 86400,) * 2)
-    repository = sources.Repository("https://tuf.example", b"", tmp_path / "copy")
+    repository = sources.RootRepository("https://tuf.example", b"", tmp_path / "copy")
     real = sources.repository_of
     monkeypatch.setattr(
         sources, "repository_of", lambda source, environ: real(source, environ) if _reading() else repository

@@ -18,7 +18,7 @@ from slsa_verifier_plugin.signatures import sources
 from slsa_verifier_plugin.signatures.refresh import Refreshed, refresh
 from slsa_verifier_plugin.signatures.sources import (
     TARGET,
-    Repository,
+    RootRepository,
     read_cached,
     read_root,
     repository_of,
@@ -191,7 +191,7 @@ def test_a_spoilt_copy_is_read_once_and_a_replaced_one_again(
     assert found is not None
     reads: list[Path] = []
 
-    def torn(_: Repository, folder: Path) -> bytes:
+    def torn(_: RootRepository, folder: Path) -> bytes:
         reads.append(folder)
         raise FileNotFoundError(2, "No such file or directory")
 
@@ -200,7 +200,7 @@ def test_a_spoilt_copy_is_read_once_and_a_replaced_one_again(
         read_cached(found)
     assert len(reads) == 1
 
-    def replaced(_: Repository, folder: Path) -> bytes:
+    def replaced(_: RootRepository, folder: Path) -> bytes:
         reads.append(folder)
         (cache / "next").symlink_to("copy-b" if folder.name == "copy-a" else "copy-a")
         (cache / "next").replace(cache / "current")
