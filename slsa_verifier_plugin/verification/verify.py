@@ -3,9 +3,9 @@
 The store and the signature verifier come in as Protocols (``ports``), so that the plugin, the resident verifier, the command
 line and the tests run the same code. ``judged`` reads what is judged, and knows how its image is bound.
 
-What must be true before a success is written, in ``_Verification._admit`` alone: the artifact hangs on the admitted image (2), its
-blobs have their digests (3), a candidate of it (4) has a verified signature (5), and what was *verified* passes every
-check of the policy (6 to 13) and is bound to the image as demanded (14).
+What must be true before a success is written, in ``_Verification._admit`` alone: the artifact hangs on the admitted image (2),
+its blobs have their digests (3), a candidate of it (4) has a verified signature (5), and what was *verified* passes every check
+of the policy (6 to 13) and is bound to the image as demanded (14).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -214,3 +214,56 @@ def test_asserts_are_no_checks_of_what_comes_from_outside() -> None:
     ]
     assert len(found) > 5
     assert [place for place, text in found if "is not None" not in text and "isinstance" not in text] == []
+
+
+# Circles
+
+
+FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+
+
+def imported_files(body: Iterable[ast.stmt]) -> Iterator[str]:
+    """Yield the modules of the package that statements import, wherever they stand, but for what only a type checker reads."""
+    for statement in body:
+        if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
+            yield from imported_files(statement.orelse)
+            continue
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names if alias.name in FILES)
+        elif isinstance(statement, ast.ImportFrom):
+            for alias in statement.names:
+                # A name of a package is a module of it or something in it.
+                whole = f"{statement.module}.{alias.name}"
+                yield from (name for name in (whole, statement.module or "") if name in FILES)
+        for child in ast.iter_child_nodes(statement):
+            inner = getattr(child, "body", None)
+            if isinstance(child, ast.stmt):
+                yield from imported_files([child])
+            elif isinstance(inner, list):
+                yield from imported_files(inner)
+
+
+def circles(edges: dict[str, set[str]]) -> set[str]:
+    """Return the files that are left once whatever imports nothing, and whatever nothing imports, is taken away."""
+    left = {name: set(targets) for name, targets in edges.items()}
+    while True:
+        ends = {name for name, targets in left.items() if not targets & left.keys()}
+        imported = {target for targets in left.values() for target in targets}
+        ends |= left.keys() - imported
+        if not ends:
+            return set(left)
+        left = {name: targets for name, targets in left.items() if name not in ends}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Neither at the top of a file nor in a function: of two files that need each other, neither can be read alone."""
+    edges = {name: set(imported_files(tree(path).body)) - {name} for name, path in FILES.items()}
+    assert sum(map(len, edges.values())) > len(FILES)
+    assert circles(edges) == set()
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {"b", "c"}
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == set()
+    assert set(imported_files(ast.parse(f"def f():\n    from {NAME} import text").body)) == {f"{NAME}.text"}
+    assert not set(imported_files(ast.parse(f"if TYPE_CHECKING:\n    import {NAME}.text").body))
