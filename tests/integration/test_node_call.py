@@ -280,7 +280,8 @@ def test_a_registry_that_hangs_is_a_denial_within_the_time_that_the_folder_says(
     finally:
         node.stop()
     assert_blocked(pulled)
-    assert pulled.seconds < 9
+    # Far from the 20 s that listing may take elsewhere; a loaded machine takes seconds to start an interpreter.
+    assert pulled.seconds < 15
 
 
 def test_many_pulls_at_once(resident: Node, images: Images) -> None:
