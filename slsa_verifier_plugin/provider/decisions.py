@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
+import queue
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -62,18 +64,43 @@ class KeyWork(Assignment):
 
 
 class KeyPool(TurnPool[KeyWork]):
-    """One lane of images. ``working`` counts those under way."""
+    """One lane of images. ``working`` counts those under way.
+
+    A thread of its own hands images to the threads that work: to start one takes milliseconds where others want the interpreter,
+    and a flood starts a hundred. The event loop waits for none of that, nor for a lock.
+    """
 
     def __init__(
         self, limits: LaneLimits, log: DecisionLog, working: Callable[[], AbstractContextManager[None]]
     ) -> None:
         super().__init__(limits, log)
-        self._most_waiting = limits.queue
+        self._most = limits.queue + limits.threads
         self._busy = working
+        self._unfinished = 0
+        self._handing: queue.SimpleQueue[KeyWork | None] = queue.SimpleQueue()
+        threading.Thread(target=self._hand_on, name="lane", daemon=True).start()
 
     def has_room(self) -> bool:
-        """Return True where one more may wait."""
-        return self.load()[0] < self._most_waiting
+        """Return True where one more may wait; on the event loop, as the next two."""
+        return self._unfinished < self._most
+
+    def begin(self, job: KeyWork) -> None:
+        """Have an image decided about."""
+        self._unfinished += 1
+        self._handing.put(job)
+
+    def ended(self) -> None:
+        """Note that one has been."""
+        self._unfinished -= 1
+
+    def close(self) -> None:
+        """Let the threads end, each after its work."""
+        self._handing.put(None)
+        super().close()
+
+    def _hand_on(self) -> None:
+        while (job := self._handing.get()) is not None:
+            self.submit(job)
 
     def _process(self, job: KeyWork) -> None:
         with self._busy():
@@ -241,12 +268,16 @@ class Decisions:
         job = KeyWork(image.registry, deadline, guarded)
         work = asyncio.wrap_future(job.future)
         self._under_way[under] = work
-        work.add_done_callback(lambda done: self._ended(under, scope, done))
-        (self._seen_lane if self._seen.get(_seen_as(under)) else self._new_lane).submit(job)
+        lane = self._seen_lane if self._seen.get(_seen_as(under)) else self._new_lane
+        work.add_done_callback(lambda done: self._ended(under, scope, lane, done))
+        lane.begin(job)
         return work
 
-    def _ended(self, under: KeptUnder, scope: PolicyScope, work: asyncio.Future[Decided]) -> None:
+    def _ended(
+        self, under: KeptUnder, scope: PolicyScope, lane: KeyPool, work: asyncio.Future[Decided]
+    ) -> None:
         """Keep what came of an image, where asking again would not change it."""
+        lane.ended()
         if self._under_way.get(under) is work:
             del self._under_way[under]
         if work.cancelled():

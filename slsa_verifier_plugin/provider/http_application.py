@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -29,6 +29,8 @@ from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
 
 ROOT = "/ratify/gatekeeper"
 _JSON = "application/json"
+KEYS_A_TURN = 8
+"""Keys of one request that are begun in a row; each takes some 0.2 ms of the thread that answers everybody."""
 PIECE = 64 << 10
 """Bytes of an answer that are written at once; that of one image has some 10 KiB."""
 
@@ -115,7 +117,7 @@ class Application:
             try:
                 asked = read_request(await self._body(request))
                 api_version = asked.api_version
-                found = await asyncio.gather(*(decide(path, key) for key in asked.keys))
+                found = await _all(decide, path, asked.keys)
                 items = [
                     item(key, None if one.error else render(one), one.error)
                     for key, one in zip(asked.keys, found, strict=True)
@@ -204,6 +206,15 @@ class Application:
         self._metrics.requests.labels("other", "500").inc()
         words = refused("INTERNAL_ERROR", f"an unforeseen {type(error).__name__}").error
         return Response(response(API_VERSION, (), words), 500, {"Connection": "close"}, _JSON)
+
+
+async def _all(decide: Decide, path: str, keys: Sequence[str]) -> list[Decided]:
+    """Decide about all keys at once; between some of them others' requests have their turn of the event loop."""
+    begun = []
+    for start in range(0, len(keys), KEYS_A_TURN):
+        begun += [asyncio.ensure_future(decide(path, key)) for key in keys[start : start + KEYS_A_TURN]]
+        await asyncio.sleep(0)
+    return list(await asyncio.gather(*begun))
 
 
 def value_1_text(found: Decided) -> bytes:

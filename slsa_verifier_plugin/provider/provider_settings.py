@@ -21,7 +21,7 @@ class LaneLimits:
         queue: keys that wait beyond those.
     """
 
-    workers: int = 4
+    workers: int = 2
     threads: int = 128
     patience_seconds: float = 0.5
     queue: int = 1024
@@ -95,8 +95,8 @@ class ProviderSettings:
     namespaced: bool = False
     any_client: bool = False
     unseen: LaneLimits = field(default_factory=LaneLimits)
-    # What was seen costs a few milliseconds: two at once keep up with the network, and leave the interpreter to others.
-    seen: LaneLimits = field(default_factory=lambda: LaneLimits(workers=2, threads=64))
+    # An interpreter runs one thread at a time: two that work keep it busy, and each more takes from those that answer.
+    seen: LaneLimits = field(default_factory=lambda: LaneLimits(threads=64))
     limits: ProviderLimits = field(default_factory=ProviderLimits)
 
     def check(self) -> None:

@@ -61,7 +61,7 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    default=4,
+    default=2,
     show_default=True,
     help="New images that are worked on at once, beside those that wait for a registry.",
 )
