@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -120,6 +121,7 @@ def from_tag(
     return entries.found
 
 
+@dataclass(slots=True)
 class _Entries:
     """The entries of one list so far, without what nobody reads of them: whoever may push writes the annotations.
 
@@ -130,17 +132,15 @@ class _Entries:
         by_tag: True for the index under the fallback tag.
     """
 
-    def __init__(
-        self, operation: str, deadline: Deadline, parsing: threading.Lock, *, by_tag: bool = False
-    ) -> None:
-        self._operation = operation
-        self._deadline = deadline
-        self._parsing = parsing
-        self._by_tag = by_tag
-        self._values = limits.MAX_REFERRERS_VALUES
-        self._texts: dict[str, str] = {}
-        self._unannotated: dict[str, str] = {}
-        self.found: list[Descriptor] = []
+    operation: str
+    deadline: Deadline
+    parsing: threading.Lock
+    by_tag: bool = False
+    found: list[Descriptor] = field(default_factory=list)
+    values: int = limits.MAX_REFERRERS_VALUES
+    texts: dict[str, str] = field(default_factory=dict)
+    # One for all entries that have none: a list of 10,000 shares it.
+    unannotated: dict[str, str] = field(default_factory=dict)
 
     def add(self, body: bytes) -> None:
         """Take over the entries of a page.
@@ -151,34 +151,34 @@ class _Entries:
         """
         # Counted in the raw bytes, before anything is parsed: a page of 4 MiB can be 2 million empty objects, 400 MiB
         # in memory.
-        self._values -= sum(map(body.count, (b",", b"[", b"{")))
-        if self._values < 0:
-            raise faults.too_many(self._operation, "values", limits.MAX_REFERRERS_VALUES)
+        self.values -= sum(map(body.count, (b",", b"[", b"{")))
+        if self.values < 0:
+            raise faults.too_many(self.operation, "values", limits.MAX_REFERRERS_VALUES)
         # One parsed page in memory at a time, for all calls together.
-        self._deadline.acquire(self._parsing, self._operation)
+        self.deadline.acquire(self.parsing, self.operation)
         try:
             for item in self._manifests(body):
-                self._deadline.check(self._operation)
+                self.deadline.check(self.operation)
                 # Not cut: an attacker who fills the list must not choose which entries count.
                 if len(self.found) == limits.MAX_REFERRERS:
-                    raise faults.too_many(self._operation, "entries", limits.MAX_REFERRERS)
+                    raise faults.too_many(self.operation, "entries", limits.MAX_REFERRERS)
                 self.found.append(self._entry(item))
         finally:
-            self._parsing.release()
+            self.parsing.release()
 
     def _manifests(self, body: bytes) -> list[Any]:
         try:
             value = strict_json.loads(body)
         except strict_json.JsonError as error:
-            raise faults.invalid_response(self._operation, f"the list is not JSON ({error})") from None
+            raise faults.invalid_response(self.operation, f"the list is not JSON ({error})") from None
         # Whoever may push may give any manifest that tag.
-        if self._by_tag and _is_other_manifest(value):
+        if self.by_tag and _is_other_manifest(value):
             return []
         manifests = value.get("manifests") if isinstance(value, dict) else None
         if manifests is None and isinstance(value, dict) and value.get("mediaType") in (None, INDEX_TYPE):
             return []  # Go writes an empty list as null
         if not isinstance(manifests, list):
-            raise faults.invalid_response(self._operation, "the list is not an image index")
+            raise faults.invalid_response(self.operation, "the list is not an image index")
         return manifests
 
     def _entry(self, item: object) -> Descriptor:
@@ -186,7 +186,7 @@ class _Entries:
             entry = Descriptor.parse(item)
         except ArtifactError as error:
             raise faults.invalid_response(
-                self._operation, f"an entry of the list is broken: {error.message}"
+                self.operation, f"an entry of the list is broken: {error.message}"
             ) from None
         # The one annotation that orders what is fetched; others are dropped, for anybody writes them.
         told = entry.annotations.get(PREDICATE_TYPE_ANNOTATION, "")
@@ -195,14 +195,14 @@ class _Entries:
             entry.digest,
             entry.size,
             None if entry.artifact_type is None else self._text(entry.artifact_type),
-            {PREDICATE_TYPE_ANNOTATION: self._text(told)} if told else self._unannotated,
-            listed_by_tag=self._by_tag,
+            {PREDICATE_TYPE_ANNOTATION: self._text(told)} if told else self.unannotated,
+            listed_by_tag=self.by_tag,
         )
 
     def _text(self, text: str) -> str:
         """Return ``text``, cut; the same string for all entries that say the same."""
         text = text[: limits.MAX_TYPE_CHARACTERS]
-        return self._texts.setdefault(text, text)
+        return self.texts.setdefault(text, text)
 
 
 def _is_other_manifest(value: object) -> bool:

@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -96,57 +96,57 @@ def keep_entry(
         pause(random.uniform(0.0, most))  # noqa: S311
 
 
+@dataclass(slots=True)
 class _Writer:
     """One entry on its way into an index."""
 
-    def __init__(self, tag: Tag, entry: Mapping[str, Any], subject: Digest, doing: str) -> None:
-        self._tag = tag
-        self._own = dict(entry)
-        self._subject = subject
-        self._doing = doing
-        self._seen: dict[str, dict[str, Any]] = {}
-        self._unchanged: tuple[Digest, float] | None = None
-        self._is_absent = False
-        self._quiet = QUIET_SECONDS
-        self._refused: dict[Digest | None, int] = {}
+    tag: Tag
+    own: Mapping[str, Any]
+    subject: Digest
+    doing: str
+    seen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unchanged: tuple[Digest, float] | None = None
+    is_absent: bool = False
+    quiet: float = QUIET_SECONDS
+    refused: dict[Digest | None, int] = field(default_factory=dict)
 
     def attempt(self) -> float | None:
         """Look once, and write where the entry is missing. Return None once it stays, 0 to look again, else the time to wait."""
         began = time.monotonic()
-        kept = self._tag.read()
-        if kept is None and not self._is_absent:
+        kept = self.tag.read()
+        if kept is None and not self.is_absent:
             # A new index would take away what others have attached: once more, in case the answer came between two writes.
-            self._is_absent = True
+            self.is_absent = True
             return 0.0
         index = self._parsed(kept)
         entries = index["manifests"]
         there = {str(item.get("digest")): item for item in entries}
         # Whoever overwrote ours, overwrote what others had written too, which they need not write again.
-        missing = [item for digest, item in self._seen.items() if digest not in there]
+        missing = [item for digest, item in self.seen.items() if digest not in there]
         # As it must be, with what others had there as well.
-        if there.get(self._own["digest"]) == self._own and not missing:
+        if there.get(self.own["digest"]) == self.own and not missing:
             assert kept is not None
             return self._time_left(Digest.of(kept.content))
         # Remembered: whoever overwrites ours next takes these away, too.
-        self._seen |= there
-        self._seen.pop(self._own["digest"], None)
-        others = [item for item in entries if item.get("digest") != self._own["digest"]]
-        content = json.dumps({**index, "manifests": [*others, *missing, self._own]}).encode()
+        self.seen |= there
+        self.seen.pop(self.own["digest"], None)
+        others = [item for item in entries if item.get("digest") != self.own["digest"]]
+        content = json.dumps({**index, "manifests": [*others, *missing, self.own]}).encode()
         # No registry would have to take it, and no verifier would read it.
         if len(content) > MAX_INDEX:
-            raise faults.too_large(self._doing, len(content), MAX_INDEX)
+            raise faults.too_large(self.doing, len(content), MAX_INDEX)
         self._write(content, kept)
-        self._unchanged = None
+        self.unchanged = None
         # A slow registry makes others slow as well: wait in its own measure.
-        self._quiet = max(self._quiet, QUIET_TIMES * (time.monotonic() - began))
+        self.quiet = max(self.quiet, QUIET_TIMES * (time.monotonic() - began))
         return 0.0
 
     def _time_left(self, digest: Digest) -> float | None:
         now = time.monotonic()
         # Somebody wrote: the time starts anew.
-        if self._unchanged is None or self._unchanged[0] != digest:
-            self._unchanged = (digest, now)
-        left = self._unchanged[1] + self._quiet - now
+        if self.unchanged is None or self.unchanged[0] != digest:
+            self.unchanged = (digest, now)
+        left = self.unchanged[1] + self.quiet - now
         return left if left > 0.0 else None
 
     def _write(self, content: bytes, kept: Kept | None) -> None:
@@ -154,29 +154,28 @@ class _Writer:
         before = Digest.of(kept.content) if kept else None
         # Only if it is still absent (RFC 9110, 13.1.2).
         condition = {"If-None-Match": "*"} if kept is None else {}
-        if (
-            kept is not None and kept.etag and not kept.etag.startswith("W/")
-        ):  # a weak one never matches (RFC 9110, 13.1.1)
+        # A weak one never matches (RFC 9110, 13.1.1).
+        if kept is not None and kept.etag and not kept.etag.startswith("W/"):
             condition = {"If-Match": kept.etag}
         # A registry that refuses every condition: without one, the quiet time alone guards the others' entries.
-        if self._refused.get(before, 0) >= MAX_REFUSALS:
+        if self.refused.get(before, 0) >= MAX_REFUSALS:
             condition = {}
-        if not self._tag.write(content, condition):
-            self._refused = {before: self._refused.get(before, 0) + 1}
+        if not self.tag.write(content, condition):
+            self.refused = {before: self.refused.get(before, 0) + 1}
 
     def _parsed(self, kept: Kept | None) -> dict[str, Any]:
         """Return the index, a new one where there is none."""
         new: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
-        if kept is None or self._subject.matches(kept.content):
+        if kept is None or self.subject.matches(kept.content):
             return new
         try:
-            # Not the strict parser: what others wrote there stays as it is, double keys and all.
+            # Not the strict parser: what another client wrote loosely must not keep ours from being attached.
             value = json.loads(kept.content) if len(kept.content) <= MAX_INDEX else None
         except ValueError:
             value = None
         manifests = value.get("manifests") if isinstance(value, dict) else None
         # Overwriting it could take away an image.
         if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):
-            raise faults.invalid_response(self._doing, "what stands under that tag is no index")
+            raise faults.invalid_response(self.doing, "what stands under that tag is no index")
         assert isinstance(value, dict)
         return {**new, **value}

@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from time import time
 from urllib.parse import urlencode
 from uuid import uuid4
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
-from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
 from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_calls import AcrInstance, AlibabaCalls
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
@@ -32,6 +33,8 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
 NAME = "alibabacloudAcrBasic"
+
+_failed = partial(failed, NAME)
 
 DEFAULT_SESSION_NAME = "defaultSessionName"
 """Name of the role's session without ``ALIBABA_CLOUD_ROLE_SESSION_NAME``, as Alibaba's SDK for Go has it."""
@@ -48,7 +51,17 @@ bucket of the object store has a host under aliyuncs.com too, with a name that i
 
 
 class AlibabaCredentials:
-    """Finds credentials for Alibaba Cloud Container Registry; see ``make``."""
+    """Finds credentials for Alibaba Cloud Container Registry.
+
+    Args:
+        config: Ratify's ``authProvider``: ``defaultInstanceId`` (default: ``ALIBABA_CLOUD_ACR_INSTANCE_ID``) and
+            ``acrInstancesConfig``, a list of ``instanceName`` and ``instanceId``.
+        environ: ``ALIBABA_CLOUD_ROLE_ARN``, ``ALIBABA_CLOUD_OIDC_PROVIDER_ARN`` and
+            ``ALIBABA_CLOUD_OIDC_TOKEN_FILE`` are required.
+
+    Raises:
+        RegistryError: the configuration or the environment cannot be used.
+    """
 
     def __init__(
         self, config: Mapping[str, object], environ: Mapping[str, str], clock: Callable[[], float] = time
@@ -93,8 +106,7 @@ class AlibabaCredentials:
         # By name first, as Ratify; an image chooses among the configured instances, never another.
         instance_id = self._instances.get(match["instance"] or "") or self._default
         if not instance_id:
-            raise failed(
-                NAME,
+            raise _failed(
                 "choosing the instance",
                 f"acrInstancesConfig has no instance {quoted(match['instance'] or '', 60)}, and there is no "
                 "defaultInstanceId",
@@ -131,12 +143,12 @@ class AlibabaCredentials:
         names = ("AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration")
         values = filled(found, names) if isinstance(found, Mapping) else None
         if values is None:
-            raise failed(NAME, step, "the answer has no keys, or no time when they expire")
+            raise _failed(step, "the answer has no keys, or no time when they expire")
         *keys, expiration = values
         try:
             ends = datetime.strptime(expiration, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
         except ValueError:
-            raise failed(NAME, step, "the time when the keys expire cannot be read") from None
+            raise _failed(step, "the time when the keys expire cannot be read") from None
         return Lease.until(AccessKeys(*keys), ends)
 
     def _authorize(self, target: AcrInstance, deadline: Deadline) -> Lease[Credentials]:
@@ -146,25 +158,13 @@ class AlibabaCredentials:
         values = filled(vars(body), ("temp_username", "authorization_token"))
         # Alibaba answers some refusals with HTTP 200.
         if body.is_success is False or values is None:
-            raise failed(NAME, step, f"the answer has no token: {explained(body.code, keys.secrets())}")
+            raise _failed(step, f"the answer has no token: {explained(body.code, keys.secrets())}")
         if not isinstance(body.expire_time, int):
-            raise failed(NAME, step, "the answer does not say when its token expires")
+            raise _failed(step, "the answer does not say when its token expires")
         # In milliseconds.
         ends = body.expire_time / 1000
         username, password = values
         return Lease.until(Credentials(username, password, expires_at=ends), ends)
 
 
-def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
-    """Return the ``alibabacloudAcrBasic`` provider.
-
-    Args:
-        config: Ratify's ``authProvider``: ``defaultInstanceId`` (default: ``ALIBABA_CLOUD_ACR_INSTANCE_ID``) and
-            ``acrInstancesConfig``, a list of ``instanceName`` and ``instanceId``.
-        environ: ``ALIBABA_CLOUD_ROLE_ARN``, ``ALIBABA_CLOUD_OIDC_PROVIDER_ARN`` and
-            ``ALIBABA_CLOUD_OIDC_TOKEN_FILE`` are required.
-
-    Raises:
-        RegistryError: the configuration or the environment cannot be used.
-    """
-    return AlibabaCredentials(config, environ)
+make = AlibabaCredentials

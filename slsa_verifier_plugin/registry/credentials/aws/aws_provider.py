@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from time import time
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
-from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
 from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCall, AwsCalls
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
@@ -26,6 +27,8 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
 NAME = "awsEcrBasic"
+
+_failed = partial(failed, NAME)
 
 SESSION_NAME = "ratifyEcrBasicAuth"
 """Name of the role's session, the one that Ratify uses: CloudTrail shows it."""
@@ -49,7 +52,17 @@ password opens every registry of the role and would else be shown to whoever nam
 
 
 class EcrCredentials:
-    """Finds credentials for Amazon ECR; see ``make``."""
+    """Finds credentials for Amazon ECR.
+
+    Args:
+        config: Ratify's ``authProvider``; it has no key beside ``name``.
+        environ: ``AWS_REGION``, ``AWS_ROLE_ARN`` and ``AWS_WEB_IDENTITY_TOKEN_FILE`` are required;
+            ``AWS_API_OVERRIDE_ENDPOINT`` replaces ECR's endpoint in ``AWS_API_OVERRIDE_REGION`` (the chart's
+            ``awsApiOverride``; ``AWS_API_OVERRIDE_PARTITION`` changes nothing beside an endpoint).
+
+    Raises:
+        RegistryError: the configuration or the environment cannot be used.
+    """
 
     def __init__(
         self, config: Mapping[str, object], environ: Mapping[str, str], clock: Callable[[], float] = time
@@ -95,7 +108,7 @@ class EcrCredentials:
         values = filled(found, ("AccessKeyId", "SecretAccessKey", "SessionToken"))
         ends = found.get("Expiration")
         if values is None or not isinstance(ends, datetime):
-            raise failed(NAME, step, "the answer has no keys, or no time when they expire")
+            raise _failed(step, "the answer has no keys, or no time when they expire")
         return Lease.until(AccessKeys(*values), ends.timestamp())
 
     def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
@@ -117,13 +130,13 @@ class EcrCredentials:
         data = self._calls.send(call, deadline).get("authorizationData") or [{}]
         token, expires_at = data[0].get("authorizationToken"), data[0].get("expiresAt")
         if not isinstance(token, str) or not isinstance(expires_at, datetime):
-            raise failed(NAME, step, "the answer has no token, or no time when it expires")
+            raise _failed(step, "the answer has no token, or no time when it expires")
         try:
             username, password = login_from(token)
         except EntryError:
             password = ""
         if not password:
-            raise failed(NAME, step, "its token is not base64 of a user name, a colon and a password")
+            raise _failed(step, "its token is not base64 of a user name, a colon and a password")
         ends = expires_at.timestamp()
         return Lease.until(Credentials(username, password, expires_at=ends), ends)
 
@@ -138,16 +151,4 @@ def region_of(registry: str) -> str | None:
     return match["region"] if match and match["suffix"] in _SUFFIXES else None
 
 
-def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
-    """Return the ``awsEcrBasic`` provider.
-
-    Args:
-        config: Ratify's ``authProvider``; it has no key beside ``name``.
-        environ: ``AWS_REGION``, ``AWS_ROLE_ARN`` and ``AWS_WEB_IDENTITY_TOKEN_FILE`` are required;
-            ``AWS_API_OVERRIDE_ENDPOINT`` replaces ECR's endpoint in ``AWS_API_OVERRIDE_REGION`` (the chart's
-            ``awsApiOverride``; ``AWS_API_OVERRIDE_PARTITION`` changes nothing beside an endpoint).
-
-    Raises:
-        RegistryError: the configuration or the environment cannot be used.
-    """
-    return EcrCredentials(config, environ)
+make = EcrCredentials

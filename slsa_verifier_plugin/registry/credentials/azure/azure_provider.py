@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from time import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry.auth.leases import EARLY_SECONDS, Lease, Leases
@@ -60,7 +60,7 @@ class EntraTokens(Protocol):
 
 
 class AzureCredentials:
-    """Finds credentials for Azure Container Registry; see ``make_workload_identity``, ``make_managed_identity``."""
+    """Finds credentials for Azure Container Registry; see ``make``."""
 
     def __init__(
         self,
@@ -142,69 +142,35 @@ def parse_endpoints(options: Options) -> tuple[str, ...]:
     return tuple(endpoint.lower() for endpoint in endpoints) or DEFAULT_ENDPOINTS
 
 
-def make_workload_identity(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
-    """Return the ``azureWorkloadIdentity`` provider.
-
-    Args:
-        config: Ratify's ``authProvider``: ``clientID`` (default: ``AZURE_CLIENT_ID``) and ``endpoints``, host names
-            or ``*.`` and a domain.
-        environ: ``AZURE_TENANT_ID``, ``AZURE_FEDERATED_TOKEN_FILE`` and ``AZURE_AUTHORITY_HOST`` are required.
-
-    Raises:
-        RegistryError: the configuration or the environment cannot be used.
-    """
-    options = Options(WORKLOAD_IDENTITY, config, ("clientID", "endpoints"))
-    advice = "the workload identity webhook sets them in Pods with the label azure.workload.identity/use"
-    tenant, path, authority = variables(
-        WORKLOAD_IDENTITY,
-        environ,
-        ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"),
-        advice,
-    )
-    client = (
-        options.text("clientID") or variables(WORKLOAD_IDENTITY, environ, ("AZURE_CLIENT_ID",), advice)[0]
-    )
-    tokens = WorkloadIdentity(WORKLOAD_IDENTITY, tenant, client, path, authority, environ)
-    return AzureCredentials(WORKLOAD_IDENTITY, tokens, parse_endpoints(options), environ)
-
-
-def make_managed_identity(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
-    """Return the ``azureManagedIdentity`` provider.
-
-    Args:
-        config: Ratify's ``authProvider``: ``clientID`` and ``endpoints`` as for the workload identity; here
-            ``AZURE_CLIENT_ID`` counts before ``clientID``.
-        environ: ``AZURE_TENANT_ID`` is required.
-
-    Raises:
-        RegistryError: the configuration or the environment cannot be used.
-    """
-    options = Options(MANAGED_IDENTITY, config, ("clientID", "endpoints"))
-    (tenant,) = variables(
-        MANAGED_IDENTITY,
-        environ,
-        ("AZURE_TENANT_ID",),
-        "Ratify's chart sets it from azureManagedIdentity.tenantId",
-    )
-    # The other way round than for workload identity, as Ratify v1.4.4 has it.
-    client = environ.get("AZURE_CLIENT_ID") or options.text("clientID")
-    if not client:
-        raise options.error("authProvider.clientID is missing, and AZURE_CLIENT_ID is not set")
-    tokens = ManagedIdentity(MANAGED_IDENTITY, tenant, client, environ)
-    return AzureCredentials(MANAGED_IDENTITY, tokens, parse_endpoints(options), environ)
-
-
 def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
-    """Return the provider that ``config``'s ``name`` says, one of the two of this module.
+    """Return the provider that ``config``'s ``name`` says, ``azureWorkloadIdentity`` or ``azureManagedIdentity``.
+
+    Args:
+        config: Ratify's ``authProvider``: ``clientID`` (or ``AZURE_CLIENT_ID``) and ``endpoints``, host names or ``*.`` and a
+            domain.
+        environ: ``AZURE_TENANT_ID`` is required, for workload identity also ``AZURE_FEDERATED_TOKEN_FILE`` and
+            ``AZURE_AUTHORITY_HOST``.
 
     Raises:
         RegistryError: the configuration or the environment cannot be used.
     """
-    makers: dict[Any, Callable[..., CredentialProvider]] = {
-        WORKLOAD_IDENTITY: make_workload_identity,
-        MANAGED_IDENTITY: make_managed_identity,
-    }
     name = config.get("name")
-    if not isinstance(name, str) or name not in makers:
+    if name not in (WORKLOAD_IDENTITY, MANAGED_IDENTITY):
         raise failed("azure", "reading its configuration", f"there is no provider {quoted(name, 60)}")
-    return makers[name](config, environ)
+    options = Options(str(name), config, ("clientID", "endpoints"))
+    tokens: EntraTokens
+    if name == WORKLOAD_IDENTITY:
+        advice = "the workload identity webhook sets them in Pods with the label azure.workload.identity/use"
+        names = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
+        tenant, path, authority = variables(name, environ, names, advice)
+        client = options.text("clientID") or variables(name, environ, ("AZURE_CLIENT_ID",), advice)[0]
+        tokens = WorkloadIdentity(name, tenant, client, path, authority, environ)
+    else:
+        advice = "Ratify's chart sets it from azureManagedIdentity.tenantId"
+        (tenant,) = variables(MANAGED_IDENTITY, environ, ("AZURE_TENANT_ID",), advice)
+        # The other way round than for workload identity, as Ratify v1.4.4 has it.
+        client = environ.get("AZURE_CLIENT_ID") or options.text("clientID")
+        if not client:
+            raise options.error("authProvider.clientID is missing, and AZURE_CLIENT_ID is not set")
+        tokens = ManagedIdentity(MANAGED_IDENTITY, tenant, client, environ)
+    return AzureCredentials(str(name), tokens, parse_endpoints(options), environ)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ HUB = "https://index.docker.io/v1/"
 """The name under which Docker keeps credentials for Docker Hub."""
 
 NAME = "dockerConfig"
+
+_failed = partial(failed, NAME)
 
 TOKEN_USER = "<token>"
 """User name with which a helper says that its secret is an identity token."""
@@ -53,7 +56,7 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
     """
     path = config.get("configPath") or ""
     if not isinstance(path, str):
-        raise failed(NAME, STEP_CONFIG, "configPath is not a string")
+        raise _failed(STEP_CONFIG, "configPath is not a string")
     return DockerConfig(Path(path) if path else None, environ)
 
 
@@ -82,7 +85,7 @@ class DockerConfig:
             try:
                 found = login_in(entries[key])
             except EntryError as error:
-                raise failed(NAME, STEP_FILE, f"{quoted(key)}: {error}") from None
+                raise _failed(STEP_FILE, f"{quoted(key)}: {error}") from None
             if found is not None:
                 return found
         # Asked only now: ``docker login`` leaves an empty entry in the file where a helper has the password.
@@ -102,18 +105,18 @@ class DockerConfig:
             if isinstance(error, FileNotFoundError) and self._path is None:
                 return {}
             why = "does not exist" if isinstance(error, FileNotFoundError) else str(error.strerror)
-            raise failed(NAME, STEP_FILE, f"{shown}: {why}") from None
+            raise _failed(STEP_FILE, f"{shown}: {why}") from None
         if len(content) > limits.MAX_CONFIG_BYTES:
-            raise failed(NAME, STEP_FILE, f"it has more than {limits.MAX_CONFIG_BYTES} bytes")
+            raise _failed(STEP_FILE, f"it has more than {limits.MAX_CONFIG_BYTES} bytes")
         if not content.strip():
             # As Docker takes an empty file.
             return {}
         try:
             value = strict_json.loads(content)
         except strict_json.JsonError as error:
-            raise failed(NAME, STEP_FILE, f"{shown} is not JSON: {error}") from None
+            raise _failed(STEP_FILE, f"{shown} is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise failed(NAME, STEP_FILE, f"{shown} is not a JSON object")
+            raise _failed(STEP_FILE, f"{shown} is not a JSON object")
         return value
 
     def _default(self) -> Path | None:
@@ -128,15 +131,15 @@ class DockerConfig:
         step = f"credential helper docker-credential-{plain(name, 64)}"
         # The name becomes a program's: "../x" would lead out of the PATH.
         if not _HELPER.fullmatch(name):
-            raise failed(NAME, step, "this is not a helper's name")
+            raise _failed(step, "this is not a helper's name")
         program = shutil.which(f"docker-credential-{name}", path=self._environ.get("PATH", ""))
         if program is None:
-            raise failed(NAME, step, "it is not on the PATH; install it, or give the credentials in auths")
+            raise _failed(step, "it is not on the PATH; install it, or give the credentials in auths")
         # The name under which docker login stored it.
         server = HUB if registry == "docker.io" else registry
         deadline.check(f"asking the {step}")
         try:
-            outcome = run_helper(
+            status, output = run_helper(
                 [program, "get"],
                 server.encode(),
                 passed_on(self._environ),
@@ -144,18 +147,13 @@ class DockerConfig:
             )
         except HelperError as error:
             deadline.check(f"asking the {step}")
-            raise failed(NAME, step, str(error), transient=True) from None
-        if outcome.status != 0:
+            raise _failed(step, str(error), transient=True) from None
+        if status != 0:
             # Every helper says it in these words, with a status like that of a failure.
-            if outcome.output.strip() == NOT_FOUND:
+            if output.strip() == NOT_FOUND:
                 return None
-            raise failed(
-                NAME,
-                step,
-                f"it ended with status {outcome.status}; run it by hand to see why",
-                transient=True,
-            )
-        return _from_helper(outcome.output, step)
+            raise _failed(step, f"it ended with status {status}; run it by hand to see why", transient=True)
+        return _from_helper(output, step)
 
 
 def _object(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -163,7 +161,7 @@ def _object(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise failed(NAME, STEP_FILE, f"{name} is not an object")
+        raise _failed(STEP_FILE, f"{name} is not an object")
     return value
 
 
@@ -180,11 +178,11 @@ def _from_helper(output: bytes, step: str) -> Credentials | None:
     try:
         value = strict_json.loads(output)
     except strict_json.JsonError:
-        raise failed(NAME, step, "its answer is not JSON") from None
+        raise _failed(step, "its answer is not JSON") from None
     username = value.get("Username") if isinstance(value, dict) else None
     secret = value.get("Secret") if isinstance(value, dict) else None
     if not isinstance(username, str) or not isinstance(secret, str):
-        raise failed(NAME, step, "its answer has no Username and Secret")
+        raise _failed(step, "its answer has no Username and Secret")
     # docker-credential-helpers' way to say that the secret is no password.
     if username == TOKEN_USER:
         return Credentials(username, identity_token=secret)

@@ -8,7 +8,6 @@ import selectors
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.registry import limits
@@ -18,18 +17,10 @@ class HelperError(Exception):
     """A helper that could not be run, took too long or said too much; the text says which, without its output."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a helper ended; its output, which holds secrets, stays out of ``repr``."""
-
-    status: int
-    output: bytes = field(repr=False)
-
-
 def run_helper(
     command: Sequence[str], given: bytes, environ: Mapping[str, str], deadline: Deadline
-) -> Outcome:
-    """Run ``command``, hand it ``given`` and return what it wrote to its standard output.
+) -> tuple[int, bytes]:
+    """Run ``command``, hand it ``given``; return its exit status and what it wrote to its standard output, which is secret.
 
     It runs in a process group of its own, which is killed whole when this returns: a helper may have started others.
 
@@ -69,7 +60,7 @@ def run_helper(
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-    return Outcome(status, output)
+    return status, output
 
 
 def _converse(process: subprocess.Popen[bytes], given: bytes, deadline: Deadline) -> bytes:

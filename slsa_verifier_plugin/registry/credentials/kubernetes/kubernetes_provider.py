@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.network.addresses import literal
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
-from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
+from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
     DATA_KEYS,
@@ -35,6 +36,8 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
 NAME = "k8Secrets"
+
+_failed = partial(failed, NAME)
 
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where kubernetes mounts a Pod's token and CA ("Accessing the Kubernetes API from a Pod")."""
@@ -64,7 +67,16 @@ class _Secret:
 
 
 class KubernetesSecrets:
-    """Finds credentials in pull secrets; see ``make``."""
+    """Finds credentials in pull secrets.
+
+    Args:
+        config: Ratify's ``authProvider``: ``serviceAccountName`` (default ``default``) and ``secrets``, a list of
+            ``secretName`` and ``namespace`` (default: Ratify's own).
+        environ: ``KUBERNETES_SERVICE_HOST``, ``KUBERNETES_SERVICE_PORT`` and ``RATIFY_NAMESPACE`` are required.
+
+    Raises:
+        RegistryError: the configuration or the environment cannot be used.
+    """
 
     def __init__(
         self,
@@ -93,8 +105,7 @@ class KubernetesSecrets:
         self._token_path = str(Path(mount) / "token")
         self._ca_path = str(Path(mount) / "ca.crt")
         if not Path(self._ca_path).is_file():
-            raise failed(
-                NAME,
+            raise _failed(
                 "reading the cluster's CA",
                 f"{quoted(self._ca_path)} is missing; mount the service account's token "
                 "(automountServiceAccountToken)",
@@ -103,7 +114,7 @@ class KubernetesSecrets:
         trust = TrustStore({"SSL_CERT_FILE": self._ca_path}, directories=(), host_directories=())
         self._web = Web(NAME, environ, trust)
         self._clock = clock
-        self._read_secrets = Leases(f"an image pull secret for {NAME}", self._read_secret, clock)
+        self._pull_secrets = Leases(f"an image pull secret for {NAME}", self._read_secret, clock)
         self._accounts = Leases(f"the service account for {NAME}", self._read_account, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
@@ -114,7 +125,7 @@ class KubernetesSecrets:
             DeadlineError: out of time.
         """
         for namespace, name, is_named in self._candidates(deadline):
-            secret = self._read_secrets.get((namespace, name), deadline)
+            secret = self._pull_secrets.get((namespace, name), deadline)
             if secret is None:
                 continue
             # A secret that somebody named and that cannot be used is a mistake to be said; among those of a service account there
@@ -145,9 +156,7 @@ class KubernetesSecrets:
         raise self._unfit(namespace, name, problem)
 
     def _unfit(self, namespace: str, name: str, detail: str) -> RegistryError:
-        return failed(
-            NAME, f"reading the secret {namespace}/{name}", f"{detail}; put it right or take it out"
-        )
+        return _failed(f"reading the secret {namespace}/{name}", f"{detail}; put it right or take it out")
 
     def _read_secret(self, key: tuple[str, str], deadline: Deadline) -> Lease[_Secret | None]:
         namespace, name = key
@@ -167,10 +176,8 @@ class KubernetesSecrets:
         step = f"reading the service account {self._namespace}/{name}"
         value = self._get(step, f"namespaces/{self._namespace}/serviceaccounts/{name}", deadline)
         if value is None:
-            raise failed(
-                NAME,
-                step,
-                "there is none of that name; set serviceAccountName to the one that Ratify runs as",
+            raise _failed(
+                step, "there is none of that name; set serviceAccountName to the one that Ratify runs as"
             )
         return self._lease(tuple(_pull_secret_names(value)))
 
@@ -197,7 +204,7 @@ class KubernetesSecrets:
             404: "; what answers is not a kubernetes API",
         }.get(answer.status, "")
         detail = f"HTTP {answer.status}, {explained(value.get('message'), [token])}{advice}"
-        raise failed(NAME, step, detail, transient=is_transient(answer.status))
+        raise _failed(step, detail, transient=is_transient(answer.status))
 
 
 def _address(host: str, port: str) -> str:
@@ -206,8 +213,7 @@ def _address(host: str, port: str) -> str:
     # An IPv6 cluster has the bare address in the variable.
     shown = f"[{host}]" if address is not None and ":" in host else host
     if not (address or _HOST.fullmatch(host)) or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise failed(
-            NAME,
+        raise _failed(
             "reading the environment",
             f"KUBERNETES_SERVICE_HOST {quoted(host)} and KUBERNETES_SERVICE_PORT {quoted(port)} are no address",
         )
@@ -223,15 +229,4 @@ def _pull_secret_names(account: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-def make(config: Mapping[str, object], environ: Mapping[str, str]) -> CredentialProvider:
-    """Return the ``k8Secrets`` provider.
-
-    Args:
-        config: Ratify's ``authProvider``: ``serviceAccountName`` (default ``default``) and ``secrets``, a list of
-            ``secretName`` and ``namespace`` (default: Ratify's own).
-        environ: ``KUBERNETES_SERVICE_HOST``, ``KUBERNETES_SERVICE_PORT`` and ``RATIFY_NAMESPACE`` are required.
-
-    Raises:
-        RegistryError: the configuration or the environment cannot be used.
-    """
-    return KubernetesSecrets(config, environ)
+make = KubernetesSecrets
