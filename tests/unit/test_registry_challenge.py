@@ -80,17 +80,19 @@ def _escaped(value: str) -> str:
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_read_to_an_end(header: str) -> None:
-    for item in parse_challenges(header):
-        assert item.scheme == item.scheme.lower()
-        assert item.scheme
+def test_any_text_is_read_to_an_end_and_takes_nothing_away_from_what_comes_before(header: str) -> None:
+    found = parse_challenges(f'Basic realm="x", {header}')
+    assert (found[0].scheme, found[0].get("realm")) == ("basic", "x")
+    assert len(found) <= limits.MAX_CHALLENGES
+    assert all(item.scheme and item.scheme == item.scheme.lower() for item in found)
 
 
 @pytest.mark.parametrize("piece", ['"', "\\", "a=", "a ", ",", '="', "a,", 'a="\\'])
 def test_long_headers_take_no_time(piece: str) -> None:
-    begin = time.monotonic()
+    # The processor's time: beside other work, wall time says nothing of an input.
+    begin = time.thread_time()
     found = parse_challenges("Bearer " + piece * 500_000)
-    assert time.monotonic() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
     assert len(found) <= limits.MAX_CHALLENGES
 
 

@@ -155,6 +155,8 @@ def test_any_retry_after_is_read(text: str) -> None:
         ("</v2/a>", None),
         ("/v2/a; rel=next", None),
         ('<<<>>>; rel="next"', None),
+        ('</v2/a?x=1;y=2>; rel="next"', "/v2/a?x=1;y=2"),
+        ('</v2/a?last=b,c>; rel="next"', "/v2/a?last=b,c"),
     ],
 )
 def test_links(header: str, target: str | None) -> None:
@@ -162,10 +164,10 @@ def test_links(header: str, target: str | None) -> None:
 
 
 def test_long_links_take_no_time() -> None:
-    begin = time.monotonic()
+    begin = time.thread_time()
     for piece in ("<", "<a>;", '<a>; rel="', "<a>; rel=x ", ";" * 50 + "<a>"):
         next_link(piece * 100_000)
-    assert time.monotonic() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 def test_pages_lead_on_within_their_host() -> None:
