@@ -85,6 +85,7 @@ _FOLD = re.compile(r"\A(?:---|\+\+\+|~~~|\^\^\^)(?= )")
 def line(text: str, end: str = "") -> LogLine:
     """Return ``text`` as one line that shows what it says, and ``end``; colours of ours stay."""
     parts = _COLORS.split(text)
+    # Every second part is a colour of ours, between them is text.
     parts[::2] = [inert(part) for part in parts[::2]]
     return LogLine(_FOLD.sub("?", "".join(parts), count=1) + end)
 
@@ -100,6 +101,7 @@ def json_text(value: Any, indent: int | None = 2) -> Json:
     """
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, ensure_ascii=True, indent=indent, separators=separators)
+    # Rare, so looked for in the finished text: walking through every value would cost each answer.
     if "\\ud" in text:
         text = json.dumps(_whole(value), ensure_ascii=True, indent=indent, separators=separators)
     # Each of these characters stands in a string, for JSON's own syntax has none of them.
@@ -156,6 +158,7 @@ def uri_text(value: object, scheme: str = "", limit: int = 4096) -> str:
         limit: characters of the name.
     """
     text = plain(value, limit)
+    # The image's name cannot be taken for a host: the scheme is ours.
     if scheme:
         return f"{scheme}://{quote(text, safe='/:@+~.-_')}"
     return quote(re.sub(r"\A//+", "/", text), safe="/@+~.-_")
@@ -294,6 +297,7 @@ def csv_line(values: Iterable[object]) -> Csv:
 def yaml_scalar(value: object) -> Yaml:
     """Return a text as YAML reads it back unchanged, whatever is in it."""
     text = str(value)
+    # Unquoted only what no YAML version reads as anything but a text; the rest is quoted.
     safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./+:@~-]*", text) and text[-1] != ":" and inert(text) == text
     ambiguous = (
         text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n") or text[:1].isdigit()

@@ -65,6 +65,7 @@ class Row:
     @property
     def highest(self) -> str:
         """The highest level at which it would be admitted, empty where at none."""
+        # Levels stand lowest first, and none above a denied one is admitted: the last is the highest.
         admitted = [name for name, decision in self.levels.items() if decision is Decision.ADMITTED]
         return admitted[-1] if admitted else ""
 

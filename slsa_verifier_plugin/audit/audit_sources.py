@@ -19,7 +19,7 @@ from slsa_verifier_plugin.resources.ratify_resources import Setup
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class AuditSources:
     """Where the images come from, as the options say it."""
 
     images: Sequence[str] = ()
@@ -45,6 +45,7 @@ class Sources:
             for kind, paths in files
             for path in paths
         )
+        # Their names are in the command, which stands beside it.
         arguments = (f"{len(self.images)} named by arguments",) if self.images else ()
         return (
             *arguments,
@@ -67,6 +68,7 @@ class Sources:
             raise UsageError(
                 "there is nothing to audit; name images, or give --cluster, --images, --pods, --manifests or --registry"
             )
+        # Standard input can be read once; the second reader would find an empty list and audit nothing.
         if [*files, demands.policy].count("-") > 1:
             raise UsageError("standard input can only be one of --policy, --images, --pods and --manifests")
 
@@ -85,6 +87,7 @@ class Sources:
             *(images.from_registry(name, catalog) for name in self.registries),
             *(from_cluster(cluster, os.environ) for cluster in self.clusters),
         )
+        # Counted as they are drawn: a list of a million is never in memory.
         for use in map(images.storable, chain.from_iterable(sources)):
             self._found["uses"] += 1
             yield use
@@ -95,7 +98,7 @@ class Asked:
     """What one call asks for; ``typed`` is the command as a shell would take it."""
 
     demands: Demands
-    sources: Sources
+    sources: AuditSources
     shard: tuple[int, int]
     typed: str
 

@@ -72,12 +72,14 @@ class AuditState:
         self._path = path
         self._readonly = readonly
         self._committed = time.monotonic()
+        # The name goes through as_uri: a "?" or "%" in a folder's name would be taken for one of SQLite's options.
         target = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}" if path else ":memory:"
         try:
             self._database = sqlite3.connect(target, timeout=0.5, uri=path is not None)
         except sqlite3.Error as error:
             raise self._error(error) from error
         try:
+            # Whatever fails in here, the connection is closed: SQLite would hold the file until the process ends.
             self._open(fingerprint, tuple(levels))
         except sqlite3.Error as error:
             self._database.close()
@@ -99,6 +101,7 @@ class AuditState:
     def add_uses(self, uses: Iterable[Use]) -> None:
         """Note where images are used; what is known already is not noted twice."""
         self._run(
+            # The key of the table is the whole row, so that a list read twice counts once.
             "INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?, ?)",
             ((use.image, use.namespace, use.workload, use.source, use.line) for use in uses),
         )
@@ -119,6 +122,7 @@ class AuditState:
             run: what was asked, for the report.
         """
         try:
+            # One transaction: a list that breaks off half-way would otherwise look like a smaller cluster.
             self._run("DELETE FROM uses", [()])
             self.add_uses(uses)
             self._set("shards", json.dumps([shard]))
@@ -131,6 +135,7 @@ class AuditState:
     def gaps(self) -> tuple[str, ...]:
         """Return, for people, what a whole audit would have beside what is here: shards, and lists that broke off."""
         by_count: dict[int, set[int]] = {}
+        # States of several clusters may be cut into different numbers of shards; each number is a set of its own.
         for index, count in self._list("shards"):
             by_count.setdefault(count, set()).add(index)
         absent = [
@@ -141,6 +146,7 @@ class AuditState:
         ]
         more = f" and {len(absent) - MAX_SHOWN_SHARDS} more" if len(absent) > MAX_SHOWN_SHARDS else ""
         shards = (f"without the shards {', '.join(absent[:MAX_SHOWN_SHARDS])}{more}",) if absent else ()
+        # A state whose list never ended says nothing about which shard it was to be.
         broken = (f"{quoted(name)} ended before its images were listed" for name in self._list("unlisted"))
         return (*shards, *broken)
 
@@ -155,14 +161,17 @@ class AuditState:
         decided = (row.image, row.resolved, str(row.decision), row.reason, row.message)
         seen = json.dumps(row.seen.to_json())
         self._put(*decided, levels, json.dumps(row.found), row.repository, row.revision, row.signer, seen)
+        # A commit waits for the disk, so there is none for each image; an audit that is killed loses a second's work.
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
 
     def rows(self) -> Iterator[Row]:
         """Yield every decided image with its uses: the denied first, then the undecided, then the admitted."""
+        # What people came for stands first, also in a report that is cut off.
         order = "CASE decision WHEN 'denied' THEN 0 WHEN 'undecided' THEN 1 ELSE 2 END, image"
         query = f"SELECT * FROM images WHERE image IN (SELECT image FROM uses) ORDER BY {order}"  # noqa: S608
         for image, resolved, decision, reason, message, levels, found, *facts in self._query(query):
+            # A value that no Decision has would be another version's; the version was looked at when the file was opened.
             by_level = {name: Decision(value) for name, value in json.loads(levels).items()}
             repository, revision, signer, seen = facts
             yield Row(
@@ -197,9 +206,11 @@ class AuditState:
         Raises:
             UsageError: it is no state, or was made with another policy.
         """
+        # SQLite would make the file, and an empty state would join without a word.
         if not other.is_file():
             raise UsageError(f"{quoted(str(other))} is no file")
         with AuditState(other, self.fingerprint, self.levels, readonly=True) as source:
+            # The first state that is joined says which policy it is about; the others must have the same.
             if not self.fingerprint:
                 self._set("fingerprint", source.fingerprint)
                 self._set("levels", json.dumps(source.levels))
@@ -207,12 +218,14 @@ class AuditState:
             self.add_uses(Use(*row) for row in source._query("SELECT * FROM uses"))
             for row in source._query("SELECT * FROM images"):
                 known = next(self._query("SELECT decision FROM images WHERE image = ?", row[0]), None)
+                # What one shard could not decide another may have: a decision outweighs none, whatever the order of the files.
                 if known is None or known[0] == Decision.UNDECIDED:
                     self._put(*row)
 
     def _join_parts(self, source: AuditState, name: str) -> None:
         """Note which shards are in, and which states do not know all of their images."""
         shards, unlisted = source._list("shards"), {*self._list("unlisted"), *source._list("unlisted")}
+        # Joined again after it was resumed, a state that had broken off is whole now.
         unlisted = unlisted - {name} if shards else unlisted | {name}
         known = {(index, count) for index, count in (*self._list("shards"), *shards)}
         self._set("shards", json.dumps(sorted(known)))
@@ -224,6 +237,7 @@ class AuditState:
 
     def commit(self) -> None:
         """Write to the file what has been kept so far."""
+        # A merge must leave the states of others as they were, their times too.
         if self._readonly:
             return
         try:
@@ -251,6 +265,7 @@ class AuditState:
         tables = {
             row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
+        # An empty database is a file that an earlier run made and did not get to write.
         if tables and not tables >= _TABLES:
             raise UsageError(f"{self._name()} is a database of something else; use another file")
         if not self._readonly:
@@ -259,8 +274,10 @@ class AuditState:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("BEGIN IMMEDIATE")
         version, known = self._meta("version"), self._meta("fingerprint")
+        # Read-only, a file without a version cannot become a state; it is somebody else's.
         if version not in ("", VERSION) or (self._readonly and not version):
             raise UsageError(f"{self._name()} was written by another version; begin with a new file")
+        # Decisions of two policies in one report would be evidence of neither.
         if known and fingerprint and known != fingerprint:
             raise UsageError(
                 f"{self._name()} was made with another policy; use another file, or --restart "
@@ -304,6 +321,7 @@ class AuditState:
             raise self._error(error) from error
 
     def _error(self, error: sqlite3.Error) -> UsageError:
+        # What SQLite says where another process holds the file (SQLITE_BUSY).
         if "locked" in str(error):
             return UsageError(f"{self._name()} is in use by another audit")
         return UsageError(f"{self._name()} cannot be used: {plain(str(error))}")

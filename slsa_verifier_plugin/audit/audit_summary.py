@@ -74,11 +74,14 @@ def summary_of(
         images += 1
         uses += len(row.uses)
         decisions[row.decision] += 1
+        # Of admitted images too: the page names every root that had a say.
         roots.update(row.seen.roots)
         if row.decision is not Decision.ADMITTED:
             reasons[row.reason] += 1
         for name in levels:
+            # Where no level was tried, each has the decision of the image as a whole.
             by_level[name][row.levels.get(name, row.decision)] += 1
+        # A set: an image in ten places of one namespace is one image there.
         for namespace in {use.namespace or NO_NAMESPACE for use in row.uses}:
             by_namespace.setdefault(namespace, Counter())[highest_of(row)] += 1
     ordered = dict(sorted(by_namespace.items()))

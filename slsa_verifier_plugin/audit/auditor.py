@@ -68,6 +68,7 @@ class Auditor:
         configs = [check.resource.config for check in self._checker.checks]
         files = {path: _digest(path) for check in self._checker.checks for path in _files(check.policy)}
         told = [configs, dict(self._checker.rules), self.levels, files]
+        # Sorted, so that the order of a YAML file's keys is not another policy.
         text = json.dumps(told, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -78,6 +79,7 @@ class Auditor:
         except VerifierError as error:
             # What is no image name starts no container either; Ratify denies it.
             report = failure(image, "", error)
+        # The type alone: the text of an unforeseen error may quote an attestation or a credential.
         except Exception as error:  # noqa: BLE001 (one image must not end an audit of thousands)
             defect = InternalError(
                 f"an unforeseen {type(error).__name__}; please report it, and what 'verify' says"
@@ -88,6 +90,7 @@ class Auditor:
     def _audit(self, image: str) -> Row:
         """Return the row of an image; one digest of one repository is looked at once."""
         reference = Reference.parse(image)
+        # The tag is resolved before the lock: images that share a digest are then looked at once, whatever their tags.
         if reference.digest is None:
             deadline = Deadline(LISTING_SECONDS)
             reference = reference.with_digest(self._checker.store.resolve(reference, deadline).digest)
@@ -96,6 +99,7 @@ class Auditor:
             row = self._decided.get(key)
             if row is None:
                 row = self._look(key)
+                # An image whose registry failed is asked for again under its other names: the fault may have passed.
                 if row.decision is not Decision.UNDECIDED:
                     self._decided.put(key, row)
         return replace(row, image=image, resolved=str(reference))
@@ -104,6 +108,7 @@ class Auditor:
     def _alone_with(self, key: str) -> Iterator[None]:
         """Let one image at a time be looked at once; who waits does so for that image's own registry and for no other."""
         with self._lock:
+            # A lock each image, counted, so that neither ten thousand of them stay nor one is taken away from who waits.
             turn, users = self._alone.setdefault(key, (threading.Lock(), []))
             users.append(None)
         turn.acquire()
@@ -119,6 +124,7 @@ class Auditor:
     def _look(self, image: str) -> Row:
         checker = replace(self._checker, store=_Remembering(self._checker.store))
         report = checker.image(image)
+        # No level is tried: the registry that did not answer once would be asked again for each.
         if report.decision is Decision.UNDECIDED:
             return self._row(report)
         return self._row(report, dict(self._by_level(checker, report)))
@@ -133,6 +139,7 @@ class Auditor:
         decision = Decision.ADMITTED
         # One that is about something else stays as it is, where another is about the track.
         asked = [_demands_track(check, self._track) for check in checker.checks]
+        # A policy that names no level of the track has one added: the question was what each level would mean.
         if not any(asked):
             asked = [True] * len(asked)
         for number, name in enumerate(self.levels, 1):
@@ -141,6 +148,7 @@ class Auditor:
                     _at_level(check, self._track, number) if is_asked else check
                     for check, is_asked in zip(checker.checks, asked, strict=True)
                 )
+                # The level that the policy demands was judged already, as the policy stands.
                 same = all(a.policy == b.policy for a, b in zip(checks, checker.checks, strict=True))
                 decision = (
                     report.decision if same else replace(checker, checks=checks).image(report.asked).decision
@@ -169,21 +177,25 @@ class Workers:
         running = 0
         threads = 0
         for image in self._images:
+            # Threads are started as work comes: an audit of three images has three.
             if threads < self._count:
                 threads += 1
                 threading.Thread(target=self._run, name=f"audit-{threads}", daemon=True).start()
             self._todo.put(image)
             running += 1
+            # As many wait as work: nobody idles, and a list of a million images is not in the queue.
             if running >= 2 * self._count:
                 running -= 1
                 yield self._next()
         for _ in range(running):
             yield self._next()
+        # Each thread ends at its own None; there is nothing to join, for they are daemons.
         for _ in range(threads):
             self._todo.put(None)
 
     def _next(self) -> Row:
         found = self._done.get()
+        # What ends a worker ends the audit; it is no image's row.
         if isinstance(found, BaseException):
             raise found
         return found
@@ -219,6 +231,7 @@ def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress
 
 def in_shard(image: str, index: int, count: int) -> bool:
     """Return True if ``image`` belongs to shard ``index`` (from 0) of ``count``; every image does to exactly one."""
+    # By the name's hash, so that shards agree without talking to each other, wherever the list comes from.
     return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big") % count == index
 
 
@@ -244,6 +257,7 @@ def _row(report: ImageReport, levels: Mapping[str, Decision]) -> Row:
 
 def _track(checks: Sequence[Check]) -> str:
     for check in checks:
+        # The first level that names a track decides; the resources say which comes first.
         for name in check.policy.levels:
             level = track_level(name)
             if level is not None:
@@ -254,10 +268,12 @@ def _track(checks: Sequence[Check]) -> str:
 def _files(policy: Policy) -> Iterator[str]:
     """Yield the paths of the trusted roots and keys that a policy names."""
     for root in policy.roots:
+        # A TUF repository's copy is not part of it: it is refreshed, and means the same repository.
         if root.kind == "path":
             yield root.location
         elif root.bootstrap:
             yield root.bootstrap
+    # A key given in the policy itself is part of the configuration already.
     yield from (key for key in policy.public_keys if "-----BEGIN" not in key)
 
 
@@ -277,6 +293,7 @@ def _at_level(check: Check, track: str, number: int) -> Check:
     """Return ``check`` with another level of one track demanded; whatever else it demands stays."""
     others = tuple(name for name in check.policy.levels if (track_level(name) or ("", 0))[0] != track)
     policy: Policy = replace(check.policy, levels=(*others, f"SLSA_{track}_LEVEL_{number}"))
+    # The same object is returned, so that who compares policies sees that nothing changed.
     if set(policy.levels) == set(check.policy.levels):
         return check
     return replace(check, policy=policy)

@@ -77,6 +77,7 @@ def from_list(path: str) -> Iterator[Use]:
     """
     content, source, _ = read_file(path)
     try:
+        # Not with "replace": a name with another character in it is another image.
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: not UTF-8 at byte {error.start}") from error
@@ -103,6 +104,7 @@ def from_manifests(path: str, unread: Counter[str]) -> Iterator[Use]:
     """
     for name in expanded(path):
         if name != "-" and Path(name).is_dir():
+            # Its files are patches and parts: read one by one they name images that nothing runs.
             if has_kustomization(name):
                 yield from _manifests(_kustomized(Path(name)), name, unread)
                 continue
@@ -121,6 +123,7 @@ def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
         UsageError: it is neither.
         VerifierError: the registry cannot be listed; most hosted ones list tags, but no repositories.
     """
+    # One limit for the whole list: a registry that sends its pages slowly must not hold an audit for ever.
     deadline = Deadline(LISTING_SECONDS)
     repositories = [] if "/" in name else catalog.repositories(name, deadline)
     # A host's name alone would be read as an image of Docker Hub.
@@ -145,6 +148,7 @@ def _manifests(content: bytes, source: str, unread: Counter[str]) -> Iterator[Us
         if not isinstance(document.value, dict):
             continue
         items = document.value.get("items")
+        # kubectl get -o yaml wraps several objects in a List; the items count, not the List.
         if str(document.value.get("kind", "")).endswith("List") and isinstance(items, list):
             for index, item in enumerate(items):
                 if isinstance(item, dict):
@@ -157,17 +161,20 @@ def _object_uses(
     document: Document, path: tuple[Key, ...], value: Mapping[str, Any], unread: Counter[str]
 ) -> Iterator[Use]:
     found = value.get("metadata")
+    # A manifest may have anything at metadata: what is no mapping names nobody.
     metadata = found if isinstance(found, dict) else {}
     workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
     found = images_in(value)
     for place, image in found.items():
         position = document.position((*path, *place))
         yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
+    # Counted and not refused: one custom resource must not keep a cluster from being audited.
     if names_more(value, found):
         unread[f"{value.get('kind', 'object')} of {value.get('apiVersion', 'no apiVersion')}"] += 1
 
 
 def _kustomized(folder: Path) -> bytes:
+    # kubectl first: it is there wherever somebody audits a cluster, and its kustomize is the one that applies.
     program = shutil.which("kubectl") or shutil.which("kustomize")
     if program is None:
         raise UsageError(
@@ -180,6 +187,7 @@ def _kustomized(folder: Path) -> bytes:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{quoted(' '.join(command))} cannot be run: {plain(str(error))}") from error
+    # Half of a kustomization's output would be an audit that misses images without a word.
     if done.returncode != 0:
         raise UsageError(f"{quoted(' '.join(command))} failed: {said(done.stderr)}")
     return done.stdout

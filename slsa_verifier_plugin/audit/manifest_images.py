@@ -69,6 +69,7 @@ def images_in(value: Mapping[str, Any]) -> dict[Path, str]:
     found = dict(_containers(value, ()))
     if not _is_known(value):
         return found
+    # Below spec alone: status tells of the same images once more.
     found.update(_texts_at_image(value.get("spec"), ("spec",)))
     # A parameter is no image's name; ``names_more`` reports it.
     return {path: image for path, image in found.items() if not _is_parameter(image)}
@@ -81,6 +82,7 @@ def names_more(value: Mapping[str, Any], found: Container[Path]) -> bool:
         value: the object.
         found: paths that ``images_in`` returned.
     """
+    # All places of Kubernetes' own kinds are read; a key "image" elsewhere in them is data.
     if _is_kubernetes(value) and not _is_known(value):
         return False
     if _is_known(value):
@@ -99,6 +101,7 @@ def _is_kubernetes(value: Mapping[str, Any]) -> bool:
     A ConfigMap may have a key ``image``, and a CustomResourceDefinition describes one.
     """
     group, slash, _ = str(value.get("apiVersion", "")).rpartition("/")
+    # "apps/v1" and "v1" have no dot; groups of others are domains (Kubernetes API conventions).
     return not slash or "." not in group or group.endswith(".k8s.io")
 
 
@@ -116,6 +119,7 @@ def _texts_at_image(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             here = (*path, key)
             if key == "image" and isinstance(item, str) and item:
                 yield here, item
+            # KServe pulls such a model as an image and mounts it: it runs in the Pod as any other.
             elif key == "storageUri" and isinstance(item, str) and item.startswith(_MODEL_SCHEME):
                 yield here, item.removeprefix(_MODEL_SCHEME)
             else:
@@ -161,6 +165,7 @@ def _containers(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             image = _at(item, place)
             if isinstance(image, str) and image:
                 yield (*here, *place), image
+        # What stands inside a container (its env, its args) names no further containers.
         if key not in CONTAINER_KEYS:
             yield from _containers(item, here)
 

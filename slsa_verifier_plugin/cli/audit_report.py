@@ -44,6 +44,7 @@ class Output:
             return self
         # What a link points to is replaced, not the link.
         self._target = Path(os.path.realpath(self.path))
+        # /dev/stdout and pipes are written to as they are; there is nothing to replace.
         is_special = self._target.exists() and not self._target.is_file()
         self._fresh = self._target if is_special else Path(f"{self._target}.part")
         if not is_special:
@@ -61,10 +62,12 @@ class Output:
         for part in parts:
             self._write(part)
             last = part
+        # A JSON or SARIF document ends without one; a shell's prompt would stand on its last line.
         if not last.endswith("\n"):
             self._write("\n")
         if self.path is not None and self._fresh != self._target:
             self._file.close()
+            # Only now, and at once: whoever reads the report in between has the one before.
             self._fresh.replace(self._target)
 
 
@@ -81,14 +84,17 @@ class Report:
         from slsa_verifier_plugin.audit.audit_summary import summary_of
 
         total, _ = state.counts()
+        # Rows are read anew to be counted and to be written: thousands of images are never in memory together.
         seen = sum(1 for _ in state.rows())
         runs, digest = state.runs, state.fingerprint
+        # Merged states name their verifiers many times; each is shown once, in order.
         names = dict.fromkeys(name for run in runs for name in run.parameters)
         policy = ", ".join(names) or f"policy {digest[:12]}"
         counted = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen, gaps)
         summary = replace(counted, fingerprint=digest, runs=runs)
         self.output.write(self._text(session, state, summary))
         decisions = {decision for decision, count in summary.decisions.items() if count}
+        # What nobody looked at may be anything: --fail-on undecided must not pass over it.
         if summary.is_incomplete:
             decisions.add(Decision.UNDECIDED)
         return status_of(decisions & FAIL_ON[self.fail_on])
@@ -111,6 +117,7 @@ class Report:
         elif self.form == "junit":
             yield from render_audit.audit_junit(summary, state.rows())
         else:
+            # A file has no width and no colours, and is UTF-8 whatever the terminal is.
             painter = session.painter() if self.output.path is None else Painter(symbols=True)
             for text in render_audit.text_of(summary, state.rows(), painter):
                 yield line(text, "\n")

@@ -34,6 +34,7 @@ class Bar:
 
     def __enter__(self) -> Self:
         if self._progress is not None:
+            # The total comes with the first call of ``show``.
             self._task = self._progress.add_task("", total=None, counts="")
             self._progress.start()
         return self

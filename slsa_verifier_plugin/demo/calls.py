@@ -21,7 +21,7 @@ _STORE = {"name": "oras", "useHttp": True}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoOutcome:
     """What became of one image. ``result`` is the plugin's own, ``result["extensions"]`` tells why."""
 
     exhibit: Exhibit
@@ -45,7 +45,7 @@ class Outcome:
 class Caller(Protocol):
     """Has an image judged."""
 
-    def judge(self, scene: Scene, exhibit: Exhibit) -> Outcome:
+    def judge(self, scene: Scene, exhibit: Exhibit) -> DemoOutcome:
         """Return what became of the image.
 
         Raises:
@@ -63,6 +63,7 @@ def environment_of(environ: Mapping[str, str], home: Path) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
+    # They would lead out of the demonstration's home: to the caller's caches, sockets and credentials.
     for name in ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG", "SLSA_VERIFIER_TUF_DIR"):
         changed.pop(name, None)
     return changed
@@ -75,7 +76,7 @@ class PluginCaller:
     plugin: Path
     environment: Mapping[str, str]
 
-    def judge(self, scene: Scene, exhibit: Exhibit) -> Outcome:
+    def judge(self, scene: Scene, exhibit: Exhibit) -> DemoOutcome:
         """Return what the plugin's answer stands for."""
         call = {
             "config": {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters},
@@ -94,7 +95,7 @@ class PluginCaller:
         }
         done = _run([str(self.plugin)], {**self.environment, **variables}, json.dumps(call).encode())
         result = _json(done, str(self.plugin))
-        return Outcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
+        return DemoOutcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class RatifyCaller:
     home: Path
     environment: Mapping[str, str]
 
-    def judge(self, scene: Scene, exhibit: Exhibit) -> Outcome:
+    def judge(self, scene: Scene, exhibit: Exhibit) -> DemoOutcome:
         """Return what Ratify decides; ``result`` is its report of the plugin."""
         verifier = {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters}
         policy = {"name": "configPolicy", "artifactVerificationPolicies": {ARTIFACT_TYPE: "all"}}
@@ -119,11 +120,12 @@ class RatifyCaller:
         command = [str(self.ratify), "verify", "-c", str(config), "-s", exhibit.image]
         done = _run(command, self.environment, b"")
         decided = _json(done, str(self.ratify))
+        # Ratify may leave the list out where it denies before it asks a verifier.
         reports = decided.get("verifierReports")
         result = (
             reports[0] if isinstance(reports, list) and reports and isinstance(reports[0], dict) else decided
         )
-        return Outcome(exhibit, decided.get("isSuccess") is True, result)
+        return DemoOutcome(exhibit, decided.get("isSuccess") is True, result)
 
 
 def _run(
@@ -134,6 +136,7 @@ def _run(
             command,
             input=stdin,
             env=dict(environment),
+            # Not the caller's folder: a plugin must find nothing there by chance.
             cwd=environment.get("HOME", os.sep),
             capture_output=True,
             timeout=CALL_SECONDS,
@@ -151,6 +154,7 @@ def _json(done: subprocess.CompletedProcess[bytes], who: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
+        # The last line: Python and Ratify both say there what went wrong.
         said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise UsageError(
             f"{quoted(who)} ended with status {done.returncode} and no result: {plain(said) or 'silence'}"

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DemoAnswer:
     """The body of an answer and its media type."""
 
     media_type: str
@@ -40,7 +40,7 @@ class DemoRegistry:
 
     def __init__(self, repository: str) -> None:
         self.repository = repository
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, DemoAnswer] = {}
         self._referrers: dict[str, list[dict[str, Any]]] = {}
         self._tags: list[str] = []
         self._answer("", {})
@@ -63,6 +63,7 @@ class DemoRegistry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Waits until the loop has ended, so that the port is free when the block is left.
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -70,7 +71,7 @@ class DemoRegistry:
     def add_blob(self, content: bytes, media_type: str) -> Descriptor:
         """Serve a blob and return its descriptor."""
         digest = Digest.of(content)
-        self._answers[f"{self.repository}/blobs/{digest}"] = Answer("application/octet-stream", content)
+        self._answers[f"{self.repository}/blobs/{digest}"] = DemoAnswer("application/octet-stream", content)
         return Descriptor(media_type, digest, len(content))
 
     def add_manifest(self, manifest: Mapping[str, Any], tag: str = "") -> Descriptor:
@@ -78,7 +79,7 @@ class DemoRegistry:
         content, media_type = json.dumps(manifest, separators=(",", ":")).encode(), str(manifest["mediaType"])
         digest = Digest.of(content)
         for name in (str(digest), tag or str(digest)):
-            self._answers[f"{self.repository}/manifests/{name}"] = Answer(media_type, content)
+            self._answers[f"{self.repository}/manifests/{name}"] = DemoAnswer(media_type, content)
         if tag:
             self._tags.append(tag)
             self._answer(f"{self.repository}/tags/list", {"name": self.repository, "tags": self._tags})
@@ -93,7 +94,7 @@ class DemoRegistry:
         return descriptor
 
     def _answer(self, path: str, value: object, media_type: str = JSON_TYPE) -> None:
-        self._answers[path] = Answer(media_type, json.dumps(value).encode())
+        self._answers[path] = DemoAnswer(media_type, json.dumps(value).encode())
 
 
 def fields_of(descriptor: Descriptor) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def fields_of(descriptor: Descriptor) -> dict[str, Any]:
     }
 
 
-def _handler_of(answers: Mapping[str, Answer]) -> type[BaseHTTPRequestHandler]:
+def _handler_of(answers: Mapping[str, DemoAnswer]) -> type[BaseHTTPRequestHandler]:
     """Return a handler of requests for what stands in ``answers``, by the path below ``/v2/``."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -115,14 +116,18 @@ def _handler_of(answers: Mapping[str, Answer]) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             found = answers.get(urlsplit(self.path).path.removeprefix("/v2/"))
             # Filtering referrers is the client's work where the answer does not say that it was done.
-            missing = Answer(JSON_TYPE, b'{"errors": [{"code": "NOT_FOUND", "message": "not in the demo"}]}')
+            missing = DemoAnswer(
+                JSON_TYPE, b'{"errors": [{"code": "NOT_FOUND", "message": "not in the demo"}]}'
+            )
             answer = found or missing
             self.send_response(200 if found else 404)
             self.send_header("Content-Type", answer.media_type)
             self.send_header("Content-Length", str(len(answer.body)))
+            # Clients take the digest of a tag from this header (OCI distribution 1.1, "Pulling manifests").
             if "/manifests/" in self.path:
                 self.send_header("Docker-Content-Digest", str(Digest.of(answer.body)))
             self.end_headers()
+            # A body after HEAD would be read as the next answer on the connection.
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
 

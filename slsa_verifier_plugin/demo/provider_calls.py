@@ -38,6 +38,7 @@ class Exchange:
     def report(self) -> Mapping[str, Any]:
         """What the verifier says of the image; empty where there is no such answer."""
         try:
+            # Exactly one of each: another number is no answer to one key.
             (item,) = self.answer["response"]["items"]
             (report,) = item["value"]["verifierReports"]
         except (KeyError, TypeError, ValueError):
@@ -113,6 +114,7 @@ def running(
         UsageError: it does not start.
     """
     (folder / CERTIFICATE).write_bytes(certificate[0])
+    # Made before it is written: for a moment the key would be anybody's to read.
     (folder / KEY).touch(mode=0o600)
     (folder / KEY).write_bytes(certificate[1])
     (folder / POLICIES).write_text(scene.provider_resources(), "utf-8")
@@ -138,6 +140,7 @@ def running(
         process.terminate()
         try:
             process.wait(ANSWER_SECONDS)
+        # --drain 0 ends it at once; one that hangs must not outlive the demonstration.
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -158,6 +161,7 @@ def _listening(process: subprocess.Popen[bytes], log: Path) -> Mapping[str, Any]
                 event = json.loads(line)
             except ValueError:
                 continue
+            # The port is the system's choice, and only this line tells it.
             if isinstance(event, dict) and event.get("event") == "listening":
                 return event
         if process.poll() is not None:

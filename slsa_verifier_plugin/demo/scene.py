@@ -54,6 +54,7 @@ def prepare(registry: DemoRegistry, folder: Path) -> Scene:
     """
     data = resources.files("slsa_verifier_plugin.demo.data")
     root = folder / ROOT_FILE
+    # The package may be inside a zip file: a trusted root in a policy needs a path.
     root.write_bytes(data.joinpath(ROOT_FILE).read_bytes())
     exhibits = []
     for tag, admit in _IMAGES.items():
@@ -74,6 +75,7 @@ def _add_image(registry: DemoRegistry, tag: str) -> Descriptor:
     """Add a small image whose content is its own name: its digest is what the attestation is about."""
     config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
     described = registry.add_blob(json.dumps(config).encode(), _CONFIG)
+    # A layer that says what it is of; nothing unpacks it.
     layer = registry.add_blob(f"{REPOSITORY}:{tag}\n".encode(), _LAYER)
     return registry.add_manifest(_manifest(described, layer), tag)
 

@@ -19,7 +19,7 @@ from slsa_verifier_plugin.cli.render import render_demo
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.session import Session
 from slsa_verifier_plugin.demo import scene
-from slsa_verifier_plugin.demo.calls import Outcome
+from slsa_verifier_plugin.demo.calls import DemoOutcome
 from tests.support.command_line import Done, process
 
 COMMITS = {
@@ -167,7 +167,7 @@ def test_only_the_right_reason_is_as_expected() -> None:
         (False, {}),
     ]
     for admitted, extensions in cases:
-        outcome = Outcome(exhibit, admitted, {"extensions": extensions, "msg": "an error"})
+        outcome = DemoOutcome(exhibit, admitted, {"extensions": extensions, "msg": "an error"})
         other = render_demo.Show((outcome, shown.outcomes[1]), shown.scene)
         assert not other.as_expected
         assert "This is not what must happen" in "\n".join(render_demo.text_of(other, Painter()))

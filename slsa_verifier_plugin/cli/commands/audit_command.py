@@ -61,6 +61,7 @@ class _AuditGroup(StrictCommand):
 
 
 def _completed(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    # Only where a subcommand can stand; later "merge" is an image's name.
     is_first = not context.params.get("images")
     return [CompletionItem("merge")] if is_first and "merge".startswith(incomplete) else []
 
@@ -137,11 +138,11 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     Each image is looked at once, however many places use it. With --state an audit that was interrupted goes on where it
     was; what could not be decided is tried again.
     """
-    from slsa_verifier_plugin.audit.audit_sources import Asked, Sources
+    from slsa_verifier_plugin.audit.audit_sources import Asked, AuditSources
     from slsa_verifier_plugin.service.service import Service
 
     session, demands = session_of(context), demands_of(options)
-    sources = Sources(
+    sources = AuditSources(
         images,
         options["lists"],
         options["pods"],
@@ -219,6 +220,7 @@ def _audited(session: Session, asked: Asked, service: Service, options: Any, sta
     setup = setup_of(asked.demands)
     checker = checker_of(setup, asked.demands, service)
     auditor = auditing.Auditor(checker)
+    # After the policy was read: a misspelt policy must not cost the state of a day.
     if options["restart"] and path is not None:
         forget(path)
     state = stack.enter_context(AuditState(path, auditor.fingerprint, auditor.levels))
@@ -249,6 +251,7 @@ def _shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
     index, slash, count = text.partition("/")
+    # isdecimal alone takes other scripts' digits, and int() has an error of its own for more than 4,300 of them.
     are_numbers = all(part.isascii() and part.isdecimal() and len(part) < 6 for part in (index, count))
     if not (slash and are_numbers and int(index) < int(count) <= 10_000):
         raise UsageError(f"--shard {text}: expected I/N with I from 0 to N-1, such as 0/4")

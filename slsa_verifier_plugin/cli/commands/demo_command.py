@@ -60,6 +60,7 @@ def demo(
     """
     from slsa_verifier_plugin.cli.render import render_demo
 
+    # Neither wins by its place on the line: one of them was not meant.
     if ratify and without_ratify:
         raise click.UsageError("--ratify and --without-ratify exclude each other", context)
     if provider and (ratify or without_ratify):

@@ -31,12 +31,14 @@ class Painter:
 
     def paint(self, text: str, *styles: str) -> str:
         """Return ``text`` in these styles: colour names, ``bold``, ``dim``."""
+        # No sequence at all: NO_COLOR asks for text without any, not for a reset.
         if not self.color or not styles or not text:
             return text
         return f"\033[{';'.join(str(_CODES[style]) for style in styles)}m{text}\033[0m"
 
     def mark(self, outcome: str) -> str:
         """Return the sign for an outcome, two columns wide where there are no symbols."""
+        # A terminal without UTF-8 would show an escape for each mark.
         if self.symbols:
             return self.paint(_SYMBOLS[outcome], _STYLES[outcome])
         return self.paint(f"{_LETTERS[outcome]:<2}", _STYLES[outcome])
@@ -49,9 +51,11 @@ class Painter:
             first: what the first line begins with, painted already.
             indent: columns that ``first`` takes, and that further lines are indented by.
         """
+        # Made safe before it is measured: what is not seen has no width.
         shown = plain(text, MAX_LINE)
         if self.width is None:
             return [(first + shown).rstrip()]
+        # Not at hyphens, which images and signers have; a word that is wider than the terminal is broken all the same.
         broken = textwrap.wrap(shown, max(self.width - indent, 16), break_on_hyphens=False) or [""]
         return [first + broken[0], *(" " * indent + line for line in broken[1:])]
 

@@ -26,6 +26,7 @@ _MARKS = {Decision.ADMITTED: "passed", Decision.DENIED: "failed", Decision.UNDEC
 def text_of(summary: Summary, rows: Iterable[Row], painter: Painter) -> Iterator[str]:
     """Yield the lines for people: what was denied or undecided one by one, then the counts."""
     for row in rows:
+        # Admitted images are counted below: a list of thousands would hide the ones to act on.
         if row.decision is not Decision.ADMITTED:
             yield from _row(row, painter)
     yield from _counts(summary, painter)
@@ -36,6 +37,7 @@ def _row(row: Row, painter: Painter) -> Iterator[str]:
     word = painter.paint(row.decision.upper(), _STYLES[row.decision], "bold")
     yield f"{mark} {word} {painter.paint(plain(row.reason), 'bold')} {plain(row.image, 512)}"
     yield from painter.lines(row.message, "    ", 4)
+    # An image from a list has no workload: its place is the line, which nobody needs to be told.
     places = [f"{use.namespace}/{use.workload}" if use.namespace else use.workload for use in row.uses]
     places = sorted({place for place in places if place})
     if places:
@@ -53,6 +55,7 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
         yield painter.paint(f"{summary.missing} more have not been looked at yet", "yellow")
     for gap in summary.gaps:
         yield painter.paint(f"incomplete: {plain(gap, 1024)}", "yellow")
+    # The column is as wide as the longest level, so that numbers stand below each other.
     width = max((len(name) for name in summary.levels), default=0)
     width = max(width, len("as it stands"))
     yield f"  {'':<{width}} {'admitted':>9} {'denied':>9} {'undecided':>9}"
@@ -157,6 +160,7 @@ def csv_of(rows: Iterable[Row]) -> Iterator[Csv]:
 
 def audit_junit(summary: Summary, rows: Iterable[Row]) -> Iterator[Xml]:
     """Yield the parts of a JUnit document: an image is a test, listed under the first of its namespaces."""
+    # JUnit knows no "incomplete": an error is what no CI system shows in green.
     missing = (f"{summary.missing} images have not been looked at yet",) if summary.missing else ()
     cases = (JunitCase(row.image, _group(row), row.decision, row.reason, row.message) for row in rows)
     return junit_of(cases, summary.decisions, (*missing, *summary.gaps))
@@ -174,9 +178,11 @@ def audit_sarif(rows: Iterable[Row]) -> Json:
 def _items(row: Row) -> Iterator[SarifItem]:
     levels = {"levels": {name: str(decision) for name, decision in row.levels.items()}}
     placed = [use for use in row.uses if use.source and use.line]
+    # A result for each place: code scanning shows a finding at a line of a file.
     for use in placed:
         facts = {**levels, "namespace": plain(use.namespace), "workload": plain(use.workload)}
         yield SarifItem(row.image, row.decision, row.reason, row.message, use.source, use.line, facts)
+    # Pods and registries have no file to point to: the image itself is the place.
     if not placed:
         yield SarifItem(row.image, row.decision, row.reason, row.message, properties=levels)
 

@@ -14,7 +14,7 @@ from slsa_verifier_plugin.text import plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slsa_verifier_plugin.demo.calls import Outcome
+    from slsa_verifier_plugin.demo.calls import DemoOutcome
     from slsa_verifier_plugin.demo.scene import Scene
 
 _INDENT = 14
@@ -24,7 +24,7 @@ _INDENT = 14
 class Show:
     """What came of the demonstration. ``ratify`` is the program that was gone through, empty for the plugin alone."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[DemoOutcome, ...]
     scene: Scene
     ratify: str = ""
 
@@ -53,14 +53,16 @@ def text_of(show: Show, painter: Painter) -> Iterator[str]:
         )
 
 
-def _outcome(outcome: Outcome, painter: Painter) -> Iterator[str]:
+def _outcome(outcome: DemoOutcome, painter: Painter) -> Iterator[str]:
     style = "green" if outcome.admitted else "red"
     word = f"{'ADMITTED' if outcome.admitted else 'DENIED':<{_INDENT - 2}}"
     mark = painter.mark("passed" if outcome.admitted else "failed").rstrip()
     yield f"{mark} {painter.paint(word, style, 'bold')}{plain(outcome.exhibit.image, 512)}"
     found = outcome.extensions
+    # An admitted image needs no reason; what it claims follows for both.
     if not outcome.admitted:
         yield from _field("reason", str(found.get("reason", "none")), painter)
+        # A verdict has a message, Ratify's own failures have an errorReason, a contract error has a msg.
         said = outcome.result.get("message") or outcome.result.get("errorReason") or outcome.result.get("msg")
         yield from _field("message", str(said), painter)
     signer = found.get("signer")

@@ -20,6 +20,7 @@ def lines_of(finding: Finding, painter: Painter) -> Iterator[str]:
     columns = (2 if painter.symbols else 3) + _NAME
     name = painter.paint(f"{finding.name:<{_NAME}}", "bold")
     yield from painter.lines(finding.message, f"{painter.mark(finding.outcome)} {name}", columns)
+    # A remedy for what is well would read as something left to do.
     if finding.remedy and finding.outcome != "passed":
         yield from painter.lines(finding.remedy, " " * columns, columns)
 

@@ -62,6 +62,7 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
     """
     style, script = html_asset(_asset("report.css")), html_asset(_asset("report.js"))
     sources = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    # Names with the most images come first, so that the fold hides the smallest.
     bars = _bars(summary)
     ranks = {name: number for number, name in enumerate(summary.levels, 1)}
     values = {
@@ -101,6 +102,7 @@ def _bar(name: str, counts: Counter[str], steps: Sequence[str], longest: int) ->
     for step in steps:
         width = 1000 * counts[step] / longest
         if counts[step]:
+            # A tenth of a thousandth is below any screen's pixel, and short numbers keep the page small.
             place = {"left": round(left, 1), "width": round(width, 1)}
             parts.append({"step": step, "count": counts[step], "style": _style(step), **place})
         left += width
@@ -159,6 +161,7 @@ def _root(root: RootInfo) -> str:
 
 def _verifiers(summary: Summary) -> list[dict[str, Any]]:
     """Return the parameters of each verifier, once though several runs had them."""
+    # Shards of one audit have the same parameters: the fingerprint says so, or they could not be merged.
     found = {name: parameters for run in summary.runs for name, parameters in run.parameters.items()}
     return [{"name": name, "facts": list(_flat(parameters))} for name, parameters in sorted(found.items())]
 
@@ -168,6 +171,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _flat(item, f"{path}.{key}" if path else str(key))
+    # A list of plain values fits one line; one of objects needs a line for each value.
     elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
         for index, item in enumerate(value):
             yield from _flat(item, f"{path}[{index}]")

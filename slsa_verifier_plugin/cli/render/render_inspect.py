@@ -76,6 +76,7 @@ def _branches(nodes: tuple[_Node, ...], indent: str, painter: Painter) -> Iterat
         below = indent + ("   " if last else signs[2])
         first, *more = painter.broken(node.text, len(below) + 3)
         yield f"{indent}{signs[last]}{first}"
+        # A wrapped line keeps the bar of the branch beside it where something hangs below.
         hanging = below + (signs[2] if node.children else "   ")
         yield from (f"{hanging}{line}" for line in more)
         yield from _branches(node.children, below, painter)
@@ -119,6 +120,7 @@ class _Tree:
         children = [_Node(self._problem(view.problem))] if view.problem else []
         shown = view.lines if self._verbose else view.lines[:MAX_LINES]
         children += [self.line(line) for line in shown]
+        # Said, never silently cut: the line that somebody looks for may be among the others.
         if len(shown) < len(view.lines):
             children.append(_Node(f"{len(view.lines) - len(shown)} more lines; --verbose shows them"))
         if not view.lines and not view.problem:
@@ -141,6 +143,7 @@ class _Tree:
             yield f"{mark} {plain(line.checked, 512) if failed else 'the signature verifies'}"
         if line.problem:
             yield self._problem(line.problem)
+        # A summary names its subjects as commits, with their refs, further down.
         if line.statement is not None and line.summary is None:
             for subject in line.statement.subjects[:8]:
                 digests = ", ".join(f"{plain(name)} {plain(text)}" for name, text in subject.digests.items())
@@ -187,6 +190,7 @@ class _Tree:
     def _shown_annotations(self, annotations: Mapping[str, str]) -> list[tuple[str, str]]:
         names = sorted(annotations)
         if not self._verbose:
+            # These two say what the image was built from; a base image's dozens of others are for --verbose.
             names = [name for name in names if name.endswith((".image.revision", ".image.source"))]
         return [(name, annotations[name]) for name in names]
 
@@ -205,6 +209,7 @@ def _misreported(view: ArtifactView) -> list[str]:
     listed = view.descriptor.artifact_type
     if listed == (view.artifact_type or None):
         return []
+    # The index under a tag is written by the client that attached, so the registry is not to blame.
     if view.descriptor.listed_by_tag:
         shown = f"as {listed}" if listed else "without a type"
         return [
@@ -250,6 +255,7 @@ def _line_value(line: Line) -> dict[str, Any]:
     if line.candidate is None:
         return value
     value["problem"] = plain(line.problem, 1024)
+    # None: nobody checked. An empty text: checked, and it verifies.
     if line.checked is not None:
         value["signature"] = {"verifies": not line.checked, "problem": plain(line.checked, 1024)}
     if line.statement is not None:

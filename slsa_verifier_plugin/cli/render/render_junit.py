@@ -40,6 +40,7 @@ def junit_of(
     yield xml('<testsuite name="{}" {}>\n', PROGRAM, counts)
     for case in cases:
         yield _case(case)
+    # After the images, so that a reader who stops at the first error has seen them all.
     for gap in gaps:
         yield _case(JunitCase("the whole", "", Decision.UNDECIDED, INCOMPLETE, gap))
     yield xml("</testsuite>\n</testsuites>\n")
@@ -47,9 +48,11 @@ def junit_of(
 
 def _case(case: JunitCase) -> Xml:
     name = xml('<testcase classname="{}" name="{}"', case.group or PROGRAM, case.name)
+    # A test without a child has passed; JUnit has no word for success.
     if case.decision is Decision.ADMITTED:
         return xml("{}/>\n", name)
     said = (case.reason, case.message, case.message)
+    # A failure is the image's, an error the checking's: CI systems count and colour them apart.
     if case.decision is Decision.DENIED:
         return xml('{}><failure type="{}" message="{}">{}</failure></testcase>\n', name, *said)
     return xml('{}><error type="{}" message="{}">{}</error></testcase>\n', name, *said)

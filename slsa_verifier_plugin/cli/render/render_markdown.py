@@ -45,6 +45,7 @@ def markdown_of(reports: Sequence[ImageReport]) -> Markdown:
     )
     for report in reports:
         deciding = report.deciding
+        # An image without an attestation has no steps; its message in the table says all.
         if report.decision is not Decision.ADMITTED and deciding is not None:
             lines += [markdown(""), *_details(report, deciding)]
     return joined(lines, "\n")

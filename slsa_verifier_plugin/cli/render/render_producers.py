@@ -13,6 +13,7 @@ from slsa_verifier_plugin.sinks import Json, json_text
 
 def lines_of(painter: Painter) -> Iterator[str]:
     """Yield the lines: each verifier.id with its signers, then the known releases."""
+    # One identity may have several signers, of different times: they stand together.
     for verifier_id in dict.fromkeys(signer.id for signer in BUILT_IN_VERIFIERS):
         when = (
             "expected by default"

@@ -19,6 +19,7 @@ _NAME = 13
 def step_lines(step: Step, painter: Painter, verbose: bool) -> Iterator[str]:
     """Yield the lines on one step: how it ended and how long it took; facts and requests if ``verbose``."""
     mark = painter.mark(_MARKS[step.outcome])
+    # A step that was skipped took no time, and "0 ms" would say that it was fast.
     took = f"{step.seconds * 1000:>6.0f} ms" if step.outcome != "skipped" else f"{'':>9}"
     columns = (2 if painter.symbols else 3) + _NAME + 11
     yield from painter.lines(
@@ -27,6 +28,7 @@ def step_lines(step: Step, painter: Painter, verbose: bool) -> Iterator[str]:
     if step.reason:
         hint = "; a retry may help" if step.transient else ""
         yield f"{'':{columns}}{painter.paint(str(step.reason), 'bold')}{hint}; docs/reasons.md says more"
+    # Headers and addresses are for who searches a fault; the steps tell where to look.
     if not verbose:
         return
     for name, value in step.facts.items():
@@ -34,6 +36,7 @@ def step_lines(step: Step, painter: Painter, verbose: bool) -> Iterator[str]:
     for request in step.requests:
         yield f"    {plain(request.method)} {plain(request.url, 512)} -> {request.status}, {request.seconds * 1000:.0f} ms"
         for name, value in request.headers.items():
+            # Absent headers are no news: most answers lack most of them.
             if value:
                 yield from painter.lines(value, f"      {plain(name)}: ", len(name) + 8)
 

@@ -32,6 +32,7 @@ def json_of(status: ResidentStatus) -> Json:
 def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     """Yield the lines for people."""
     report = status.report
+    # It listens and does not answer, or it does not run: the problem says which.
     if report is None:
         yield f"{painter.mark('warning')} {plain(status.problem, 512)}"
         yield f"  directory   {plain(status.directory, 512)}"
@@ -50,6 +51,7 @@ def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     if isinstance(memory, int) and isinstance(limit, int):
         yield f"  memory      {memory // _MIB} MiB of {limit // _MIB} MiB"
     service = report.get("service")
+    # A resident verifier of another version may say less; what it does say is shown.
     if not isinstance(service, Mapping):
         service = {}
     if "signatureProcess" in service:
@@ -71,6 +73,7 @@ def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     for root in roots if isinstance(roots, list) else []:
         yield from _root(root, painter)
     errors = report.get("latestErrors")
+    # The latest: earlier ones are in its log.
     for error in errors[-_SHOWN_ERRORS:] if isinstance(errors, list) else []:
         yield from painter.lines(str(error), f"  {painter.mark('warning')} ", 4)
 

@@ -39,6 +39,7 @@ def sarif_of(items: Iterable[SarifItem]) -> Json:
     Denied images are of level ``error``, undecided ones ``warning``; admitted ones are of kind ``pass``.
     """
     results = list(items)
+    # Only rules with a result: a dashboard lists every rule that it is told of.
     used = sorted({item.reason for item in results})
     document = {
         "$schema": SCHEMA,
@@ -78,8 +79,10 @@ def _rule(reason: str) -> dict[str, Any]:
 def _result(item: SarifItem, index: int) -> dict[str, Any]:
     image = plain(item.image, 1024)
     location: dict[str, Any] = {"artifactLocation": {"uri": _uri(item)}}
+    # SARIF counts lines from 1 (3.30.5): a region that begins at 0 is not valid.
     if item.line > 0:
         location["region"] = {"startLine": item.line}
+    # By image and reason, not by place: a finding that moves to another line stays the same finding.
     identity = hashlib.sha256(f"{image}\0{item.reason}".encode()).hexdigest()
     return {
         "ruleId": item.reason,

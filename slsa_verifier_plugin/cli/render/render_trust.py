@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def text_of(states: Sequence[RootState], painter: Painter, now: datetime | None = None) -> Iterator[str]:
     """Yield the lines for people."""
     for state in states:
+        # Nothing else is known of a root that cannot be used.
         if state.problem:
             yield f"{painter.mark('failed')} {painter.paint(plain(state.asked, 512), 'bold')}"
             yield from painter.lines(state.problem, "  ", 2)
@@ -28,6 +29,7 @@ def text_of(states: Sequence[RootState], painter: Painter, now: datetime | None 
         yield from _field("in use", state.source, painter)
         yield from _field("digest", f"sha256:{state.digest}", painter)
         if state.date is not None:
+            # A part that begins tomorrow has no negative age: clocks of nodes differ.
             days = max(0, ((now or datetime.now(UTC)) - state.date).days)
             yield from _field("newest part", f"{state.date:%Y-%m-%d}, {days} days ago", painter)
         holds = (

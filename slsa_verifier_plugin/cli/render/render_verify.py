@@ -62,6 +62,7 @@ def _image(report: ImageReport, painter: Painter, verbose: bool) -> Iterator[str
     for note in report.notes:
         yield from painter.lines(note, f"  {painter.mark('warning')} ", 4)
     for artifact in report.artifacts:
+        # Of ten attachments one decides; the others are noise until somebody asks.
         if verbose or artifact is report.deciding:
             yield from _artifact(artifact, painter, verbose)
     hidden = len(report.artifacts) - (len(report.artifacts) if verbose else bool(report.deciding))
@@ -93,6 +94,7 @@ def _step(step: Step, painter: Painter, indent: str) -> Iterator[str]:
     label = f"{step.number:>2} {step.name}"
     outcome = str(step.outcome)
     detail = step.detail  # the remedy is in the image's message already
+    # Said in words: a dim line alone could be taken for one that passed.
     if step.outcome is StepOutcome.NOT_CHECKED:
         detail = f"not checked{': ' if detail else ''}{detail}"
         label = painter.paint(f"{label:<{_STEP_COLUMNS - 4}}", "dim")
