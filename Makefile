@@ -38,11 +38,13 @@ demo: $(DEMO)/.installed ## See one image denied and one admitted, without a clu
 test: setup ## Run the unit, integration and conformance tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: setup ## Run ruff, mypy, zizmor and actionlint
+lint: setup ## Run ruff, mypy, zizmor, actionlint, and clang-format where it is there
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.workflows
+	@if command -v clang-format >/dev/null; then clang-format --dry-run --Werror launcher/src/*.[ch] launcher/tests/*.c; \
+	else echo "clang-format is not there: the style of the C files was not looked at"; fi
 
 format: setup ## Mend and format the code
 	$(BIN)/ruff check --fix .

@@ -47,7 +47,8 @@ int answer_denial(const char *sentence, bool transient)
 int answer_no_turn(void)
 {
     return denial("no resident verifier answered, and no turn for a process of its own came in time (one a processor, two at "
-                  "most); try again, and look at 'slsa-verifier-plugin resident status'.", "DEADLINE_EXCEEDED", true);
+                  "most); try again, and look at 'slsa-verifier-plugin resident status'.",
+                  "DEADLINE_EXCEEDED", true);
 }
 
 const char *answer_lacking(int error)
@@ -77,8 +78,8 @@ int answer_lack(int error)
 static int contract_error(int code, const char *problem, const char *names, const char *details)
 {
     char line[LINE];
-    const int length = snprintf(line, sizeof line, "{\"code\":%d,\"msg\":\"%s%s\",\"details\":\"%s\"}\n", code, problem,
-                                names, details);
+    const int length =
+        snprintf(line, sizeof line, "{\"code\":%d,\"msg\":\"%s%s\",\"details\":\"%s\"}\n", code, problem, names, details);
     return print_line(line, length, 1);
 }
 

@@ -48,6 +48,7 @@ int directory_open_private(const char *path)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     int fd = open(path, flags);
+    /* Opened first and looked at by its descriptor: a look at the path could be at another directory. */
     if (fd < 0 && errno == ENOENT) {
         if (!make_with_parents(path))
             return -1;
@@ -101,6 +102,7 @@ bool directory_is_safe(const char *path, char unsafe[PATH_MAX])
     for (const char *next = rest; *(next += strspn(next, "/")) != '\0';) {
         const size_t length = strcspn(next, "/");
         const size_t base = strcmp(done, "/") == 0 ? 0 : strlen(done);
+        /* path_resolution(7), step by step, so that each directory on the way is looked at. */
         if (length == 1 && next[0] == '.') {
             next += length;
             continue;
@@ -122,6 +124,7 @@ bool directory_is_safe(const char *path, char unsafe[PATH_MAX])
         next += length;
         if (lstat(done, &status) != 0)
             return false;
+        /* Where the sticky bit is set (/tmp) others may write, and yet rename or remove nothing that is not theirs. */
         const bool is_owned = status.st_uid == root || status.st_uid == geteuid();
         const bool is_open = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (status.st_mode & S_ISVTX) == 0;
         if (!is_owned || (S_ISDIR(status.st_mode) && is_open && !is_pods_volume(done, &status, root, above))) {
@@ -137,6 +140,7 @@ bool directory_is_safe(const char *path, char unsafe[PATH_MAX])
             }
             (void)strcpy(target + size, next); /* `next` is empty or begins with a slash */
             (void)strcpy(rest, target);
+            /* An absolute target begins at the root again, a relative one in the link's own directory. */
             done[target[0] == '/' || base == 0 ? 1 : base] = '\0';
             next = rest;
         } else if (!S_ISDIR(status.st_mode)) {
@@ -153,6 +157,7 @@ static bool remove_within(int directory, const char *name, unsigned depth)
 {
     if (unlinkat(directory, name, 0) == 0 || errno == ENOENT)
         return true;
+    /* Linux says EISDIR of a directory, POSIX EPERM. */
     if ((errno != EISDIR && errno != EPERM) || depth == 0)
         return false;
     const int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

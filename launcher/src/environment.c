@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* clang-format off */
 /* The list of slsa_verifier_plugin/environment.py; tests/unit/test_environment.py compares the two. */
 static const char *const RELEVANT_NAMES[] = {
     "HOME", "PATH", "TMPDIR", "USER", "LOGNAME", "KUBECONFIG",
@@ -29,6 +30,7 @@ static const char *const IRRELEVANT_NAMES[] = {
     "RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_SUBJECT", "RATIFY_VERIFIER_VERSION",
     "SLSA_VERIFIER_BUILD",     "SLSA_VERIFIER_RESIDENT",  "SLSA_VERIFIER_ELAPSED_MS", "SLSA_VERIFIER_EXECUTABLE",
 };
+/* clang-format on */
 
 /* Names of further relevant variables, separated by commas. */
 static const char PASS_VARIABLE[] = "SLSA_VERIFIER_PASS_ENV";
@@ -107,6 +109,7 @@ void environment_keep_relevant(char **environment)
 static bool is_shadowed(char *const *environment, size_t index)
 {
     const size_t length = name_length(environment[index]);
+    /* execve(2) takes whatever it is given, the same name twice too. */
     for (size_t i = 0; i < index; i++) {
         if (name_length(environment[i]) == length && memcmp(environment[i], environment[index], length) == 0)
             return true;

@@ -27,6 +27,7 @@ enum outcome unusable(struct call *call, const char *problem)
 static enum io send_all(int fd, struct bytes part, uint64_t until)
 {
     while (part.size > 0) {
+        /* Without the flag a verifier that has ended would end this process, by SIGPIPE, and nobody would deny. */
         const ssize_t sent = send(fd, part.data, part.size, MSG_NOSIGNAL);
         if (sent >= 0) {
             part.data += sent;
@@ -92,7 +93,7 @@ enum outcome exchange(int fd, struct call *call, struct watch *watch, uint64_t a
     };
     unsigned kind = 0;
     size_t size = 0;
-    if (first.size == 0)
+    if (first.size == 0) /* more variables than fit, or more standard input than a frame may have */
         return unusable(call, "the request is longer than the resident verifier takes");
     enum io result = send_all(fd, first, accept_until);
     if (result == IO_DONE)
@@ -103,6 +104,7 @@ enum outcome exchange(int fd, struct call *call, struct watch *watch, uint64_t a
         result = read_frame(fd, body, &kind, &size, accept_until);
     if (result != IO_DONE)
         return no_frame(result, OUTCOME_CLOSED, watch, call);
+    /* Step 5: the caller asks again. */
     if (kind == FRAME_BUSY) {
         call->problem = "the resident verifier has too many calls waiting";
         return OUTCOME_BUSY;

@@ -20,7 +20,7 @@ enum outcome {
     OUTCOME_NOBODY,   /* nobody listens */
     OUTCOME_BUSY,     /* too many calls wait there */
     OUTCOME_SILENT,   /* not accepted in time */
-    OUTCOME_HUNG,    /* the server does not live any more, though it has not ended */
+    OUTCOME_HUNG,     /* the server does not live any more, though it has not ended */
     OUTCOME_LOST,     /* the same, and it was ended */
     OUTCOME_CLOSED,   /* closed before it accepted */
     OUTCOME_CUT,      /* closed after it had accepted */

@@ -37,8 +37,8 @@ uint32_t frame_number(const unsigned char *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-size_t frame_verify(unsigned char *buffer, size_t size, uint32_t elapsed_ms, const char *const variables[3],
-                    size_t input_size, size_t most)
+size_t frame_verify(unsigned char *buffer, size_t size, uint32_t elapsed_ms, const char *const variables[3], size_t input_size,
+                    size_t most)
 {
     uint64_t body = 4 + 4 + (uint64_t)input_size;
     for (unsigned i = 0; i < 3; i++)

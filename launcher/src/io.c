@@ -40,6 +40,7 @@ enum io io_wait(int fd, short events, uint64_t until)
         const int ready = poll(&one, 1, left > INT_MAX ? INT_MAX : (int)left);
         if (ready > 0)
             return (one.revents & POLLNVAL) != 0 ? IO_FAILED : IO_DONE;
+        /* Who waits for more than poll can (24 days) waits again. */
         if (ready == 0 && left <= INT_MAX)
             return IO_LATE;
         if (ready < 0 && errno != EINTR && errno != EAGAIN)
@@ -85,6 +86,7 @@ enum io io_read_all(int fd, void *buffer, size_t size, size_t *taken, uint64_t u
     unsigned char *to = buffer;
     *taken = 0;
     for (;;) {
+        /* Where the buffer is full one byte more tells whether that was the end. */
         unsigned char beyond;
         const bool full = *taken == size;
         size_t got = 0;
@@ -109,7 +111,7 @@ bool io_write(int fd, const void *data, size_t size)
         if (put >= 0) {
             from += put;
             size -= (size_t)put;
-        } else if (errno == EAGAIN) {
+        } else if (errno == EAGAIN) { /* the caller's pipe is non-blocking, which its other end may have made it */
             if (io_wait(fd, POLLOUT, UINT64_MAX) != IO_DONE)
                 return false;
         } else if (errno != EINTR) {

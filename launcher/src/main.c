@@ -19,12 +19,12 @@
 
 enum {
     INPUT_LIMIT = 4 * 1024 * 1024, /* bytes of standard input */
-    INPUT_MS = 2000,             /* for standard input to end */
-    TURN_MS = 600,               /* of the call's time, in which no process of its own begins */
-    PAUSE_MS = 5,                /* at least, between two looks for a turn */
-    COMMAND_LINE_MS = 60 * 1000, /* for a person who waits for the first unpacking */
-    CONTAINERD_MS = 8000,        /* for containerd, which ends a verifier after 10 s, without a reason for anybody */
-    MOST_ARGUMENTS = 64,         /* containerd gives six */
+    INPUT_MS = 2000,               /* for standard input to end */
+    TURN_MS = 600,                 /* of the call's time, in which no process of its own begins */
+    PAUSE_MS = 5,                  /* at least, between two looks for a turn */
+    COMMAND_LINE_MS = 60 * 1000,   /* for a person who waits for the first unpacking */
+    CONTAINERD_MS = 8000,          /* for containerd, which ends a verifier after 10 s, without a reason for anybody */
+    MOST_ARGUMENTS = 64,           /* containerd gives six */
 };
 
 /* Milliseconds that whoever runs this process had used of the call's time, at most `most`. */
@@ -125,7 +125,8 @@ static int refuse_without_resident(const struct call *call)
 {
     (void)fprintf(stderr, "warn: %s\n", call->problem);
     return answer_denial("no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; "
-                         "look at 'slsa-verifier-plugin resident status'.", true);
+                         "look at 'slsa-verifier-plugin resident status'.",
+                         true);
 }
 
 static int ask_or_verify(struct runtime *runtime, struct call *call)
@@ -178,7 +179,8 @@ static int plugin(struct runtime *runtime, uint64_t started)
     if (read == IO_LATE)
         return answer_input_error("standard input did not end within 2 s");
     if (read != IO_DONE)
-        return answer_input_error(errno == EFBIG ? "standard input has more than 4194304 bytes" : "standard input cannot be read");
+        return answer_input_error(errno == EFBIG ? "standard input has more than 4194304 bytes"
+                                                 : "standard input cannot be read");
     return ask_or_verify(runtime, &call);
 }
 

@@ -28,6 +28,7 @@ static pid_t start(struct runtime *runtime, const struct call *call, int connect
     char text[1400];
     (void)snprintf(began, sizeof began, "%llu", (unsigned long long)call->started);
     const uint64_t now = clock_ms();
+    /* A call that is late already has one look at whether the runtime is there. */
     const pid_t process = program_start(runtime, &program, &state, now < call->end ? call->end : now + LOOK_MS);
     const int error = errno;
     (void)close(connections[1]);
@@ -66,7 +67,8 @@ int own_process(struct runtime *runtime, struct call *call)
             break;
         default:
             program_end(process);
-            status = answer_denial("the verifying process ended without an answer; try again, give it more memory, or report it.", true);
+            status = answer_denial("the verifying process ended without an answer; try again, give it more memory, or report it.",
+                                   true);
         }
     }
     (void)close(connections[0]);

@@ -53,6 +53,7 @@ static bool read_trailer(struct payload *payload)
         return false;
     payload->size = number64(trailer + 8);
     payload->unpacked = number64(trailer + 16);
+    /* Numbers from a file that may be cut or damaged: none may reach beyond it, or ask for more memory or disk than we built. */
     if (payload->size == 0 || payload->size > end || payload->unpacked > MAX_UNPACKED || number64(trailer + 24) != 0)
         return false;
     payload->offset = end - payload->size;
@@ -101,6 +102,7 @@ bool payload_is_whole(const struct payload *payload, int directory, bool thoroug
     struct stat status;
     char *list = NULL;
     bool whole = fstat(fd, &status) == 0 && status.st_size > SHA256_HEX && status.st_size <= MAX_LIST;
+    /* Not thorough: the digest in the first line alone. Before anything is run all is looked at (program_start). */
     const size_t size = !whole ? 0 : thorough ? (size_t)status.st_size : SHA256_HEX + 1;
     if (whole) {
         list = malloc(size + 1);

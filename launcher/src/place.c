@@ -33,6 +33,7 @@ static int parent_of(char path[PATH_MAX])
     if (chosen != NULL)
         return snprintf(path, PATH_MAX, "%s", chosen);
     const char *session = absolute("XDG_RUNTIME_DIR");
+    /* XDG Base Directory Specification: owned by the user, mode 0700. A container may have its host's variable. */
     if (session != NULL && is_private(session))
         return snprintf(path, PATH_MAX, "%s/slsa-verifier-plugin", session);
     const char *temporary = absolute("TMPDIR");
@@ -46,6 +47,7 @@ const char *place_find(const char *build, struct place *place)
     const int length = parent_of(parent);
     if (length < 0 || length >= PATH_MAX)
         return "the directory's path is too long";
+    /* Client and server have different current directories. */
     if (parent[0] != '/')
         return "SLSA_VERIFIER_DIR is a relative path";
     if (!environment_key(build, environ, key))

@@ -17,10 +17,12 @@ enum { REAP_MS = 250 }; /* one in an uninterruptible call of the kernel may take
 /* In the child. Returns only where it could not be executed, with the error's number. */
 static int become(const struct runtime *runtime, const struct program *program, pid_t parent)
 {
-    (void)setsid();
+    (void)setsid(); /* its own group, which the parent may kill as a whole */
     (void)umask(077);
+    /* The parent may have ended between the fork and prctl, which would then say nothing. */
     if (program->is_bound && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
-        return ECHILD; /* the parent has ended before it could be said */
+        return ECHILD;
+    /* At exec and not now: the pipe on which a failed exec is told stays open until then. */
     io_close_at_exec(3);
     if (chdir("/") != 0 || !io_detach_standard_files())
         return errno;

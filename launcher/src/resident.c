@@ -32,14 +32,14 @@ struct search {
     struct call *call;
     struct runtime *runtime;
     bool turns;
-    uint64_t due;    /* when other ways are tried as well */
-    uint64_t reserved; /* when they are in any case */
-    int lock;        /* -1: not held */
-    pid_t server;    /* that it has started; 0: none */
-    bool has_waited; /* another caller held the lock before */
-    unsigned closed; /* connections, before ACCEPTED */
-    unsigned cut;    /* connections, after it */
-    unsigned killed; /* servers that it started */
+    uint64_t due;       /* when other ways are tried as well */
+    uint64_t reserved;  /* when they are in any case */
+    int lock;           /* -1: not held */
+    pid_t server;       /* that it has started; 0: none */
+    bool has_waited;    /* another caller held the lock before */
+    unsigned closed;    /* connections, before ACCEPTED */
+    unsigned cut;       /* connections, after it */
+    unsigned killed;    /* servers that it started */
     struct watch watch; /* of the process that listened last */
 };
 
@@ -184,9 +184,8 @@ static enum outcome become_starter(struct search *search, struct answer *answer)
 {
     if (!take_lock(search)) {
         search->has_waited = true;
-        return errno == EWOULDBLOCK || errno == EINTR
-                   ? OUTCOME_NOBODY
-                   : unusable(search->call, "the resident verifier's lock cannot be opened");
+        return errno == EWOULDBLOCK || errno == EINTR ? OUTCOME_NOBODY
+                                                      : unusable(search->call, "the resident verifier's lock cannot be opened");
     }
     /* Where the previous holder was killed, the file says nothing, and this one starts another. */
     if (search->has_waited && lock_says_failed(search->lock))
@@ -228,12 +227,14 @@ static bool is_final(struct search *search, enum outcome *outcome, uint64_t begu
     case OUTCOME_UNUSABLE:
         return true;
     case OUTCOME_CUT:
+        /* A call that ends two servers (a fault of ours in C code, a limit of memory) must not end a third one. */
         wait_for_next(search);
         if (++search->cut < CUTS)
             return false;
         *outcome = OUTCOME_UNUSABLE;
         return true;
     case OUTCOME_CLOSED:
+        /* A killed process may close its connections before its listening socket, so the first ones tell little. */
         if (++search->closed < TRIES)
             wait_for_next(search);
         else

@@ -132,6 +132,7 @@ static enum runtime_state try_candidate(struct runtime *runtime, const char *pat
     }
     slot_name(runtime->payload, name);
     enum runtime_state state = RUNTIME_NOWHERE;
+    /* Asked before the unpacking, which would take half a second for nothing. */
     if (fstatvfs(directory, &status) == 0 && (status.f_flag & ST_NOEXEC) != 0) {
         note(runtime, path, "mounted without execution");
     } else if (!path_join(runtime->directory, sizeof runtime->directory, path, name)) {
@@ -181,8 +182,10 @@ int runtime_run(const struct runtime *runtime, char *const *arguments, char *con
 
     /* The loader runs the interpreter under the name bin/python3, from which Python finds its library; that file
      * does the same for whoever runs sys.executable. The system's library cache names another libc's libraries. */
+    /* clang-format off */
     char *const fixed[] = {loader,      "--inhibit-cache", "--library-path", libraries,             "--argv0", name,
                            interpreter, "-I",              "-m",             "slsa_verifier_plugin"};
+    /* clang-format on */
     const size_t first = sizeof fixed / sizeof *fixed;
     size_t count = 0;
     size_t changed = 0;
@@ -215,14 +218,18 @@ void runtime_describe(const struct runtime *runtime, enum runtime_state state, c
 {
     switch (state) {
     case RUNTIME_DAMAGED:
-        (void)snprintf(text, size, "the plugin's file is damaged, since its payload does not have the digest %.16s... that it "
-                       "was built with; install the file again.", runtime->payload->digest);
+        (void)snprintf(text, size,
+                       "the plugin's file is damaged, since its payload does not have the digest %.16s... that it "
+                       "was built with; install the file again.",
+                       runtime->payload->digest);
         break;
     case RUNTIME_LATE:
         (void)snprintf(text, size, "the plugin's runtime is still being unpacked; try again.");
         break;
     default:
-        (void)snprintf(text, size, "the plugin has no directory to unpack its runtime into (%s); set SLSA_VERIFIER_CACHE to "
-                       "one that can be written to and executed from.", runtime->report);
+        (void)snprintf(text, size,
+                       "the plugin has no directory to unpack its runtime into (%s); set SLSA_VERIFIER_CACHE to "
+                       "one that can be written to and executed from.",
+                       runtime->report);
     }
 }

@@ -10,6 +10,7 @@
 #endif
 
 /* FIPS 180-4, section 4.2.2. */
+/* clang-format off */
 static const uint32_t K[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -20,6 +21,7 @@ static const uint32_t K[64] = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
+/* clang-format on */
 
 static uint32_t rotate(uint32_t word, unsigned count)
 {
@@ -62,8 +64,7 @@ static void portable_blocks(uint32_t state[8], const unsigned char *data, size_t
 #if defined(__x86_64__)
 
 /* Intel SHA extensions: `sha256rnds2` does two rounds on the state as ABEF and CDGH. */
-__attribute__((target("sha,sse4.1"))) static void fast_blocks(uint32_t state[8], const unsigned char *data,
-                                                               size_t blocks)
+__attribute__((target("sha,sse4.1"))) static void fast_blocks(uint32_t state[8], const unsigned char *data, size_t blocks)
 {
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     __m128i abef = _mm_set_epi32((int)state[0], (int)state[1], (int)state[4], (int)state[5]);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 /* Offsets and lengths of the fields used. */
+/* clang-format off */
 enum {
     NAME = 0, NAME_SIZE = 100,
     MODE = 100, MODE_SIZE = 8,
@@ -13,6 +14,7 @@ enum {
     MAGIC = 257, MAGIC_SIZE = 8,
     PREFIX = 345, PREFIX_SIZE = 155,
 };
+/* clang-format on */
 
 /* Octal digits, ended by a space, a zero byte or the end of the field. */
 static bool octal(const unsigned char *field, size_t size, uint64_t *value)

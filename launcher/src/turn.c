@@ -47,7 +47,8 @@ unsigned usable_processors(void)
     long period = 0;
     long count = 1;
     if (sched_getaffinity(0, sizeof mask, &mask) == 0)
-        count = CPU_COUNT(&mask);
+        count = CPU_COUNT(&mask); /* fewer than the machine has, where taskset or a static CPU policy says so */
+    /* A Pod's limit of CPU is a quota. One and a half processors count as one. */
     if (read_quota(&quota, &period) && quota / period < count)
         count = quota / period;
     return count > 1 ? (unsigned)count : 1;
@@ -67,6 +68,7 @@ int turn_take(const struct place *place)
         const int error = errno;
         (void)close(fd);
         errno = error;
+        /* A file system without locks: turns save memory, and are no reason to deny. */
         if (error != EWOULDBLOCK && error != EINTR)
             return -2;
     }

@@ -62,6 +62,7 @@ static enum unpacked begin_entry(struct extraction *to)
         return UNPACK_DAMAGED;
     if (entry.kind == TAR_DIRECTORY)
         return mkdirat(to->directory, entry.path, 0700) == 0 ? UNPACKED : UNPACK_FAILED;
+    /* O_EXCL: no entry overwrites an earlier one, and none is written through a link. */
     const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     to->file = openat(to->directory, entry.path, flags, entry.executable ? 0700 : 0600);
     if (to->file < 0 || fprintf(to->list, "%llu %s\n", (unsigned long long)entry.size, entry.path) < 0)
@@ -123,6 +124,7 @@ static enum unpacked decompress(const struct payload *payload, const struct buff
     while (*pending != 0 && (from.pos < from.size || out.pos == out.size)) {
         out.pos = 0;
         *pending = ZSTD_decompressStream(with->stream, &out, &from);
+        /* More than the trailer says would be a bomb: the digest is known only at the end. */
         if (ZSTD_isError(*pending) != 0 || to->taken + out.pos > payload->unpacked)
             return UNPACK_DAMAGED;
         const enum unpacked result = take(to, with->output, out.pos);

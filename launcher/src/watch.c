@@ -45,6 +45,8 @@ bool watch_looks_hung(struct watch *watch, unsigned patience)
         watch->looks = 0;
         return false;
     }
+    /* By looks as well as by time: on a machine so busy that the watcher had no processor for a second, the watched one may have
+     * had none either. */
     watch->looks++;
     watch->hung = watch->looks >= LOOKS && clock_ms() - watch->since >= patience;
     return watch->hung;
@@ -58,6 +60,7 @@ static bool is_claimed_by(const struct place *place, pid_t process)
     if (claim < 0)
         return false;
     const ssize_t size = read(claim, text, sizeof text - 1);
+    /* A number without the lock is what one that has ended left behind. */
     const bool is_named = size > 0 && strtol(text, NULL, 10) == process;
     const bool is_held = flock(claim, LOCK_SH | LOCK_NB) != 0;
     (void)close(claim);
@@ -73,6 +76,7 @@ bool watch_end_hung(const struct watch *watch, const struct place *place)
     /* The descriptor names one process for good, and the same time used says that it is the one that was watched. */
     const bool ends = is_claimed_by(place, watch->process) && time_used(watch->process, &used) && used == watch->used &&
                       syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0) == 0;
+    /* A frozen control group keeps even a killed process: its place is cleared for another. */
     if (ends && io_wait(process, POLLIN, clock_ms() + END_MS) != IO_DONE) {
         (void)unlink(place->socket);
         (void)unlink(place->claim);

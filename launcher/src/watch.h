@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 enum {
-    LOOK_MS = 100,           /* between two looks */
+    LOOK_MS = 100,          /* between two looks */
     HUNG_MS = 1000,         /* without any processor time, though a call waits to be accepted */
     HUNG_AT_WORK_MS = 2000, /* the same for a call that was accepted: a server that waits looks around once a second */
 };
@@ -20,7 +20,7 @@ struct watch {
     uint64_t used; /* nanoseconds of processor time at the last look */
     uint64_t since;
     unsigned looks; /* since it moved: so many turns the one who watches had */
-    bool hung;  /* at the last look */
+    bool hung;      /* at the last look */
 };
 
 /* Begins to watch a process, or goes on where it is the one that was watched before. */

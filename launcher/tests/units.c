@@ -119,8 +119,8 @@ static void test_frames(void)
     static const unsigned char good[] = "SLSV\0\1\0\2\0\4\0\0";
     CHECK(frame_header(good, &kind, &length) && kind == FRAME_ANSWER && length == MAX_REPLY);
     static const unsigned char *const bad[] = {
-        (const unsigned char *)"SLSW\0\1\0\2\0\0\0\0", (const unsigned char *)"SLSV\0\2\0\2\0\0\0\0",
-        (const unsigned char *)"SLSV\1\1\0\2\0\0\0\0", (const unsigned char *)"SLSV\0\1\0\2\0\4\0\1",
+        (const unsigned char *)"SLSW\0\1\0\2\0\0\0\0",         (const unsigned char *)"SLSV\0\2\0\2\0\0\0\0",
+        (const unsigned char *)"SLSV\1\1\0\2\0\0\0\0",         (const unsigned char *)"SLSV\0\1\0\2\0\4\0\1",
         (const unsigned char *)"SLSV\0\1\0\2\xff\xff\xff\xff",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -190,8 +190,8 @@ static void test_tar(void)
     memset(block, 0, TAR_BLOCK);
     CHECK(tar_entry(block, &entry) && entry.kind == TAR_END);
 
-    static const char *const paths[] = {"",     "/",      "/etc/x", "..",       "../x",  "a/../b", "a/..",    ".",
-                                        "./a",  "a/./b",  "a//b",   "a/b/..",   "a\nb",  "a\x7f",  "a/../../x", "a/"};
+    static const char *const paths[] = {"",    "/",     "/etc/x", "..",     "../x", "a/../b", "a/..",      ".",
+                                        "./a", "a/./b", "a//b",   "a/b/..", "a\nb", "a\x7f",  "a/../../x", "a/"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         make_header(block, "", paths[i], '0', 1);
         CHECK(!tar_entry(block, &entry));
@@ -233,6 +233,7 @@ static void test_tar(void)
 
 static void test_environment(void)
 {
+    /* clang-format off */
     static const char *const relevant[] = {
         "HOME=/h",    "http_proxy=x", "AWS_REGION=",  "SLSA_VERIFIER_DIR=/d", "RATIFY_X=1", "PATH=/bin",
         "GOOGLE_APPLICATION_CREDENTIALS=/g", "OWN=1", "THIRD=", "PYTHONPATH=/p"};
@@ -240,6 +241,7 @@ static void test_environment(void)
         "HOMES=/h",          "HOM=/h",    "Http_Proxy=x",           "RATIFY_VERIFIER_SUBJECT=a", "SLSA_VERIFIER_BUILD=b",
         "SLSA_VERIFIER_ELAPSED_MS=1", "XAWS_=1", "SLSA_VERIFIER_RESIDENT=off", "RATIFY_VERIFIER_COMMAND=VERIFY", "PATH",
         "LANG=C", "LD_PRELOAD=/x.so", "OW=1", "OWN2=1", "OWN", "=1", "SECOND=1"};
+    /* clang-format on */
     static const char further[] = "OWN,,SECOND2,THIRD,SLSA_VERIFIER_BUILD";
     for (size_t i = 0; i < sizeof relevant / sizeof *relevant; i++)
         CHECK(environment_is_relevant(relevant[i], further));
@@ -265,7 +267,11 @@ static void test_environment(void)
 
     /* The example of docs/resident-protocol.md. */
     static const char identity[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    char example[][48] = {"PATH=/bin", "HOME=/home/v", "AWS_REGION=eu-north-1", "SLSA_VERIFIER_DIR=/run/v", "LANG=C",
+    char example[][48] = {"PATH=/bin",
+                          "HOME=/home/v",
+                          "AWS_REGION=eu-north-1",
+                          "SLSA_VERIFIER_DIR=/run/v",
+                          "LANG=C",
                           "RATIFY_VERIFIER_SUBJECT=a/b@sha256:0"};
     char *const all[] = {example[0], example[1], example[2], example[3], example[4], example[5], NULL};
     CHECK(environment_key(identity, all, key) && strcmp(key, "8635b3cb36b7d06b") == 0);
@@ -324,7 +330,8 @@ static void test_ancestors(const char *base)
         CHECK(chown(open_one, 0, 0) == 0 && chmod(open_one, 0700) == 0);
     }
     CHECK(unlink(link) == 0 && symlink(inner, link) == 0 && directory_is_safe(link, unsafe)); /* an absolute one */
-    CHECK(unlink(link) == 0 && symlink("way", link) == 0 && !directory_is_safe(link, unsafe) && errno == ELOOP && unsafe[0] == '\0');
+    CHECK(unlink(link) == 0 && symlink("way", link) == 0 && !directory_is_safe(link, unsafe) && errno == ELOOP &&
+          unsafe[0] == '\0');
     CHECK(unlink(link) == 0 && !directory_is_safe(link, unsafe) && errno == ENOENT);
     CHECK(!directory_is_safe("relative", unsafe) && errno == EINVAL);
     CHECK(!directory_is_safe("/proc/self/exe/x", unsafe));
@@ -360,7 +367,8 @@ static void test_directories(const char *base)
 
     /* Removing does not follow links, and is content with what is gone already. */
     fd = open(base, O_RDONLY | O_DIRECTORY);
-    CHECK(fd >= 0 && mkdirat(fd, "kept", 0700) == 0 && mkdirat(fd, "kept/x", 0700) == 0 && symlinkat("../kept", fd, "a/out") == 0);
+    CHECK(fd >= 0 && mkdirat(fd, "kept", 0700) == 0 && mkdirat(fd, "kept/x", 0700) == 0 &&
+          symlinkat("../kept", fd, "a/out") == 0);
     CHECK(directory_remove(fd, "a") && faccessat(fd, "a", F_OK, 0) != 0 && faccessat(fd, "kept/x", F_OK, 0) == 0);
     CHECK(directory_remove(fd, "a"));
     (void)close(fd);
@@ -440,7 +448,7 @@ static void test_watch(const char *base)
     struct watch watch = {0};
     watch_process(&watch, child);
     for (unsigned i = 0; i < 9; i++)
-        CHECK(!watch_looks_hung(&watch, 0)); /* too few looks */
+        CHECK(!watch_looks_hung(&watch, 0));     /* too few looks */
     CHECK(!watch_looks_hung(&watch, 60 * 1000)); /* too soon */
     CHECK(watch_looks_hung(&watch, 0));
 
