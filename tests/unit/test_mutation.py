@@ -179,9 +179,9 @@ def test_the_runner_sees_a_survivor() -> None:
 
 def test_a_mutant_hangs_only_beside_what_its_tests_take_without_it(tmp_path: Path) -> None:
     """A busy machine slows both, so no mutant counts as one that hangs because of what else runs there."""
-    mutant = next(one for one in ALL if one.path == "policy/checks.py")
+    mutant = next(one for one in ALL if one.path == "policy/certified.py")
     campaign = Campaign([mutant], verbose=False)
-    first, second = (Task(None, (test,)) for test in TESTS["policy/checks.py"])
+    first, second = (Task(None, (test,)) for test in TESTS["policy/certified.py"])
     mutated, core = Task(mutant, first.tests + second.tests), Task(mutant, tuple(CORE))
     assert campaign.limit(first) == campaign.limit(mutated) == LONGEST
     campaign.note(first, PASSED, tmp_path, 20.0)

@@ -402,15 +402,3 @@ def test_step_14_a_commit_beside_the_image_must_be_bound_all_the_same(scene: Sce
     scene.image = scene.store.put_image({REVISION: COMMIT})
     subjects = [{"digest": {"gitCommit": COMMIT}}, {"digest": {"sha256": scene.image.digest.hex}}][::order]
     assert_admitted(scene.judge(scene.notary.sign(vsa(subjects=subjects)), a_policy=ANNOTATION))
-
-
-@pytest.mark.parametrize("a_policy", [ANNOTATION, provenance_policy()], ids=["annotation", "provenance"])
-def test_step_14_a_summary_of_the_image_itself_needs_nothing_more(scene: Scene, a_policy: Any) -> None:
-    """It names no commit that the image could be bound to, so nothing is fetched to look for one."""
-    content = scene.notary.sign(vsa(subjects=[{"digest": {"sha256": scene.image.digest.hex}}]))
-    verdict = scene.verify(scene.attach(content), a_policy)
-    assert_admitted(verdict)
-    assert outcomes(verdict)[14] is StepOutcome.PASSED
-    assert verdict.steps[13].detail == "the summary names the image's own digest"
-    assert not scene.store.asked[scene.image.digest]
-    assert not scene.store.asked["referrers"]
