@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.audit.audit_row import Row, Seen
 from slsa_verifier_plugin.audit.audit_state import AuditState
-from slsa_verifier_plugin.checking.checking import LISTING_SECONDS, Check, Checker, Store
+from slsa_verifier_plugin.checking.decider import LISTING_SECONDS, Decider, ReadyVerifier
 from slsa_verifier_plugin.checking.reports import ImageReport, failure
 from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.checking.stores import Store
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import InternalError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
@@ -53,9 +54,9 @@ class Auditor:
         checker: checks one image against the policy as it stands.
     """
 
-    def __init__(self, checker: Checker) -> None:
+    def __init__(self, checker: Decider) -> None:
         self._checker = checker
-        self._track = _track(checker.checks)
+        self._track = _track(checker.verifiers)
         self._decided: LruCache[str, Row] = LruCache(REMEMBERED)
         self._lock = threading.Lock()
         self._alone: dict[str, tuple[threading.Lock, list[None]]] = {}
@@ -65,8 +66,8 @@ class Auditor:
     @property
     def fingerprint(self) -> str:
         """What stands for the policy and the files that it names: an audit may only be resumed with the same ones."""
-        configs = [check.resource.config for check in self._checker.checks]
-        files = {path: _digest(path) for check in self._checker.checks for path in _files(check.policy)}
+        configs = [check.resource.config for check in self._checker.verifiers]
+        files = {path: _digest(path) for check in self._checker.verifiers for path in _files(check.policy)}
         told = [configs, dict(self._checker.rules), self.levels, files]
         # Sorted, so that the order of a YAML file's keys is not another policy.
         text = json.dumps(told, sort_keys=True, default=str)
@@ -134,11 +135,11 @@ class Auditor:
             levels = dict.fromkeys(self.levels, report.decision)
         return _row(report, levels)
 
-    def _by_level(self, checker: Checker, report: ImageReport) -> Iterator[tuple[str, Decision]]:
+    def _by_level(self, checker: Decider, report: ImageReport) -> Iterator[tuple[str, Decision]]:
         """Yield each level's decision, lowest first: what one level denies, every higher one denies."""
         decision = Decision.ADMITTED
         # One that is about something else stays as it is, where another is about the track.
-        asked = [_demands_track(check, self._track) for check in checker.checks]
+        asked = [_demands_track(check, self._track) for check in checker.verifiers]
         # A policy that names no level of the track has one added: the question was what each level would mean.
         if not any(asked):
             asked = [True] * len(asked)
@@ -146,12 +147,14 @@ class Auditor:
             if decision is Decision.ADMITTED:
                 checks = tuple(
                     _at_level(check, self._track, number) if is_asked else check
-                    for check, is_asked in zip(checker.checks, asked, strict=True)
+                    for check, is_asked in zip(checker.verifiers, asked, strict=True)
                 )
                 # The level that the policy demands was judged already, as the policy stands.
-                same = all(a.policy == b.policy for a, b in zip(checks, checker.checks, strict=True))
+                same = all(a.policy == b.policy for a, b in zip(checks, checker.verifiers, strict=True))
                 decision = (
-                    report.decision if same else replace(checker, checks=checks).image(report.asked).decision
+                    report.decision
+                    if same
+                    else replace(checker, verifiers=checks).image(report.asked).decision
                 )
             yield name, decision
 
@@ -255,7 +258,7 @@ def _row(report: ImageReport, levels: Mapping[str, Decision]) -> Row:
     )
 
 
-def _track(checks: Sequence[Check]) -> str:
+def _track(checks: Sequence[ReadyVerifier]) -> str:
     for check in checks:
         # The first level that names a track decides; the resources say which comes first.
         for name in check.policy.levels:
@@ -285,11 +288,11 @@ def _digest(path: str) -> str:
         return ""
 
 
-def _demands_track(check: Check, track: str) -> bool:
+def _demands_track(check: ReadyVerifier, track: str) -> bool:
     return any((track_level(name) or ("", 0))[0] == track for name in check.policy.levels)
 
 
-def _at_level(check: Check, track: str, number: int) -> Check:
+def _at_level(check: ReadyVerifier, track: str, number: int) -> ReadyVerifier:
     """Return ``check`` with another level of one track demanded; whatever else it demands stays."""
     others = tuple(name for name in check.policy.levels if (track_level(name) or ("", 0))[0] != track)
     policy: Policy = replace(check.policy, levels=(*others, f"SLSA_{track}_LEVEL_{number}"))

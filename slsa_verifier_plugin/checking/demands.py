@@ -1,4 +1,4 @@
-"""What a caller demands of images: policy files and what changes in them, to verifiers that check (``Checker``)."""
+"""What a caller demands of images: policy files and what changes in them, to verifiers that check (``Decider``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.checking import Checker, Store
+    from slsa_verifier_plugin.checking.decider import Decider
+    from slsa_verifier_plugin.checking.stores import Store
     from slsa_verifier_plugin.resources.ratify_resources import Setup
     from slsa_verifier_plugin.service.service import Service
 
@@ -89,7 +90,7 @@ def setup_of(demands: Demands) -> Setup:
     return setup
 
 
-def checker_of(setup: Setup, demands: Demands, service: Service, store: Store | None = None) -> Checker:
+def decider_of(setup: Setup, demands: Demands, service: Service, store: Store | None = None) -> Decider:
     """Return the checker for a setup.
 
     Args:
@@ -101,15 +102,15 @@ def checker_of(setup: Setup, demands: Demands, service: Service, store: Store | 
     Raises:
         UsageError: a policy is not valid, or the store's settings are not.
     """
-    from slsa_verifier_plugin.checking.checking import Checker, checks_of
+    from slsa_verifier_plugin.checking.decider import Decider, ready_verifiers
     from slsa_verifier_plugin.errors import ContractError, UsageError
 
-    checks = checks_of(setup.verifiers, service)
+    checks = ready_verifiers(setup.verifiers, service)
     try:
         used = store or service.store(store_settings(setup.store, demands.plain_http))
     except ContractError as error:
         raise UsageError(f"{error.message}: {error.details}") from error
-    return Checker(checks, service, used, setup.rules, demands.seconds)
+    return Decider(checks, service, used, setup.rules, demands.seconds)
 
 
 def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str, Any]:

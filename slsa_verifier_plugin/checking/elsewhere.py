@@ -11,7 +11,7 @@ from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.checking import Store
+    from slsa_verifier_plugin.checking.stores import Store
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.model.manifest import Manifest
     from slsa_verifier_plugin.registry.reference import Reference

@@ -246,7 +246,7 @@ def producers(today: date) -> Finding:
 
 
 def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -> Finding:
-    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.cli.commands.registry_command import settings_of
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.registry.probe.probe import probe

@@ -35,7 +35,7 @@ from slsa_verifier_plugin.resident.protocol import check_seconds
 from slsa_verifier_plugin.text import plain, quoted
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.checking import Checker
+    from slsa_verifier_plugin.checking.decider import Decider
     from slsa_verifier_plugin.policy.parameters import Policy
     from slsa_verifier_plugin.resident.protocol import Answer, Request
     from slsa_verifier_plugin.service.service import Service
@@ -56,7 +56,7 @@ class NodePolicies:
 
     files: Mapping[str, tuple[int, ...]]
     exemptions: Exemptions
-    checker: Checker | None = None
+    checker: Decider | None = None
     problem: str = ""
 
 
@@ -118,13 +118,13 @@ def policies_gap(folder: str, service: Service) -> Gap:
         if policies.checker is None:
             return Gap(name, FAILED, policies.problem, remedy)
         _check_references(policies.checker)
-        for check in policies.checker.checks:
+        for check in policies.checker.verifiers:
             service.verifier(check.policy)
     except (FolderError, ExemptionError) as error:
         return Gap(name, FAILED, str(error), remedy)
     except VerifierError as error:
         return Gap(name, FAILED, error.message, remedy)
-    verifiers = ", ".join(check.resource.shown() for check in policies.checker.checks)
+    verifiers = ", ".join(check.resource.shown() for check in policies.checker.verifiers)
     exempt = len(policies.exemptions.exact) + len(policies.exemptions.paths)
     return Gap(name, PASSED, f"{folder}: {plain(verifiers)}; {exempt} entries are exempt")
 
@@ -166,9 +166,9 @@ def image_of(name: str, digest: str) -> Reference:
     return image.with_digest(wanted)
 
 
-def _check_references(checker: Checker) -> None:
+def _check_references(checker: Decider) -> None:
     """Raise ``FolderError`` where others may write to a file outside of the folder that a policy names."""
-    for check in checker.checks:
+    for check in checker.verifiers:
         for path in _paths(check.policy):
             check_owned(path)
 

@@ -4,7 +4,7 @@ All methods of ``Decisions`` run on the event loop; the work itself is done in t
 decision is kept for as long as the Store resource allows (Ratify keeps its own the same way), never one that a retry may change.
 
 What must be true before a key is answered with a success: the policies that count now (their generation is part of the key
-under which a decision is kept) decided about this very image, and ``Checker.image`` said that it is admitted.
+under which a decision is kept) decided about this very image, and ``Decider.image`` said that it is admitted.
 """
 
 from __future__ import annotations

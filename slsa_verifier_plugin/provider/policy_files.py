@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slsa_verifier_plugin.checking.checking import Checker, checks_of
+from slsa_verifier_plugin.checking.decider import Decider, ready_verifiers
 from slsa_verifier_plugin.errors import ContractError, RegistryError, TrustRootError, UsageError
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.resources.ratify_resources import (
@@ -49,7 +49,7 @@ class PolicyScope:
     generation: int
     namespace: str
     name: str
-    checker: Checker
+    checker: Decider
     keep_seconds: float
 
 
@@ -68,7 +68,7 @@ class PolicySet:
         """Return why trusted roots or keys of the policies cannot be used now; nothing where all can."""
         problems: dict[str, None] = {}
         for scope in self.scopes.values():
-            for check in scope.checker.checks:
+            for check in scope.checker.verifiers:
                 try:
                     scope.checker.source.verifier(check.policy)
                 except TrustRootError as error:
@@ -198,7 +198,7 @@ class _Grouped:
             raise UsageError(error.message) from error
         asked_for = parsed.cache_ttl if parsed.cache_enabled else 0
         keep = float(CHART_SECONDS if store is None else asked_for)
-        checker = Checker(checks_of(verifiers, service), service, used, rules, brief=True)
+        checker = Decider(ready_verifiers(verifiers, service), service, used, rules, brief=True)
         shown = ",".join(verifier.shown() for verifier in verifiers)
         return PolicyScope(generation, name, shown[:200], checker, max(0.0, min(keep, MOST_SECONDS)))
 
@@ -232,5 +232,5 @@ def _unmet(scope: PolicyScope | None) -> list[str]:
     return [
         f"the Policy requires {quoted(kind, 80)}, which no Verifier here is for: no image will be admitted"
         for kind in scope.checker.rules
-        if kind != "default" and not any(check.is_for(kind) for check in scope.checker.checks)
+        if kind != "default" and not any(check.is_for(kind) for check in scope.checker.verifiers)
     ]

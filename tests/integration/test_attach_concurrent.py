@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.checking import attaching
+from slsa_verifier_plugin.checking import attach
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
@@ -101,24 +101,24 @@ class Losing(EmbeddedRegistry):
 
 @pytest.mark.parametrize("wrong_type", [False, True])
 def test_what_the_registry_does_not_list_is_said(monkeypatch: pytest.MonkeyPatch, wrong_type: bool) -> None:
-    monkeypatch.setattr(attaching, "READ_BACK_SECONDS", 0.3)
+    monkeypatch.setattr(attach, "READ_BACK_SECONDS", 0.3)
     with Losing() as registry:
         subject = registry.push_image(REPOSITORY, "v1")
         name = Reference(registry.host, REPOSITORY, digest=subject.digest)
-        artifact = attaching.artifact_of(subject, LEVEL_3.read_bytes(), "x", ARTIFACT_TYPE, {})
+        artifact = attach.artifact_of(subject, LEVEL_3.read_bytes(), "x", ARTIFACT_TYPE, {})
         store = Service({}).store({"name": "oras", "useHttp": True})
         with Pusher(name, True, None, {}) as pusher:
-            attached = attaching.attach(pusher, subject, artifact, LEVEL_3.read_bytes())
+            attached = attach.attach(pusher, subject, artifact, LEVEL_3.read_bytes())
         if wrong_type:
             registry.lists = [
                 {"mediaType": attached.media_type, "digest": str(attached.digest), "size": attached.size}
             ]
         said = "lists it as" if wrong_type else "does not list it"
         with pytest.raises(RegistryError, match=said):
-            attaching.read_back(store, name, attached, Deadline(0.3))
+            attach.read_back(store, name, attached, Deadline(0.3))
         other = Descriptor(attached.media_type, Digest.of(b"x"), 1, ARTIFACT_TYPE)
         with pytest.raises(RegistryError):
-            attaching.read_back(store, name, other, Deadline(0.3))
+            attach.read_back(store, name, other, Deadline(0.3))
 
 
 def test_annotations_are_in_the_fallback_index(tmp_path: Path) -> None:

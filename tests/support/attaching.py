@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from slsa_verifier_plugin.checking import attaching
+from slsa_verifier_plugin.checking import attach
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry.push import Pusher
@@ -20,12 +20,12 @@ def attach_at_once(host: str, repository: str, subject: Descriptor, count: int) 
     together = threading.Barrier(count)
 
     def one(number: int) -> Digest:
-        artifact = attaching.artifact_of(subject, content, "x.jsonl", ARTIFACT_TYPE, {"number": str(number)})
+        artifact = attach.artifact_of(subject, content, "x.jsonl", ARTIFACT_TYPE, {"number": str(number)})
         with Pusher(image, True, None, {}) as pusher:
             together.wait(60)
-            attached = attaching.attach(pusher, subject, artifact, content)
+            attached = attach.attach(pusher, subject, artifact, content)
         store = Service({}).store({"name": "oras", "useHttp": True})
-        attaching.read_back(store, image, attached, Deadline(attaching.READ_BACK_SECONDS))
+        attach.read_back(store, image, attached, Deadline(attach.READ_BACK_SECONDS))
         return attached.digest
 
     with ThreadPoolExecutor(count) as pool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.checking.checking import parse_image
+from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.arguments import usual
 from slsa_verifier_plugin.errors import UsageError

@@ -16,7 +16,7 @@ from slsa_verifier_plugin.cli.session import Session, say, session_of
 from slsa_verifier_plugin.text import counted
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.attaching import AttachRequest
+    from slsa_verifier_plugin.checking.attach import AttachRequest
     from slsa_verifier_plugin.checking.reports import ImageReport
 
 SECONDS = 120.0
@@ -81,11 +81,11 @@ def attach(context: click.Context, /, image: str, file: str | None, **options: A
     the policy would not admit, attached to this image, is refused too, with the step that fails. With --from notes or github,
     or with --commit, so is what is about another commit. What was written is read back.
     """
-    from slsa_verifier_plugin.checking import attaching
+    from slsa_verifier_plugin.checking import attach
 
     session, demands = session_of(context), demands_of(options)
     request = _request(image, file, options)
-    done = attaching.execute(request, demands, session.environ)
+    done = attach.execute(request, demands, session.environ)
     if done.report is not None and options["report"]:
         _append_report(Path(options["report"]), done.report)
     if done.attached is None:
@@ -105,9 +105,9 @@ def _request(image: str, file: str | None, options: Any) -> AttachRequest:
     Raises:
         UsageError: an option is wrong, or options contradict each other.
     """
-    from slsa_verifier_plugin.checking.attaching import AttachRequest
+    from slsa_verifier_plugin.checking.attach import AttachRequest
     from slsa_verifier_plugin.checking.attestation_origins import parse_origin
-    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.errors import UsageError
 
     pairs = [text.partition("=") for text in options["annotations"]]
@@ -172,8 +172,8 @@ def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **op
     trusted root along.
     """
     from slsa_verifier_plugin.checking import fetching
-    from slsa_verifier_plugin.checking.checking import parse_image
     from slsa_verifier_plugin.checking.image_layout import LayoutWriter
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.service.service import Service
 

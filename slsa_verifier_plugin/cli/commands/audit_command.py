@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from slsa_verifier_plugin.checking.demands import checker_of, setup_of
+from slsa_verifier_plugin.checking.demands import decider_of, setup_of
 from slsa_verifier_plugin.checking.status import PROGRAM
 from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, Output, Report
 from slsa_verifier_plugin.cli.lazy import StrictCommand
@@ -212,24 +212,24 @@ def _refuse_empty(found: int, gaps: Sequence[str], allowed: bool) -> None:
 
 def _audited(session: Session, asked: Asked, service: Service, options: Any, stack: ExitStack) -> AuditState:
     """Return the state once every image in it has been looked at."""
-    from slsa_verifier_plugin.audit import auditor as auditing
     from slsa_verifier_plugin.audit.audit_state import AuditState, forget
+    from slsa_verifier_plugin.audit.auditor import Auditor, in_shard, run
     from slsa_verifier_plugin.cli.progress import Bar
 
     path: Path | None = options["state"]
     setup = setup_of(asked.demands)
-    checker = checker_of(setup, asked.demands, service)
-    auditor = auditing.Auditor(checker)
+    checker = decider_of(setup, asked.demands, service)
+    auditor = Auditor(checker)
     # After the policy was read: a misspelt policy must not cost the state of a day.
     if options["restart"] and path is not None:
         forget(path)
     state = stack.enter_context(AuditState(path, auditor.fingerprint, auditor.levels))
     found = asked.sources.uses(checker.store)
-    ours = (use for use in found if auditing.in_shard(use.image, *asked.shard))
+    ours = (use for use in found if in_shard(use.image, *asked.shard))
     state.begin(ours, asked.shard, asked.run(setup))
     try:
         with Bar(session) as bar:
-            auditing.run(auditor, state, options["jobs"], bar.show)
+            run(auditor, state, options["jobs"], bar.show)
     except KeyboardInterrupt:
         # What is decided is kept: the next run with this state asks for the rest.
         state.commit()

@@ -88,8 +88,8 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
         UsageError: neither a file nor an image reference.
         VerifierError: the registry or the trusted root cannot be had.
     """
-    from slsa_verifier_plugin.checking.checking import parse_image
     from slsa_verifier_plugin.checking.image_layout import LayoutStore
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.inspecting import look_at_file, look_at_image
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.resources.documents import read_file

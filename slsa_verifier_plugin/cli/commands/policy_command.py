@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsa_verifier_plugin.checking.demands import checker_of, seconds_of, store_settings
+from slsa_verifier_plugin.checking.demands import decider_of, seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Decision, Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options
@@ -16,8 +16,9 @@ from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.sinks import json_text
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.checking import Checker, Store
+    from slsa_verifier_plugin.checking.decider import Decider
     from slsa_verifier_plugin.checking.proposal import Proposal
+    from slsa_verifier_plugin.checking.stores import Store
     from slsa_verifier_plugin.service.service import Service
 
 _HERE = "slsa_verifier_plugin.cli.commands.policy_command"
@@ -119,7 +120,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     standard error.
     """
     from slsa_verifier_plugin.checking import proposal as policy_init
-    from slsa_verifier_plugin.checking.attaching import write_new
+    from slsa_verifier_plugin.checking.attach import write_new
 
     session = session_of(context)
     proposal = _propose(session, image, options)
@@ -216,8 +217,8 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
         VerifierError: the image, or what is attached to it, cannot be had.
     """
     from slsa_verifier_plugin.checking import proposal as policy_init
-    from slsa_verifier_plugin.checking.checking import parse_image
     from slsa_verifier_plugin.checking.image_layout import LayoutStore
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.inspecting import look_at_image
     from slsa_verifier_plugin.cli.commands.inspect_command import signature_check
     from slsa_verifier_plugin.deadline import Deadline
@@ -265,7 +266,7 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
     )
 
 
-def _checker(proposal: Proposal, rule: str, options: Any, service: Service, store: Store) -> Checker:
+def _checker(proposal: Proposal, rule: str, options: Any, service: Service, store: Store) -> Decider:
     """Return what tries a proposal out, under ``any`` or ``all``."""
     from slsa_verifier_plugin.checking.demands import Demands
     from slsa_verifier_plugin.resources.ratify_resources import Setup, VerifierResource
@@ -279,4 +280,4 @@ def _checker(proposal: Proposal, rule: str, options: Any, service: Service, stor
     }
     verifier = VerifierResource(name, "slsla", "", (proposal.artifact_type,), config)
     demands = Demands(plain_http=options["plain_http"], seconds=SECONDS)
-    return checker_of(Setup((verifier,), rules={"default": rule}), demands, service, store)
+    return decider_of(Setup((verifier,), rules={"default": rule}), demands, service, store)

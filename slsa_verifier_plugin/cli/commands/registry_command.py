@@ -56,7 +56,7 @@ def check(
 
     What is shown holds no secret, so it can be pasted into an issue.
     """
-    from slsa_verifier_plugin.checking.checking import parse_image
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.cli.render import render_registry
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.registry.probe.probe import Step, probe

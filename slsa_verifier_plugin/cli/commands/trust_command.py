@@ -95,7 +95,7 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
 @click.pass_context
 def export(context: click.Context, /, root: str, output: Path, force: bool) -> int:
     """Write the trusted root in use to a file, for machines without internet: trustedRoot: {path: FILE} there."""
-    from slsa_verifier_plugin.checking.attaching import write_new
+    from slsa_verifier_plugin.checking.attach import write_new
     from slsa_verifier_plugin.policy.parameters import RootSource
     from slsa_verifier_plugin.signatures.sources import read_root
     from slsa_verifier_plugin.signatures.trust import SHIPPED, load_root

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsa_verifier_plugin.checking.demands import Demands, checker_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.demands import Demands, decider_of, setup_of, store_settings
 from slsa_verifier_plugin.checking.status import status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options
@@ -17,8 +17,9 @@ from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.checking import Checker, Store
+    from slsa_verifier_plugin.checking.decider import Decider
     from slsa_verifier_plugin.checking.reports import ImageReport
+    from slsa_verifier_plugin.checking.stores import Store
 
 EPILOG = """\b
 Examples:
@@ -103,9 +104,11 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
     Raises:
         UsageError: an option, the policy or a reference is wrong.
     """
-    from slsa_verifier_plugin.checking.checking import LISTING_SECONDS, parse_image, unreachable_store
+    from slsa_verifier_plugin.checking.decider import LISTING_SECONDS
     from slsa_verifier_plugin.checking.image_layout import LayoutStore
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.own_artifact import read_artifact, reference_in, remark
+    from slsa_verifier_plugin.checking.stores import unreachable_store
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.resources.documents import read_file
     from slsa_verifier_plugin.service.service import Service
@@ -123,7 +126,7 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
         store = unreachable_store("a file is verified without a registry")
     elif inputs.layout is not None:
         store = LayoutStore(Path(inputs.layout))
-    checker = replace(checker_of(setup, demands, service, store), hints=True)
+    checker = replace(decider_of(setup, demands, service, store), hints=True)
     if (at := inputs.at) is not None:
         checker = replace(checker, now=lambda: at)
     if inputs.bundle is not None:
@@ -156,8 +159,8 @@ def _moment(text: str | None) -> datetime | None:
         raise UsageError(f"--at: {error.message}; expected one such as 2025-11-24T12:00:00Z") from error
 
 
-def _check_file(checker: Checker, content: bytes, name: str, images: tuple[str, ...]) -> ImageReport:
-    from slsa_verifier_plugin.checking.checking import parse_image
+def _check_file(checker: Decider, content: bytes, name: str, images: tuple[str, ...]) -> ImageReport:
+    from slsa_verifier_plugin.checking.image_names import parse_image
 
     if len(images) > 1:
         raise UsageError("an attestation file is verified for one IMAGE at most")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.audit import auditor as auditing
-from slsa_verifier_plugin.checking.checking import Checker
+from slsa_verifier_plugin.checking.decider import Decider
 from slsa_verifier_plugin.checking.status import Status
 from tests.support.auditing import LEVELS, PROGRAM, SlowRegistry, as_json, audit, push
 from tests.support.command_line import (
@@ -233,14 +233,14 @@ def test_a_verifier_of_another_track_keeps_its_demands(
     registry.attach("shop/two", image, ARTIFACT_TYPE, [LEVEL_3.read_bytes()])
     registry.attach("shop/two", image, "org/tags", [LEVEL_3.read_bytes()])
     asked: list[tuple[str, ...]] = []
-    whole = Checker.image
+    whole = Decider.image
 
-    def image_of(self: Checker, text: str) -> Any:
-        asked.extend(check.policy.levels for check in self.checks if check.resource.name == "tags")
+    def image_of(self: Decider, text: str) -> Any:
+        asked.extend(check.policy.levels for check in self.verifiers if check.resource.name == "tags")
         return whole(self, text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checker, "image", image_of)
+        patch.setattr(Decider, "image", image_of)
         document = as_json(write_yaml(tmp_path / "two.yaml", source, other), f"{registry.host}/shop/two:v1")
     assert list(document["images"][0]["levels"].values()) == ["admitted"] * 3 + ["denied"]
     assert set(asked) == {("TAG_HYGIENE",)}

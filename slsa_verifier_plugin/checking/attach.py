@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slsa_verifier_plugin.checking.checking import parse_image
-from slsa_verifier_plugin.checking.demands import DEFAULT_ARTIFACT_TYPE, checker_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.demands import DEFAULT_ARTIFACT_TYPE, decider_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
@@ -28,9 +28,10 @@ from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.attestation_origins import Found, Origin
-    from slsa_verifier_plugin.checking.checking import Checker, Store
+    from slsa_verifier_plugin.checking.decider import Decider
     from slsa_verifier_plugin.checking.demands import Demands
     from slsa_verifier_plugin.checking.reports import ImageReport
+    from slsa_verifier_plugin.checking.stores import Store
     from slsa_verifier_plugin.registry.push import Pusher
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -99,7 +100,7 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
     store = service.store(store_settings({}, demands.plain_http))
     descriptor = store.resolve(request.image, Deadline(SECONDS))
     image = request.image.with_digest(descriptor.digest)
-    checker = checker_of(setup, demands, service) if setup is not None else None
+    checker = decider_of(setup, demands, service) if setup is not None else None
     kinds = demands.artifact_types or (setup.verifiers[0].artifact_types if setup else ())
     kind = kinds[0] if kinds else DEFAULT_ARTIFACT_TYPE
     found, commit = _found(request, checker, store, image, descriptor, environ)
@@ -123,7 +124,7 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
 
 def _found(
     request: AttachRequest,
-    checker: Checker | None,
+    checker: Decider | None,
     store: Store,
     image: Reference,
     descriptor: Descriptor,
@@ -145,7 +146,7 @@ def _found(
         return found, request.commit
     labels = image_labels(store, image, descriptor, Deadline(SECONDS))
     expected = (
-        {uri: None for check in checker.checks for uri in check.policy.resource_uris} if checker else {}
+        {uri: None for check in checker.verifiers for uri in check.policy.resource_uris} if checker else {}
     )
     source = origins.ImageSource(labels, tuple(expected))
     commit = request.commit or source.commit()
@@ -224,7 +225,7 @@ def _media_type(content: bytes) -> str:
 
 
 def judge(
-    checker: Checker, image: Reference, store: Store, artifact: bytes, content: bytes, name: str
+    checker: Decider, image: Reference, store: Store, artifact: bytes, content: bytes, name: str
 ) -> ImageReport:
     """Return what every verifier would say of an artifact if it hung on ``image``: all steps, and of this artifact alone.
 
@@ -238,9 +239,9 @@ def judge(
     """
     checks = tuple(
         replace(check, resource=replace(check.resource, artifact_types=check.resource.artifact_types[:1]))
-        for check in checker.checks
+        for check in checker.verifiers
     )
-    report = replace(checker, checks=checks, store=_AsAttached(store, artifact, content)).image(str(image))
+    report = replace(checker, verifiers=checks, store=_AsAttached(store, artifact, content)).image(str(image))
     return replace(report, asked=name, resolved="")
 
 
