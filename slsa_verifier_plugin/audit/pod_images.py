@@ -18,6 +18,8 @@ from slsa_verifier_plugin.text import plain, quoted
 STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 KUBECTL_SECONDS = 300.0
 """For all Pods of a cluster; kubectl asks for 500 at a time."""
+CONTEXT_SECONDS = 30.0
+"""For reading a kubeconfig; nothing is asked of the network."""
 MAX_PODS = 1 << 30
 """Bytes of a cluster's Pods; one has about 10 kB."""
 OWNING = ("ReplicaSet", "Job")
@@ -41,6 +43,19 @@ def from_pods(path: str) -> Iterator[Use]:
     """
     content, source, _ = read_file(path, MAX_PODS)
     yield from pods_in(content, source)
+
+
+def current_context(environ: Mapping[str, str]) -> str:
+    """Return the name of kubectl's current context, so that a report names the cluster; empty where there is none.
+
+    Who asks by it asks one cluster, though somebody else changes the kubeconfig meanwhile.
+    """
+    try:
+        name = run_kubectl(["config", "current-context"], environ, CONTEXT_SECONDS).decode("utf-8", "replace")
+    except KubectlError:
+        # In a Pod there is no kubeconfig, and kubectl goes by its service account.
+        return ""
+    return name.strip()
 
 
 def from_cluster(cluster: Cluster, environ: Mapping[str, str]) -> Iterator[Use]:

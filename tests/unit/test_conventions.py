@@ -73,6 +73,35 @@ def test_the_pods_of_a_cluster_are_read_through_kubectl(tmp_path: Path) -> None:
     assert (tmp_path / "asked").read_text().endswith(" -o json -A\n")
 
 
+@pytest.mark.parametrize(
+    ("script", "source"),
+    [
+        ("echo prod", "cluster (context prod)"),
+        ("echo 'error: current-context is not set' >&2; exit 1", "cluster (the current context)"),
+    ],
+)
+def test_a_report_names_the_cluster(tmp_path: Path, script: str, source: str) -> None:
+    (tmp_path / "pods.json").write_text(json.dumps(PODS).replace("a:1", "127.0.0.1:9/a:1"))
+    environ = kubectl(tmp_path, f'case "$1" in config) {script};; *) cat {tmp_path}/pods.json;; esac')
+    policy = write_yaml(tmp_path / "v.yaml", verifier())
+    done = cli(
+        "audit",
+        "--cluster",
+        "--policy",
+        policy,
+        "--plain-http",
+        "--timeout",
+        "100ms",
+        "--json",
+        environ=environ,
+    )
+    (run,) = json.loads(done.out)["evidence"]["runs"]
+    assert run["sources"] == [source]
+    asked = (tmp_path / "asked").read_text().splitlines()
+    # Every request names the context that the report names.
+    assert all(line.endswith("--context prod") is ("context prod" in source) for line in asked[1:])
+
+
 def test_who_may_list_pods_alone_gets_their_images(tmp_path: Path) -> None:
     (tmp_path / "pods.json").write_text(json.dumps(PODS))
     script = f'case "$2" in pods) cat {tmp_path}/pods.json;; *) echo "Error from server (Forbidden)" >&2; exit 1;; esac'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
         options["pods"],
         options["manifests"],
         options["registries"],
-        _clusters(options),
+        _clusters(options, session.environ),
     )
     sources.check(demands)
     shard = _shard(options["shard"])
@@ -188,11 +188,11 @@ def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | Non
         return report.write(session_of(context), joined, joined.gaps())
 
 
-def _clusters(options: Any) -> tuple[Cluster, ...]:
-    from slsa_verifier_plugin.audit.pod_images import Cluster
+def _clusters(options: Any, environ: Mapping[str, str]) -> tuple[Cluster, ...]:
+    from slsa_verifier_plugin.audit.pod_images import Cluster, current_context
 
     if options["cluster"]:
-        return (Cluster(options["kubernetes"] or "", options["namespace"] or ""),)
+        return (Cluster(options["kubernetes"] or current_context(environ), options["namespace"] or ""),)
     if options["namespace"] or options["kubernetes"]:
         # Passed over in silence, another cluster or namespace than the one that is meant would be audited.
         raise UsageError("--namespace and --context say which cluster; they need --cluster")
