@@ -5,8 +5,10 @@ Everything is decided by ``slsa_verifier_plugin.verification.verify``; this only
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +33,13 @@ from slsa_verifier_plugin.policy.verdict import Verdict, denial
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.ratify_resources import VerifierResource
 from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.verification.prefetch import prefetched
 
 if TYPE_CHECKING:
     pass
 
+ARTIFACTS_AT_ONCE = 8
+"""Artifacts of one image that are verified at once where time is short; each waits for its registry most of the time."""
 LISTING_SECONDS = 20.0
 """Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
 
@@ -57,7 +62,7 @@ class Decider:
 
     ``rules`` are any or all by artifact type; ``seconds`` replaces the policies' time limits; ``now`` tells the time (UTC);
     ``hints``: look where else a missing attestation may hang. ``within`` ends all of one image, whatever the policies allow;
-    ``brief``: where any artifact of a type is enough, look at no other once one has passed.
+    ``brief``: several artifacts at once, and where any of a type is enough, no other once one has passed.
     """
 
     verifiers: tuple[ReadyVerifier, ...]
@@ -141,25 +146,52 @@ class Decider:
     def _artifacts(self, image: Reference, deadline: Deadline) -> tuple[list[ArtifactReport], list[str]]:
         """Return a report for each artifact that Ratify would find, and a remark for each that it would not."""
         reports, misreported = [], []
-        satisfied: set[str] = set()
         for artifact_type, ready in self._types():
             if artifact_type == "*":
                 found = self.store.referrers(image, deadline)
             else:
                 found = self.store.matching_referrers(image, artifact_type, deadline)
+            by_kind: dict[str, list[Descriptor]] = {}
             for descriptor in found:
                 if descriptor.artifact_type != artifact_type != "*":
                     misreported.append(_misreported(image, descriptor, artifact_type))
                     continue
                 kind = artifact_type if artifact_type != "*" else descriptor.artifact_type or "*"
-                if kind in satisfied:
-                    continue
-                report = self._artifact(image, descriptor, kind, ready)
-                reports.append(report)
-                # Whoever may push attaches as many as he likes: beside one that passes they cost an admission nothing.
-                if self.brief and report.verdict.success and rule_of(self.rules, kind) == "any":
-                    satisfied.add(kind)
+                by_kind.setdefault(kind, []).append(descriptor)
+            for kind, descriptors in by_kind.items():
+                reports += self._of_kind(image, descriptors, kind, ready, deadline)
         return reports, misreported
+
+    def _of_kind(
+        self,
+        image: Reference,
+        descriptors: list[Descriptor],
+        kind: str,
+        ready: ReadyVerifier,
+        deadline: Deadline,
+    ) -> list[ArtifactReport]:
+        """Return the reports on an image's artifacts of one type; where one is enough and has passed, on no further ones."""
+        if not self.brief:
+            return [self._artifact(image, descriptor, kind, ready) for descriptor in descriptors]
+        # Whoever may push attaches as many as he likes, but does not choose which of them are looked at first.
+        random.SystemRandom().shuffle(descriptors)
+        is_enough = rule_of(self.rules, kind) == "any"
+        reports: list[ArtifactReport] = []
+        outcomes = prefetched(
+            descriptors,
+            lambda descriptor: self._artifact(image, descriptor, kind, ready),
+            ARTIFACTS_AT_ONCE,
+            deadline,
+            f"verifying {len(descriptors)} artifacts of {plain(kind, 80)}",
+        )
+        with closing(outcomes):
+            for _, outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                reports.append(outcome)
+                if is_enough and outcome.verdict.success:
+                    break
+        return reports
 
     def _types(self) -> Iterable[tuple[str, ReadyVerifier]]:
         """Yield each artifact type with the verifier that Ratify would choose for it: the first that matches."""

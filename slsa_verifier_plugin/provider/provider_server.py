@@ -164,7 +164,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     log = DecisionLog(write, metrics.unlogged.inc)
     metrics.follow(service.service.usage, lambda: datetime.now(UTC))
     look_out = LookOut(files.reloaders, log, metrics)
-    with _uvicorn_logs_to(log):
+    with _libraries_log_to(log):
         try:
             asyncio.run(_Run(settings, service, files, metrics, log).run(listener, health, look_out))
         finally:
@@ -308,27 +308,27 @@ def _shown(listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _uvicorn_logs_to(log: DecisionLog) -> Iterator[None]:
-    """Log what uvicorn and asyncio say as lines of ours, without tracebacks, which may hold what a client sent."""
-    handler = _Handler(log)
-    loggers = [logging.getLogger(name) for name in ("uvicorn", "asyncio")]
-    before = [(logger.propagate, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.propagate = False
-        logger.setLevel(logging.WARNING)
+def _libraries_log_to(log: DecisionLog) -> Iterator[None]:
+    """Log what libraries say as lines of ours: a line of another form is lost to whoever reads this one."""
+    root, handler = logging.getLogger(), _Handler(log)
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    # uvicorn's own has a level, so that the root's does not count.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
         yield
     finally:
-        for logger, (propagate, level) in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.propagate = propagate
-            logger.setLevel(level)
+        root.removeHandler(handler)
+        root.setLevel(before)
 
 
 class _Handler(logging.Handler):
-    """Turns a record into a line of the log."""
+    """Turns a record into a line of the log.
+
+    Only words of this package, uvicorn and asyncio are repeated, and no traceback: what others say may hold what a registry or a
+    client sent.
+    """
 
     def __init__(self, log: DecisionLog) -> None:
         super().__init__()
@@ -336,7 +336,9 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record's own words, and of an exception its kind."""
-        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
-        self._log.event(
-            "http", message=plain(record.getMessage(), 400), **({"exception": kind} if kind else {})
+        is_known = record.name.partition(".")[0] in ("slsa_verifier_plugin", "uvicorn", "asyncio")
+        words = (
+            plain(record.getMessage(), 400) if is_known else f"a {record.levelname.lower()} of {record.name}"
         )
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        self._log.event("library", message=words, **({"exception": kind} if kind else {}))
