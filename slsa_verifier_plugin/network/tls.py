@@ -48,7 +48,7 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFIC
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class TrustSources:
     """Files that make up the trust of one host, with their state when they were looked at.
 
     ``named`` are the places of roots that the environment names, in the words of an error, "" where it names none.
@@ -88,8 +88,8 @@ class TrustStore:
                 *host_directories,
             )
         self._lock = threading.Lock()
-        self._contexts: dict[Sources, ssl.SSLContext] = {}
-        self._by_host: dict[str, tuple[float, Sources]] = {}
+        self._contexts: dict[TrustSources, ssl.SSLContext] = {}
+        self._by_host: dict[str, tuple[float, TrustSources]] = {}
 
     def context(self, host: str) -> ssl.SSLContext:
         """Return the TLS context for ``host`` (with ``:port`` where the URL has one).
@@ -113,7 +113,7 @@ class TrustStore:
             self._contexts = {key: value for key, value in self._contexts.items() if key in used}
             return context
 
-    def _sources(self, host: str) -> Sources:
+    def _sources(self, host: str) -> TrustSources:
         named = {name: self._environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
         file, directory = named.values()
         bundle = next(filter(_is_readable, map(Path, (file,) if file else self._bundles)), None)
@@ -121,7 +121,7 @@ class TrustStore:
         listed = [item for item in directory.split(":") if item] if directory else self._directories
         directories = tuple(filter(_is_directory, map(Path, listed)))
         own = self._host_directory(host)
-        return Sources(
+        return TrustSources(
             bundle,
             directories,
             own,
@@ -193,7 +193,7 @@ def _is_twin(path: Path) -> bool:
         return False
 
 
-def _make(sources: Sources) -> ssl.SSLContext:
+def _make(sources: TrustSources) -> ssl.SSLContext:
     context = DeadlineContext(ssl.PROTOCOL_TLS_CLIENT)
     # As Go's default (RFC 8996 retires the older two).
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -217,7 +217,7 @@ def _make(sources: Sources) -> ssl.SSLContext:
     return context
 
 
-def _certificates(sources: Sources) -> Iterator[bytes]:
+def _certificates(sources: TrustSources) -> Iterator[bytes]:
     """Yield every certificate in the files of ``sources``, in DER; other files are passed over, as Go does."""
     budget = limits.MAX_CA_BYTES
     files = [sources.bundle] if sources.bundle is not None else []

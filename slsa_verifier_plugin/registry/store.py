@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -25,7 +25,7 @@ from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.registry.content import fetch_content
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.disk_cache import LayoutCache
-from slsa_verifier_plugin.registry.http.redirects import Exchange, HttpClient
+from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
 from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
@@ -51,7 +51,6 @@ class RegistryStore(Closeable):
         cache: content in memory, shared by the stores of a process; a store's own if left out.
         trust: makes TLS contexts; tests replace it.
         resolver: looks names up; tests replace it.
-        observer: called with every answer of a registry or token server (``registry check``).
     """
 
     def __init__(
@@ -63,13 +62,12 @@ class RegistryStore(Closeable):
         cache: ContentCache | None = None,
         trust: TrustStore | None = None,
         resolver: Resolver | None = None,
-        observer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._settings = settings
         self._cache = cache if cache is not None else ContentCache()
         self._layout = _layout(settings, environ)
         self._transport = Transport(environ, trust, resolver)
-        self.http = HttpClient(self._transport, observer)
+        self.http = HttpClient(self._transport)
         self._credentials = credential_leases(provider)
         self._clients: LruCache[tuple[str, str], RepositoryClient] = LruCache(limits.MAX_REPOSITORIES)
         self._asked: LruCache[str, Challenge] = LruCache(limits.MAX_HOSTS)

@@ -9,7 +9,7 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network.addresses import Resolver
-from slsa_verifier_plugin.registry.probe.probe import Step, probe
+from slsa_verifier_plugin.registry.probe.probe import ProbeStep, probe
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
@@ -28,13 +28,13 @@ def steps(
     settings: StoreSettings = HTTP,
     environ: dict[str, str] | None = None,
     seconds: float = 5,
-) -> dict[str, Step]:
+) -> dict[str, ProbeStep]:
     found = list(probe(image, settings, environ or {}, Deadline(seconds), resolver=Resolver(nowhere)))
     assert [step.name for step in found] == NAMES
     return {step.name: step for step in found}
 
 
-def outcomes(found: dict[str, Step]) -> list[str]:
+def outcomes(found: dict[str, ProbeStep]) -> list[str]:
     return [step.outcome for step in found.values()]
 
 

@@ -10,7 +10,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError
 from slsa_verifier_plugin.registry.credentials.web import (
     SHORTEST_TIMEOUT,
-    Answer,
+    CloudAnswer,
     is_transient,
     seconds,
     unanswered,
@@ -58,10 +58,10 @@ def test_what_an_sdk_wraps_is_found(cause: Exception, expected: str, transient: 
 
 
 def test_answers() -> None:
-    assert Answer(200, b'{"a": 1}').object() == {"a": 1}
+    assert CloudAnswer(200, b'{"a": 1}').object() == {"a": 1}
     for body in (b"", b"[]", b"7", b"null", b"\xff", b'{"a": 1, "a": 2}'):
-        assert Answer(200, body).object() == {}
-    assert "planted" not in repr(Answer(200, b"planted"))
+        assert CloudAnswer(200, body).object() == {}
+    assert "planted" not in repr(CloudAnswer(200, b"planted"))
     assert [status for status in (200, 301, 401, 404, 429, 500, 503) if is_transient(status)] == [
         429,
         500,

@@ -23,7 +23,7 @@ from slsa_verifier_plugin.cli.render import (
 )
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.problem import Problem
-from slsa_verifier_plugin.registry.probe.probe import Step
+from slsa_verifier_plugin.registry.probe.probe import ProbeStep
 from slsa_verifier_plugin.registry.probe.probe_steps import SeenRequest
 from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.resources.documents import Position
@@ -132,7 +132,7 @@ def test_an_audit_of_hostile_manifests_controls_nothing(tmp_path: Path, form: st
 @given(HOSTILE)
 def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(text: str) -> None:
     request = SeenRequest(text, text, 200, 0.1, {text: text})
-    step = Step(text, "failed", text, 0.1, "REGISTRY_ERROR", facts={text: text}, requests=(request,))
+    step = ProbeStep(text, "failed", text, 0.1, "REGISTRY_ERROR", facts={text: text}, requests=(request,))
     state = RootState(text, text, text, problem=text)
     report = {
         "version": text,

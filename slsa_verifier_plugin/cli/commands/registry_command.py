@@ -59,14 +59,14 @@ def check(
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.cli.render import render_registry
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.registry.probe.probe import Step, probe
+    from slsa_verifier_plugin.registry.probe.probe import ProbeStep, probe
 
     session = session_of(context)
     reference = parse_image(image)
     deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
     settings = settings_of(store, options["plain_http"])
     painter = session.painter()
-    steps: list[Step] = []
+    steps: list[ProbeStep] = []
     for step in probe(reference, settings, session.environ, deadline):
         steps.append(step)
         if not as_json:

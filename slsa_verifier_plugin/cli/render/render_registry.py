@@ -10,13 +10,13 @@ from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.registry.probe.probe import Step
+    from slsa_verifier_plugin.registry.probe.probe import ProbeStep
 
 _MARKS = {"passed": "passed", "failed": "failed", "skipped": "not checked"}
 _NAME = 13
 
 
-def step_lines(step: Step, painter: Painter, verbose: bool) -> Iterator[str]:
+def step_lines(step: ProbeStep, painter: Painter, verbose: bool) -> Iterator[str]:
     """Yield the lines on one step: how it ended and how long it took; facts and requests if ``verbose``."""
     mark = painter.mark(_MARKS[step.outcome])
     # A step that was skipped took no time, and "0 ms" would say that it was fast.
@@ -41,7 +41,7 @@ def step_lines(step: Step, painter: Painter, verbose: bool) -> Iterator[str]:
                 yield from painter.lines(value, f"      {plain(name)}: ", len(name) + 8)
 
 
-def json_of(steps: Sequence[Step]) -> Json:
+def json_of(steps: Sequence[ProbeStep]) -> Json:
     """Return the steps as JSON."""
     return json_text(
         [

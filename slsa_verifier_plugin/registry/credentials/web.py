@@ -32,7 +32,7 @@ TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CloudAnswer:
     """An HTTP status and a body, which may hold a secret."""
 
     status: int
@@ -60,7 +60,7 @@ class Web:
         self._provider = provider
         self._transport = Transport(environ, trust)
 
-    def send(self, request: HttpRequest, deadline: Deadline) -> Answer:
+    def send(self, request: HttpRequest, deadline: Deadline) -> CloudAnswer:
         """Return the answer to one request, whatever its status.
 
         Args:
@@ -76,7 +76,7 @@ class Web:
         try:
             reply = self._transport.send(replace(request, headers=headers), deadline)
             with contextlib.closing(reply):
-                return Answer(reply.status, reply.read(limits.MAX_CLOUD_ANSWER_BYTES))
+                return CloudAnswer(reply.status, reply.read(limits.MAX_CLOUD_ANSWER_BYTES))
         except RegistryError as error:
             failure = own_failure(self._provider, request.operation, error)
         raise failure

@@ -23,7 +23,7 @@ from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Tra
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class HttpExchange:
     """One request and the head of its answer, for a person who wants to see them; not yet redacted."""
 
     method: str
@@ -38,12 +38,12 @@ class HttpClient:
 
     Args:
         transport: sends one request.
-        observer: called with every answer, its body unread.
     """
 
-    def __init__(self, transport: Transport, observer: Callable[[Exchange], None] | None = None) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._observer = observer
+        self.observer: Callable[[HttpExchange], None] | None = None
+        """Called with every answer, its body unread (``registry check``)."""
         self._reach: Leases[str, frozenset[Kind]] = Leases("the registry's address", self._find_reach)
 
     def send(self, request: HttpRequest, deadline: Deadline, home: str, *, leave_home: bool = True) -> Reply:
@@ -64,9 +64,9 @@ class HttpClient:
             begun = time.monotonic()
             reply = self._send_once(request, deadline, home)
             # Before the body is read, which is the caller's.
-            if self._observer is not None:
+            if self.observer is not None:
                 seconds = time.monotonic() - begun
-                self._observer(Exchange(request.method, request.url, home, reply, seconds))
+                self.observer(HttpExchange(request.method, request.url, home, reply, seconds))
             # A redirect without a target is an answer as it is (RFC 9110, 15.4).
             if reply.status not in REDIRECTS or not reply.header("Location"):
                 return reply

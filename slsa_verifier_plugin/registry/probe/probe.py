@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ProbeStep:
     """One step of a probe.
 
     ``message`` says what was found, or what to do. ``reason`` and ``transient`` are those of the error of a failed
@@ -50,7 +50,7 @@ def probe(
     *,
     trust: TrustStore | None = None,
     resolver: Resolver | None = None,
-) -> Iterator[Step]:
+) -> Iterator[ProbeStep]:
     """Yield the steps of fetching what refers to an image, each as soon as it is done.
 
     They are ``resolve`` (the host's addresses), ``connect`` (TCP and TLS), ``ping`` (``/v2/``), ``authenticate``
@@ -72,7 +72,7 @@ def probe(
     with contextlib.closing(Probing(image, settings, environ, deadline, trust, resolver)) as probing:
         for name, action in probing.actions():
             if failed:
-                yield Step(name, "skipped", f"not tried, because {failed} failed")
+                yield ProbeStep(name, "skipped", f"not tried, because {failed} failed")
                 continue
             step = _made(probing, name, action)
             yield step
@@ -80,7 +80,7 @@ def probe(
                 failed = name
 
 
-def _made(probing: Probing, name: str, action: Action) -> Step:
+def _made(probing: Probing, name: str, action: Action) -> ProbeStep:
     begun = time.monotonic()
     facts: Mapping[str, str] = {}
     error: VerifierError | None = None
@@ -88,7 +88,7 @@ def _made(probing: Probing, name: str, action: Action) -> Step:
         message, facts = action()
     except VerifierError as caught:
         message, error = caught.message, caught
-    return Step(
+    return ProbeStep(
         name,
         "passed" if error is None else "failed",
         probing.hide(message),

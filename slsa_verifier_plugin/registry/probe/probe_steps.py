@@ -21,7 +21,7 @@ from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.select import DEFAULT, provider_for
-from slsa_verifier_plugin.registry.http.redirects import Exchange
+from slsa_verifier_plugin.registry.http.redirects import HttpExchange
 from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.reference import Reference
@@ -84,8 +84,8 @@ class Probing:
             homeless,
             trust=self._trust,
             resolver=self._resolver,
-            observer=self._observe,
         )
+        self._store.http.observer = self._observe
         self._client = self._store.client(image)
         self._listed: list[Descriptor] = []
         self._blob: Descriptor | None = None
@@ -116,7 +116,7 @@ class Probing:
         seen, self._seen = self._seen, []
         return tuple(seen)
 
-    def _observe(self, exchange: Exchange) -> None:
+    def _observe(self, exchange: HttpExchange) -> None:
         url, header = exchange.url, exchange.reply.header
         # An object store's path and query hold the signature that opens the blob; the registry's own path is no secret.
         path = plain(urlsplit(url).path, 400) if origin_of(url) == origin_of(exchange.home) else "/..."
