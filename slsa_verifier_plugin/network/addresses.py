@@ -327,6 +327,7 @@ class Resolver:
             del self._under_way[key]
 
 
+@dataclass(frozen=True, slots=True)
 class Dialer:
     """Opens TCP connections to hosts, to addresses of allowed kinds only.
 
@@ -338,20 +339,14 @@ class Dialer:
         open_socket: makes the socket for an address family.
     """
 
-    def __init__(
-        self,
-        resolver: Resolver,
-        allowed: frozenset[Kind] | None,
-        open_socket: Callable[[int], socket.socket],
-    ) -> None:
-        self._resolver = resolver
-        self._allowed = allowed
-        self._open_socket = open_socket
+    resolver: Resolver
+    allowed: frozenset[Kind] | None
+    open_socket: Callable[[int], socket.socket]
 
     def note(self, host: str, sock: socket.socket) -> None:
         """Note where ``host`` is spoken to, for ``Resolver.reach``."""
         with contextlib.suppress(OSError, ValueError):  # one that is closed, or whose address says nothing
-            self._resolver.note(host, str(sock.getpeername()[0]))
+            self.resolver.note(host, str(sock.getpeername()[0]))
 
     def dial(self, host: str, port: int, deadline: Deadline) -> socket.socket:
         """Return a socket connected to the first address of ``host`` that answers.
@@ -362,18 +357,18 @@ class Dialer:
             AddressRefused: an address is of a kind that is not allowed, whichever else the name has.
             OSError: no address could be connected to; a ``TimeoutError`` where time was the reason.
         """
-        endpoints = self._resolver.resolve(host, port, deadline)
+        endpoints = self.resolver.resolve(host, port, deadline)
         # All of them, before any is tried: a name with one bad address is not to be trusted with the others.
-        if self._allowed is not None:
+        if self.allowed is not None:
             for endpoint in endpoints:
-                if endpoint.kind not in self._allowed:
+                if endpoint.kind not in self.allowed:
                     raise AddressRefused(host, endpoint.kind)
         last: OSError = OSError("the name has no address")
         for index, endpoint in enumerate(endpoints):
             left = deadline.remaining()
             if left <= 0:
                 raise TimeoutError("the deadline was reached while connecting")
-            sock = self._open_socket(endpoint.family)
+            sock = self.open_socket(endpoint.family)
             try:
                 # An equal part of what is left, so that a dead address leaves time for the next.
                 sock.settimeout(left / (len(endpoints) - index))

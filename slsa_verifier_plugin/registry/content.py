@@ -49,57 +49,49 @@ def fetch_content(
             raise faults.invalid_response(operation, "it refused to continue a body", transient=True)
         if reply.status != 206:
             reply.expect(200)
-        _check_coding(reply, operation)
-        _continue_at(reply, received, operation)
         _receive(reply, received, descriptor, operation)
 
     retries.run(attempt)
     return _checked(received, descriptor, operation)
 
 
-def _check_coding(reply: Reply, operation: str) -> None:
-    # Unpacked it would have another size than its descriptor, and could fill the memory.
-    if reply.header("Content-Encoding").strip().lower() not in ("", "identity"):
-        reply.close()
-        raise faults.invalid_response(operation, "the answer is compressed, though that was not asked for")
-
-
-def _continue_at(reply: Reply, received: bytearray, operation: str) -> None:
-    """Cut ``received`` to where the answer continues: its whole for the rest of it, nothing for all of it."""
-    # The whole once more: many registries know no ranges.
-    if reply.status == 200:
-        received.clear()
-        return
-    # Pieces of another part would be put together to content with a wrong digest, and the registry blamed for it.
-    match = _CONTENT_RANGE.fullmatch(reply.header("Content-Range").strip())
-    if match is None or int(match[1]) != len(received):
-        reply.close()
-        received.clear()
-        raise faults.invalid_response(operation, "a partial answer (HTTP 206) of another part than asked for")
-
-
 def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operation: str) -> None:
-    left = descriptor.size - len(received)
-    # Known before a byte is read.
-    if reply.length is not None and reply.length != left:
-        reply.close()
-        raise faults.invalid_response(
-            operation, f"the answer announces {reply.length} bytes where its descriptor leaves {left}"
-        )
+    """Add an answer's body to ``received``, which is cut before to where the answer continues."""
     try:
-        for piece in reply.chunks(left):
+        why = _misfit(reply, received, descriptor)
+        if why:
+            raise faults.invalid_response(operation, why)
+        for piece in reply.chunks(descriptor.size - len(received)):
             # Before it is held: many calls at once share the memory that there is.
             arrival.hold(len(received) + len(piece))
             received += piece
-    except DeadlineError:
+        if len(received) > descriptor.size:
+            why = f"the body is longer than its descriptor's {descriptor.size} bytes"
+            raise faults.invalid_response(operation, why)
+    except (RegistryError, DeadlineError):
         # What is left of the body would be the next answer's.
         reply.close()
         raise
-    if len(received) > descriptor.size:
-        reply.close()
-        raise faults.invalid_response(
-            operation, f"the body is longer than its descriptor's {descriptor.size} bytes"
-        )
+
+
+def _misfit(reply: Reply, received: bytearray, descriptor: Descriptor) -> str:
+    """Return why an answer is not what was asked for, "" where it is; cut ``received`` to where it continues."""
+    # Unpacked it would have another size than its descriptor, and could fill the memory.
+    if reply.header("Content-Encoding").strip().lower() not in ("", "identity"):
+        return "the answer is compressed, though that was not asked for"
+    match = _CONTENT_RANGE.fullmatch(reply.header("Content-Range").strip())
+    if reply.status == 200:
+        # The whole once more: many registries know no ranges.
+        received.clear()
+    elif match is None or int(match[1]) != len(received):
+        # Pieces of another part would be put together to content with a wrong digest, and the registry blamed for it.
+        received.clear()
+        return "a partial answer (HTTP 206) of another part than asked for"
+    left = descriptor.size - len(received)
+    # Known before a byte is read.
+    if reply.length is not None and reply.length != left:
+        return f"the answer announces {reply.length} bytes where its descriptor leaves {left}"
+    return ""
 
 
 def _checked(received: bytearray, descriptor: Descriptor, operation: str) -> bytes:
@@ -110,9 +102,9 @@ def _checked(received: bytearray, descriptor: Descriptor, operation: str) -> byt
         )
     content = bytes(received)
     if hashlib.new(descriptor.digest.algorithm, content).hexdigest() != descriptor.digest.hex:
-        raise RegistryError(
-            f"{operation} failed: what the registry delivered does not have this digest; the registry, its "
-            "storage or something on the way altered it, so nothing of it was used",
-            reason=Reason.REGISTRY_INVALID_RESPONSE,
+        why = (
+            "what the registry delivered does not have this digest; the registry, its storage or something on the way "
+            "altered it, so nothing of it was used"
         )
+        raise faults.failure(operation, why, Reason.REGISTRY_INVALID_RESPONSE)
     return content

@@ -115,31 +115,29 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
     return error
 
 
+def failure(operation: str, why: str, reason: Reason, *, transient: bool = False) -> RegistryError:
+    """Return the error for an operation that failed; ``why`` says what was found, what was expected and what to do."""
+    helps = RETRY_HELPS if transient else ""
+    return RegistryError(f"{operation} failed: {why}{helps}", reason=reason, transient=transient)
+
+
 def invalid_response(operation: str, detail: str, *, transient: bool = False) -> RegistryError:
     """Return the error for an answer that breaks the distribution specification or is not the content asked for."""
-    return RegistryError(
-        f"{operation} failed: {detail}; the registry, or something between it and this verifier, is faulty"
-        + (RETRY_HELPS if transient else ""),
-        reason=Reason.REGISTRY_INVALID_RESPONSE,
-        transient=transient,
-    )
+    why = f"{detail}; the registry, or something between it and this verifier, is faulty"
+    return failure(operation, why, Reason.REGISTRY_INVALID_RESPONSE, transient=transient)
 
 
 def too_large(operation: str, size: int | None, limit: int) -> RegistryError:
     """Return the error for content over its limit; ``size`` in bytes where it is known."""
     found = "more bytes" if size is None else f"{size} bytes"
-    return RegistryError(
-        f"{operation} failed: it has {found}, the limit is {limit}; nothing beyond the limit was read",
-        reason=Reason.LIMIT_EXCEEDED,
-    )
+    why = f"it has {found}, the limit is {limit}; nothing beyond the limit was read"
+    return failure(operation, why, Reason.LIMIT_EXCEEDED)
 
 
 def too_many(operation: str, what: str, limit: int) -> RegistryError:
     """Return the error for a list with more than ``limit`` of ``what``."""
-    return RegistryError(
-        f"{operation} failed: it has more than {limit} {what}; remove what is no longer needed from the registry",
-        reason=Reason.LIMIT_EXCEEDED,
-    )
+    why = f"it has more than {limit} {what}; remove what is no longer needed from the registry"
+    return failure(operation, why, Reason.LIMIT_EXCEEDED)
 
 
 def unreachable(operation: str, url: str, error: BaseException) -> RegistryError:

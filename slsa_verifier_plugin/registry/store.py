@@ -300,10 +300,9 @@ class RegistryStore(Closeable):
     def _referrers(self, image: Reference, artifact_type: str | None, deadline: Deadline) -> list[Descriptor]:
         # A tag may point elsewhere by the time of the next request.
         if image.digest is None:
-            raise RegistryError(
-                f"listing the referrers of {plain(str(image))} failed: it has no digest; resolve the tag first",
-                reason=Reason.REGISTRY_INVALID_RESPONSE,
-            )
+            operation = f"listing the referrers of {plain(str(image))}"
+            why = "it has no digest; resolve the tag first"
+            raise faults.failure(operation, why, Reason.REGISTRY_INVALID_RESPONSE)
         client = self.client(image)
         # By repository: one host may route its repositories to several registries.
         if (self._without_api.get(image.name) or 0.0) < time.monotonic():

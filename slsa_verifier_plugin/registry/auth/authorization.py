@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
-from slsa_verifier_plugin.registry import limits
+from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.auth.tokens import (
@@ -124,11 +124,8 @@ class RepositoryAuth:
         chosen = bearer or next((item for item in challenges if item.scheme == "basic"), None)
         if chosen is None:
             named = {item.scheme for item in challenges} & _KNOWN_SCHEMES
-            raise RegistryError(
-                f"authentication with {self._origin} failed: it asks for "
-                f"{', '.join(sorted(named)) or 'nothing known'}; supported are Basic, and Bearer with a realm",
-                reason=Reason.REGISTRY_UNAUTHORIZED,
-            )
+            asked = ", ".join(sorted(named)) or "nothing known"
+            raise self._failed(f"asks for {asked}; supported are Basic, and Bearer with a realm")
         self._challenge, self._is_guess = chosen, False
         return chosen
 
@@ -168,10 +165,9 @@ class RepositoryAuth:
         if credentials is None or not credentials.password:
             self._credentials.drop(self._image.registry, credentials)
             has = "no credentials" if credentials is None else "no password, only an identity token,"
-            raise RegistryError(
-                f"authentication with {self._origin} failed: it asks for a user name and password, and the "
-                f"store's authProvider has {has} for {self._image.registry}; add them there",
-                reason=Reason.REGISTRY_UNAUTHORIZED,
+            raise self._failed(
+                f"asks for a user name and password, and the store's authProvider has {has} for {self._image.registry}; "
+                "add them there"
             )
         return f"Basic {basic_value(credentials, self._origin)}"
 
@@ -185,3 +181,7 @@ class RepositoryAuth:
 
     def _request(self, challenge: Challenge) -> TokenRequest:
         return TokenRequest.answering(challenge, self._image.repository, self._actions)
+
+    def _failed(self, why: str) -> RegistryError:
+        operation = f"authentication with {self._origin}"
+        return faults.failure(operation, f"it {why}", Reason.REGISTRY_UNAUTHORIZED)

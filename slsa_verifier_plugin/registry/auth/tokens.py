@@ -141,18 +141,15 @@ def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> Non
     # A bearer token is as good as a password for as long as it lives: not even an anonymous one is asked for in clear
     # text.
     if not use_http:
-        raise RegistryError(
-            f"{operation} failed: its token server {faults.redacted(realm)} is not HTTPS, and neither "
-            "--plain-http (at the command line) nor the Store's useHttp is given; give the token server TLS",
-            reason=Reason.REGISTRY_CREDENTIALS,
+        why = (
+            f"its token server {faults.redacted(realm)} is not HTTPS, and neither --plain-http (at the command line) nor "
+            "the Store's useHttp is given; give the token server TLS"
         )
+        raise faults.failure(operation, why, Reason.REGISTRY_CREDENTIALS)
     # The registry's own host gets the password in clear text anyway, with useHttp; nobody else does.
     if secret and host != canonical_host(urlsplit(origin).hostname or ""):
-        raise RegistryError(
-            f"{operation} failed: credentials would go in clear text to another host, {faults.redacted(realm)}; "
-            "give the token server TLS",
-            reason=Reason.REGISTRY_CREDENTIALS,
-        )
+        why = f"credentials would go in clear text to another host, {faults.redacted(realm)}; give the token server TLS"
+        raise faults.failure(operation, why, Reason.REGISTRY_CREDENTIALS)
 
 
 def basic_value(credentials: Credentials, origin: str) -> str:
@@ -162,11 +159,10 @@ def basic_value(credentials: Credentials, origin: str) -> str:
         RegistryError: the user name holds a colon, with which another name and password would arrive.
     """
     if ":" in credentials.username:
-        raise RegistryError(
-            f"authentication with {origin} failed: the user name holds a colon, which Basic cannot carry "
-            "(RFC 7617); correct it in the credentials",
-            reason=Reason.REGISTRY_CREDENTIALS,
+        why = (
+            "the user name holds a colon, which Basic cannot carry (RFC 7617); correct it in the credentials"
         )
+        raise faults.failure(f"authentication with {origin}", why, Reason.REGISTRY_CREDENTIALS)
     return base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode("ascii")
 
 

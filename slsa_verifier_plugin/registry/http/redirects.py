@@ -97,12 +97,11 @@ class HttpClient:
                 lambda: self._reach.get(home, deadline),
             )
         except AddressRefused as refused:
-            raise RegistryError(
-                f"{request.operation} failed: the registry sends its client to {faults.redacted(request.url)}, a "
-                f"{refused.kind} address, and is not at such an address itself; give that host an address like the "
-                "registry's, or check who runs the registry",
-                reason=Reason.REGISTRY_INVALID_RESPONSE,
-            ) from None
+            why = (
+                f"the registry sends its client to {faults.redacted(request.url)}, a {refused.kind} address, and is not at "
+                "such an address itself; give that host an address like the registry's, or check who runs the registry"
+            )
+            raise faults.failure(request.operation, why, Reason.REGISTRY_INVALID_RESPONSE) from None
 
     def _find_reach(self, home: str, deadline: Deadline) -> Lease[frozenset[Kind]]:
         reach = reach_of(home, self._transport.resolver, deadline)
@@ -128,8 +127,6 @@ def _check_step(request: HttpRequest, status: int, target: str) -> None:
 
 
 def _refused(request: HttpRequest, why: str) -> RegistryError:
-    return RegistryError(
-        f"{request.operation} failed: a redirect from {faults.redacted(request.url)} is not followed: {why}; correct "
-        "the registry's or its storage's configuration",
-        reason=Reason.REGISTRY_INVALID_RESPONSE,
-    )
+    found = f"a redirect from {faults.redacted(request.url)} is not followed: {why}"
+    advice = "correct the registry's or its storage's configuration"
+    return faults.failure(request.operation, f"{found}; {advice}", Reason.REGISTRY_INVALID_RESPONSE)
