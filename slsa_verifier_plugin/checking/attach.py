@@ -101,23 +101,28 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
     descriptor = store.resolve(request.image, Deadline(SECONDS))
     image = request.image.with_digest(descriptor.digest)
     checker = decider_of(setup, demands, service) if setup is not None else None
+    # Of several types the first: an artifact has one, and Ratify hands it to the verifier for that.
     kinds = demands.artifact_types or (setup.verifiers[0].artifact_types if setup else ())
     kind = kinds[0] if kinds else DEFAULT_ARTIFACT_TYPE
     found, commit = _found(request, checker, store, image, descriptor, environ)
     count = check_bundles(found.content, found.name)
+    # oras takes the title for a file name when it pulls; standard input and other sources have none.
     title = Path(found.name).name if request.file not in (None, "-") else "attestation.intoto.jsonl"
     artifact = artifact_of(descriptor, found.content, title, kind, request.annotations)
     report = None
     if checker is not None:
+        # Before anything is written: what is attached stays for everybody to see, and under "all" it denies.
         report = judge(checker, image, store, artifact, found.content, found.name)
         if report.decision is not Decision.ADMITTED:
             return AttachDone(image, kind, count, report, None)
+    # After the verdict, for what the policy verified about a commit is worth more than what a line claims.
     if commit is not None:
         check_commit(found.content, commit, report)
     settings = StoreSettings.parse(store_settings({}, demands.plain_http))
     plain_http = is_plain_http(settings, request.image.registry)
     with Pusher(request.image, plain_http, provider_for(None, environ), environ) as pusher:
         attached = attach(pusher, descriptor, artifact, found.content)
+    # Some registries accept a referrer and never list it, or list it as another type: Ratify would not find it.
     read_back(store, image, attached, Deadline(READ_BACK_SECONDS))
     return AttachDone(image, kind, count, report, attached)
 
@@ -140,6 +145,7 @@ def _found(
         assert request.file is not None
         content, name, _ = read_file(request.file)
         return origins.Found(content, name), request.commit
+    # An artifact of its own is about whatever commit it says; --commit alone restricts it.
     if origin.kind == "artifact":
         reference = parse_image(origin.target)
         found = origins.patiently(lambda deadline: read_artifact(store, reference, deadline), request.wait)
@@ -172,6 +178,7 @@ def check_bundles(content: bytes, name: str) -> int:
         blob = read_blob(content, MAX_LINES)
     except ArtifactError as error:
         raise UsageError(f"{quoted(name)}: {error.message}") from error
+    # Packed or encoded files are common slips; the form says how to unpack them.
     if not blob.candidates and blob.form:
         raise UsageError(f"{quoted(name)} is {blob.form}")
     if not blob.candidates:
@@ -200,6 +207,7 @@ def artifact_of(
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": artifact_type,
+        # The empty descriptor (OCI image specification 1.1, "Guidance for an Empty Descriptor"), inline.
         "config": {"mediaType": EMPTY_TYPE, "digest": str(Digest.of(b"{}")), "size": 2, "data": "e30="},
         "layers": [
             {
@@ -218,6 +226,7 @@ def artifact_of(
 def _media_type(content: bytes) -> str:
     """Return the media type of an attestation file: that of one bundle, of lines, or of JSON where something is wrapped in it."""
     candidates = read_blob(content, MAX_LINES).candidates
+    # A single bundle has a media type of its own; readers that know only that one find it by its type.
     if len(candidates) == 1 and candidates[0].is_bundle and candidates[0].content == content.strip():
         return BUNDLE_TYPE
     lines = {line.strip() for line in content.splitlines()}
@@ -258,6 +267,7 @@ class _AsAttached:
         return self._store.resolve(image, deadline)
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
+        # The artifact is not pushed yet, so the registry cannot be asked for it.
         if descriptor.digest == self._digest:
             return self._artifact
         return self._store.manifest(image, descriptor, deadline)
@@ -265,6 +275,7 @@ class _AsAttached:
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
         if descriptor.digest != Digest.of(self._content):
             return self._store.blob(image, descriptor, limit, deadline)
+        # The same limit as in the cluster, or a file would be attached that no verifier reads.
         if len(self._content) > limit:
             raise RegistryError(
                 f"the file has {len(self._content)} bytes, at most {limit} are read; raise maxAttestationBytes",
@@ -294,6 +305,8 @@ def attach(pusher: Pusher, image: Descriptor, artifact: bytes, content: bytes) -
         RegistryError: the registry does not take it.
     """
     manifest = parse_manifest(artifact, MANIFEST_TYPE)
+    # Blobs first: a registry may refuse a manifest whose blobs it does not have (distribution specification, "Pushing
+    # manifests").
     pusher.blob(b"{}")
     pusher.blob(content)
     return pusher.attach(image, artifact, manifest.artifact_type, manifest.annotations)
@@ -327,6 +340,7 @@ def read_back(
         found = listed.get(attached.digest)
         if found is not None and found.artifact_type == attached.artifact_type:
             return
+        # Registries that copy between sites list an artifact a moment after they took it.
         if deadline.remaining() < READ_BACK_PAUSE:
             break
         pause(READ_BACK_PAUSE)

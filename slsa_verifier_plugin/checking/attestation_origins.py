@@ -51,6 +51,7 @@ def parse_origin(text: str) -> Origin:
     """
     kind, colon, target = text.partition(":")
     if kind == "notes":
+        # A variable that is empty in a workflow: the label would be taken without anybody noticing.
         if colon and not target:
             raise UsageError(
                 "--from notes: names no repository; leave the colon out to take it from the image's label"
@@ -96,6 +97,7 @@ class ImageSource:
     @staticmethod
     def _agreed(values: Sequence[str | None], label: str, remedy: str) -> str:
         named = {value for value in values if value}
+        # A platform without the label may be of another commit.
         if len(named) == 1 and None not in values:
             return named.pop()
         found = (
@@ -127,6 +129,7 @@ def from_notes(
     """
     from slsa_verifier_plugin.checking.git_notes import asked_repository, fetch_note, told_repository
 
+    # What a person typed may be a folder or a host of their own; what an image says may not.
     if origin.target:
         repository = asked_repository(origin.target)
     else:
@@ -151,6 +154,7 @@ def about_commit(content: bytes, commit: str) -> bytes:
     for candidate in read_blob(content, MAX_LINES).candidates:
         commits = _commits_of(candidate)
         own |= commit in commits
+        # A line that names no commit is kept: it may be the provenance of the image.
         if commits and commit not in commits:
             others = True
         else:
@@ -162,6 +166,7 @@ def _commits_of(candidate: Candidate) -> set[str]:
     """Return the commits that an attestation claims to be about."""
     try:
         statement = parse_statement(candidate.payload_type, candidate.payload)
+    # Not a statement: whatever it is, the policy decides about it.
     except StatementError:
         return set()
     return {subject.digests.get("gitCommit", "") for subject in statement.subjects} - {""}
@@ -185,6 +190,7 @@ def from_github(
     """
     from slsa_verifier_plugin.registry.github import GitHubAttestations
 
+    # GitHub stores attestations of commits under either algorithm name.
     digests = [f"{name}:{commit}" for commit in commits for name in ("sha1", "gitCommit")]
     content = GitHubAttestations(origin.target, environ).bundles([*digests, str(image.digest)], deadline)
     return Found(content, f"attestations of {plain(origin.target)} at GitHub")
@@ -217,6 +223,7 @@ def check_commit(content: bytes, commit: str, report: ImageReport | None) -> Non
     known: set[str] = set()
     if report is not None:
         examinations = [item.verdict.best.examination for item in report.artifacts if item.verdict.best]
+        # Each of them: under "any" one that passes could be about another commit than the one that is attached for.
         if examinations and all(item is not None and _is_about(item, commit) for item in examinations):
             return
         known = {source.commit for item in examinations if item is not None for source in item.sources}
@@ -234,6 +241,7 @@ def check_commit(content: bytes, commit: str, report: ImageReport | None) -> Non
 
 def _is_about(examination: Examination, commit: str) -> bool:
     """Return True where a summary that passed is about the commit, or about no commit at all but the image itself."""
+    # Bound by the digest, it is about this very image, which is closer than any commit.
     if not examination.sources:
         return examination.bound_by_digest
     return any(source.commit == commit for source in examination.sources)

@@ -87,6 +87,7 @@ class Decider:
         resolved = ""
         try:
             image = asked
+            # Ratify is handed a digest; a tag is what it happens to be now, and that is said.
             if image.digest is None:
                 image = asked.with_digest(self.store.resolve(asked, deadline).digest)
                 notes.append(f"{asked} is {image.digest} now; a tag may point elsewhere tomorrow")
@@ -94,6 +95,7 @@ class Decider:
             reports, misreported = self._artifacts(image, deadline)
         except VerifierError as error:
             return failure(text, resolved, error, notes)
+        # Ratify denies an image on which none of its verifiers looked at anything.
         if not reports:
             missing = self._nothing_attached(image, deadline, misreported)
             if self.hints and missing.reason is Reason.NO_ATTESTATION:
@@ -147,6 +149,7 @@ class Decider:
         """Return a report for each artifact that Ratify would find, and a remark for each that it would not."""
         reports, misreported = [], []
         for artifact_type, ready in self._types():
+            # Ratify hands every artifact to such a verifier, whatever its type.
             if artifact_type == "*":
                 found = self.store.referrers(image, deadline)
             else:
@@ -198,6 +201,7 @@ class Decider:
         seen: set[str] = set()
         for ready in self.verifiers:
             for artifact_type in ready.resource.artifact_types:
+                # Of two verifiers for one type Ratify runs the first.
                 if artifact_type not in seen and "*" not in seen:
                     seen.add(artifact_type)
                     yield artifact_type, ready

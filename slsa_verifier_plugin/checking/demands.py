@@ -74,6 +74,7 @@ def setup_of(demands: Demands) -> Setup:
         raise UsageError(
             "nothing says what to expect; give --policy FILE (a Verifier resource), or --level and --resource-uri"
         )
+    # Options are a policy by themselves, under a name that no resource can have.
     if demands.policy is None:
         artifact_types = demands.artifact_types or (DEFAULT_ARTIFACT_TYPE,)
         config = {
@@ -85,6 +86,7 @@ def setup_of(demands: Demands) -> Setup:
     else:
         found = read_setup(demands.policy, demands.verifier)
         setup = Setup(tuple(_changed(item, demands) for item in found.verifiers), found.store, found.rules)
+    # What is typed goes before the Policy resource, for all types.
     if demands.rule is not None:
         return Setup(setup.verifiers, setup.store, {"default": demands.rule})
     return setup
@@ -118,6 +120,7 @@ def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str,
     from slsa_verifier_plugin.registry.settings import LOOPBACK_HTTP
 
     settings = {"name": "oras", **configured, LOOPBACK_HTTP: True}
+    # Only ever switched on: a Store that says useHttp is not contradicted by leaving the option out.
     if plain_http:
         settings["useHttp"] = True
     return settings

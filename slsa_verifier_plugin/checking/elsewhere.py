@@ -32,6 +32,7 @@ def notes_on(store: Store, image: Reference, types: Sequence[str], deadline: Dea
     notes: list[str] = []
     try:
         manifest = _manifest(store, image, deadline)
+        # People attach to the one and admit the other; Ratify looks at the admitted digest alone.
         if manifest.kind == "index":
             notes.extend(_on_platforms(store, image, manifest, types, deadline))
         else:
@@ -59,6 +60,7 @@ def _on_index(store: Store, image: Reference, types: Sequence[str], deadline: De
     if image.tag is not None:
         index = replace(image, digest=None)
         index = index.with_digest(store.resolve(index, deadline).digest)
+        # The tag may have moved since: only an index that lists this manifest is its index.
         if index.digest != image.digest:
             children = [child.digest for child in _manifest(store, index, deadline).manifests]
             if image.digest in children and _has(store, index, types, deadline):

@@ -67,6 +67,7 @@ def fetch(
                 raise
             warnings.append(f"passed over {error.message}")
             continue
+        # Either counts: Ratify goes by the registry's word, other tools by the manifest's.
         if wanted and not wanted & {manifest.artifact_type, item.artifact_type}:
             continue
         try:
@@ -96,6 +97,7 @@ def _take_image(
 ) -> None:
     content = store.manifest(image, descriptor, deadline)
     manifest = parse_manifest(content, descriptor.media_type)
+    # Platforms' configs have the labels that sourceBinding: annotation reads.
     for child in manifest.manifests[:MAX_PLATFORMS]:
         platform = store.manifest(image, child, deadline)
         writer.blob(child.digest, platform)
@@ -107,5 +109,6 @@ def _take_image(
 def _take_config(
     image: Reference, manifest: Manifest, store: ArtifactStore, writer: LayoutWriter, deadline: Deadline
 ) -> None:
+    # Layers are left out: no step of a verification reads them.
     if manifest.config is not None and manifest.config.size <= MAX_CONFIG:
         writer.blob(manifest.config.digest, store.blob(image, manifest.config, MAX_CONFIG, deadline))

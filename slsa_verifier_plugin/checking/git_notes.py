@@ -78,8 +78,10 @@ def asked_repository(text: str) -> Repository:
         raise UsageError(
             f"a repository's address of {len(text)} characters is too long; at most {MAX_ADDRESS} are taken"
         )
+    # A password in the address would be on git's command line, where other users can read it.
     if (found := _URL.fullmatch(plain_url)) and "@" not in _authority(plain_url, found["scheme"]):
         return Repository(plain_url, _PROTOCOLS[found["scheme"]])
+    # "-oProxyCommand=..." is an option to ssh, and what begins with a dash one to git.
     if _SHORT.fullmatch(text) and not text.startswith("-"):
         return Repository(text, "ssh")
     if (
@@ -88,6 +90,7 @@ def asked_repository(text: str) -> Repository:
         and not Path(text).is_dir()
     ):
         return Repository(f"https://github.com/{text}", _PROTOCOLS["https"])
+    # "ext::sh -c ..." is a remote helper, which runs a program.
     if "::" not in text and Path(text).is_dir():
         return Repository(Path(text).absolute().as_uri(), "file")
     raise UsageError(
@@ -114,6 +117,7 @@ def told_repository(text: str, *, by_image: bool) -> Repository | None:
     Only by HTTPS. Where the image says it, only at a public name: it must not choose which of the caller's own machines is asked.
     """
     found = repository_in(text)
+    # An image must not make the caller speak ssh with the caller's keys, or read a folder.
     if found is None or found.scheme not in ("https", "git"):
         return None
     host = found.host.partition(":")[0].rstrip(".")
@@ -149,12 +153,14 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
     with tempfile.TemporaryDirectory(prefix="slsa-notes-", ignore_cleanup_errors=True) as folder:
         run = _Git(git, Path(folder), repository, environ, deadline)
         length = "sha256" if len(commit) == 64 else "sha1"
+        # An empty template: hooks of the user's own templates would run.
         run.wanted("init", "--quiet", "--bare", "--template=", f"--object-format={length}", str(run.place))
         status = run.status("ls-remote", "--exit-code", "--", repository.address, REF)
         if status == 2:  # it answers, and has no such ref
             raise _absent(
                 f"{plain(repository.address)} has no git notes ({REF}); did the SLSA source workflow run there?"
             )
+        # Asked first: a fetch of a ref that is not there fails like one of a repository that cannot be read.
         if status == 0:
             status = run.status(
                 "fetch",
@@ -175,6 +181,7 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
         note = run.output.decode("ascii", "replace").strip()
         run.wanted("cat-file", "-s", note)
         size = int(run.output)
+        # The size before the content: a note may be as large as the whole fetch.
         if size > MAX_NOTE:
             raise RegistryError(
                 f"the git note of {commit} has {size} bytes, at most {MAX_NOTE} are read",
@@ -261,6 +268,7 @@ class _Git:
                 transient=True,
             ) from None
         finally:
+            # git leaves ssh and remote helpers behind when it is killed; the group ends them.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -268,6 +276,7 @@ class _Git:
     def failure(self, status: int) -> RegistryError:
         """Return the error for a command that failed, with what git said in its last lines."""
         address = plain(self._repository.address)
+        # What ulimit -f made of the write (EFBIG), in git's words with LC_ALL=C.
         if "File too large" in self._said:
             return RegistryError(
                 f"the git notes of {address} have more than {MAX_FETCHED >> 20} MiB; fetch the note yourself and attach the file",

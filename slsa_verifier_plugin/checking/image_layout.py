@@ -56,11 +56,13 @@ class LayoutStore:
 
     def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
         """Return the descriptor of the manifest that ``image`` names: by digest, else by full name, else by tag alone."""
+        # A digest names the same content wherever it lies, so the name does not matter.
         if image.digest is not None:
             for entry in self.entries:
                 if entry.descriptor.digest == image.digest:
                     return entry.descriptor
             raise _missing(f"{image.digest}", self.names())
+        # As fetched: the full name. Other tools write only the tag (OCI image layout, "ref.name").
         named = [entry for entry in self.entries if entry.name == str(image)]
         tagged = [
             entry
@@ -68,6 +70,7 @@ class LayoutStore:
             if not entry.name and entry.descriptor.annotations.get(REF_NAME) == (image.tag or "latest")
         ]
         found = {entry.descriptor.digest: entry.descriptor for entry in named or tagged}
+        # Two images under one tag of different repositories: to guess would verify the wrong one.
         if len(found) != 1:
             raise _missing(f"one image {plain(str(image))}", self.names())
         return next(iter(found.values()))
@@ -126,6 +129,7 @@ class LayoutStore:
             return None
 
     def _read(self, descriptor: Descriptor, limit: int) -> bytes:
+        # Before it is opened: the size is the descriptor's, which is bounded and checked below.
         if descriptor.size > limit:
             raise RegistryError(
                 f"{descriptor.digest} has {descriptor.size} bytes, more than {limit}",
@@ -137,6 +141,7 @@ class LayoutStore:
                 content = file.read(descriptor.size + 1)
         except OSError as error:
             raise _missing(f"{descriptor.digest}") from error
+        # A layout travels on media that anybody may have had in hands.
         if len(content) != descriptor.size or not descriptor.digest.matches(content):
             raise RegistryError(
                 f"what the layout holds as {descriptor.digest} is something else; fetch it again",
@@ -161,6 +166,7 @@ class LayoutWriter:
         # Blobs alone are what a copy that was broken off has left.
         existing = [item for item in folder.iterdir() if item.name not in ("blobs", "lost+found")]
         self._entries: dict[tuple[str, str], Mapping[str, Any]] = {}
+        # Anything else in the folder than a layout is somebody's, and refused by _entries.
         if existing:
             for entry in _entries(folder):
                 self._add(entry.descriptor, entry.name)
@@ -168,6 +174,7 @@ class LayoutWriter:
     def blob(self, digest: Digest, content: bytes) -> None:
         """Write a blob or manifest, whose digest has been checked."""
         path = blob_path(self._folder, digest)
+        # The name is the digest of the content: what is there is the same.
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, content)
@@ -216,6 +223,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
             mark = loads(file.read(4096))
         with (folder / "index.json").open("rb") as file:
             index = loads(file.read(MAX_INDEX))
+        # A later version may keep things elsewhere (OCI image layout, "oci-layout file").
         if not isinstance(mark, dict) or mark.get("imageLayoutVersion") != "1.0.0":
             raise JsonError("it is not of version 1.0.0")
         manifests = index.get("manifests") if isinstance(index, dict) else None
@@ -233,6 +241,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
 
 
 def _write(path: Path, content: bytes) -> None:
+    # A rename within a folder is atomic: a reader sees the old file or the new one.
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with fresh.open("wb") as file:
         file.write(content)

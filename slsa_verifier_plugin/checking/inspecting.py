@@ -132,6 +132,7 @@ def look_at_image(
     artifacts = tuple(
         _artifact(pinned, item, store, deadline, verify) for item in store.referrers(pinned, deadline)
     )
+    # An artifact that was named itself: what it holds is what the person wants to see.
     if manifest.kind != "index" and manifest.artifact_type not in _IMAGE_TYPES:
         artifacts = (_itself(pinned, descriptor, manifest, store, deadline, verify), *artifacts)
     platforms = tuple(item.platform or str(item.digest) for item in manifest.manifests)
@@ -161,6 +162,7 @@ def _itself(
     blobs = tuple(
         _fetched(image, item, store, deadline, verify) for item in manifest.blobs if item.digest != EMPTY
     )
+    # Without a subject it hangs on no image, and no cluster ever finds it.
     problem = remark(image) if manifest.subject is None else ""
     own = replace(descriptor, artifact_type=manifest.artifact_type)
     return ArtifactView(own, manifest.artifact_type, manifest.annotations, blobs, problem)
@@ -204,6 +206,7 @@ def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
     found = False
     try:
         for part in parts_of(content):
+            # Lines that are neither bundle nor envelope are shown as well: often they are why nothing verifies.
             candidate = candidate_in(part)
             if candidate is None:
                 lines += [Line(one.line, _other(one.content), len(one.content)) for one in part.lines()]
@@ -212,6 +215,7 @@ def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
                 lines.append(_line(candidate, verify))
     except ArtifactError as error:
         return replace(view, problem=error.message, unseen=True)
+    # Beside an attestation nobody needs to be told what the file looks like.
     if found:
         return replace(view, lines=tuple(lines))
     form = form_of(content)
@@ -227,6 +231,7 @@ def _line(candidate: Candidate, verify: Verify | None) -> Line:
     """Return what a candidate claims, as far as it can be read."""
     line = Line(candidate.line, _kind(candidate), len(candidate.content), candidate, **_material(candidate))
     try:
+        # Each step keeps what the steps before it read: a line is shown as far as it can be.
         line = replace(line, signer=_signer(candidate))
         statement = parse_statement(candidate.payload_type, candidate.payload)
         line = replace(line, statement=statement)
@@ -236,6 +241,7 @@ def _line(candidate: Candidate, verify: Verify | None) -> Line:
             line = replace(line, provenance=parse_provenance(statement))
     except (StatementError, SignatureError) as error:
         line = replace(line, problem=error.message)
+    # Signature and content are told apart: a wrong signature on a readable line is worth knowing.
     if verify is not None:
         try:
             verify(candidate)
@@ -254,6 +260,7 @@ def _kind(candidate: Candidate) -> str:
 
 
 def _signer(candidate: Candidate) -> Signer | None:
+    # A key signed it; which one only verification tells.
     if candidate.certificate is None:
         return None
     from slsa_verifier_plugin.signatures.certificate import load, signer_of
@@ -281,6 +288,7 @@ def _entry(value: Mapping[str, Any]) -> LogEntry:
     name = f"{kind.get('kind')} {kind.get('version')}" if isinstance(kind, dict) else ""
     moment = None
     try:
+        # Text in protobuf's JSON mapping (int64), and whatever an attacker wrote.
         seconds = int(value.get("integratedTime", 0))
         moment = datetime.fromtimestamp(seconds, tz=UTC) if seconds > 0 else None
     except (TypeError, ValueError, OverflowError, OSError):

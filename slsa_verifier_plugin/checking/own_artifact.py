@@ -61,11 +61,13 @@ def read_artifact(store: ArtifactStore, reference: Reference, deadline: Deadline
     descriptor = store.resolve(reference, deadline)
     pinned = reference.with_digest(descriptor.digest)
     manifest = parse_manifest(store.manifest(pinned, descriptor, deadline), descriptor.media_type)
+    # An index has no blobs; which of its manifests is meant nobody can say.
     if manifest.kind == "index":
         raise ArtifactError(
             f"{plain(str(reference))} is an index, expected an artifact that holds attestations"
         )
     blobs = [blob for blob in manifest.blobs if blob.digest != EMPTY]
+    # Before any is fetched: each alone could be within the limit.
     if sum(blob.size for blob in blobs) > MAX_BYTES:
         raise ArtifactError(
             f"{plain(str(reference))} has more than {MAX_BYTES >> 20} MiB, expected an artifact that holds attestations",

@@ -54,12 +54,14 @@ class Proposal:
             "expectedResourceUri": escaped(self.summary.resource_uri),
             "expectedVerifierId": self.summary.verifier_id,
         }
+        # One parameter instead of a signer's entry: the built-in table keeps serving later releases.
         if self.unlisted_commit:
             found["allowedWorkflowDigests"] = [self.unlisted_commit]
         elif not self.is_known:
             found["trustedVerifiers"] = [{"verifierId": self.summary.verifier_id, **_identity(self.signer)}]
         if self.root is not None:
             found["trustedRoot"] = self.root
+        # For a tag's run the certified tag counts: the branch in the summary is not what was built.
         run = tag_run(self.signer, self.summary.sources)
         refs = sorted({ref for source in ([run] if run else self.summary.sources) for ref in source.refs})
         if refs:
@@ -114,8 +116,10 @@ def proposals(view: ImageView, labels: Iterable[ImageLabels], root: Any = None) 
     for artifact in view.artifacts:
         for line in (line for blob in artifact.blobs for line in blob.lines if line.checked == ""):
             summary = line.summary
+            # A policy made from a summary that fails would admit nothing.
             if summary is None or line.signer is None or summary.result != "PASSED":
                 continue
+            # A summary without a level demands nothing; a policy of nothing is no protection.
             if Levels.of(summary.levels).shown():
                 is_built, builder = _builder(every, summary, view.descriptor.digest)
                 binding = (
@@ -152,6 +156,7 @@ def remarks_on(chosen: Proposal, others: Iterable[Proposal], every: bool) -> Ite
             f"attestations of other repositories are attached, too ({plain(sorted(repositories)[0], 200)}): make sure that "
             f"{plain(own, 200)} is the one that is meant"
         )
+    # The person may not run Ratify's Policy with "any", and would wonder about the denial.
     if not every:
         yield (
             f"it admits the image only where Ratify's Policy says '{plain(chosen.artifact_type, 80)}: any'; under Ratify's "
@@ -248,10 +253,12 @@ def _builder(
     named: tuple[str, Signer] | None = None
     for line in lines:
         provenance, signer = line.provenance, line.signer
+        # Only verified provenance binds; a claim would let whoever pushes choose the builder.
         if line.checked != "" or provenance is None or signer is None:
             continue
         examination = Examination((), signer, summary=summary, sources=summary.sources)
         signed = SignedProvenance(provenance, signer)
+        # The repository's own GitHub-hosted workflow needs no entry: the narrowest policy.
         if shortfall(signed, Demand(examination, image, demanding, {})) is None:
             return True, None
         builder = TrustedSigner(provenance.builder_id, signer.issuer, identity=signer.identity)

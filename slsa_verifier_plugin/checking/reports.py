@@ -146,6 +146,7 @@ def with_required(
     seen = {item.artifact_type for item in report.artifacts}
     absent = [kind for kind in rules if kind not in seen and kind != "default"]
     missing = [kind for kind in absent if is_ours(kind)]
+    # A denial stands for its own reason, which tells more than an absent type.
     if missing and report.decision is not Decision.DENIED:
         return replace(
             report,
@@ -155,6 +156,7 @@ def with_required(
             "or take the type out of the Policy.",
             transient=False,
         )
+    # Nobody here can say whether the other verifiers pass; to call that admitted would be a guess.
     if absent and report.decision is Decision.ADMITTED:
         return replace(
             report,

@@ -73,6 +73,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, None where there is none of that name."""
         lazy = self._table.get(cmd_name)
+        # click asks for names that do not exist while it completes.
         if lazy is None:
             return None
         module, _, attribute = lazy.where.partition(":")
@@ -84,6 +85,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the arguments begin with; a misspelt one gets a suggestion."""
         name = args[0]
+        # An option here is the group's own; click knows what to say of it.
         if name in self._table or name.startswith("-"):
             return super().resolve_command(ctx, args)
         import difflib

@@ -128,6 +128,7 @@ def explain(error: Exception) -> tuple[str, Status]:
     from slsa_verifier_plugin.errors import ContractError, UsageError, VerifierError
     from slsa_verifier_plugin.text import plain
 
+    # click's messages name the option; the command is added for its help.
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else PROGRAM
         return f"{error.format_message().rstrip('.')}; see '{where} --help'", Status.USAGE
@@ -139,6 +140,7 @@ def explain(error: Exception) -> tuple[str, Status]:
         return str(error), Status.USAGE
     if isinstance(error, ContractError):
         return f"{error.message}; {error.details}" if error.details else error.message, Status.USAGE
+    # Not 1: nothing was decided, and a pipeline may try again.
     if isinstance(error, VerifierError):
         return error.message, Status.UNDECIDED
     if isinstance(error, OSError):
@@ -157,6 +159,7 @@ def explain(error: Exception) -> tuple[str, Status]:
 
 def _invoke(arguments: list[str]) -> int:
     instruction = os.environ.get(COMPLETION_VARIABLE)
+    # A shell asks at every press of Tab; nothing else is to be imported for it.
     if instruction:
         from click.shell_completion import shell_complete
 

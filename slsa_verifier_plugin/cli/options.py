@@ -115,6 +115,7 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
         "expectedSourceRefs": list(options["source_refs"]),
         "sourceBinding": options["source_binding"],
         "maxAge": options["max_age"],
+        # Relative to where the person is, not to the policy file's folder.
         "trustedRoot": {"path": str(Path(root).absolute())}
         if root and root not in ("public-good", "staging")
         else root,

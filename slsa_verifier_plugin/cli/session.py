@@ -53,6 +53,7 @@ class Session:
         return Path(home) if home else None
 
     def _colored(self, terminal: bool) -> bool:
+        # What is asked for goes before NO_COLOR (no-color.org: user settings override it).
         if self.color != "auto":
             return self.color == "always"
         if self.environ.get("NO_COLOR"):

@@ -86,6 +86,7 @@ def read_file(path: str, limit: int | None = None) -> tuple[bytes, str, Path]:
         UsageError: it cannot be read, or is too large.
     """
     most = MAX_FILE if limit is None else limit
+    # A closed standard input is None in Python, as in a daemon.
     if path == "-":
         if sys.stdin is None:
             raise UsageError("standard input is closed; name a file, or pipe one in")
@@ -108,6 +109,7 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     documents = []
     if len(content) > MAX_FILE:
         raise UsageError(f"{source} is larger than {MAX_FILE >> 20} MiB")
+    # YAML knows no surrogate pairs; JSON writes emoji with them.
     if content.lstrip()[:1] in (b"{", b"["):
         content = _PAIR.sub(_character, content)
     try:

@@ -45,6 +45,7 @@ def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: f
         raise KubectlError(f"kubectl gave no answer within {seconds:g} s; check the kubeconfig") from None
     except OSError as error:
         raise KubectlError(f"kubectl cannot be run: {error.strerror or type(error).__name__}") from error
+    # kubectl may have printed a part of the list; a part would pass for all of it.
     if done.returncode != 0:
         raise KubectlError(f"kubectl {plain(' '.join(arguments[:2]))}: {said(done.stderr)}")
     return done.stdout

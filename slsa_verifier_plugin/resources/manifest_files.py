@@ -39,6 +39,7 @@ def files_below(folder: str) -> list[str]:
     files = sorted(
         item for item in Path(folder).rglob("*") if item.suffix in MANIFEST_ENDINGS and item.is_file()
     )
+    # A folder without a manifest is a mistyped one more often than an empty one.
     if not files:
         raise UsageError(f"{quoted(folder)} holds no {', '.join(MANIFEST_ENDINGS)} files")
     return [str(file) for file in files]

@@ -194,6 +194,7 @@ class _PolicyChecker:
         except MalformedResourceError as error:
             self._problems.error(resource, error.problem.where, error.problem.what, error.problem.remedy)
             return
+        # Parameters of other plugins have shapes of their own.
         if not self._is_ours(verifier):
             return
         self._verifiers.append(verifier)
@@ -202,6 +203,7 @@ class _PolicyChecker:
         policy = self._parameters(resource, verifier)
         for where, said, remedy in unmatchable(verifier.config):
             self._problems.warn(resource, ["spec", "parameters", *where], said, remedy)
+        # Of parameters that are not valid no time limit is known; the default stands in.
         if policy is not None:
             self._timeout = max(self._timeout, policy.timeout)
             self._limits(resource, policy)
@@ -215,6 +217,7 @@ class _PolicyChecker:
 
     def _type(self, resource: Resource, verifier: VerifierResource) -> None:
         path = ["spec", "type" if resource.spec.get("type") else "name"]
+        # The directory decides: a plugin may be installed there under any name.
         if self._plugins is not None:
             if not os.access(self._plugins / verifier.type, os.X_OK):
                 self._problems.error(
@@ -241,6 +244,7 @@ class _PolicyChecker:
                     f"{quoted(kind)} has blanks, which Ratify does not take away: it never matches",
                     "write types with commas and no blanks",
                 )
+            # It makes each signature and bill of materials a denial.
             elif kind == "*":
                 self._problems.warn(
                     resource,
@@ -361,6 +365,7 @@ class _PolicyChecker:
                     f"no Verifier here is for {quoted(name)}: the rule can never be met, and every image is denied",
                     f"write {near[0]}",
                 )
+            # Whoever may push could deny an image by attaching rubbish to it.
             if name in handled and rule == "all":
                 self._problems.warn(
                     resource,
@@ -368,6 +373,7 @@ class _PolicyChecker:
                     "all: one bad attestation, which anybody who may push can attach, takes the image down",
                     "write any: one that passes is enough",
                 )
+        # Ratify requires what its Policy names, and nothing else (v1.4.4, configpolicy.go).
         for kind in sorted(handled - set(rules) - {"*"}):
             self._problems.error(
                 resource,

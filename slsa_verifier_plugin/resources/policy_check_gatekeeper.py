@@ -95,6 +95,7 @@ class _GatekeeperChecker:
             if resource.kind == WEBHOOK_KINDS[1]:
                 # Resolves tags to digests; no verifier is asked.
                 continue
+            # 10 s is Kubernetes' default (admissionregistration.k8s.io/v1).
             seconds = webhook.get("timeoutSeconds", 10)
             if isinstance(seconds, int) and seconds <= self._timeout:
                 self._problems.error(
@@ -111,6 +112,7 @@ class _GatekeeperChecker:
         if isinstance(url, str) and url.endswith("/mutate"):
             # Resolves tags to digests; no verifier is asked.
             seconds = None
+        # Gatekeeper refuses others at run time, and then every image is denied or admitted by failurePolicy.
         if not isinstance(url, str) or not url.startswith("https://"):
             self._problems.error(
                 resource,

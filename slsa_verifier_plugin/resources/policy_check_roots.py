@@ -31,6 +31,7 @@ def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
     some_verify = any(not problems_of or any(problems_of[0][:2]) for problems_of in found)
     for number, problems_of in enumerate(found):
         path: list[Key] = ["spec", "parameters", "trustedRoot", *([number] if several else [])]
+        # Where one of several verifies, a broken one costs nothing today and much the day the other ends.
         for missing, _, message in problems_of:
             if missing and not several:
                 continue

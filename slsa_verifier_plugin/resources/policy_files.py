@@ -56,6 +56,7 @@ def read_policy_files(paths: Sequence[str], allow_empty: bool = False) -> Policy
     kustomizations: dict[Path, _Kustomization] = {}
     for path in paths:
         for name in expanded(path):
+            # A folder is read whole: a file that is left out is one that nobody checks.
             for file in files_below(name) if name != "-" and Path(name).is_dir() else [name]:
                 _read(file, files, kustomizations)
     if not (files.resources or files.problems or allow_empty):
@@ -86,6 +87,7 @@ def _read(file: str, files: PolicyFiles, kustomizations: dict[Path, _Kustomizati
         folder = path.parent
         if folder not in kustomizations:
             kustomizations[folder] = _kustomization_in(folder)
+        # Half a resource: what is missing in it stands in the file that it changes.
         if path.resolve() in kustomizations[folder].patches:
             return files.pass_over(PATCH, file)
     content, source, _ = read_file(file)

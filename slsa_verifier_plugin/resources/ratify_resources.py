@@ -133,6 +133,7 @@ def flattened(documents: Iterable[Document]) -> Iterator[Resource]:
                 f"{document.position()}: not a Kubernetes resource; expected an object with apiVersion and kind"
             )
         items = document.value.get("items")
+        # What kubectl get prints for several resources.
         if document.value["kind"].endswith("List") and isinstance(items, list):
             for index, item in enumerate(items):
                 if isinstance(item, dict):
@@ -153,6 +154,7 @@ def read_setup(path: str, wanted: str | None = None) -> Setup:
     """
     resources, folder = read_resources(path)
     verifiers = [verifier_of(item, folder) for item in resources if item.is_ratify(VERIFIER_KINDS)]
+    # Without a name only those of this plugin: others would be judged by parameters that are not theirs.
     if wanted is None:
         chosen = [item for item in verifiers if item.type in PLUGIN_TYPES]
     else:
@@ -181,6 +183,7 @@ def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
         raise _malformed(resource, ("metadata",), f"the {resource.kind} has no metadata.name")
     if not kind:
         raise _malformed(resource, ("spec",), f"the {resource.kind} has neither spec.name nor spec.type")
+    # Ratify v1.4.4 takes one text with commas; a list is refused by its CRD.
     if not isinstance(artifact_types, str) or not artifact_types.strip():
         found = "spec.artifactTypes is not text such as slsla/attestation"
         raise _malformed(resource, ("spec", "artifactTypes"), found)
@@ -227,6 +230,7 @@ def _absolute_keys(value: Any, keys: Iterable[str], folder: Path) -> Any:
     changed = dict(value)
     for key in keys:
         path = changed.get(key)
+        # A PEM block is the key itself, not where it lies.
         if isinstance(path, str) and path and "-----BEGIN" not in path:
             changed[key] = str(folder / path)
     return changed

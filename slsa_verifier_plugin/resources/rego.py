@@ -48,6 +48,7 @@ def _rules(rego: str) -> Iterator[tuple[str, str]]:
     lines: list[str] = []
     for line in [*rego.splitlines(), f"{indent}end"]:
         begins = line.startswith(indent) and _HEAD.match(line[len(indent) :])
+        # A rule ends where the next begins: Rego has no closing word for bodies without braces.
         if begins and lines:
             name = _HEAD.match(lines[0])
             if name is not None:

@@ -34,6 +34,7 @@ def look_at(source: RootSource, environ: Mapping[str, str]) -> list[RootState]:
         found = load_roots(content, shown)
     except TrustRootError as error:
         return [RootState(asked, problem=error.message)]
+    # A file may hold several roots, a line each; each has its own state.
     states = [
         RootState(
             asked,

@@ -23,6 +23,7 @@ from tests.support.command_line import (
     TESTDATA,
     TRUSTED_ROOT,
     cli,
+    parameters,
     verifier,
 )
 from tests.support.embedded_registry import EmbeddedRegistry

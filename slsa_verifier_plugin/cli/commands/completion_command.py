@@ -43,5 +43,6 @@ def script(shell: str, name: str = PROGRAM) -> str:
     assert found is not None
     completer = found(program, {}, name, COMPLETION_VARIABLE)
     source = completer.source_template % completer.source_vars()
+    # click's bash function is handed the command's name; the other shells write it out.
     called = "$1" if shell == "bash" else name
     return source.replace(f"{called})", f"{called} {ARGUMENT})", 1)

@@ -76,6 +76,7 @@ def inspect(context: click.Context, /, subject: str | None, **options: Any) -> i
             view, painter, verified=options["check"], verbose=options["verbose"]
         ):
             say(line)
+    # Only with --verify does anything fail; without it nothing was verified.
     if render_inspect.has_failed(view):
         return Status.DENIED
     return Status.UNDECIDED if options["check"] and render_inspect.is_incomplete(view) else Status.ADMITTED
@@ -97,6 +98,7 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
 
     service = Service(session.environ)
     verify = signature_check(service, options["trusted_root"]) if options["check"] else None
+    # A file goes before an image of its name: to inspect a file asks nobody.
     if subject == "-" or (options["layout"] is None and Path(subject).is_file()):
         content, name, _ = read_file(subject)
         return look_at_file(content, name, verify)

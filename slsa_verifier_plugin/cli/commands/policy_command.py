@@ -131,6 +131,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
         say(f"note: {remark}", error=True)
     text = policy_init.resource_of(proposal, options["name"])
     output: Path | None = options["output"]
+    # With a file the schema goes beside it, for the first line names it.
     if output is None:
         show(text)
     else:
@@ -243,6 +244,7 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
     found = policy_init.proposals(view, image_labels(store, pinned, view.descriptor, deadline), trusted)
     refused = ""
     for proposal in found[:MAX_TRIED]:
+        # Attested text may be longer than a parameter allows, or end with a line break.
         if problem := proposal.problem():
             refused = refused or f"no policy can say what its attestation says: {plain(problem, 1024)}"
             continue

@@ -67,6 +67,7 @@ def check(
     settings = settings_of(store, options["plain_http"])
     painter = session.painter()
     steps: list[ProbeStep] = []
+    # Shown one by one: the person sees at which step it hangs.
     for step in probe(reference, settings, session.environ, deadline):
         steps.append(step)
         if not as_json:

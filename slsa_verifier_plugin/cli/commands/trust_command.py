@@ -77,6 +77,7 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
         outcome: Any
         try:
             outcome = fetch(source, session.environ)
+        # One that cannot be fetched must not keep the others from it.
         except TrustRootError as error:
             outcome, status = error, Status.UNDECIDED
         for line in render_trust.refreshed(source, outcome, painter):

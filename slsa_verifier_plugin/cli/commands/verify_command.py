@@ -113,8 +113,10 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
     from slsa_verifier_plugin.resources.documents import read_file
     from slsa_verifier_plugin.service.service import Service
 
+    # Whichever is read first would take all of standard input.
     if inputs.bundle == "-" and demands.policy == "-":
         raise UsageError("standard input can be the policy or the bundle, not both")
+    # All before the first is looked up: a slip in the last must not cost the time of the others.
     for image in inputs.images:
         parse_image(image)
     setup, service = setup_of(demands), Service(session.environ)
@@ -122,6 +124,7 @@ def execute(session: Session, inputs: Inputs, demands: Demands) -> list[ImageRep
     reference = reference_in(inputs.bundle) if inputs.bundle is not None else None
     if reference is not None and inputs.offline:
         raise UsageError(f"{reference} is in a registry; with --offline give --bundle FILE")
+    # A check of a file that reached for a registry would be a defect; it fails then.
     if inputs.bundle is not None:
         store = unreachable_store("a file is verified without a registry")
     elif inputs.layout is not None:
@@ -165,6 +168,7 @@ def _check_file(checker: Decider, content: bytes, name: str, images: tuple[str, 
     if len(images) > 1:
         raise UsageError("an attestation file is verified for one IMAGE at most")
     digest = parse_image(images[0]).digest if images else None
+    # Resolving the tag would ask a registry, which --bundle promises not to.
     if images and digest is None:
         raise UsageError(
             f"{images[0]} has no digest; a file can only be verified for registry/repository@sha256:..."
