@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -50,6 +50,14 @@ class LruCache(Generic[K, V]):
             self._cost += cost
             while self._cost > self._capacity:
                 self._cost -= self._items.popitem(last=False)[1][1]
+
+    def get_or_make(self, key: K, make: Callable[[], V], cost: int = 1) -> V:
+        """Return the value of ``key``, made and kept where it is not there. Two threads at once may both make it."""
+        value = self.get(key)
+        if value is None:
+            value = make()
+            self.put(key, value, cost)
+        return value
 
     def clear(self) -> None:
         """Drop everything."""

@@ -59,17 +59,7 @@ def parse_provenance(statement: Statement) -> Provenance:
     # SLSA v1.x "builder.id" is required: without it nobody answers for what is said.
     if not isinstance(builder, str) or not builder:
         raise StatementError("the provenance names no builder")
-    return Provenance(
-        builder,
-        frozenset(
-            f"{name}:{text}"
-            for subject in statement.subjects
-            for name, text in subject.digests.items()
-            if name in ("sha256", "sha512")
-        ),
-        built,
-        dependencies,
-    )
+    return Provenance(builder, statement.digests, built, dependencies)
 
 
 def _list(value: object) -> list[Any]:

@@ -37,6 +37,16 @@ class Statement:
     predicate_type: str
     predicate: Mapping[str, Any]
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """All ``sha256`` and ``sha512`` digests of the subjects, written ``algorithm:hex``, as images have them."""
+        return frozenset(
+            f"{name}:{text}"
+            for subject in self.subjects
+            for name, text in subject.digests.items()
+            if name in ("sha256", "sha512")
+        )
+
 
 def decode(payload_type: str, payload: bytes) -> Any:
     """Return the JSON value in a DSSE payload.

@@ -79,12 +79,7 @@ def parse_vsa(statement: Statement) -> VerificationSummary:
         levels=_texts(levels, "verifiedLevels", MAX_LEVELS),
         time_verified=parse_time(predicate["timeVerified"]) if "timeVerified" in predicate else None,
         sources=tuple(_source(subject) for subject in statement.subjects if "gitCommit" in subject.digests),
-        digests=frozenset(
-            f"{name}:{text}"
-            for subject in statement.subjects
-            for name, text in subject.digests.items()
-            if name in ("sha256", "sha512")
-        ),
+        digests=statement.digests,
         algorithms=tuple(dict.fromkeys(name for subject in statement.subjects for name in subject.digests)),
     )
 

@@ -105,12 +105,7 @@ class Service:
         Raises:
             ParameterError: it is not valid.
         """
-        key = _key_of(config)
-        policy = self._policies.get(key)
-        if policy is None:
-            policy = parse_policy(config)
-            self._policies.put(key, policy)
-        return policy
+        return self._policies.get_or_make(_key_of(config), lambda: parse_policy(config))
 
     def _decided(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
         """Return what ``decide`` returns, and a denial for whatever it raises: Ratify must get one line in any case."""
@@ -305,11 +300,7 @@ class Service:
 
         # PEM is its own content; a path's file may be replaced while this process lives.
         key = (configured, *_stamp("" if "-----BEGIN" in configured else configured))
-        loaded = self._keys.get(key)
-        if loaded is None:
-            loaded = load_key(configured)
-            self._keys.put(key, loaded)
-        return loaded
+        return self._keys.get_or_make(key, lambda: load_key(configured))
 
 
 def _stamp(path: str) -> tuple[int, ...]:

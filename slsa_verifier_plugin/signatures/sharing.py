@@ -93,11 +93,7 @@ class Answerer:
 
     def _root(self, source: bytes, content: bytes) -> RootVerifier:
         key = hashlib.sha256(source + b"\0" + content).digest()
-        verifier = self._roots.get(key)
-        if verifier is None:
-            verifier = RootVerifier(load_root(content, source.decode()))
-            self._roots.put(key, verifier)
-        return verifier
+        return self._roots.get_or_make(key, lambda: RootVerifier(load_root(content, source.decode())))
 
 
 def _encoded(*parts: bytes) -> bytes:

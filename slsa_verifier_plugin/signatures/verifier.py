@@ -201,11 +201,7 @@ class RootVerifier:
     def _in_service(self, moment: datetime) -> InService:
         """Return what of this root was in service at ``moment``; made once for each set of parts, of which there are few."""
         counting = self.root.parts.counting(moment, self._clock())
-        service = self._services.get(counting)
-        if service is None:
-            service = InService(self.root.parts.chosen(counting))
-            self._services.put(counting, service)
-        return service
+        return self._services.get_or_make(counting, lambda: InService(self.root.parts.chosen(counting)))
 
     def _require_in_service(
         self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, service: InService

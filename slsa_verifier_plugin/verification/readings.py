@@ -40,22 +40,16 @@ class Readings:
         """Return the candidates in ``content``; as ``read_blob``, which says what it raises."""
         # The limit is part of the key: what is read under one limit is an error under a lower one.
         key = (content, most)
-        blob = self._blobs.get(key)
-        if blob is None:
-            blob = read_blob(content, most)
-            self._blobs.put(key, blob, _COPIES * len(content) + _OVERHEAD)
-        return blob
+        cost = _COPIES * len(content) + _OVERHEAD
+        return self._blobs.get_or_make(key, lambda: read_blob(content, most), cost)
 
     def manifest(self, content: bytes, media_type: str) -> Manifest:
         """Return the manifest in ``content``; as ``parse_manifest``, which says what it raises."""
         # The type is part of the key: the same bytes under another type are an error (OCI image specification 1.1,
         # "mediaType").
         key = (content, media_type)
-        manifest = self._manifests.get(key)
-        if manifest is None:
-            manifest = parse_manifest(content, media_type)
-            self._manifests.put(key, manifest, _MANIFEST_COPIES * len(content) + _OVERHEAD)
-        return manifest
+        cost = _MANIFEST_COPIES * len(content) + _OVERHEAD
+        return self._manifests.get_or_make(key, lambda: parse_manifest(content, media_type), cost)
 
     def said(self, candidate: Candidate) -> Said:
         """Return what the payload of ``candidate`` says. This verifies nothing."""
