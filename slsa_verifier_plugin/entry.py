@@ -10,8 +10,8 @@ OWN_PROCESS = "own-process"
 IMAGE_VERIFIER = "image-verifier"
 """First argument with which the launcher passes on a call of containerd's, with the executed path after it; the same."""
 CONTAINERD = frozenset(("-name", "-digest", "-stdin-media-type"))
-"""containerd's arguments (``node.arguments``); the command line has none of them. One alone, anywhere, makes a call containerd's:
-such a call must never end with the status of ``--help``."""
+"""containerd's arguments (``node.call_arguments``); the command line has none of them. One alone, anywhere, makes a call
+containerd's: such a call must never end with the status of ``--help``."""
 
 
 def main() -> None:

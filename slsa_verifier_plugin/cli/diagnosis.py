@@ -43,7 +43,7 @@ KINDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One thing that was looked at: its name, how it is, and what to do where it is not as it should be."""
 
     name: str
@@ -54,7 +54,7 @@ class Finding:
 
 def findings(
     environ: Mapping[str, str], plugins: Path, image: str | None, plain_http: bool
-) -> Iterator[Finding]:
+) -> Iterator[DoctorFinding]:
     """Yield everything that was found, each as soon as it is known.
 
     Args:
@@ -72,7 +72,7 @@ def findings(
     yield from _cluster(environ)
 
 
-def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[Finding]:
+def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[DoctorFinding]:
     """Yield what lets a node pull images unverified, and whether its policies can decide.
 
     Args:
@@ -91,16 +91,16 @@ def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[Finding]
 
     read = read_config(config)
     for gap in gaps(read, policy_folder.BASE):
-        yield Finding(gap.name, gap.outcome, gap.message, gap.remedy)
+        yield DoctorFinding(gap.name, gap.outcome, gap.message, gap.remedy)
     for profile in profiles(read):
         folder = policy_folder.folder_of(profile)
         seen = surroundings(environ, folder, is_launched=EXECUTABLE_VARIABLE in environ)
         gap = policies_gap(folder, Service(seen))
-        yield Finding(gap.name, gap.outcome, gap.message, gap.remedy)
+        yield DoctorFinding(gap.name, gap.outcome, gap.message, gap.remedy)
         yield from _resident(seen)
 
 
-def _installation(environ: Mapping[str, str]) -> Finding:
+def _installation(environ: Mapping[str, str]) -> DoctorFinding:
     versions, missing = [], []
     for name in DEPENDENCIES:
         try:
@@ -111,15 +111,15 @@ def _installation(environ: Mapping[str, str]) -> Finding:
     kind = "one-file plugin" if environ.get(BUILD_VARIABLE) else python
     shown = f"{__version__} ({kind}), {', '.join(versions)}"
     if missing:
-        return Finding(
+        return DoctorFinding(
             "version", FAILED, f"{shown}; missing: {', '.join(missing)}", "install the package again"
         )
-    return Finding("version", PASSED, shown)
+    return DoctorFinding("version", PASSED, shown)
 
 
-def _plugins(folder: Path) -> Finding:
+def _plugins(folder: Path) -> DoctorFinding:
     if not folder.is_dir():
-        return Finding(
+        return DoctorFinding(
             "plugin directory",
             NOT_CHECKED,
             f"{folder} does not exist: Ratify does not run here, or has another one",
@@ -135,13 +135,15 @@ def _plugins(folder: Path) -> Finding:
         if version != __version__:
             problems.append(f"{name} is of version {version or 'unknown'}")
     if problems:
-        return Finding(
+        return DoctorFinding(
             "plugin directory",
             FAILED,
             f"{folder}: {'; '.join(problems)}",
             f"run 'slsa-verifier-plugin install --plugins-dir {folder}'",
         )
-    return Finding("plugin directory", PASSED, f"{folder}: {' and '.join(NAMES)}, version {__version__}")
+    return DoctorFinding(
+        "plugin directory", PASSED, f"{folder}: {' and '.join(NAMES)}, version {__version__}"
+    )
 
 
 def _version_of(path: Path) -> str:
@@ -159,17 +161,17 @@ def _version_of(path: Path) -> str:
     return plain(done.stdout.strip().rpartition(" ")[2], 32)
 
 
-def _resident(environ: Mapping[str, str]) -> Iterator[Finding]:
+def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     from slsa_verifier_plugin.resident.client import manage
 
     status = manage.status(environ)
     if status.report is None:
         if status.listens:
-            yield Finding(
+            yield DoctorFinding(
                 "resident verifier", FAILED, status.problem, "run 'slsa-verifier-plugin resident stop'"
             )
             return
-        yield Finding(
+        yield DoctorFinding(
             "resident verifier",
             NOT_CHECKED,
             f"{status.problem} for this shell's settings ({status.directory})",
@@ -179,15 +181,15 @@ def _resident(environ: Mapping[str, str]) -> Iterator[Finding]:
     errors = status.report.get("latestErrors")
     message = f"process {status.pid}, version {plain(status.report.get('version', '?'))}"
     if errors:
-        yield Finding(
+        yield DoctorFinding(
             "resident verifier", WARNING, f"{message}; {plain(errors[-1], 256)}", "see 'resident status'"
         )
     else:
-        yield Finding("resident verifier", PASSED, message)
+        yield DoctorFinding("resident verifier", PASSED, message)
     yield from _roots_of_resident(status.report)
 
 
-def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[Finding]:
+def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     """Yield the trusted roots that the resident verifier could not use, or not refresh, for the policies it has seen."""
     service = report.get("service")
     if not isinstance(service, Mapping):
@@ -195,29 +197,29 @@ def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[Finding]:
     unusable = service.get("unusableRoots")
     for problem in unusable if isinstance(unusable, list) else []:
         what, _, remedy = plain(str(problem), 512).partition("; ")
-        yield Finding("trusted root", WARNING, what, remedy or "correct trustedRoot")
+        yield DoctorFinding("trusted root", WARNING, what, remedy or "correct trustedRoot")
     roots = service.get("trustedRoots")
     for root in roots if isinstance(roots, list) else []:
         if isinstance(root, Mapping) and root.get("error"):
             what, _, remedy = plain(str(root["error"]), 512).partition("; ")
-            yield Finding("trusted root", WARNING, what, remedy or "see 'resident status'")
+            yield DoctorFinding("trusted root", WARNING, what, remedy or "see 'resident status'")
 
 
-def _trusted_root(environ: Mapping[str, str]) -> Finding:
+def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
     from slsa_verifier_plugin.resources.trust_roots import look_at
     from slsa_verifier_plugin.signatures.sources import repository_of
 
     source = RootSource("public-good")
     (state,) = look_at(source, environ)
     if state.problem:
-        return Finding("trusted root", FAILED, state.problem, "install the sigstore package again")
+        return DoctorFinding("trusted root", FAILED, state.problem, "install the sigstore package again")
     shown = f"{state.source}, newest part of {state.date:%Y-%m-%d}" if state.date else state.source
     try:
         repository = repository_of(source, environ)
         assert repository is not None
         stamp = (repository.current / "timestamp.json").stat().st_mtime
     except (OSError, TrustRootError):
-        return Finding(
+        return DoctorFinding(
             "trusted root",
             WARNING,
             f"{shown}; never refreshed here: new logs of Sigstore's would be unknown",
@@ -225,19 +227,21 @@ def _trusted_root(environ: Mapping[str, str]) -> Finding:
         )
     days = (datetime.now(UTC) - datetime.fromtimestamp(stamp, tz=UTC)).days
     if days > REFRESH_DAYS:
-        return Finding("trusted root", WARNING, f"{shown}, refreshed {days} days ago", "run 'trust refresh'")
-    return Finding("trusted root", PASSED, f"{shown}, refreshed {days} days ago")
+        return DoctorFinding(
+            "trusted root", WARNING, f"{shown}, refreshed {days} days ago", "run 'trust refresh'"
+        )
+    return DoctorFinding("trusted root", PASSED, f"{shown}, refreshed {days} days ago")
 
 
-def producers(today: date) -> Finding:
+def producers(today: date) -> DoctorFinding:
     """Return how old the knowledge of the source workflow's releases is."""
     known = known_releases()
     days = max(0, (today - known.as_of).days)
     newest = known.releases[-1].version
     shown = f"{known.repository} up to {newest}, known on {known.as_of} ({days} days ago)"
     if days <= RELEASES_DAYS:
-        return Finding("producers", PASSED, shown)
-    return Finding(
+        return DoctorFinding("producers", PASSED, shown)
+    return DoctorFinding(
         "producers",
         WARNING,
         f"{shown}: a summary signed at the commit of a newer release is denied",
@@ -245,14 +249,14 @@ def producers(today: date) -> Finding:
     )
 
 
-def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -> Finding:
+def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -> DoctorFinding:
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.cli.commands.registry_command import settings_of
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.registry.probe.probe import probe
 
     if image is None:
-        return Finding(
+        return DoctorFinding(
             "registry", NOT_CHECKED, "no image was named", "run 'slsa-verifier-plugin doctor IMAGE'"
         )
     steps = list(probe(parse_image(image), settings_of(None, plain_http), environ, Deadline(30.0)))
@@ -261,18 +265,20 @@ def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -
         remedy = (
             f"run 'slsa-verifier-plugin registry check {image}'; docs/reasons.md explains {failed[0].reason}"
         )
-        return Finding("registry", FAILED, f"{failed[0].name}: {failed[0].message}", remedy)
+        return DoctorFinding("registry", FAILED, f"{failed[0].name}: {failed[0].message}", remedy)
     seconds = sum(step.seconds for step in steps)
-    return Finding("registry", PASSED, f"the attestation of {image} was fetched in {seconds * 1000:.0f} ms")
+    return DoctorFinding(
+        "registry", PASSED, f"the attestation of {image} was fetched in {seconds * 1000:.0f} ms"
+    )
 
 
-def _cluster(environ: Mapping[str, str]) -> Iterator[Finding]:
+def _cluster(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     config = environ.get("KUBECONFIG") or str(Path(environ.get("HOME", "/")) / ".kube" / "config")
     kubectl = shutil.which("kubectl", path=environ.get("PATH"))
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
     if kubectl is None or not (in_cluster or any(Path(part).is_file() for part in config.split(os.pathsep))):
         missing = "kubectl" if kubectl is None else f"kubeconfig ({config})"
-        yield Finding(
+        yield DoctorFinding(
             "cluster",
             NOT_CHECKED,
             f"there is no {missing}",
@@ -282,7 +288,7 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[Finding]:
     content = b""
     for kind in KINDS:
         found = _kubectl(kind, environ)
-        if isinstance(found, Finding):
+        if isinstance(found, DoctorFinding):
             yield found
             if found.outcome == FAILED:
                 return
@@ -291,7 +297,7 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _resources(content)
 
 
-def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | Finding:
+def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | DoctorFinding:
     """Return the resources of one kind; a finding where there is no such kind, or no cluster."""
     try:
         return run_kubectl(
@@ -302,15 +308,15 @@ def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | Finding:
     except KubectlError as error:
         if "doesn't have a resource type" in str(error):
             owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
-            return Finding("cluster", WARNING, f"the cluster knows no {kind}", f"install {owner} there")
-        return Finding("cluster", FAILED, str(error), "check the kubeconfig and your rights")
+            return DoctorFinding("cluster", WARNING, f"the cluster knows no {kind}", f"install {owner} there")
+        return DoctorFinding("cluster", FAILED, str(error), "check the kubeconfig and your rights")
 
 
-def _resources(content: bytes) -> Iterator[Finding]:
+def _resources(content: bytes) -> Iterator[DoctorFinding]:
     try:
         resources = list(flattened(parse_documents(content, "cluster")))
     except (UsageError, VerifierError) as error:
-        yield Finding(
+        yield DoctorFinding(
             "cluster", FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version"
         )
         return
@@ -319,10 +325,12 @@ def _resources(content: bytes) -> Iterator[Finding]:
     for resource in resources:
         counts[resource.kind] = counts.get(resource.kind, 0) + 1
     if not any(kind.endswith("Verifier") for kind in counts):
-        yield Finding("cluster", WARNING, "there is no Verifier", "apply one; 'policy init IMAGE' writes it")
+        yield DoctorFinding(
+            "cluster", WARNING, "there is no Verifier", "apply one; 'policy init IMAGE' writes it"
+        )
     for problem in problems:
         outcome = FAILED if problem.severity == ERROR else WARNING
-        yield Finding("cluster", outcome, problem.message, problem.remedy)
+        yield DoctorFinding("cluster", outcome, problem.message, problem.remedy)
     if not problems:
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        yield Finding("cluster", PASSED, shown or "nothing of Ratify or Gatekeeper there")
+        yield DoctorFinding("cluster", PASSED, shown or "nothing of Ratify or Gatekeeper there")

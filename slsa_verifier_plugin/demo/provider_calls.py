@@ -26,7 +26,7 @@ PATH = "/ratify/gatekeeper/v1/verify"
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ProviderExchange:
     """What was asked about an image, what came back, and the line that asks it again."""
 
     exhibit: Exhibit
@@ -67,7 +67,7 @@ class RunningProvider:
     address: str
     health: str
 
-    def ask(self, exhibit: Exhibit) -> Exchange:
+    def ask(self, exhibit: Exhibit) -> ProviderExchange:
         """Ask about one image.
 
         Raises:
@@ -95,7 +95,7 @@ class RunningProvider:
             connection.close()
         # A line for a shell: a folder may have any name.
         curl = ["curl", "-s", "--cacert", str(certificate), f"https://{self.address}{PATH}", "-d", request]
-        return Exchange(exhibit, request, answer, shlex.join(curl))
+        return ProviderExchange(exhibit, request, answer, shlex.join(curl))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import time
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE
 from slsa_verifier_plugin.node import policy_folder
-from slsa_verifier_plugin.node.arguments import CallError, ImageCall, parse_arguments
+from slsa_verifier_plugin.node.call_arguments import CallError, ImageCall, parse_arguments
 from slsa_verifier_plugin.node.surroundings import surroundings
 from slsa_verifier_plugin.plugin import START, process_age, write_all
 from slsa_verifier_plugin.resident import protocol

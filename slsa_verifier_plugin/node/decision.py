@@ -29,7 +29,7 @@ from slsa_verifier_plugin.node.policy_folder import (
     read_small,
 )
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, encode
-from slsa_verifier_plugin.provider.policy_files import CLUSTER, load_policies
+from slsa_verifier_plugin.provider.policy_sets import CLUSTER, load_policies
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resident.protocol import check_seconds
 from slsa_verifier_plugin.text import plain, quoted

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.node.arguments import PROGRAM
+from slsa_verifier_plugin.node.call_arguments import PROGRAM
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, TRANSFER, ContainerdConfig, Setting
 from slsa_verifier_plugin.node.policy_folder import FolderError, check_owned, folder_of, seconds_of_call
 from slsa_verifier_plugin.policy.parameters import MAX_DURATION, parse_duration

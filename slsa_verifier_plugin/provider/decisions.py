@@ -27,7 +27,7 @@ from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.provider.answers import Decided, decided, refused
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
 from slsa_verifier_plugin.provider.external_data import RequestKey, read_key
-from slsa_verifier_plugin.provider.policy_files import PolicyScope, PolicySet
+from slsa_verifier_plugin.provider.policy_sets import PolicyScope, PolicySet
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import LaneLimits, ProviderSettings
 from slsa_verifier_plugin.registry.reference import Reference

@@ -28,7 +28,7 @@ from slsa_verifier_plugin.provider.connections import (
 from slsa_verifier_plugin.provider.decision_log import DecisionLog, Write
 from slsa_verifier_plugin.provider.decisions import Decisions
 from slsa_verifier_plugin.provider.http_application import Application, State
-from slsa_verifier_plugin.provider.policy_files import PolicySet, files_in, load_policies
+from slsa_verifier_plugin.provider.policy_sets import PolicySet, files_in, load_policies
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings
 from slsa_verifier_plugin.provider.reloading import LookOut, Reloader

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slsa_verifier_plugin.node.arguments import PROGRAM
+from slsa_verifier_plugin.node.call_arguments import PROGRAM
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, read_config
 from slsa_verifier_plugin.node.fail_open import LOCAL_PULL
 from tests.e2e import plugin

@@ -18,7 +18,7 @@ from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.node import fail_open, policy_folder
-from slsa_verifier_plugin.node.arguments import PROGRAM
+from slsa_verifier_plugin.node.call_arguments import PROGRAM
 from slsa_verifier_plugin.node.placing import place_policies
 from slsa_verifier_plugin.service.service import Service
 from tests.support.command_line import ROOT, Done, cli, verifier, write_yaml

@@ -17,7 +17,7 @@ import pytest
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.render.render_provider_demo import text_of
-from slsa_verifier_plugin.demo.provider_calls import Exchange, RunningProvider
+from slsa_verifier_plugin.demo.provider_calls import ProviderExchange, RunningProvider
 from slsa_verifier_plugin.demo.scene import Exhibit
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from tests.support.command_line import process
@@ -119,7 +119,7 @@ def test_there_is_no_ratify_in_it(option: str) -> None:
 )
 def test_another_answer_is_not_as_expected(answer: dict[str, object]) -> None:
     artifact = Descriptor("a/b", Digest.of(b""), 0)
-    exchange = Exchange(Exhibit("level-3", "image", artifact, True), "{}", answer, "curl")
+    exchange = ProviderExchange(Exhibit("level-3", "image", artifact, True), "{}", answer, "curl")
     assert not exchange.as_expected
     running = RunningProvider(Path("folder"), "127.0.0.1:1", "127.0.0.1:2")
     assert "This is not what must happen" in "\n".join(text_of(running, [exchange], Painter(), stays=False))

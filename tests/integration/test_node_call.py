@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.node.arguments import DESCRIPTOR, PROGRAM
+from slsa_verifier_plugin.node.call_arguments import DESCRIPTOR, PROGRAM
 from slsa_verifier_plugin.node.surroundings import PATH, surroundings
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, SUCCESS_PREFIX
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, verifier, write_yaml

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.node.arguments import DESCRIPTOR, PROGRAM
+from slsa_verifier_plugin.node.call_arguments import DESCRIPTOR, PROGRAM
 from slsa_verifier_plugin.resident import protocol
 
 INDEX = "application/vnd.oci.image.index.v1+json"

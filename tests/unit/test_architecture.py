@@ -15,6 +15,7 @@ PACKAGE = ROOT / "slsa_verifier_plugin"
 NAME = PACKAGE.name
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400
+MAX_PARAMETERS = 6
 
 OWNERS = {
     "sigstore": "signatures",
@@ -216,7 +217,47 @@ def test_asserts_are_no_checks_of_what_comes_from_outside() -> None:
     assert [place for place, text in found if "is not None" not in text and "isinstance" not in text] == []
 
 
-# Circles
+# Names, parameters and circles
+
+
+def classes() -> Iterator[tuple[str, Path]]:
+    for path in MODULES:
+        yield from ((node.name, path) for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
+
+
+def twice(found: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {}
+    for name, path in found:
+        places.setdefault(name, []).append(path.relative_to(PACKAGE).as_posix())
+    return {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def test_no_class_name_stands_twice() -> None:
+    """A name in a traceback, a log or somebody's question is of one class."""
+    assert twice(classes()) == {}
+
+
+def test_no_file_name_stands_twice() -> None:
+    files = [(path.name, path) for path in MODULES if path.name != "__init__.py"]
+    assert twice(files) == {}
+
+
+def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return [item.arg for item in every if item.arg not in ("self", "cls")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_function_has_more_parameters_than_can_be_kept_in_mind(path: Path) -> None:
+    """Options of a command are its parameters by click's way of handing them over; any other function takes a value."""
+    long = [
+        f"{node.name}:{node.lineno}"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and len(parameters(node)) > MAX_PARAMETERS
+        and not any("option" in ast.unparse(item) for item in node.decorator_list)
+    ]
+    assert long == []
 
 
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}

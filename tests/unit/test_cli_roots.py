@@ -11,7 +11,7 @@ import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import diagnosis
-from slsa_verifier_plugin.cli.diagnosis import Finding
+from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
 from slsa_verifier_plugin.cli.render import render_resident
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.policy.parameters import parse_policy
@@ -160,5 +160,5 @@ def test_doctor_says_nothing_of_roots_where_all_is_well(service: ResidentService
 def test_doctor_tells_a_root_that_could_not_be_refreshed() -> None:
     report = {"service": {"trustedRoots": [{"source": "x", "error": "no answer; look at the network"}]}}
     assert list(diagnosis._roots_of_resident(report)) == [
-        Finding("trusted root", "warning", "no answer", "look at the network")
+        DoctorFinding("trusted root", "warning", "no answer", "look at the network")
     ]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin import entry
-from slsa_verifier_plugin.node.arguments import (
+from slsa_verifier_plugin.node.call_arguments import (
     DESCRIPTOR,
     DIGEST,
     MAX_NAME,

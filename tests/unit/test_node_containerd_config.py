@@ -8,7 +8,7 @@ import pytest
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.node import fail_open
-from slsa_verifier_plugin.node.arguments import PROGRAM
+from slsa_verifier_plugin.node.call_arguments import PROGRAM
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, read_config
 from slsa_verifier_plugin.node.fail_open import FAILED, PASSED, Gap, gaps, profiles
 

@@ -23,7 +23,7 @@ from slsa_verifier_plugin.provider.answers import Decided, decided, refused, val
 from slsa_verifier_plugin.provider.decision_log import MAX_LINES, DecisionLog
 from slsa_verifier_plugin.provider.decisions import Decisions
 from slsa_verifier_plugin.provider.file_stamps import stamp_of
-from slsa_verifier_plugin.provider.policy_files import PolicyScope, PolicySet
+from slsa_verifier_plugin.provider.policy_sets import PolicyScope, PolicySet
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings, read_address
 from slsa_verifier_plugin.provider.tls_files import TlsFiles

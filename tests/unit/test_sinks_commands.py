@@ -13,7 +13,7 @@ from hypothesis import given
 
 from slsa_verifier_plugin import sinks
 from slsa_verifier_plugin.cli.audit_report import FORMATS
-from slsa_verifier_plugin.cli.diagnosis import Finding
+from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
 from slsa_verifier_plugin.cli.render import (
     render_doctor,
     render_policy,
@@ -147,7 +147,7 @@ def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(t
     }
     status = ResidentStatus(text, True, 1, report, text)
     painter = Painter(color=True, symbols=True, width=60)
-    finding = Finding(text, "failed", text, text)
+    finding = DoctorFinding(text, "failed", text, text)
     problem = ResourceProblem(Position(text, 1, 2), "error", Problem((text,), text, remedy=text))
     found = PolicyFindings([problem], {"Verifier": 1}, {text: 1}, [text])
     lines = [

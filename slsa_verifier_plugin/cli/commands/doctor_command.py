@@ -12,7 +12,7 @@ from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.session import say, session_of, show
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.diagnosis import Finding
+    from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
 
 EPILOG = """\b
 Exit status: 0 nothing failed, 1 something did, 2 usage.
@@ -56,7 +56,7 @@ def doctor(
     session = session_of(context)
     painter = session.painter()
     folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"
-    found: list[Finding] = []
+    found: list[DoctorFinding] = []
     if containerd is not None:
         findings = diagnosis.node_findings(session.environ, containerd)
     else:

@@ -119,7 +119,7 @@ def _install_on_node(session: Session, wanted: _NodePlan, follow: bool) -> int:
 def _put_on_node(session: Session, wanted: _NodePlan) -> None:
     from slsa_verifier_plugin.cli.plugin_file import install as put
     from slsa_verifier_plugin.cli.plugin_file import is_installed
-    from slsa_verifier_plugin.node.arguments import CallError, parse_program, program_of
+    from slsa_verifier_plugin.node.call_arguments import CallError, parse_program, program_of
     from slsa_verifier_plugin.node.fail_open import BIN_DIR
     from slsa_verifier_plugin.node.placing import place_policies
     from slsa_verifier_plugin.node.policy_folder import folder_of

@@ -10,12 +10,12 @@ from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.diagnosis import Finding
+    from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
 
 _NAME = 19
 
 
-def lines_of(finding: Finding, painter: Painter) -> Iterator[str]:
+def lines_of(finding: DoctorFinding, painter: Painter) -> Iterator[str]:
     """Yield the lines on one finding: how it is, and the remedy unless all is well."""
     columns = (2 if painter.symbols else 3) + _NAME
     name = painter.paint(f"{finding.name:<{_NAME}}", "bold")
@@ -25,7 +25,7 @@ def lines_of(finding: Finding, painter: Painter) -> Iterator[str]:
         yield from painter.lines(finding.remedy, " " * columns, columns)
 
 
-def json_of(found: Sequence[Finding]) -> Json:
+def json_of(found: Sequence[DoctorFinding]) -> Json:
     """Return the findings as JSON."""
     values: list[dict[str, Any]] = [
         {

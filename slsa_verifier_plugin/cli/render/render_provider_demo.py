@@ -12,11 +12,11 @@ from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.render.painter import Painter
-    from slsa_verifier_plugin.demo.provider_calls import Exchange, RunningProvider
+    from slsa_verifier_plugin.demo.provider_calls import ProviderExchange, RunningProvider
 
 
 def text_of(
-    running: RunningProvider, exchanges: Sequence[Exchange], painter: Painter, stays: bool
+    running: RunningProvider, exchanges: Sequence[ProviderExchange], painter: Painter, stays: bool
 ) -> Iterator[str]:
     """Yield the lines for people; ``stays`` says whether the provider can be asked again."""
     yield from painter.lines(
@@ -59,7 +59,7 @@ def in_short(value: Any) -> Any:
     return [in_short(item) for item in value] if isinstance(value, list) else value
 
 
-def json_of(exchanges: Sequence[Exchange]) -> Json:
+def json_of(exchanges: Sequence[ProviderExchange]) -> Json:
     """Return the exchanges as JSON."""
     return json_text(
         {
