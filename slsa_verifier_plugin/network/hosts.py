@@ -87,15 +87,8 @@ def with_canonical_host(url: str) -> str:
     """
     parts = urlsplit(url)
     host = canonical_host(parts.hostname or "")
-    if not _is_ipv4(host) or parts.netloc.partition(":")[0] == host:
+    # In its one form only an IPv4 address is digits and dots.
+    if not re.fullmatch(r"[0-9.]+", host) or parts.netloc.partition(":")[0] == host:
         return url
     port = "" if parts.port is None else f":{parts.port}"
     return parts._replace(netloc=f"{host}{port}").geturl()
-
-
-def _is_ipv4(host: str) -> bool:
-    try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True

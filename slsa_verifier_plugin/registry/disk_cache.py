@@ -54,36 +54,31 @@ class LayoutCache:
             digest: of the content.
             limit: bytes that are read at most.
         """
-        path = self._path(digest)
         try:
-            # Not following links and not blocking: a planted link or pipe must neither lead away nor hold us.
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None, None
-        except (OSError, ValueError) as error:  # ValueError: no path, such as one with a NUL
-            # The cache's directory is none: there is no entry, and nothing to warn of twice.
-            if getattr(error, "errno", None) == errno.ENOTDIR:
-                return None, None
-            return None, self._warning("read", error)
-        try:
-            state = os.fstat(handle)
-            # A pipe would never end, a directory cannot be read.
-            if not stat.S_ISREG(state.st_mode):
-                return None, f"the cache entry {digest} in {self._shown} is no file; the registry is asked"
-            if state.st_size > limit:
-                return None, None  # more than the descriptor says: the registry will have to explain
-            with open(handle, "rb", closefd=False) as file:
+            with open(self._path(digest), "rb", opener=_open_planted) as file:
+                state = os.fstat(file.fileno())
+                # A pipe would never end.
+                if not stat.S_ISREG(state.st_mode):
+                    return (
+                        None,
+                        f"the cache entry {digest} in {self._shown} is no file; the registry is asked",
+                    )
+                # More than the descriptor says: the registry will have to explain.
+                if state.st_size > limit:
+                    return None, None
                 content = file.read(limit + 1)
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError):
+            # Also where the cache's directory is none: there is no entry, and nothing to warn of.
+            return None, None
+        except (OSError, ValueError) as error:
+            # ValueError: no path, such as one with a NUL.
             return None, self._warning("read", error)
-        finally:
-            os.close(handle)
         # Ratify writes without renaming: a killed process leaves half a file.
         if len(content) > limit or not digest.matches(content):
-            return (
-                None,
-                f"the cache entry {digest} in {self._shown} is corrupt; it is fetched again and replaced",
+            warning = (
+                f"the cache entry {digest} in {self._shown} is corrupt; it is fetched again and replaced"
             )
+            return None, warning
         return content, None
 
     def write(self, digest: Digest, content: bytes) -> str | None:
@@ -127,8 +122,8 @@ class LayoutCache:
 
     @staticmethod
     def _fill(path: str, content: bytes) -> None:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o444)
-        with open(handle, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
+        # "x": a name that somebody planted is not written to. Nobody changes it afterwards, so nobody may.
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o444)) as file:
             file.write(content)
 
     def _sweep(self) -> None:
@@ -155,3 +150,8 @@ class LayoutCache:
     def _warning(self, done: str, error: OSError | ValueError) -> str:
         why = plain(getattr(error, "strerror", None) or "no usable path")
         return f"the cache in {self._shown} cannot be {done} ({why}); going on without it"
+
+
+def _open_planted(path: str, flags: int) -> int:
+    """Open what somebody may have planted: a link must not lead away, a pipe must not hold us."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

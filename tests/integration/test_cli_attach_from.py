@@ -480,7 +480,7 @@ def test_bundles_in_githubs_storage_are_read_without_the_token(
 @pytest.mark.parametrize(
     ("page", "says"),
     [
-        ([], "no list of attestations"),
+        ([], "not a JSON object"),
         ({"attestations": {}}, "no list of attestations"),
         ({"attestations": [1]}, "neither a bundle nor an address"),
         ({"attestations": [{"bundle_url": "file:///etc/passwd"}]}, "neither a bundle nor an address"),

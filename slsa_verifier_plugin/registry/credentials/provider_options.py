@@ -78,10 +78,9 @@ class Options:
     def texts(self, key: str) -> list[str]:
         """Return a list of non-empty strings, [] where it is absent."""
         items = self._items(key, "a list of strings")
-        for item in items:
-            if not isinstance(item, str) or not item:
-                raise self._wrong(key, "a list of strings that are not empty", items)
-        return [item for item in items if isinstance(item, str)]
+        if not all(isinstance(item, str) and item for item in items):
+            raise self._wrong(key, "a list of strings that are not empty", items)
+        return [str(item) for item in items]
 
     def objects(self, key: str, keys: Sequence[str]) -> list[Options]:
         """Return a list of objects that know ``keys``, [] where it is absent."""
@@ -161,11 +160,8 @@ def token_file(provider: str, variable: str, path: str) -> str:
     # A path in the environment may lead to anything, /dev/zero included.
     if len(content) > MAX_TOKEN_BYTES:
         raise failed(provider, step, f"{quoted(path)} has more than {MAX_TOKEN_BYTES} bytes")
-    try:
-        token = content.decode("ascii").strip()
-    except UnicodeDecodeError:
-        token = "\n"
+    token = content.decode("latin-1").strip()
     # An empty file may be in the middle of being renewed; anything else stays as it is.
-    if not token or not token.isprintable() or " " in token:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise failed(provider, step, f"{quoted(path)} holds no token", transient=not content)
     return token
