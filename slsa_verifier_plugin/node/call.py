@@ -46,11 +46,9 @@ def main(
     try:
         is_allowed, said, debug = _answered(program, arguments, is_launched, base)
     except BaseException as error:  # noqa: BLE001 (the last boundary: what nobody foresaw blocks)
-        is_allowed, said, debug = (
-            False,
-            f"{_FAILED}an unforeseen {type(error).__name__}; please report it.",
-            b"",
-        )
+        # The error's kind alone: its text may hold anything.
+        said = f"{_FAILED}an unforeseen {type(error).__name__}; please report it."
+        is_allowed, debug = False, b""
     write_all(2, debug)
     write_all(1, said.encode("ascii", "replace")[:MAX_OUTPUT] + b"\n")
     os._exit(ALLOWED if is_allowed else BLOCKED)
@@ -102,12 +100,8 @@ def judged(answer: "Answer", digest: str) -> tuple[bool, str]:
     extensions = extensions if isinstance(extensions, dict) else {}
     is_allowed = status == 0 and said.get("isSuccess") is True and extensions.get("digest") == digest
     notes = extensions.get("notes")
-    lines = (
-        [message, *(note for note in notes or () if isinstance(note, str))]
-        if isinstance(notes, list)
-        else [message]
-    )
-    return is_allowed, "\n".join(inert(line) for line in lines)
+    lines = [message, *(notes if isinstance(notes, list) else ())]
+    return is_allowed, "\n".join(inert(line) for line in lines if isinstance(line, str))
 
 
 def _seconds(folder: str) -> float:
