@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.checking.elsewhere import notes_on
 from slsa_verifier_plugin.checking.image_names import parse_image
@@ -34,9 +33,6 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.ratify_resources import VerifierResource
 from slsa_verifier_plugin.text import plain, quoted
 from slsa_verifier_plugin.verification.prefetch import prefetched
-
-if TYPE_CHECKING:
-    pass
 
 ARTIFACTS_AT_ONCE = 8
 """Artifacts of one image that are verified at once where time is short; each waits for its registry most of the time."""

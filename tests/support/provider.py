@@ -196,7 +196,7 @@ def provider(
     Args:
         folder: gets its certificates, its home and its log.
         policies: files and folders.
-        options: beside those for addresses and certificates.
+        options: beside those for addresses, and instead of those for certificates.
         client_ca: whether it demands a client's certificate.
     """
     authority = Authority(folder / "pki")
@@ -204,10 +204,12 @@ def provider(
     command = [sys.executable, "-m", "slsa_verifier_plugin", "serve"]
     command += [argument for path in policies for argument in ("--policy", str(path))]
     command += ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"]
-    command += ["--tls-cert", str(server.certificate), "--tls-key", str(server.key)]
-    command += ["--client-ca", str(authority.root)] if client_ca else []
-    if "--drain" not in options:
-        command += ["--drain", "0"]
+    own: dict[str, Any] = {"--tls-cert": server.certificate, "--tls-key": server.key, "--drain": 0}
+    if client_ca:
+        own["--client-ca"] = authority.root
+    command += [
+        str(part) for option, value in own.items() if option not in options for part in (option, value)
+    ]
     home, log = folder / "home", folder / "log"
     home.mkdir(exist_ok=True)
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "SLSA_VERIFIER_REFRESH_HOURS": "0"}

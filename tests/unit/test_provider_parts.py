@@ -131,23 +131,6 @@ def test_no_addresses(text: str) -> None:
         read_address(text, "--listen")
 
 
-@pytest.mark.parametrize(
-    ("host", "is_refused"),
-    [
-        *((host, False) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost")),
-        *((host, True) for host in ("0.0.0.0", "::", "10.0.0.1", "localhost.example")),
-    ],
-)
-def test_without_client_certificates_only_this_machine_may_ask(host: str, is_refused: bool) -> None:
-    settings = ProviderSettings(("p",), Address(host, 1), Address(host, 2), TlsFiles("c", "k"))
-    if is_refused:
-        with pytest.raises(UsageError, match="anybody there may ask"):
-            settings.check()
-    else:
-        settings.check()
-    replace(settings, tls=TlsFiles("c", "k", "ca")).check()
-
-
 def test_a_log_that_nobody_reads_delays_nobody() -> None:
     stuck = threading.Event()
     dropped: list[int] = []

@@ -23,6 +23,7 @@ ATTACKERS = (
     "owns a token server",
     "owns a proxy",
     "owns a TUF mirror",
+    "reaches the provider's port, or creates Pods",
     "reads CI logs, or writes what they show",
 )
 """Who is attacked by, in the page's order. Whoever adds one here has to say there what stops him, and show it."""
