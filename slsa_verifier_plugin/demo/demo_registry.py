@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -36,16 +37,25 @@ class DemoRegistry:
 
     Args:
         repository: its name.
+        port: where to listen on loopback; 0 for a free one.
+
+    Raises:
+        UsageError: somebody listens there, or may not.
     """
 
-    def __init__(self, repository: str) -> None:
+    def __init__(self, repository: str, port: int = 0) -> None:
         self.repository = repository
         self._answers: dict[str, DemoAnswer] = {}
         self._referrers: dict[str, list[dict[str, Any]]] = {}
         self._tags: list[str] = []
         self._answer("", {})
         self._answer("_catalog", {"repositories": [repository]})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self._answers))
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(self._answers))
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on 127.0.0.1:{port}: {error.strerror}; choose another --port"
+            ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="demo-registry", daemon=True

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.commands import demo_command as demo
@@ -20,6 +21,7 @@ from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.session import Session
 from slsa_verifier_plugin.demo import scene
 from slsa_verifier_plugin.demo.calls import DemoOutcome
+from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
 from tests.support.command_line import Done, process
 
 COMMITS = {
@@ -66,7 +68,7 @@ def test_one_denied_and_one_admitted(short: Path) -> None:
         assert expected in denied
     for expected in ("SLSA_SOURCE_LEVEL_3", scene.SOURCE, COMMITS["level-3"], SIGNER):
         assert expected in admitted
-    assert done.out.endswith("As it must be: one denied, one admitted.\n")
+    assert done.out.endswith("The demo worked: one image denied, one admitted.\n")
     assert "\033" not in done.out
     assert resident_verifiers(short) == []
     assert list(short.iterdir()) == []
@@ -198,3 +200,37 @@ def test_make_demo_needs_no_network(tmp_path: Path) -> None:
         environ={"TMPDIR": str(tmp_path)},
     )
     assert (done.status, done.err) == (Status.ADMITTED, "")
+
+
+def test_a_port_is_for_the_registry_that_stays_and_must_be_free(tmp_path: Path) -> None:
+    done = run_demo("--port", "5000")
+    assert (done.status, "--port is for the registry of --serve" in done.err) == (Status.USAGE, True)
+    with DemoRegistry("demo/app") as taken:
+        port = taken.host.rpartition(":")[2]
+        done = run_demo("--serve", str(tmp_path), "--port", port)
+    assert (done.status, f"cannot listen on 127.0.0.1:{port}" in done.err) == (Status.USAGE, True)
+    with DemoRegistry("demo/app", int(port)) as again:
+        assert again.host == f"127.0.0.1:{port}"
+
+
+def test_the_registry_answers_for_what_it_was_given_alone(tmp_path: Path) -> None:
+    with DemoRegistry(scene.REPOSITORY) as registry:
+        prepared = scene.prepare(registry, tmp_path)
+        image = prepared.exhibits[0].image.partition("@")[2]
+        base = f"http://{registry.host}/v2/"
+        assert requests.get(base, timeout=5).status_code == 200
+        assert requests.get(f"{base}_catalog", timeout=5).json() == {"repositories": ["demo/app"]}
+        assert requests.get(f"{base}demo/app/tags/list", timeout=5).json()["tags"] == ["level-1", "level-3"]
+        listed = requests.get(f"{base}demo/app/referrers/{image}", timeout=5).json()["manifests"]
+        assert [item["artifactType"] for item in listed] == [scene.ARTIFACT_TYPE]
+        for path in (
+            "demo/app/manifests/latest",
+            f"demo/app/blobs/{image}",
+            "other/tags/list",
+            "../etc/passwd",
+        ):
+            assert requests.get(base + path, timeout=5).status_code == 404
+        head = requests.head(f"{base}demo/app/manifests/level-1", timeout=5)
+        assert (head.headers["Docker-Content-Digest"], head.content) == (image, b"")
+        # It takes nothing.
+        assert requests.post(f"{base}demo/app/blobs/uploads/", timeout=5).status_code == 501

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,21 +38,18 @@ Exit status: 0 if the one image was denied and the other admitted, as it must be
     help="Keep the registry until Ctrl-C, to try commands on; DIR gets the policy and its trusted root.",
 )
 @click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Where the registry of --serve listens; by default on a free port.",
+)
+@click.option(
     "--provider",
     is_flag=True,
     help="Ask 'serve', as Gatekeeper does without Ratify; on a terminal or with --serve DIR it stays until Ctrl-C.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
-def demo(
-    context: click.Context,
-    /,
-    ratify: str | None,
-    without_ratify: bool,
-    serve: Path | None,
-    provider: bool,
-    as_json: bool,
-) -> int:
+def demo(context: click.Context, /, **options: Any) -> int:
     """See what the plugin does: one image is denied and one admitted.
 
     A registry in memory, on loopback, gets two images with signed attestations of their source: one at source level 1,
@@ -60,16 +57,21 @@ def demo(
     """
     from slsa_verifier_plugin.cli.render import render_demo
 
+    ratify, without_ratify, provider = options["ratify"], options["without_ratify"], options["provider"]
+    serve, port, as_json = options["serve"], options["port"], options["as_json"]
     # Neither wins by its place on the line: one of them was not meant.
     if ratify and without_ratify:
         raise click.UsageError("--ratify and --without-ratify exclude each other", context)
+    # A run of seconds has no use for a port of its own, and must not fail for one.
+    if port is not None and (serve is None or provider):
+        raise click.UsageError("--port is for the registry of --serve", context)
     if provider and (ratify or without_ratify):
         raise click.UsageError("--provider needs no Ratify; leave --ratify and --without-ratify out", context)
     session = session_of(context)
     if provider:
         return ask_provider(session, serve, as_json)
     if serve is not None:
-        return keep(serve)
+        return keep(serve, port or 0)
     shown = perform(session, None if without_ratify else find_ratify(ratify))
     painter = session.painter()
     if as_json:
@@ -92,14 +94,14 @@ def find_ratify(named: str | None) -> Path | None:
     return Path(found).absolute() if found else None
 
 
-def keep(folder: Path) -> int:
-    """Keep the demonstration's registry until it is interrupted."""
+def keep(folder: Path, port: int) -> int:
+    """Keep the demonstration's registry until it is interrupted; ``port`` 0 is a free one."""
     from slsa_verifier_plugin.cli.render.render_demo import kept_lines
     from slsa_verifier_plugin.demo import scene
     from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
 
     folder.mkdir(parents=True, exist_ok=True)
-    with DemoRegistry(scene.REPOSITORY) as registry:
+    with DemoRegistry(scene.REPOSITORY, port) as registry:
         prepared = scene.prepare(registry, folder)
         policy = folder / "verifier.yaml"
         policy.write_text(scene.verifier_resource(), "utf-8")

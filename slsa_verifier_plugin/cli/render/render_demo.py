@@ -46,7 +46,7 @@ def text_of(show: Show, painter: Painter) -> Iterator[str]:
         yield from _outcome(outcome, painter)
     yield ""
     if show.as_expected:
-        yield painter.paint("As it must be: one denied, one admitted.", "green")
+        yield painter.paint("The demo worked: one image denied, one admitted.", "green")
     else:
         yield painter.paint(
             "This is not what must happen: please report it with the output of --json.", "red"
