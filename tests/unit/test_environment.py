@@ -63,6 +63,11 @@ def test_whatever_the_package_reads_is_in_the_list() -> None:
         r'environ(?:ment)?(?:\.get\(|\[)(?:"([A-Za-z_]+)"|(?:\w+\.)?([A-Z_]+_VARIABLE))', "\n".join(texts)
     )
     used = {name or constants[constant] for name, constant in found}
+    # Several that are read in a loop: ``environ.get(name) for name in (...)``, or ``names = (...)`` that is passed on.
+    listed = re.findall(
+        r"(?:for name in|names =) \(([^)]*)\)", "\n".join(text for text in texts if "environ" in text)
+    )
+    used.update(name for names in listed for name in re.findall(r'"([A-Z]+_[A-Z_]+)"', names))
     assert {
         "HOME",
         "DOCKER_CONFIG",

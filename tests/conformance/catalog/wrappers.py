@@ -182,7 +182,7 @@ def _packed() -> Iterator[Case]:
         "unsigned": (
             unsigned,
             "a statement that nobody signed",
-            "lines of other kinds, expected Sigstore bundles",
+            "1 line of other kinds, expected Sigstore bundles",
         ),
         "pem": (
             b"-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n",
