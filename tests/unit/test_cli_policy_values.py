@@ -155,6 +155,15 @@ def test_a_wildcard_in_an_identifier_and_a_digest_of_zeros_match_nothing(
     assert all(line in path.read_text().splitlines()[item["line"] - 1] for item in found)
 
 
+def test_a_wildcard_for_the_verifier_hides_no_other_near_miss() -> None:
+    config = {
+        "expectedVerifierId": "*",
+        "expectedResourceUri": f"{REPOSITORY}.git",
+        "expectedVerifiedLevels": ["SLSA_BUILD_LEVEL_3"],
+    }
+    assert {path[0] for path, _, _ in unmatchable(config)} == set(config)
+
+
 def test_the_source_workflow_is_known_where_its_signers_are_written_out() -> None:
     known = {"verifierId": "https://github.com/slsa-framework/source-actions", "issuer": "i", "identity": "j"}
     config = {"trustedVerifiers": [known], "expectedResourceUri": f"{REPOSITORY}.git"}

@@ -15,7 +15,7 @@ from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.sinks import Csv, Json, Xml, csv_line, json_stream
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import counted, plain
 
 FORMAT_VERSION = 1
 MAX_SHOWN_USES = 3
@@ -49,7 +49,8 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
     if summary.images > summary.decisions[Decision.ADMITTED]:
         yield ""
     yield painter.paint(
-        f"{summary.images} images in {summary.uses} places, policy {plain(summary.policy)}", "bold"
+        f"{counted(summary.images, 'image')} in {counted(summary.uses, 'place')}, policy {plain(summary.policy)}",
+        "bold",
     )
     if summary.missing:
         yield painter.paint(f"{summary.missing} more have not been looked at yet", "yellow")
@@ -161,7 +162,7 @@ def csv_of(rows: Iterable[Row]) -> Iterator[Csv]:
 def audit_junit(summary: Summary, rows: Iterable[Row]) -> Iterator[Xml]:
     """Yield the parts of a JUnit document: an image is a test, listed under the first of its namespaces."""
     # JUnit knows no "incomplete": an error is what no CI system shows in green.
-    missing = (f"{summary.missing} images have not been looked at yet",) if summary.missing else ()
+    missing = (f"{counted(summary.missing, 'image')} not looked at yet",) if summary.missing else ()
     cases = (JunitCase(row.image, _group(row), row.decision, row.reason, row.message) for row in rows)
     return junit_of(cases, summary.decisions, (*missing, *summary.gaps))
 

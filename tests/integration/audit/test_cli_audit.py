@@ -294,7 +294,7 @@ def test_where_the_report_goes_is_tried_before_the_audit(
     assert report.read_text() == "before"
     assert audit(policy, images["high"], "-o", link).status == Status.ADMITTED
     assert link.is_symlink()
-    assert report.read_text().startswith("1 images in 1 places")
+    assert report.read_text().startswith("1 image in 1 place,")
     assert not list(tmp_path.glob("*.part"))
     assert audit(policy, images["high"], "-o", "/dev/null").status == Status.ADMITTED
 
