@@ -68,6 +68,8 @@ def is_relevant(name: str, further: "Iterable[str]" = ()) -> bool:
         name: the variable's.
         further: the names in ``PASS_VARIABLE``.
     """
+    # What differs from call to call is never relevant, whatever its name begins with: else no two calls would share a
+    # verifier.
     return (name in NAMES or name.startswith(PREFIXES) or name in further) and name not in PER_CALL
 
 

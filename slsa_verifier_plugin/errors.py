@@ -119,6 +119,7 @@ class DeadlineError(VerifierError):
     default_reason = Reason.DEADLINE_EXCEEDED
 
     def __init__(self, found: str, remedy: str = "") -> None:
+        # The same call may have more luck with the time: nothing is known against the image.
         super().__init__(found, remedy, transient=True)
 
 

@@ -48,6 +48,7 @@ class LruCache(Generic[K, V]):
                 self._cost -= self._items.pop(key)[1]
             self._items[key] = (value, cost)
             self._cost += cost
+            # What was asked for the longest ago goes first.
             while self._cost > self._capacity:
                 self._cost -= self._items.popitem(last=False)[1][1]
 

@@ -43,6 +43,7 @@ def plain(value: object, limit: int = MAX_SHOWN) -> str:
     that no line can be taken for JSON (Ratify v1.4.4, ``parsePluginOutput``) or for a terminal sequence. A success's
     words lose their colon, a CI system's commands one character: a denial is printed by ``kubectl`` in pipelines, too.
     """
+    # JSON from outside may have a number or a list where a text is expected; it is shown as it is.
     text = value if isinstance(value, str) else repr(value)
     shown = text[:limit]
     safe = _safe_again(shown) if len(shown) <= _MAX_AGAIN else _safe(shown)

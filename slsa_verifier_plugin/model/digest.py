@@ -82,6 +82,7 @@ class Descriptor:
         # Python's True is an int. A negative size would count as "small enough".
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise ArtifactError(f"a descriptor has the size {quoted(size)}, not a count of bytes")
+        # Optional (OCI image specification 1.1); an empty one says as much as none.
         artifact_type = value.get("artifactType")
         if artifact_type is not None and not isinstance(artifact_type, str):
             raise ArtifactError("a descriptor's artifactType is not a string")
@@ -90,6 +91,7 @@ class Descriptor:
             isinstance(text, str) for text in annotations.values()
         ):
             raise ArtifactError("a descriptor's annotations are not strings")
+        # For people alone, and to leave out what is for no platform; it decides nothing.
         platform = value.get("platform")
         return cls(
             media_type=media_type,

@@ -144,6 +144,8 @@ def _needles(text: bytes) -> tuple[bytes, ...]:
     """Return what the base64 of any bytes with ``text`` in them holds: one for each place of it among three bytes."""
     found = []
     for before, cut in ((0, 0), (1, 2), (2, 3)):
+        # Three bytes are four characters, so a text begins at one of three places in them; what it shares with its
+        # neighbours is cut off.
         encoded = base64.b64encode(b"\0" * before + text)
         found.append(encoded[cut : (before + len(text)) * 8 // 6])
     return tuple(found)
@@ -191,6 +193,7 @@ def _envelope(value: Mapping[str, Any], line: bytes, number: int) -> Candidate |
     )
     if payload is None or not isinstance(payload_type, str) or not isinstance(signatures, list):
         return None
+    # For people alone: key ids are not signed (DSSE, "keyid"), so no key is chosen by them.
     hints = [item.get("keyid") for item in signatures if isinstance(item, dict)]
     return Candidate(
         line, number, False, payload_type, payload, None, next((h for h in hints if isinstance(h, str)), "")
@@ -213,6 +216,7 @@ def from_base64(value: object) -> bytes | None:
     if not isinstance(value, str):
         return None
     try:
+        # Strict: characters that a lenient reader skips would let two texts be one payload.
         return base64.b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):
         return None

@@ -87,20 +87,27 @@ def form_of(content: bytes) -> str:
     Args:
         content: the file. Its beginning is looked at, and for a signature over a file, all of its text.
     """
+    # Before plain gzip: a packed archive needs another command than a packed file.
     if content.startswith(b"\x1f\x8b") and _is_tar(_gunzipped(content)):
         return _unpacked("a tar archive, packed with gzip", "tar -xzf FILE")
+    # UTF-32 stands before UTF-16 in the table, whose mark it begins with.
     for beginning, name, command in _BEGINNINGS:
         if content.startswith(beginning):
             return _unpacked(name, command)
+    # Without a mark: each second byte of ASCII is zero, on one side or the other.
     for encoding, pattern in _WIDE:
         if pattern.match(content):
             return _unpacked("UTF-16 text", f"iconv -f {encoding} -t UTF-8 FILE >bundle.jsonl")
+    # A tar archive begins with its first file's name, so it is told by what stands further in.
     if _is_tar(content):
         return _unpacked("a tar archive", "tar -xf FILE")
+    # Raw snappy has no mark of its own. GitHub serves bundles so (``bundle_url``), and people attach what they have
+    # fetched.
     if _RAW_SNAPPY.match(content[:12]):
         return _unpacked(
             "snappy data", "snzip -d -t raw <FILE >bundle.jsonl (or fetch it with: gh attestation download)"
         )
+    # A bundle of ``cosign sign-blob``: nothing is wrong with it, but it says nothing of the file.
     if b'"messageSignature"' in content and b'"application/vnd.dev.sigstore.bundle' in content:
         return (
             "a signature over a file's bytes (messageSignature), which holds no statement; nothing unpacks it: "
@@ -125,10 +132,12 @@ def likeness_of(content: bytes) -> str:
 
 
 def _text_form(head: bytes) -> str:
+    # JSON that was put into JSON once more, as a script does that prints what another one printed.
     if _QUOTED_JSON.match(head):
         return _unpacked("JSON inside a JSON text", "jq -r . FILE >bundle.jsonl")
     if _is_base64(head.strip().strip(b'"')):
         return _unpacked("base64 text", "base64 -d <FILE >bundle.jsonl (without the quotes, if it has any)")
+    # Only where it does not begin as JSON, of which nearly all is YAML as well.
     if _YAML.search(head) and head.lstrip()[:1] not in (b"{", b"["):
         return _unpacked("YAML text", "yq -o=json -I=0 . FILE >bundle.jsonl")
     return ""
@@ -138,6 +147,7 @@ def _is_base64(text: bytes) -> bool:
     """Return True for base64 of JSON or of gzip data."""
     if not _BASE64.fullmatch(text):
         return False
+    # Eight characters are enough to see what is inside; the rest may be megabytes.
     beginning = text.translate(None, b"\r\n")[:8].replace(b"-", b"+").replace(b"_", b"/")
     try:
         found = base64.b64decode(beginning, validate=True).lstrip()

@@ -27,6 +27,7 @@ CONTROLS = {name: frozenset(names) for names in _SAME for name in names}
 
 def track_level(name: str) -> tuple[str, int] | None:
     """Return track and number of a name such as ``SLSA_SOURCE_LEVEL_3``; None for any other name."""
+    # Three digits at most, and no leading zero: one number has one name, and none is too large to compare.
     match = _TRACK_LEVEL.fullmatch(name)
     return (match[1], int(match[2])) if match else None
 
@@ -37,6 +38,7 @@ def is_failure(name: str) -> bool:
     ``FAILED`` is written in capitals; in other letters, or as a part of a reserved name (``SLSA_SOURCE_LEVEL_3_FAILED``), it can
     mean nothing better. In a name of one's own (``ORG_FAILED_LOGINS_LOCKED``) it is a word like any other.
     """
+    # Signs between words do not matter: ``FAILED!`` fails as well.
     words = _WORDS.findall(name.upper())
     return "FAILED" in words and (len(words) == 1 or "SLSA" in words)
 
@@ -85,6 +87,7 @@ class Levels:
             return self
         limits: dict[str, int] = {}
         for name in given:
+            # A cap that is no track's level limits nothing; the schema lets none through.
             if level := track_level(name):
                 limits[level[0]] = min(level[1], limits.get(level[0], level[1]))
         return Levels(
@@ -98,7 +101,9 @@ class Levels:
     def _reaches(self, name: str) -> bool:
         level = track_level(name)
         if level is None:
+            # A control has other names in other versions of source-tool; any of them is the same control.
             return not self.names.isdisjoint(CONTROLS.get(name, (name,)))
+        # A track that is not named has no level, which is less than level 0.
         return self.tracks.get(level[0], -1) >= level[1]
 
     def shown(self) -> list[str]:

@@ -108,8 +108,10 @@ def _artifact_type(value: Mapping[str, Any], config: Descriptor | None) -> str:
 
 def _descriptors(value: Mapping[str, Any], key: str | None, most: int) -> tuple[Descriptor, ...]:
     items = value.get(key, []) if key else []
+    # A registry checks little of what is pushed; a manifest is whatever somebody wrote.
     if not isinstance(items, list):
         raise ArtifactError(f"the manifest's {key} is not a list")
+    # Each is a request to come, or a platform to look at.
     if len(items) > most:
         raise ArtifactError(
             f"the manifest has {len(items)} {key}, more than {most}", reason=Reason.LIMIT_EXCEEDED
@@ -118,6 +120,7 @@ def _descriptors(value: Mapping[str, Any], key: str | None, most: int) -> tuple[
 
 
 def _annotations(value: Mapping[str, Any]) -> Mapping[str, str]:
+    # null and {} say the same: Go writes null for an empty map.
     annotations = value.get("annotations") or {}
     if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
         raise ArtifactError("the manifest's annotations are not an object of strings")

@@ -44,11 +44,13 @@ def parse_provenance(statement: Statement) -> Provenance:
     """
     predicate = statement.predicate
     if statement.predicate_type == PREDICATE_V1:
+        # SLSA v1.x, "Provenance": ``runDetails.builder.id`` and ``buildDefinition``.
         builder = _object(_object(predicate, "runDetails"), "builder").get("id")
         definition = _object(predicate, "buildDefinition")
         dependencies = _list(definition.get("resolvedDependencies", []))
         built = built_v1(_text(definition), _optional(definition, "externalParameters"), dependencies)
     elif statement.predicate_type == PREDICATE_V02:
+        # SLSA v0.2, "Provenance": ``builder.id``, ``invocation`` and ``materials``.
         builder = _object(predicate, "builder").get("id")
         dependencies = _list(predicate.get("materials", []))
         built = built_v02(_text(predicate), _optional(predicate, "invocation"), dependencies)

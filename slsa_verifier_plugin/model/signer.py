@@ -44,6 +44,8 @@ class Signer:
     @property
     def is_ci_run(self) -> bool:
         """True where the certificate speaks of a run of any provider: its runner, or the source that it ran for."""
+        # Runner, source repository, commit and ref: providers other than GitHub set these alone (Fulcio ``docs/oid-
+        # info.md``).
         return self.is_github or any(arc in self.claims for arc in (11, 12, 13, 14))
 
 
@@ -74,4 +76,6 @@ class Verified:
     @property
     def claims(self) -> tuple[Claim, ...]:
         """What was verified, once for each signer: any one of them may be the one that the policy trusts."""
+        # The order is that of the configuration, not of the envelope: whoever relays it may put its signatures in another
+        # one.
         return (self.claim, *(replace(self.claim, signer=signer) for signer in self.cosigners))

@@ -45,6 +45,7 @@ class SourceUri:
         ``fix-#12`` are refs. User names, queries, fragments, percent escapes, dot segments and a second ``.git`` are not
         accepted: they are ways to write one repository's name so that it reads like another's.
         """
+        # In full: what follows a name that reads well could make another name of it.
         match = _URI.fullmatch(text) if isinstance(text, str) and len(text) <= 2048 else None
         if match is None:
             return None

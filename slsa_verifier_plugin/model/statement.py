@@ -105,6 +105,7 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
     Raises:
         StatementError: it is not a statement of a known version.
     """
+    # Said apart: protobuf leaves an empty text out, so this is what a broken producer writes.
     if isinstance(value, dict) and value.get("_type") in (None, ""):
         raise StatementError("the signed payload has no _type, expected an in-toto statement v1 or v0.1")
     if not isinstance(value, dict) or value.get("_type") not in STATEMENT_TYPES:
@@ -115,6 +116,7 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
     predicate, subjects = value.get("predicate"), value.get("subject")
     if not isinstance(predicate, dict):
         raise StatementError("the statement has no predicate object")
+    # The library would take an empty one for a missing one as well, and say so in its own words.
     for name in ("predicateType", "subject"):
         if value.get(name) in (None, "", []):
             raise StatementError(f"the statement has no {name}")
@@ -142,6 +144,7 @@ def _require_shape(value: dict[str, Any]) -> None:
 
     # The library knows v1 only, whose other fields have the shape of v0.1.
     shape = {**value, "_type": STATEMENT_TYPE_URI, "predicate": {"opaque": True}}
+    # Of another type it is handed on as it is, and the library refuses it.
     if isinstance(value["subject"], list):
         # Reading a subject by protobuf's mapping takes ten times as long as its JSON. What is read of all is checked below.
         shape["subject"] = value["subject"][:SUBJECTS_BY_LIBRARY]

@@ -70,6 +70,7 @@ def parse_vsa(statement: Statement) -> VerificationSummary:
     if levels is None and result == "FAILED":
         # What failed has reached no level, and producers then leave the field out: the result is what to say (step 9).
         levels = []
+    # SLSA v1.2, "verifier": required. Who verified decides who may sign (step 6).
     if not isinstance(verifier, Mapping):
         raise StatementError("the verification summary has no verifier")
     return VerificationSummary(
@@ -90,6 +91,7 @@ def parse_time(value: object) -> datetime:
     Raises:
         StatementError: it is not such a time.
     """
+    # Optional in SLSA v1.2; where the member is there it must be a time.
     if value is None or value == "":
         raise StatementError("timeVerified is missing, expected an RFC 3339 time")
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
@@ -97,9 +99,11 @@ def parse_time(value: object) -> datetime:
         raise StatementError(f"{quoted(value)} is not an RFC 3339 time")
     # Python reads six digits; Go writes nine.
     fraction = (match[3] or ".0")[:7]
+    # RFC 3339, 5.6: "Z" and "z" are UTC.
     zone = "+00:00" if match[4] in "Zz" else match[4]
     try:
         return datetime.fromisoformat(f"{match[1]}T{match[2]}{fraction:0<7}{zone}").astimezone(UTC)
+    # The form is right and there is no such time: a 13th month, or one before the year 1 in UTC.
     except (ValueError, OverflowError) as error:
         raise StatementError(f"{quoted(value)} is not a time") from error
 

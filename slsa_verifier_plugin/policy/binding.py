@@ -135,6 +135,7 @@ class Demand:
     def expected(self) -> tuple[str, str]:
         """Return what a message says was expected, and what to do."""
         builders = " or ".join(dict.fromkeys(plain(builder.id) for builder in self.policy.builders))
+        # Name the builders that are asked for; without any, say what the default rule asks for.
         if builders:
             expected = f", expected the image's build provenance by {builders}"
             return expected, "attach it, or add the builder to trustedBuilders"
@@ -377,6 +378,7 @@ def _named(material: Material) -> str:
 def _ruled_out(examination: Examination, commit: str) -> str:
     """Say that the summary names ``commit``, too, but that an earlier step left it out."""
     summary = examination.summary
+    # The summary does not name it at all, which the message has said.
     if summary is None or all(source.commit != commit for source in summary.sources):
         return ""
     return " (it names that commit, too, but not with an expected ref, or its certificate names another one)"

@@ -300,6 +300,7 @@ class _Examiner:
 
     def _reached_levels(self, summary: VerificationSummary) -> Step:
         """Step 11: nothing failed and, after the signer's cap, every expected level is reached."""
+        # Whatever step 9 said: a result and levels that contradict each other count as failed.
         failures = [name for name in summary.levels if is_failure(name)]
         if failures:
             # Whatever stands beside it: SLSA v1.2 "verifiedLevels" writes FAILED where the policy was not met.
@@ -309,6 +310,7 @@ class _Examiner:
                 "look at the source workflow's run for this commit",
             )
         capped = [Levels.of(summary.levels).capped(signer.caps) for signer in self._trusted]
+        # Of several entries for one signer the one that trusts it most counts.
         self._levels = min(capped, key=lambda levels: len(levels.missing(self._policy.levels)))
         missing = self._levels.missing(self._policy.levels)
         found = ", ".join(plain(name) for name in self._levels.shown()[:16]) or "no level"
@@ -360,6 +362,7 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
         return not_checked(13, "maxAge is not set")
     if context.now is None:
         return not_checked(13, "the time is not verified yet")
+    # The log's time is a witness's; the summary's own is the signer's word, which is all that a key's signature has.
     moment = context.signed_at or summary.time_verified
     if moment is None:
         raise CheckError(

@@ -125,6 +125,7 @@ def _near_track_level(name: str) -> str:
 
     Compared as a whole, a name without its track is closer to the track with the shorter name.
     """
+    # A level is what has one number at its end; a name of one's own seldom has.
     found = _NUMBERED.fullmatch(name[:_LONGEST_NAME].lower())
     if found is None or len(name) > _LONGEST_NAME:
         return ""
@@ -146,6 +147,7 @@ def near_levels(missing: Sequence[str], stated: Sequence[str]) -> str:
         return "".join(
             f" ({name} is no name that is known here; is {near} meant?)" for name, near in pairs[:2]
         )
+    # By what the summary itself states: one of a build track may well have build levels.
     tracks = {level[0] for text in stated if (level := track_level(text))}
     for name in missing:
         # A level of another track is no misspelling, unless the summary is about the source alone.
@@ -222,6 +224,7 @@ def differences_of(expected: str, found: str) -> tuple[str, ...]:
         found: the other URI.
     """
     one, other = _form(expected), _form(found)
+    # Another ref, or another name in any letters: these are two repositories, and there is nothing to hint at.
     if one.ref != other.ref or not _is_like(one.name.lower(), other.name.lower()):
         return ()
     differs = {
@@ -264,6 +267,7 @@ class _Form:
 def _form(text: str) -> _Form:
     has_git = text.startswith("git+")
     scheme, located, rest = text.removeprefix("git+").partition("://")
+    # A URI, whose user name ``git`` belongs to SSH and not to the repository's name.
     if located:
         rest = rest.removeprefix("git@")
     else:

@@ -170,6 +170,7 @@ def _is_plain(text: str, form: re.Pattern[str]) -> bool:
 @_once
 def _located(text: str) -> tuple[str, str, str] | None:
     """Return scheme, host (lower case, with its port) and path of a URI that wildcards may match; None for any other."""
+    # A text that is no plain URI matches no wildcard: a user name or an escape could hide another host or path in it.
     found = _LOCATED.fullmatch(text)
     if found is None or not _is_plain(text, _LOCATED):
         return None
@@ -179,6 +180,7 @@ def _located(text: str) -> tuple[str, str, str] | None:
 @_once
 def _folded(text: str) -> str:
     """Return ``text`` with its host in lower case, and its path up to a ref as well where the host ignores case."""
+    # What cannot be taken apart for sure is compared as it is, letter by letter.
     found = _FOLDABLE.fullmatch(text)
     if found is None:
         return text
@@ -187,6 +189,7 @@ def _folded(text: str) -> str:
 
 
 def _lower_before_ref(path: str) -> str:
+    # A ref's letters count everywhere: git keeps ``Main`` and ``main`` apart.
     name, at, ref = path.partition("@")
     return name.lower() + at + ref
 
@@ -235,6 +238,7 @@ def _compiled(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
+        # google-re2 gives the reason in bytes.
         detail = error.args[0] if error.args else error
         text = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
         raise PatternError(text) from error

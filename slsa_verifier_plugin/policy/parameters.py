@@ -184,6 +184,7 @@ class _Builder:
             yield name
 
     def _built_in(self) -> tuple[TrustedSigner, ...]:
+        # The built-in table is made once; only a policy with commits of its own needs another.
         digests = self._config.get("allowedWorkflowDigests", ())
         return built_in_verifiers(digests) if digests else BUILT_IN_VERIFIERS
 

@@ -85,6 +85,7 @@ def not_checked(number: int, detail: str = "") -> Step:
 
 def completed(steps: list[Step]) -> tuple[Step, ...]:
     """Return all steps in order, those that ``steps`` lacks as not checked."""
+    # The later word counts: step 14 may be looked at a second time, more thoroughly.
     known = {step.number: step for step in steps}
     return tuple(known.get(number, step) for number, step in _UNCHECKED.items())
 

@@ -80,6 +80,7 @@ class TrustedSigner:
             key_identities: configured public key (as written) to the identity of its signatures.
         """
         if self.public_key:
+            # A certificate always has an issuer; without that, one whose name is a key's identity would be that key.
             return not signer.issuer and key_identities.get(self.public_key) == signer.identity
         # Issuer and identity together: anybody can have a certificate with any identity of an issuer of their own.
         return signer.issuer == self.issuer and self._is_identity(signer.identity)
@@ -89,6 +90,7 @@ class TrustedSigner:
         commit = signer.identity.rpartition("@")[2]
         if self.public_key or commit in self.workflow_digests or not _COMMIT.fullmatch(commit):
             return ""
+        # Tried with the commit listed: only if that alone is missing may a message tell people to list it.
         return commit if replace(self, workflow_digests=frozenset((commit,))).is_signer(signer, {}) else ""
 
     def _is_identity(self, identity: str) -> bool:

@@ -44,6 +44,7 @@ class Finding:
     @property
     def reached(self) -> int:
         """The number of the step that failed; one beyond the last if none did."""
+        # A candidate's steps end with the one that failed.
         last = self.steps[-1]
         return last.number + (last.outcome is not StepOutcome.FAILED)
 
@@ -91,6 +92,7 @@ class Verdict:
     @property
     def message(self) -> str:
         """The message of the result, as dashboards match it."""
+        # Dashboards and constraint templates match these words, so they stay as they are.
         prefix = SUCCESS_PREFIX if self.success else FAILURE_PREFIX
         # Whoever reads a denial in kubectl sees nothing but the message: the code is what "explain" takes.
         code = "" if self.success else f" [{self.reason}]"
@@ -138,6 +140,7 @@ def result_line(verdict: Verdict, name: str, type_: str, duration_ms: int) -> by
 def _fitted(verdict: Verdict, name: str, type_: str, duration_ms: int) -> tuple[dict[str, Any], bytes]:
     """Return the result object and its line."""
     built: dict[str, Any] = {"isSuccess": verdict.success, "message": verdict.message, "name": plain(name)}
+    # Optional in Ratify's result (``omitempty``): left out where the Verifier has no type.
     if type_:
         built["type"] = plain(type_)
     shown = min(len(verdict.findings), _MAX_CANDIDATES)
@@ -163,6 +166,7 @@ def _in_short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _in_short(item) for key, item in value.items()}
     if isinstance(value, list):
+        # Only lists of texts are cut: steps and candidates are counted elsewhere in the result.
         is_text = all(isinstance(item, str) for item in value)
         return [_in_short(item) for item in (value[:_SHORT_ITEMS] if is_text else value)]
     return ascii_only(value) if isinstance(value, str) else value
@@ -188,6 +192,7 @@ def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any
         extensions.update(_facts(verdict.best))
     if root := _root(verdict):
         extensions["trustedRoot"] = root
+    # One root has its own field above, as it always had.
     if len(verdict.roots) > 1:
         extensions["trustedRoots"] = [_root_info(root) for root in verdict.roots]
     if verdict.warnings:
@@ -236,6 +241,7 @@ def _candidate(finding: Finding) -> dict[str, Any]:
         "message": plain(finding.message, 400),
         "steps": [_step(step, with_detail=False) for step in finding.steps],
     }
+    # Told only where it is not so, which is the exception: hundreds of hopeless candidates, of which some are looked at.
     if not finding.signature_checked:
         entry["signatureChecked"] = False
     examination = finding.examination

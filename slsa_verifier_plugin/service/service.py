@@ -116,6 +116,7 @@ class Service:
             raise
         except VerifierError as error:
             failure = error
+        # An attestation may need more than the Pod has; the next call may be a smaller one.
         except MemoryError:
             failure = InternalError(
                 "out of memory", "give the pod more, or lower maxAttestationBytes", transient=True

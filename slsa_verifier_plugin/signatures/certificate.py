@@ -90,6 +90,7 @@ def _claims(certificate: x509.Certificate) -> dict[int, str]:
         # Not one of Fulcio's: key usages, identifiers, and whatever comes later.
         if arc is None:
             continue
+        # cryptography keeps what it does not know as bytes: Fulcio's extensions are such.
         value = extension.value.public_bytes()
         claims[arc] = value.decode("utf-8") if arc in _OLD_ARCS else asn1.decode_der(str, value)
     return claims

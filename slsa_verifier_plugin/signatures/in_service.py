@@ -83,6 +83,7 @@ class InService(TrustedRoot):
 
     def get_timestamp_authorities(self) -> list[CertificateAuthority]:
         """Return the timestamp authorities."""
+        # sigstore-python asks for each bundle, and would parse the certificates each time.
         return self._timestamp_authorities
 
     @cached_property

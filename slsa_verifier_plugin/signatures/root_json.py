@@ -36,6 +36,7 @@ def documents(content: bytes, most: int) -> list[tuple[int, bytes]]:
         try:
             # Only where it ends: whether it has one meaning is asked of each document when it is read (``loads``).
             _, end = _BOUNDARIES.raw_decode(text, start)
+        # Nested too deep is no trusted root, which has a few levels.
         except (json.JSONDecodeError, RecursionError):
             line = text.count("\n", 0, start) + 1
             raise JsonError(_packed(content) or f"no JSON in line {line}") from None
@@ -56,6 +57,7 @@ def model_of(content: bytes) -> trustroot.TrustedRoot:
         ValueError: it is no JSON, or not a trusted root.
     """
     value: Any = _without_nulls(loads(content.removeprefix(b"\xef\xbb\xbf")))
+    # Said here: pydantic would name a type of Python's.
     if not isinstance(value, dict):
         raise MalformedError(f"it is a JSON {'array' if isinstance(value, list) else 'value'} and no object")
     for names in _LISTS:

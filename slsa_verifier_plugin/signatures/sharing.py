@@ -77,6 +77,7 @@ class Answerer:
         assert candidate.certificate is not None
         try:
             verified = self._root(source, content).verify(candidate, certificates.load(candidate.certificate))
+        # "It does not verify" is an answer; anything else ends the exchange, and the asker does the work.
         except SignatureError as error:
             problem = error.problem
             found: dict[str, Any] = {

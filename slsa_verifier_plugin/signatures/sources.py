@@ -120,6 +120,7 @@ def _is_outdated(copy: Copy, shipped: bytes) -> bool:
     A copy that could know them and does not has had them withdrawn. Its age is told by what its repository signed, for this
     machine's clock may have been wrong when it was fetched.
     """
+    # By when its newest part began, not by the package's date: a new package may carry an old root.
     newest = load_roots(shipped, "shipped").date
     return copy.expires < newest and load_roots(copy.content, "TUF").date < newest
 
@@ -135,6 +136,7 @@ def read_cached(repository: RootRepository) -> Copy | None:
     # meanwhile.
     for _ in range(_MAX_REPLACED):
         folder = _current_copy(repository)
+        # Nothing was refreshed yet, which is no failure.
         if folder is None:
             return None
         try:

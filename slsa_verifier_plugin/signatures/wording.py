@@ -117,6 +117,7 @@ def reason_of(error: BaseException) -> str:
     """
     # The outermost one that is known: it is the nearest to what was being done.
     for cause in _chain(error):
+        # One of ours has been worded already.
         if isinstance(cause, VerifierError):
             return cause.message
         if isinstance(cause, (MalformedError, JsonError, NotDownloaded)):
@@ -125,6 +126,7 @@ def reason_of(error: BaseException) -> str:
             return _fields(cause)
         if isinstance(cause, DownloadHTTPError):
             return f"HTTP error {cause.status_code}"
+        # By type: python-tuf's sentences repeat parts of the metadata.
         for kind, said in _TUF:
             if isinstance(cause, kind):
                 return said

@@ -54,6 +54,7 @@ class AnnotationBinder:
             except (RegistryError, ArtifactError) as error:
                 self._failure = error
                 raise
+        # What the labels say is compared with each summary anew; only fetching is done once.
         return check_annotation(examination, self._labels)
 
     def close(self) -> None:

@@ -88,6 +88,7 @@ def image_labels(
     labels = []
     for child in platforms:
         content = parse_manifest(store.manifest(image, child, deadline), child.media_type)
+        # Named by its platform where the index gives one: a digest tells people nothing.
         where = f"the image for {child.platform or child.digest}"
         labels.append(_labels(where, store, image, content, deadline))
     return labels

@@ -103,6 +103,7 @@ class AttachedArtifact:
             ArtifactError: the artifact is not what its descriptor says, or hangs on another image.
             DeadlineError: out of time.
         """
+        # Steps are noted one by one, so that a failure is of the first that is missing.
         manifest = self._manifest()
         self.steps.append(passed(2, f"{self.digest} hangs on the admitted image"))
         contents = Contents()
@@ -145,6 +146,7 @@ class AttachedArtifact:
             own: the artifact's candidates, as ``read`` returned them.
             verifier: verifies the signatures of build provenance.
         """
+        # Said in the verdict: an attestation without a binding proves that somebody could push.
         if self.binding == "none":
             return NoBinder()
         image = self._request.image
@@ -167,6 +169,7 @@ class LooseFile:
         self.image = request.image
         self.name = f"file@{request.image}" if request.image else "file"
         self.digest = Digest.of(request.content)
+        # The verdict names what is not checked: a file's success must not be taken for an image's.
         asked = request.policy.source_binding
         self.binding = "none" if asked == "none" else f"{asked} (not checked)"
         self.steps: list[Step] = [passed(1)]
