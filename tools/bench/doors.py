@@ -36,9 +36,10 @@ def _other(name: str) -> Callable[[Bench], str]:
 
 def _shown(door: dict[str, Any]) -> str:
     low, high = min(door["rates"]), max(door["rates"])
+    late = f", {door['late']} Pods too late" if door["late"] else ""
     return (
         f"{door['rate']:.0f} Pods/s ({low:.0f} to {high:.0f}), p50 {door['p50']:.0f} ms, p99 {door['p99']:.0f} ms, "
-        f"CPU {door['cpu']:.1f} ms a Pod, {door['memory']:.0f} MiB"
+        f"CPU {door['cpu']:.1f} ms a Pod, {door['memory']:.0f} MiB{late}"
     )
 
 

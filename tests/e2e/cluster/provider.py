@@ -120,6 +120,7 @@ class Provider:
 
     def kill(self, replica: int = 0) -> None:
         """Kill one replica at once."""
+        self._namespaces.pop(replica, None)  # its number goes to the next container that starts
         if self.processes.is_alive(self.process(replica)):
             self.processes.kill(self.process(replica))
 
@@ -132,6 +133,7 @@ class Provider:
         names = f"{NAME}.{charts.NAMESPACE}"
         self.hosts.remove(ADDRESSES[replica])
         time.sleep(_CACHED_SECONDS)
+        self._namespaces.pop(replica, None)
         self.processes.stop(self.process(replica))
         self.start(replica)
         self.hosts.add(ADDRESSES[replica], names)

@@ -116,6 +116,7 @@ class Ratify:
         for process in self.container():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process.name), signal.SIGKILL)
+        self._namespace = ""  # its number goes to the next container that starts
 
     def stop(self) -> None:
         """End the Pod and forget its files."""
