@@ -110,6 +110,7 @@ def pods_in(content: bytes, source: str) -> Iterator[Use]:
             raise UsageError(
                 f"{source}: found {quoted(found)}, expected Pods; use 'kubectl get pods -A -o json'"
             )
+    # Read before the Pods: a list names its kinds in any order.
     owners = dict(_owners(item for item in listed if item.get("kind") in OWNING))
     for item in listed:
         if item.get("kind", "Pod") == "Pod":
@@ -120,6 +121,7 @@ def _owners(items: Iterator[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str
     for item in items:
         metadata = _object(item, "metadata")
         owner = _controller(metadata)
+        # A ReplicaSet that nobody made is the workload itself.
         if owner is not None:
             where = (metadata.get("namespace", ""), item["kind"], metadata.get("name", ""))
             yield (str(where[0]), str(where[1]), str(where[2])), owner
@@ -169,6 +171,7 @@ def _workload(metadata: Mapping[str, Any], owners: Owners) -> Owner:
 def _controller(metadata: Mapping[str, Any]) -> Owner | None:
     """Return the owner that manages an object; of several owners at most one is its controller."""
     references = _objects(metadata, "ownerReferences")
+    # Manifests written by hand leave "controller" out; then the first owner is all there is.
     managing = [item for item in references if item.get("controller") is True] or references
     return (str(managing[0].get("kind", "")), str(managing[0].get("name", ""))) if managing else None
 
@@ -189,6 +192,7 @@ def _running(image: str, image_id: str) -> str:
 
 def _json_or_yaml(content: bytes, source: str) -> Any:
     """Return the value of one document; JSON by its own parser, for a cluster's Pods are many megabytes."""
+    # The reader of YAML takes JSON too, but notes the place of each value, which takes far longer.
     if content.lstrip()[:1] == b"{":
         try:
             return json.loads(content)

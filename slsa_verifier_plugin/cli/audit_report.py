@@ -40,6 +40,7 @@ class Output:
         self._write: Callable[[str], object] = sys.stdout.write
 
     def __enter__(self) -> Self:
+        # Standard output is there already, and is not ours to close.
         if self.path is None:
             return self
         # What a link points to is replaced, not the link.

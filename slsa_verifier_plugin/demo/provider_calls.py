@@ -54,6 +54,7 @@ class ProviderExchange:
     def as_expected(self) -> bool:
         """True where the right thing was answered, and for the right reason."""
         expected = "VERIFIED" if self.exhibit.admit else "LEVEL_TOO_LOW"
+        # An error of the provider itself has no extensions.
         extensions = self.report.get("extensions")
         reason = extensions.get("reason") if isinstance(extensions, dict) else None
         return self.admitted is self.exhibit.admit and reason == expected
@@ -164,6 +165,7 @@ def _listening(process: subprocess.Popen[bytes], log: Path) -> Mapping[str, Any]
             # The port is the system's choice, and only this line tells it.
             if isinstance(event, dict) and event.get("event") == "listening":
                 return event
+        # It ended by itself: its last line says why, and nobody need wait the full minute.
         if process.poll() is not None:
             break
         time.sleep(0.05)

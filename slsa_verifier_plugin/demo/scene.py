@@ -73,6 +73,7 @@ def prepare(registry: DemoRegistry, folder: Path) -> Scene:
 
 def _add_image(registry: DemoRegistry, tag: str) -> Descriptor:
     """Add a small image whose content is its own name: its digest is what the attestation is about."""
+    # As small as clients accept: a configuration and one layer, of the image specification's types.
     config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
     described = registry.add_blob(json.dumps(config).encode(), _CONFIG)
     # A layer that says what it is of; nothing unpacks it.

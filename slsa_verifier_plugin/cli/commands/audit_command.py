@@ -250,6 +250,7 @@ class Interrupted(KeyboardInterrupt):
 def _shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
+    # From 0, as an Indexed Job of Kubernetes counts its Pods (JOB_COMPLETION_INDEX).
     index, slash, count = text.partition("/")
     # isdecimal alone takes other scripts' digits, and int() has an error of its own for more than 4,300 of them.
     are_numbers = all(part.isascii() and part.isdecimal() and len(part) < 6 for part in (index, count))

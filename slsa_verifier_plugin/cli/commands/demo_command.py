@@ -89,6 +89,7 @@ def find_ratify(named: str | None) -> Path | None:
         UsageError: the one named cannot be run.
     """
     found = shutil.which(named or "ratify")
+    # Named and not there is a mistake; not named and not there is most machines.
     if found is None and named is not None:
         raise UsageError(f"{named} is no program that can be run; name Ratify's executable")
     return Path(found).absolute() if found else None
@@ -175,6 +176,7 @@ def perform(session: Session, ratify: Path | None) -> Show:
         plugins = home / ".ratify" / "plugins"
         install(plugins, session.environ)
         environment = calls.environment_of(session.environ, home)
+        # The plugin alone is what Ratify would run, call for call; Ratify itself shows that it takes the answer.
         caller: calls.Caller
         if ratify is None:
             caller = calls.PluginCaller(plugins / NAMES[1], environment)

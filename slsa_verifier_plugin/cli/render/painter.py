@@ -70,6 +70,7 @@ class Painter:
             return [painted]
         lines = [""]
         room = max(self.width - columns, 16)
+        # At blanks alone; colours are not counted, for they take no column.
         for word in painted.split(" "):
             longer = f"{lines[-1]} {word}" if lines[-1] else word
             # A word that is too long for any line is not helped by one of its own.

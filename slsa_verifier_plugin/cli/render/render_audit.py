@@ -46,6 +46,7 @@ def _row(row: Row, painter: Painter) -> Iterator[str]:
 
 
 def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
+    # Nothing stands above where all was admitted, so no line is left free.
     if summary.images > summary.decisions[Decision.ADMITTED]:
         yield ""
     yield painter.paint(
@@ -54,6 +55,7 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
     )
     if summary.missing:
         yield painter.paint(f"{summary.missing} more have not been looked at yet", "yellow")
+    # Above the counts, which nobody should read without it.
     for gap in summary.gaps:
         yield painter.paint(f"incomplete: {plain(gap, 1024)}", "yellow")
     # The column is as wide as the longest level, so that numbers stand below each other.
@@ -63,6 +65,7 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
     yield f"  {'as it stands':<{width}} {_numbers(summary.decisions, painter)}"
     for name in summary.levels:
         yield f"  {name:<{width}} {_numbers(summary.by_level[name], painter)}"
+    # The commonest first: what is to be done about most images.
     for reason, count in summary.by_reason.most_common():
         yield from painter.lines(f"{reason}: {SUMMARIES[Reason(reason)]}", f"  {count:>6} ", 9)
 

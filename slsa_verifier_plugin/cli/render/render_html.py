@@ -92,6 +92,7 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
 
 def _bars(summary: Summary) -> list[dict[str, Any]]:
     """Return the chart's bars, the longest first: lengths are in thousandths of the longest."""
+    # By size and then by name: the same audit gives the same page.
     names = sorted(summary.by_namespace, key=lambda name: (-summary.by_namespace[name].total(), name))
     longest = max((counts.total() for counts in summary.by_namespace.values()), default=1)
     return [_bar(name, summary.by_namespace[name], steps_of(summary.levels), longest) for name in names]
@@ -101,6 +102,7 @@ def _bar(name: str, counts: Counter[str], steps: Sequence[str], longest: int) ->
     left, parts = 0.0, []
     for step in steps:
         width = 1000 * counts[step] / longest
+        # A part without an image has no width and no number to show.
         if counts[step]:
             # A tenth of a thousandth is below any screen's pixel, and short numbers keep the page small.
             place = {"left": round(left, 1), "width": round(width, 1)}

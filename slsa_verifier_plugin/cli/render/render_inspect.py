@@ -95,6 +95,7 @@ class _Tree:
             _Node(f"{plain(key)}: {plain(value)}") for key, value in self._shown_annotations(view.annotations)
         ]
         children += [self.artifact(artifact) for artifact in view.artifacts]
+        # An image without attachments looks like one whose attachments could not be read; this says which.
         if not view.artifacts:
             children.append(_Node(self._painter.paint("nothing is attached", "yellow")))
         return _Node(
@@ -118,6 +119,7 @@ class _Tree:
         name = f"{plain(view.name, 512)} " if view.name else ""
         text = f"{self._painter.paint(name, 'bold')}{short(view.digest)}, {view.size} bytes"
         children = [_Node(self._problem(view.problem))] if view.problem else []
+        # A blob may have thousands of lines, and a terminal has fifty.
         shown = view.lines if self._verbose else view.lines[:MAX_LINES]
         children += [self.line(line) for line in shown]
         # Said, never silently cut: the line that somebody looks for may be among the others.
@@ -164,6 +166,7 @@ class _Tree:
         summary = line.summary
         if summary is None:
             return
+        # A summary may state no level at all; then there is nothing that a policy could ask for.
         levels = ", ".join(plain(name) for name in summary.levels) or "no level"
         yield f"levels {self._painter.paint(levels, 'green')}, result {plain(summary.result)}"
         yield f"resourceUri {plain(summary.resource_uri, 512)}"

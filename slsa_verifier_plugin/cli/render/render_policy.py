@@ -33,6 +33,7 @@ def text_of(
     warnings = len(findings.problems) - errors
     if findings.problems:
         yield ""
+    # Said after every check, also a clean one: "nothing is wrong" says nothing of what was not looked at.
     yield from painter.lines(_coverage(findings), "", 2)
     for why, files in passed_over.items():
         named = ", ".join(plain(file, 256) for file in files[:MAX_NAMED])
@@ -58,6 +59,7 @@ def _coverage(findings: PolicyFindings) -> str:
         f"{count} of kind {plain(kind, 80)} checked for {CHECKED_FOR[kind]}"
         for kind, count in sorted(findings.checked.items())
     ]
+    # A Deployment among the files is no fault, and was not checked either.
     if rest := sum(findings.not_looked_at.values()):
         kinds = ", ".join(
             f"{count} {plain(kind, 80)}" for kind, count in sorted(findings.not_looked_at.items())

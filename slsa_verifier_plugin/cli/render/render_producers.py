@@ -22,6 +22,7 @@ def lines_of(painter: Painter) -> Iterator[str]:
         )
         yield f"{painter.paint(verifier_id, 'bold')} ({when})"
         for signer in BUILT_IN_VERIFIERS:
+            # The table has some ten rows: looking through all of them for each id costs nothing.
             if signer.id == verifier_id:
                 yield from painter.lines(signer.note, "  - ", 4)
                 yield from painter.lines(f"signed by {signer.shown()}", "    ", 4)

@@ -34,12 +34,14 @@ def text_of(
         yield f"  {painter.paint('answer', 'dim')}      {json_text(in_short(exchange.answer), None)}"
         yield f"  {painter.paint('again', 'dim')}       {exchange.curl}"
     yield ""
+    # A provider that admits both, or denies both, is a fault that a reader might not see.
     if all(exchange.as_expected for exchange in exchanges):
         yield painter.paint("The demo worked: one image denied, one admitted.", "green")
     else:
         yield painter.paint(
             "This is not what must happen: please report it with the output of --json.", "red"
         )
+    # Lines to repeat are a promise: there must be somebody who answers.
     if stays:
         yield f"policies {running.folder}; health and metrics http://{running.health}/readyz, /metrics. Ctrl-C ends it."
     else:

@@ -41,6 +41,7 @@ def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     yield f"{painter.mark('passed')} the resident verifier runs: process {status.pid}, version {_of(report, 'version')}, {warm}"
     yield f"  directory   {plain(status.directory, 512)}"
     uptime = report.get("uptimeSeconds")
+    # Each fact stands alone: what a report lacks is left out, and the others are shown.
     if isinstance(uptime, int):
         yield f"  uptime      {_duration(uptime)}"
     calls = report.get("calls")
@@ -87,6 +88,7 @@ def _root(root: Mapping[str, Any], painter: Painter) -> Iterator[str]:
 def _age(root: Mapping[str, Any]) -> str:
     try:
         days = (datetime.now(UTC).date() - date.fromisoformat(str(root.get("date")))).days
+    # The date is the resident verifier's word, and one of another version may write it otherwise.
     except ValueError:
         return ""
     return f" ({days} days old)"

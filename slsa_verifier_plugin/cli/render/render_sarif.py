@@ -102,4 +102,5 @@ def _result(item: SarifItem, index: int) -> dict[str, Any]:
 
 
 def _uri(item: SarifItem) -> str:
+    # An image has no file: its own name is the place, under a scheme that opens nothing.
     return uri_text(item.uri) if item.uri else uri_text(item.image, _IMAGE_SCHEME, 1024)

@@ -67,6 +67,7 @@ def refreshed(
 ) -> Iterator[str]:
     """Yield the lines on one refresh: what it brought, that there is nothing to refresh (None), or why it failed."""
     name = plain(source.location or source.kind, 512)
+    # A file has no repository that could bring a newer one.
     if outcome is None:
         yield f"{painter.mark('not checked')} {name}: a file, which nothing refreshes"
     elif isinstance(outcome, TrustRootError):
