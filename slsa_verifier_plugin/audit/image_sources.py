@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from slsa_verifier_plugin.audit.manifest_images import images_in, names_more
+from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, UsageError
+from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
@@ -137,9 +138,9 @@ def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
 
 def _checked(image: str, where: str) -> str:
     try:
-        Reference.parse(image)
-    except ArtifactError as error:
-        raise UsageError(f"{where}: {error.message}") from error
+        parse_image(image)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
     return image
 
 

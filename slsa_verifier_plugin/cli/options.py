@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from slsa_verifier_plugin.checking.demands import Demands, seconds_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -83,6 +86,20 @@ _REGISTRY = (
     ),
     click.option("--timeout", metavar="DURATION", help="Time for each attestation, instead of the policy's."),
 )
+
+
+def require_folder(path: Path | None) -> None:
+    """Refuse a file whose folder is not there, before anything is asked or written.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    from slsa_verifier_plugin.errors import UsageError
+
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"{path} cannot be written: there is no folder {path.absolute().parent}; create it, or name another"
+        )
 
 
 def policy_options(function: Function) -> Function:

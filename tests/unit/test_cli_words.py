@@ -166,6 +166,23 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     assert f"there is no folder {tmp_path / 'no'}; create it, or name another" in done.err
 
 
+def test_a_missing_folder_is_told_before_anything_is_asked_or_attached(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    image = image_with(registry)
+    missing = tmp_path / "no" / "file"
+    done = cli("attach", image, LEVEL_3, "--report", missing)
+    assert (done.status, f"there is no folder {missing.parent}" in done.err) == (Status.USAGE, True)
+    assert cli("inspect", image, "--json").out.count("slsla/attestation") == 0
+    asked = cli("policy", "init", "registry.invalid/app:1", "-o", missing)
+    assert (asked.status, f"there is no folder {missing.parent}" in asked.err) == (Status.USAGE, True)
+
+
+def test_an_audit_of_a_file_that_is_not_there_asks_no_registry(tmp_path: Path) -> None:
+    done = cli("audit", "nofile.jsonl", "--policy", write_yaml(tmp_path / "v.yaml", verifier()))
+    assert (done.status, "no image, and no file here" in done.err) == (Status.USAGE, True)
+
+
 @pytest.mark.parametrize("text", ['{"a": "\x01"}', '{"a": "x', '{"a" 1}'])
 def test_no_word_of_the_json_parser_stands_twice(text: str) -> None:
     with pytest.raises(JsonError) as caught:

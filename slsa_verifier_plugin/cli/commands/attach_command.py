@@ -11,7 +11,7 @@ import click
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status, status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import demands_of, policy_options, registry_options
+from slsa_verifier_plugin.cli.options import demands_of, policy_options, registry_options, require_folder
 from slsa_verifier_plugin.cli.session import Session, say, session_of
 from slsa_verifier_plugin.text import counted
 
@@ -85,6 +85,8 @@ def attach(context: click.Context, /, image: str, file: str | None, **options: A
 
     session, demands = session_of(context), demands_of(options)
     request = _request(image, file, options)
+    # Before the artifact is pushed, which nothing takes back.
+    require_folder(Path(options["report"]) if options["report"] else None)
     done = attach.execute(request, demands, session.environ)
     if done.report is not None and options["report"]:
         _append_report(Path(options["report"]), done.report)

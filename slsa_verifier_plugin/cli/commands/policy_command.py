@@ -11,7 +11,7 @@ import click
 from slsa_verifier_plugin.checking.demands import decider_of, seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Decision, Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import registry_options
+from slsa_verifier_plugin.cli.options import registry_options, require_folder
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
 from slsa_verifier_plugin.sinks import json_text
 
@@ -123,6 +123,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     from slsa_verifier_plugin.checking.attach import write_new
 
     session = session_of(context)
+    require_folder(options["output"])
     proposal = _propose(session, image, options)
     if isinstance(proposal, str):
         say(proposal, error=True)

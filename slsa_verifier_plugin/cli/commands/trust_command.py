@@ -9,7 +9,7 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import POLICY_VARIABLE
+from slsa_verifier_plugin.cli.options import POLICY_VARIABLE, require_folder
 from slsa_verifier_plugin.cli.session import say, session_of, show
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def export(context: click.Context, /, root: str, output: Path, force: bool) -> i
 
     if root not in SHIPPED:
         raise click.UsageError(f"the trusted root is one of {', '.join(SHIPPED)}, not '{root}'")
+    require_folder(output)
     content, shown = read_root(RootSource(root), session_of(context).environ)
     loaded = load_root(content, shown)
     write_new(output, content, force)
