@@ -162,7 +162,8 @@ class AwsCalls:
             detail = f"AWS answered HTTP {status}, {text}"
             return refused(self._provider, call.step, detail, call.advice, transient=transient)
         if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError, OSError)):
-            endpoint = call.endpoint or f"https://{call.service}.{call.region}.amazonaws.com/"
+            own = f"https://{call.service}.{call.region}.amazonaws.com/"
+            endpoint = call.endpoint or _configured_endpoint(call.service, self._environ) or own
             return unanswered(self._provider, call.step, endpoint, error)
         return None
 
