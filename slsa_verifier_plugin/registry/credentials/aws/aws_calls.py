@@ -6,11 +6,14 @@ Nothing comes from this process's own environment, from ``~/.aws`` or from an in
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import urllib3
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
@@ -189,21 +192,11 @@ class _BotoHttp:
         )
         with contextlib.closing(reply):
             content = reply.read(limits.MAX_CLOUD_ANSWER_BYTES)
-        return AWSResponse(request.url, reply.status, reply.headers(), _BotoBody(content))
+        raw = urllib3.HTTPResponse(io.BytesIO(content), preload_content=False)
+        return AWSResponse(request.url, reply.status, reply.headers(), raw)
 
     def close(self) -> None:
         """Do nothing: the transport is the provider's."""
-
-
-class _BotoBody:
-    """A body as botocore reads it."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self) -> list[bytes]:
-        """Return its pieces."""
-        return [self._content]
 
 
 def _text(value: object) -> str:
