@@ -137,10 +137,12 @@ class Guard:
     Args:
         limits: how many, and for how long.
         metrics: counts them.
+        door: which door they come through, for the metrics.
     """
 
-    def __init__(self, limits: ProviderLimits, metrics: ProviderMetrics) -> None:
+    def __init__(self, limits: ProviderLimits, metrics: ProviderMetrics, door: str) -> None:
         self.limits = limits
+        self._door = door
         self._metrics = metrics
         self._open: dict[BoundedProtocol, None] = {}
 
@@ -152,7 +154,7 @@ class Guard:
             oldest = next((one for one in self._open if one.is_idle), connection)
             oldest.drop("connections")
             self._open.pop(oldest, None)
-        self._metrics.connections.labels("open").set(len(self._open))
+        self._metrics.connections.labels(self._door, "open").set(len(self._open))
 
     def used(self, connection: BoundedProtocol) -> None:
         """Note that a connection has just been of use: it is the last to make room."""
@@ -163,7 +165,7 @@ class Guard:
     def discard(self, connection: BoundedProtocol) -> None:
         """Count one less."""
         self._open.pop(connection, None)
-        self._metrics.connections.labels("open").set(len(self._open))
+        self._metrics.connections.labels(self._door, "open").set(len(self._open))
 
     def dropped(self, limit: str) -> None:
         """Count a connection that a limit has ended."""
@@ -171,7 +173,7 @@ class Guard:
 
     def shaking(self, count: int) -> None:
         """Show how many handshakes are under way."""
-        self._metrics.connections.labels("handshake").set(count)
+        self._metrics.connections.labels(self._door, "handshake").set(count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,10 @@ class Listener:
         task.add_done_callback(lambda done: self._shaken(done, connection))
         if len(self._shaking) > self._guard.limits.handshakes:
             # An honest handshake takes milliseconds, so the oldest is none.
-            next(iter(self._shaking)).cancel()
+            oldest = next(iter(self._shaking))
+            # Taken out now: it is the oldest until its cancellation has run, which takes some turns of the loop.
+            del self._shaking[oldest]
+            oldest.cancel()
             self._guard.dropped("handshakes")
         self._guard.shaking(len(self._shaking))
 

@@ -17,6 +17,8 @@ from slsa_verifier_plugin.text import plain
 
 MAX_LINES = 4096
 """Lines that wait to be written, half a kilobyte each."""
+GATHER_SECONDS = 0.02
+"""Time in which lines gather before they are written in one go: each write takes the interpreter from whoever answers."""
 CLOSE_SECONDS = 1.0
 """Time for the lines that are left when the server ends."""
 
@@ -38,6 +40,7 @@ class DecisionLog:
         self._lines: deque[Json] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -50,7 +53,9 @@ class DecisionLog:
                 self._dropped()
                 return
             self._lines.append(text)
-            self._changed.notify()
+            # Only a thread that found nothing waits to be told: to wake one costs more than the line.
+            if len(self._lines) == 1:
+                self._changed.notify()
 
     def add(self, text: str) -> None:
         """Log what went wrong in a thread (``resident.server.turn_pool.Log``)."""
@@ -60,6 +65,7 @@ class DecisionLog:
         """Write what is left, so far as it is taken at once."""
         with self._changed:
             self._closing = True
+            self._closed.set()
             self._changed.notify()
         self._thread.join(CLOSE_SECONDS)
 
@@ -70,6 +76,8 @@ class DecisionLog:
                     self._changed.wait()
                 if not self._lines:
                     return
+            self._closed.wait(GATHER_SECONDS)
+            with self._changed:
                 lines = list(self._lines)
                 self._lines.clear()
             try:

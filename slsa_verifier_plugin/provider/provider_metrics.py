@@ -77,7 +77,7 @@ class ProviderMetrics:
             registry=own,
         )
         self.connections = Gauge(
-            f"{PREFIX}_connections", "Open connections, by state.", ["state"], registry=own
+            f"{PREFIX}_connections", "Open connections, by door and state.", ["door", "state"], registry=own
         )
         self.unlogged = Counter(
             f"{PREFIX}_log_lines_dropped", "Log lines that nobody took in time.", registry=own

@@ -204,7 +204,7 @@ class _Run:
 
         server = ProviderServer(config, state, self.settings.drain_seconds, leave)
         server.begin()
-        guards = [Guard(self.settings.limits, self.metrics) for _ in doors]
+        guards = [Guard(self.settings.limits, self.metrics, name) for name in ("provider", "health")]
         tasks += [
             asyncio.create_task(Listener(door, server.server_state, guard).run())
             for door, guard in zip(doors, guards, strict=True)
