@@ -94,7 +94,7 @@ class Shortfall:
     @property
     def is_of_trusted(self) -> bool:
         """True where a trusted builder says it: the others' word is not worth a look at its signature."""
-        return self.rank > _CHECKS.index(_is_trusted)
+        return self.rank > _CHECKS.index(_builder)
 
 
 @dataclass(frozen=True)
@@ -250,14 +250,14 @@ def shortfall(item: SignedProvenance, demand: Demand) -> Shortfall | None:
     return None
 
 
-def _is_about_image(item: SignedProvenance, demand: Demand) -> _Found | None:
+def _image(item: SignedProvenance, demand: Demand) -> _Found | None:
     # The digest as admitted: of an index the index, for its platforms may have been pushed by somebody else.
     if str(demand.image) in item.provenance.digests:
         return None
     return Reason.SOURCE_NOT_BOUND, f"found signed provenance, none about {demand.image}", *demand.expected()
 
 
-def _is_trusted(item: SignedProvenance, demand: Demand) -> _Found | None:
+def _builder(item: SignedProvenance, demand: Demand) -> _Found | None:
     """Check that one entry of ``trustedBuilders`` has both the builder that is named and its signer, or GitHub's own rule."""
     builder, signer = item.provenance.builder_id, item.signer
     # With trustedBuilders that list alone counts. Without it, GitHub's own runs do, whose certificate names all that is
@@ -345,8 +345,8 @@ def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
 
 
 _CHECKS: tuple[Callable[[SignedProvenance, Demand], _Found | None], ...] = (
-    _is_about_image,
-    _is_trusted,
+    _image,
+    _builder,
     _runner,
     _certificate,
     _source,

@@ -69,7 +69,7 @@ def from_api(
 
     for number, reply in enumerate(Pages(url, limits.MAX_LIST_PAGES, operation).read(ask)):
         # Only of the first: a later page that is missing would hide what is on it.
-        if number == 0 and not _is_api(reply):
+        if number == 0 and not _offers_api(reply):
             return None
         reply.expect()
         body = reply.read(min(limits.MAX_MANIFEST_BYTES, budget))
@@ -79,7 +79,7 @@ def from_api(
     return entries.found
 
 
-def _is_api(reply: Reply) -> bool:
+def _offers_api(reply: Reply) -> bool:
     """Return False if this answer is not one of a referrers API."""
     if reply.status in _NO_API:
         refusal = reply.refusal()

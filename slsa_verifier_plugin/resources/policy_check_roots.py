@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource
-from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.problem import Key, Problem
 from slsa_verifier_plugin.resources.problems import ERROR, WARNING, Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 
@@ -32,17 +32,20 @@ def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
     for number, problems_of in enumerate(found):
         path: list[Key] = ["spec", "parameters", "trustedRoot", *([number] if several else [])]
         # Where one of several verifies, a broken one costs nothing today and much the day the other ends.
-        for missing, _, message in problems_of:
+        for missing, _, problem in problems_of:
             if missing and not several:
                 continue
-            what, _, remedy = message.partition("; ")
             where = " on this machine" if missing else ""
             problems.add(
-                resource, path, WARNING if some_verify else ERROR, f"{what}{where}", remedy or _REMEDY
+                resource,
+                path,
+                WARNING if some_verify else ERROR,
+                f"{problem.what}{where}",
+                problem.remedy or _REMEDY,
             )
 
 
-def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, str]]:
+def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, Problem]]:
     """Yield why roots of ``source`` cannot be used, whether that is for a file that is not here, and whether others of it can."""
     from slsa_verifier_plugin.resources.trust_roots import not_begun
     from slsa_verifier_plugin.signatures.trust import load_roots, read_root_file
@@ -57,8 +60,8 @@ def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, str]]:
             return
         found = load_roots(content, str(path))
     except TrustRootError as error:
-        yield not path.exists(), False, error.message
+        yield not path.exists(), False, error.problem
         return
     late = [problem for root in found.roots if (problem := not_begun(root))]
     others = len(late) < len(found.roots)
-    yield from ((False, others, message) for message in [*(error.message for error in found.problems), *late])
+    yield from ((False, others, problem) for problem in [*(error.problem for error in found.problems), *late])

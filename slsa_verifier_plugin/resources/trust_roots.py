@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.signatures.sources import read_root
 from slsa_verifier_plugin.signatures.trust import LoadedRoot, load_roots
 
@@ -44,17 +45,17 @@ def look_at(source: RootSource, environ: Mapping[str, str]) -> list[RootState]:
             len(root.parts.authorities),
             len(root.parts.logs),
             len(root.parts.timestamp_authorities),
-            not_begun(root),
+            str(not_begun(root) or ""),
         )
         for root in found.roots
     ]
     return [*states, *(RootState(asked, problem=error.message) for error in found.problems)]
 
 
-def not_begun(root: LoadedRoot) -> str:
-    """Return why ``root`` cannot be used yet, "" where it can."""
+def not_begun(root: LoadedRoot) -> Problem | None:
+    """Return why ``root`` cannot be used yet, None where it can."""
     try:
         root.require_begun(datetime.now(UTC))
     except TrustRootError as error:
-        return error.message
-    return ""
+        return error.problem
+    return None

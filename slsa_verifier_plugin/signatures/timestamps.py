@@ -65,7 +65,7 @@ def verified_times(
         raise SignatureError("a signed timestamp cannot be read") from error
 
 
-def is_known(tokens: Sequence[bytes], authorities: Iterable[Authority]) -> bool:
+def names_authority(tokens: Sequence[bytes], authorities: Iterable[Authority]) -> bool:
     """Return True if one of ``tokens`` names a trusted authority's certificate as its signer. This verifies nothing.
 
     Raises:

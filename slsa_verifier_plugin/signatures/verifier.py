@@ -27,7 +27,7 @@ from slsa_verifier_plugin.signatures.keys import (
 from slsa_verifier_plugin.signatures.libraries import Bundle, bundle_v1
 from slsa_verifier_plugin.signatures.timestamps import (
     chain_at,
-    is_known,
+    names_authority,
     verified_times,
     verify_stamped_bundle,
 )
@@ -136,7 +136,11 @@ class RootVerifier:
         # The timestamp authority, where no log gives the time. Beside a log's time an unknown one is left out like any other
         # that does not verify.
         tokens = bundles.tokens_of(bundle)
-        if tokens and bundles.logged_at(bundle) is None and not is_known(tokens, parts.timestamp_authorities):
+        if (
+            tokens
+            and bundles.logged_at(bundle) is None
+            and not names_authority(tokens, parts.timestamp_authorities)
+        ):
             raise _unknown("the timestamp authority", AUTHORITY)
         # The transparency log.
         entries = bundle.verification_material.tlog_entries

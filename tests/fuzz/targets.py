@@ -37,7 +37,7 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.signatures.certificate import ct_log_ids, load, signer_of
 from slsa_verifier_plugin.signatures.keys import load_key, verify_with_keys
-from slsa_verifier_plugin.signatures.timestamps import is_known, verified_times
+from slsa_verifier_plugin.signatures.timestamps import names_authority, verified_times
 from slsa_verifier_plugin.signatures.trust import load_roots
 from slsa_verifier_plugin.strict_json import MAX_DEPTH, JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
@@ -298,7 +298,7 @@ def timestamp(data: bytes) -> None:
     assert times in ({}, {data: SIGNED_AT})
     with contextlib.suppress(SignatureError):
         # Whom a token names as its signer is not signed, so a genuine one may name nobody that is known.
-        assert isinstance(is_known([data], authorities), bool)
+        assert isinstance(names_authority([data], authorities), bool)
 
 
 def trusted_root(data: bytes) -> None:

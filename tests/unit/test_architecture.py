@@ -260,6 +260,24 @@ def test_no_function_has_more_parameters_than_can_be_kept_in_mind(path: Path) ->
     assert long == []
 
 
+def test_a_question_is_answered_with_yes_or_no() -> None:
+    """``is_*`` and ``has_*`` return a bool and raise nothing, so that they can stand in any condition."""
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+        for path in MODULES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.lstrip("_").startswith(("is_", "has_"))
+        and (
+            node.returns is None
+            or ast.unparse(node.returns) != "bool"
+            or any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            or "Raises:" in (ast.get_docstring(node) or "")
+        )
+    ]
+    assert wrong == []
+
+
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
 
 

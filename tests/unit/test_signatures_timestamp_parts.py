@@ -15,7 +15,7 @@ from sigstore_models.bundle import v1 as bundle_v1
 from slsa_verifier_plugin.errors import SignatureError
 from slsa_verifier_plugin.signatures import timestamps
 from slsa_verifier_plugin.signatures.bundles import logged_at, verified_index
-from slsa_verifier_plugin.signatures.timestamps import MAX_TIMESTAMPS, is_known, verified_times
+from slsa_verifier_plugin.signatures.timestamps import MAX_TIMESTAMPS, names_authority, verified_times
 from slsa_verifier_plugin.signatures.trust import Authority, Window, load_root
 from slsa_verifier_plugin.signatures.verifier import _require_signature
 from tests.support.sigstore import (
@@ -147,13 +147,13 @@ def test_a_known_authority_is_recognized_by_its_name_and_serial() -> None:
     token = Lab().timestamp_authority.stamp(b"m", STAMPED)
     foreign = TimestampAuthority("a stranger").stamp(b"m", STAMPED)
     authorities = root().parts.timestamp_authorities
-    assert is_known([token], authorities)
-    assert is_known([foreign, token], authorities)
-    assert not is_known([foreign], authorities)
-    assert not is_known([], authorities)
-    assert not is_known([token], [])
+    assert names_authority([token], authorities)
+    assert names_authority([foreign, token], authorities)
+    assert not names_authority([foreign], authorities)
+    assert not names_authority([], authorities)
+    assert not names_authority([token], [])
     with pytest.raises(SignatureError, match="cannot be read"):
-        is_known([token, b"garbage"], authorities)
+        names_authority([token, b"garbage"], authorities)
 
 
 def alone_with(serial: int, issuer: str) -> Authority:
@@ -174,9 +174,9 @@ def alone_with(serial: int, issuer: str) -> Authority:
 def test_a_serial_is_its_issuers_and_an_issuer_has_many() -> None:
     authority = Lab().timestamp_authority
     token, serial = authority.stamp(b"m", STAMPED), authority.certificate.serial_number
-    assert is_known([token], [alone_with(serial, "sigstore-tsa-selfsigned")])
-    assert not is_known([token], [alone_with(serial, "somebody")])
-    assert not is_known([token], [alone_with(serial + 1, "sigstore-tsa-selfsigned")])
+    assert names_authority([token], [alone_with(serial, "sigstore-tsa-selfsigned")])
+    assert not names_authority([token], [alone_with(serial, "somebody")])
+    assert not names_authority([token], [alone_with(serial + 1, "sigstore-tsa-selfsigned")])
 
 
 def test_tokens_of_strangers_and_of_other_messages_cost_no_signature(monkeypatch: pytest.MonkeyPatch) -> None:
