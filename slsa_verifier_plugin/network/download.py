@@ -84,7 +84,7 @@ class Downloader:
             RegistryError: the environment names certificates or a proxy that cannot be used.
         """
         home = url
-        for _ in range(limits.MAX_REDIRECTS + 1):
+        for _ in range(limits.MAX_DOWNLOAD_REDIRECTS + 1):
             answer = self._send(url, home)
             location = answer.headers.get("Location")
             # 304 and a redirect without a target are the caller's to judge.
@@ -96,14 +96,14 @@ class Downloader:
             if target is None or (urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"):
                 raise NotDownloaded("it redirects to what is no URL, or from HTTPS to plain HTTP")
             url = target
-        raise NotDownloaded(f"it redirects more than {limits.MAX_REDIRECTS} times")
+        raise NotDownloaded(f"it redirects more than {limits.MAX_DOWNLOAD_REDIRECTS} times")
 
     def _send(self, url: str, home: str) -> urllib3.BaseHTTPResponse:
         """Send to the configured server anywhere, to another only where its address allows it."""
 
         def ask(allowed: Allowed) -> urllib3.BaseHTTPResponse:
             self._check()
-            timeout = total(self._deadline, limits.REQUEST_SECONDS)
+            timeout = total(self._deadline, limits.DOWNLOAD_SECONDS)
             try:
                 return self._pools.open("GET", url, self._headers, timeout, allowed=allowed)
             except FAILURES as error:

@@ -122,7 +122,8 @@ class Pools:
         parts = urlsplit(proxy)
         # A proxy that is spoken to over TLS has a certificate of its own, beside the server's inside the tunnel.
         own = self._trust.context(_host_of(proxy)) if parts.scheme == "https" else None
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        has_login = parts.username is not None
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if has_login else None
         # urllib3 leaves out the user's name and password in a proxy's URL.
         headers = urllib3.make_headers(proxy_basic_auth=login) if login else {}
         return urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=own, **kept)  # type: ignore[arg-type]

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.addresses import literal
 
+# NO_PROXY by hand: requests lets "example" match "notexample", and knows neither "*.example" nor IPv6 ranges. Ratify, which calls
+# the plugin in the same environment, is a Go program: what it reaches directly must be reached directly here.
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -20,10 +20,10 @@ MAX_CONNECTIONS_A_HOST = 64
 MAX_INTERIM_BYTES = 64 * 1024
 """Bytes of all interim answers (100, 102, 103) to one request; servers send one or two (RFC 9110, 15.2; RFC 8297)."""
 
-MAX_REDIRECTS = 5
+MAX_DOWNLOAD_REDIRECTS = 5
 """Redirects followed for one download: mirrors use one, to their object store."""
 
-REQUEST_SECONDS = 60.0
+DOWNLOAD_SECONDS = 60.0
 """Seconds for one file of a repository, within the limit for all of them, so that a silent mirror leaves time to say so."""
 
 MAX_MET_HOSTS = 256

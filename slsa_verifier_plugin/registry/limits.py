@@ -5,7 +5,7 @@ from __future__ import annotations
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """Bytes of a manifest or index; OCI distribution 1.1 asks registries to accept manifests up to this size."""
 
-MAX_REFERRERS = 10_000
+MAX_LISTED_REFERRERS = 10_000
 """Entries of one image's referrers list, over all its pages."""
 
 MAX_LIST_PAGES = 256

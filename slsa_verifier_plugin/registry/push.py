@@ -27,7 +27,7 @@ from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
 
-REQUEST_SECONDS = 300.0
+PUSH_SECONDS = 300.0
 """For one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""
 
 ACTIONS = "pull,push"
@@ -155,7 +155,7 @@ class Pusher(Closeable):
         Raises:
             RegistryError: there is no such answer.
         """
-        deadline = Deadline(REQUEST_SECONDS)
+        deadline = Deadline(PUSH_SECONDS)
         try:
             reply = self.client.send(request, deadline, Retries(deadline, most=1))
             if expected and reply.status not in expected:
@@ -207,4 +207,4 @@ class FallbackTag:
 
 
 def _retries() -> Retries:
-    return Retries(Deadline(REQUEST_SECONDS), most=ATTEMPTS)
+    return Retries(Deadline(PUSH_SECONDS), most=ATTEMPTS)

@@ -160,8 +160,8 @@ class _Entries:
             for item in self._manifests(body):
                 self.deadline.check(self.operation)
                 # Not cut: an attacker who fills the list must not choose which entries count.
-                if len(self.found) == limits.MAX_REFERRERS:
-                    raise faults.too_many(self.operation, "entries", limits.MAX_REFERRERS)
+                if len(self.found) == limits.MAX_LISTED_REFERRERS:
+                    raise faults.too_many(self.operation, "entries", limits.MAX_LISTED_REFERRERS)
                 self.found.append(self._entry(item))
         finally:
             self.parsing.release()

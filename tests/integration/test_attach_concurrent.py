@@ -155,7 +155,7 @@ class Trickling(EmbeddedRegistry):
 def test_a_registry_that_never_ends_its_answer_holds_nobody(
     monkeypatch: pytest.MonkeyPatch, endless: bool
 ) -> None:
-    monkeypatch.setattr(push, "REQUEST_SECONDS", 1.0 if not endless else 60.0)
+    monkeypatch.setattr(push, "PUSH_SECONDS", 1.0 if not endless else 60.0)
     monkeypatch.setattr(push, "ATTEMPTS", 1)
     with Trickling() as registry:
         registry.endless = endless

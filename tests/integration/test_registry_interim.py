@@ -98,7 +98,7 @@ def test_every_request_of_a_session_for_an_sdk_ends(toxin: Toxin) -> None:
 
 @pytest.mark.parametrize("toxin", ENDLESS)
 def test_every_request_of_a_push_ends(toxin: Toxin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushing, "REQUEST_SECONDS", SECONDS)
+    monkeypatch.setattr(pushing, "PUSH_SECONDS", SECONDS)
     monkeypatch.setattr(pushing, "ATTEMPTS", 1)
     with ToxicRegistry(toxin, "/blobs/") as registry:
         pushed = push(registry)

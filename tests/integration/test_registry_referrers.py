@@ -155,17 +155,17 @@ def test_an_empty_list_may_be_written_as_null() -> None:
 def test_ten_thousand_referrers_are_read_and_no_more() -> None:
     with RecordingRegistry(page_size=2500) as registry, RegistryStore(HTTP, None, {}) as store:
         pushed = push(registry)
-        entries = [entry(number) for number in range(limits.MAX_REFERRERS)]
+        entries = [entry(number) for number in range(limits.MAX_LISTED_REFERRERS)]
         registry.storage.referrers = lambda name, digest: entries  # type: ignore[method-assign]
-        assert len(store.referrers(pushed.image, Deadline(30))) == limits.MAX_REFERRERS
-        entries.append(entry(limits.MAX_REFERRERS))
+        assert len(store.referrers(pushed.image, Deadline(30))) == limits.MAX_LISTED_REFERRERS
+        entries.append(entry(limits.MAX_LISTED_REFERRERS))
         assert failure(store, pushed).reason is Reason.LIMIT_EXCEEDED
 
 
 def test_a_list_that_is_too_long_is_asked_for_with_the_filter() -> None:
     with RecordingRegistry(page_size=5000) as registry, RegistryStore(HTTP, None, {}) as store:
         pushed = push(registry)
-        entries = [entry(number, "application/spdx+json") for number in range(limits.MAX_REFERRERS)]
+        entries = [entry(number, "application/spdx+json") for number in range(limits.MAX_LISTED_REFERRERS)]
         own = {**entry(0), "digest": str(pushed.artifact.digest), "size": pushed.artifact.size}
         registry.storage.referrers = lambda name, digest: [*entries, own]  # type: ignore[method-assign]
         found = store.matching_referrers(pushed.image, ARTIFACT_TYPE, Deadline(30))

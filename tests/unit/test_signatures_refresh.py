@@ -297,7 +297,7 @@ def test_a_repository_that_is_away_leaves_the_copy(tmp_path: Path, environ: dict
 def test_a_repository_that_says_nothing_is_given_up(
     repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "DOWNLOAD_SECONDS", 0.2)
     repository.pause = 1.5
     started = time.monotonic()
     with pytest.raises(TrustRootError):
