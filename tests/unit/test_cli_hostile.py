@@ -67,7 +67,8 @@ def row(text: str) -> Row:
 def test_reports_hold_no_control_character_and_no_more_lines(text: str) -> None:
     report = ImageReport(text, text, Decision.DENIED, Reason.LEVEL_TOO_LOW, text, notes=(text,))
     shown = list(render_verify.text_of([report], Painter(), verbose=True))
-    assert len(shown) == 3
+    # The verdict, the message, the command that explains the code, the note.
+    assert len(shown) == 4
     assert is_shown_safely("".join(shown))
     assert "{" not in "".join(shown)
     json.loads(render_verify.json_of([report]))
