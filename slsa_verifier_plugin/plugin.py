@@ -84,9 +84,11 @@ def answer_launcher(started: str) -> NoReturn:
             b"own-process is for the one-file plugin alone; people use 'slsa-verifier-plugin verify IMAGE'\n",
         )
         os._exit(2)
+    # Its output is the channel alone: whatever a library prints goes nowhere.
     detach_standard_files()
     environment = dict(os.environ)
     for name, value in zip(("COMMAND", "SUBJECT", "VERSION"), fields, strict=True):
+        # Not set and empty are two errors of the contract.
         if value is not None:
             environment["RATIFY_VERIFIER_" + name] = os.fsdecode(value)
     seconds, verify = _parsed(environment, stdin)
@@ -131,6 +133,7 @@ def process_age(oldest: float | None = None) -> float:
 
 def write_all(descriptor: int, content: bytes) -> None:
     """Write all of ``content``, or as much of it as somebody reads."""
+    # A pipe takes 64 KiB at once, and a verdict may have 60.
     while content:
         try:
             content = content[os.write(descriptor, content) :]

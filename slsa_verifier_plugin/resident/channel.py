@@ -59,6 +59,7 @@ class ProcessWatch:
 
 def time_used(process: int) -> int | None:
     """Return the nanoseconds of processor time that a process has used; None where there is no such process."""
+    # SO_PEERCRED says 0 of a process in another namespace; the clock of 0 would be this process's own.
     if process <= 0:
         return None
     try:

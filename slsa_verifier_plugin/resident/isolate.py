@@ -52,6 +52,7 @@ def run_isolated(prepare: "Callable[[], Work]", end: float, kept: int = -1) -> A
         ours.close()
         theirs.close()
         return 0, protocol.lack_line(error.errno or 0), b""
+    # From here on there are two processes: the child never returns.
     if child == 0:
         _run_child(prepare, theirs, kept)
     theirs.close()
@@ -97,6 +98,7 @@ def _run_child(prepare: "Callable[[], Work]", connection: _socket.socket, kept: 
         # The default action ends even a loop in C, should the parent be killed before it can do it.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(FIRST_SECONDS)
+        # Imports, and the parsing of standard input, under the first alarm.
         seconds, work = prepare()
         signal.alarm(int(max(seconds, 0.0)) + ORPHAN_SECONDS)
         answer_call(Channel(connection), seconds, work)
@@ -143,12 +145,14 @@ def _has_ended(child: int) -> bool:
 
 def end_child(child: int) -> None:
     """Kill a child and its process group, and reap it."""
+    # Its group first: a credential helper that it has started must not outlive it.
     for target in (-child, child):
         try:
             os.kill(target, _SIGKILL)
         except OSError:
             continue  # it has ended, or has not made its session yet
     end = time.monotonic() + REAP_SECONDS
+    # Not waited for without end: a process within a call of the kernel (a dead NFS server) dies only when that returns.
     while time.monotonic() < end:
         try:
             if os.waitpid(child, os.WNOHANG)[0] != 0:

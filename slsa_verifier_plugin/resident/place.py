@@ -64,6 +64,7 @@ class Place:
         self.directory = f"{parent}/{key}"
         self.socket = f"{self.directory}/socket"
         self.lock = f"{self.directory}/lock"
+        # The lock is held by callers while they start a verifier, the claim by the verifier that serves.
         self.claim = f"{self.directory}/server"
         self.log = f"{self.directory}/log"
 
@@ -160,6 +161,7 @@ def check_directories(place: Place, make: bool) -> None:
 
 def _make_directory(path: str) -> None:
     """Make a directory with what is missing above it; what exists by then is left for the caller to check."""
+    # The usual case first: all that is above exists.
     try:
         try:
             os.mkdir(path, 0o700)
@@ -217,6 +219,7 @@ def pause(begun: float, end: float) -> None:
         begun: when the first look was taken, by ``time.monotonic``.
         end: when there will be none any more, by the same clock.
     """
+    # Hundreds of callers may wait for one verifier: each looks less often the longer it has waited.
     now = time.monotonic()
     time.sleep(max(_PAUSE_SECONDS, min((now - begun) * _PAUSE_SHARE, end - now)))
 

@@ -144,6 +144,7 @@ def await_listener(
 def server_environment(environ: "Mapping[str, str]") -> dict[str, str]:
     """Return the environment of the resident verifier that a caller with ``environ`` starts: nothing but what keys it."""
     identity = {name: environ[name] for name in (BUILD_VARIABLE, *LOADER) if name in environ}
+    # Nothing else of the caller's environment: the verifier answers other callers too.
     # glibc gives every thread an arena of its own otherwise, and none of them shrinks.
     return {**passed_on(environ), **identity, "MALLOC_ARENA_MAX": "2"}
 
@@ -182,6 +183,7 @@ def detach_standard_files() -> None:
     except OSError:
         nothing = os.memfd_create("nothing", os.MFD_ALLOW_SEALING)
         fcntl.fcntl(nothing, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE)
+    # Not closed: the next file that is opened would get number 1, and a library's print would go into it.
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
         os.set_inheritable(descriptor, True)  # dup2 leaves close-on-exec where both are the same
@@ -209,6 +211,7 @@ def _try_connect(place: Place) -> "_socket.socket | None":
 
 def _how_ended(child: int) -> bool | None:
     """Return None while a child runs; then reap it, and return True for one that was killed."""
+    # WNOHANG: this is asked between two attempts to connect, and must not wait.
     try:
         ended, status = os.waitpid(child, os.WNOHANG)
     except ChildProcessError:  # the caller's parent ignores SIGCHLD, so the kernel reaped it

@@ -104,6 +104,7 @@ def start(environ: Mapping[str, str], command: Sequence[str], seconds: float = 1
             )
         connection.close()
         now = _status_at(place, ASK_SECONDS)
+    # It listens before it is warm; a person who starts it wants the next call to be quick.
     while now.report is not None and not now.report.get("warm") and time.monotonic() < end:
         time.sleep(_PAUSE)
         now = _status_at(place, ASK_SECONDS)
@@ -166,8 +167,10 @@ def _stop(channel: Channel, process: HeldProcess, end: float) -> bool:
         answered = channel.receive(time.monotonic() + ASK_SECONDS)[0] == protocol.ANSWER
     except (TimeoutError, ClosedError, protocol.FrameError):
         answered = False
+    # One that has answered finishes its calls first; one that has not is not waited for.
     if process.has_ended(end - time.monotonic() if answered else 0.0):
         return True
+    # SIGKILL ends a stopped process too. What remains is one within a call of the kernel, or a frozen one.
     process.kill()
     if not process.has_ended(ASK_SECONDS):
         raise UsageError(f"process {process.pid} cannot be killed")
@@ -187,6 +190,7 @@ def _status_at(place: Place, seconds: float) -> ResidentStatus:
         return ResidentStatus(directory, problem=f"the resident verifier cannot be reached: {plain(error)}")
     try:
         pid = peer_of(channel.connection)[0]
+        # Whatever goes wrong from here on, there is a process, and its number helps a person.
         try:
             channel.send(protocol.frame(protocol.STATUS), end)
             kind, body = channel.receive(end)

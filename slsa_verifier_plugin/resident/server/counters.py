@@ -14,6 +14,7 @@ class Counters:
 
     def add(self, name: str) -> None:
         """Count one more."""
+        # Reading, adding and storing are three steps of the interpreter, between which another thread may run.
         with self._lock:
             self._counts[name] = self._counts.get(name, 0) + 1
 

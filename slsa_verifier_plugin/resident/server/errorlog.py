@@ -43,6 +43,7 @@ class ErrorLog:
 
     def add(self, text: str) -> None:
         """Add a line with the time (UTC) in front; foreign text in it is made safe."""
+        # Foreign text may hold line ends and a terminal's commands: each error is one line, whatever it says.
         line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {plain(text, MAX_LINE)}"
         with self._lock:
             self._latest.append(line)
@@ -73,6 +74,7 @@ class ErrorLog:
         size = os.fstat(self.descriptor).st_size
         if size + len(line) > MAX_BYTES:
             # The watchdog writes here too, so the size is asked for, not counted.
+            # The older half goes at once: cutting a little at each line would write the file anew each time.
             kept = os.pread(self.descriptor, MAX_BYTES // 2, max(size - MAX_BYTES // 2, 0))
             os.ftruncate(self.descriptor, 0)
             os.write(self.descriptor, kept[kept.find(b"\n") + 1 :])

@@ -85,6 +85,7 @@ class FairQueue(Generic[J]):
         """Return the call that is next beside those under way; None where none waits, or each must wait on."""
         if not self._waiting:
             return None
+        # Counted anew at each taking: some hundred calls, against a count that could go wrong.
         busy = Counter(job.registry for job in under_way)
         # ``min`` returns the first of equals: the registry that has waited longest.
         registry = min(self._waiting, key=busy.__getitem__)

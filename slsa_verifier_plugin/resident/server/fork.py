@@ -62,6 +62,7 @@ class Fork:
         pairs: list[tuple[socket.socket, socket.socket]] = []
         try:
             # The last pair is for the sign that the fork is ready.
+            # SEQPACKET keeps messages apart, so neither side needs frames.
             for _ in range(self._lanes + 1):
                 pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             # A look at every object would make it a page of its own in each process.
@@ -89,6 +90,7 @@ class Fork:
                 ours.close()
             return
         self._process, self.state = child, f"process {child}"
+        # From here on every ask ends: late replies are as good as none.
         for ours, _ in pairs:
             ours.settimeout(ASK_SECONDS)
             self._free.put(ours)
@@ -161,6 +163,7 @@ def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoRet
         detach_standard_files()
         sign.send(b"r")
         sign.close()
+        # After the sign: the parent does not wait for what this loads.
         work = prepare()
         by_descriptor = {lane.fileno(): lane for lane in lanes}
         poller = select.poll()

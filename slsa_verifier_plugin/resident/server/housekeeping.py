@@ -14,6 +14,7 @@ _M_ARENA_MAX = -8
 def resident_bytes() -> int | None:
     """Return the bytes of this process's resident set; None where there is no ``/proc``."""
     try:
+        # Field 2 of proc_pid_statm(5), in pages. Not ru_maxrss: that never falls again.
         return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
         return None
@@ -21,7 +22,8 @@ def resident_bytes() -> int | None:
 
 def release_memory() -> None:
     """Collect garbage, and give what the C library holds free back to the system."""
-    import ctypes  # a megabyte, for what most verifiers never do
+    # Here and not above: a megabyte, for what most verifiers never do.
+    import ctypes
 
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl needs none
@@ -57,6 +59,7 @@ def source_state() -> tuple[int, int]:
     correction would have no effect. The build identity, which every call computes, is too coarse for that.
     """
     count = newest = 0
+    # Both times: a tool that restores an older file sets its mtime to the past, and cannot set its ctime.
     for directory, _, names in os.walk(Path(__file__).parents[2]):
         for name in names:
             if name.endswith(".py"):

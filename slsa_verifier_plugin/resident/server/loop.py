@@ -86,6 +86,7 @@ class Loop:
 
     def run(self) -> str:
         """Serve, and return the reason for the end."""
+        # In a thread of its own: callers are accepted meanwhile, and told that their answers will come.
         self._pool.warm_up()
         try:
             while True:
@@ -96,6 +97,7 @@ class Loop:
                         key.data()
                 self._peers.expire()
                 self._keep_house()
+                # Looked at in each round: a signal's handler only sets the reason.
                 if self._reason:
                     self._retire()
                     if not self._peers and not self._pool.unfinished() and self._unsent.empty():
@@ -123,6 +125,7 @@ class Loop:
             return
         self._next_tick = now + self._settings.tick_seconds
         self._watchdog.heartbeat()
+        # The heartbeat goes on while it ends; a second reason would change nothing.
         if not self._reason:
             self.end(self._watchdog.look(self._last_call))
 
@@ -162,6 +165,7 @@ class Loop:
                 self._counters.add("foreign")
                 self._log.add("a connection of another user was refused")
                 connection.close()
+            # Those that send nothing make room first; else who comes is told at once, and does not wait in the backlog.
             elif self._is_full() and not self._peers.drop_oldest():
                 self._refuse(connection)
             else:
@@ -193,6 +197,7 @@ class Loop:
             return
         except OSError:
             data = b""
+        # The other side has sent no whole request and closed: nobody is there to be answered.
         if not data:
             self._peers.drop(peer)
             return
@@ -257,6 +262,7 @@ class Loop:
             complete = connection.send(accepted) == len(accepted)
         except OSError:
             complete = False
+        # Half an acceptance cannot be completed: the worker's answer must not come before its rest.
         if not complete:
             self._counters.add("abandoned")
             connection.close()
@@ -265,6 +271,8 @@ class Loop:
         self._pool.submit(Job(connection, request, seconds, kind))
 
     def _budget(self, stdin: bytes) -> float:
+        # Parsed here for its time, and again by the worker: the value of four megabytes of JSON would be ten times as large
+        # while it waits.
         try:
             seconds = self._service.budget(stdin)
         except Exception as error:  # noqa: BLE001 (the call itself will say what is wrong with it)
@@ -301,6 +309,7 @@ class Loop:
 
     def _hand_over(self, connection: socket.socket, data: bytes) -> None:
         """Take a worker's connection over; called in its thread."""
+        # Put before the byte is sent: the loop reads the byte first.
         self._unsent.put((connection, data))
         try:
             self._waker.send(b"w")

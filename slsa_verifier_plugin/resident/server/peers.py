@@ -58,6 +58,7 @@ class Peers:
         Not before it is known that it cannot: most requests are there by the time they are accepted, and each call of the system
         gives the interpreter to the threads that work.
         """
+        # Registered for one direction only: a connection first sends all of its request, and then reads.
         if not peer.is_registered:
             peer.is_registered = True
             events = selectors.EVENT_WRITE if peer.reply else selectors.EVENT_READ
@@ -97,6 +98,7 @@ class Peers:
     def expire(self) -> None:
         """End the connections whose time is over."""
         now = time.monotonic()
+        # All behind the first one that has time left have more of it.
         while self.next_deadline(now + 1) <= now and self.drop_oldest():
             pass
 

@@ -77,6 +77,7 @@ class Pool(TurnPool[Job]):
             return
         answer = self._answer(job) if warm else (0, DEADLINE_LINE, b"")
         self._send(job.connection, answer)
+        # The caller has printed a denial of its own by now.
         if time.monotonic() > job.deadline + GRACE_SECONDS:
             self._counters.add("late")
 
@@ -94,6 +95,7 @@ class Pool(TurnPool[Job]):
         except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
             self._counters.add("failed")
             self._log.add(f"a verification failed: {describe(error)}")
+            # A limit that passes is said, for the same call may succeed later; anything else is a fault of ours.
             number = lacks.number_of(error)
             return 0, lack_line(number) if number else INTERNAL_LINE, b""
 

@@ -66,6 +66,7 @@ def report(
     except Exception as error:  # noqa: BLE001 (what the verifier itself knows is worth telling without)
         log.add(f"the service cannot tell its status: {describe(error)}")
         complete = b""
+    # Without the service's part it always fits: twenty lines of at most 512 characters, and numbers.
     return complete if 0 < len(complete) <= MAX_REPLY else _encode({**result, "service": None})
 
 

@@ -70,15 +70,18 @@ def serve(
             another resident verifier serves here.
     """
     configured, problems = read_settings(environ)
+    # Undone in the opposite order: the claim is given up last, when nothing of this verifier is there any more.
     with ExitStack() as stack:
         with usage_errors("use the resident verifier's directory"):
             place = find_place(environ)
             check_directories(place, make=True)
             claim = _claim(place)
             stack.callback(os.close, claim)
+        # Before anything heavy is imported: the first callers wait on the socket, and not on the lock.
         with usage_errors(f"make the socket {quoted(place.socket)}"):
             listener = listen(place)
         log = stack.enter_context(closing(ErrorLog(place.log, echo)))
+        # Only now is there a log to say it in.
         for problem in problems:
             log.add(problem)
         if echo is not None:
@@ -97,14 +100,17 @@ def listen(place: Place) -> socket.socket:
     Raises:
         OSError: it cannot be made there.
     """
+    # The directory is changed for a moment; the descriptor finds the way back even where the path is gone.
     before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         # A relative name: the longer one of the fresh socket might not fit where the final one does.
         os.chdir(place.directory)
         try:
+            # Left by a verifier that was killed between bind and rename.
             _remove(_FRESH_NAME)
             listener.bind(_FRESH_NAME)
+            # bind() uses the umask, which a person who runs it in the foreground chose.
             os.chmod(_FRESH_NAME, stat.S_IRUSR | stat.S_IWUSR)  # noqa: PTH101 (relative to this directory)
             listener.listen(BACKLOG)
             os.rename(_FRESH_NAME, "socket")  # noqa: PTH104
@@ -131,10 +137,12 @@ def _claim(place: Place) -> int:
         # Opened anew each time: the file of a frozen verifier, which cannot give it up, is removed by whoever ends it.
         claim = try_lock(place.claim)
         if claim is not None:
+            # Between open and flock the file may have been removed: then it is a lock that nobody else will ever ask for.
             if _is_there(claim, place.claim):
                 _sign(claim)
                 return claim
             os.close(claim)
+        # One that listens will not end for this one; one that does not may be about to end.
         if _listens(place) or time.monotonic() >= end:
             raise UsageError(
                 "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
@@ -194,6 +202,7 @@ def _run(
 
 def _allow_descriptors() -> None:
     """Allow this process as many open files as it may want, up to what it may allow itself."""
+    # The soft limit is often 1024 for the sake of select(2), which nothing here uses.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -63,6 +63,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[ServerSettings, list[str]
         value = environ.get(name, "")
         if not value:
             return otherwise
+        # isdigit alone is true of Arabic digits too, and int() refuses thousands of digits with an exception.
         if value.isascii() and value.isdigit() and len(value) <= 12 and least <= int(value) <= most:
             return int(value)
         problems.append(f"{name} is {quoted(value)}, expected {least} to {most}; {otherwise} is used instead")

@@ -85,6 +85,7 @@ class TurnPool(ABC, Generic[J]):
 
     def submit(self, job: J) -> None:
         """Queue a job."""
+        # One lock for all counts: they are changed together, for some microseconds.
         with self._lock:
             self._waiting.add(job)
             self._queued_bytes += job.size
@@ -130,6 +131,7 @@ class TurnPool(ABC, Generic[J]):
 
     def give_turn(self, job: J) -> None:
         """Let another call work while this one waits."""
+        # While it waits it does not count as one that works for long.
         with self._lock:
             job.working = None
             self._working -= 1
@@ -151,6 +153,7 @@ class TurnPool(ABC, Generic[J]):
     def _dispatch(self) -> None:
         """Let those that wait for a turn work, as many as may; the lock is held."""
         while self._has_turn():
+            # Who has begun comes before who has not: it holds memory, and its time has run for longer.
             if self._returning:
                 job, gate = self._returning.popleft()
                 gate.release()
@@ -183,6 +186,7 @@ class TurnPool(ABC, Generic[J]):
         job = self._waiting.take(self._running)
         if job is None:
             return None
+        # Of a limit of processes or memory: the threads that there are go on, and one of them will take it.
         if not has_thread and not self._add_thread():
             self._waiting.put_back(job)
             return None

@@ -45,6 +45,7 @@ class Watchdog:
 
     def heartbeat(self) -> None:
         """Put the watchdog off."""
+        # A thread of C code: it also ends a process whose interpreter lock a loop in a library never gives back.
         descriptor = self._log.descriptor if self._log.descriptor >= 0 else 2
         faulthandler.dump_traceback_later(self._settings.watchdog_seconds, exit=True, file=descriptor)
 
@@ -71,6 +72,7 @@ class Watchdog:
         # Whoever removed the file wants another verifier, or a system's tidying of /tmp did: no caller finds this one any more.
         if not self.owns_socket():
             return self._reported("its socket is gone or another's")
+        # The next call starts another one, for half a second; until then 75 MiB are free.
         if self._settings.idle_seconds and now - last_call >= self._settings.idle_seconds:
             return "nobody called"
         # A call that loops in C code keeps its thread and a processor for ever.
@@ -78,6 +80,7 @@ class Watchdog:
             return self._reported("a verification does not end")
         if now >= self._next_sources:
             self._next_sources = now + self._settings.source_seconds
+            # An upgrade in place: a module that is imported later would be of the new version, among old ones.
             if housekeeping.source_state() != self._sources:
                 return self._reported("its source files have changed")
         return self._look_at_memory()
@@ -88,6 +91,7 @@ class Watchdog:
         before = housekeeping.resident_bytes()
         if before is None or before <= limit:
             return ""
+        # What is kept for speed goes first: many policies and images may simply have been seen.
         try:
             self._service.trim()
         except Exception as error:  # noqa: BLE001 (then the memory shows it)
@@ -97,6 +101,7 @@ class Watchdog:
         self._log.add(
             f"{before >> 20} MiB are over the limit of {limit >> 20}, {after >> 20} with empty caches"
         )
+        # Nine tenths and not all: else it would empty its caches every second.
         return self._reported("it needs too much memory") if after > limit * _AFTER_TRIM else ""
 
     def _reported(self, reason: str) -> str:
