@@ -88,7 +88,7 @@ def test_policy_check_names_the_near_miss(name: str, says: str, monkeypatch: pyt
     assert says in shown
 
 
-def test_a_kind_that_is_not_looked_at_is_named() -> None:
+def test_the_images_of_a_tekton_task_are_looked_at() -> None:
     policy = FIELD / "values-that-never-match" / "https-policy.policy.json"
     done = cli("audit", "--manifests", FIELD / "unread-kinds", "--policy", policy)
-    assert "incomplete: 1 Task of tekton.dev/v1: not looked at" in done.out
+    assert "UNDECIDED REGISTRY_UNREACHABLE registry.example/tekton:1" in done.out

@@ -34,7 +34,13 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
     type=click.Path(),
     help="Verifier, Policy and Store resources in YAML; may be repeated. Read again when they change.",
 )
-@click.option("--listen", default="127.0.0.1:6001", show_default=True, metavar="ADDRESS:PORT")
+@click.option(
+    "--listen",
+    default="127.0.0.1:6001",
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help="HTTPS for Gatekeeper.",
+)
 @click.option(
     "--health-listen",
     default="127.0.0.1:8081",
