@@ -74,7 +74,8 @@ def _commands(group: click.Group, context: click.Context, path: str) -> Iterator
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
-    for option in command.get_params(context):
+    # Without --help: click adds it in the form of whichever context asked for it first.
+    for option in command.params:
         record = option.get_help_record(context) if isinstance(option, click.Option) else None
         if record is not None:
             yield ".TP"
