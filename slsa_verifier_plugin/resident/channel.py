@@ -35,6 +35,7 @@ class ProcessWatch:
         process: its number; 0 for none, which is never still.
     """
 
+    # Nothing is kept open for it: a number and a clock are all that a watch needs.
     def __init__(self, process: int) -> None:
         self.process = process
         self.used = time_used(process)

@@ -132,6 +132,7 @@ def _receive(channel: Channel, child: int, end: float) -> Answer:
             return protocol.decode_answer(body)
         if kind != protocol.ACCEPTED:
             raise protocol.FrameError("a frame that is not expected")
+        # The child said what is left from then on.
         end = time.monotonic() + protocol.decode_accepted(body)
 
 

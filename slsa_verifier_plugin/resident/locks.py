@@ -19,6 +19,7 @@ def try_lock(path: str) -> int | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException as error:
+        # Without the lock the descriptor is of no use.
         os.close(lock)
         if isinstance(error, BlockingIOError):
             return None

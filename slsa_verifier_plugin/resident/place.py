@@ -94,6 +94,7 @@ def _default_parent(environ: "Mapping[str, str]") -> str:
     if runtime.startswith("/") and is_private(runtime):
         return f"{runtime}/slsa-verifier-plugin"
     temporary = environ.get("TMPDIR", "")
+    # A relative one would be another directory for each caller.
     if not temporary.startswith("/"):
         temporary = "/tmp"  # noqa: S108 (a directory of our own in it, checked at every use)
     return f"{temporary}/slsa-verifier-plugin-{os.geteuid()}"

@@ -15,8 +15,10 @@ def usable_processors() -> int:
     # Version 2 of control groups, then version 1. A limit of CPU in a Pod is a quota here, and none of the mask.
     for path in ("cpu.max", "cpu/cpu.cfs_quota_us"):
         quota, period = _quota(f"{_CONTROL_GROUPS}/{path}")
+        # Version 1 writes -1 for "no quota".
         if quota > 0 and period > 0:
             count = min(count, quota // period)
+    # Half a processor still runs one process at a time.
     return max(count, 1)
 
 
@@ -27,6 +29,7 @@ def _quota(path: str) -> tuple[int, int]:
         if path.endswith("quota_us"):
             text += _words(path.replace("quota_us", "period_us"))
         return (int(text[0]), int(text[1])) if text[0] != "max" else (0, 0)
+    # No such file is usual: there is one version or the other, or no control group at all.
     except (OSError, ValueError, IndexError):
         return 0, 0
 

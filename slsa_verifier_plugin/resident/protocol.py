@@ -224,6 +224,7 @@ def check_seconds(request: Request) -> float:
         FrameError: a field is not set, or the last is no number of milliseconds of which a call may have so many.
     """
     _, folder, name, digest, limit = request
+    # Without one of them there would be something to guess.
     if not folder or not name or not digest:
         raise FrameError("a check without folder, name or digest")
     # The length first: beyond 4,300 digits int() raises ValueError, which would end the server and not the connection.
@@ -258,6 +259,7 @@ def decode_answer(body: bytes) -> Answer:
         raise FrameError("an answer without exit status")
     stdout, at = _take(body, 1)
     stderr, at = _take(body, at)
+    # Empty is a value, missing is none: only a whole answer counts.
     if stdout is None or stderr is None or at != len(body):
         raise FrameError("an answer that is not two fields")
     return body[0], stdout, stderr

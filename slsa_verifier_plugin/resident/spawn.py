@@ -216,4 +216,5 @@ def _how_ended(child: int) -> bool | None:
         ended, status = os.waitpid(child, os.WNOHANG)
     except ChildProcessError:  # the caller's parent ignores SIGCHLD, so the kernel reaped it
         return False
+    # A number of 0 means that the child still runs.
     return os.WIFSIGNALED(status) if ended else None

@@ -24,12 +24,14 @@ class HeldProcess:
         """Wait for its end; return whether it came within ``seconds``."""
         waiter = select.poll()
         waiter.register(self._descriptor, select.POLLIN)
+        # In milliseconds; poll takes a negative number as "for ever".
         return bool(waiter.poll(max(seconds, 0.0) * 1000))
 
     def kill(self) -> None:
         """Kill it, unless it has ended."""
         try:
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+        # It may have ended by itself since it was looked at.
         except ProcessLookupError:
             return
 

@@ -102,6 +102,7 @@ def start(environ: Mapping[str, str], command: Sequence[str], seconds: float = 1
             raise UsageError(
                 "the resident verifier does not start; 'slsa-verifier-plugin resident serve' shows why"
             )
+        # It was only to see that somebody listens; the status has a connection of its own.
         connection.close()
         now = _status_at(place, ASK_SECONDS)
     # It listens before it is warm; a person who starts it wants the next call to be quick.
@@ -197,6 +198,7 @@ def _status_at(place: Place, seconds: float) -> ResidentStatus:
             report = loads(body) if kind == protocol.STATUS_REPLY else None
         except (TimeoutError, ClosedError, protocol.FrameError, JsonError):
             report = None
+        # Any process of this user may listen there.
         if not isinstance(report, dict):
             return ResidentStatus(directory, True, pid, problem="a process listens, but does not answer")
         return ResidentStatus(directory, True, pid, report)

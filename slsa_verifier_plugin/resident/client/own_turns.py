@@ -40,6 +40,7 @@ def await_turn(place: Place, end: float) -> int | None:
     begun = time.monotonic()
     while True:
         turn = take_turn(place)
+        # A process that begins later than this could not answer in time, and would keep its turn from one that can.
         if turn is not None or time.monotonic() + TURN_SECONDS >= end:
             return turn
         pause(begun, end)

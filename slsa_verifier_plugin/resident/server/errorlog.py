@@ -33,6 +33,7 @@ class ErrorLog:
         self._latest: deque[str] = deque(maxlen=MAX_SHOWN)
         self.unwritten = 0
         try:
+            # Non-blocking: a named pipe in its place must not hold up whoever has an error to tell.
             self.descriptor = os.open(
                 path,
                 os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,

@@ -25,6 +25,7 @@ def release_memory() -> None:
     # Here and not above: a megabyte, for what most verifiers never do.
     import ctypes
 
+    # First what is garbage: only what is free can be given back.
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl needs none
     if trim is not None:
@@ -49,6 +50,7 @@ def file_identity(path: str) -> tuple[int, int, int] | None:
         found = os.lstat(path)
     except OSError:
         return None
+    # An inode's number is unique within one device, and may be given again once its file is gone.
     return found.st_dev, found.st_ino, found.st_uid
 
 

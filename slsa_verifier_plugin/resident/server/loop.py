@@ -95,6 +95,7 @@ class Loop:
                         self._on_peer(key.data)
                     else:
                         key.data()
+                # In each round, for a selector knows no deadlines.
                 self._peers.expire()
                 self._keep_house()
                 # Looked at in each round: a signal's handler only sets the reason.
@@ -301,6 +302,7 @@ class Loop:
             self._peers.wait(peer)
             return
         except OSError:
+            # Nobody will read the rest.
             peer.reply = b""
         if peer.reply:
             self._peers.wait(peer)

@@ -104,6 +104,7 @@ class Peers:
 
     def next_deadline(self, otherwise: float) -> float:
         """Return when the oldest connection's time is over, by ``time.monotonic``; ``otherwise`` if there is none."""
+        # The first is the oldest, and so the first whose time is over.
         for peer in self._peers.values():
             return peer.deadline
         return otherwise

@@ -154,6 +154,7 @@ def _is_there(claim: int, path: str) -> bool:
     """Return True while an open file is the one at its path."""
     try:
         return os.path.samestat(os.fstat(claim), os.stat(path))  # noqa: PTH116
+    # Whoever ended a frozen verifier has removed its file.
     except FileNotFoundError:
         return False
 
@@ -171,6 +172,7 @@ def _sign(claim: int) -> None:
 def _listens(place: Place) -> bool:
     try:
         connect(place, 0.25).close()
+    # Whatever the reason, no caller could reach one here.
     except (NobodyListensError, PlaceError, OSError):
         return False
     return True

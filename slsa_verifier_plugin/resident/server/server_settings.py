@@ -61,6 +61,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[ServerSettings, list[str]
 
     def number(name: str, least: int, most: int, otherwise: int) -> int:
         value = environ.get(name, "")
+        # Empty is not set: a manifest may leave a value blank.
         if not value:
             return otherwise
         # isdigit alone is true of Arabic digits too, and int() refuses thousands of digits with an exception.
