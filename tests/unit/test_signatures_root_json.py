@@ -170,7 +170,7 @@ def test_a_root_alone_is_its_file() -> None:
         (b"\xff", "not UTF-8"),
         (ONE_LINE.decode().encode("utf-16"), "it is UTF-16 text; unpack it with: iconv"),
         (ONE_LINE.decode().encode("utf-16-le"), "it is UTF-16 text; unpack it with: iconv -f UTF-16LE"),
-        (gzip.compress(ONE_LINE), "it is gzip data; unpack it with: gunzip <FILE >OTHER-FILE"),
+        (gzip.compress(ONE_LINE, mtime=0), "it is gzip data; unpack it with: gunzip <FILE >OTHER-FILE"),
         (b"[" + ONE_LINE + b"]", "it is a JSON array and no object"),
         (b"[" * 100_000, "no JSON in line 1"),
         (b"\n".join([ONE_LINE] * (MAX_ROOTS + 1)), f"more than {MAX_ROOTS} documents"),
