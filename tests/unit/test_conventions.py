@@ -139,8 +139,7 @@ def test_a_variable_names_the_policy(tmp_path: Path) -> None:
 
 def test_man_pages_and_completions_are_those_of_the_commands() -> None:
     # "python -m tools.manuals" writes them.
-    for path, text in manuals.files():
-        assert path.read_text("utf-8") == text, path
+    assert [path for path, text in manuals.files() if path.read_text("utf-8") != text] == []
 
 
 def test_the_man_page_is_read_by_man() -> None:
