@@ -392,6 +392,28 @@ def test_what_says_that_it_may_be_provenance_takes_turns_with_the_rest(
         assert_admitted(judge(scene))
 
 
+def test_no_more_referrers_are_fetched_than_are_looked_at(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    junk = [attach(scene, b"%d" % number) for number in range(10)]
+    limited(monkeypatch, 3)
+    assert_denied(judge(scene), Reason.SOURCE_NOT_BOUND, 14, "of 11 referrers, of which 3 are looked at")
+    # The judged artifact is among the eleven, and known already.
+    assert 2 <= len({one.digest for one in junk} & set(scene.store.asked)) <= 3
+
+
+def test_a_referrer_is_left_once_its_time_is_over(scene: Scene, clock: Clock) -> None:
+    """Each signature takes two seconds, by this clock; whoever attaches many must not keep the honest one from its turn."""
+    content = lines([lookalike(scene, number) for number in range(5)])
+    source = provenances._Source(attach(scene, content))
+    looking = search(scene)._look(source, [content], 1.0)
+    next(looking)
+    clock.now += 2
+    with pytest.raises(StopIteration) as end:
+        next(looking)
+    assert end.value.value is False
+
+
 def test_as_many_referrers_as_are_looked_at_leave_nothing_to_say(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
