@@ -69,17 +69,6 @@ def predicate_type_in(value: Any) -> str | None:
     return predicate_type if isinstance(predicate_type, str) else None
 
 
-def predicate_type_of(payload_type: str, payload: bytes) -> str | None:
-    """Return the predicate type that a payload claims, None where it is no statement.
-
-    A look that costs little; what it says is not checked beyond that.
-    """
-    try:
-        return predicate_type_in(decode(payload_type, payload))
-    except StatementError:
-        return None
-
-
 def parse_statement(payload_type: str, payload: bytes, *, is_claim: bool = False) -> Statement:
     """Return the statement in a DSSE payload.
 

@@ -22,7 +22,7 @@ from slsa_verifier_plugin.model.manifest import ARTIFACT_TYPES, IMAGE_TYPES, IND
 from slsa_verifier_plugin.model.provenance import parse_provenance
 from slsa_verifier_plugin.model.signer import Claim
 from slsa_verifier_plugin.model.source_uri import SourceUri, same_repository
-from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE, parse_statement, predicate_type_of
+from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE, parse_statement, predicate_type_in
 from slsa_verifier_plugin.model.vsa import parse_time, parse_vsa
 from slsa_verifier_plugin.policy.checks import Context, examine
 from slsa_verifier_plugin.policy.matching import (
@@ -107,7 +107,6 @@ def manifest(data: bytes) -> None:
 
 def statement(data: bytes) -> None:
     """A statement that says what its JSON says, or ``StatementError``; and the checks end in one outcome for it."""
-    kind = predicate_type_of(PAYLOAD_TYPE, data)
     examination = examine(Claim(PAYLOAD_TYPE, data, signer()), Context(policy(), Digest.of(b"")))
     _assert_safe(examination.message)
     try:
@@ -117,7 +116,7 @@ def statement(data: bytes) -> None:
         assert examination.reason == "NO_VSA"
         return
     value = json.loads(data)
-    assert parsed.predicate_type == value["predicateType"] == kind
+    assert parsed.predicate_type == predicate_type_in(value)
     assert [dict(subject.digests) for subject in parsed.subjects] == [
         one["digest"] for one in value["subject"]
     ]
