@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -190,6 +191,21 @@ def test_step_3_every_blob_is_read_and_empty_ones_are_passed_over(scene: Scene) 
 def test_step_4_nothing_to_look_at(scene: Scene, content: bytes, says: str) -> None:
     verdict = scene.verify(scene.store.attach(scene.image, content))
     assert_denied(verdict, Reason.NO_ATTESTATION, 4, says)
+
+
+def test_step_4_another_form_is_named_and_the_first_of_several(scene: Scene) -> None:
+    packed, wide = gzip.compress(b"x", mtime=0), "x".encode("utf-16")
+    assert_denied(
+        scene.verify(scene.store.attach(scene.image, packed)), Reason.NO_ATTESTATION, 4, "gzip data"
+    )
+    verdict = scene.verify(scene.store.attach(scene.image, packed, wide))
+    assert_denied(verdict, Reason.NO_ATTESTATION, 4, "gzip data")
+
+
+def test_step_4_beside_an_attestation_another_form_is_not_the_reason(scene: Scene) -> None:
+    packed = gzip.compress(b"x", mtime=0)
+    artifact = scene.store.attach(scene.image, packed, lines([scene.notary.sign(provenance_v1())]))
+    assert_denied(scene.verify(artifact), Reason.NO_VSA, 6, "https://slsa.dev/provenance/v1")
 
 
 def test_step_4_attestations_of_other_kinds_alone(scene: Scene) -> None:

@@ -2,8 +2,8 @@
 
 Policies are mixed, artifacts seen and unseen, registries quick, slow and dead, while verifiers are killed, stopped and upgraded
 in place and the Python installation's clock jumps (the launcher preloads nothing into its own). The exit status is not zero where
-a decision is wrong or missing, a call is slower than 4.5 s, an installation takes too much memory, or too many are denied for
-now. ``--calls N`` ends it after that many calls.
+a decision is wrong or missing, a call is slower than 4.5 s besides what the machine itself was late (``lateness``), an
+installation takes too much memory, or too many are denied for now. ``--calls N`` ends it after that many calls.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tools.bench.measure import pss
 from tools.soak.faults import Every, Faults
 from tools.soak.installations import Installation, OneFile, Package
 from tools.soak.judging import POLICIES, Outcome, Tally, expected, judge
+from tools.soak.lateness import Lateness
 from tools.soak.registries import KINDS
 
 CALL_SECONDS = 30.0
@@ -128,8 +130,13 @@ def main() -> int:
         scene = Scene(folder, options.seed)
         tallies = [Tally(installation.name) for installation in installations]
         try:
-            with _memory(installations, tallies), Faults(installations, Every(), options.seed) as faults:
-                _call_until(end, options, scene, list(zip(installations, tallies, strict=True)))
+            tried = list(zip(installations, tallies, strict=True))
+            with (
+                Lateness() as lateness,
+                _memory(installations, tallies),
+                Faults(installations, Every(), options.seed) as faults,
+            ):
+                _call_until(end, options, scene, tried, lateness)
         finally:
             for installation in installations:
                 for pid in installation.processes():
@@ -149,7 +156,11 @@ def main() -> int:
 
 
 def _call_until(
-    end: float, options: argparse.Namespace, scene: Scene, tried: list[tuple[Installation, Tally]]
+    end: float,
+    options: argparse.Namespace,
+    scene: Scene,
+    tried: list[tuple[Installation, Tally]],
+    lateness: Lateness,
 ) -> None:
     """Make calls, ``options.callers`` at once, until the end or their number."""
     left = threading.BoundedSemaphore(options.calls) if options.calls else None
@@ -159,7 +170,8 @@ def _call_until(
             installation, tally = tried[number % len(tried)]
             number += 1
             registry, variables, stdin, reason = scene.call()
-            outcome = _made(installation, variables, stdin)
+            started = time.monotonic()
+            outcome = replace(_made(installation, variables, stdin), late=lateness.since(started))
             tally.add(judge(outcome, reason, registry), registry, outcome)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(options.callers)]
