@@ -75,10 +75,17 @@ def test_files_change_while_pods_are_created(lab: Lab, hundred: dict[str, bool],
             lab.provider.refresh("tls")
         turns[kind] += 1
 
-    result = _while_created(lab, hundred, 600, act)
-    assert not result.wrong, result.wrong[:3]
-    assert all(turns.values()), f"not everything was exchanged while Pods were created: {turns}"
-    lab.forget("provider/gatekeeper")
+    try:
+        # A quick machine has made its Pods before each kind had its turn.
+        for _ in range(5):
+            result = _while_created(lab, hundred, 600, act)
+            assert not result.wrong, result.wrong[:3]
+            if all(turns.values()):
+                break
+        assert all(turns.values()), f"not everything was exchanged while Pods were created: {turns}"
+    finally:
+        # The script has changed the Providers: what comes next applies them anew.
+        lab.forget("provider/gatekeeper")
     say(f"{', '.join(f'{count} times the {kind}' for kind, count in turns.items())}; {result}")
 
 
