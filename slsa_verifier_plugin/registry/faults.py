@@ -15,6 +15,9 @@ from slsa_verifier_plugin.text import plain
 
 RETRY_HELPS = "; trying again may help"
 
+PASSING_REFUSALS = frozenset({408, 425, 429})
+"""Of a client's requests: too slow, too early, too many (RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4)."""
+
 OCI_CODES = frozenset(
     [
         "BLOB_UNKNOWN",
@@ -88,7 +91,7 @@ def redacted(url: str) -> str:
 
 def is_passing(status: int) -> bool:
     """Return True for a status that says that the same request may succeed later (RFC 9110, 15.5 and 15.6)."""
-    return status in (408, 425, 429) or (status >= 500 and status not in (501, 505))
+    return status in PASSING_REFUSALS or (status >= 500 and status not in (501, 505))
 
 
 def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] = ()) -> StatusError:

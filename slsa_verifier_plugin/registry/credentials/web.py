@@ -17,7 +17,7 @@ from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
-from slsa_verifier_plugin.registry.faults import RETRY_HELPS, unreachable
+from slsa_verifier_plugin.registry.faults import PASSING_REFUSALS, RETRY_HELPS, unreachable
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain
@@ -27,7 +27,7 @@ T = TypeVar("T")
 SHORTEST_TIMEOUT = 0.05
 """Seconds that an SDK's call gets at least, so that an almost spent deadline does not mean "no limit" to it."""
 
-TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRANSIENT_STATUS = PASSING_REFUSALS | {500, 502, 503, 504}
 """HTTP statuses after which the same request may succeed later."""
 
 
