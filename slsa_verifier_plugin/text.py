@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 MAX_SHOWN = 160
@@ -96,6 +96,12 @@ def counted(number: int, what: str) -> str:
     if head.endswith("y") and head[-2:-1] not in "aeiou":
         head, ending = head[:-1], "ies"
     return f"{number} {head}{ending}{space}{rest}"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Return the first ``most`` of ``names`` with commas between them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def ascii_only(text: str) -> str:

@@ -6,15 +6,16 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from slsa_verifier_plugin.audit.audit_row import AuditRun, Row, Seen
 from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.registry.closing import Closeable
+from slsa_verifier_plugin.text import plain, quoted, some_of
 
 VERSION = "2"
 MAX_SHOWN_SHARDS = 8
@@ -48,7 +49,7 @@ def forget(path: Path) -> None:
         path.unlink()
 
 
-class AuditState:
+class AuditState(Closeable):
     """The file. One process at a time writes to it; nothing of it is read into memory as a whole.
 
     Args:
@@ -74,17 +75,13 @@ class AuditState:
         self._committed = time.monotonic()
         # The name goes through as_uri: a "?" or "%" in a folder's name would be taken for one of SQLite's options.
         target = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}" if path else ":memory:"
-        try:
+        with self._explained():
             self._database = sqlite3.connect(target, timeout=0.5, uri=path is not None)
-        except sqlite3.Error as error:
-            raise self._error(error) from error
         try:
-            # Whatever fails in here, the connection is closed: SQLite would hold the file until the process ends.
-            self._open(fingerprint, tuple(levels))
-        except sqlite3.Error as error:
-            self._database.close()
-            raise self._error(error) from error
+            with self._explained():
+                self._open(fingerprint, tuple(levels))
         except UsageError:
+            # Left open, SQLite would hold the file until the process ends.
             self._database.close()
             raise
 
@@ -144,8 +141,7 @@ class AuditState:
             for index in range(count)
             if index not in seen
         ]
-        more = f" and {len(absent) - MAX_SHOWN_SHARDS} more" if len(absent) > MAX_SHOWN_SHARDS else ""
-        shards = (f"without the shards {', '.join(absent[:MAX_SHOWN_SHARDS])}{more}",) if absent else ()
+        shards = (f"without the shards {some_of(absent, MAX_SHOWN_SHARDS)}",) if absent else ()
         # A state whose list never ended says nothing about which shard it was to be.
         broken = (f"{quoted(name)} ended before its images were listed" for name in self._list("unlisted"))
         return (*shards, *broken)
@@ -240,10 +236,8 @@ class AuditState:
         # A merge must leave the states of others as they were, their times too.
         if self._readonly:
             return
-        try:
+        with self._explained():
             self._database.commit()
-        except sqlite3.Error as error:
-            raise self._error(error) from error
         self._committed = time.monotonic()
 
     def close(self) -> None:
@@ -252,14 +246,6 @@ class AuditState:
             self.commit()
         finally:
             self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self, fingerprint: str, levels: tuple[str, ...]) -> None:
         tables = {
@@ -309,22 +295,23 @@ class AuditState:
         self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(key, value)])
 
     def _query(self, statement: str, *values: str) -> Iterator[tuple[Any, ...]]:
-        try:
+        with self._explained():
             yield from self._database.execute(statement, values)
-        except sqlite3.Error as error:
-            raise self._error(error) from error
 
     def _run(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        try:
+        with self._explained():
             self._database.executemany(statement, rows)
-        except sqlite3.Error as error:
-            raise self._error(error) from error
 
-    def _error(self, error: sqlite3.Error) -> UsageError:
-        # What SQLite says where another process holds the file (SQLITE_BUSY).
-        if "locked" in str(error):
-            return UsageError(f"{self._name()} is in use by another audit")
-        return UsageError(f"{self._name()} cannot be used: {plain(str(error))}")
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise ``UsageError`` for what SQLite raises in the block: its own words name no file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            # What SQLite says where another process holds the file (SQLITE_BUSY).
+            if "locked" in str(error):
+                raise UsageError(f"{self._name()} is in use by another audit") from error
+            raise UsageError(f"{self._name()} cannot be used: {plain(str(error))}") from error
 
     def _name(self) -> str:
         return f"the state {quoted(str(self._path))}" if self._path else "the audit's state"

@@ -86,7 +86,7 @@ class Auditor:
                 f"an unforeseen {type(error).__name__}; please report it, and what 'verify' says"
             )
             report = failure(image, "", defect)
-        return self._row(report)
+        return _row(report, self._alike(report.decision))
 
     def _audit(self, image: str) -> Row:
         """Return the row of an image; one digest of one repository is looked at once."""
@@ -127,13 +127,12 @@ class Auditor:
         report = checker.image(image)
         # No level is tried: the registry that did not answer once would be asked again for each.
         if report.decision is Decision.UNDECIDED:
-            return self._row(report)
-        return self._row(report, dict(self._by_level(checker, report)))
+            return _row(report, self._alike(report.decision))
+        return _row(report, dict(self._by_level(checker, report)))
 
-    def _row(self, report: ImageReport, levels: Mapping[str, Decision] | None = None) -> Row:
-        if levels is None:
-            levels = dict.fromkeys(self.levels, report.decision)
-        return _row(report, levels)
+    def _alike(self, decision: Decision) -> dict[str, Decision]:
+        """Return one decision for every level."""
+        return dict.fromkeys(self.levels, decision)
 
     def _by_level(self, checker: Decider, report: ImageReport) -> Iterator[tuple[str, Decision]]:
         """Yield each level's decision, lowest first: what one level denies, every higher one denies."""

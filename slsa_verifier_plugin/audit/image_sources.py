@@ -14,9 +14,10 @@ from slsa_verifier_plugin.audit.manifest_images import images_in, names_more
 from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
+from slsa_verifier_plugin.resources.documents import Document, objects_in, parse_documents, read_file
 from slsa_verifier_plugin.resources.kubectl import said
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
 from slsa_verifier_plugin.text import plain, quoted
@@ -146,24 +147,15 @@ def _checked(image: str, where: str) -> str:
 
 def _manifests(content: bytes, source: str, unread: Counter[str]) -> Iterator[Use]:
     for document in parse_documents(content, source):
-        if not isinstance(document.value, dict):
-            continue
-        items = document.value.get("items")
-        # kubectl get -o yaml wraps several objects in a List; the items count, not the List.
-        if str(document.value.get("kind", "")).endswith("List") and isinstance(items, list):
-            for index, item in enumerate(items):
-                if isinstance(item, dict):
-                    yield from _object_uses(document, ("items", index), item, unread)
-        else:
-            yield from _object_uses(document, (), document.value, unread)
+        for path, value in objects_in(document):
+            yield from _object_uses(document, path, value, unread)
 
 
 def _object_uses(
     document: Document, path: tuple[Key, ...], value: Mapping[str, Any], unread: Counter[str]
 ) -> Iterator[Use]:
-    found = value.get("metadata")
     # A manifest may have anything at metadata: what is no mapping names nobody.
-    metadata = found if isinstance(found, dict) else {}
+    metadata = object_at(value, "metadata")
     workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
     found = images_in(value)
     for place, image in found.items():

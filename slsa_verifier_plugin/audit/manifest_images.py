@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+from slsa_verifier_plugin.members import text_at
 from slsa_verifier_plugin.problem import Key
 
 CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers", "extraContainers")
@@ -162,8 +163,7 @@ def _containers(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     for key, item in value.items():
         here = (*path, key)
         for place in _image_places(here, item):
-            image = _at(item, place)
-            if isinstance(image, str) and image:
+            if image := text_at(item, *place):
                 yield (*here, *place), image
         # What stands inside a container (its env, its args) names no further containers.
         if key not in CONTAINER_KEYS:
@@ -182,15 +182,3 @@ def _image_places(path: Path, item: Any) -> Iterator[Path]:
             yield from ((index,) for index in range(len(item)))
     elif key == "byo":
         yield ("deployment", "image")
-
-
-def _at(value: Any, path: Path) -> Any:
-    """Return what stands at ``path``, None where there is no such place."""
-    for part in path:
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int):
-            value = value[part]
-        else:
-            return None
-    return value

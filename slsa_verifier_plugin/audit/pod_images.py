@@ -10,6 +10,7 @@ from typing import Any
 from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
+from slsa_verifier_plugin.members import at, object_at, objects_at, text_at
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.documents import parse_documents, read_file
 from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
@@ -101,7 +102,7 @@ def pods_in(content: bytes, source: str) -> Iterator[Use]:
         UsageError: it is no list of Pods.
     """
     value = _json_or_yaml(content, source)
-    items = value.get("items") if isinstance(value, dict) else None
+    items = at(value, "items")
     listed = items if isinstance(items, list) else [value]
     for item in listed:
         # kubectl leaves the kind out of the items of a PodList that an API server wrote.
@@ -119,7 +120,7 @@ def pods_in(content: bytes, source: str) -> Iterator[Use]:
 
 def _owners(items: Iterator[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str, str], Owner]]:
     for item in items:
-        metadata = _object(item, "metadata")
+        metadata = object_at(item, "metadata")
         owner = _controller(metadata)
         # A ReplicaSet that nobody made is the workload itself.
         if owner is not None:
@@ -128,22 +129,20 @@ def _owners(items: Iterator[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str
 
 
 def _pod(pod: Mapping[str, Any], owners: Owners, source: str) -> Iterator[Use]:
-    metadata, spec, status = (_object(pod, key) for key in ("metadata", "spec", "status"))
+    metadata, spec, status = (object_at(pod, key) for key in ("metadata", "spec", "status"))
     digests = {
         str(item.get("name")): str(item.get("imageID", ""))
         for key in STATUS_KEYS
-        for item in _objects(status, key)
+        for item in objects_at(status, key)
     }
     namespace, workload = str(metadata.get("namespace", "")), "/".join(_workload(metadata, owners))
     for key in CONTAINER_KEYS:
-        for container in _objects(spec, key):
-            image = container.get("image")
-            if isinstance(image, str) and image:
+        for container in objects_at(spec, key):
+            if image := text_at(container, "image"):
                 running = _running(image, digests.get(str(container.get("name")), ""))
                 yield Use(running, namespace, workload, source)
-    for volume in _objects(spec, "volumes"):
-        image = _object(volume, "image").get("reference")
-        if isinstance(image, str) and image:
+    for volume in objects_at(spec, "volumes"):
+        if image := text_at(volume, "image", "reference"):
             yield Use(image, namespace, workload, source)
 
 
@@ -162,7 +161,7 @@ def _workload(metadata: Mapping[str, Any], owners: Owners) -> Owner:
         return above
     kind, name = owner
     for label, maker in TEMPLATE_HASHES.items():
-        ending = f"-{_object(metadata, 'labels').get(label, '')}"
+        ending = f"-{text_at(metadata, 'labels', label)}"
         if kind == "ReplicaSet" and len(ending) > 1 and name.endswith(ending) and name != ending:
             return maker, name.removesuffix(ending)
     return owner
@@ -170,7 +169,7 @@ def _workload(metadata: Mapping[str, Any], owners: Owners) -> Owner:
 
 def _controller(metadata: Mapping[str, Any]) -> Owner | None:
     """Return the owner that manages an object; of several owners at most one is its controller."""
-    references = _objects(metadata, "ownerReferences")
+    references = objects_at(metadata, "ownerReferences")
     # Manifests written by hand leave "controller" out; then the first owner is all there is.
     managing = [item for item in references if item.get("controller") is True] or references
     return (str(managing[0].get("kind", "")), str(managing[0].get("name", ""))) if managing else None
@@ -204,13 +203,3 @@ def _json_or_yaml(content: bytes, source: str) -> Any:
     if len(documents) != 1:
         raise UsageError(f"{source}: expected one list of Pods; use 'kubectl get pods -A -o json'")
     return documents[0].value
-
-
-def _object(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = value.get(key)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

@@ -19,7 +19,7 @@ from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import plain, quoted, some_of
 
 MAX_INDEX = 16 << 20
 MAX_MANIFEST = 4 << 20
@@ -258,9 +258,6 @@ def _missing(what: str, names: Sequence[str] = ()) -> RegistryError:
 
 def listing(names: Sequence[str]) -> str:
     """Return the sentence on what a layout holds."""
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return (
-        f"it holds {', '.join(plain(name, 200) for name in names[:MAX_NAMED])}{more}"
-        if names
-        else "it holds no image"
-    )
+    if not names:
+        return "it holds no image"
+    return f"it holds {some_of([plain(name, 200) for name in names], MAX_NAMED)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.members import text_at
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.text import quoted
 
@@ -73,6 +74,24 @@ class Document:
                 break
             mark, node = found
         return Position(self.source, mark.line + 1, mark.column + 1)
+
+
+def objects_in(document: Document) -> Iterator[tuple[tuple[Key, ...], dict[str, Any]]]:
+    """Yield the path and value of each Kubernetes object in a document; a List, as ``kubectl get`` prints it, is unwrapped.
+
+    Args:
+        document: any; one that is no object has none.
+    """
+    if not isinstance(document.value, dict):
+        return
+    items = document.value.get("items")
+    # The items count, and not the List around them; a kind of somebody's own may have items that are none of these.
+    if text_at(document.value, "kind").endswith("List") and isinstance(items, list):
+        for index, item in enumerate(items):
+            if isinstance(item, dict):
+                yield ("items", index), item
+    else:
+        yield (), document.value
 
 
 def read_file(path: str, limit: int | None = None) -> tuple[bytes, str, Path]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slsa_verifier_plugin.members import at
 from slsa_verifier_plugin.policy.parameters import DEFAULT_TIMEOUT, ParameterError, Policy, parse_policy
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import (
@@ -27,7 +28,7 @@ from slsa_verifier_plugin.resources.policy_check_fields import check_fields, nea
 from slsa_verifier_plugin.resources.policy_check_gatekeeper import check_gatekeeper
 from slsa_verifier_plugin.resources.policy_check_roots import check_roots
 from slsa_verifier_plugin.resources.policy_check_values import unmatchable, zero_digests
-from slsa_verifier_plugin.resources.problems import Problems, ResourceProblem, at
+from slsa_verifier_plugin.resources.problems import Problems, ResourceProblem
 from slsa_verifier_plugin.resources.ratify_resources import (
     GROUP,
     PLUGIN_TYPES,

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from slsa_verifier_plugin.members import at, list_at
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import CONSTRAINT, MUTATOR_KINDS, WEBHOOK_KINDS, kind_of
 from slsa_verifier_plugin.resources.policy_check_mutators import check_mutator, check_provider_name
-from slsa_verifier_plugin.resources.problems import Problems, at, listed
+from slsa_verifier_plugin.resources.problems import Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.resources.rego import is_closed, without_comments
 from slsa_verifier_plugin.text import quoted
@@ -73,7 +74,7 @@ class _GatekeeperChecker:
     def _webhooks(self, resource: Resource) -> None:
         if kind_of(resource) not in WEBHOOK_KINDS:
             return
-        for index, webhook in enumerate(listed(resource.value.get("webhooks"))):
+        for index, webhook in enumerate(list_at(resource.value, "webhooks")):
             name = webhook.get("name", "") if isinstance(webhook, dict) else ""
             if "gatekeeper" not in str(name) and "ratify" not in str(name):
                 continue
@@ -141,7 +142,7 @@ class _GatekeeperChecker:
     def _template(self, resource: Resource) -> None:
         if kind_of(resource) != "ConstraintTemplate":
             return
-        for index, target in enumerate(listed(resource.spec.get("targets"))):
+        for index, target in enumerate(list_at(resource.spec, "targets")):
             for path, rego in _regos(target, ["spec", "targets", index]):
                 self._rego(resource, path, rego)
 
@@ -180,7 +181,7 @@ class _GatekeeperChecker:
                 f"write {' or '.join(sorted(self._constraint_kinds))}",
             )
         action = resource.spec.get("enforcementAction", "deny")
-        scoped = [at(item, "action") for item in listed(resource.spec.get("scopedEnforcementActions"))]
+        scoped = [at(item, "action") for item in list_at(resource.spec, "scopedEnforcementActions")]
         # A misspelt one is an error already: ``check_fields`` knows the fixed values.
         if action in ("dryrun", "warn", "scoped") and not (action == "scoped" and "deny" in scoped):
             self._problems.warn(
@@ -196,10 +197,10 @@ def _regos(target: Any, path: list[Key]) -> Iterator[tuple[list[Key], str]]:
     if not isinstance(target, dict):
         return
     sources = [(path, target)]
-    for index, code in enumerate(listed(target.get("code"))):
+    for index, code in enumerate(list_at(target, "code")):
         sources.append(([*path, "code", index, "source"], at(code, "source")))
     for place, source in sources:
         rego = at(source, "rego")
         if isinstance(rego, str):
-            libraries = [text for text in listed(at(source, "libs")) if isinstance(text, str)]
+            libraries = [text for text in list_at(source, "libs") if isinstance(text, str)]
             yield [*place, "rego"], "\n".join([rego, *libraries])

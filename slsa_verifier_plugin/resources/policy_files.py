@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.members import at, list_at
 from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
 from slsa_verifier_plugin.resources.manifest_files import (
@@ -17,7 +18,7 @@ from slsa_verifier_plugin.resources.manifest_files import (
     is_kustomization,
 )
 from slsa_verifier_plugin.resources.policy_check_fields import nearest
-from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem, at, listed
+from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.resources.ratify_resources import Resource, flattened
 from slsa_verifier_plugin.text import counted, quoted
 
@@ -149,16 +150,16 @@ def _kustomization_in(folder: Path) -> _Kustomization:
 def _patches(kustomization: Mapping[str, Any]) -> Iterator[str]:
     """Yield the files that a kustomization takes for patches, in each of the ways in which it may name them."""
     for key in ("patches", "patchesJson6902", "replacements"):
-        for item in listed(kustomization.get(key)):
+        for item in list_at(kustomization, key):
             if isinstance(path := at(item, "path"), str):
                 yield path
-    for item in listed(kustomization.get("patchesStrategicMerge")):
+    for item in list_at(kustomization, "patchesStrategicMerge"):
         # A patch may stand there itself, in several lines.
         if isinstance(item, str) and "\n" not in item:
             yield item
 
 
 def _filled(kustomization: Mapping[str, Any]) -> Iterator[str]:
-    for replacement in listed(kustomization.get("replacements")):
-        for target in listed(at(replacement, "targets")):
-            yield from (path for path in listed(at(target, "fieldPaths")) if isinstance(path, str))
+    for replacement in list_at(kustomization, "replacements"):
+        for target in list_at(replacement, "targets"):
+            yield from (path for path in list_at(target, "fieldPaths") if isinstance(path, str))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from slsa_verifier_plugin.problem import Key, Problem
 from slsa_verifier_plugin.resources.documents import Position
@@ -56,15 +55,3 @@ class Problems:
     def warn(self, resource: Resource, path: Sequence[Key], message: str, remedy: str) -> None:
         """Note what may be meant, but seldom is."""
         self.add(resource, path, WARNING, message, remedy)
-
-
-def at(value: Any, *path: str) -> Any:
-    """Return what stands at ``path`` in nested objects, None where there is nothing."""
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def listed(value: Any) -> list[Any]:
-    """Return ``value`` if it is a list, else an empty one: a field of a wrong type is the API server's to refuse."""
-    return value if isinstance(value, list) else []

@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.members import at, object_at, text_at
 from slsa_verifier_plugin.problem import Key, Problem
-from slsa_verifier_plugin.resources.documents import Document, Position, parse_documents, read_file
+from slsa_verifier_plugin.resources.documents import (
+    Document,
+    Position,
+    objects_in,
+    parse_documents,
+    read_file,
+)
 from slsa_verifier_plugin.text import quoted
 
 GROUP = "config.ratify.deislabs.io"
@@ -37,27 +44,27 @@ class Resource:
     @property
     def kind(self) -> str:
         """Its kind, empty where it has none."""
-        return _text(self.value.get("kind"))
+        return text_at(self.value, "kind")
 
     @property
     def api_version(self) -> str:
         """Its apiVersion, empty where it has none."""
-        return _text(self.value.get("apiVersion"))
+        return text_at(self.value, "apiVersion")
 
     @property
     def name(self) -> str:
         """Its ``metadata.name``."""
-        return _text(_object(self.value, "metadata").get("name"))
+        return text_at(self.value, "metadata", "name")
 
     @property
     def namespace(self) -> str:
         """Its ``metadata.namespace``, empty for a resource of the cluster."""
-        return _text(_object(self.value, "metadata").get("namespace"))
+        return text_at(self.value, "metadata", "namespace")
 
     @property
     def spec(self) -> Mapping[str, Any]:
         """Its ``spec``, empty where it has none."""
-        return _object(self.value, "spec")
+        return object_at(self.value, "spec")
 
     def is_ratify(self, kinds: Iterable[str]) -> bool:
         """Return True for one of Ratify's ``kinds`` in a version that is known."""
@@ -128,18 +135,11 @@ def flattened(documents: Iterable[Document]) -> Iterator[Resource]:
         UsageError: a document is no object with a kind.
     """
     for document in documents:
-        if not isinstance(document.value, dict) or not isinstance(document.value.get("kind"), str):
+        if not isinstance(at(document.value, "kind"), str):
             raise UsageError(
                 f"{document.position()}: not a Kubernetes resource; expected an object with apiVersion and kind"
             )
-        items = document.value.get("items")
-        # What kubectl get prints for several resources.
-        if document.value["kind"].endswith("List") and isinstance(items, list):
-            for index, item in enumerate(items):
-                if isinstance(item, dict):
-                    yield Resource(document, ("items", index), item)
-        else:
-            yield Resource(document, (), document.value)
+        yield from (Resource(document, path, value) for path, value in objects_in(document))
 
 
 def read_setup(path: str, wanted: str | None = None) -> Setup:
@@ -162,7 +162,7 @@ def read_setup(path: str, wanted: str | None = None) -> Setup:
     if not chosen:
         raise UsageError(_nothing(path, resources, verifiers, wanted))
     store = next((item.spec for item in resources if item.is_ratify(STORE_KINDS)), {})
-    return Setup(tuple(chosen), _object(store, "parameters"), rules_of(resources))
+    return Setup(tuple(chosen), object_at(store, "parameters"), rules_of(resources))
 
 
 def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
@@ -176,7 +176,7 @@ def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
         MalformedResourceError: a field that Ratify needs is missing or of a wrong type.
     """
     spec = resource.spec
-    name, kind = resource.name, _text(spec.get("type")) or _text(spec.get("name"))
+    name, kind = resource.name, text_at(spec, "type") or text_at(spec, "name")
     artifact_types = spec.get("artifactTypes", spec.get("artifactType"))
     parameters = spec.get("parameters", {})
     if not name:
@@ -244,7 +244,7 @@ def rules_of(resources: Iterable[Resource]) -> dict[str, str]:
     """
     for resource in resources:
         if resource.is_ratify(POLICY_KINDS):
-            rules = _object(_object(resource.spec, "parameters"), "artifactVerificationPolicies")
+            rules = object_at(resource.spec, "parameters", "artifactVerificationPolicies")
             for name, rule in rules.items():
                 if rule not in RULES:
                     place = resource.position("spec", "parameters", "artifactVerificationPolicies", name)
@@ -269,12 +269,3 @@ def _nothing(
         f"{resources[0].position()}: no Verifier here, but {', '.join(quoted(kind, 80) for kind in kinds[:4])}; expected "
         f"apiVersion {GROUP}/{VERSIONS[0]}, kind {VERIFIER_KINDS[0]}"
     )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _object(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.text import MAX_SHOWN, ascii_only, plain, quoted
+from slsa_verifier_plugin.text import MAX_SHOWN, ascii_only, plain, quoted, some_of
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,11 @@ def test_no_text_becomes_a_line_or_json_or_moves_a_cursor(value: Any, limit: int
     assert plain(plain(value, 400), 500) == plain(value, 400)
     assert quoted(value).count('"') == 2
     assert json.dumps(ascii_only(plain(value))).isascii()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")],
+)
+def test_of_many_names_the_first_are_said_and_how_many_more_there_are(names: list[str], said: str) -> None:
+    assert some_of(names, 2) == said

@@ -15,7 +15,7 @@ from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.sinks import Csv, Json, Xml, csv_line, json_stream
-from slsa_verifier_plugin.text import counted, plain
+from slsa_verifier_plugin.text import counted, plain, some_of
 
 FORMAT_VERSION = 1
 MAX_SHOWN_USES = 3
@@ -41,8 +41,7 @@ def _row(row: Row, painter: Painter) -> Iterator[str]:
     places = [f"{use.namespace}/{use.workload}" if use.namespace else use.workload for use in row.uses]
     places = sorted({place for place in places if place})
     if places:
-        more = f" and {len(places) - MAX_SHOWN_USES} more" if len(places) > MAX_SHOWN_USES else ""
-        yield from painter.lines(f"used by {', '.join(places[:MAX_SHOWN_USES])}{more}", "    ", 4)
+        yield from painter.lines(f"used by {some_of(places, MAX_SHOWN_USES)}", "    ", 4)
 
 
 def _counts(summary: Summary, painter: Painter) -> Iterator[str]:

@@ -29,7 +29,7 @@ from slsa_verifier_plugin.cli.render.reasons import REMEDIES, SUMMARIES
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.sinks import Html, html_asset, html_parts
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import plain, some_of
 
 _ORDER = {Decision.DENIED: 0, Decision.UNDECIDED: 1, Decision.ADMITTED: 2}
 _HEADS = {
@@ -115,7 +115,6 @@ def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
     """Return what the template shows of one image."""
     namespaces = sorted({use.namespace or NO_NAMESPACE for use in row.uses})
     places = sorted({f"{use.namespace}/{use.workload}".strip("/") for use in row.uses if use.workload})
-    more = f" and {len(namespaces) - MAX_NAMES} more" if len(namespaces) > MAX_NAMES else ""
     admitted = row.decision is Decision.ADMITTED
     return {
         "image": row.image,
@@ -126,9 +125,7 @@ def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
         "reason": row.reason,
         "level": highest_of(row),
         "rank": ranks.get(row.highest, 0),
-        "namespaces": ", ".join(namespaces[:MAX_NAMES]) + more
-        if any(use.namespace for use in row.uses)
-        else "",
+        "namespaces": some_of(namespaces, MAX_NAMES) if any(use.namespace for use in row.uses) else "",
         # The script compares with a button's value, which is encoded likewise; "|" is in no namespace's name.
         "namespace_keys": f"|{'|'.join(map(plain, namespaces))}|",
         # A sentence that goes on is there as a whole in the opened row.

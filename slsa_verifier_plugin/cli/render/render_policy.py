@@ -8,7 +8,7 @@ from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.resources.policy_check import CHECKED_FOR, PolicyFindings
 from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.sinks import Json, json_text
-from slsa_verifier_plugin.text import counted, plain
+from slsa_verifier_plugin.text import counted, plain, some_of
 
 MAX_NAMED = 3
 """Files of one sort that are named; of more the number is said."""
@@ -36,9 +36,8 @@ def text_of(
     # Said after every check, also a clean one: "nothing is wrong" says nothing of what was not looked at.
     yield from painter.lines(_coverage(findings), "", 2)
     for why, files in passed_over.items():
-        named = ", ".join(plain(file, 256) for file in files[:MAX_NAMED])
-        more = f" and {len(files) - MAX_NAMED} more" if len(files) > MAX_NAMED else ""
-        yield from painter.lines(f"passed over: {counted(len(files), why)}: {named}{more}", "", 2)
+        named = some_of([plain(file, 256) for file in files], MAX_NAMED)
+        yield from painter.lines(f"passed over: {counted(len(files), why)}: {named}", "", 2)
     for what in findings.not_checked:
         yield from painter.lines(f"not checked: {what}", "", 2)
     total = sum(findings.checked.values()) + sum(findings.not_looked_at.values())

@@ -1,0 +1,46 @@
+"""Reads members of JSON and YAML values of whatever shape: what is absent or of another type counts as empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def at(value: Any, *path: str | int) -> Any:
+    """Return what stands at ``path``, None where there is nothing.
+
+    Args:
+        value: a value as a parser made it.
+        path: names of members of objects, and indexes (from 0) of items of lists.
+    """
+    for key in path:
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+def object_at(value: Any, *path: str | int) -> Mapping[str, Any]:
+    """Return the object at ``path``, an empty one where there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def list_at(value: Any, *path: str | int) -> list[Any]:
+    """Return the list at ``path``, an empty one where there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, list) else []
+
+
+def objects_at(value: Any, *path: str | int) -> list[Mapping[str, Any]]:
+    """Return the objects in the list at ``path``; items of other types are left out."""
+    return [item for item in list_at(value, *path) if isinstance(item, Mapping)]
+
+
+def text_at(value: Any, *path: str | int) -> str:
+    """Return the text at ``path``, an empty one where there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, str) else ""
