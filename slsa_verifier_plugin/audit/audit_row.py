@@ -26,6 +26,7 @@ class Seen:
 
     def to_json(self) -> list[Any]:
         """Return what ``from_json`` reads; a list, for an audit keeps thousands of these."""
+        # Positions instead of names: the names would be most of what a state of many images holds.
         steps = [(step.number, str(step.outcome), step.detail, step.remedy) for step in self.steps]
         roots = [(root.source, root.digest, root.date.isoformat()) for root in self.roots]
         return [self.artifact, steps, roots]
@@ -67,6 +68,7 @@ class Row:
         """The highest level at which it would be admitted, empty where at none."""
         # Levels stand lowest first, and none above a denied one is admitted: the last is the highest.
         admitted = [name for name, decision in self.levels.items() if decision is Decision.ADMITTED]
+        # A level below a denied one may stand last: nothing is made up for what was not tried.
         return admitted[-1] if admitted else ""
 
 

@@ -58,12 +58,14 @@ class AuditSources:
         """Return what was not looked at, for people."""
         return tuple(
             f"{count} {kind}: not looked at, for it names images by parameters, or in places that are not known here"
+            # By name, so that two audits of the same manifests give the same report.
             for kind, count in sorted(self.unread.items())
         )
 
     def check(self, demands: Demands) -> None:
         """Raise ``UsageError`` where there is nothing to audit, or standard input would be two things."""
         files = [*self.lists, *self.pods, *self.manifests]
+        # An audit of nothing would end with status 0, which a pipeline takes for success.
         if not (self.images or files or self.registries or self.clusters):
             raise UsageError(
                 "there is nothing to audit; name images, or give --cluster, --images, --pods, --manifests or --registry"
@@ -79,6 +81,7 @@ class AuditSources:
             UsageError: a source cannot be read.
             VerifierError: a registry cannot be listed.
         """
+        # Generators: what comes first is audited before the last is read, and a source that fails is told by name.
         sources = (
             images.from_arguments(self.images),
             *(images.from_list(path) for path in self.lists),
@@ -104,5 +107,6 @@ class Asked:
 
     def run(self, setup: Setup) -> AuditRun:
         """Return what the report says about it."""
+        # By the verifiers' own names: the report says which policy demanded what.
         parameters = {verifier.shown(): verifier.config for verifier in setup.verifiers}
         return AuditRun(self.typed, self.sources.names(), parameters)

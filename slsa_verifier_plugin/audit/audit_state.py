@@ -44,6 +44,7 @@ def forget(path: Path) -> None:
     Raises:
         UsageError: the file is something else, which is left alone, or is in use.
     """
+    # Opened first: a file of somebody else is refused by that, and is not deleted.
     if path.is_file() and path.stat().st_size:
         AuditState(path).close()
         path.unlink()
@@ -134,6 +135,7 @@ class AuditState(Closeable):
         by_count: dict[int, set[int]] = {}
         # States of several clusters may be cut into different numbers of shards; each number is a set of its own.
         for index, count in self._list("shards"):
+            # An index beyond the count cannot be here: --shard refuses it.
             by_count.setdefault(count, set()).add(index)
         absent = [
             f"{index}/{count}"
@@ -148,11 +150,13 @@ class AuditState(Closeable):
 
     def pending(self) -> Iterator[str]:
         """Yield the images without a decision, in order; those that could not be decided are tried again."""
+        # Ordered, so that a resumed audit goes on where it was and shards of one list agree.
         query = "SELECT DISTINCT image FROM uses WHERE image NOT IN (SELECT image FROM images WHERE decision <> ?) ORDER BY image"
         yield from (row[0] for row in self._query(query, str(Decision.UNDECIDED)))
 
     def put(self, row: Row) -> None:
         """Keep what became of an image."""
+        # JSON in a column: SQLite has no lists, and nobody queries by these.
         levels = json.dumps({name: str(decision) for name, decision in row.levels.items()})
         decided = (row.image, row.resolved, str(row.decision), row.reason, row.message)
         seen = json.dumps(row.seen.to_json())
@@ -220,9 +224,11 @@ class AuditState(Closeable):
 
     def _join_parts(self, source: AuditState, name: str) -> None:
         """Note which shards are in, and which states do not know all of their images."""
+        # A state without shards was opened and never got its list (``begin`` writes both at once).
         shards, unlisted = source._list("shards"), {*self._list("unlisted"), *source._list("unlisted")}
         # Joined again after it was resumed, a state that had broken off is whole now.
         unlisted = unlisted - {name} if shards else unlisted | {name}
+        # A set: the same shard joined twice is one shard.
         known = {(index, count) for index, count in (*self._list("shards"), *shards)}
         self._set("shards", json.dumps(sorted(known)))
         self._set("unlisted", json.dumps(sorted(unlisted)))
@@ -255,9 +261,11 @@ class AuditState(Closeable):
         if tables and not tables >= _TABLES:
             raise UsageError(f"{self._name()} is a database of something else; use another file")
         if not self._readonly:
+            # IF NOT EXISTS: the tables of a state that is resumed stay.
             self._database.executescript(_SCHEMA)
             # A second audit on one file would count everything twice.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # Takes the lock now: the second audit fails at its start and not after an hour of work.
             self._database.execute("BEGIN IMMEDIATE")
         version, known = self._meta("version"), self._meta("fingerprint")
         # Read-only, a file without a version cannot become a state; it is somebody else's.
@@ -271,6 +279,7 @@ class AuditState(Closeable):
             )
         if not self._readonly:
             self._set("version", VERSION)
+            # Empty where states are joined: the first of them says which policy it is.
             if fingerprint:
                 self._set("fingerprint", fingerprint)
                 self._set("levels", json.dumps(levels))
@@ -284,6 +293,7 @@ class AuditState(Closeable):
         yield from (Use(*row) for row in self._query(query, image))
 
     def _meta(self, key: str) -> str:
+        # Absent in a file that was made a moment ago.
         row = next(self._query("SELECT value FROM meta WHERE key = ?", key), None)
         return str(row[0]) if row else ""
 

@@ -73,9 +73,11 @@ def summary_of(
     for row in rows:
         images += 1
         uses += len(row.uses)
+        # By image and not by place: one image in a hundred Pods is one thing to put right.
         decisions[row.decision] += 1
         # Of admitted images too: the page names every root that had a say.
         roots.update(row.seen.roots)
+        # The reason of an admitted image is VERIFIED, which is no news.
         if row.decision is not Decision.ADMITTED:
             reasons[row.reason] += 1
         for name in levels:
@@ -84,6 +86,7 @@ def summary_of(
         # A set: an image in ten places of one namespace is one image there.
         for namespace in {use.namespace or NO_NAMESPACE for use in row.uses}:
             by_namespace.setdefault(namespace, Counter())[highest_of(row)] += 1
+    # By name, so that the same audit gives the same report, to the byte.
     ordered = dict(sorted(by_namespace.items()))
     return Summary(
         policy=policy,
@@ -108,6 +111,7 @@ def steps_of(levels: Sequence[str]) -> tuple[str, ...]:
 
 def highest_of(row: Row) -> str:
     """Return the highest level at which an image would be admitted, or what there is instead of one."""
+    # Without a decision no level is known: to call that "no level" would be a denial.
     if row.decision is Decision.UNDECIDED:
         return UNDECIDED
     return row.highest or NO_LEVEL

@@ -60,12 +60,14 @@ class Auditor:
         self._decided: LruCache[str, Row] = LruCache(REMEMBERED)
         self._lock = threading.Lock()
         self._alone: dict[str, tuple[threading.Lock, list[None]]] = {}
+        # A track of somebody's own: as many levels as the longest track of the specification has.
         count = HIGHEST.get(self._track, 4)
         self.levels = tuple(f"SLSA_{self._track}_LEVEL_{number}" for number in range(1, count + 1))
 
     @property
     def fingerprint(self) -> str:
         """What stands for the policy and the files that it names: an audit may only be resumed with the same ones."""
+        # As they are written, with the names: a message quotes them.
         configs = [check.resource.config for check in self._checker.verifiers]
         files = {path: _digest(path) for check in self._checker.verifiers for path in _files(check.policy)}
         told = [configs, dict(self._checker.rules), self.levels, files]
@@ -93,10 +95,13 @@ class Auditor:
         reference = Reference.parse(image)
         # The tag is resolved before the lock: images that share a digest are then looked at once, whatever their tags.
         if reference.digest is None:
+            # Ratify resolves a tag before it calls the plugin, so this is not part of the policy's time.
             deadline = Deadline(LISTING_SECONDS)
             reference = reference.with_digest(self._checker.store.resolve(reference, deadline).digest)
+        # With the repository: an attestation hangs on a digest in one repository, not on the digest everywhere.
         key = f"{reference.name}@{reference.digest}"
         with self._alone_with(key):
+            # Inside the lock: whoever waited finds what the first has decided.
             row = self._decided.get(key)
             if row is None:
                 row = self._look(key)
@@ -120,9 +125,11 @@ class Auditor:
             with self._lock:
                 users.pop()
                 if not users:
+                    # The last one to leave takes the lock away; whoever comes later makes a new one.
                     del self._alone[key]
 
     def _look(self, image: str) -> Row:
+        # A memory for this image alone: what is attached to ten thousand images would fill the process.
         checker = replace(self._checker, store=_Remembering(self._checker.store))
         report = checker.image(image)
         # No level is tried: the registry that did not answer once would be asked again for each.
@@ -136,6 +143,7 @@ class Auditor:
 
     def _by_level(self, checker: Decider, report: ImageReport) -> Iterator[tuple[str, Decision]]:
         """Yield each level's decision, lowest first: what one level denies, every higher one denies."""
+        # Before the lowest level nothing is denied yet.
         decision = Decision.ADMITTED
         # One that is about something else stays as it is, where another is about the track.
         asked = [_demands_track(check, self._track) for check in checker.verifiers]
@@ -143,6 +151,7 @@ class Auditor:
         if not any(asked):
             asked = [True] * len(asked)
         for number, name in enumerate(self.levels, 1):
+            # A higher level demands all that a lower one does, so the rest need not be asked.
             if decision is Decision.ADMITTED:
                 checks = tuple(
                     _at_level(check, self._track, number) if is_asked else check
@@ -181,8 +190,10 @@ class Workers:
         for image in self._images:
             # Threads are started as work comes: an audit of three images has three.
             if threads < self._count:
+                # Never more threads than images, so that an audit of one starts in a moment.
                 threads += 1
                 threading.Thread(target=self._run, name=f"audit-{threads}", daemon=True).start()
+            # Unbounded, and yet short: the loop below takes one out for each beyond twice the workers.
             self._todo.put(image)
             running += 1
             # As many wait as work: nobody idles, and a list of a million images is not in the queue.
@@ -219,6 +230,7 @@ def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress
         jobs: images at once.
         show: called after each.
     """
+    # A resumed audit begins with what earlier runs have decided.
     total, done = state.counts()
     decisions = dict.fromkeys(Decision, 0)
     # Read before it is written to: the state is one connection.
@@ -226,6 +238,7 @@ def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress
     show(Progress(total, done, decisions))
     for row in Workers(auditor.audit, pending, jobs).rows():
         state.put(row)
+        # Undecided ones count as done here, too: the bar ends where the run ends.
         done += 1
         decisions[row.decision] += 1
         show(Progress(total, done, decisions))
@@ -241,6 +254,7 @@ def _row(report: ImageReport, levels: Mapping[str, Decision]) -> Row:
     deciding = report.deciding
     best = deciding.verdict.best if deciding is not None else None
     row = Row(report.asked, report.resolved, report.decision, str(report.reason), report.message, levels)
+    # Without an attestation there is no verdict, and nothing was seen.
     if deciding is not None:
         # Steps that the policy does not ask for, or that were not reached, tell a reader nothing.
         steps = tuple(step for step in deciding.verdict.steps if step.outcome is not StepOutcome.NOT_CHECKED)
@@ -262,6 +276,7 @@ def _track(checks: Sequence[ReadyVerifier]) -> str:
         # The first level that names a track decides; the resources say which comes first.
         for name in check.policy.levels:
             level = track_level(name)
+            # A property such as ORG_SOURCE_... has no track: it says nothing about levels.
             if level is not None:
                 return level[0]
     return SOURCE_TRACK

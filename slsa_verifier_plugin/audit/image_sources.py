@@ -77,6 +77,7 @@ def from_list(path: str) -> Iterator[Use]:
     Raises:
         UsageError: it cannot be read, or a line is no image reference.
     """
+    # Read whole: a list of a million names has some 80 MiB at most, and is bounded by read_file.
     content, source, _ = read_file(path)
     try:
         # Not with "replace": a name with another character in it is another image.
@@ -87,6 +88,7 @@ def from_list(path: str) -> Iterator[Use]:
         raise UsageError(f"{source}: more than {MAX_LIST} lines")
     for number, line in enumerate(lines, 1):
         image = line.strip()
+        # Comments, as people write them into such lists.
         if image and not image.startswith("#"):
             yield Use(_checked(image, f"{source}:{number}"), source=source, line=number)
 
@@ -112,6 +114,7 @@ def from_manifests(path: str, unread: Counter[str]) -> Iterator[Use]:
                 continue
             files = files_below(name)
         else:
+            # A single file is read whatever its name ends with: somebody named it.
             files = [name]
         for file in files:
             content, source, _ = read_file(file)
@@ -139,6 +142,7 @@ def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
 
 def _checked(image: str, where: str) -> str:
     try:
+        # Checked here, where the line is known: later only the name would be left to find it by.
         parse_image(image)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
@@ -159,6 +163,7 @@ def _object_uses(
     workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
     found = images_in(value)
     for place, image in found.items():
+        # The line is what a person opens; a manifest of a hundred objects has one image wrong.
         position = document.position((*path, *place))
         yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
     # Counted and not refused: one custom resource must not keep a cluster from being audited.
@@ -173,11 +178,13 @@ def _kustomized(folder: Path) -> bytes:
         raise UsageError(
             f"{quoted(str(folder))} is a kustomization; it needs kubectl or kustomize on the PATH"
         )
+    # kubectl has it as a subcommand, the program of its own calls it build.
     command = [program, *(["kustomize"] if program.endswith("kubectl") else ["build"]), str(folder)]
     try:
         done = subprocess.run(  # noqa: S603 (kubectl of the caller's PATH on the folder that the caller named)
             command, capture_output=True, timeout=KUSTOMIZE_SECONDS, check=False
         )
+    # A kustomization may fetch remote bases, and those may never answer.
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{quoted(' '.join(command))} cannot be run: {plain(str(error))}") from error
     # Half of a kustomization's output would be an audit that misses images without a word.

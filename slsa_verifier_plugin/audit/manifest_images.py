@@ -86,6 +86,7 @@ def names_more(value: Mapping[str, Any], found: Container[Path]) -> bool:
     # All places of Kubernetes' own kinds are read; a key "image" elsewhere in them is data.
     if _is_kubernetes(value) and not _is_known(value):
         return False
+    # Of these kinds each place below spec is known, so a text at "image" that was not taken is a parameter.
     if _is_known(value):
         return _has_unread(value.get("spec"), ("spec",), found, is_known=True)
     return _has_unread(value, (), found, is_known=False)
@@ -130,6 +131,7 @@ def _texts_at_image(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
 def _has_unread(value: Any, path: Path, found: Container[Path], is_known: bool) -> bool:
     """Return True where something below ``value`` names an image, or may, that is not among ``found``."""
     if isinstance(value, list):
+        # A list is a way on, never itself an image.
         return any(_has_unread(item, (*path, index), found, is_known) for index, item in enumerate(value))
     if not isinstance(value, dict):
         return False
@@ -175,10 +177,14 @@ def _image_places(path: Path, item: Any) -> Iterator[Path]:
     key = path[-1]
     if isinstance(item, list):
         if key in CONTAINER_KEYS:
+            # Pods, their templates, and whatever embeds them (spec.template, spec.jobTemplate and so on).
             yield from ((index, "image") for index in range(len(item)))
         elif key == "volumes":
+            # An image as a volume (Kubernetes 1.31, "Image Volumes"): its files are mounted, so it is pulled.
             yield from ((index, "image", "reference") for index in range(len(item)))
         elif path[-3:] == ("spec", "skills", "refs"):
+            # kagent's Agents name images of skills in a list of plain texts.
             yield from ((index,) for index in range(len(item)))
     elif key == "byo":
+        # kagent's own agents ("bring your own") name the image of their Deployment.
         yield ("deployment", "image")

@@ -52,6 +52,7 @@ def current_context(environ: Mapping[str, str]) -> str:
     Who asks by it asks one cluster, though somebody else changes the kubeconfig meanwhile.
     """
     try:
+        # Asked once at the start: the context may be switched in another shell while the Pods are listed.
         name = run_kubectl(["config", "current-context"], environ, CONTEXT_SECONDS).decode("utf-8", "replace")
     except KubectlError:
         # In a Pod there is no kubeconfig, and kubectl goes by its service account.
@@ -65,6 +66,7 @@ def from_cluster(cluster: Cluster, environ: Mapping[str, str]) -> Iterator[Use]:
     Raises:
         UsageError: kubectl is not there or fails, or prints something else than Pods.
     """
+    # JSON, for kubectl's YAML of a large cluster takes minutes to read.
     options = ["-o", "json", *cluster.options()]
     try:
         content = run_kubectl(["get", "pods,replicasets.apps,jobs.batch", *options], environ, KUBECTL_SECONDS)
@@ -130,6 +132,7 @@ def _owners(items: Iterator[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str
 
 def _pod(pod: Mapping[str, Any], owners: Owners, source: str) -> Iterator[Use]:
     metadata, spec, status = (object_at(pod, key) for key in ("metadata", "spec", "status"))
+    # By container name: the status lists containers in an order of its own.
     digests = {
         str(item.get("name")): str(item.get("imageID", ""))
         for key in STATUS_KEYS
@@ -139,6 +142,7 @@ def _pod(pod: Mapping[str, Any], owners: Owners, source: str) -> Iterator[Use]:
     for key in CONTAINER_KEYS:
         for container in objects_at(spec, key):
             if image := text_at(container, "image"):
+                # A container that has not started has no digest yet: then the name in the spec counts.
                 running = _running(image, digests.get(str(container.get("name")), ""))
                 yield Use(running, namespace, workload, source)
     for volume in objects_at(spec, "volumes"):
@@ -156,12 +160,15 @@ def _workload(metadata: Mapping[str, Any], owners: Owners) -> Owner:
     owner = _controller(metadata)
     if owner is None:
         return "Pod", str(metadata.get("name", ""))
+    # In the same namespace: an owner cannot be in another (Kubernetes, "Owners and Dependents").
     above = owners.get((str(metadata.get("namespace", "")), *owner))
     if above is not None:
         return above
+    # Nothing above is listed: whoever may not list ReplicaSets gets the next best name.
     kind, name = owner
     for label, maker in TEMPLATE_HASHES.items():
         ending = f"-{text_at(metadata, 'labels', label)}"
+        # An empty label would end with the dash alone, and every name ends with nothing.
         if kind == "ReplicaSet" and len(ending) > 1 and name.endswith(ending) and name != ending:
             return maker, name.removesuffix(ending)
     return owner
@@ -184,6 +191,8 @@ def _running(image: str, image_id: str) -> str:
     except ArtifactError:
         # A status names an image without a registry where it was loaded and not pulled.
         return image
+    # Another repository's digest is a mirror's or a pull-through cache's: the attestation hangs at the name in the
+    # spec.
     if named.digest is None and runs.digest is not None and runs.name == named.name:
         return str(named.with_digest(runs.digest))
     return image
@@ -197,6 +206,7 @@ def _json_or_yaml(content: bytes, source: str) -> Any:
             return json.loads(content)
         except ValueError as error:
             raise UsageError(f"{source}: not JSON: {plain(str(error))}") from error
+        # Python's parser of JSON recurses; a hostile file must not end the program with a traceback.
         except RecursionError as error:
             raise UsageError(f"{source}: too deeply nested a structure to be a list of Pods") from error
     documents = parse_documents(content, source)

@@ -73,6 +73,7 @@ class Document:
             if found is None:
                 break
             mark, node = found
+        # The parser counts from 0, editors from 1.
         return Position(self.source, mark.line + 1, mark.column + 1)
 
 
@@ -126,27 +127,33 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
         UsageError: not YAML, a key that occurs twice, or too large a structure. Begins with file, line and column.
     """
     documents = []
+    # Once more: what kubectl prints comes here without having been read from a file.
     if len(content) > MAX_FILE:
         raise UsageError(f"{source} is larger than {MAX_FILE >> 20} MiB")
     # YAML knows no surrogate pairs; JSON writes emoji with them.
     if content.lstrip()[:1] in (b"{", b"["):
         content = _PAIR.sub(_character, content)
     try:
+        # A pass over events alone: nothing is built before the limits are known to hold.
         written = _measure(content, source)
         loader = _Loader(content)
+        # In proportion to what is written, so that ten aliases of aliases cannot become a thousand million values.
         reader = _Reader(loader, source, written * MAX_REPEATED + FREELY_REPEATED)
         try:
             while loader.check_node():
                 node = loader.get_node()
                 value = reader.value(node, 0)
+                # An empty document, as a file that ends with "---" has one.
                 if value is not None:
                     documents.append(Document(source, value, node))
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
+        # Where the parser tripped; where it only knows where the broken part began, that.
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise UsageError(f"{where}: not YAML: {_problem(error.problem)}") from error
+    # The reader of bytes has no mark, and its sentence may quote the bytes.
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{source}: not YAML: it has bytes or characters that YAML does not allow"
@@ -196,10 +203,14 @@ def _measure(content: bytes, source: str) -> int:
             event = loader.get_event()
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
+                # Each document costs an object even when it is empty: a file of "---" lines would be millions of
+                # them.
                 if documents > MAX_DOCUMENTS:
                     raise _error(source, event.start_mark, f"more than {MAX_DOCUMENTS} documents")
+            # Scalars, aliases and the beginnings of collections: whatever takes room as a value or a key.
             elif isinstance(event, yaml.NodeEvent):
                 count += 1
+                # libyaml and the reader below recurse: some thousand levels end the process without a word.
                 if count > MAX_NODES or depth > MAX_DEPTH:
                     raise _error(source, event.start_mark, _TOO_LARGE)
                 depth += isinstance(event, yaml.CollectionStartEvent)
@@ -216,6 +227,7 @@ def _error(source: str, mark: Any, problem: str) -> UsageError:
 
 def _character(pair: re.Match[bytes]) -> bytes:
     units = bytes.fromhex((pair[2] + pair[3]).decode())
+    # The backslashes before it are an even number, so they stay what they are.
     return pair[1] + units.decode("utf-16-be").encode()
 
 
@@ -257,11 +269,13 @@ class _Reader:
     def value(self, node: yaml.Node, depth: int) -> Any:
         self._bound(node, depth)
         if isinstance(node, yaml.MappingNode) and node.tag == _OBJECT:
+            # Before the values are counted: what << brings in counts as if it were written here.
             self._merge(node, depth)
             self._left -= len(node.value)
             return {str(key.value): self.value(value, depth + 1) for key, value in node.value}
         if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
             return [self.value(item, depth + 1) for item in node.value]
+        # A tag such as !!python/object or !!binary: the API server's own reader refuses it, too.
         if node.tag not in _SCALARS:
             raise self._error(node, f"a value of type {quoted(node.tag)}, which Kubernetes does not know")
         return self._scalar(node)
@@ -271,6 +285,7 @@ class _Reader:
         # YAML 1.1 alone reads 12:30 to the base of sixty; Kubernetes' reader leaves it text.
         if node.tag == _TEXT or (node.tag in _NUMBERS and ":" in text):
             return text
+        # int() of a million digits takes its square in time (CVE-2020-10735).
         if len(text) > MAX_NUMBER:
             raise self._error(node, f"a number of {len(text)} characters")
         try:
@@ -278,12 +293,14 @@ class _Reader:
         except (yaml.constructor.ConstructorError, ArithmeticError, ValueError, LookupError) as error:
             # PyYAML's constructors raise whatever their text makes them trip over.
             raise self._error(node, f"{quoted(text)} is no value that Kubernetes knows") from error
+        # .inf and .nan are YAML's, and no JSON: the API server would refuse the object.
         if isinstance(value, float) and not math.isfinite(value):
             raise self._error(node, f"{quoted(text)} is no number that JSON can hold")
         return value
 
     def _bound(self, node: yaml.Node, depth: int) -> None:
         self._left -= 1
+        # Aliases nest deeper than what is written: `a: &a [*b]` and so on.
         if depth > MAX_DEPTH:
             raise self._error(node, _TOO_LARGE)
         if self._left < 0:
@@ -297,24 +314,30 @@ class _Reader:
         own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         sources: list[yaml.Node] = []
         for key_node, value_node in node.value:
+            # YAML allows a list as a key; JSON has no such thing.
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self._error(key_node, "a key that is not text")
             key = str(key_node.value)
+            # YAML 1.2 "3.2.1.1": keys are unique. Which of two counts differs from parser to parser.
             if key in own:
                 raise self._error(key_node, f"the key {quoted(key)} occurs twice")
             own[key] = key_node, value_node
             if key_node.tag == _MERGE:
                 sources += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+        # The usual case: nothing is copied.
         if not any(key_node.tag == _MERGE for key_node, _ in own.values()):
             return
         pairs = {key: pair for key, pair in own.items() if pair[0].tag != _MERGE}
+        # YAML 1.1 "Merge Key": of several sources the earlier goes before the later.
         for source in sources:
             self._bound(source, depth)
             if not isinstance(source, yaml.MappingNode):
                 raise self._error(source, "<< takes an object or a list of objects")
+            # A source may merge others itself; the depth bounds how far, so that a circle ends.
             self._merge(source, depth + 1)
             for key_node, value_node in source.value:
                 self._bound(source, depth)
+                # The object's own keys are in already, so they win.
                 pairs.setdefault(str(key_node.value), (key_node, value_node))
         node.value = list(pairs.values())
 
@@ -325,6 +348,7 @@ class _Reader:
 def _child(node: yaml.Node, part: Key) -> tuple[yaml.Mark, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
+            # By the text: a path names members as JSON does.
             if key_node.value == part:
                 return key_node.start_mark, value_node
     elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

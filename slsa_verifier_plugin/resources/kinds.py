@@ -185,6 +185,7 @@ def kind_of(resource: Resource) -> str:
         resource: of whatever kind. One of Ratify's kinds in another group (or none) still counts: its group is the mistake.
     """
     group = resource.api_version.partition("/")[0]
+    # Templates name constraints' kinds, so any kind of this group is one.
     if group == CONSTRAINT_GROUP:
         return CONSTRAINT
     if resource.kind in GROUPS.get(group, ()):

@@ -29,6 +29,7 @@ def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: f
     Raises:
         KubectlError: it is not on the ``PATH``, takes too long, or fails.
     """
+    # By the caller's PATH and not the process's own: a test or a wrapper hands in another.
     program = shutil.which("kubectl", path=environ.get("PATH"))
     if program is None:
         raise KubectlError("there is no kubectl on the PATH")
@@ -41,6 +42,7 @@ def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: f
             timeout=seconds,
             check=False,
         )
+    # An unreachable API server keeps kubectl trying for minutes; a person at a terminal would not know why.
     except subprocess.TimeoutExpired:
         raise KubectlError(f"kubectl gave no answer within {seconds:g} s; check the kubeconfig") from None
     except OSError as error:
@@ -53,6 +55,7 @@ def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: f
 
 def said(stderr: bytes) -> str:
     """Return the line of a program's standard error that says what is wrong: its own, and none of the log of its library."""
+    # Bytes that are no UTF-8 may be in a name that the server sent.
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     own = [line for line in lines if not _KLOG.match(line)]
     # Where there is nothing but the log, its last line is as good as any, without the header.

@@ -24,6 +24,7 @@ def expanded(path: str) -> list[str]:
     # A name with a bracket in it that exists is that file: a shell has expanded it already.
     if path == "-" or not glob.has_magic(path) or Path(path).exists():
         return [path]
+    # Sorted: problems are listed in the order of the files, whatever the file system's order is.
     found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     if not found:
         raise UsageError(f"no file matches {quoted(path)}")

@@ -27,11 +27,13 @@ def check_fields(resource: Resource, problems: Problems) -> None:
         return
     for way, names in shape.fields.items():
         for place, value in _at_way(resource.value, way):
+            # What is of another type is the API server's to refuse; here only names are judged.
             if isinstance(value, dict):
                 for name in value.keys() - set(names):
                     _unknown(resource, [*place, name], names, problems)
     for way, texts in shape.values.items():
         for place, value in _at_way(resource.value, way):
+            # null is YAML's way to leave a field out.
             if value is not None and value not in texts:
                 near = nearest(str(value), texts)
                 problems.error(
@@ -45,7 +47,9 @@ def check_fields(resource: Resource, problems: Problems) -> None:
 
 def nearest(text: str, known: Sequence[str], likeness: float = _LIKENESS) -> str:
     """Return the one of ``known`` that ``text`` is a misspelling of, empty for none."""
+    # Without case: "FailurePolicy" is as near as "failurepolicy".
     folded = {item.lower(): item for item in known}
+    # Cut: comparing takes the product of the lengths, and a key may be a megabyte.
     near = difflib.get_close_matches(text.lower()[:256], list(folded), 1, likeness)
     return folded[near[0]] if near else ""
 
@@ -54,6 +58,7 @@ def _unknown(resource: Resource, place: list[Key], names: Sequence[str], problem
     name = str(place[-1])
     near = nearest(name, names)
     what = f"{quoted(name, 80)} is no field of {_parent(place)}: what stands there is not read"
+    # Likely a slip, so an error: what was meant does not count.
     if near:
         problems.error(resource, place, what, f"is {near} meant?")
     else:

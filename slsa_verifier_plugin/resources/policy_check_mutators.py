@@ -25,6 +25,7 @@ def check_mutator(resource: Resource, providers: Mapping[str, Resource], problem
         problems: where to note it.
     """
     data = at(resource.value, *_DATA)
+    # Other projects have kinds of these names, with fields of their own.
     if not resource.api_version.startswith(f"{MUTATION_GROUP}/") or not isinstance(data, dict):
         return
     name = data.get("provider")
@@ -32,6 +33,7 @@ def check_mutator(resource: Resource, providers: Mapping[str, Resource], problem
         problems.error(
             resource, list(_DATA), "externalData names no provider", "write provider: and a Provider's name"
         )
+    # Without any Provider at hand it may be in the cluster already.
     elif providers:
         check_provider_name(resource, [*_DATA, "provider"], name, providers, problems)
         url = str(at(providers[name].spec, "url")) if name in providers else ""
@@ -46,6 +48,7 @@ def check_mutator(resource: Resource, providers: Mapping[str, Resource], problem
                 f"the provider {quoted(name)} verifies images, expected one that resolves them (its url ends with {MUTATING})",
                 f"write {mutating[0]}" if mutating else "apply a Provider whose url ends with /mutate",
             )
+    # Safe, and confusing: the plugin denies a tag, and nobody sees why it stayed one.
     if data.get("failurePolicy") == "Ignore":
         problems.warn(
             resource,

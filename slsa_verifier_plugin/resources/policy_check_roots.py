@@ -33,6 +33,7 @@ def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
         path: list[Key] = ["spec", "parameters", "trustedRoot", *([number] if several else [])]
         # Where one of several verifies, a broken one costs nothing today and much the day the other ends.
         for missing, _, problem in problems_of:
+            # The usual case: the file is mounted where Ratify runs.
             if missing and not several:
                 continue
             where = " on this machine" if missing else ""
@@ -56,12 +57,14 @@ def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, Problem]]:
     path = Path(name)
     try:
         content = read_root_file(str(path))
+        # Its first root is a file of another form, which only a refresh can judge.
         if source.kind == "tuf":
             return
         found = load_roots(content, str(path))
     except TrustRootError as error:
         yield not path.exists(), False, error.problem
         return
+    # Roots that begin later are good files all the same: they are named, and the others count.
     late = [problem for root in found.roots if (problem := not_begun(root))]
     others = len(late) < len(found.roots)
     yield from ((False, others, problem) for problem in [*(error.problem for error in found.problems), *late])

@@ -41,6 +41,7 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
     for path, name in _texts(config, "expectedVerifiedLevels"):
         if remark := _level_remark(name, is_known):
             yield path, *remark
+        # Such a policy is valid and denies everything: each summary's level is cut down to the cap.
         elif not _is_within_caps(name, config):
             yield (
                 path,
@@ -54,6 +55,7 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
             yield path, *remark
     for path, ref in _texts(config, "expectedSourceRefs"):
         near_kind = near_ref_kind(ref)
+        # git check-ref-format(1) rules out some names: a pattern of one matches nothing.
         if not RefPattern(ref).can_match:
             yield (
                 path,
@@ -69,6 +71,7 @@ def _level_remark(name: str, by_known_workflow: bool) -> tuple[str, str] | None:
     if near := near_level(name):
         return f"no summary states {quoted(name)}, as far as is known here", f"is {near} meant?"
     level = track_level(name)
+    # Names of other verifiers may be anything; only of the known one its levels are known.
     if level is None or not by_known_workflow:
         return None
     if near := other_track(name):
@@ -96,12 +99,15 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
     if not by_known_workflow or uri == "**":
         return None
     nothing = f"{quoted(uri)} matches no resourceUri of the SLSA source workflow"
+    # As people write a repository of GitHub's in a workflow.
     if _OWNER_AND_NAME.fullmatch(uri):
         return f"{nothing}: it has no host", f"write git+https://github.com/{uri}"
+    # Compared to the byte (step 10), so ".git" or an upper-case letter at the end denies all.
     form = usual_form(uri)
     is_usable = _REPOSITORY.fullmatch(form) is not None or "*" in form
     if form != uri and is_usable and (differs := differences_of(uri, form)):
         return f"{nothing}: it differs only in {' and '.join(differs)}", f"write {plain(form, 512)}"
+    # A pattern may well match a repository though it looks like none.
     if "*" not in uri and not _REPOSITORY.fullmatch(uri):
         return f"{nothing}, which is that of a repository", "write git+https://HOST/OWNER/REPOSITORY"
     return None
@@ -116,6 +122,7 @@ def _wildcards(config: Mapping[str, Any]) -> Iterator[Remark]:
             if isinstance(entry, Mapping) and isinstance(text := entry.get(name), str):
                 places.append(([key, index, name], text))
     for path, text in places:
+        # expectedResourceUri takes wildcards, which is why people try them here.
         if "*" in text:
             yield (
                 path,
@@ -127,8 +134,10 @@ def _wildcards(config: Mapping[str, Any]) -> Iterator[Remark]:
 def zero_digests(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[list[Key], str]]:
     """Yield the place of each text below ``value`` that has a digest or commit id of zeros, as placeholders have."""
     if isinstance(value, str):
+        # 40 or 64 of them, and no digit beside: git writes forty for "no commit".
         if _ZEROS.search(value):
             yield list(path), value
+    # Anywhere: a placeholder may have been left in any field.
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from zero_digests(item, (*path, key))
@@ -149,8 +158,10 @@ def _texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], st
 def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
     """Return True where a signer may attest ``name``, or where that is not known, of what does not fit the schema."""
     entries, ids = config.get("trustedVerifiers"), [text for _, text in _texts(config, "expectedVerifierId")]
+    # Not the schema's form: the parser of parameters says that, with the place.
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         return True
+    # Only signers for an expected verifier id count (step 7).
     known = [entry for entry in entries if not ids or entry.get("verifierId") in ids]
     return not known or any(
         not Levels.of([name]).capped([cap for _, cap in _texts(entry, "maxLevel")]).missing([name])

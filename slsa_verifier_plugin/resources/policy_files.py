@@ -80,11 +80,13 @@ class _Kustomization:
 def _read(file: str, files: PolicyFiles, kustomizations: dict[Path, _Kustomization]) -> None:
     path = Path(file)
     if file != "-":
+        # It lists files and is no resource of the cluster.
         if is_kustomization(file):
             return files.pass_over(KUSTOMIZATION, file)
         if _is_of_chart(path):
             # Not YAML before Helm has filled it in.
             return files.pass_over(TEMPLATE, file)
+        # Read once a folder: of hundreds of files in it each would read it again.
         folder = path.parent
         if folder not in kustomizations:
             kustomizations[folder] = _kustomization_in(folder)
@@ -93,11 +95,14 @@ def _read(file: str, files: PolicyFiles, kustomizations: dict[Path, _Kustomizati
             return files.pass_over(PATCH, file)
     content, source, _ = read_file(file)
     documents = parse_documents(content, source)
+    # Standard input lies in no folder, so no kustomization is beside it.
     if file != "-":
         files.filled[source] = kustomizations[path.parent].filled
     found = [document for document in documents if _is_resource(document, files)]
+    # A file with a problem has been looked at; one without either is named, so that nobody thinks it was.
     if not found and not any(problem.position.source == source for problem in files.problems):
         files.pass_over(VALUES if documents and isinstance(documents[0].value, dict) else OTHER, file)
+    # A kustomization may stand under another name, or in a List.
     files.resources += [item for item in flattened(found) if not _is_kustomization(item)]
     if any(_is_kustomization(item) for item in flattened(found)):
         files.pass_over(KUSTOMIZATION, file)
@@ -107,11 +112,13 @@ def _read(file: str, files: PolicyFiles, kustomizations: dict[Path, _Kustomizati
 def _is_resource(document: Document, files: PolicyFiles) -> bool:
     """Return True for a document with a kind. One that was meant to have it is a problem, any other is passed over."""
     value = document.value
+    # A list or a text at the top: a file of values, or of something else.
     if not isinstance(value, dict):
         return False
     if isinstance(value.get("kind"), str):
         return True
     near = next((key for key in value if key != "kind" and nearest(str(key), ["kind"], 0.7)), "")
+    # It was meant to be a resource, and the API server would refuse it.
     if near or "kind" in value or "apiVersion" in value:
         found = f"{quoted(near)} is no field of a resource" if near else "a resource without a kind"
         remedy = "is kind meant?" if near else "write kind: Verifier, or what it is"
@@ -136,10 +143,12 @@ def _is_of_chart(path: Path) -> bool:
 
 
 def _kustomization_in(folder: Path) -> _Kustomization:
+    # In kustomize's own order: of two files in one folder it refuses both.
     for name in KUSTOMIZATIONS:
         file = folder / name
         if file.is_file():
             content, source, _ = read_file(str(file))
+            # A kustomization is one document; what follows is not read by kustomize either.
             values = [item.value for item in parse_documents(content, source) if isinstance(item.value, dict)]
             value = values[0] if values else {}
             patches = frozenset((folder / text).resolve() for text in _patches(value))

@@ -68,6 +68,7 @@ class Resource:
 
     def is_ratify(self, kinds: Iterable[str]) -> bool:
         """Return True for one of Ratify's ``kinds`` in a version that is known."""
+        # By version, too: what this version does not serve Ratify never sees.
         group, _, version = self.api_version.partition("/")
         return self.kind in kinds and group == GROUP and version in VERSIONS
 
@@ -158,9 +159,11 @@ def read_setup(path: str, wanted: str | None = None) -> Setup:
     if wanted is None:
         chosen = [item for item in verifiers if item.type in PLUGIN_TYPES]
     else:
+        # By the short or the long name: two namespaces may have Verifiers of one name.
         chosen = [item for item in verifiers if wanted in (item.name, item.shown())]
     if not chosen:
         raise UsageError(_nothing(path, resources, verifiers, wanted))
+    # One registry is asked here, by one Store's settings; of several Stores the first in the file counts.
     store = next((item.spec for item in resources if item.is_ratify(STORE_KINDS)), {})
     return Setup(tuple(chosen), object_at(store, "parameters"), rules_of(resources))
 
@@ -179,6 +182,7 @@ def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
     name, kind = resource.name, text_at(spec, "type") or text_at(spec, "name")
     artifact_types = spec.get("artifactTypes", spec.get("artifactType"))
     parameters = spec.get("parameters", {})
+    # metadata.name becomes the name in every report.
     if not name:
         raise _malformed(resource, ("metadata",), f"the {resource.kind} has no metadata.name")
     if not kind:
@@ -189,6 +193,7 @@ def verifier_of(resource: Resource, folder: Path | None) -> VerifierResource:
         raise _malformed(resource, ("spec", "artifactTypes"), found)
     if not isinstance(parameters, dict):
         raise _malformed(resource, ("spec", "parameters"), "spec.parameters is not an object")
+    # Last, so that a parameter of one of these names cannot take their place.
     config = {
         **(parameters if folder is None else absolute_paths(parameters, folder)),
         "name": name,
@@ -209,6 +214,7 @@ def absolute_paths(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any
     """Return ``parameters`` with relative file paths made absolute, so that a policy and its keys can travel together."""
     changed = dict(parameters)
     root = parameters.get("trustedRoot")
+    # One root, or a list of them for the time of a move.
     if isinstance(root, list):
         changed["trustedRoot"] = [_absolute_root(item, folder) for item in root]
     elif root is not None:
@@ -243,6 +249,7 @@ def rules_of(resources: Iterable[Resource]) -> dict[str, str]:
         UsageError: a rule is neither any nor all.
     """
     for resource in resources:
+        # The first one counts: a cluster holds one Policy of the name that Ratify reads.
         if resource.is_ratify(POLICY_KINDS):
             rules = object_at(resource.spec, "parameters", "artifactVerificationPolicies")
             for name, rule in rules.items():
@@ -264,6 +271,7 @@ def _nothing(
             f"{quoted(path)} has no Verifier of type {' or '.join(PLUGIN_TYPES)}; it has {known}; "
             "correct spec.type, or choose one with --verifier"
         )
+    # What is in the file instead tells most people that it is the wrong one.
     kinds = sorted({f"{item.api_version} {item.kind}" for item in resources})
     return (
         f"{resources[0].position()}: no Verifier here, but {', '.join(quoted(kind, 80) for kind in kinds[:4])}; expected "

@@ -27,8 +27,10 @@ def is_closed(rego: str) -> bool:
         rego: without comments.
     """
     rules = list(_rules(rego))
+    # Rules that only a positive answer can make true.
     positive = {name for name, text in rules if _demands(text)}
     for _, text in rules:
+        # `not image in verified`, or `not verified[image]`.
         for found in _NOT_AMONG.finditer(text):
             if (found[1] or found[2]) in positive:
                 return True

@@ -31,6 +31,7 @@ def look_at(source: RootSource, environ: Mapping[str, str]) -> list[RootState]:
     """Return the state of the trusted roots that ``source`` names: one, or those of a file with several. Nothing is fetched."""
     asked = source.location or source.kind
     try:
+        # The refreshed copy where there is one, else what ships with sigstore.
         content, shown = read_root(source, environ)
         found = load_roots(content, shown)
     except TrustRootError as error:
