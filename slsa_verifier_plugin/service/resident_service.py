@@ -72,6 +72,7 @@ class ResidentService:
         check_image: CheckImage | None = None,
     ) -> None:
         self._environ = environ
+        # Made here and started by warm_up: a fork must be made before the process has threads.
         self._fork = _fork(environ)
         self.service = _Service(environ, self._follow, self._ask if self._fork else None)
         self._refresh = refresh
@@ -82,19 +83,14 @@ class ResidentService:
         self._wake = threading.Event()
         self._followed: dict[RootSource, _Followed] = {}
 
-    def handle(
-        self,
-        command: bytes | None,
-        subject: bytes | None,
-        version: bytes | None,
-        stdin: bytes,
-        elapsed: float,
-    ) -> Answer:
+    def handle(self, request: Request, elapsed: float) -> Answer:
         """Return exit status, standard output and standard error for one call of Ratify."""
+        # A variable that the caller did not set is absent, which is another error than an empty one.
+        _, *variables, stdin = request
         names = (ratify.COMMAND, ratify.SUBJECT, ratify.VERSION)
         environment = {
             name: value.decode("utf-8", "surrogateescape")
-            for name, value in zip(names, (command, subject, version), strict=True)
+            for name, value in zip(names, variables, strict=True)
             if value is not None
         }
         with self.working():
@@ -118,6 +114,7 @@ class ResidentService:
         Raises:
             LookupError: nobody here answers that.
         """
+        # The plugin alone (a container of Ratify's) answers no node, and need not load what decides there.
         if self._check_image is None:
             raise LookupError("check_image")
         with self.working():
@@ -129,6 +126,7 @@ class ResidentService:
 
     def warm_up(self) -> None:
         """Import and load what every call needs, and begin to refresh trusted roots."""
+        # Workers take no call before this is over: the first would pay for all imports.
         self.service.warm_up()
         if self._fork is not None:
             # Now: workers wait for the end of this, and no other thread has begun.
@@ -177,6 +175,7 @@ class ResidentService:
             for source in due:
                 self._followed[source].due = math.inf  # until it has ended
         threads = []
+        # Outside of the lock: to start a thread may take long where the system is short of memory.
         for source in due:
             thread = threading.Thread(
                 target=self._refresh_one, args=(source,), name="trusted-root", daemon=True
@@ -191,7 +190,9 @@ class ResidentService:
     def next_refresh(self) -> float:
         """Return the seconds until the next trusted root is due, of those that are not being refreshed now."""
         with self._lock:
+            # One that is being refreshed is due at infinity, so it wakes nobody.
             due = min((item.due for item in self._followed.values()), default=math.inf)
+        # Never longer than one period: the clock of a suspended machine stands still meanwhile.
         return max(0.0, min(due - time.monotonic(), self._every))
 
     def _ask(self, request: bytes) -> bytes | None:
@@ -213,12 +214,14 @@ class ResidentService:
         while True:
             self.refresh_due()
             self._wake.wait(self.next_refresh())
+            # Cleared after the wait: a wake-up that comes during a look is kept for the next.
             self._wake.clear()
 
     def _refresh_one(self, source: RootSource) -> None:
         refreshed, error = None, ""
         try:
             refreshed = self._refresher()(source, self._environ)
+        # The copy in use stays in use; a refresh that failed denies nobody.
         except TrustRootError as failure:
             error = failure.message
         except Exception as failure:  # noqa: BLE001 (the thread must outlive what a library raises; the status tells)
@@ -233,6 +236,7 @@ class ResidentService:
             # A failure is tried again soon, but not sooner than the refreshes that somebody has asked for.
             item.due = time.monotonic() + (min(RETRY_SECONDS, self._every) if error else self._every)
             if refreshed is not None:
+                # Only of a success: the age of what is in use is what an administrator looks for.
                 item.refreshed = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
                 item.digest = refreshed.digest
 
@@ -263,6 +267,7 @@ class _Service(Service):
 
     def root_verifier(self, root: LoadedRoot) -> RootVerifier:
         """Return the verifier for one trusted root, one that shares the work where there is somebody to share it with."""
+        # One processor or one worker: another process could only take turns with this one.
         if self._ask is None:
             return super().root_verifier(root)
         from slsa_verifier_plugin.signatures.sharing import SharedVerifier

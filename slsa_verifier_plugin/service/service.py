@@ -86,7 +86,9 @@ class Service:
             stdin: all of standard input, or what was parsed of it before.
             elapsed: seconds of the time limit that are used already.
         """
+        # Without a lock: the count is for the status alone, and one that is lost hurts nobody.
         self.calls += 1
+        # The caller's time began when Ratify started the plugin, not when the call came here.
         started = time.monotonic() - elapsed
         try:
             call = ratify.parse_call(environment, stdin)
@@ -94,6 +96,7 @@ class Service:
             # Steps 2 to 14. The time limit is the policy's, so it begins only here, less what is used already.
             verdict = self._decided(call, policy, Deadline(policy.timeout, elapsed))
         except ParameterError as error:
+            # Ratify's contract has a code of its own for settings that are not valid (error 2).
             return ratify.contract_failure(ratify.invalid_parameters(error))
         except ContractError as error:
             return ratify.contract_failure(error)
@@ -105,6 +108,7 @@ class Service:
         Raises:
             ParameterError: it is not valid.
         """
+        # By the configuration's content: it comes with each call, and is nearly always the last one.
         return self._policies.get_or_make(_key_of(config), lambda: parse_policy(config))
 
     def _decided(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
@@ -140,10 +144,12 @@ class Service:
         """
         from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
+        # Imported late: a call that is refused for its settings needs none of it.
         request = ArtifactRequest(call.image, call.artifact, policy)
         store = self.store(call.store)
         with store.remarks.of_this_call() as remarks:
             verdict = self.verdict(request, store, deadline)
+        # Remarks decide nothing; they say why an answer was late, for example.
         return replace(verdict, warnings=(*verdict.warnings, *remarks)) if remarks else verdict
 
     def verdict(
@@ -160,7 +166,9 @@ class Service:
         """
         from slsa_verifier_plugin.verification.verify import verify
 
+        # Few calls at a time hold large content, so that memory stays bounded under a flood.
         with self._capacity.for_call(store) as guarded:
+            # Inside: to load a root takes memory, too.
             verifier = self.verifier(request.policy)
             return verify(request, guarded, verifier, deadline, now, self._readings)
 
@@ -204,6 +212,7 @@ class Service:
             try:
                 found = self._root(source)
             except TrustRootError as error:
+                # Collected, not raised: with a root that works the others are a warning.
                 failures.append(error)
                 continue
             failures += found.problems
@@ -219,8 +228,10 @@ class Service:
         if failures and not roots:
             self._unusable.put(policy.roots, tuple(error.message for error in failures))
             raise failures[0]
+        # A key that cannot be read is an error in any case: no other could take its place.
         keys = {configured: self._key(configured) for configured in policy.public_keys}
         warnings = tuple(error.message for error in failures)
+        # Kept for the status also where it is empty: a fault that has passed must go from there.
         self._unusable.put(policy.roots, warnings)
         return AttestationVerifier(roots, keys, self._signatures, datetime.now(UTC), warnings)
 
@@ -229,6 +240,7 @@ class Service:
         import slsa_verifier_plugin.registry.store
         import slsa_verifier_plugin.verification.verify  # noqa: F401
 
+        # Only the default one: which others policies name is not known before the first call.
         self._root(RootSource("public-good"))
 
     def usage(self) -> dict[str, object]:
@@ -273,6 +285,7 @@ class Service:
         found = self._roots.get(key)
         if found is None:
             file = load_roots(*read_root(source, self._environ))
+            # A file with several roots becomes several verifiers: each is tried by itself.
             found = VerifiersOfFile(tuple(map(self.root_verifier, file.roots)), file.problems)
             self._roots.put(key, found)
         return found
@@ -283,8 +296,10 @@ class Service:
         Raises:
             TrustRootError: the root that a TUF repository's trust begins with cannot be read.
         """
+        # A mounted file: it changes by being replaced, which its stamp shows.
         if source.kind == "path":
             return _stamp(source.location)
+        # The first root of a TUF repository may be replaced as well; it decides where the copy lies.
         key = (source, *_stamp(source.bootstrap))
         link = self._links.get(key)
         if link is None:
@@ -306,6 +321,7 @@ class Service:
 
 def _stamp(path: str) -> tuple[int, ...]:
     """Return what changes when a file is replaced; empty where there is no such file."""
+    # PEM in the policy itself, and roots without a bootstrap file, have no file to look at.
     if not path:
         return ()
     try:

@@ -167,12 +167,12 @@ def service_following(refreshes: Refreshes, root: object = "public-good") -> Res
 def test_calls_are_answered_as_by_the_plugin() -> None:
     service = ResidentService({})
     stdin = (TESTDATA / "stdin-unreachable.json").read_bytes()
-    status, out, _ = service.handle(b"VERIFY", SUBJECT.encode(), b"1.0.0", stdin, 0.0)
+    status, out, _ = service.handle((0.0, b"VERIFY", SUBJECT.encode(), b"1.0.0", stdin), 0.0)
     result = json.loads(out)
     assert (status, result["extensions"]["reason"]) == (0, "REGISTRY_UNREACHABLE")
-    status, out, _ = service.handle(None, None, None, b"", 0.0)
+    status, out, _ = service.handle((0.0, None, None, None, b""), 0.0)
     assert (status, json.loads(out)["code"]) == (1, 4)
-    status, out, _ = service.handle(b"\xff", SUBJECT.encode(), b"1.0.0", stdin, 0.0)
+    status, out, _ = service.handle((0.0, b"\xff", SUBJECT.encode(), b"1.0.0", stdin), 0.0)
     assert (status, json.loads(out)["code"]) == (1, 3)
     assert service.status()["calls"] == 3
     assert service.budget(b'{"config":{"timeout":"7s"}}') == 7.0

@@ -69,14 +69,8 @@ class ObedientService:
         self._warm_seconds = warm_seconds
         self._warm_fails = warm_fails
 
-    def handle(
-        self,
-        command: bytes | None,
-        subject: bytes | None,
-        version: bytes | None,
-        stdin: bytes,
-        elapsed: float,
-    ) -> Answer:
+    def handle(self, request: Request, elapsed: float) -> Answer:
+        _, command, subject, version, stdin = request
         orders = _orders(stdin)
         time.sleep(float(orders.get("sleep", "0")))
         if "until" in orders:

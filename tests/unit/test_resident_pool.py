@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.protocol import Answer
+from slsa_verifier_plugin.resident.protocol import Answer, Request
 from slsa_verifier_plugin.resident.server import turn_pool
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.fair_queue import FairQueue, Job
@@ -133,14 +133,7 @@ def test_no_more_work_at_once_than_may_however_many_come_back_from_waiting(log: 
     lock = threading.Lock()
 
     class Service(ObedientService):
-        def handle(
-            self,
-            command: bytes | None,
-            subject: bytes | None,
-            version: bytes | None,
-            stdin: bytes,
-            elapsed: float,
-        ) -> Answer:
+        def handle(self, request: Request, elapsed: float) -> Answer:
             for _ in range(5):
                 with lock:
                     working.add(threading.get_ident())
@@ -184,14 +177,7 @@ def test_one_registry_never_has_all_threads(log: ErrorLog) -> None:
 
 def test_one_that_fails_while_it_waits_gives_its_turn_back(log: ErrorLog) -> None:
     class Service(ObedientService):
-        def handle(
-            self,
-            command: bytes | None,
-            subject: bytes | None,
-            version: bytes | None,
-            stdin: bytes,
-            elapsed: float,
-        ) -> Answer:
+        def handle(self, request: Request, elapsed: float) -> Answer:
             with aside():
                 raise ValueError("secret")
 

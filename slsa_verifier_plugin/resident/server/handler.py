@@ -11,22 +11,12 @@ from slsa_verifier_plugin.resident.protocol import Answer, Request
 class CallHandler(Protocol):
     """Answers calls. Its methods are called from several threads at once."""
 
-    def handle(
-        self,
-        command: bytes | None,
-        subject: bytes | None,
-        version: bytes | None,
-        stdin: bytes,
-        elapsed: float,
-    ) -> Answer:
-        """Return exit status, standard output and standard error for one call.
+    def handle(self, request: Request, elapsed: float) -> Answer:
+        """Return exit status, standard output and standard error for one call of Ratify.
 
         Args:
-            command: RATIFY_VERIFIER_COMMAND, None where it is not set.
-            subject: RATIFY_VERIFIER_SUBJECT.
-            version: RATIFY_VERIFIER_VERSION.
-            stdin: all of standard input.
-            elapsed: seconds of the call's own time limit that are used already.
+            request: of a VERIFY: the three RATIFY_VERIFIER_* variables (None for one that is not set) and standard input.
+            elapsed: seconds of the call's own time limit that are used already; more than the request says, which waited here.
         """
 
     def check(self, request: Request, elapsed: float) -> Answer:

@@ -86,12 +86,11 @@ class Pool(TurnPool[Job]):
 
     def _answer(self, job: Job) -> Answer:
         # What the client had used when it sent, and what it has waited for here.
-        elapsed, first, second, third, last = job.request
-        elapsed += time.monotonic() - job.accepted
+        elapsed = job.request[0] + time.monotonic() - job.accepted
         try:
             if job.kind == CHECK:
                 return self._service.check(job.request, elapsed)
-            return self._service.handle(first, second, third, last, elapsed)
+            return self._service.handle(job.request, elapsed)
         except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
             self._counters.add("failed")
             self._log.add(f"a verification failed: {describe(error)}")
