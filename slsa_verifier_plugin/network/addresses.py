@@ -31,7 +31,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Kind(StrEnum):
-    """What an IP address reaches."""
+    """What an IP address reaches; the later in this list, the fewer servers may send us there."""
 
     GLOBAL = "global"
     PRIVATE = "private"
@@ -100,7 +100,7 @@ _PRIVATE = tuple(
             "100.64.0.0/10",  # shared by carriers, RFC 6598
             "192.0.0.0/24",  # IETF protocol assignments, RFC 6890
             "192.88.99.0/24",  # 6to4 relays, RFC 7526
-            "64:ff9b:1::/48",  # translation within one network, RFC 8215
+            "64:ff9b:1::/48",  # translation within one network, RFC 8215, where no IPv4 address is inside
             "2001::/23",  # IETF protocol assignments, Teredo among them, which holds an IPv4 address
             "3fff::/20",  # documentation, RFC 9637
             "5f00::/16",  # segment routing, RFC 9602
@@ -111,6 +111,9 @@ _PRIVATE = tuple(
 """Networks that are not the Internet's, and that ``ipaddress`` counts to it in one version of Python or another."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+_INSIDE_LOCAL_NAT64 = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
+"""Bytes of the IPv4 address behind a prefix of 48, 56, 64 and 96 bits (RFC 6052, 2.2): the network's operator chooses which."""
 
 REACH = {
     Kind.GLOBAL: frozenset({Kind.GLOBAL}),
@@ -135,6 +138,8 @@ class AddressRefused(Exception):  # noqa: N818  (not an error of its own: the tr
 def kind_of(text: str) -> Kind:
     """Return the kind of the IP address written in ``text``, in any form; an IPv4 address within an IPv6 one decides.
 
+    Where it is not known which IPv4 address is inside, the kind is that of the one that the fewest may be sent to.
+
     Raises:
         ValueError: it is no address.
     """
@@ -143,7 +148,10 @@ def kind_of(text: str) -> Kind:
 
 @functools.lru_cache(maxsize=256)
 def _kind_of(text: str) -> Kind:
-    address = _embedded(ipaddress.ip_address(text))
+    return max(map(_kind_of_one, _embedded(ipaddress.ip_address(text))), key=list(Kind).index)
+
+
+def _kind_of_one(address: Address) -> Kind:
     # First: some of them count as private or global otherwise.
     if address in METADATA_ADDRESSES:
         return Kind.METADATA
@@ -163,18 +171,24 @@ def _kind_of(text: str) -> Kind:
     return Kind.GLOBAL
 
 
-def _embedded(address: Address) -> Address:
+def _embedded(address: Address) -> Sequence[Address]:
+    """Return what a connection to ``address`` ends at; several where that depends on the network."""
     if isinstance(address, ipaddress.IPv6Address):
         # The kernel connects ::ffff:127.0.0.1 to 127.0.0.1.
         if address.ipv4_mapped is not None:
-            return address.ipv4_mapped
+            return [address.ipv4_mapped]
         # A relay would connect to the IPv4 address inside (RFC 3056).
         if address.sixtofour is not None:
-            return address.sixtofour
+            return [address.sixtofour]
         # A NAT64 gateway would, too (RFC 6052).
         if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
+            return [ipaddress.IPv4Address(address.packed[12:])]
+        # So would the gateway of a network with a prefix of its own (RFC 8215). Its length is not known here, so an address can
+        # be read in four ways. 0.0.0.0/8 is no destination: that is what the bytes before and behind the real one read as.
+        if address in _LOCAL_NAT64:
+            inside = (bytes(address.packed[index] for index in places) for places in _INSIDE_LOCAL_NAT64)
+            return [ipaddress.IPv4Address(part) for part in inside if part[0]] or [address]
+    return [address]
 
 
 def literal(host: str) -> str | None:

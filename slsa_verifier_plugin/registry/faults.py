@@ -15,9 +15,6 @@ from slsa_verifier_plugin.text import plain
 
 RETRY_HELPS = "; trying again may help"
 
-PASSING_REFUSALS = frozenset({408, 425, 429})
-"""Of a client's requests: too slow, too early, too many (RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4)."""
-
 OCI_CODES = frozenset(
     [
         "BLOB_UNKNOWN",
@@ -90,8 +87,16 @@ def redacted(url: str) -> str:
 
 
 def is_passing(status: int) -> bool:
-    """Return True for a status that says that the same request may succeed later (RFC 9110, 15.5 and 15.6)."""
-    return status in PASSING_REFUSALS or (status >= 500 and status not in (501, 505))
+    """Return True for a status that says that the same request may succeed later (RFC 9110, 15.5 and 15.6).
+
+    The one rule for registries, for servers of tokens and for clouds.
+    """
+    # Too slow, too early, too many requests (RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4).
+    if status in (408, 425, 429):
+        return True
+    # What a server does not implement (RFC 9110, 15.6.2 and 15.6.6) it will not implement a second later. Statuses above 511
+    # are those of proxies and content networks (Cloudflare's 520 to 530): they pass.
+    return status >= 500 and status not in (501, 505)
 
 
 def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] = ()) -> StatusError:

@@ -16,8 +16,6 @@ class NoBinder:
         unchecked: the ``sourceBinding`` that the policy asks for where there is no image to bind.
     """
 
-    has_more = False
-
     def __init__(self, unchecked: str = "none") -> None:
         self._unchecked = unchecked
 
@@ -35,8 +33,6 @@ class AnnotationBinder:
     Args:
         fetch: returns what the image says of its source; raises as ``evidence.image_labels``.
     """
-
-    has_more = False
 
     def __init__(self, fetch: Callable[[], list[ImageLabels]]) -> None:
         self._fetch = fetch

@@ -95,16 +95,12 @@ class SignatureVerifier(Protocol):
 class Binder(Protocol):
     """Step 14 for one image: binds it to a commit, as the policy's ``sourceBinding`` says."""
 
-    @property
-    def has_more(self) -> bool:
-        """True where a thorough look may bind what was not bound."""
-
     def bind(self, examination: Examination, *, thorough: bool = False) -> Bound:
         """Return step 14 as passed, or as not checked where nobody asks for it.
 
         Args:
             examination: a summary that passed all steps before.
-            thorough: False to look at some of the image's referrers alone; ``has_more`` says whether there are others.
+            thorough: False for a first look, which reads only a little of each of the image's referrers.
 
         Raises:
             CheckError: the image is not bound to a commit of the summary's.

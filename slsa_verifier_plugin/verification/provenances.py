@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import (
@@ -131,7 +131,8 @@ class ProvenanceSearch:
         self._store = store
         self._image = image
         self._digest = image.digest
-        self._own = own
+        # What does not name the image cannot bind it, and is not worth parsing.
+        self._own = [item for item in own if image.digest.hex.encode() in item.payload]
         # The judged artifact is one of the referrers, too.
         self._known = frozenset(candidate.content for candidate in own)
         self._verifier = verifier
@@ -142,19 +143,17 @@ class ProvenanceSearch:
         self._kept = 0
         self._away = 0
         self._failures: list[RegistryError] = []
-        self._rest = self._rounds()
+        self._left: list[_Source] = []
+        self._first, self._later = self._first_round(), self._later_rounds()
         self.passed_over = PassedOver()
         """What was looked at for provenance so far, and does not count."""
-        self._is_first_round = True
-        self.has_more = True
-        """False once nothing is left to be looked at."""
 
     def bind(self, examination: Examination, *, thorough: bool = False) -> Bound:
         """Return step 14 as passed if a provenance binds the image to a commit of the summary's.
 
         Args:
             examination: a summary that passed all steps before.
-            thorough: False to end with the first round, after which ``has_more`` says whether there would be more.
+            thorough: False to end with the first round, True to read on until nothing is left.
 
         Raises:
             CheckError: as ``check_provenance``, for what was found so far.
@@ -166,14 +165,11 @@ class ProvenanceSearch:
         for item in known:
             if bound := self._bound(item, demand):
                 return bound
-        while self.has_more and (thorough or self._is_first_round):
-            found = next(self._rest, self)
-            if isinstance(found, _Lookalike):
-                self._keep(found, found.closest(demand))
-                if bound := self._bound(found, demand):
-                    return bound
-            else:
-                self._is_first_round, self.has_more = False, found is None
+        # Both go on where the search for the summary before ended, for they are the same iterators.
+        for found in chain(self._first, self._later if thorough else ()):
+            self._keep(found, found.closest(demand))
+            if bound := self._bound(found, demand):
+                return bound
         # Nothing binds, and something could not be read: what was not seen may have bound it, so the registry is the
         # reason.
         if self._failures:
@@ -183,7 +179,8 @@ class ProvenanceSearch:
 
     def close(self) -> None:
         """Fetch nothing more."""
-        self._rest.close()
+        self._first.close()
+        self._later.close()
 
     def _bound(self, item: _Lookalike, demand: Demand) -> Bound | None:
         """Return the step where ``item`` binds the image. What it claims is looked at first, for that costs the least."""
@@ -234,22 +231,21 @@ class ProvenanceSearch:
 
     # Rounds
 
-    def _rounds(self) -> Generator[_Lookalike | None]:
-        """Yield what claims to be provenance about the image, and None after each round."""
-        own = [item for item in self._own if self._digest.hex.encode() in item.payload]
+    def _first_round(self) -> Generator[_Lookalike]:
+        """Yield what claims to be provenance about the image: the artifact's own first, then a little of each referrer."""
         limit = time.monotonic() + OWN_SECONDS
-        while own and time.monotonic() < limit:
-            if item := self._lookalike(own.pop(0)):
+        while self._own and time.monotonic() < limit:
+            if item := self._lookalike(self._own.pop(0)):
                 yield item
-        sources = self._sources()
-        size, blobs, seconds = FIRST_BYTES, FIRST_BLOBS, FIRST_SECONDS
-        while sources or own:
-            sources = yield from self._round(sources, size, blobs, seconds)
-            if sources or own:
-                yield None
-            yield from filter(None, map(self._lookalike, own))
-            own = []
-            size, blobs, seconds = size * GROWTH, blobs * GROWTH, seconds * GROWTH
+        self._left = yield from self._round(self._sources(), 1)
+
+    def _later_rounds(self) -> Generator[_Lookalike]:
+        """Yield the rest: what the first round left of the artifact's own, then of the referrers, each round with more."""
+        yield from filter(None, map(self._lookalike, self._own))
+        growth = 1
+        while self._left:
+            growth *= GROWTH
+            self._left = yield from self._round(self._left, growth)
 
     def _sources(self) -> list[_Source]:
         """Return the referrers to look at, in an order that nobody can choose."""
@@ -272,17 +268,20 @@ class ProvenanceSearch:
             self.passed_over.add(what, count=len(ordered) - MAX_REFERRERS)
         return [_Source(descriptor) for descriptor in ordered[:MAX_REFERRERS]]
 
-    def _round(
-        self, sources: Sequence[_Source], size: int, blobs: int, seconds: float
-    ) -> Generator[_Lookalike, None, list[_Source]]:
-        """Yield what is found in one round, and return the sources that have more than this round allows."""
+    def _round(self, sources: Sequence[_Source], growth: int) -> Generator[_Lookalike, None, list[_Source]]:
+        """Yield what is found in one round, and return the sources that have more than this round allows.
+
+        Args:
+            sources: the referrers to look at.
+            growth: how many times as much as the first round this one allows.
+        """
         rest: list[_Source] = []
-        is_first = seconds == FIRST_SECONDS
+        size, blobs, seconds = FIRST_BYTES * growth, FIRST_BLOBS * growth, FIRST_SECONDS * growth
 
         def fetch(source: _Source) -> list[bytes] | None:
             # What is slow to come is waited for once the others have been looked at.
             allowed = (
-                self._deadline.within(self._deadline.seconds * FETCH_SHARE) if is_first else self._deadline
+                self._deadline.within(self._deadline.seconds * FETCH_SHARE) if growth == 1 else self._deadline
             )
             return self._contents(source, size, blobs, allowed)
 

@@ -209,12 +209,12 @@ class _Verification:
             # no more.
             if finding.reason is None:
                 return self._admit(finding)
+        # Once more, and now in full: before this no summary had all attached provenance read, for what binds another summary
+        # may lie on top. Each is asked again, also where nothing is left to read: what one summary had read may bind the next.
         for number, finding in enumerate(self._findings):
-            # No summary alone has all attached provenance read: another's may lie on top.
-            if binder.has_more and finding.reached == 14:
-                self._findings[number] = self._bound(finding, binder, thorough=True)
-                if self._findings[number].reason is None:
-                    return self._admit(self._findings[number])
+            self._findings[number] = self._bound(finding, binder, thorough=True)
+            if self._findings[number].reason is None:
+                return self._admit(self._findings[number])
         return self._deny(max(self._findings, key=lambda finding: finding.reached))
 
     def _find(self, entry: RankedCandidate) -> Finding:
@@ -251,6 +251,7 @@ class _Verification:
         examination = finding.examination
         if examination is None or examination.reason is not None:
             return finding
+        # Without the step 14 of the first look, or the candidate's report would tell two of them.
         steps = tuple(step for step in finding.steps if step.number < 14)
         # A summary about the image's own digest names no commit that the image could be bound to (SLSA v1.2, "subject").
         chosen = NoBinder() if examination.bound_by_digest else binder

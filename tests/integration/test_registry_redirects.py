@@ -131,6 +131,8 @@ def test_credentials_do_not_come_back_after_a_detour() -> None:
         ("8.8.8.8", "::1", "loopback"),
         ("8.8.8.8", "::ffff:10.0.0.1", "private"),
         ("8.8.8.8", "64:ff9b::a00:1", "private"),
+        ("8.8.8.8", "64:ff9b:1::a00:1", "private"),
+        ("10.0.0.1", "64:ff9b:1::a9fe:a9fe", "metadata"),
         ("8.8.8.8", "2002:a00:1::", "private"),
         ("8.8.8.8", "fd00::1", "private"),
         ("8.8.8.8", "224.0.0.1", "reserved"),

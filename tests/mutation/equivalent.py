@@ -6,7 +6,7 @@ A name that is no mutant any more, or that a test does notice, is an error, so t
 from __future__ import annotations
 
 EQUIVALENT: dict[str, str] = {
-    "verification/provenances.py:ProvenanceSearch._rounds: no filter: self._digest.hex.encode() in item.payload": (
+    "verification/provenances.py:ProvenanceSearch.__init__: no filter: image.digest.hex.encode() in item.payload": (
         "what is about another image is passed over once it is read, which takes a hundred times as long"
     ),
     "verification/provenances.py:ProvenanceSearch._look: boundary: time.monotonic() > limit": (

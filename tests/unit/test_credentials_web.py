@@ -15,6 +15,7 @@ from slsa_verifier_plugin.registry.credentials.web import (
     seconds,
     unanswered,
 )
+from slsa_verifier_plugin.registry.faults import is_passing
 from tests.support.clouds import everything_about
 
 
@@ -62,8 +63,8 @@ def test_answers() -> None:
     for body in (b"", b"[]", b"7", b"null", b"\xff", b'{"a": 1, "a": 2}'):
         assert CloudAnswer(200, body).object() == {}
     assert "planted" not in repr(CloudAnswer(200, b"planted"))
-    assert [status for status in (200, 301, 401, 404, 429, 500, 503) if is_transient(status)] == [
-        429,
-        500,
-        503,
-    ]
+    # The same statuses as of a registry.
+    for status in (200, 301, 401, 404, 408, 425, 429, 500, 501, 503, 505, 507, 520):
+        assert is_transient(status) is is_passing(status)
+    assert not is_transient(None)
+    assert is_transient(400, "Throttling.User")

@@ -258,13 +258,19 @@ def test_no_summary_has_all_junk_read_before_another_is_asked(scene: Scene, plac
     assert not {str(digest) for digest in scene.store.asked} & set(blobs)
 
 
-def test_the_second_turn_counts_for_a_summary_that_was_asked_before_another(scene: Scene) -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_a_later_round_finds_counts_for_each_summary(scene: Scene, order: int) -> None:
+    """Whichever of two summaries has the rest read, what is found may bind the other one."""
     wrong = scene.notary.sign(
         vsa(LEVEL_1_COMMIT, changes={"predicate.first": 1}), github_source_actions(commit=LEVEL_1_COMMIT)
     )
     attach(scene, b" " * (1 << 20) + provenance(scene))
-    artifact = scene.attach(scene.notary.sign(), wrong)
-    assert_admitted(scene.verify(artifact, provenance_policy()))
+    artifact = scene.attach(*[scene.notary.sign(), wrong][::order])
+    verdict = scene.verify(artifact, provenance_policy())
+    assert_admitted(verdict)
+    # Looked at twice, and told once.
+    for finding in verdict.findings:
+        assert [step.number for step in finding.steps] == list(range(5, 15))
 
 
 def test_a_fault_of_the_store_is_no_verdict(scene: Scene) -> None:

@@ -62,7 +62,17 @@ from tests.support.names import endpoint
         ("192.0.0.9", Kind.PRIVATE),
         ("::ffff:192.0.0.192", Kind.METADATA),
         ("64:ff9b::c000:c0", Kind.METADATA),
-        ("64:ff9b:1::7f00:1", Kind.PRIVATE),
+        ("64:ff9b:1::7f00:1", Kind.LOOPBACK),
+        ("64:ff9b:1:abcd::a9fe:a9fe", Kind.METADATA),
+        ("64:ff9b:1:abcd::a01:203", Kind.PRIVATE),
+        ("64:ff9b:1:abcd::808:808", Kind.GLOBAL),
+        # The same metadata service behind a prefix of 48, 56 and 64 bits, whatever stands behind it.
+        ("64:ff9b:1:a9fe:a9:fe00::", Kind.METADATA),
+        ("64:ff9b:1:ca9:fe:a9fe::", Kind.METADATA),
+        ("64:ff9b:1:abcd:a9:fea9:fe00:0", Kind.METADATA),
+        ("64:ff9b:1:a9fe:a9:fe00:808:808", Kind.METADATA),
+        ("64:ff9b:1::", Kind.PRIVATE),
+        ("64:ff9b:2::808:808", Kind.GLOBAL),
         ("2001:0:a9fe:a9fe::1", Kind.PRIVATE),
         ("::127.0.0.1", Kind.UNUSABLE),
         ("::ffff:0:127.0.0.1", Kind.UNUSABLE),
@@ -80,6 +90,9 @@ def test_kinds(address: str, kind: Kind) -> None:
 def test_an_address_within_an_address_is_of_the_same_kind(address: ipaddress.IPv4Address) -> None:
     assert kind_of(f"::ffff:{address}") is kind_of(str(address))
     assert kind_of(str(ipaddress.IPv6Address((0x64FF9B << 96) | int(address)))) is kind_of(str(address))
+    # Of a translation within one network only where the address cannot be read in another way (RFC 6052, 2.2).
+    local = kind_of(str(ipaddress.IPv6Address((0x64FF9B0001 << 80) | int(address))))
+    assert local is (kind_of(str(address)) if address.packed[0] else Kind.PRIVATE)
 
 
 def test_nothing_but_its_like_reaches_what_is_not_global() -> None:

@@ -17,7 +17,7 @@ from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
-from slsa_verifier_plugin.registry.faults import PASSING_REFUSALS, RETRY_HELPS, unreachable
+from slsa_verifier_plugin.registry.faults import RETRY_HELPS, is_passing, unreachable
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain
@@ -26,9 +26,6 @@ T = TypeVar("T")
 
 SHORTEST_TIMEOUT = 0.05
 """Seconds that an SDK's call gets at least, so that an almost spent deadline does not mean "no limit" to it."""
-
-TRANSIENT_STATUS = PASSING_REFUSALS | {500, 502, 503, 504}
-"""HTTP statuses after which the same request may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +158,9 @@ def unreadable(provider: str, step: str, found: object) -> RegistryError:
 
 
 def is_transient(status: int | None, code: str = "") -> bool:
-    """Return True where the same request may succeed later, by its HTTP status and a cloud's error code."""
-    return status in TRANSIENT_STATUS or code.startswith("Throttling")
+    """Return True where the same request may succeed later, by its HTTP status (None for no answer) and a cloud's error code."""
+    # Alibaba throttles with status 400, and with codes such as "Throttling.User".
+    return is_passing(status or 0) or code.startswith("Throttling")
 
 
 def explanation(value: Mapping[str, Any]) -> tuple[str, str]:
