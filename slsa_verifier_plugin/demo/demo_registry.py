@@ -19,7 +19,9 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 JSON_TYPE = "application/json"
+BLOB_TYPE = "application/octet-stream"
 POLL_SECONDS = 0.02
 """How soon the server sees that it is to end."""
 
@@ -30,6 +32,22 @@ class DemoAnswer:
 
     media_type: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A manifest with the blobs that it names, as they are stored."""
+
+    manifest: bytes
+    blobs: tuple[bytes, ...]
+    artifact_type: str = ""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """What a manifest says that names this one."""
+        return Descriptor(
+            MANIFEST_TYPE, Digest.of(self.manifest), len(self.manifest), self.artifact_type or None
+        )
 
 
 class DemoRegistry:
@@ -78,30 +96,25 @@ class DemoRegistry:
         self._thread.join()
         self._server.server_close()
 
-    def add_blob(self, content: bytes, media_type: str) -> Descriptor:
-        """Serve a blob and return its descriptor."""
-        digest = Digest.of(content)
-        self._answers[f"{self.repository}/blobs/{digest}"] = DemoAnswer("application/octet-stream", content)
-        return Descriptor(media_type, digest, len(content))
-
-    def add_manifest(self, manifest: Mapping[str, Any], tag: str = "") -> Descriptor:
-        """Serve a manifest, under its tag too, and list it among its subject's referrers if it has one."""
-        content, media_type = json.dumps(manifest, separators=(",", ":")).encode(), str(manifest["mediaType"])
-        digest = Digest.of(content)
-        for name in (str(digest), tag or str(digest)):
-            self._answers[f"{self.repository}/manifests/{name}"] = DemoAnswer(media_type, content)
+    def add(self, made: Made, tag: str = "") -> None:
+        """Serve a manifest and its blobs, under its tag too, and list it among its subject's referrers if it has one."""
+        descriptor, manifest = made.descriptor, json.loads(made.manifest)
+        for blob in made.blobs:
+            self._answers[f"{self.repository}/blobs/{Digest.of(blob)}"] = DemoAnswer(BLOB_TYPE, blob)
+        for name in (str(descriptor.digest), tag or str(descriptor.digest)):
+            self._answers[f"{self.repository}/manifests/{name}"] = DemoAnswer(
+                descriptor.media_type, made.manifest
+            )
         if tag:
             self._tags.append(tag)
             self._answer(f"{self.repository}/tags/list", {"name": self.repository, "tags": self._tags})
-        descriptor = Descriptor(media_type, digest, len(content), manifest.get("artifactType"))
-        subject = manifest["subject"]["digest"] if "subject" in manifest else str(digest)
+        subject = manifest["subject"]["digest"] if "subject" in manifest else str(descriptor.digest)
         listed = self._referrers.setdefault(subject, [])
         if "subject" in manifest:
             listed.append({**fields_of(descriptor), "artifactType": descriptor.artifact_type})
         # An image without referrers has an empty list, not "not found" (OCI distribution 1.1, "Listing Referrers").
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed}
         self._answer(f"{self.repository}/referrers/{subject}", index, INDEX_TYPE)
-        return descriptor
 
     def _answer(self, path: str, value: object, media_type: str = JSON_TYPE) -> None:
         self._answers[path] = DemoAnswer(media_type, json.dumps(value).encode())

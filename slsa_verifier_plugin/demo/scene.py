@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.demo.demo_registry import DemoRegistry, fields_of
-from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.demo.demo_registry import MANIFEST_TYPE, DemoRegistry, Made, fields_of
+from slsa_verifier_plugin.model.digest import Descriptor, Digest
 
 ARTIFACT_TYPE = "slsla/attestation"
 VERIFIER = "slsla"
@@ -18,13 +20,24 @@ EXPECTED_LEVEL = "SLSA_SOURCE_LEVEL_2"
 SOURCE = "git+https://github.com/example/source-demo"
 ROOT_FILE = "trusted_root.json"
 REPOSITORY = "demo/app"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _BUNDLE = "application/vnd.dev.sigstore.bundle+json"
 _IMAGES = {"level-1": False, "level-3": True}
 """Tag, which names the attestation's file too, and whether its image is to be admitted."""
+UNATTESTED = "unattested"
+"""The tag of an image that nothing is attached to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An image and what is attached to it, if anything; in every registry the same to the byte."""
+
+    tag: str
+    admit: bool
+    image: Made
+    artifact: Made | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +58,42 @@ class Scene:
     parameters: Mapping[str, Any]
 
 
+def pieces() -> tuple[Piece, ...]:
+    """Return the images with their attestations, and last one that has none."""
+    data = resources.files("slsa_verifier_plugin.demo.data")
+    made = []
+    for tag, admit in _IMAGES.items():
+        image = _image(tag)
+        bundles = data.joinpath(f"{tag}.intoto.jsonl").read_bytes()
+        # As "oras attach" makes it, but for the time: what is pushed twice is the same artifact.
+        subject = {"artifactType": ARTIFACT_TYPE, "subject": fields_of(image.descriptor)}
+        artifact = _made({_EMPTY: b"{}", _BUNDLE: bundles}, subject)
+        made.append(Piece(tag, admit, image, artifact))
+    return (*made, Piece(UNATTESTED, False, _image(UNATTESTED), None))
+
+
+def trusted_root() -> bytes:
+    """Return the trusted root of the Sigstore that signed the attestations; its private keys are public."""
+    return resources.files("slsa_verifier_plugin.demo.data").joinpath(ROOT_FILE).read_bytes()
+
+
 def prepare(registry: DemoRegistry, folder: Path) -> Scene:
-    """Give the registry the images with their attestations, and return what is to be shown.
+    """Give the registry the images that have attestations, with them, and return what is to be shown.
 
     Args:
         registry: where they are to be had.
         folder: gets a copy of the trusted root, so that it has a path whatever this package is installed as.
     """
-    data = resources.files("slsa_verifier_plugin.demo.data")
     root = folder / ROOT_FILE
     # The package may be inside a zip file: a trusted root in a policy needs a path.
-    root.write_bytes(data.joinpath(ROOT_FILE).read_bytes())
+    root.write_bytes(trusted_root())
     exhibits = []
-    for tag, admit in _IMAGES.items():
-        image = _add_image(registry, tag)
-        artifact = _attach(registry, image, data.joinpath(f"{tag}.intoto.jsonl").read_bytes())
-        exhibits.append(Exhibit(tag, f"{registry.host}/{REPOSITORY}@{image.digest}", artifact, admit))
+    for piece in pieces():
+        if piece.artifact is not None:
+            registry.add(piece.image, piece.tag)
+            registry.add(piece.artifact)
+            image = f"{registry.host}/{REPOSITORY}@{piece.image.descriptor.digest}"
+            exhibits.append(Exhibit(piece.tag, image, piece.artifact.descriptor, piece.admit))
     parameters = {
         "expectedVerifiedLevels": [EXPECTED_LEVEL],
         "expectedResourceUri": SOURCE,
@@ -71,36 +104,42 @@ def prepare(registry: DemoRegistry, folder: Path) -> Scene:
     return Scene(tuple(exhibits), parameters)
 
 
-def _add_image(registry: DemoRegistry, tag: str) -> Descriptor:
-    """Add a small image whose content is its own name: its digest is what the attestation is about."""
-    # As small as clients accept: a configuration and one layer, of the image specification's types.
-    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
-    described = registry.add_blob(json.dumps(config).encode(), _CONFIG)
-    # A layer that says what it is of; nothing unpacks it.
-    layer = registry.add_blob(f"{REPOSITORY}:{tag}\n".encode(), _LAYER)
-    return registry.add_manifest(_manifest(described, layer), tag)
+def _image(tag: str) -> Made:
+    """Return a small image whose content is its own name: its digest is what the attestation is about."""
+    name, packed = f"{REPOSITORY}:{tag}\n".encode(), io.BytesIO()
+    # A layer that a node can unpack, or a Pod that was admitted would end with an error that looks like a denial.
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        entry = tarfile.TarInfo("slsa-demo")
+        entry.size = len(name)
+        archive.addfile(entry, io.BytesIO(name))
+    layer = packed.getvalue()
+    rootfs = {"type": "layers", "diff_ids": [str(Digest.of(layer))]}
+    config = {"architecture": "amd64", "os": "linux", "rootfs": rootfs}
+    return _made({_CONFIG: json.dumps(config).encode(), _LAYER: layer}, {})
 
 
-def _attach(registry: DemoRegistry, image: Descriptor, bundles: bytes) -> Descriptor:
-    """Add an artifact that refers to ``image``, as ``oras attach`` makes it."""
-    config, layer = registry.add_blob(b"{}", _EMPTY), registry.add_blob(bundles, _BUNDLE)
-    return registry.add_manifest(_manifest(config, layer, ARTIFACT_TYPE) | {"subject": fields_of(image)})
+def _made(blobs: Mapping[str, bytes], more: Mapping[str, Any]) -> Made:
+    """Return an image manifest (OCI image specification 1.1) of a configuration and a layer, by their media types."""
+    config, layer = (
+        fields_of(Descriptor(kind, Digest.of(content), len(content))) for kind, content in blobs.items()
+    )
+    parts = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, **more, "config": config, "layers": [layer]}
+    manifest = json.dumps(parts, separators=(",", ":")).encode()
+    return Made(manifest, tuple(blobs.values()), str(more.get("artifactType", "")))
 
 
-def _manifest(config: Descriptor, layer: Descriptor, artifact_type: str = "") -> dict[str, Any]:
-    """Return an image manifest (OCI image specification 1.1)."""
-    kind = {"artifactType": artifact_type} if artifact_type else {}
-    parts = {"config": fields_of(config), "layers": [fields_of(layer)]}
-    return {"schemaVersion": 2, "mediaType": _MANIFEST, **kind, **parts}
+def verifier_resource(name: str = VERIFIER, root: str = ROOT_FILE) -> str:
+    """Return the Verifier.
 
-
-def verifier_resource() -> str:
-    """Return the Verifier as a file beside the trusted root; the path in it is relative, for use with the command line."""
+    Args:
+        name: its own.
+        root: path of the trusted root; as it is by default for a file beside it, for use with the command line.
+    """
     return (
         "apiVersion: config.ratify.deislabs.io/v1beta1\n"
         "kind: Verifier\n"
         "metadata:\n"
-        f"  name: {VERIFIER}\n"
+        f"  name: {name}\n"
         "spec:\n"
         f"  name: {VERIFIER}\n"
         f"  artifactTypes: {ARTIFACT_TYPE}\n"
@@ -108,15 +147,13 @@ def verifier_resource() -> str:
         f"    expectedVerifiedLevels: [{EXPECTED_LEVEL}]\n"
         f"    expectedResourceUri: {SOURCE}\n"
         "    trustedRoot:\n"
-        f"      path: {ROOT_FILE}\n"
+        f"      path: {root}\n"
     )
 
 
-def provider_resources() -> str:
-    """Return all that a provider needs to judge the images: the Verifier, and a Policy and a Store for this registry."""
+def policy_resource() -> str:
+    """Return the Policy: one attestation of the Verifier's type is required, and one that passes suffices."""
     return (
-        f"{verifier_resource()}"
-        "---\n"
         "apiVersion: config.ratify.deislabs.io/v1beta1\n"
         "kind: Policy\n"
         "metadata:\n"
@@ -126,6 +163,15 @@ def provider_resources() -> str:
         "  parameters:\n"
         "    artifactVerificationPolicies:\n"
         f"      {ARTIFACT_TYPE}: any\n"
+    )
+
+
+def provider_resources() -> str:
+    """Return all that a provider needs to judge the images: the Verifier, and a Policy and a Store for this registry."""
+    return (
+        f"{verifier_resource()}"
+        "---\n"
+        f"{policy_resource()}"
         "---\n"
         "apiVersion: config.ratify.deislabs.io/v1beta1\n"
         "kind: Store\n"

@@ -22,6 +22,7 @@ from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.retries import Retries
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
+from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
 from slsa_verifier_plugin.registry.repository import RepositoryClient
@@ -97,6 +98,18 @@ class Pusher(Closeable):
         """
         doing = f"pushing the manifest {name} to {self._image.name}"
         return _retries().run(lambda: self.put(name, content, {"Content-Type": media_type}, doing))
+
+    def standing(self, tag: str) -> Digest | None:
+        """Return the digest of what stands under a tag, None for nothing.
+
+        Raises:
+            RegistryError: the registry does not say.
+        """
+        doing = f"looking at the tag {tag} of {self._image.name}"
+        headers = {"Accept": ", ".join(MANIFEST_TYPES)}
+        request = HttpRequest(doing, self.client.manifest_url(tag), headers=headers)
+        reply, content = self.send(request, 200, 404)
+        return Digest.of(content) if reply.status == 200 else None
 
     def attach(
         self, subject: Descriptor, content: bytes, artifact_type: str, annotations: Mapping[str, str]

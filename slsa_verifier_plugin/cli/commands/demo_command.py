@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Exit status: 0 if the one image was denied and the other admitted, as it must be; else 1.
+With --push: 0 if the registry gives back what makes the right verdicts; else 1, or 3 if it does not answer.
 """
 
 
@@ -47,6 +48,21 @@ Exit status: 0 if the one image was denied and the other admitted, as it must be
     is_flag=True,
     help="Ask 'serve', as Gatekeeper does without Ratify; on a terminal or with --serve DIR it stays until Ctrl-C.",
 )
+@click.option(
+    "--push",
+    metavar="REGISTRY[/PREFIX]",
+    help="Push three images and their attestations there, as slsa-demo, to try a cluster on: level-1, level-3 and unattested.",
+)
+@click.option(
+    "--output",
+    "-o",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --push: for the policy and its trusted root, which is for tests alone; by default slsa-demo.",
+)
+@click.option(
+    "--plain-http", is_flag=True, help="With --push: talk HTTP; to a registry on loopback needs no word."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def demo(context: click.Context, /, **options: Any) -> int:
@@ -67,7 +83,15 @@ def demo(context: click.Context, /, **options: Any) -> int:
         raise click.UsageError("--port is for the registry of --serve", context)
     if provider and (ratify or without_ratify):
         raise click.UsageError("--provider needs no Ratify; leave --ratify and --without-ratify out", context)
+    if options["push"] is None and (options["output"] or options["plain_http"]):
+        raise click.UsageError("--output and --plain-http are for --push", context)
+    if options["push"] is not None and (ratify or without_ratify or provider or serve):
+        raise click.UsageError(
+            "--push judges nothing with Ratify or a provider; leave the others out", context
+        )
     session = session_of(context)
+    if options["push"] is not None:
+        return push(session, options)
     if provider:
         return ask_provider(session, serve, as_json)
     if serve is not None:
@@ -80,6 +104,25 @@ def demo(context: click.Context, /, **options: Any) -> int:
         for line in render_demo.text_of(shown, painter):
             say(line)
     return Status.ADMITTED if shown.as_expected else Status.DENIED
+
+
+def push(session: Session, options: dict[str, Any]) -> int:
+    """Push the images to a registry, and say how to try a cluster on them."""
+    from slsa_verifier_plugin.checking.status import status_of
+    from slsa_verifier_plugin.cli.render import render_pushed
+    from slsa_verifier_plugin.demo import pushing
+
+    repository = pushing.repository_of(options["push"])
+    folder = options["output"] or Path(pushing.NAME)
+    pushed = pushing.push(repository, folder, options["plain_http"], session.environ)
+    if options["as_json"]:
+        show(render_pushed.json_of(pushed, folder))
+    else:
+        for line in render_pushed.text_of(pushed, folder, session.painter()):
+            say(line)
+    wrong = [one.report.decision for one in pushed if not one.as_expected]
+    # An image that is admitted and must not be is as wrong as one that is denied.
+    return (status_of(wrong) or Status.DENIED) if wrong else Status.ADMITTED
 
 
 def find_ratify(named: str | None) -> Path | None:
