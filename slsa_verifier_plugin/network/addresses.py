@@ -37,8 +37,8 @@ class Kind(StrEnum):
     PRIVATE = "private"
     LOOPBACK = "loopback"
     LINK_LOCAL = "link-local"
-    METADATA = "cloud metadata"
     UNUSABLE = "reserved"
+    METADATA = "cloud metadata"
 
 
 METADATA_ADDRESSES = frozenset(

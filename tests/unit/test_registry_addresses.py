@@ -72,7 +72,7 @@ from tests.support.names import endpoint
         ("64:ff9b:1:abcd:a9:fea9:fe00:0", Kind.METADATA),
         ("64:ff9b:1:a9fe:a9:fe00:808:808", Kind.METADATA),
         ("64:ff9b:1::", Kind.PRIVATE),
-        ("64:ff9b:2::808:808", Kind.GLOBAL),
+        ("64:ff9b:2::808:808", Kind.UNUSABLE),
         ("2001:0:a9fe:a9fe::1", Kind.PRIVATE),
         ("::127.0.0.1", Kind.UNUSABLE),
         ("::ffff:0:127.0.0.1", Kind.UNUSABLE),
