@@ -85,7 +85,7 @@ def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[DoctorFi
     from slsa_verifier_plugin.node import policy_folder
     from slsa_verifier_plugin.node.containerd_config import read_config
     from slsa_verifier_plugin.node.decision import policies_gap
-    from slsa_verifier_plugin.node.fail_open import gaps, profiles
+    from slsa_verifier_plugin.node.fail_open import credentials_gap, gaps, profiles
     from slsa_verifier_plugin.node.surroundings import surroundings
     from slsa_verifier_plugin.service.service import Service
 
@@ -95,8 +95,8 @@ def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[DoctorFi
     for profile in profiles(read):
         folder = policy_folder.folder_of(profile)
         seen = surroundings(environ, folder, is_launched=EXECUTABLE_VARIABLE in environ)
-        gap = policies_gap(folder, Service(seen))
-        yield DoctorFinding(gap.name, gap.outcome, gap.message, gap.remedy)
+        for gap in (policies_gap(folder, Service(seen)), *credentials_gap(folder)):
+            yield DoctorFinding(gap.name, gap.outcome, gap.message, gap.remedy)
         yield from _resident(seen)
 
 

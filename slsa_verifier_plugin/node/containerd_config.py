@@ -7,6 +7,7 @@ they are imported (containerd 2.4, ``cmd/containerd/server/config``). Decides no
 from __future__ import annotations
 
 import glob
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ OLD_CRI = "io.containerd.grpc.v1.cri"
 """Where versions 1 and 2 have what ``IMAGES`` has since; counts in version 3, too."""
 MAX_FILES = 100
 MAX_BYTES = 4 << 20
+_TEMPLATE = "; it is a template, as k3s has one: name the file that is made of it"
 
 _FROM_CRI = (
     *("registry", "image_decryption", "max_concurrent_downloads", "image_pull_progress_timeout"),
@@ -42,7 +44,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ContainerdConfig:
-    """The merged configuration. ``files`` were read, in this order; ``settings`` have dotless paths of keys as their names."""
+    """The merged configuration. ``files`` were read, in this order.
+
+    ``settings`` have paths of keys as their names: a plugin's name, and below it keys in lower case.
+    """
 
     files: tuple[str, ...]
     versions: tuple[int, ...]
@@ -72,7 +77,7 @@ def read_config(path: Path) -> ContainerdConfig:
     Raises:
         UsageError: a file cannot be read or is no TOML, so that containerd does not start with it.
     """
-    waiting, seen = [path.absolute()], dict[str, None]()
+    waiting, seen = [Path(os.path.normpath(path.absolute()))], dict[str, None]()
     versions: list[int] = []
     settings: dict[tuple[str, ...], Setting] = {}
     lists: dict[str, dict[str, str]] = {"disabled_plugins": {}, "required_plugins": {}}
@@ -85,28 +90,38 @@ def read_config(path: Path) -> ContainerdConfig:
         seen[str(file)] = None
         document = _read(file)
         version = document.get("version", 1)
-        if not isinstance(version, int) or version > NEWEST:
+        if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= NEWEST:
             raise UsageError(
                 f"{quoted(str(file))} is of version {quoted(version)}; versions up to {NEWEST} are known here"
             )
         versions.append(version)
-        for name, values in lists.items():
-            values |= {str(value): str(file) for value in _list(document, name)}
+        for name in lists:
+            lists[name] |= dict.fromkeys(_list(file, document, name), str(file))
         for key, value in _leaves(_newest(document, version)):
             _put(settings, key, Setting(value, str(file)))
-        waiting += _imported(file, _list(document, "imports"))
+        waiting += _imported(file, _list(file, document, "imports"))
+    # Files are merged with their keys as they are written. Then containerd reads those of a plugin in any case, sorted, and the
+    # last one counts (go-toml v2, which it uses, does not tell "Max_Verifiers" from "max_verifiers").
+    folded = {(key[0], *map(str.lower, key[1:])): settings[key] for key in sorted(settings)}
     for name, values in lists.items():
-        settings[(name,)] = Setting(tuple(values.items()), "")
-    return ContainerdConfig(tuple(seen), tuple(versions), settings)
+        folded[(name,)] = Setting(tuple(values.items()), "")
+    return ContainerdConfig(tuple(seen), tuple(versions), folded)
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """Return the file's table, its own keys in lower case, as containerd reads them."""
+    content = b""
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise UsageError(f"{quoted(str(file))} is larger than {MAX_BYTES >> 20} MiB")
-        return tomllib.loads(content.decode())
+        document = tomllib.loads(content.decode())
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{quoted(str(file))} does not exist; containerd does not start where it is told to read it, and has its defaults "
+            "where it is told nothing: name /dev/null for those"
+        ) from error
     except OSError as error:
         raise UsageError(
             f"{quoted(str(file))} cannot be read, and containerd does not start then: {plain(error.strerror)}"
@@ -114,18 +129,31 @@ def _read(file: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         where = plain(str(error).rpartition("(")[2].rstrip(")")) if "(at" in str(error) else "somewhere"
         raise UsageError(
-            f"{quoted(str(file))} is no TOML ({where}), and containerd does not start then"
+            f"{quoted(str(file))} is no TOML ({where}), and containerd does not start then{_TEMPLATE if b'{{' in content else ''}"
         ) from error
+    folded = {key.lower(): value for key, value in document.items()}
+    if len(folded) < len(document):
+        raise UsageError(f"{quoted(str(file))} has a key twice, in upper and lower case; keep one of them")
+    return folded
 
 
-def _imported(file: Path, patterns: list[Any]) -> Iterator[Path]:
-    """Yield the files that ``file`` imports; a pattern without a star is a file that must be there."""
+def _imported(file: Path, patterns: list[str]) -> Iterator[Path]:
+    """Yield the files that ``file`` imports, as Go's ``filepath.Glob`` finds them: a star stands for a leading dot, too.
+
+    A pattern without a star is a file that must be there.
+    """
     for pattern in patterns:
-        path = str(file.parent / str(pattern))
-        if "*" in path:
-            yield from (Path(found) for found in sorted(glob.glob(path)))  # noqa: PTH207 (patterns of whole paths)
-        else:
+        path = os.path.normpath(file.parent / pattern)
+        if "*" not in path:
             yield Path(path)
+            continue
+        if "\\" in path or "[!" in path:
+            raise UsageError(
+                f"{quoted(str(file))} imports {quoted(pattern, 120)}, which is not understood here; write it without \\ and [!"
+            )
+        # Go writes "[^a]" where Python has "[!a]".
+        found = glob.glob(path.replace("[^", "[!"), include_hidden=True)  # noqa: PTH207 (patterns of whole paths)
+        yield from map(Path, sorted(found, key=lambda one: one.split("/")))
 
 
 def _newest(document: Mapping[str, Any], version: int) -> dict[str, Any]:
@@ -139,7 +167,8 @@ def _newest(document: Mapping[str, Any], version: int) -> dict[str, Any]:
     """
     plugins = dict(_table(document, "plugins"))
     if version < NEWEST:
-        old = {**_table(plugins, "cri"), **_table(plugins, OLD_CRI)}
+        # Short names of plugins are version 1's.
+        old = {**(_table(plugins, "cri") if version < 2 else {}), **_table(plugins, OLD_CRI)}
         moved = {name: old[name] for name in _FROM_CRI if name in old}
         containerd = _table(old, "containerd")
         moved |= {name: containerd[name] for name in _FROM_CRI_CONTAINERD if name in containerd}
@@ -170,6 +199,10 @@ def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _list(document: Mapping[str, Any], name: str) -> list[Any]:
-    found = document.get(name)
-    return found if isinstance(found, list) else []
+def _list(file: Path, document: Mapping[str, Any], name: str) -> list[str]:
+    found = document.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(value, str) for value in found):
+        raise UsageError(
+            f"{quoted(str(file))}: {name} is no list of texts, and containerd does not start then"
+        )
+    return found

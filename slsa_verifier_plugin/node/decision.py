@@ -190,7 +190,7 @@ def _refused(message: str, reason: str = "", transient: bool = False, notes: tup
     code = f" ({reason})" if reason else ""
     said = {
         "isSuccess": False,
-        "message": f"{FAILURE_PREFIX}{plain(message.rstrip('.'), MAX_MESSAGE)}.{code}",
+        "message": f"{FAILURE_PREFIX}{plain(message.removesuffix('.'), MAX_MESSAGE)}.{code}",
         "extensions": {
             "reason": reason,
             "transient": transient,

@@ -39,11 +39,8 @@ class Exemptions:
             digest: of what is pulled.
         """
         bare = without_tag(name)
-        try:
-            # What is written in another way than it is read here (a short name, "..", "%2e") may be read otherwise by containerd.
-            if Reference.parse(bare).name != bare:
-                return None
-        except ArtifactError:
+        # What is written in another way than it is read here (a short name, "..", "%2e") may be read otherwise by containerd.
+        if not _is_as_read(bare):
             return None
         if f"{bare}@{digest}" in self.exact:
             return f"{bare}@{digest}"
@@ -57,12 +54,15 @@ def parse_exemptions(text: str, source: str) -> Exemptions:
         ExemptionError: a line that is no entry.
     """
     exact, paths = set(), []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: an entry must not hide behind "#" and a line's end that no editor shows as one.
+    for number, line in enumerate(text.split("\n"), 1):
         entry = line.strip()
         if not entry or entry.startswith("#"):
             continue
         found = _ENTRY.fullmatch(entry)
-        if not found or not names_registry(entry):
+        # An entry that is written in another way than names are read ("docker.io/busybox", "a/../b/*") would never match.
+        named = f"{found['registry']}/{found['path']}" if found else ""
+        if not found or not _is_as_read(f"{named}/x" if found["rest"] == "/*" else named):
             raise ExemptionError(
                 f"{source}:{number}: found {quoted(entry, 120)}, expected registry/name@sha256:... or registry/path/*; a tag "
                 "exempts nothing, for it may be moved"
@@ -74,6 +74,14 @@ def parse_exemptions(text: str, source: str) -> Exemptions:
     if len(exact) + len(paths) > MAX_ENTRIES:
         raise ExemptionError(f"{source} has more than {MAX_ENTRIES} entries; exempt a path instead")
     return Exemptions(frozenset(exact), tuple(paths))
+
+
+def _is_as_read(name: str) -> bool:
+    """Return True for a name without tag and digest that is written as it is read: in full, with its registry."""
+    try:
+        return Reference.parse(name).name == name
+    except ArtifactError:
+        return False
 
 
 def without_tag(name: str) -> str:

@@ -16,24 +16,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.node.call_arguments import PROGRAM
+from slsa_verifier_plugin.node.call_arguments import PROGRAM, CallError, parse_program
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, TRANSFER, ContainerdConfig, Setting
-from slsa_verifier_plugin.node.policy_folder import FolderError, check_owned, folder_of, seconds_of_call
+from slsa_verifier_plugin.node.policy_folder import (
+    CREDENTIALS,
+    FolderError,
+    check_owned,
+    folder_of,
+    read_small,
+    seconds_of_call,
+)
 from slsa_verifier_plugin.policy.parameters import MAX_DURATION, parse_duration
+from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX
 from slsa_verifier_plugin.text import plain, quoted
 
-PASSED, FAILED, NOT_CHECKED = "passed", "failed", "not checked"
+PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
 OLDEST = "2.1"
 """The first containerd whose CRI pulls through the transfer service unless told otherwise."""
 BIN_DIR = "/opt/containerd/image-verifier/bin"
 MAX_VERIFIERS = 10
 TIMEOUT_SECONDS = 10.0
 """containerd's defaults."""
+_TRIAL_SECONDS = 30
+"""For one that unpacks itself first, on a busy machine."""
 SPARE_SECONDS = 1.0
 """What containerd must allow a verifier beyond the time that its call takes at most: to start, and to say why."""
 
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
 _VERSION = re.compile(r"\bv?([0-9]{1,4})\.([0-9]{1,4})\.[0-9][0-9A-Za-z.+~-]*")
+_SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"')
 _BINDIR_KEYS = ("bin_dir", "max_verifiers", "per_verifier_timeout")
 
 
@@ -115,6 +126,15 @@ def _plugin(config: ContainerdConfig) -> Iterator[Gap]:
                 f"{setting.file} has {quoted(key, 80)} in {BINDIR}, which containerd ignores",
                 f"known are {', '.join(_BINDIR_KEYS)}; correct it, and restart containerd",
             )
+    # Not every unknown plugin is a slip; one that is told where verifiers are is.
+    for path, setting in config.settings.items():
+        if path[0] != BINDIR and path[1:] in {(key,) for key in _BINDIR_KEYS}:
+            yield Gap(
+                "image verifier",
+                FAILED,
+                f"{setting.file} sets {path[1]} for {quoted(path[0], 80)}, which containerd does not know",
+                f'write it below [plugins."{BINDIR}"], and restart containerd',
+            )
 
 
 def _pull_path(config: ContainerdConfig) -> Iterator[Gap]:
@@ -181,12 +201,15 @@ def _directory(config: ContainerdConfig, base: str) -> Iterator[Gap]:
         yield Gap(name, FAILED, f"{plain(path)} has no {PROGRAM}, but {quoted(names[0], 80)}", install)
         return
     problems = [*_owner(path), *(problem for item in names for problem in _entry(folder / item))]
+    if not problems:
+        # What others may change is not run, not even to try it.
+        problems += [problem for item in own for problem in _trial(folder / item)]
     for problem in problems:
         yield Gap(
             name,
             FAILED,
             problem,
-            "make it an executable file of root's that others may not write to, or remove it",
+            f"make it an executable file of root's that others may not write to, or remove it; for ours {install}",
         )
     if not problems:
         yield Gap(name, PASSED, f"{plain(path)}: {', '.join(map(plain, names))}")
@@ -211,6 +234,28 @@ def _entry(path: Path) -> Iterator[str]:
         yield f"{plain(str(path))} is no file: containerd cannot run it, and pulls nothing"
     elif not status.st_mode & stat.S_IXUSR:
         yield f"{plain(str(path))} is not executable: containerd cannot run it, and pulls nothing"
+
+
+def _trial(path: Path) -> Iterator[str]:
+    """Yield what is wrong with a file of our name: it must be able to run here, and block a call that is none."""
+    try:
+        parse_program(path.name)
+        done = subprocess.run(  # noqa: S603 (containerd runs it for every image)
+            [path, "-digest"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TRIAL_SECONDS,
+            check=False,
+        )
+    except CallError as error:
+        yield f"{plain(str(path))} blocks every image: {error}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        # Another architecture, an interpreter that is gone, a file system without execution.
+        detail = getattr(error, "strerror", None) or "it does not end"
+        yield f"{plain(str(path))} cannot be run, so that nothing is pulled: {plain(detail)}"
+    else:
+        if done.returncode == 0 or not done.stdout.startswith(FAILURE_PREFIX.encode()):
+            yield f"{plain(str(path))} is not this verifier: it does not block a call without an image (status {done.returncode})"
 
 
 def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: str) -> Iterator[Gap]:
@@ -238,7 +283,7 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
     setting = config.setting(BINDIR, "per_verifier_timeout")
     allowed = TIMEOUT_SECONDS if setting is None else _duration(setting.value)
     for item in own:
-        folder = folder_of(item.removeprefix(PROGRAM).removeprefix("-"), base)
+        folder = folder_of(_profile(item), base)
         try:
             needed = seconds_of_call(folder)
         except FolderError:
@@ -251,6 +296,24 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
                 "and a moment to start: containerd ends it, and shows no reason",
                 f'set per_verifier_timeout to "{needed + SPARE_SECONDS:g}s" or more, or a shorter time in {folder}/timeout',
             )
+
+
+def credentials_gap(folder: str) -> Iterator[Gap]:
+    """Yield whether passwords of a folder of policies may be read by others than their owner."""
+    path = Path(folder) / CREDENTIALS
+    try:
+        content = read_small(folder, CREDENTIALS) or ""
+        mode = stat.S_IMODE(path.stat().st_mode) if content else 0
+    except (FolderError, OSError):
+        return  # said of the policies, or where a registry asks for them
+    # Names of helpers are no secret.
+    if mode & 0o077 and _SECRET.search(content):
+        yield Gap(
+            "credentials",
+            WARNING,
+            f"{path} has passwords, and others than its owner may read it (mode {mode:04o})",
+            f"chmod 600 {path}",
+        )
 
 
 def _duration(value: object) -> float | None:
@@ -267,11 +330,19 @@ def profiles(config: ContainerdConfig) -> list[str]:
         names = sorted(os.listdir(setting.value if setting else BIN_DIR))  # noqa: PTH208 (as above)
     except (OSError, TypeError, ValueError):
         names = []
-    return [item.removeprefix(PROGRAM).removeprefix("-") for item in names if _is_own(item)] or [""]
+    return list(dict.fromkeys(_profile(item) for item in names if _is_own(item))) or [""]
+
+
+def _profile(name: str) -> str:
+    """Return the profile of one of our files, the default one's for a name that is none; that is said of the file."""
+    try:
+        return parse_program(name)
+    except CallError:
+        return ""
 
 
 def _is_own(name: str) -> bool:
-    return name == PROGRAM or name.startswith(f"{PROGRAM}-")
+    return name.startswith(PROGRAM)
 
 
 def version_gap() -> Gap:

@@ -264,6 +264,9 @@ OPEN_CRI = {
     "registry.auths": f'{REGISTRY}.auths."http://r.example"]\nusername = "u"\npassword = "p"\n',
     "version 2: max_concurrent_downloads": 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nmax_concurrent_downloads = 4\n',
     # Where version 2 had it, in a file that says that it is newer: containerd 2.4 moves it all the same.
+    # containerd reads keys in any case.
+    "upper case: max_concurrent_downloads": CRI + "Max_Concurrent_Downloads = 4\n",
+    "upper case: registry.mirrors": f'{REGISTRY.replace("registry", "Registry")}.MIRRORS."r.example"]\n',
     "version 3: max_concurrent_downloads": (
         'version = 3\n[plugins."io.containerd.grpc.v1.cri"]\nmax_concurrent_downloads = 4\n'
     ),
@@ -291,6 +294,14 @@ def test_doctor_finds_what_really_opens_the_door_for_the_kubelet(
         assert done.returncode == 0, done
         # The other way in is still shut.
         assert_blocked(running, images.bad, "(LEVEL_TOO_LOW)")
+
+
+def test_doctor_finds_what_opens_the_door_in_a_hidden_file(ready: NodeFiles, images: Images) -> None:
+    """A star in containerd's imports stands for a leading dot, too."""
+    ready.configure(CRI + "use_local_image_pull = true\n", ".hidden.toml")
+    assert [".hidden.toml" in item["message"] for item in failures(doctor(ready))] == [True]
+    with containerd(ready) as running:
+        assert running.cri_pull(tagged(images.bad)).returncode == 0
 
 
 @pytest.mark.parametrize(

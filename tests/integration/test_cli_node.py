@@ -262,6 +262,24 @@ def test_doctor_finds_a_node_in_order(source: Path, bin_dir: Path, tmp_path: Pat
     assert "1 entries are exempt" in next(item["message"] for item in found if item["name"] == "policies")
 
 
+def test_doctor_warns_of_passwords_that_others_may_read(source: Path, tmp_path: Path) -> None:
+    assert cli("install", "--containerd", "--policies", source).status == Status.ADMITTED
+    config = tmp_path / "config.toml"
+    config.write_text("version = 3\n")
+    placed = tmp_path / "etc" / "config.json"
+    for content, mode, expected in (
+        ('{"auths": {"r.example": {"auth": "dXNlcjpw"}}}', 0o644, ["warning"]),
+        ('{"auths": {"r.example": {"auth": "dXNlcjpw"}}}', 0o600, []),
+        ('{"credHelpers": {"r.example": "ecr-login"}}', 0o644, []),
+    ):
+        placed.write_text(content)
+        placed.chmod(mode)
+        done, found = doctor(config)
+        said = [item for item in found if item["name"] == "credentials"]
+        assert ([item["outcome"] for item in said], done.status) == (expected, Status.ADMITTED)
+        assert "dXNlcjpw" not in done.out
+
+
 def test_doctor_finds_what_is_open_and_what_is_broken(source: Path, bin_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('version = 3\n[plugins."io.containerd.cri.v1.images"]\nmax_concurrent_downloads = 5\n')

@@ -11,6 +11,7 @@ from slsa_verifier_plugin.node import fail_open
 from slsa_verifier_plugin.node.call_arguments import PROGRAM
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, read_config
 from slsa_verifier_plugin.node.fail_open import FAILED, PASSED, Gap, gaps, profiles
+from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX
 
 Failures = Callable[[str], list[Gap]]
 OWN = f'[plugins."{BINDIR}"]\n'
@@ -26,8 +27,9 @@ def bin_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def executable(path: Path) -> Path:
-    path.write_text("#!/bin/sh\n")
+def executable(path: Path, script: str = f"echo '{FAILURE_PREFIX}odd.'; exit 1") -> Path:
+    """Make a file that blocks what is no call, as the verifier does, or one that does something else."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
 
@@ -63,6 +65,10 @@ def failures(tmp_path: Path, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
         f'version = 3\n{CRI}[plugins."{IMAGES}".registry]\nconfig_path = "/etc/containerd/certs.d"\n',
         f'version = 3\n[plugins."{IMAGES}".registry.mirrors]\n',
         f'version = 2\n{CRI_2}sandbox_image = "registry.k8s.io/pause:3.10"\n',
+        f"version = 3\n{OWN}Max_Verifiers = 1\n",
+        # Short names of plugins are version 1's, and this is nobody's directory of verifiers.
+        "version = 2\n[plugins.cri]\nmax_concurrent_downloads = 7\n",
+        'version = 3\n[plugins."io.containerd.cri.v1.runtime".cni]\nbin_dir = "/opt/cni/bin"\n',
         # Version 4 has the CRI's settings elsewhere: containerd does not read these.
         f"version = 4\n{CRI_2}max_concurrent_downloads = 7\n",
     ],
@@ -83,6 +89,19 @@ def test_a_configuration_that_asks_verifiers(failures: Failures, text: str) -> N
         (f'{OWN}bin_dir = "bin"\n', "sets bin_dir to"),
         (f'{OWN}bin_dir = "/nonexistent/verifiers"\n', "does not exist"),
         (f'{OWN}bindir = "/opt"\n', "containerd ignores"),
+        (
+            '[plugins."io.containerd.image-verifier.v1.bin-dir"]\nmax_verifiers = 2\n',
+            "which containerd does not know",
+        ),
+        ('[plugins.bindir]\nbin_dir = "/opt"\n', "which containerd does not know"),
+        # containerd reads keys in any case.
+        (f'{OWN}Bin_Dir = ""\n', "sets bin_dir to"),
+        (f"{OWN}MAX_VERIFIERS = 0\n", "is never asked"),
+        (f"{CRI}Use_Local_Image_Pull = true\n", "use_local_image_pull"),
+        (f"{CRI}MAX_CONCURRENT_DOWNLOADS = 9\n", "max_concurrent_downloads"),
+        (f'[plugins."{IMAGES}".Registry.MIRRORS."docker.io"]\n', "registry.mirrors"),
+        (f'Disabled_Plugins = ["{BINDIR}"]\n', "disables io.containerd.image-verifier.v1.bindir"),
+        (f'[Plugins."{IMAGES}"]\nuse_local_image_pull = true\n', "use_local_image_pull"),
         (f"{OWN}max_verifiers = 0\n", "is never asked"),
         (f'{OWN}per_verifier_timeout = "9s"\n', "containerd ends it"),
         (f'{OWN}per_verifier_timeout = "0s"\n', "containerd ends it"),
@@ -162,9 +181,32 @@ def test_an_imported_file_opens_the_door(failures: Failures, tmp_path: Path) -> 
     found = failures(main)
     assert len(found) == 1
     assert str(later) in found[0].message
-    # And one that comes after it closes it again.
-    (tmp_path / "conf.d" / "20.toml").write_text(f"version = 3\n{CRI}max_concurrent_downloads = 3\n")
+    # And one that comes after it closes it again; but not with another key that only looks the same: both are read, sorted.
+    closing = tmp_path / "conf.d" / "20.toml"
+    closing.write_text(f"version = 3\n{CRI}Max_Concurrent_Downloads = 3\n")
+    assert len(failures(main)) == 1
+    closing.write_text(f"version = 3\n{CRI}max_concurrent_downloads = 3\n")
     assert failures(main) == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["conf.d/*.toml", "conf.d/*", "none/../conf.d/*.toml", "conf.d/[^a]*l", "*.d/.h*"]
+)
+def test_a_star_finds_hidden_files_too(failures: Failures, tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / ".hidden.toml").write_text(f"version = 3\n{CRI}use_local_image_pull = true\n")
+    found = failures(f'version = 3\nImports = ["{pattern}"]\n')
+    assert [".hidden.toml sets use_local_image_pull" in gap.message for gap in found] == [True]
+
+
+def test_folders_are_imported_one_after_the_other(failures: Failures, tmp_path: Path) -> None:
+    """As containerd does it: all of "a" before "a-b", though "-" comes before "/"."""
+    for folder, downloads in (("a", 9), ("a-b", 3)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.toml").write_text(
+            f"version = 3\n{CRI}max_concurrent_downloads = {downloads}\n"
+        )
+    assert failures('version = 3\nimports = ["a*/x.toml"]\n') == []
 
 
 def test_what_an_imported_file_imports_comes_after_all_that_its_parent_imports(
@@ -189,11 +231,42 @@ def test_imports_of_imports_once_each_and_lists_are_joined(failures: Failures, t
 
 
 @pytest.mark.parametrize(
-    "text", ["version = ", "version = 3\nversion = 3\n", "\xff", "version = 5\n", 'version = "3"\n']
+    "text",
+    [
+        *("version = ", "version = 3\nversion = 3\n", "\xff", "version = 5\n", 'version = "3"\n'),
+        *("version = true\n", "version = -1\n", "version = 3.0\n"),
+        *('imports = "conf.d/*.toml"\n', "imports = [1]\n", "disabled_plugins = [[]]\n"),
+        "version = 3\n[plugins.a]\nx = 1\n[plugins.a]\ny = 1\n",
+        'imports = ["a.toml"]\nImports = ["b.toml"]\n',
+        'imports = ["conf.d/[!a]*"]\n',
+    ],
 )
 def test_a_file_that_containerd_does_not_start_with(failures: Failures, text: str) -> None:
     with pytest.raises(UsageError, match=r"config\.toml"):
         failures(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: None, "name /dev/null"),
+        (lambda path: path.mkdir(), "cannot be read"),
+        (lambda path: path.symlink_to(path), "cannot be read"),
+        (lambda path: path.write_text("{{ template }}\nversion = 3\n"), "it is a template"),
+    ],
+)
+def test_what_is_no_file_of_containerds(tmp_path: Path, make: Callable[[Path], object], says: str) -> None:
+    config = tmp_path / "config.toml"
+    make(config)
+    with pytest.raises(UsageError, match=says):
+        read_config(config)
+
+
+def test_containerd_without_a_file(failures: Failures) -> None:
+    failures("")
+    assert [
+        gap.name for gap in gaps(read_config(Path("/dev/null")), "/nonexistent") if gap.outcome == FAILED
+    ] == []
 
 
 def test_an_import_that_is_missing(failures: Failures) -> None:
@@ -227,6 +300,46 @@ def test_a_file_that_containerd_cannot_run_or_others_can_change(
     found = failures("version = 3\n")
     assert found
     assert all(says in gap.message for gap in found)
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("exit 0", "is not this verifier"),
+        ("exit 1", "is not this verifier"),
+        (f"echo '{FAILURE_PREFIX}but no.'", "is not this verifier"),
+        ("sleep 60", "does not end"),
+    ],
+)
+def test_a_file_of_our_name_that_is_another_program(
+    failures: Failures, bin_dir: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
+) -> None:
+    monkeypatch.setattr(fail_open, "_TRIAL_SECONDS", 10 if "sleep" not in script else 0.2)
+    executable(bin_dir / PROGRAM, script)
+    found = failures("version = 3\n")
+    assert [says in gap.message for gap in found] == [True]
+    assert "install --containerd" in found[0].remedy
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF" + bytes(60), b"#!/nonexistent/python3\n"])
+def test_a_file_of_our_name_that_cannot_run_here(failures: Failures, bin_dir: Path, content: bytes) -> None:
+    """Made for another architecture, or by an interpreter that is gone."""
+    (bin_dir / PROGRAM).write_bytes(content)
+    assert ["cannot be run" in gap.message for gap in failures("version = 3\n")] == [True]
+
+
+def test_a_file_that_others_may_change_is_not_tried(
+    failures: Failures, bin_dir: Path, tmp_path: Path
+) -> None:
+    executable(bin_dir / PROGRAM, f"touch {tmp_path / 'ran'}").chmod(0o777)
+    assert failures("version = 3\n")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["-", "-..", "-Strict", "-a b", "-.bak", ".bak", "2"])
+def test_a_file_whose_name_stands_for_no_profile(failures: Failures, bin_dir: Path, name: str) -> None:
+    executable(bin_dir / f"{PROGRAM}{name}")
+    assert ["must be named" in gap.message for gap in failures("version = 3\n")] == [True]
 
 
 def test_ours_is_skipped_where_others_come_first(failures: Failures, bin_dir: Path) -> None:

@@ -126,6 +126,15 @@ def test_what_is_not_exempt(exempt: Exemptions, name: str) -> None:
         "quay.io/cilium/*/*",
         "quay.io/cilium/../*",
         "quay.io/cilium//*",
+        "quay.io/cilium/../evil/*",
+        "quay.io//cilium/*",
+        # Never a name that is pulled: whoever wrote them means another image.
+        "docker.io/busybox@" + ONE,
+        "docker.io/l@" + ONE,
+        "index.docker.io/library/*",
+        "registry.example:99999/base/*",
+        "quay.io/cilium/*\u2028quay.io/evil/*",
+        "quay.io/cilium/*\x0bquay.io/evil/*",
         "pause@" + ONE,
         "library/pause@" + ONE,
         "library/*",
@@ -144,6 +153,12 @@ def test_what_is_not_exempt(exempt: Exemptions, name: str) -> None:
 def test_an_entry_that_is_none_is_named_with_its_line(entry: str) -> None:
     with pytest.raises(ExemptionError, match=r"^exempt:3: "):
         parse_exemptions(f"# first\nquay.io/cilium/*\n{entry}\n", "exempt")
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u0085", "\x0b", "\x0c", "\x1c", "\r"])
+def test_no_entry_hides_in_a_comment(end: str) -> None:
+    assert parse_exemptions(f"# the sandbox{end}quay.io/evil/*\n", "exempt") == Exemptions()
+    assert parse_exemptions("# the sandbox\r\nquay.io/cilium/*\r\n", "exempt").paths == ("quay.io/cilium/",)
 
 
 def test_nothing_is_exempt_by_default() -> None:
