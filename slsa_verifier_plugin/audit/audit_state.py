@@ -321,7 +321,17 @@ class AuditState(Closeable):
             # What SQLite says where another process holds the file (SQLITE_BUSY).
             if "locked" in str(error):
                 raise UsageError(f"{self._name()} is in use by another audit") from error
-            raise UsageError(f"{self._name()} cannot be used: {plain(str(error))}") from error
+            if "not a database" in str(error) or "no such table" in str(error):
+                raise UsageError(
+                    f"{self._name()} is no state that an audit wrote; name another file"
+                ) from error
+            if self._path is not None and not self._path.absolute().parent.is_dir():
+                raise UsageError(
+                    f"{self._name()} cannot be written: there is no folder for it; create that, or name another"
+                ) from error
+            raise UsageError(
+                f"{self._name()} cannot be used: {plain(str(error))}; name another file"
+            ) from error
 
     def _name(self) -> str:
         return f"the state {quoted(str(self._path))}" if self._path else "the audit's state"

@@ -128,6 +128,9 @@ def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
         UsageError: it is neither.
         VerifierError: the registry cannot be listed; most hosted ones list tags, but no repositories.
     """
+    if not name:
+        raise UsageError("the registry: its name is empty; name a host")
+    _checked(name if "/" in name else f"{name}/repository", "the registry")
     # One limit for the whole list: a registry that sends its pages slowly must not hold an audit for ever.
     deadline = Deadline(LISTING_SECONDS)
     repositories = [] if "/" in name else catalog.repositories(name, deadline)

@@ -109,10 +109,8 @@ def pods_in(content: bytes, source: str) -> Iterator[Use]:
     for item in listed:
         # kubectl leaves the kind out of the items of a PodList that an API server wrote.
         if not isinstance(item, dict) or item.get("kind", "Pod") not in ("Pod", *OWNING):
-            found = item.get("kind") if isinstance(item, dict) else type(item).__name__
-            raise UsageError(
-                f"{source}: found {quoted(found)}, expected Pods; use 'kubectl get pods -A -o json'"
-            )
+            found = quoted(item.get("kind")) if isinstance(item, dict) else "something else"
+            raise UsageError(f"{source}: found {found}, expected Pods; use 'kubectl get pods -A -o json'")
     # Read before the Pods: a list names its kinds in any order.
     owners = dict(_owners(item for item in listed if item.get("kind") in OWNING))
     for item in listed:
@@ -209,6 +207,8 @@ def _json_or_yaml(content: bytes, source: str) -> Any:
         # Python's parser of JSON recurses; a hostile file must not end the program with a traceback.
         except RecursionError as error:
             raise UsageError(f"{source}: too deeply nested a structure to be a list of Pods") from error
+    if not content.strip():
+        raise UsageError(f"{source} is empty, expected Pods; did 'kubectl get pods -A -o json' fail?")
     documents = parse_documents(content, source)
     if len(documents) != 1:
         raise UsageError(f"{source}: expected one list of Pods; use 'kubectl get pods -A -o json'")

@@ -22,7 +22,7 @@ from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import counted, plain, quoted
 from slsa_verifier_plugin.verification.evidence import image_labels
 from slsa_verifier_plugin.verification.ports import ArtifactStore
 
@@ -183,9 +183,10 @@ def check_bundles(content: bytes, name: str) -> int:
         raise UsageError(f"{quoted(name)} is {blob.form}")
     if not blob.candidates:
         likeness = f": {blob.likeness}" if blob.likeness else ""
+        others = counted(blob.others, "other line")
         raise UsageError(
-            f"{quoted(name)} holds no Sigstore bundle and no DSSE envelope ({blob.others} other lines){likeness}; attach the "
-            "file that the source workflow wrote"
+            f"{quoted(name)} holds no Sigstore bundle and no DSSE envelope ({others}){likeness}; attach the file that the source "
+            "workflow wrote"
         )
     return len(blob.candidates)
 

@@ -162,7 +162,10 @@ class LayoutWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"{quoted(str(folder))} is a file; a layout is a folder, so name one") from error
         # Blobs alone are what a copy that was broken off has left.
         existing = [item for item in folder.iterdir() if item.name not in ("blobs", "lost+found")]
         self._entries: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -234,7 +237,8 @@ def _entries(folder: Path) -> Iterator[Entry]:
             yield Entry(descriptor, descriptor.annotations.get(IMAGE_NAME, ""))
     except OSError as error:
         raise UsageError(
-            f"{quoted(str(folder))} is no OCI image layout: {error.strerror}: {plain(error.filename)}"
+            f"{quoted(str(folder))} is no OCI image layout: {error.strerror}: {plain(error.filename)}; name one that "
+            "'slsa-verifier-plugin fetch' wrote, or a folder that is empty or new to write one"
         ) from error
     except (JsonError, ArtifactError) as error:
         raise UsageError(f"{quoted(str(folder))} is no OCI image layout: {plain(str(error))}") from error

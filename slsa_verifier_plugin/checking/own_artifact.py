@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.checking.attestation_origins import Found
-from slsa_verifier_plugin.errors import ArtifactError, Reason
+from slsa_verifier_plugin.errors import ArtifactError, Reason, UsageError
 from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain
@@ -29,13 +29,17 @@ _REFERENCE = re.compile(
 
 
 def reference_in(text: str) -> Reference | None:
-    """Return the reference that ``text`` is, None where it is rather a file: that exists, or no registry and tag or digest."""
-    if text == "-" or Path(text).exists() or not _REFERENCE.fullmatch(text):
+    """Return the reference that ``text`` is, None where it is rather a file: that exists, or no registry and tag or digest.
+
+    Raises:
+        UsageError: it is neither, for a slip in it.
+    """
+    if text == "-" or Path(text).exists() or not ("://" in text or _REFERENCE.fullmatch(text)):
         return None
     try:
         return Reference.parse(text)
-    except ArtifactError:
-        return None
+    except ArtifactError as error:
+        raise UsageError(error.message) from error
 
 
 def remark(reference: Reference) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 _FLAGS = frozenset({"--debug"})
 _VALUED = frozenset({"--color"})
+_NO_COMMANDS = frozenset({"help", "version"})
 _JSON = "json"
 _FORMATS = frozenset({"text", "table", "sarif", "markdown", "html", "csv", "junit"})
 _WITH_FORMATS = frozenset({"verify", "audit"})
@@ -24,7 +25,10 @@ def usual(arguments: Sequence[str]) -> list[str]:
     if rest[:1] == ["version"]:
         return [*ahead, "--version"]
     if rest[:1] == ["help"]:
-        return [*ahead, *rest[1:], "--help"]
+        return [*ahead, *(item for item in rest[1:] if item not in _NO_COMMANDS), "--help"]
+    # As "kubectl config help" and "git help config" are both understood.
+    if rest[1:2] == ["help"] and not rest[0].startswith("-"):
+        return [*ahead, rest[0], *rest[2:], "--help"]
     return [*ahead, *_formats(rest), *arguments[end:]]
 
 
@@ -38,8 +42,11 @@ def _global_first(arguments: list[str]) -> tuple[list[str], list[str]]:
         if argument in _FLAGS or (equals and name in _VALUED):
             ahead.append(argument)
         elif argument in _VALUED:
-            # Without a value the option stays alone, and click says that it needs one.
-            ahead += [argument, *[value for value in [next(left, None)] if value is not None]]
+            value = next(left, None)
+            # Alone, so that click says that it needs a value, and does not take the command for it.
+            if value is None:
+                return [argument], []
+            ahead += [argument, value]
         else:
             rest.append(argument)
     return ahead, rest
@@ -54,7 +61,7 @@ def _formats(arguments: list[str]) -> list[str]:
     made: list[str] = []
     index = 0
     while index < len(arguments):
-        taken, value = _output_at(arguments, index)
+        taken, value = _output_at(arguments, index, command in _WITH_FORMATS)
         if value == _JSON:
             made.append("--json")
         elif value in _FORMATS and command in _WITH_FORMATS:
@@ -66,12 +73,14 @@ def _formats(arguments: list[str]) -> list[str]:
     return made
 
 
-def _output_at(arguments: list[str], index: int) -> tuple[int, str]:
+def _output_at(arguments: list[str], index: int, has_format: bool) -> tuple[int, str]:
     """Return how many arguments from ``index`` on are an option for the output, and its value; 0 where there is none."""
     argument = arguments[index]
-    if argument in ("-o", "--output"):
+    # Where there is an option --format, it is left to click.
+    names = ("-o", "--output", *(() if has_format else ("--format",)))
+    if argument in names:
         return (2, arguments[index + 1]) if index + 1 < len(arguments) else (0, "")
-    for prefix in ("--output=", "-o=", "-o"):
+    for prefix in (*(f"{name}=" for name in names), "-o"):
         if argument.startswith(prefix):
             return 1, argument.removeprefix(prefix)
     return 0, ""

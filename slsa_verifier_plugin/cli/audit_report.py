@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from slsa_verifier_plugin.checking.status import Decision, status_of
+from slsa_verifier_plugin.cli.options import require_folder
 from slsa_verifier_plugin.cli.session import Session
+from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.audit.audit_state import AuditState
@@ -43,6 +45,7 @@ class Output:
         # Standard output is there already, and is not ours to close.
         if self.path is None:
             return self
+        require_folder(Path(self.path))
         # What a link points to is replaced, not the link.
         self._target = Path(os.path.realpath(self.path))
         # /dev/stdout and pipes are written to as they are; there is nothing to replace.
@@ -50,7 +53,11 @@ class Output:
         self._fresh = self._target if is_special else Path(f"{self._target}.part")
         if not is_special:
             self._stack.callback(self._fresh.unlink, missing_ok=True)
-        self._file = self._stack.enter_context(self._fresh.open("w", encoding="utf-8"))
+        try:
+            self._file = self._stack.enter_context(self._fresh.open("w", encoding="utf-8"))
+        except OSError as error:
+            # The name that was typed, and not that of the part.
+            raise UsageError(f"{self.path} cannot be written: {error.strerror}; name another file") from error
         self._write = self._file.write
         return self
 

@@ -262,9 +262,7 @@ def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -
     steps = list(probe(parse_image(image), settings_of(None, plain_http), environ, Deadline(30.0)))
     failed = [step for step in steps if step.outcome == "failed" and step.name != "ping"]
     if failed:
-        remedy = (
-            f"run 'slsa-verifier-plugin registry check {image}'; docs/reasons.md explains {failed[0].reason}"
-        )
+        remedy = f"run 'slsa-verifier-plugin registry check {image}'; 'slsa-verifier-plugin explain {failed[0].reason}' says more"
         return DoctorFinding("registry", FAILED, f"{failed[0].name}: {failed[0].message}", remedy)
     seconds = sum(step.seconds for step in steps)
     return DoctorFinding(

@@ -37,6 +37,8 @@ class StrictCommand(click.Command):
             for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
                 if option.action in ("store", "store_const"):
                     option.process = partial(_once, option, option.process, ctx)  # type: ignore[method-assign]
+                if isinstance(option.obj.type, click.Path):
+                    option.process = partial(_named, option, option.process, ctx)  # type: ignore[method-assign]
         return parser
 
 
@@ -48,6 +50,16 @@ def _once(
     if before is not None and before != state.opts[option.dest]:
         names = " or ".join(_names_of(option.dest, ctx))
         raise click.UsageError(f"{names} is given twice, and only one can count", ctx)
+
+
+def _named(
+    option: Any, process: Callable[[Any, Any], None], ctx: click.Context, value: Any, state: Any
+) -> None:
+    # As an unset variable of a shell leaves it. pathlib takes it for the folder that one is in: that would be written to.
+    if value == "":
+        names = " or ".join(_names_of(option.dest, ctx))
+        raise click.UsageError(f"{names} is empty, expected the name of a file or folder", ctx)
+    process(value, state)
 
 
 def _names_of(dest: str | None, ctx: click.Context) -> list[str]:

@@ -19,6 +19,7 @@ from slsa_verifier_plugin.checking.status import PROGRAM, Status
 from slsa_verifier_plugin.cli.arguments import usual
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup
 from slsa_verifier_plugin.cli.session import Session, say
+from slsa_verifier_plugin.cli.typed import Choice
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 """As in ``completion``, which need not be loaded to complete."""
@@ -80,7 +81,7 @@ HELP = """Admit an image only if its source met its SLSA level: Ratify's verifie
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.option(
     "--color",
-    type=click.Choice(["auto", "always", "never"]),
+    type=Choice(["auto", "always", "never"]),
     default="auto",
     help="Colours; auto means on a terminal, unless NO_COLOR is set.",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from slsa_verifier_plugin.checking.demands import Demands, seconds_of
+from slsa_verifier_plugin.cli.typed import ROOTS, Choice, PolicyFile, TrustedRootFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ _POLICY = (
         "--policy",
         "-p",
         metavar="FILE",
-        type=click.Path(),
+        type=PolicyFile(),
         envvar=POLICY_VARIABLE,
         show_envvar=True,
         help="Verifier resource(s) in YAML; - for standard input.",
@@ -55,13 +56,13 @@ _POLICY = (
         help="expectedSourceRefs; may be repeated.",
     ),
     click.option(
-        "--source-binding", type=click.Choice(["none", "annotation", "provenance"]), help="sourceBinding."
+        "--source-binding", type=Choice(["none", "annotation", "provenance"]), help="sourceBinding."
     ),
     click.option("--max-age", metavar="DURATION", help="maxAge, such as 720h."),
     click.option(
         "--trusted-root",
         metavar="FILE|NAME",
-        type=click.Path(),
+        type=TrustedRootFile(),
         help="A trusted_root.json, public-good or staging.",
     ),
     click.option(
@@ -89,13 +90,15 @@ _REGISTRY = (
 
 
 def require_folder(path: Path | None) -> None:
-    """Refuse a file whose folder is not there, before anything is asked or written.
+    """Refuse a file that is a folder, or whose folder is not there, before anything is asked or written.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: it cannot be written.
     """
     from slsa_verifier_plugin.errors import UsageError
 
+    if path is not None and path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file in it")
     if path is not None and not path.absolute().parent.is_dir():
         raise UsageError(
             f"{path} cannot be written: there is no folder {path.absolute().parent}; create it, or name another"
@@ -133,9 +136,7 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
         "sourceBinding": options["source_binding"],
         "maxAge": options["max_age"],
         # Relative to where the person is, not to the policy file's folder.
-        "trustedRoot": {"path": str(Path(root).absolute())}
-        if root and root not in ("public-good", "staging")
-        else root,
+        "trustedRoot": {"path": str(Path(root).absolute())} if root and root not in ROOTS else root,
     }
     return Demands(
         policy=options["policy"],

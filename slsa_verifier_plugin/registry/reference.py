@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry.reference_slips import has_user, slip
 from slsa_verifier_plugin.text import plain, quoted
 
 MAX_LENGTH = 1024
@@ -17,7 +18,6 @@ _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 
@@ -43,23 +43,30 @@ class Reference:
         # Before any pattern looks at it.
         if len(text) > MAX_LENGTH:
             raise ArtifactError(f"an image reference of {len(text)} characters is longer than {MAX_LENGTH}")
+        # Before it is shown anywhere: a password may stand in it.
+        if has_user(text):
+            raise ArtifactError(
+                "an image reference has no user name or password; take away what stands before the @, and log in with "
+                "'docker login'"
+            )
         name, at, digest_text = text.partition("@")
-        digest = Digest.parse(digest_text) if at else None
         registry, repository = _split_registry(name)
         repository, colon, tag = repository.partition(":")
         # Docker's official images.
         if registry == "docker.io" and "/" not in repository:
             repository = f"library/{repository}"
+        digest = _digest(digest_text) if at else None
         valid = (
             _HOST.fullmatch(registry)
             and _is_reachable(registry)
             and _REPOSITORY.fullmatch(repository)
             and len(repository) <= 255
             and (not colon or _TAG.fullmatch(tag))
+            and (digest is not None or not at)
         )
         if not valid:
             raise ArtifactError(
-                f"{quoted(text)} is not an image reference{_slip(text, registry, repository)}; expected "
+                f"{quoted(text)} is not an image reference{_case(registry, repository) or slip(text)}; expected "
                 "registry/repository@sha256:..."
             )
         return cls(registry, repository, tag or None, digest)
@@ -78,19 +85,20 @@ class Reference:
         return f"{self.name}{tag}@{self.digest}" if self.digest else f"{self.name}{tag or ':latest'}"
 
 
-def _slip(text: str, registry: str, repository: str) -> str:
-    """Return what keeps ``text`` from being a reference where that is a well-known slip, empty where it is not."""
-    if scheme := _SCHEME.match(text):
-        return f": take away the {scheme[0]} at the start"
-    if text != text.strip():
-        return ": take away the blanks around it"
-    if text.endswith("/"):
-        return ": take away the slash at the end"
-    if _REPOSITORY.fullmatch(repository.lower()) and repository != repository.lower():
-        # OCI distribution specification 1.1, "Pulling manifests": names are in lower case.
-        lower = repository.lower() if registry == "docker.io" else f"{registry}/{repository.lower()}"
-        return f": a repository's name has no upper case; is {plain(lower)} meant?"
-    return ""
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except ArtifactError:
+        return None
+
+
+def _case(registry: str, repository: str) -> str:
+    """Return a remark where upper case alone keeps a repository's name from being one; empty where it does not."""
+    if not _REPOSITORY.fullmatch(repository.lower()) or repository == repository.lower():
+        return ""
+    # OCI distribution specification 1.1, "Pulling manifests": names are in lower case.
+    lower = repository.lower() if registry == "docker.io" else f"{registry}/{repository.lower()}"
+    return f": a repository's name has no upper case; is {plain(lower)} meant?"
 
 
 def _is_reachable(registry: str) -> bool:

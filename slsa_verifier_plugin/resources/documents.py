@@ -114,6 +114,10 @@ def read_file(path: str, limit: int | None = None) -> tuple[bytes, str, Path]:
     try:
         with Path(path).open("rb") as file:
             content = file.read(most + 1)
+    except IsADirectoryError as error:
+        # An empty name is the folder that one is in.
+        found = f"{quoted(path)} is a folder" if path else "the name of a file is empty"
+        raise UsageError(f"{found}; name a file, or - for standard input") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise UsageError(f"{quoted(path)} cannot be read: {reason}") from error

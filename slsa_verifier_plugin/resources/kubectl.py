@@ -14,6 +14,9 @@ _KLOG = re.compile(r"[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ [\w.-]+:[0-9]+\] *")
 """How client-go logs to standard error, once for each try, before kubectl says what is wrong (klog's header)."""
 
 
+_REMEDY = "check the context, the kubeconfig, and what its user may read"
+
+
 class KubectlError(UsageError):
     """kubectl is not there, gave no answer, or failed; the text is what it said itself, if it said anything."""
 
@@ -32,7 +35,9 @@ def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: f
     # By the caller's PATH and not the process's own: a test or a wrapper hands in another.
     program = shutil.which("kubectl", path=environ.get("PATH"))
     if program is None:
-        raise KubectlError("there is no kubectl on the PATH")
+        raise KubectlError(
+            "there is no kubectl on the PATH; install it, or give what it prints elsewhere as a file"
+        )
     try:
         done = subprocess.run(  # noqa: S603 (kubectl of the caller's PATH, with the caller's own arguments)
             [program, *arguments],
@@ -44,12 +49,12 @@ def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: f
         )
     # An unreachable API server keeps kubectl trying for minutes; a person at a terminal would not know why.
     except subprocess.TimeoutExpired:
-        raise KubectlError(f"kubectl gave no answer within {seconds:g} s; check the kubeconfig") from None
+        raise KubectlError(f"kubectl gave no answer within {seconds:g} s; {_REMEDY}") from None
     except OSError as error:
         raise KubectlError(f"kubectl cannot be run: {error.strerror or type(error).__name__}") from error
     # kubectl may have printed a part of the list; a part would pass for all of it.
     if done.returncode != 0:
-        raise KubectlError(f"kubectl {plain(' '.join(arguments[:2]))}: {said(done.stderr)}")
+        raise KubectlError(f"kubectl {plain(' '.join(arguments[:2]))}: {said(done.stderr)}; {_REMEDY}")
     return done.stdout
 
 

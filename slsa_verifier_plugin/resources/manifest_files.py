@@ -19,8 +19,11 @@ def expanded(path: str) -> list[str]:
         path: a file, a folder, ``-``, or a pattern in which ``*``, ``?``, ``[...]`` and ``**`` stand for names.
 
     Raises:
-        UsageError: nothing matches the pattern.
+        UsageError: nothing matches the pattern, or there is no name.
     """
+    # pathlib takes an empty name, as an unset variable leaves it, for the folder that one is in.
+    if not path:
+        raise UsageError("the name of a file is empty; name a file or folder, or - for standard input")
     # A name with a bracket in it that exists is that file: a shell has expanded it already.
     if path == "-" or not glob.has_magic(path) or Path(path).exists():
         return [path]

@@ -18,6 +18,7 @@ from slsa_verifier_plugin.model.manifest import Manifest
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import Step, passed
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.text import counted
 from slsa_verifier_plugin.verification.binder import AnnotationBinder, NoBinder
 from slsa_verifier_plugin.verification.evidence import image_labels, read_blobs
 from slsa_verifier_plugin.verification.ports import ArtifactStore, Binder, SignatureVerifier
@@ -110,7 +111,7 @@ class AttachedArtifact:
         place = (self._store, self._request.image, manifest, self.policy, self._deadline)
         for number, blob in read_blobs(*place, self._readings.blob):
             contents.add(number, blob)
-        self.steps.append(passed(3, f"{len(manifest.blobs)} blobs with their digests"))
+        self.steps.append(passed(3, f"{counted(len(manifest.blobs), 'blob')} as the manifest says"))
         return contents
 
     def _manifest(self) -> Manifest:

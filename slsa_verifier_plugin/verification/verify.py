@@ -141,7 +141,9 @@ class _Verification:
         # A denial here says what was attached instead: a wrong file is the most common mistake of all.
         if not entries:
             self._no_candidates()
-        self._steps.append(passed(4, f"{len(entries)} candidates, {self._contents.others} other lines"))
+        self._steps.append(
+            passed(4, f"{counted(len(entries), 'candidate')}, {counted(self._contents.others, 'other line')}")
+        )
         # Anybody who may push can attach a thousand bundles. What a candidate claims costs microseconds to look at and a
         # signature a millisecond, so one good summary is found at once among any number of others.
         entries.sort(key=lambda entry: -entry.outlook)

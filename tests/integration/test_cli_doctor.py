@@ -225,7 +225,7 @@ def test_a_cluster_that_does_not_answer(kubectl: Kubectl) -> None:
     status, found = doctor()
     (item,) = found["cluster"]
     assert (status, item["outcome"]) == (Status.DENIED, "failed")
-    assert item["message"].endswith(": Unable to connect to the server: (token)")
+    assert ": Unable to connect to the server: (token); check the context" in item["message"]
 
 
 def test_a_kubectl_that_hangs(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:

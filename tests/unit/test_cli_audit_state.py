@@ -96,13 +96,13 @@ def test_one_audit_at_a_time(tmp_path: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="cannot be used"):
+    with pytest.raises(UsageError, match="is no state that an audit wrote"):
         AuditState(path, "f", LEVELS)
     assert path.read_bytes() == content
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be used: unable to open"):
+    with pytest.raises(UsageError, match="there is no folder for it"):
         AuditState(tmp_path / "missing" / "a.db", "f", LEVELS)
 
 
@@ -156,7 +156,7 @@ def test_states_of_two_policies_are_not_joined(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is no file"):
             joined.join(tmp_path / "missing.db")
         (tmp_path / "empty.db").touch()
-        with pytest.raises(UsageError, match="cannot be used: no such table"):
+        with pytest.raises(UsageError, match="is no state that an audit wrote"):
             joined.join(tmp_path / "empty.db")
     assert (tmp_path / "empty.db").read_bytes() == b""
 
@@ -215,7 +215,7 @@ def test_only_a_state_is_forgotten(tmp_path: Path) -> None:
     database.commit()
     database.close()
     before = (tmp_path / "other.db").read_bytes()
-    for path, expected in ((text, "cannot be used"), (tmp_path / "other.db", "a database of something else")):
+    for path, expected in ((text, "is no state that an audit wrote"), (tmp_path / "other.db", "a database of something else")):
         for touch in (forget, AuditState):
             with pytest.raises(UsageError, match=expected):
                 touch(path)

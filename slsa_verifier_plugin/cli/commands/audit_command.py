@@ -17,6 +17,7 @@ from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, Output, Repo
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options
 from slsa_verifier_plugin.cli.session import Session, session_of
+from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,12 +70,12 @@ def _completed(context: click.Context, parameter: click.Parameter, incomplete: s
 def _output_options(function: Any) -> Any:
     for option in reversed(
         (
-            click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True),
+            click.option("--format", "form", type=Choice(FORMATS), default="table", show_default=True),
             click.option("--json", "form", flag_value="json", help="Short for --format json."),
             click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the report there."),
             click.option(
                 "--fail-on",
-                type=click.Choice(list(FAIL_ON)),
+                type=Choice(list(FAIL_ON)),
                 default="never",
                 show_default=True,
                 help="What makes the exit status 1 (denied) or 3 (undecided).",

@@ -8,6 +8,7 @@ from click.shell_completion import get_completion_class
 from slsa_verifier_plugin.checking.status import PROGRAM, Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.session import show
+from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.sinks import Script
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
@@ -23,7 +24,7 @@ In a running shell, or in its start-up file:
 
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     """Print the script that teaches a shell to complete commands, options and files."""
     show(Script("\n".join(script(shell, name).strip() for name in NAMES)))

@@ -50,9 +50,13 @@ def doctor(
     is named) and the cluster (if there is a kubeconfig); with --containerd, at what lets a node pull images unverified. Each
     line says ok, warning or failure, and the remedy.
     """
+    from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.cli import diagnosis
     from slsa_verifier_plugin.cli.render import render_doctor
 
+    # Before the first line is printed: a slip in the name is told alone.
+    if image is not None:
+        parse_image(image)
     session = session_of(context)
     painter = session.painter()
     folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"

@@ -12,6 +12,7 @@ from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.cli.typed import ROOTS, TrustedRootFile
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.inspecting import BlobView, ImageView, Verify
@@ -44,7 +45,7 @@ or some of what is attached could not be had or read).
 @click.option(
     "--trusted-root",
     metavar="FILE|NAME",
-    type=click.Path(),
+    type=TrustedRootFile(),
     default="public-good",
     help="For --verify; public-good by default.",
 )
@@ -121,7 +122,7 @@ def signature_check(service: Service, root: str) -> Verify:
     """
     from slsa_verifier_plugin.policy.parameters import Policy, RootSource
 
-    named = root in ("public-good", "staging")
+    named = root in ROOTS
     source = RootSource(root) if named else RootSource("path", str(Path(root).absolute()))
     policy = Policy("inspect", "", (), (), (), (), (source,))
     verifier = service.verifier(policy)

@@ -13,6 +13,7 @@ from slsa_verifier_plugin.checking.status import Decision, Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options, require_folder
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.cli.typed import TrustedRootFile
 from slsa_verifier_plugin.sinks import json_text
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def check(
 @click.option(
     "--trusted-root",
     metavar="FILE|NAME",
-    type=click.Path(),
+    type=TrustedRootFile(),
     default="public-good",
     help="public-good by default.",
 )

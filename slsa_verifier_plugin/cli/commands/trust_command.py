@@ -11,6 +11,7 @@ from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.options import POLICY_VARIABLE, require_folder
 from slsa_verifier_plugin.cli.session import say, session_of, show
+from slsa_verifier_plugin.cli.typed import ROOTS, Choice, PolicyFile
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.policy.parameters import RootSource
@@ -25,7 +26,7 @@ _OPTION = click.option(
     "--policy",
     "-p",
     metavar="FILE",
-    type=click.Path(),
+    type=PolicyFile(),
     envvar=POLICY_VARIABLE,
     show_envvar=True,
     help="The trusted roots of the Verifiers in FILE; without it, public-good's.",
@@ -87,7 +88,12 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
 
 @click.command(cls=StrictCommand)
 @click.option(
-    "--root", metavar="NAME", default="public-good", show_default=True, help="public-good or staging."
+    "--root",
+    metavar="NAME",
+    type=Choice(ROOTS),
+    default="public-good",
+    show_default=True,
+    help="public-good or staging.",
 )
 @click.option(
     "--output", "-o", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Where to."
@@ -99,10 +105,8 @@ def export(context: click.Context, /, root: str, output: Path, force: bool) -> i
     from slsa_verifier_plugin.checking.attach import write_new
     from slsa_verifier_plugin.policy.parameters import RootSource
     from slsa_verifier_plugin.signatures.sources import read_root
-    from slsa_verifier_plugin.signatures.trust import SHIPPED, load_root
+    from slsa_verifier_plugin.signatures.trust import load_root
 
-    if root not in SHIPPED:
-        raise click.UsageError(f"the trusted root is one of {', '.join(SHIPPED)}, not '{root}'")
     require_folder(output)
     content, shown = read_root(RootSource(root), session_of(context).environ)
     loaded = load_root(content, shown)

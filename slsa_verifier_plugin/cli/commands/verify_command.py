@@ -14,6 +14,7 @@ from slsa_verifier_plugin.checking.status import status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "sarif", "markdown", "junit"]),
+    type=Choice(["text", "json", "sarif", "markdown", "junit"]),
     default="text",
     show_default=True,
 )

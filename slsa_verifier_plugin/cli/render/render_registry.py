@@ -27,7 +27,8 @@ def step_lines(step: ProbeStep, painter: Painter, verbose: bool) -> Iterator[str
     )
     if step.reason:
         hint = "; a retry may help" if step.transient else ""
-        yield f"{'':{columns}}{painter.paint(str(step.reason), 'bold')}{hint}; docs/reasons.md says more"
+        more = f"'slsa-verifier-plugin explain {step.reason}' says more"
+        yield f"{'':{columns}}{painter.paint(str(step.reason), 'bold')}{hint}; {more}"
     # Headers and addresses are for who searches a fault; the steps tell where to look.
     if not verbose:
         return
