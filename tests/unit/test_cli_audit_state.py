@@ -215,7 +215,10 @@ def test_only_a_state_is_forgotten(tmp_path: Path) -> None:
     database.commit()
     database.close()
     before = (tmp_path / "other.db").read_bytes()
-    for path, expected in ((text, "is no state that an audit wrote"), (tmp_path / "other.db", "a database of something else")):
+    for path, expected in (
+        (text, "is no state that an audit wrote"),
+        (tmp_path / "other.db", "a database of something else"),
+    ):
         for touch in (forget, AuditState):
             with pytest.raises(UsageError, match=expected):
                 touch(path)
