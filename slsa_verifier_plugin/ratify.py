@@ -16,11 +16,11 @@ from slsa_verifier_plugin.errors import (
     ContractError,
 )
 from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.parameters import (
     DEFAULT_TIMEOUT,
     MAX_TIMEOUT,
     ParameterError,
-    parse_duration,
 )
 from slsa_verifier_plugin.policy.verdict import MAX_RESULT, Verdict, encode, result_line
 from slsa_verifier_plugin.registry.reference import Reference

@@ -69,7 +69,7 @@ class Auditor:
         """What stands for the policy and the files that it names: an audit may only be resumed with the same ones."""
         # As they are written, with the names: a message quotes them.
         configs = [check.resource.config for check in self._checker.verifiers]
-        files = {path: _digest(path) for check in self._checker.verifiers for path in _files(check.policy)}
+        files = {path: _digest(path) for check in self._checker.verifiers for path in check.policy.files}
         told = [configs, dict(self._checker.rules), self.levels, files]
         # Sorted, so that the order of a YAML file's keys is not another policy.
         text = json.dumps(told, sort_keys=True, default=str)
@@ -280,18 +280,6 @@ def _track(checks: Sequence[ReadyVerifier]) -> str:
             if level is not None:
                 return level[0]
     return SOURCE_TRACK
-
-
-def _files(policy: Policy) -> Iterator[str]:
-    """Yield the paths of the trusted roots and keys that a policy names."""
-    for root in policy.roots:
-        # A TUF repository's copy is not part of it: it is refreshed, and means the same repository.
-        if root.kind == "path":
-            yield root.location
-        elif root.bootstrap:
-            yield root.bootstrap
-    # A key given in the policy itself is part of the configuration already.
-    yield from (key for key in policy.public_keys if "-----BEGIN" not in key)
 
 
 def _digest(path: str) -> str:

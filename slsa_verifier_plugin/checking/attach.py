@@ -18,7 +18,7 @@ from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, Us
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
 from slsa_verifier_plugin.model.envelope import read_blob
-from slsa_verifier_plugin.model.manifest import parse_manifest
+from slsa_verifier_plugin.model.manifest import IMAGE_TYPES, parse_manifest
 from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.registry.push import Pusher
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST_TYPE = IMAGE_TYPES[0]
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 LINES_TYPE = "application/jsonl"
 JSON_TYPE = "application/json"
@@ -95,9 +95,14 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
     from slsa_verifier_plugin.registry.push import Pusher
     from slsa_verifier_plugin.service.service import Service
 
+    # Without a policy anything that looks like an attestation is attached; the command says that nothing was
+    # verified.
     setup = None if demands.is_empty else setup_of(demands)
     service = Service(environ)
+    # The registry's options of the command line, not a Store's of the policy file: the image is where the person
+    # pushes.
     store = service.store(store_settings({}, demands.plain_http))
+    # The digest is what the artifact will hang on: a tag that moves meanwhile changes nothing.
     descriptor = store.resolve(request.image, Deadline(SECONDS))
     image = request.image.with_digest(descriptor.digest)
     checker = decider_of(setup, demands, service) if setup is not None else None
@@ -113,6 +118,7 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
     if checker is not None:
         # Before anything is written: what is attached stays for everybody to see, and under "all" it denies.
         report = judge(checker, image, store, artifact, found.content, found.name)
+        # Undecided counts as refused: what could not be verified now may be denied in the cluster.
         if report.decision is not Decision.ADMITTED:
             return AttachDone(image, kind, count, report, None)
     # After the verdict, for what the policy verified about a commit is worth more than what a line claims.
@@ -143,6 +149,7 @@ def _found(
     origin = request.origin
     if origin is None:
         assert request.file is not None
+        # A file needs no waiting: it is there or not.
         content, name, _ = read_file(request.file)
         return origins.Found(content, name), request.commit
     # An artifact of its own is about whatever commit it says; --commit alone restricts it.
@@ -154,7 +161,9 @@ def _found(
     expected = (
         {uri: None for check in checker.verifiers for uri in check.policy.resource_uris} if checker else {}
     )
+    # Only notes and GitHub are asked by a commit, so only they need the labels.
     source = origins.ImageSource(labels, tuple(expected))
+    # What a person typed goes before what the image says of itself.
     commit = request.commit or source.commit()
     if origin.kind == "notes":
         found = origins.patiently(
@@ -181,6 +190,7 @@ def check_bundles(content: bytes, name: str) -> int:
     # Packed or encoded files are common slips; the form says how to unpack them.
     if not blob.candidates and blob.form:
         raise UsageError(f"{quoted(name)} is {blob.form}")
+    # Anything may be pushed as an artifact; a cluster would deny the image for it, hours later.
     if not blob.candidates:
         likeness = f": {blob.likeness}" if blob.likeness else ""
         others = counted(blob.others, "other line")
@@ -226,10 +236,12 @@ def artifact_of(
 
 def _media_type(content: bytes) -> str:
     """Return the media type of an attestation file: that of one bundle, of lines, or of JSON where something is wrapped in it."""
+    # oras and cosign set these types; readers such as policy-controller look for the bundle's.
     candidates = read_blob(content, MAX_LINES).candidates
     # A single bundle has a media type of its own; readers that know only that one find it by its type.
     if len(candidates) == 1 and candidates[0].is_bundle and candidates[0].content == content.strip():
         return BUNDLE_TYPE
+    # A candidate that is no line of its own is wrapped in a larger document.
     lines = {line.strip() for line in content.splitlines()}
     return LINES_TYPE if all(candidate.content in lines for candidate in candidates) else JSON_TYPE
 
@@ -247,10 +259,12 @@ def judge(
         content: its one blob.
         name: of the file, for people.
     """
+    # The first type of each verifier, for the artifact has one: else a verifier for two would judge it twice.
     checks = tuple(
         replace(check, resource=replace(check.resource, artifact_types=check.resource.artifact_types[:1]))
         for check in checker.verifiers
     )
+    # The very decision of verify, on a registry that has one artifact more.
     report = replace(checker, verifiers=checks, store=_AsAttached(store, artifact, content)).image(str(image))
     return replace(report, asked=name, resolved="")
 
@@ -290,6 +304,7 @@ class _AsAttached:
     def matching_referrers(
         self, image: Reference, artifact_type: str, deadline: Deadline
     ) -> list[Descriptor]:
+        # Of this artifact alone: what hangs there already must not pass in its place.
         return [Descriptor(MANIFEST_TYPE, self._digest, len(self._artifact), artifact_type)]
 
 
@@ -333,18 +348,21 @@ def read_back(
         RegistryError: it does not, or as another artifact type.
         DeadlineError: out of time before the registry has answered once.
     """
+    # What was written is read through the reader's own way, caches and digests included.
     manifest = parse_manifest(store.manifest(image, attached, deadline), attached.media_type)
     for blob in manifest.blobs:
         store.blob(image, blob, MAX_ATTESTATION, deadline)
     while True:
         listed = {item.digest: item for item in store.referrers(image, deadline)}
         found = listed.get(attached.digest)
+        # A registry that drops the type lists it for nobody who asks by type.
         if found is not None and found.artifact_type == attached.artifact_type:
             return
         # Registries that copy between sites list an artifact a moment after they took it.
         if deadline.remaining() < READ_BACK_PAUSE:
             break
         pause(READ_BACK_PAUSE)
+    # Out of time: what the registry says instead is the whole of the diagnosis.
     said = (
         "does not list it" if found is None else f"lists it as {quoted(found.artifact_type or 'no type', 80)}"
     )
@@ -362,6 +380,7 @@ def write_new(path: Path, content: bytes, force: bool) -> None:
         UsageError: it is there.
     """
     try:
+        # "x" asks the system: between a look and a write somebody else could make the file.
         with path.open("wb" if force else "xb") as file:
             file.write(content)
     except FileExistsError as error:

@@ -58,6 +58,7 @@ def parse_origin(text: str) -> Origin:
             )
         return Origin("notes", target)
     if kind == "github":
+        # There is no default: GitHub keeps attestations by repository.
         if not target:
             raise UsageError("--from github names no repository; expected github:OWNER/NAME")
         return Origin("github", target)
@@ -90,12 +91,14 @@ class ImageSource:
         Raises:
             UsageError: there is none.
         """
+        # Of several, or of a pattern, none is the repository.
         if len(self.resource_uris) == 1 and not self.resource_uris[0].has_wildcard:
             return self.resource_uris[0].pattern, False
         return self._agreed([item.source for item in self.labels], "source", "--from notes:REPOSITORY"), True
 
     @staticmethod
     def _agreed(values: Sequence[str | None], label: str, remedy: str) -> str:
+        # An index has labels for each platform; all must name one commit.
         named = {value for value in values if value}
         # A platform without the label may be of another commit.
         if len(named) == 1 and None not in values:
@@ -152,6 +155,7 @@ def about_commit(content: bytes, commit: str) -> bytes:
     """
     kept, own, others = [], False, False
     for candidate in read_blob(content, MAX_LINES).candidates:
+        # What it claims, unverified: the policy verifies what is kept.
         commits = _commits_of(candidate)
         own |= commit in commits
         # A line that names no commit is kept: it may be the provenance of the image.
@@ -159,6 +163,7 @@ def about_commit(content: bytes, commit: str) -> bytes:
             others = True
         else:
             kept.append(candidate.content)
+    # Nothing is left out unless something of this commit is kept: else the policy names what is wrong.
     return b"".join(item + b"\n" for item in kept) if own and others else content
 
 
@@ -209,8 +214,10 @@ def patiently(
         try:
             return look(Deadline(WAIT_STEP))
         except VerifierError as error:
+            # A note that is not there yet is transient; a repository that may not be read is not.
             if not error.transient or end.remaining() <= 0.0:
                 raise
+        # Never past the end, and never a wait of nothing that would turn in circles.
         pause(min(WAIT_PAUSE, max(end.remaining(), 0.01)))
 
 
@@ -222,12 +229,14 @@ def check_commit(content: bytes, commit: str, report: ImageReport | None) -> Non
     """
     known: set[str] = set()
     if report is not None:
+        # What the policy verified; claims of lines that failed count for nothing here.
         examinations = [item.verdict.best.examination for item in report.artifacts if item.verdict.best]
         # Each of them: under "any" one that passes could be about another commit than the one that is attached for.
         if examinations and all(item is not None and _is_about(item, commit) for item in examinations):
             return
         known = {source.commit for item in examinations if item is not None for source in item.sources}
     else:
+        # Without a policy there is no more to go by than what the lines claim.
         for candidate in read_blob(content, MAX_LINES).candidates:
             known |= _commits_of(candidate)
         if commit in known:

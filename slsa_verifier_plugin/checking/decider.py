@@ -78,6 +78,7 @@ class Decider:
             UsageError: it is no image reference.
         """
         asked = parse_image(text)
+        # Ratify resolves and lists before it calls the plugin, with time of its own.
         deadline = self.within or Deadline(max(LISTING_SECONDS, self.seconds or 0.0))
         notes: list[str] = []
         resolved = ""
@@ -87,13 +88,16 @@ class Decider:
             if image.digest is None:
                 image = asked.with_digest(self.store.resolve(asked, deadline).digest)
                 notes.append(f"{asked} is {image.digest} now; a tag may point elsewhere tomorrow")
+            # Known from here on, so that a failure below still names the digest.
             resolved = str(image)
             reports, misreported = self._artifacts(image, deadline)
         except VerifierError as error:
             return failure(text, resolved, error, notes)
         # Ratify denies an image on which none of its verifiers looked at anything.
         if not reports:
+            # A denial with its own words: which types are there instead is the usual cause.
             missing = self._nothing_attached(image, deadline, misreported)
+            # Asks the registry up to a few dozen times more, which only a person at a terminal waits for.
             if self.hints and missing.reason is Reason.NO_ATTESTATION:
                 types = [artifact_type for artifact_type, _ in self._types()]
                 notes += misreported[1:] or notes_on(self.store, image, types, deadline)
@@ -118,11 +122,13 @@ class Decider:
         for ready in self.verifiers:
             started = time.monotonic()
             try:
+                # Each policy has trusted roots of its own.
                 verifier = self.source.verifier(ready.policy)
                 request = FileRequest(content, image, ready.policy)
                 verdict = verify_file(request, verifier, self._deadline(ready), self.now)
             except VerifierError as error:
                 return failure(name, "", error, [*self._absent_roots()])
+            # A file has no artifact type: the first is what rules are looked up by.
             reports.append(_report(ready, ready.resource.artifact_types[0], verdict, started))
         return combined(name, "", reports, self.rules, [*self._absent_roots()])
 
@@ -134,6 +140,7 @@ class Decider:
             for source in ready.policy.roots
             if source.kind == "path"
         ]
+        # Once each, though several verifiers name it.
         for path in dict.fromkeys(paths):
             if not Path(path).exists():
                 yield (
@@ -152,9 +159,11 @@ class Decider:
                 found = self.store.matching_referrers(image, artifact_type, deadline)
             by_kind: dict[str, list[Descriptor]] = {}
             for descriptor in found:
+                # The store matched it by its own manifest; Ratify filters by what the registry lists.
                 if descriptor.artifact_type != artifact_type != "*":
                     misreported.append(_misreported(image, descriptor, artifact_type))
                     continue
+                # Under "*" each type is judged by the rule for its own name.
                 kind = artifact_type if artifact_type != "*" else descriptor.artifact_type or "*"
                 by_kind.setdefault(kind, []).append(descriptor)
             for kind, descriptors in by_kind.items():
@@ -171,6 +180,7 @@ class Decider:
     ) -> list[ArtifactReport]:
         """Return the reports on an image's artifacts of one type; where one is enough and has passed, on no further ones."""
         if not self.brief:
+            # One after the other, all of them: a person wants to see each verdict.
             return [self._artifact(image, descriptor, kind, ready) for descriptor in descriptors]
         # Whoever may push attaches as many as he likes, but does not choose which of them are looked at first.
         random.SystemRandom().shuffle(descriptors)
@@ -185,9 +195,11 @@ class Decider:
         )
         with closing(outcomes):
             for _, outcome in outcomes:
+                # A denial is a verdict and no exception: this is a fault, which must not pass for "none attached".
                 if isinstance(outcome, Exception):
                     raise outcome
                 reports.append(outcome)
+                # The rest would cost the registry and change nothing: any is met.
                 if is_enough and outcome.verdict.success:
                     break
         return reports
@@ -210,12 +222,15 @@ class Decider:
         started = time.monotonic()
         try:
             request = ArtifactRequest(image, descriptor, ready.policy)
+            # Steps 2 to 14, as in a call of Ratify.
             verdict = self.source.verdict(request, self.store, self._deadline(ready), self.now)
         except VerifierError as error:
+            # A policy whose roots or keys cannot be used denies this artifact, and says so as its verdict.
             verdict = denial(str(image), str(descriptor.digest), error, ready.policy.source_binding)
         return _report(ready, artifact_type, verdict, started)
 
     def _deadline(self, ready: ReadyVerifier) -> Deadline:
+        # Each artifact has the time of a call of its own, as in Ratify.
         seconds = self.seconds or ready.policy.timeout
         return Deadline(seconds) if self.within is None else self.within.within(seconds)
 
@@ -228,6 +243,7 @@ class Decider:
         wanted = ", ".join(artifact_type for artifact_type, _ in self._types())
         try:
             present = {item.artifact_type or "no type" for item in self.store.referrers(image, deadline)}
+        # Not "nothing": a registry that does not answer is no image without attestations.
         except VerifierError as error:
             return error
         found = (
@@ -249,6 +265,7 @@ def _misreported(image: Reference, descriptor: Descriptor, artifact_type: str) -
     from slsa_verifier_plugin.registry.referrers import fallback_tag
 
     listed = f"as {quoted(descriptor.artifact_type)}" if descriptor.artifact_type else "without a type"
+    # Two faults with two remedies: a client's index under the fallback tag, or the registry's own API.
     if descriptor.listed_by_tag and image.digest is not None:
         return (
             f"the index under the tag {fallback_tag(image.digest)} lists {descriptor.digest} {listed}, though its own manifest "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ARTIFACT_TYPE = "slsla/attestation"
 """The artifact type of the demo's Verifier resource."""
-
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
+ROOTS = ("public-good", "staging")
+"""Trusted roots that a word names; anything else is a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +43,15 @@ def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
         UsageError: it is none, or not between 100 ms and 5 min.
     """
     from slsa_verifier_plugin.errors import UsageError
-    from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT, parse_duration
+    from slsa_verifier_plugin.policy.durations import parse_duration
+    from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT
     from slsa_verifier_plugin.text import quoted
 
+    # Not given: each policy's own limit counts.
     if duration is None:
         return None
     try:
-        # ``parse_duration`` adds up the parts that it finds: what is left over between them it does not see.
-        seconds = parse_duration(duration) if _DURATION.fullmatch(duration) else 0.0
+        seconds = parse_duration(duration)
     except ValueError:
         seconds = 0.0
     if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
@@ -70,6 +70,7 @@ def setup_of(demands: Demands) -> Setup:
     from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.resources.ratify_resources import Setup, VerifierResource, read_setup
 
+    # A policy of nothing would admit what anybody signed.
     if demands.is_empty:
         raise UsageError(
             "nothing says what to expect; give --policy FILE (a Verifier resource), or --level and --resource-uri"
@@ -84,6 +85,7 @@ def setup_of(demands: Demands) -> Setup:
         }
         setup = Setup((VerifierResource("command line", "", "", artifact_types, config),))
     else:
+        # With a file the options change its Verifiers, each of them.
         found = read_setup(demands.policy, demands.verifier)
         setup = Setup(tuple(_changed(item, demands) for item in found.verifiers), found.store, found.rules)
     # What is typed goes before the Policy resource, for all types.
@@ -109,10 +111,41 @@ def decider_of(setup: Setup, demands: Demands, service: Service, store: Store | 
 
     checks = ready_verifiers(setup.verifiers, service)
     try:
+        # The Store of the policy file: its credentials are those that Ratify would use.
         used = store or service.store(store_settings(setup.store, demands.plain_http))
     except ContractError as error:
         raise UsageError(f"{error.message}: {error.details}") from error
     return Decider(checks, service, used, setup.rules, demands.seconds)
+
+
+def store_for(service: Service, layout: str | None, plain_http: bool) -> Store:
+    """Return where an image and what is attached to it are looked for.
+
+    Args:
+        service: makes the registry's store.
+        layout: a folder with an OCI image layout; None for the registry in the image's name.
+        plain_http: as the store's ``useHttp``.
+
+    Raises:
+        UsageError: the folder is no layout.
+    """
+    from pathlib import Path
+
+    from slsa_verifier_plugin.checking.image_layout import LayoutStore
+
+    if layout is not None:
+        return LayoutStore(Path(layout))
+    return service.store(store_settings({}, plain_http))
+
+
+def root_parameter(root: str | None) -> str | dict[str, str] | None:
+    """Return ``trustedRoot`` as a policy says it, for what a person typed: a name, or a file."""
+    from pathlib import Path
+
+    if not root or root in ROOTS:
+        return root
+    # Relative to where the person is, not to the policy file's folder.
+    return {"path": str(Path(root).absolute())}
 
 
 def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str, Any]:
@@ -128,5 +161,6 @@ def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str,
 
 def _changed(resource: Any, demands: Demands) -> Any:
     artifact_types: Sequence[str] = demands.artifact_types or resource.artifact_types
+    # Options go last: what is typed now goes before what a file says.
     config = {**resource.config, **demands.parameters, "artifactTypes": ",".join(artifact_types)}
     return replace(resource, artifact_types=tuple(artifact_types), config=config)

@@ -46,6 +46,7 @@ def notes_on(store: Store, image: Reference, types: Sequence[str], deadline: Dea
 def _on_platforms(
     store: Store, image: Reference, index: Manifest, types: Sequence[str], deadline: Deadline
 ) -> Iterator[str]:
+    # A request or two each: an index may list a thousand manifests.
     for child in index.manifests[:MAX_PLATFORMS]:
         if _has(store, replace(image, tag=None, digest=child.digest), types, deadline):
             yield (
@@ -57,6 +58,7 @@ def _on_platforms(
 
 
 def _on_index(store: Store, image: Reference, types: Sequence[str], deadline: Deadline) -> Iterator[str]:
+    # Without a tag nothing leads from a platform to its index: registries have no way back.
     if image.tag is not None:
         index = replace(image, digest=None)
         index = index.with_digest(store.resolve(index, deadline).digest)

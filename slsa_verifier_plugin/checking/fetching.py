@@ -50,8 +50,10 @@ def fetch(
     Raises:
         VerifierError: a part of it cannot be had.
     """
+    # Pinned here: all that follows is of one digest, though the tag moves.
     descriptor = store.resolve(image, deadline)
     pinned = image.with_digest(descriptor.digest)
+    # By tag, so that verify --layout finds it under the name that was typed.
     name = str(image) if image.digest is None else image.name
     _take_image(pinned, descriptor, store, writer, deadline, name)
     wanted = set(artifact_types)
@@ -71,11 +73,13 @@ def fetch(
         if wanted and not wanted & {manifest.artifact_type, item.artifact_type}:
             continue
         try:
+            # The config as well: a layout without it is refused by other tools.
             for blob in (*manifest.blobs, *([manifest.config] if manifest.config else [])):
                 writer.blob(blob.digest, store.blob(pinned, blob, MAX_ATTESTATION, deadline))
         except VerifierError as error:
             _locate(error, item, pinned)
             raise
+        # After its blobs: an entry of the index never leads to what is not there.
         writer.manifest(item, content)
         taken.append(item)
     return Fetched(str(pinned), tuple(taken), tuple(warnings))

@@ -120,6 +120,7 @@ def told_repository(text: str, *, by_image: bool) -> Repository | None:
     # An image must not make the caller speak ssh with the caller's keys, or read a folder.
     if found is None or found.scheme not in ("https", "git"):
         return None
+    # A trailing dot names the same host (RFC 1034 "3.1").
     host = found.host.partition(":")[0].rstrip(".")
     is_own = (
         literal(host) is not None or "." not in host or host.endswith((".localhost", ".local", ".internal"))
@@ -145,12 +146,14 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
     """
     if not _COMMIT.fullmatch(commit):
         raise UsageError(f"{quoted(commit, 80)} is no commit: expected 40 hexadecimal digits")
+    # By the caller's PATH: git has the caller's credential helpers beside it.
     git = shutil.which("git", path=environ.get("PATH", os.defpath))
     if git is None:
         raise UsageError(
             "git is not installed, which fetches notes; install it, or fetch the note elsewhere and attach the file"
         )
     with tempfile.TemporaryDirectory(prefix="slsa-notes-", ignore_cleanup_errors=True) as folder:
+        # A repository of its own, so that nothing of the caller's working tree is read or changed.
         run = _Git(git, Path(folder), repository, environ, deadline)
         length = "sha256" if len(commit) == 64 else "sha1"
         # An empty template: hooks of the user's own templates would run.
@@ -172,12 +175,14 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
                 repository.address,
                 f"+{REF}:{REF}",
             )
+        # Whatever git says, with the address: a private repository answers "not found" to strangers.
         if status != 0:
             raise run.failure(status)
         if run.status("notes", "--ref", REF, "list", commit) != 0:
             raise _absent(
                 f"commit {commit} has no git note in {plain(repository.address)}; did the SLSA source workflow run for it?"
             )
+        # The object's name; git prints nothing else here.
         note = run.output.decode("ascii", "replace").strip()
         run.wanted("cat-file", "-s", note)
         size = int(run.output)
@@ -209,6 +214,7 @@ class _Git:
         self._deadline = deadline
         self._said = ""
         kept = {name: value for name, value in environ.items() if _KEPT.fullmatch(name)}
+        # C: messages are matched below, and a translation of "File too large" would not be.
         self._environ = {
             "PATH": os.defpath,
             **kept,
@@ -231,11 +237,13 @@ class _Git:
             RegistryError: out of time.
         """
         settings = [text for setting in _SETTINGS for text in ("-c", setting)]
+        # init makes the folder that the others are told of.
         place = [] if arguments[0] == "init" else [f"--git-dir={self.place}"]
         with (self._folder / "out").open("w+b") as out, (self._folder / "err").open("w+b") as errors:
             status = self._run([self._git, *settings, *place, *arguments], out.fileno(), errors.fileno())
             out.seek(0)
             errors.seek(0)
+            # A file, not a pipe: a pipe that nobody empties would hold git up for ever.
             self.output = out.read(MAX_NOTE + 1)
             self._said = errors.read(4096).decode("utf-8", "replace")
         return status
@@ -282,6 +290,7 @@ class _Git:
                 f"the git notes of {address} have more than {MAX_FETCHED >> 20} MiB; fetch the note yourself and attach the file",
                 reason=Reason.LIMIT_EXCEEDED,
             )
+        # Hints and progress are left out: what failed begins with one of these words.
         lines = [
             line.strip()
             for line in self._said.splitlines()

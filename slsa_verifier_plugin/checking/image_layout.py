@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.model.manifest import INDEX_TYPES, Manifest, parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted, some_of
@@ -29,15 +29,6 @@ REF_NAME = "org.opencontainers.image.ref.name"
 """Annotation with a tag (image specification 1.1, "Pre-Defined Annotation Keys")."""
 IMAGE_NAME = "io.containerd.image.name"
 """Annotation with the full name of an image, as containerd exports it."""
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A manifest in the layout's index, and the name it was fetched by, if any."""
-
-    descriptor: Descriptor
-    name: str
 
 
 class LayoutStore:
@@ -59,17 +50,16 @@ class LayoutStore:
         # A digest names the same content wherever it lies, so the name does not matter.
         if image.digest is not None:
             for entry in self.entries:
-                if entry.descriptor.digest == image.digest:
-                    return entry.descriptor
+                if entry.digest == image.digest:
+                    return entry
             raise _missing(f"{image.digest}", self.names())
         # As fetched: the full name. Other tools write only the tag (OCI image layout, "ref.name").
-        named = [entry for entry in self.entries if entry.name == str(image)]
+        named = [entry for entry in self.entries if name_of(entry) == str(image)]
+        tag = image.tag or "latest"
         tagged = [
-            entry
-            for entry in self.entries
-            if not entry.name and entry.descriptor.annotations.get(REF_NAME) == (image.tag or "latest")
+            entry for entry in self.entries if not name_of(entry) and entry.annotations.get(REF_NAME) == tag
         ]
-        found = {entry.descriptor.digest: entry.descriptor for entry in named or tagged}
+        found = {entry.digest: entry for entry in named or tagged}
         # Two images under one tag of different repositories: to guess would verify the wrong one.
         if len(found) != 1:
             raise _missing(f"one image {plain(str(image))}", self.names())
@@ -77,11 +67,10 @@ class LayoutStore:
 
     def names(self) -> list[str]:
         """Return how the images in the layout can be named: by what they were fetched as, else by tag or digest."""
-        named = [entry.name for entry in self.entries if entry.name]
-        tags = [entry.descriptor.annotations.get(REF_NAME, "") for entry in self.entries if not entry.name]
-        return list(dict.fromkeys([*named, *filter(None, tags)])) or [
-            str(entry.descriptor.digest) for entry in self.entries
-        ]
+        named = [name_of(entry) for entry in self.entries]
+        tags = [entry.annotations.get(REF_NAME, "") for entry in self.entries if not name_of(entry)]
+        names = list(dict.fromkeys(filter(None, (*named, *tags))))
+        return names or [str(entry.digest) for entry in self.entries]
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
         """Return a manifest's bytes."""
@@ -98,21 +87,12 @@ class LayoutStore:
         found = []
         for entry in self.entries:
             deadline.check("looking for what is attached")
-            manifest = self._parsed(entry.descriptor)
-            if (
-                manifest is not None
-                and manifest.subject is not None
-                and manifest.subject.digest == image.digest
-            ):
-                found.append(
-                    Descriptor(
-                        entry.descriptor.media_type,
-                        entry.descriptor.digest,
-                        entry.descriptor.size,
-                        manifest.artifact_type or None,
-                        dict(manifest.annotations),
-                    )
-                )
+            manifest = self._parsed(entry)
+            subject = manifest.subject if manifest is not None else None
+            if manifest is not None and subject is not None and subject.digest == image.digest:
+                # By the manifest's own word: the index may have been written by another tool, without types.
+                kind = manifest.artifact_type or None
+                found.append(replace(entry, artifact_type=kind, annotations=dict(manifest.annotations)))
         return found
 
     def matching_referrers(
@@ -172,7 +152,7 @@ class LayoutWriter:
         # Anything else in the folder than a layout is somebody's, and refused by _entries.
         if existing:
             for entry in _entries(folder):
-                self._add(entry.descriptor, entry.name)
+                self._add(entry, name_of(entry))
 
     def blob(self, digest: Digest, content: bytes) -> None:
         """Write a blob or manifest, whose digest has been checked."""
@@ -195,7 +175,7 @@ class LayoutWriter:
 
     def close(self) -> None:
         """Write the index."""
-        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(self._entries.values())}
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPES[0], "manifests": list(self._entries.values())}
         _write(self._folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         _write(self._folder / "index.json", json.dumps(index, indent=2).encode())
 
@@ -220,7 +200,12 @@ def blob_path(folder: Path, digest: Digest) -> Path:
     return folder / "blobs" / digest.algorithm / digest.hex
 
 
-def _entries(folder: Path) -> Iterator[Entry]:
+def name_of(entry: Descriptor) -> str:
+    """Return the name by which an entry of the index was fetched, empty where there is none."""
+    return entry.annotations.get(IMAGE_NAME, "")
+
+
+def _entries(folder: Path) -> Iterator[Descriptor]:
     try:
         with (folder / "oci-layout").open("rb") as file:
             mark = loads(file.read(4096))
@@ -233,8 +218,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
         if not isinstance(manifests, list):
             raise JsonError("its index has no manifests")
         for item in manifests:
-            descriptor = Descriptor.parse(item)
-            yield Entry(descriptor, descriptor.annotations.get(IMAGE_NAME, ""))
+            yield Descriptor.parse(item)
     except OSError as error:
         raise UsageError(
             f"{quoted(str(folder))} is no OCI image layout: {error.strerror}: {plain(error.filename)}; name one that "

@@ -50,6 +50,8 @@ def parse_image(text: str) -> Reference:
 
 def _is_file_name(text: str) -> bool:
     """Return True for what a person calls a file, and nobody an image."""
+    # A registry's host never begins so.
     if text.startswith(("./", "../", "/", "~")) or (text.endswith("/") and Path(text).is_dir()):
         return True
+    # With a tag or a digest it can only be an image.
     return text.endswith(_FILE_ENDINGS) and "@" not in text and ":" not in text

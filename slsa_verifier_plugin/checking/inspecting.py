@@ -129,12 +129,14 @@ def look_at_image(
     descriptor = store.resolve(image, deadline)
     pinned = image.with_digest(descriptor.digest)
     manifest = parse_manifest(store.manifest(pinned, descriptor, deadline), descriptor.media_type)
-    artifacts = tuple(
-        _artifact(pinned, item, store, deadline, verify) for item in store.referrers(pinned, deadline)
-    )
+    look = _Look(pinned, store, deadline, verify)
+    artifacts = tuple(map(look.artifact, store.referrers(pinned, deadline)))
     # An artifact that was named itself: what it holds is what the person wants to see.
     if manifest.kind != "index" and manifest.artifact_type not in _IMAGE_TYPES:
-        artifacts = (_itself(pinned, descriptor, manifest, store, deadline, verify), *artifacts)
+        # Without a subject it hangs on no image, and no cluster ever finds it.
+        problem = remark(pinned) if manifest.subject is None else ""
+        own = replace(descriptor, artifact_type=manifest.artifact_type)
+        artifacts = (look.view(own, manifest, problem), *artifacts)
     platforms = tuple(item.platform or str(item.digest) for item in manifest.manifests)
     return ImageView(str(pinned), descriptor, manifest.kind, platforms, manifest.annotations, artifacts)
 
@@ -150,36 +152,39 @@ def look_at_file(content: bytes, name: str, verify: Verify | None = None) -> Blo
     return _blob(BlobView(name, str(Digest.of(content)), len(content)), content, verify)
 
 
-def _itself(
-    image: Reference,
-    descriptor: Descriptor,
-    manifest: Manifest,
-    store: ArtifactStore,
-    deadline: Deadline,
-    verify: Verify | None,
-) -> ArtifactView:
-    """Return what is in an artifact that was named itself, such as a summary stored under a commit's name."""
-    blobs = tuple(
-        _fetched(image, item, store, deadline, verify) for item in manifest.blobs if item.digest != EMPTY
-    )
-    # Without a subject it hangs on no image, and no cluster ever finds it.
-    problem = remark(image) if manifest.subject is None else ""
-    own = replace(descriptor, artifact_type=manifest.artifact_type)
-    return ArtifactView(own, manifest.artifact_type, manifest.annotations, blobs, problem)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at an image: where it is asked for, the time for all of it, and what verifies signatures (None for nothing)."""
 
+    image: Reference
+    store: ArtifactStore
+    deadline: Deadline
+    verify: Verify | None
 
-def _artifact(
-    image: Reference, descriptor: Descriptor, store: ArtifactStore, deadline: Deadline, verify: Verify | None
-) -> ArtifactView:
-    try:
-        manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
-    except VerifierError as error:
-        return ArtifactView(descriptor, descriptor.artifact_type or "", problem=error.message, unseen=True)
-    blobs = tuple(
-        _fetched(image, item, store, deadline, verify) for item in manifest.blobs if item.digest != EMPTY
-    )
-    problem = _misplaced(manifest, image)
-    return ArtifactView(descriptor, manifest.artifact_type, manifest.annotations, blobs, problem)
+    def artifact(self, descriptor: Descriptor) -> ArtifactView:
+        """Return what is in an artifact that is listed for the image."""
+        try:
+            content = self.store.manifest(self.image, descriptor, self.deadline)
+            manifest = parse_manifest(content, descriptor.media_type)
+        except VerifierError as error:
+            # One of many: the others are shown all the same.
+            kind = descriptor.artifact_type or ""
+            return ArtifactView(descriptor, kind, problem=error.message, unseen=True)
+        return self.view(descriptor, manifest, _misplaced(manifest, self.image))
+
+    def view(self, descriptor: Descriptor, manifest: Manifest, problem: str) -> ArtifactView:
+        """Return an artifact with what is in its blobs; ``problem`` is what is wrong with its place."""
+        # The empty blob stands where a manifest must have one (OCI image specification 1.1).
+        blobs = tuple(self._blob(item) for item in manifest.blobs if item.digest != EMPTY)
+        return ArtifactView(descriptor, manifest.artifact_type, manifest.annotations, blobs, problem)
+
+    def _blob(self, descriptor: Descriptor) -> BlobView:
+        name = descriptor.annotations.get("org.opencontainers.image.title", "")
+        view = BlobView(name, str(descriptor.digest), descriptor.size, descriptor.media_type)
+        try:
+            return _blob(view, self.store.blob(self.image, descriptor, MAX_BLOB, self.deadline), self.verify)
+        except VerifierError as error:
+            return replace(view, problem=error.message, unseen=True)
 
 
 def _misplaced(manifest: Manifest, image: Reference) -> str:
@@ -190,17 +195,6 @@ def _misplaced(manifest: Manifest, image: Reference) -> str:
     return ""
 
 
-def _fetched(
-    image: Reference, descriptor: Descriptor, store: ArtifactStore, deadline: Deadline, verify: Verify | None
-) -> BlobView:
-    name = descriptor.annotations.get("org.opencontainers.image.title", "")
-    view = BlobView(name, str(descriptor.digest), descriptor.size, descriptor.media_type)
-    try:
-        return _blob(view, store.blob(image, descriptor, MAX_BLOB, deadline), verify)
-    except VerifierError as error:
-        return replace(view, problem=error.message, unseen=True)
-
-
 def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
     lines: list[Line] = []
     found = False
@@ -209,16 +203,19 @@ def _blob(view: BlobView, content: bytes, verify: Verify | None) -> BlobView:
             # Lines that are neither bundle nor envelope are shown as well: often they are why nothing verifies.
             candidate = candidate_in(part)
             if candidate is None:
+                # One document over several lines has one candidate; other lines are shown one by one.
                 lines += [Line(one.line, _other(one.content), len(one.content)) for one in part.lines()]
             else:
                 found = True
                 lines.append(_line(candidate, verify))
+    # More lines than are read, or a line too long: what was read so far is not shown, for it would look like all.
     except ArtifactError as error:
         return replace(view, problem=error.message, unseen=True)
     # Beside an attestation nobody needs to be told what the file looks like.
     if found:
         return replace(view, lines=tuple(lines))
     form = form_of(content)
+    # Text that holds no attestation: the likeness says what it looks like instead.
     if not form:
         return replace(view, lines=tuple(lines), problem=likeness_of(content))
     # Packed data has no lines that anybody could read.
@@ -255,6 +252,7 @@ def _kind(candidate: Candidate) -> str:
     if not candidate.is_bundle:
         return "envelope"
     media_type = loads(candidate.content)["mediaType"]
+    # Two forms of one media type: "...;version=0.1" and "...bundle.v0.3+json" (Sigstore bundle specification).
     version = media_type.removesuffix("+json").partition("version=")[2] or media_type.rpartition(".v")[2]
     return f"bundle {version.removesuffix('+json')}"
 
@@ -272,6 +270,7 @@ def _material(candidate: Candidate) -> dict[str, Any]:
     """Return log entries, and whether there are signed timestamps, of a bundle."""
     if not candidate.is_bundle:
         return {}
+    # Read again: a candidate keeps only what verification needs.
     material = loads(candidate.content).get("verificationMaterial", {})
     entries = material.get("tlogEntries")
     stamps = material.get("timestampVerificationData")
@@ -303,8 +302,10 @@ def _other(raw: bytes) -> str:
         value = loads(raw.strip())
     except JsonError:
         return NO_JSON
+    # A list or a text is JSON, too; its type says more than its content.
     if not isinstance(value, dict):
         return f"a JSON {type(value).__name__}"
+    # The keys by which people recognize a document: a statement, an envelope, a Kubernetes object.
     known = [name for name in ("mediaType", "_type", "predicateType", "payloadType", "kind") if name in value]
     if known:
         return f"JSON with {known[0]} {json.dumps(value[known[0]])[:80]}"

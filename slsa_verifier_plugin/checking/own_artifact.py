@@ -34,6 +34,7 @@ def reference_in(text: str) -> Reference | None:
     Raises:
         UsageError: it is neither, for a slip in it.
     """
+    # A file goes before a reference of the same spelling: to read it asks nobody.
     if text == "-" or Path(text).exists() or not ("://" in text or _REFERENCE.fullmatch(text)):
         return None
     try:
@@ -77,5 +78,6 @@ def read_artifact(store: ArtifactStore, reference: Reference, deadline: Deadline
             f"{plain(str(reference))} has more than {MAX_BYTES >> 20} MiB, expected an artifact that holds attestations",
             reason=Reason.LIMIT_EXCEEDED,
         )
+    # With line ends between them, so that the last line of one blob and the first of the next stay two.
     content = b"\n".join(store.blob(pinned, blob, MAX_BYTES, deadline) for blob in blobs)
     return Found(content, str(pinned))

@@ -29,6 +29,7 @@ class ArtifactReport:
     @property
     def reached(self) -> int:
         """The number of the step that failed, 15 if none did."""
+        # At most one step fails; the steps after it are not reached.
         failed = [step.number for step in self.verdict.steps if step.outcome == "failed"]
         return failed[0] if failed else 15 if self.verdict.success else 0
 
@@ -58,6 +59,7 @@ class ImageReport:
     @property
     def deciding(self) -> ArtifactReport | None:
         """The artifact whose verdict is the image's, None where there is no artifact."""
+        # Of several with this outcome the one that got furthest says most about what is wrong.
         same = [
             item
             for item in self.artifacts
@@ -97,6 +99,7 @@ def combined(
             (Ratify v1.4.4, ``configpolicy.go``).
         notes: remarks.
     """
+    # Ratify applies a rule to each type, and all types must be satisfied.
     by_type: dict[str, list[ArtifactReport]] = {}
     for item in artifacts:
         by_type.setdefault(item.artifact_type, []).append(item)
@@ -143,6 +146,7 @@ def with_required(
         rules: any or all by artifact type.
         is_ours: says whether one of the verifiers at hand is for an artifact type.
     """
+    # "default" is the rule for types without one of their own, and requires nothing.
     seen = {item.artifact_type for item in report.artifacts}
     absent = [kind for kind in rules if kind not in seen and kind != "default"]
     missing = [kind for kind in absent if is_ours(kind)]

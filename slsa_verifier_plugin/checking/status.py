@@ -38,6 +38,7 @@ def decision_of(success: bool, reason: str) -> Decision:
     """
     if success:
         return Decision.ADMITTED
+    # Nothing was found wrong with the image: another try, or a repaired registry, may admit it.
     if reason in _UNDECIDING or reason.startswith("REGISTRY_"):
         return Decision.UNDECIDED
     return Decision.DENIED

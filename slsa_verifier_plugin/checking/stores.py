@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.verification.ports import ArtifactStore, SignatureVerifier
@@ -55,22 +55,7 @@ class _Unreachable:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    def _refuse(self) -> RegistryError:
-        return RegistryError(self._reason, reason=Reason.REGISTRY_UNREACHABLE)
+    def _refuse(self, *arguments: object) -> NoReturn:
+        raise RegistryError(self._reason, reason=Reason.REGISTRY_UNREACHABLE)
 
-    def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        raise self._refuse()
-
-    def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        raise self._refuse()
-
-    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
-        raise self._refuse()
-
-    def matching_referrers(
-        self, image: Reference, artifact_type: str, deadline: Deadline
-    ) -> list[Descriptor]:
-        raise self._refuse()
-
-    def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
-        raise self._refuse()
+    resolve = manifest = blob = referrers = matching_referrers = _refuse

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from slsa_verifier_plugin.checking.demands import Demands, seconds_of
-from slsa_verifier_plugin.cli.typed import ROOTS, Choice, PolicyFile, TrustedRootFile
+from slsa_verifier_plugin.checking.demands import Demands, root_parameter, seconds_of
+from slsa_verifier_plugin.cli.typed import Choice, PolicyFile, TrustedRootFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,9 +125,6 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
     Raises:
         UsageError: a duration that is none.
     """
-    from pathlib import Path
-
-    root = options["trusted_root"]
     parameters = {
         "expectedVerifiedLevels": list(options["levels"]),
         "expectedResourceUri": list(options["resource_uris"]),
@@ -135,8 +132,7 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
         "expectedSourceRefs": list(options["source_refs"]),
         "sourceBinding": options["source_binding"],
         "maxAge": options["max_age"],
-        # Relative to where the person is, not to the policy file's folder.
-        "trustedRoot": {"path": str(Path(root).absolute())} if root and root not in ROOTS else root,
+        "trustedRoot": root_parameter(options["trusted_root"]),
     }
     return Demands(
         policy=options["policy"],

@@ -9,8 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-ROOTS = ("public-good", "staging")
-"""Trusted roots that need no file."""
+from slsa_verifier_plugin.checking.demands import ROOTS
 
 
 class Choice(click.Choice[str]):

@@ -8,7 +8,7 @@ admit what is attached to that digest, as ``verify`` would.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,6 @@ from slsa_verifier_plugin.text import plain, quoted
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.decider import Decider
-    from slsa_verifier_plugin.policy.parameters import Policy
     from slsa_verifier_plugin.resident.protocol import Answer, Request
     from slsa_verifier_plugin.service.service import Service
 
@@ -169,17 +168,8 @@ def image_of(name: str, digest: str) -> Reference:
 def _check_references(checker: Decider) -> None:
     """Raise ``FolderError`` where others may write to a file outside of the folder that a policy names."""
     for check in checker.verifiers:
-        for path in _paths(check.policy):
+        for path in check.policy.files:
             check_owned(path)
-
-
-def _paths(policy: Policy) -> Iterator[str]:
-    for source in policy.roots:
-        if source.kind == "path":
-            yield source.location
-        if source.bootstrap:
-            yield source.bootstrap
-    yield from (key for key in policy.public_keys if "-----BEGIN" not in key)
 
 
 def _allowed(message: str, digest: str) -> Answer:

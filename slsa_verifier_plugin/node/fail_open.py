@@ -26,7 +26,7 @@ from slsa_verifier_plugin.node.policy_folder import (
     read_small,
     seconds_of_call,
 )
-from slsa_verifier_plugin.policy.parameters import MAX_DURATION, parse_duration
+from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -42,7 +42,6 @@ _TRIAL_SECONDS = 30
 SPARE_SECONDS = 1.0
 """What containerd must allow a verifier beyond the time that its call takes at most: to start, and to say why."""
 
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
 _VERSION = re.compile(r"\bv?([0-9]{1,4})\.([0-9]{1,4})\.[0-9][0-9A-Za-z.+~-]*")
 _SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"')
 _BINDIR_KEYS = ("bin_dir", "max_verifiers", "per_verifier_timeout")
@@ -318,9 +317,10 @@ def credentials_gap(folder: str) -> Iterator[Gap]:
 
 def _duration(value: object) -> float | None:
     """Return the seconds of a duration as Go writes it, None for anything else."""
-    if not isinstance(value, str) or len(value) > MAX_DURATION or not _DURATION.fullmatch(value):
+    try:
+        return parse_duration(value) if isinstance(value, str) else None
+    except ValueError:
         return None
-    return parse_duration(value)
 
 
 def profiles(config: ContainerdConfig) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from slsa_verifier_plugin.model.levels import is_nothing, track_level
 from slsa_verifier_plugin.policy.carried import carried
+from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.hints import full_ref
 from slsa_verifier_plugin.policy.matching import PatternError, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import (
@@ -33,14 +33,8 @@ DEFAULT_TIMEOUT = 4.0
 MIN_TIMEOUT, MAX_TIMEOUT = 0.1, 300.0
 """Seconds. Ratify itself gives up after 5 s of validation by default."""
 
-MAX_DURATION = 64
-"""Characters of a duration, as in the schema."""
-
 MAX_VIOLATIONS = 20
 """Violations that one error lists; of more than these it gives the count."""
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 
 Default = TypeVar("Default", float, None)
 
@@ -98,6 +92,15 @@ class Policy:
         signers = (*self.verifiers, *self.builders)
         return tuple(dict.fromkeys(signer.public_key for signer in signers if signer.public_key))
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of the files that it names: trusted roots, those that TUF repositories begin with, and public keys."""
+        # A TUF repository's own copy is none of them: it is refreshed, and means the same repository.
+        roots = (root.location if root.kind == "path" else root.bootstrap for root in self.roots)
+        # A PEM block is the key itself, not where it lies.
+        keys = (key for key in self.public_keys if "-----BEGIN" not in key)
+        return tuple(filter(None, (*roots, *keys)))
+
 
 def parse_policy(config: Mapping[str, Any]) -> Policy:
     """Return the policy in a verifier's configuration, as Ratify hands it over.
@@ -117,17 +120,6 @@ def parse_policy(config: Mapping[str, Any]) -> Policy:
     if violations:
         raise ParameterError(violations)
     return policy
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds in a duration as Go writes it: ``4s``, ``1h30m``, ``250ms``.
-
-    Raises:
-        ValueError: it has more than ``MAX_DURATION`` characters; to look for units in it takes their square.
-    """
-    if len(text) > MAX_DURATION:
-        raise ValueError(f"a duration of more than {MAX_DURATION} characters")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
 def schema() -> dict[str, Any]:

@@ -28,6 +28,7 @@ SCOPE = (
     "verification/entries.py",
     "policy/hosted.py",
     "policy/matching.py",
+    "policy/durations.py",
     "policy/parameters.py",
     "verification/readings.py",
     "policy/releases.py",

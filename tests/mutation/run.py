@@ -42,6 +42,7 @@ TESTS = {
     "policy/checks.py": ["test_policy_checks.py", "test_policy_checks_8.py", "test_policy_checks_9_to_13.py"],
     "verification/entries.py": ["test_verify.py", "test_verify_time.py"],
     "policy/matching.py": ["test_policy_matching.py", "test_policy_trusted.py"],
+    "policy/durations.py": ["test_policy_parameters.py"],
     "policy/parameters.py": ["test_policy_parameters.py"],
     "policy/parameters.schema.json": ["test_policy_parameters.py"],
     "verification/readings.py": ["test_policy_readings.py"],

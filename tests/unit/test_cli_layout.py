@@ -13,6 +13,7 @@ from slsa_verifier_plugin.checking.image_layout import (
     LayoutStore,
     LayoutWriter,
     blob_path,
+    name_of,
 )
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError, UsageError
@@ -134,7 +135,7 @@ def test_a_layout_is_added_to(layout: Path) -> None:
     writer = LayoutWriter(layout)
     writer.manifest(described(more), more, "registry.example/more:v2")
     writer.close()
-    names = [entry.name for entry in LayoutStore(layout).entries]
+    names = [name_of(entry) for entry in LayoutStore(layout).entries]
     assert names == ["registry.example/app:v1", "", "", "registry.example/more:v2"]
 
 

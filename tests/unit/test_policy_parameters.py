@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.matching import IdentityPattern, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.parameters import (
     MAX_VIOLATIONS,
     ParameterError,
     Policy,
     RootSource,
-    parse_duration,
     parse_policy,
     schema,
 )
@@ -407,6 +407,12 @@ def test_a_long_duration_is_refused_at_once() -> None:
     assert parse_duration("1h" * 32) == 32 * 3600
     with pytest.raises(ValueError, match="more than 64 characters"):
         parse_duration("1" * 6000)
+
+
+@pytest.mark.parametrize("text", ["", "4", "s", "4 s", " 4s", "4s\n", "s4m", "-4s", "4s4", "1,5h", "٤s"])
+def test_what_is_no_duration_as_a_whole_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        parse_duration(text)
 
 
 def test_the_schema_describes_every_parameter() -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
+from slsa_verifier_plugin.checking.demands import ROOTS, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options
 from slsa_verifier_plugin.cli.session import Session, say, session_of, show
-from slsa_verifier_plugin.cli.typed import ROOTS, TrustedRootFile
+from slsa_verifier_plugin.cli.typed import TrustedRootFile
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.inspecting import BlobView, ImageView, Verify
@@ -90,7 +90,6 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
         UsageError: neither a file nor an image reference.
         VerifierError: the registry or the trusted root cannot be had.
     """
-    from slsa_verifier_plugin.checking.image_layout import LayoutStore
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.inspecting import look_at_file, look_at_image
     from slsa_verifier_plugin.deadline import Deadline
@@ -105,9 +104,8 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
         return look_at_file(content, name, verify)
     image = parse_image(subject)
     deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
-    if options["layout"] is not None:
-        return look_at_image(image, LayoutStore(Path(options["layout"])), deadline, verify)
-    return look_at_image(image, service.store(store_settings({}, options["plain_http"])), deadline, verify)
+    store = store_for(service, options["layout"], options["plain_http"])
+    return look_at_image(image, store, deadline, verify)
 
 
 def signature_check(service: Service, root: str) -> Verify:
@@ -122,8 +120,7 @@ def signature_check(service: Service, root: str) -> Verify:
     """
     from slsa_verifier_plugin.policy.parameters import Policy, RootSource
 
-    named = root in ROOTS
-    source = RootSource(root) if named else RootSource("path", str(Path(root).absolute()))
+    source = RootSource(root) if root in ROOTS else RootSource("path", str(Path(root).absolute()))
     policy = Policy("inspect", "", (), (), (), (), (source,))
     verifier = service.verifier(policy)
     for warning in verifier.warnings:

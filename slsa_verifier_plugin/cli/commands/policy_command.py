@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slsa_verifier_plugin.checking.demands import decider_of, seconds_of, store_settings
+from slsa_verifier_plugin.checking.demands import decider_of, root_parameter, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Decision, Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.options import registry_options, require_folder
@@ -220,7 +220,6 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
         VerifierError: the image, or what is attached to it, cannot be had.
     """
     from slsa_verifier_plugin.checking import proposal as policy_init
-    from slsa_verifier_plugin.checking.image_layout import LayoutStore
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.inspecting import look_at_image
     from slsa_verifier_plugin.cli.commands.inspect_command import signature_check
@@ -233,16 +232,11 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
     reference, service = parse_image(image), Service(session.environ)
     deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
     root = options["trusted_root"]
-    store: Store
-    if options["layout"] is not None:
-        store = LayoutStore(Path(options["layout"]))
-    else:
-        store = service.store(store_settings({}, options["plain_http"]))
+    store = store_for(service, options["layout"], options["plain_http"])
     view = look_at_image(reference, store, deadline, signature_check(service, root))
     pinned = reference.with_digest(view.descriptor.digest)
-    trusted = None
-    if root != "public-good":
-        trusted = root if root == "staging" else {"path": str(Path(root).absolute())}
+    # The default one is left out: the policy then follows whatever later becomes the default.
+    trusted = None if root == "public-good" else root_parameter(root)
     found = policy_init.proposals(view, image_labels(store, pinned, view.descriptor, deadline), trusted)
     refused = ""
     for proposal in found[:MAX_TRIED]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slsa_verifier_plugin.checking.demands import ROOTS
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
 from slsa_verifier_plugin.cli.options import POLICY_VARIABLE, require_folder
 from slsa_verifier_plugin.cli.session import say, session_of, show
-from slsa_verifier_plugin.cli.typed import ROOTS, Choice, PolicyFile
+from slsa_verifier_plugin.cli.typed import Choice, PolicyFile
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.policy.parameters import RootSource
