@@ -6,7 +6,7 @@ A report on an image is rendered once and kept (``decisions``); only the time an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,16 +21,44 @@ VERSION = "0.2.0"
 """Of Ratify v1.4.4's answers with a config policy (``httpserver/types.go``)."""
 MAX_REPORTS = 64
 """Reports of one image that are shown, of up to 60 KiB each: whoever may push can attach thousands."""
-MAX_ANSWER = 512 << 10
-"""Bytes of one image's reports: the decision does not depend on those that are left out."""
+MAX_REPORTED = 512 << 10
+"""Bytes of one image's reports that are kept: the decision does not depend on those that are left out."""
+MAX_SHORT = 400
+"""Characters of what is said of an image where an answer has no room for its reports."""
+
+Render = Callable[[ImageReport, ArtifactReport | None, str, bool], dict[str, Any]]
+"""Makes one report of an image: on an artifact, or None where there is none; in short or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Reports on an image as JSON, those that decide first; ``short`` is the first of them without its details."""
+
+    full: tuple[bytes, ...] = ()
+    short: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return sum(map(len, self.full)) + len(self.short)
+
+    def listed(self, room: int) -> bytes:
+        """Return as many as fit into ``room`` bytes as a JSON list; where not even the first does, what it says in short."""
+        shown: list[bytes] = []
+        for report in self.full:
+            room -= len(report) + 1
+            if room < 0:
+                break
+            shown.append(report)
+        return b"[%b]" % b",".join(shown or [self.short])
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What was decided about an image, ready to be sent.
 
-    ``error`` is set where nothing could be decided; then there are no reports. ``policy`` names what decided. ``v1`` are the
-    reports as Ratify v1 lists them, ``v2`` is all that Ratify v2 answers.
+    ``error`` is set where nothing could be decided; then there are no reports. ``policy`` names what decided. ``v1`` and ``v2``
+    are the reports as Ratify v1 and v2 list them; ``pinned`` is what a mutation puts in the key's place.
     """
 
     decision: Decision
@@ -40,8 +68,9 @@ class Decided:
     digest: str = ""
     error: str = ""
     transient: bool = False
-    v1: bytes = b""
-    v2: bytes = b""
+    v1: Reports = Reports()
+    v2: Reports = Reports()
+    pinned: bytes = b""
 
     @property
     def admitted(self) -> bool:
@@ -51,7 +80,7 @@ class Decided:
     @property
     def size(self) -> int:
         """Bytes that it takes, for what keeps it."""
-        return len(self.v1) + len(self.v2) + 1024
+        return self.v1.size + self.v2.size + 1024
 
 
 def refused(reason: str, message: str, policy: str = "", transient: bool = False) -> Decided:
@@ -77,7 +106,7 @@ def decided(report: ImageReport, asked: Reference, policy: str) -> Decided:
     if report.decision is Decision.UNDECIDED and not report.artifacts:
         failed = refused(str(report.reason), report.message, policy, report.transient)
         return Decided(failed.decision, failed.reason, policy, image, digest, failed.error, failed.transient)
-    shown = _fitting(report, str(asked))
+    subject = plain(str(asked), 1200)
     return Decided(
         report.decision,
         str(report.reason),
@@ -85,87 +114,104 @@ def decided(report: ImageReport, asked: Reference, policy: str) -> Decided:
         image,
         digest,
         transient=report.transient,
-        v1=b"[%b]" % b",".join(map(encode, shown)),
-        v2=encode(_ratify_2(report, str(asked))),
+        v1=_reports(report, subject, _ratify_1),
+        v2=_reports(report, subject, _ratify_2),
     )
 
 
-def value_1(found: Decided) -> bytes:
-    """Return a decision as Ratify v1 answers at ``/v1/verify`` (Ratify v1.4.4, ``httpserver/types.go``)."""
-    # Success is said here and in ``_ratify_2`` alone, of a decision that admits.
-    head = (
-        f'{{"version":"{VERSION}","isSuccess":{"true" if found.admitted else "false"},"traceID":"{secrets.token_hex(16)}",'
-        f'"timestamp":"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}","verifierReports":'
-    )
-    return head.encode() + found.v1 + b"}"
+def value_1(found: Decided, room: int = MAX_REPORTED) -> bytes:
+    """Return a decision as Ratify v1 answers at ``/v1/verify`` (Ratify v1.4.4, ``httpserver/types.go``).
+
+    Args:
+        found: the decision.
+        room: bytes that its reports may take.
+    """
+    # Success is said here and in ``value_2`` alone, of a decision that admits.
+    return (
+        f'{{"version":"{VERSION}","isSuccess":{_admits(found)},"traceID":"{secrets.token_hex(16)}",'
+        f'"timestamp":"{datetime.now(UTC).isoformat(timespec="microseconds")[:-6]}Z","verifierReports":'
+    ).encode() + b"%b}" % found.v1.listed(room)
 
 
-def value_2(found: Decided) -> bytes:
-    """Return a decision as Ratify v2 answers at ``/v2/verify``."""
-    return found.v2
+def value_2(found: Decided, room: int = MAX_REPORTED) -> bytes:
+    """Return a decision as Ratify v2 answers at ``/v2/verify`` (``internal/httpserver``, ``convertResult``)."""
+    return f'{{"succeeded":{_admits(found)},"artifactReports":'.encode() + b"%b}" % found.v2.listed(room)
 
 
-def _fitting(report: ImageReport, subject: str) -> list[dict[str, Any]]:
-    """Return the reports that fit into an answer, those that decide first."""
-    if not report.artifacts:
-        return [_without_artifact(report, subject)]
-    shown: list[dict[str, Any]] = []
-    left = MAX_ANSWER
-    for artifact in _ranked(report):
-        made = _ratify_1(artifact, subject)
-        left -= len(encode(made))
-        if shown and (left < 0 or len(shown) == MAX_REPORTS):
+def value_pinned(found: Decided, room: int = 0) -> bytes:
+    """Return a pinned image as the value of its key: Gatekeeper puts it into the object."""
+    return found.pinned
+
+
+def _admits(found: Decided) -> str:
+    return "true" if found.admitted else "false"
+
+
+def _reports(report: ImageReport, subject: str, render: Render) -> Reports:
+    """Return the reports that are kept of an image, those that decide first."""
+    shown: list[bytes] = []
+    left = MAX_REPORTED
+    ranked: list[ArtifactReport | None] = list(_ranked(report)[:MAX_REPORTS])
+    ranked = ranked or [None]
+    for artifact in ranked:
+        made = encode(render(report, artifact, subject, False))
+        left -= len(made)
+        if shown and left < 0:
             break
         shown.append(made)
-    return shown
+    return Reports(tuple(shown), encode(render(report, ranked[0], subject, True)))
 
 
-def _ranked(report: ImageReport) -> Iterable[ArtifactReport]:
+def _ranked(report: ImageReport) -> list[ArtifactReport]:
     deciding = report.deciding
     return sorted(report.artifacts, key=lambda artifact: (artifact is not deciding, -artifact.reached))
 
 
-def _ratify_1(artifact: ArtifactReport, subject: str) -> dict[str, Any]:
-    """Return a report as Ratify v1 prints that of an external plugin (Ratify v1.4.4, ``pkg/verifier/result.go``)."""
-    own = result(artifact.verdict, artifact.verifier, artifact.type, artifact.milliseconds)
+def _ratify_1(
+    report: ImageReport, artifact: ArtifactReport | None, subject: str, in_short: bool
+) -> dict[str, Any]:
+    """Return a report as Ratify v1 prints that of an external plugin (Ratify v1.4.4, ``pkg/verifier/result.go``).
+
+    Without an artifact no verifier got to see anything of the image.
+    """
+    if artifact is None:
+        return {
+            "subject": subject,
+            "isSuccess": False,
+            "message": _words(report, in_short),
+            "extensions": {"reason": str(report.reason), "transient": report.transient},
+        }
+    verdict = artifact.verdict
+    own = result(verdict, artifact.verifier, artifact.type, artifact.milliseconds)
     return {
-        "subject": plain(subject, 1200),
+        "subject": subject,
         "isSuccess": own["isSuccess"],
         "name": own["name"],
         "verifierName": own["name"],
         **({"type": own["type"], "verifierType": own["type"]} if own.get("type") else {}),
-        "referenceDigest": artifact.verdict.artifact,
+        "referenceDigest": verdict.artifact,
         "artifactType": plain(artifact.artifact_type),
-        "message": own["message"],
-        "extensions": own["extensions"],
+        "message": plain(own["message"], MAX_SHORT) if in_short else own["message"],
+        "extensions": {"reason": str(verdict.reason), "transient": verdict.transient}
+        if in_short
+        else own["extensions"],
     }
 
 
-def _without_artifact(report: ImageReport, subject: str) -> dict[str, Any]:
-    """Return the report on an image that no verifier got to see anything of."""
-    return {
-        "subject": plain(subject, 1200),
-        "isSuccess": False,
-        "message": FAILURE_PREFIX + plain(report.message, 4096),
-        "extensions": {"reason": str(report.reason), "transient": report.transient},
-    }
-
-
-def _ratify_2(report: ImageReport, subject: str) -> dict[str, Any]:
+def _ratify_2(
+    report: ImageReport, artifact: ArtifactReport | None, subject: str, in_short: bool
+) -> dict[str, Any]:
     """Return a report as Ratify v2 renders it (``internal/httpserver``, ``convertResult``)."""
-    shown = []
-    for artifact in list(_ranked(report))[:MAX_REPORTS]:
-        verdict = artifact.verdict
-        said: dict[str, Any] = {
-            "verifierName": plain(artifact.verifier),
-            "description": verdict.message,
-            "detail": str(verdict.reason),
-        }
-        if not verdict.success:
-            said["errorReason"] = verdict.message
-        shown.append({"subject": plain(subject, 1200), "artifact": verdict.artifact, "results": [said]})
-    if not shown:
-        words = FAILURE_PREFIX + plain(report.message, 4096)
-        failed = {"verifierName": "", "detail": str(report.reason), "errorReason": words}
-        shown.append({"subject": plain(subject, 1200), "artifact": "", "results": [failed]})
-    return {"succeeded": report.decision is Decision.ADMITTED, "artifactReports": shown}
+    if artifact is None:
+        failed = {"verifierName": "", "detail": str(report.reason), "errorReason": _words(report, in_short)}
+        return {"subject": subject, "artifact": "", "results": [failed]}
+    verdict = artifact.verdict
+    message = plain(verdict.message, MAX_SHORT) if in_short else verdict.message
+    said = {"verifierName": plain(artifact.verifier), "description": message, "detail": str(verdict.reason)}
+    if not verdict.success:
+        said["errorReason"] = message
+    return {"subject": subject, "artifact": verdict.artifact, "results": [said]}
+
+
+def _words(report: ImageReport, in_short: bool) -> str:
+    return FAILURE_PREFIX + plain(report.message, MAX_SHORT if in_short else 4096)

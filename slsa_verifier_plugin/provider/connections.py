@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
+from slsa_verifier_plugin.provider.tls_files import TlsContext
 
 READ_BUFFER = 32 << 10
 """Bytes that a TLS connection reads at once: two records. asyncio's own buffer of 256 KiB is there for each connection from its
@@ -48,11 +49,15 @@ class BoundedProtocol(H11Protocol):
         config: uvicorn's, with the application.
         state: uvicorn's, with all connections.
         guard: bounds their number.
+        clients: the clients' authority that let this one in.
     """
 
-    def __init__(self, config: Config, state: ServerState, guard: Guard) -> None:
-        super().__init__(config=config, server_state=state, app_state={})
+    def __init__(self, config: Config, state: ServerState, guard: Guard, clients: bytes = b"") -> None:
+        # The application learns of it which connection asks (ASGI: ``scope["state"]``).
+        super().__init__(config=config, server_state=state, app_state={"connection": self})
         self._guard = guard
+        self.clients = clients
+        self._ages = self.loop.time() + guard.limits.age_seconds
         self._has_begun = False
         self._head: asyncio.TimerHandle | None = None
         self._write: asyncio.TimerHandle | None = None
@@ -64,6 +69,22 @@ class BoundedProtocol(H11Protocol):
             self.cycle
         )  # None before the first request, whatever uvicorn's type says
         return cycle is None or cycle.response_complete
+
+    @property
+    def waits_for_client(self) -> bool:
+        """True unless a whole request is being decided about: the rest of it is due, or the client's taking of the answer."""
+        return self.is_idle or self.cycle.more_body or self._write is not None
+
+    @property
+    def is_leaving(self) -> bool:
+        """True where the next answer is the last."""
+        return self.loop.time() >= self._ages
+
+    def leave(self) -> None:
+        """End now, or after the answer that is being made."""
+        self._ages = self.loop.time()
+        if self.is_idle:
+            self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin: the first byte is due some time."""
@@ -132,7 +153,7 @@ class BoundedProtocol(H11Protocol):
 
 
 class Guard:
-    """Bounds how many connections there are. At the limit the one that has been idle longest makes room.
+    """Bounds how many connections there are. At the limit the one that has waited longest for its client makes room.
 
     Args:
         limits: how many, and for how long.
@@ -150,8 +171,9 @@ class Guard:
         """Count one more connection, and end another where there are too many."""
         self._open[connection] = None
         if len(self._open) > self.limits.connections:
-            # The oldest without a request in progress; where all have one, the newest waits for none of them.
-            oldest = next((one for one in self._open if one.is_idle), connection)
+            # An honest body comes with its head: one that drips, or an answer that nobody takes, is as good as idle. Where all
+            # are being decided about, the newest waits for none of them.
+            oldest = next((one for one in self._open if one.waits_for_client), connection)
             oldest.drop("connections")
             self._open.pop(oldest, None)
         self._metrics.connections.labels(self._door, "open").set(len(self._open))
@@ -161,6 +183,11 @@ class Guard:
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
+
+    def end_others(self, clients: bytes) -> None:
+        """End the connections of clients that another authority let in: TLS asks for certificates at the beginning alone."""
+        for one in [one for one in self._open if one.clients != clients]:
+            one.leave()
 
     def discard(self, connection: BoundedProtocol) -> None:
         """Count one less."""
@@ -178,11 +205,11 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A listening socket: what answers there, and the TLS context of the moment (None for plain HTTP)."""
+    """A listening socket: what answers there, and TLS as it is at the moment (None for plain HTTP)."""
 
     listener: socket.socket
     config: Config
-    context: Callable[[], ssl.SSLContext | None]
+    tls: Callable[[], TlsContext | None]
 
 
 class Listener:
@@ -242,18 +269,20 @@ class Listener:
 
     async def _shake(self, connection: socket.socket) -> None:
         """Make a connection of an accepted socket; one whose handshake fails is closed without a word (``_shaken``)."""
-        context = self._door.context()
+        tls = self._door.tls()
         seconds = self._guard.limits.handshake_seconds
         waits = (
             {}
-            if context is None
+            if tls is None
             else {"ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": SHUTDOWN_SECONDS}
         )
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: BoundedProtocol(self._door.config, self._state, self._guard),
+                lambda: BoundedProtocol(
+                    self._door.config, self._state, self._guard, tls.clients if tls else b""
+                ),
                 connection,
-                ssl=context,
+                ssl=tls.context if tls else None,
                 **waits,
             )
         except (OSError, ssl.SSLError, TimeoutError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,6 +60,11 @@ class DecisionLog:
     def add(self, text: str) -> None:
         """Log what went wrong in a thread (``resident.server.turn_pool.Log``)."""
         self.event("fault", message=plain(text, 1000))
+
+    def remarks(self, texts: Iterable[str]) -> None:
+        """Log what is not wrong, but may not be meant."""
+        for text in texts:
+            self.event("remark", message=plain(text, 512))
 
     def close(self) -> None:
         """Write what is left, so far as it is taken at once."""

@@ -15,6 +15,7 @@ import json
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -32,7 +33,8 @@ from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import LaneLimits, ProviderSettings
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resident.server.fair_queue import Assignment
-from slsa_verifier_plugin.resident.server.turn_pool import TurnPool
+from slsa_verifier_plugin.resident.server.turn_pool import SHARE_OF_ONE_REGISTRY, TurnPool
+from slsa_verifier_plugin.resources.ratify_resources import PLUGIN_TYPES
 
 KEY_INVALID, NAMESPACE_REFUSED, PROVIDER_BUSY = "KEY_INVALID", "NAMESPACE_REFUSED", "PROVIDER_BUSY"
 """Reasons beside those of ``errors.Reason``: for keys about which no verification began."""
@@ -77,21 +79,29 @@ class KeyPool(TurnPool[KeyWork]):
         self._most = limits.queue + limits.threads
         self._busy = working
         self._unfinished = 0
+        self._of_registry: Counter[bytes] = Counter()
         self._handing: queue.SimpleQueue[KeyWork | None] = queue.SimpleQueue()
         threading.Thread(target=self._hand_on, name="lane", daemon=True).start()
 
-    def has_room(self) -> bool:
-        """Return True where one more may wait; on the event loop, as the next two."""
-        return self._unfinished < self._most
+    def has_room(self, registry: str) -> bool:
+        """Return True where one more image of ``registry`` may wait; on the event loop, as the next two."""
+        # One that hangs must leave room to the others, here as among the threads.
+        of_one = self._of_registry.get(registry.encode(), 0)
+        return self._unfinished < self._most and of_one < self._most * SHARE_OF_ONE_REGISTRY
 
     def begin(self, job: KeyWork) -> None:
         """Have an image decided about."""
         self._unfinished += 1
+        self._of_registry[job.registry] += 1
         self._handing.put(job)
 
-    def ended(self) -> None:
+    def ended(self, job: KeyWork) -> None:
         """Note that one has been."""
         self._unfinished -= 1
+        self._of_registry[job.registry] -= 1
+        # Whoever may create a Pod names registries: those that are done with are forgotten.
+        if not self._of_registry[job.registry]:
+            del self._of_registry[job.registry]
 
     def close(self) -> None:
         """Let the threads end, each after its work."""
@@ -160,7 +170,7 @@ class Decisions:
         return await self._answer(path, key, "verify", _look)
 
     async def pin(self, path: str, key: str) -> Decided:
-        """Return the image of a key with its digest, as JSON text in ``v1``; never raises."""
+        """Return the image of a key with its digest, as JSON text in ``pinned``; never raises."""
         return await self._answer(path, key, "mutate", _pin)
 
     def reinforce(self) -> None:
@@ -211,7 +221,15 @@ class Decisions:
         if not self._settings.namespaced:
             words = "keys with a namespace are not answered here; start the provider with --namespaced, or leave [namespace] out"
         else:
-            words = f"neither the namespace {asked.namespace or '(none)'} nor the cluster has a Verifier; add one to --policy"
+            words = (
+                f"neither the namespace {asked.namespace or '(none)'} nor the cluster has a Verifier that is evaluated here; add "
+                "one to --policy"
+            )
+            if self._policies().is_foreign(asked.namespace):
+                words = (
+                    f"the namespace {asked.namespace} has Verifiers of its own, none of which is evaluated here; add one of type "
+                    f"{' or '.join(PLUGIN_TYPES)} to --policy"
+                )
         return refused(NAMESPACE_REFUSED, words)
 
     async def _found(
@@ -228,7 +246,7 @@ class Decisions:
                 if (
                     age > scope.keep_seconds / 2
                     and under not in self._under_way
-                    and self._seen_lane.has_room()
+                    and self._seen_lane.has_room(image.registry)
                 ):
                     self._begin(under, scope, image, look, deadline)
                 return kept.found, "kept"
@@ -237,7 +255,7 @@ class Decisions:
             work = self._under_way.get(under)
             is_own = work is None
             if work is None:
-                if not (self._seen_lane if lane == "seen" else self._new_lane).has_room():
+                if not (self._seen_lane if lane == "seen" else self._new_lane).has_room(image.registry):
                     words = "too many images wait to be verified; try again, or run more replicas"
                     return refused(PROVIDER_BUSY, words, scope.name, transient=True), lane
                 work = self._begin(under, scope, image, look, deadline)
@@ -269,15 +287,20 @@ class Decisions:
         work = asyncio.wrap_future(job.future)
         self._under_way[under] = work
         lane = self._seen_lane if self._seen.get(_seen_as(under)) else self._new_lane
-        work.add_done_callback(lambda done: self._ended(under, scope, lane, done))
+        work.add_done_callback(lambda done: self._ended(under, scope, (lane, job), done))
         lane.begin(job)
         return work
 
     def _ended(
-        self, under: KeptUnder, scope: PolicyScope, lane: KeyPool, work: asyncio.Future[Decided]
+        self,
+        under: KeptUnder,
+        scope: PolicyScope,
+        begun: tuple[KeyPool, KeyWork],
+        work: asyncio.Future[Decided],
     ) -> None:
         """Keep what came of an image, where asking again would not change it."""
-        lane.ended()
+        lane, job = begun
+        lane.ended(job)
         if self._under_way.get(under) is work:
             del self._under_way[under]
         if work.cancelled():
@@ -326,7 +349,7 @@ def _pin(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
     """Return an image with its digest instead of its tag (Ratify v1.4.4, ``httpserver/handlers.go``, ``mutate``)."""
     digest = image.digest or scope.checker.store.resolve(image, deadline).digest
     text = json.dumps(f"{image.name}@{digest}").encode()
-    return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), v1=text, v2=text)
+    return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), pinned=text)
 
 
 def _unforeseen(error: Exception, policy: str = "") -> Decided:

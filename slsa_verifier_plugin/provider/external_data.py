@@ -23,13 +23,14 @@ API_VERSIONS = (API_VERSION, f"{GROUP}/v1alpha1")
 
 MAX_BODY = 512 << 10
 """Bytes of a request: twice what ``MAX_KEYS`` of the longest image references take."""
+MAX_ANSWER = 2 << 20
+"""Bytes of all reports of one answer, shared out among its keys. Gatekeeper reads an answer whole, whatever its size."""
 MAX_KEYS = 256
 """Keys of a request. Gatekeeper sends the images of one object; no Pod has nearly as many containers."""
 
 _NAMESPACED = re.compile(r"\[([^\[\]]*)\](.*)", re.DOTALL)
 """``[namespace]image`` (Ratify v1.4.4, ``pkg/utils/utils.go``, ``ParseRequestKey``)."""
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""A namespace's name is a DNS label (RFC 1123)."""
 _REACHABLE = frozenset(Kind) - {Kind.METADATA}
 
 
@@ -61,6 +62,11 @@ class RequestKey:
 
     namespace: str
     image: Reference
+
+
+def is_namespace(text: str) -> bool:
+    """Return True where ``text`` can be the name of a namespace: a DNS label (RFC 1123)."""
+    return _NAMESPACE.fullmatch(text) is not None
 
 
 def read_request(body: bytes) -> ProviderRequest:
@@ -101,7 +107,7 @@ def read_key(text: str) -> RequestKey:
     if found is not None:
         namespace, text = found[1], found[2]
         # "[]image" is no way to ask for the cluster's policies: a caller whose namespace got lost must not get an answer.
-        if not _NAMESPACE.fullmatch(namespace):
+        if not is_namespace(namespace):
             raise ArtifactError(
                 f"the key's namespace {quoted(namespace, 80)} is no name of a namespace; expected [namespace]image"
             )

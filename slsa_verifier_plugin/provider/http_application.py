@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from slsa_verifier_plugin.provider.answers import Decided, refused, value_1, value_2
+from slsa_verifier_plugin.provider.answers import Decided, refused, value_1, value_2, value_pinned
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
 from slsa_verifier_plugin.provider.decisions import Decisions
 from slsa_verifier_plugin.provider.external_data import (
     API_VERSION,
+    MAX_ANSWER,
     MAX_BODY,
     RequestRefused,
     item,
@@ -34,8 +36,13 @@ KEYS_A_TURN = 8
 PIECE = 64 << 10
 """Bytes of an answer that are written at once; that of one image has some 10 KiB."""
 
+PROBE_SECONDS = 0.02
+"""Pause after each look at health or metrics, which take one at a time: whoever reaches that door needs no certificate."""
+
+T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 Decide = Callable[[str, str], Awaitable[Decided]]
+Render = Callable[[Decided, int], bytes]
 
 
 @dataclass(slots=True)
@@ -48,23 +55,32 @@ class State:
     problems: Callable[[], list[str]]
     is_stopping: bool = False
     held_bytes: int = 0
+    answer_bytes: int = 0
 
 
 class _InPieces(Response):
-    """An answer that is written piece by piece, each when the client has taken most of those before.
+    """An answer that counts while it is held, written piece by piece, each when the client has taken most of those before.
 
     asyncio's TLS transport takes over whatever it is given in one go, and never says that nobody takes it (CPython 3.11 to 3.14,
     ``sslproto``): written whole, answers that are left untaken would be memory that no limit ends.
     """
 
+    state: State
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         content = bytes(self.body)
-        for start in range(0, max(len(content), 1), PIECE):
-            end = start + PIECE
-            more = end < len(content)
-            await send({"type": "http.response.body", "body": content[start:end], "more_body": more})
+        self.state.answer_bytes += len(content)
+        try:
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            for start in range(0, max(len(content), 1), PIECE):
+                end = start + PIECE
+                more = end < len(content)
+                await send({"type": "http.response.body", "body": content[start:end], "more_body": more})
+        finally:
+            self.state.answer_bytes -= len(content)
 
 
 class Application:
@@ -91,17 +107,18 @@ class Application:
         self._limits = limits
         self._metrics = metrics
         self._log = log
+        self._probe = asyncio.Lock()
         health = [
             Route("/healthz", self._healthz, methods=["GET"]),
             Route("/readyz", self._readyz, methods=["GET"]),
             Route("/metrics", self._show_metrics, methods=["GET"]),
         ]
         verify, pin = decisions.verify, decisions.pin
-        paths: Mapping[str, tuple[Decide, Callable[[Decided], bytes]]] = {
+        paths: Mapping[str, tuple[Decide, Render]] = {
             "v1/verify": (verify, value_1),
-            "v1/mutate": (pin, value_1_text),
+            "v1/mutate": (pin, value_pinned),
             "v2/verify": (verify, value_2),
-            "v2/mutate": (pin, value_1_text),
+            "v2/mutate": (pin, value_pinned),
         }
         routes = [
             Route(f"{ROOT}/{path}", self._endpoint(path, *how), methods=["POST"])
@@ -110,19 +127,26 @@ class Application:
         handlers = {HTTPException: self._no_such, Exception: self._failed}
         self.provider = Starlette(routes=[*routes, *health], exception_handlers=handlers)
         self.health = Starlette(routes=health, exception_handlers=handlers)
+        for application in (self.provider, self.health):
+            # A redirect would lead to whatever host the request names.
+            application.router.redirect_slashes = False
 
-    def _endpoint(self, path: str, decide: Decide, render: Callable[[Decided], bytes]) -> Endpoint:
+    def _endpoint(self, path: str, decide: Decide, render: Render) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             api_version = API_VERSION
             try:
                 asked = read_request(await self._body(request))
                 api_version = asked.api_version
                 found = await _all(decide, path, asked.keys)
+                if self._state.answer_bytes > self._limits.held_bytes:
+                    raise RequestRefused(503, "too many answers wait to be taken")
+                room = MAX_ANSWER // max(len(found), 1)
                 items = [
-                    item(key, None if one.error else render(one), one.error)
+                    item(key, None if one.error else render(one, room), one.error)
                     for key, one in zip(asked.keys, found, strict=True)
                 ]
-                status, content, closes = 200, response(api_version, items), self._state.is_stopping
+                status, content = 200, response(api_version, items)
+                closes = self._state.is_stopping or request.state.connection.is_leaving
             except RequestRefused as refusal:
                 # The rest of it is not read: the connection ends with the answer.
                 status, content, closes = (
@@ -135,7 +159,9 @@ class Application:
                 status, content, closes = 400, b"", True
             self._metrics.requests.labels(path, str(status)).inc()
             headers = {"Connection": "close"} if closes else None
-            return _InPieces(content, status, headers, _JSON)
+            answer = _InPieces(content, status, headers, _JSON)
+            answer.state = self._state
+            return answer
 
         return endpoint
 
@@ -147,6 +173,9 @@ class Application:
             ClientDisconnect: the client went away.
         """
         length = request.headers.get("content-length", "")
+        if length and "transfer-encoding" in request.headers:
+            # Two lengths are how one request is made to look like two (RFC 9112, section 6.3).
+            raise RequestRefused(400, "the request has Content-Length and Transfer-Encoding, expected one")
         if length.isascii() and length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY):
             raise RequestRefused(413, f"the request is larger than {MAX_BODY} bytes")
         parts: list[bytes] = []
@@ -181,14 +210,21 @@ class Application:
         """Return 200 where policies count and their trusted roots are loaded."""
         if self._state.is_stopping:
             return Response("stopping\n", 503, media_type="text/plain")
-        problems = await asyncio.to_thread(self._state.problems)
+        problems = await self._in_turn(self._state.problems)
         if problems:
             return Response("".join(f"{problem}\n" for problem in problems), 503, media_type="text/plain")
         return Response("ok\n", media_type="text/plain")
 
     async def _show_metrics(self, request: Request) -> Response:
-        text = await asyncio.to_thread(self._metrics.text)
+        text = await self._in_turn(self._metrics.text)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _in_turn(self, look: Callable[[], T]) -> T:
+        """Return what ``look`` does, in a thread."""
+        async with self._probe:
+            found = await asyncio.to_thread(look)
+            await asyncio.sleep(PROBE_SECONDS)
+            return found
 
     async def _no_such(self, request: Request, error: Exception) -> Response:
         """Answer a path or a method that is not there, as Gatekeeper reads it."""
@@ -215,8 +251,3 @@ async def _all(decide: Decide, path: str, keys: Sequence[str]) -> list[Decided]:
         begun += [asyncio.ensure_future(decide(path, key)) for key in keys[start : start + KEYS_A_TURN]]
         await asyncio.sleep(0)
     return list(await asyncio.gather(*begun))
-
-
-def value_1_text(found: Decided) -> bytes:
-    """Return a pinned image as the value of its key: Gatekeeper puts it into the object."""
-    return found.v1

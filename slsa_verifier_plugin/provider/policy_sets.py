@@ -12,12 +12,15 @@ from pathlib import Path
 
 from slsa_verifier_plugin.checking.decider import Decider, ready_verifiers
 from slsa_verifier_plugin.errors import ContractError, RegistryError, TrustRootError, UsageError
+from slsa_verifier_plugin.provider.external_data import is_namespace
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.resources.ratify_resources import (
+    GROUP,
     PLUGIN_TYPES,
     POLICY_KINDS,
     STORE_KINDS,
     VERIFIER_KINDS,
+    VERSIONS,
     Resource,
     VerifierResource,
     read_resources,
@@ -30,6 +33,8 @@ from slsa_verifier_plugin.text import quoted
 ENDINGS = (".yaml", ".yml", ".json")
 """Files of a folder that hold resources; a mounted ConfigMap has links beside them whose names begin with dots."""
 MAX_FILES = 1000
+KINDS = ("Verifier", "Policy", "Store", "CertificateStore", "KeyManagementProvider")
+"""Kinds that Ratify v1 has, each also with ``Namespaced`` in front; the last two are for other verifiers."""
 CLUSTER = ""
 """The scope of what has no namespace."""
 CHART_SECONDS = 10
@@ -55,14 +60,22 @@ class PolicyScope:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All that the files say at one moment."""
+    """All that the files say at one moment. ``foreign``: namespaces all of whose Verifiers are for others to evaluate."""
 
     scopes: Mapping[str, PolicyScope]
     remarks: tuple[str, ...] = ()
+    foreign: frozenset[str] = frozenset()
 
     def scope_of(self, namespace: str) -> PolicyScope | None:
         """Return what decides for a namespace: its own policies, or those of the cluster; None where there are neither."""
+        # Ratify would ask the namespace's own verifiers alone: the cluster's do not speak for them.
+        if self.is_foreign(namespace):
+            return None
         return self.scopes.get(namespace) or self.scopes.get(CLUSTER)
+
+    def is_foreign(self, namespace: str) -> bool:
+        """Return True where a namespace has Verifiers of its own, and none that is evaluated here."""
+        return namespace in self.foreign
 
     def root_problems(self) -> list[str]:
         """Return why trusted roots or keys of the policies cannot be used now; nothing where all can."""
@@ -117,16 +130,19 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
         )
     resources: list[Resource] = []
     verifiers: list[VerifierResource] = []
+    others: set[str] = set()
     remarks: list[str] = []
     for file in files:
         found, folder = read_resources(file)
         resources += found
         for resource in found:
+            _check_known(resource)
             if resource.is_ratify(VERIFIER_KINDS):
                 verifier = verifier_of(resource, folder)
                 if verifier.type in PLUGIN_TYPES:
                     verifiers.append(verifier)
                 else:
+                    others.add(_scope_of(resource))
                     remarks.append(
                         f"the Verifier {verifier.shown()} of type {verifier.type} is left out: only {' and '.join(PLUGIN_TYPES)} "
                         "are verified here"
@@ -139,7 +155,10 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
     scopes = {name: by_scope.scope(name, service, generation) for name in by_scope.names()}
     for scope in scopes.values():
         remarks += _unmet(scope)
-    return PolicySet({name: scope for name, scope in scopes.items() if scope}, tuple(remarks))
+    foreign = others - {CLUSTER} - by_scope.decided()
+    return PolicySet(
+        {name: scope for name, scope in scopes.items() if scope}, tuple(remarks), frozenset(foreign)
+    )
 
 
 class _Grouped:
@@ -158,16 +177,24 @@ class _Grouped:
                 place = resource.position("metadata")
                 if not namespaced:
                     raise UsageError(
-                        f"{place}: a {resource.kind} counts for one namespace, expected --namespaced beside it"
+                        f"{place}: a {resource.kind} counts for one namespace, which only 'serve --namespaced' is told; expected "
+                        f"a {resource.kind.removeprefix('Namespaced')}"
                     )
                 if not resource.namespace:
                     raise UsageError(f"{place}: the {resource.kind} has no metadata.namespace")
+                # No key would ever ask for it, and the cluster's policies would decide in its place.
+                if not is_namespace(resource.namespace):
+                    raise UsageError(f"{place}: {quoted(resource.namespace, 80)} is no name of a namespace")
         self._verifiers: dict[str, list[VerifierResource]] = {}
         for verifier in verifiers:
             assert verifier.resource is not None
             self._verifiers.setdefault(_scope_of(verifier.resource), []).append(verifier)
         self._policies = _one_each(resources, POLICY_KINDS)
         self._stores = _one_each(resources, STORE_KINDS)
+
+    def decided(self) -> set[str]:
+        """Return every namespace that has a Verifier of its own."""
+        return set(self._verifiers)
 
     def names(self) -> list[str]:
         """Return every namespace that has something of its own, and that of the cluster."""
@@ -201,6 +228,20 @@ class _Grouped:
         checker = Decider(ready_verifiers(verifiers, service), service, used, rules, brief=True)
         shown = ",".join(verifier.shown() for verifier in verifiers)
         return PolicyScope(generation, name, shown[:200], checker, max(0.0, min(keep, MOST_SECONDS)))
+
+
+def _check_known(resource: Resource) -> None:
+    """Refuse what looks like a policy, and would count for nothing.
+
+    Raises:
+        UsageError: it is of Ratify's group, in a version or of a kind that Ratify v1 does not have.
+    """
+    group, _, version = resource.api_version.partition("/")
+    if group == GROUP and (version not in VERSIONS or resource.kind.removeprefix("Namespaced") not in KINDS):
+        raise UsageError(
+            f"{resource.position('kind')}: {quoted(resource.api_version, 80)} {quoted(resource.kind, 80)} is not known; expected "
+            f"a {', '.join(KINDS[:3])} of {GROUP}/{VERSIONS[0]}"
+        )
 
 
 def _scope_of(resource: Resource) -> str:

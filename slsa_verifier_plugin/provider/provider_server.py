@@ -42,7 +42,7 @@ SEND_BUFFER = 128 << 10
 BACKLOG = 1024
 """Connections that the system holds until they are accepted."""
 REINFORCE_SECONDS = 0.25
-"""Seconds between two looks for work that takes long, so that others may work in its place."""
+"""Seconds between two looks for work that takes long, so that others may work in its place, and for clients to part from."""
 STACK_BYTES = 1 << 20
 SWITCH_SECONDS = 0.001
 """A thread that verifies keeps the interpreter no longer than this while another wants it: the one that answers."""
@@ -68,7 +68,6 @@ class Files:
         self._generation = 0
         self.policies = PolicySet({})
         self.tls: TlsContext | None = None
-        self.remarks: tuple[str, ...] = ()
         self.reloaders = (
             Reloader("policies", self._policy_paths, self._load_policies),
             Reloader("tls", lambda: settings.tls.paths, self._load_tls),
@@ -76,13 +75,18 @@ class Files:
 
     def problems(self) -> list[str]:
         """Return why nothing can be admitted, or not all that should be."""
-        return [plain(problem, 512) for problem in self.policies.root_problems()]
+        problems = self.policies.root_problems()
+        if self.tls is not None and self.tls.ends <= datetime.now(UTC):
+            problems.append(
+                f"the server's certificate ended on {self.tls.ends:%Y-%m-%d}, and no client connects to it"
+            )
+        return [plain(problem, 512) for problem in problems]
 
     def _policy_paths(self) -> list[str]:
         paths = self._settings.policies
         return [*paths, *files_in(paths)]
 
-    def _load_policies(self) -> None:
+    def _load_policies(self) -> tuple[str, ...]:
         self._generation += 1
         settings = self._settings
         self.policies = load_policies(
@@ -90,10 +94,12 @@ class Files:
         )
         # Roots are loaded now, not while a Pod waits; one that cannot be used keeps the server from being ready.
         self.policies.root_problems()
+        return self.policies.remarks
 
-    def _load_tls(self) -> None:
+    def _load_tls(self) -> tuple[str, ...]:
         self.tls = load_tls(self._settings.tls)
         self._metrics.certificates(self.tls.expiries)
+        return ()
 
 
 class ProviderServer(Server):
@@ -150,8 +156,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     metrics = ProviderMetrics()
     service = ResidentService(environ)
     files = Files(settings, service, metrics)
-    for reloader in files.reloaders:
-        reloader.begin()
+    remarks = [remark for reloader in files.reloaders for remark in reloader.begin()]
     listener = _bound(settings.listen, "--listen")
     health = _bound(settings.health, "--health-listen")
     # Before any thread: the process beside this one is a fork of it, which closes what it inherits.
@@ -163,6 +168,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     share_arenas()
     log = DecisionLog(write, metrics.unlogged.inc)
     metrics.follow(service.service.usage, lambda: datetime.now(UTC))
+    log.remarks(remarks)
     look_out = LookOut(files.reloaders, log, metrics)
     with _libraries_log_to(log):
         try:
@@ -193,7 +199,7 @@ class _Run:
         application = Application(decisions, state, self.settings.limits, self.metrics, self.log)
         config = self._config(application.provider)
         doors = (
-            Door(listener, config, lambda: self.files.tls.context if self.files.tls else None),
+            Door(listener, config, lambda: self.files.tls),
             Door(health, self._config(application.health), lambda: None),
         )
         tasks: list[asyncio.Task[None]] = []
@@ -210,12 +216,10 @@ class _Run:
             for door, guard in zip(doors, guards, strict=True)
         ]
         chores = [
-            asyncio.create_task(_reinforce(decisions)),
+            asyncio.create_task(self._look_after(decisions, guards[0])),
             asyncio.create_task(_keep_small(decisions, self.service)),
         ]
         look_out.start()
-        for remark in self.files.policies.remarks:
-            self.log.event("remark", message=plain(remark, 512))
         self.log.event(
             "listening",
             address=_shown(listener),
@@ -232,6 +236,13 @@ class _Run:
                 chore.cancel()
             leave()
             decisions.close()
+
+    async def _look_after(self, decisions: Decisions, guard: Guard) -> None:
+        while True:
+            await asyncio.sleep(REINFORCE_SECONDS)
+            decisions.reinforce()
+            if self.files.tls is not None:
+                guard.end_others(self.files.tls.clients)
 
     def _config(self, application: object) -> Config:
         """Return uvicorn's settings for one application."""
@@ -252,12 +263,6 @@ class _Run:
         )
         config.load()
         return config
-
-
-async def _reinforce(decisions: Decisions) -> None:
-    while True:
-        await asyncio.sleep(REINFORCE_SECONDS)
-        decisions.reinforce()
 
 
 async def _keep_small(decisions: Decisions, service: ResidentService) -> None:

@@ -41,7 +41,8 @@ class ProviderLimits:
         write_seconds: time for which a client may take nothing of its answer.
         idle_seconds: time that a connection is kept without a request: Go's clients end theirs after 90 s, and whoever ends it
             first never meets a request on its way.
-        held_bytes: bytes of request bodies that are being read at once.
+        age_seconds: age of a connection at which its next answer is the last: its client's certificate may have ended.
+        held_bytes: bytes of request bodies that are being read at once, and of answers that are being taken, each.
         kept_bytes: bytes of decisions that are kept.
         seen: images that are remembered as seen before.
         stop_seconds: time for a stopping server to end what it has begun.
@@ -54,6 +55,7 @@ class ProviderLimits:
     body_seconds: float = 5.0
     write_seconds: float = 10.0
     idle_seconds: int = 120
+    age_seconds: float = 3600.0
     held_bytes: int = 8 << 20
     kept_bytes: int = 8 << 20
     seen: int = 8192

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from slsa_verifier_plugin.errors import UsageError
@@ -12,6 +13,8 @@ from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the files: a kubelet takes a minute to bring a change of a Secret to its Pods."""
+RETRY_SECONDS = 10.0
+"""Seconds after which files that failed are read once more, though none has changed: there may have been no descriptor left."""
 
 
 class Reloader:
@@ -20,42 +23,54 @@ class Reloader:
     Args:
         what: names them, for log and metrics.
         paths: returns the files that count now; folders too, for what is added to them.
-        load: reads them, and lets what it made count; raises ``UsageError``.
+        load: reads them, lets what it made count, and returns what to remark on; raises ``UsageError``.
     """
 
-    def __init__(self, what: str, paths: Callable[[], Iterable[str]], load: Callable[[], None]) -> None:
+    def __init__(
+        self, what: str, paths: Callable[[], Iterable[str]], load: Callable[[], Iterable[str]]
+    ) -> None:
         self.what = what
         self._paths = paths
         self._load = load
         self._stamp = stamp_of(())
+        self._failed = ""
+        self._retry = 0.0
 
-    def begin(self) -> None:
-        """Read the files for the first time.
+    def begin(self) -> Iterable[str]:
+        """Read the files for the first time, and return what to remark on.
 
         Raises:
             UsageError: they are broken, and there is nothing else to count.
         """
         self._stamp = self._now()
-        self._load()
+        return self._load()
 
     def look(self, log: DecisionLog, metrics: ProviderMetrics) -> None:
         """Read the files anew where they have changed since the last look."""
         # Taken before they are read: what is written meanwhile is found at the next look.
         stamp = self._now()
-        if stamp == self._stamp:
+        is_retry = stamp == self._stamp
+        if is_retry and not (self._failed and time.monotonic() >= self._retry):
             return
         self._stamp = stamp
         try:
-            self._load()
+            remarks = self._load()
         except Exception as error:  # noqa: BLE001 (a file that nobody foresaw must not end the look-out)
             words = str(error) if isinstance(error, UsageError) else f"an unforeseen {type(error).__name__}"
+            self._retry = time.monotonic() + RETRY_SECONDS
+            # Said once, not every ten seconds.
+            if is_retry and words == self._failed:
+                return
+            self._failed = words
             log.event(
                 "reload", what=self.what, outcome="failed", message=f"{words}; the files read before count on"
             )
             metrics.reloads.labels(self.what, "failed").inc()
             metrics.stale.labels(self.what).set(1)
         else:
+            self._failed = ""
             log.event("reload", what=self.what, outcome="done")
+            log.remarks(remarks)
             metrics.reloads.labels(self.what, "done").inc()
             metrics.stale.labels(self.what).set(0)
 

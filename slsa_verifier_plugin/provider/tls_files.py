@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.signatures.expiry import first_expiry
+from slsa_verifier_plugin.signatures.expiry import expiries
 from slsa_verifier_plugin.text import quoted
 
 MAX_FILE = 1 << 20
@@ -31,10 +31,16 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class TlsContext:
-    """A context for new connections, and when each file's first certificate ends."""
+    """A context for new connections, and when each file's first certificate ends.
+
+    ``ends`` is when the server's own certificate does, whatever comes with it. ``clients`` is what the clients' authority was
+    read from: whoever was let in by another one is not let in by this.
+    """
 
     context: ssl.SSLContext
     expiries: dict[str, datetime]
+    ends: datetime
+    clients: bytes
 
 
 def load_tls(files: TlsFiles) -> TlsContext:
@@ -43,7 +49,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
     A new context each time: certificates of clients' authorities can be added to a context but not taken out of it.
 
     Raises:
-        UsageError: a file cannot be read, is not what it must be, or key and certificate do not belong together.
+        UsageError: a file cannot be read, is not what it must be, or has ended; or key and certificate do not belong together.
     """
     # Gatekeeper speaks TLS 1.3 alone, Kyverno 1.2 too; nothing older is answered.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -51,7 +57,17 @@ def load_tls(files: TlsFiles) -> TlsContext:
     # Compression leaks (CRIME); a client has no say in renegotiation.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
-    expiries = {"certificate": _expiry(files.certificate, "--tls-cert")}
+    # Gatekeeper resumes no session, and a ticket costs as much as the rest of a handshake: the client's chain is in it.
+    # Nor is a resumed session's certificate looked at again.
+    context.num_tickets = 0
+    own = _ends(_content(files.certificate, "--tls-cert"), files.certificate, "--tls-cert")
+    # The first certificate is the server's: others may be of authorities that cross-signed and have ended since.
+    if own[0] <= datetime.now(UTC):
+        raise UsageError(
+            f"{quoted(files.certificate)} (--tls-cert) ended on {own[0]:%Y-%m-%d}, and no client connects to it; renew it"
+        )
+    first = {"certificate": min(own)}
+    clients = b""
     _content(files.key, "--tls-key")
     try:
         # An encrypted key would make OpenSSL ask for its password at a terminal.
@@ -62,10 +78,19 @@ def load_tls(files: TlsFiles) -> TlsContext:
             "expected both, without a password"
         ) from None
     if files.client_ca:
-        expiries["client-ca"] = _expiry(files.client_ca, "--client-ca")
+        clients = _content(files.client_ca, "--client-ca")
+        authorities = _ends(clients, files.client_ca, "--client-ca")
+        # One of several may have ended: Gatekeeper keeps its authority's last one beside the next.
+        if max(authorities) <= datetime.now(UTC):
+            raise UsageError(
+                f"{quoted(files.client_ca)} (--client-ca) ended on {max(authorities):%Y-%m-%d}, and no client would be accepted; "
+                "renew it"
+            )
+        first["client-ca"] = min(authorities)
         context.verify_mode = ssl.CERT_REQUIRED
         try:
-            context.load_verify_locations(files.client_ca)
+            # What was read, not the file again: it may be another by now. Comments between certificates may be in any letters.
+            context.load_verify_locations(cadata=clients.decode("ascii", "ignore"))
         except (ssl.SSLError, OSError, ValueError) as error:
             raise UsageError(
                 f"{quoted(files.client_ca)} holds no certificates of an authority in PEM ({_reason(error)})"
@@ -73,12 +98,12 @@ def load_tls(files: TlsFiles) -> TlsContext:
         if not context.get_ca_certs():
             # OpenSSL takes a server's certificate for an authority's, and then no client is ever accepted.
             raise UsageError(f"{quoted(files.client_ca)} holds no certificate of an authority (CA:TRUE)")
-    return TlsContext(context, expiries)
+    return TlsContext(context, first, own[0], clients)
 
 
-def _expiry(path: str, option: str) -> datetime:
+def _ends(content: bytes, path: str, option: str) -> list[datetime]:
     try:
-        return first_expiry(_content(path, option))
+        return expiries(content)
     except ValueError:
         raise UsageError(f"{quoted(path)} ({option}) holds no certificate in PEM") from None
 

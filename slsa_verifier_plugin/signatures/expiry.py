@@ -7,10 +7,10 @@ from datetime import datetime
 from cryptography import x509
 
 
-def first_expiry(content: bytes) -> datetime:
-    """Return when the first of the certificates in ``content`` (PEM) ends.
+def expiries(content: bytes) -> list[datetime]:
+    """Return when each of the certificates in ``content`` (PEM) ends, in their order.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or one is broken.
     """
-    return min(item.not_valid_after_utc for item in x509.load_pem_x509_certificates(content))
+    return [item.not_valid_after_utc for item in x509.load_pem_x509_certificates(content)]

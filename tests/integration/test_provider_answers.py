@@ -43,8 +43,9 @@ class Place:
 def push(registry: EmbeddedRegistry, tag: str, *notes: Path) -> str:
     """Push an image with attestations and return its reference with the digest."""
     image = registry.push_image(REPOSITORY, tag)
-    for note in notes:
-        registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [note.read_bytes()])
+    for number, note in enumerate(notes):
+        # The same bytes twice would be one artifact: each has as many empty lines at its end as others came before.
+        registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [note.read_bytes() + b"\n" * number])
     return f"{registry.host}/{REPOSITORY}@{image.digest}"
 
 
@@ -363,3 +364,43 @@ def test_a_namespace_without_any_policy_is_refused(tmp_path: Path) -> None:
         found = [said(item) for item in running.ask(f"[team-a]{image}", f"[team-b]{image}", image).items]
         assert found[0] == "admitted"
         assert all(one.startswith("error NAMESPACE_REFUSED") for one in found[1:])
+
+
+def test_a_namespace_whose_own_verifiers_are_not_evaluated_is_not_decided_by_the_clusters(
+    tmp_path: Path,
+) -> None:
+    other = verifier(name="other", spec={"type": "cosign", "name": "cosign"})
+    policies = write_yaml(
+        tmp_path / "p.yaml",
+        verifier(),
+        STORE,
+        namespaced("NamespacedVerifier", "team-a", other),
+        namespaced("NamespacedVerifier", "team-b", other),
+        {
+            **namespaced("NamespacedVerifier", "team-b", verifier()),
+            "metadata": {"name": "b", "namespace": "team-b"},
+        },
+    )
+    with EmbeddedRegistry() as registry, provider(tmp_path, [policies], "--namespaced") as running:
+        image = push(registry, "level-3", LEVEL_3)
+        found = [said(item) for item in running.ask(f"[team-a]{image}", f"[team-b]{image}", image).items]
+        assert found[0].startswith("error NAMESPACE_REFUSED: the namespace team-a has Verifiers of its own")
+        assert found[1:] == ["admitted", "admitted"]
+
+
+def test_a_resource_that_would_count_for_nothing_ends_it_at_the_start(tmp_path: Path) -> None:
+    own = namespaced("NamespacedVerifier", "team-a", verifier())
+    for resource, says in (
+        ({**own, "kind": "NamespacedVerifer"}, "is not known"),
+        ({**own, "apiVersion": "config.ratify.deislabs.io/v2"}, "is not known"),
+        ({**own, "metadata": {"name": "own", "namespace": "Team A"}}, "is no name of a namespace"),
+    ):
+        policies = write_yaml(tmp_path / "p.yaml", verifier(), STORE, resource)
+        with pytest.raises(AssertionError, match=says), provider(tmp_path, [policies], "--namespaced"):
+            pass
+    # What others read from the same folder is none of ours.
+    foreign = [{**own, "kind": kind} for kind in ("NamespacedKeyManagementProvider", "CertificateStore")]
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
+    policies = write_yaml(tmp_path / "p.yaml", verifier(), STORE, *foreign, config)
+    with provider(tmp_path, [policies], "--namespaced") as running:
+        assert running.get("/readyz")[0] == 200

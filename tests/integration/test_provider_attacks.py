@@ -227,6 +227,82 @@ def test_odd_heads_are_errors(place: Place, head: bytes) -> None:
         assert b"Traceback" not in answer
 
 
+def answer_to(place: Place, request: bytes) -> bytes:
+    """Return all that comes back until the server ends the connection."""
+    with tls(place) as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+def test_a_request_has_one_length_and_a_body_in_chunks_is_answered(place: Place) -> None:
+    body = provider_request([place.level_3])
+    head = b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    refused = answer_to(place, head + b"Content-Length: 4\r\n\r\n" + chunks)
+    assert refused.startswith(b"HTTP/1.1 400")
+    assert b"isSuccess" not in refused
+    assert b'"isSuccess":true' in answer_to(place, head + b"Connection: close\r\n\r\n" + chunks)
+
+
+def test_a_path_beside_those_that_are_answered_leads_nowhere(place: Place) -> None:
+    for path in (b"verify/", b"verify//", b"", b"../v1/verify/"):
+        head = (
+            b"POST /ratify/gatekeeper/v1/%b HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n"
+            % path
+        )
+        answer = answer_to(place, head)
+        assert answer.startswith(b"HTTP/1.1 404")
+        assert b"evil" not in answer
+
+
+def test_bodies_that_drip_on_every_connection_keep_nobody_out(place: Place) -> None:
+    head = b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{"
+    context = place.running.context()
+    with contextlib.ExitStack() as stack:
+        # More than there may be, each with a request that has begun: none of them is idle.
+        for _ in range(300):
+            connection = stack.enter_context(contextlib.closing(tls(place, context)))
+            with contextlib.suppress(OSError):
+                connection.sendall(head)
+        for _ in range(3):
+            assert said(place.running.ask(place.level_3).items[0]) == "admitted"
+
+
+def test_many_keys_of_an_image_with_much_to_say_are_an_answer_that_fits(place: Place) -> None:
+    image = push(place.registry, "noisy", *[LEVEL_1] * 40)
+    (alone,) = place.running.ask(image).items
+    assert len(alone["value"]["verifierReports"]) == 40
+    reply = place.running.ask(*[image] * 256)
+    assert len(str(reply.body)) < 4 << 20
+    # Each says what was decided, and why.
+    assert {said(item) for item in reply.items} == {"denied LEVEL_TOO_LOW"}
+
+
+def test_who_asks_for_health_without_end_delays_nobody(place: Place) -> None:
+    end = threading.Event()
+
+    def ask() -> None:
+        while not end.is_set():
+            place.running.get("/metrics")
+            place.running.get("/readyz")
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    before = place.running.metric("process_cpu_seconds_total")
+    began = time.monotonic()
+    time.sleep(3)
+    used = (place.running.metric("process_cpu_seconds_total") - before) / (time.monotonic() - began)
+    end.set()
+    for thread in threads:
+        thread.join()
+    # Taken one after the other, with a pause: most of the processor is left.
+    assert used < 0.5
+
+
 def test_an_answer_that_nobody_takes_is_thrown_away(place: Place) -> None:
     body = provider_request([place.level_1] * 256)
     request = (

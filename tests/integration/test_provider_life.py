@@ -19,7 +19,16 @@ from tests.integration.test_provider_answers import REPOSITORY, CountingRegistry
 from tests.support.certificates import Authority, Pair
 from tests.support.command_line import LEVEL_1, LEVEL_3, TRUSTED_ROOT, cli, parameters, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.provider import STORE, Running, policy_resource, provider, said, store, wait_for
+from tests.support.provider import (
+    STORE,
+    Running,
+    is_closed,
+    policy_resource,
+    provider,
+    said,
+    store,
+    wait_for,
+)
 from tests.support.registries import RecordingRegistry, Seen
 from tests.support.registry_handler import RegistryHandler
 
@@ -91,6 +100,8 @@ def test_certificates_of_a_mounted_secret_are_renewed_and_open_connections_stay(
             wait_for(lambda: shown_certificate(running, authority) != before)
             assert said(running.ask_on(connection, [image]).items[0]) == "admitted"
         assert said(running.ask(image).items[0]) == "admitted"
+        # Lines gather a moment before they are written.
+        wait_for(lambda: bool(running.events("reload")))
         assert running.events("reload")[-1]["outcome"] == "done"
 
 
@@ -99,10 +110,12 @@ def test_another_client_authority_counts_and_the_one_before_no_more(tmp_path: Pa
         image = push(registry, "level-3", LEVEL_3)
         other = Authority(tmp_path / "second", "another root")
         new = other.client("gatekeeper")
-        assert said(running.ask(image).items[0]) == "admitted"
         own = authority.server("server-2", "127.0.0.1")
-        mounted(mount, tls_crt=own.certificate, tls_key=own.key, ca_crt=other.root)
-        wait_for(lambda: bool(running.events("reload")))
+        # A connection that is kept alive has shown its certificate once and for all: it ends with its authority.
+        with running.connection() as old:
+            assert said(running.ask_on(old, [image]).items[0]) == "admitted"
+            mounted(mount, tls_crt=own.certificate, tls_key=own.key, ca_crt=other.root)
+            assert is_closed(old.sock, 30)
         with pytest.raises((ssl.SSLError, ConnectionError)):
             running.ask(image)
         with running.connection(new) as connection:
@@ -114,6 +127,8 @@ def test_a_broken_certificate_changes_nothing_and_is_told(tmp_path: Path) -> Non
         image = push(registry, "level-3", LEVEL_3)
         before = shown_certificate(running, authority)
         other = authority.server("other", "127.0.0.1")
+        ended = authority.server("ended", "127.0.0.1", days=-1)
+        late = Authority(tmp_path / "late", "late root", days=-1)
         nothing = tmp_path / "nothing"
         nothing.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
         keys = pair_of(mount).key.resolve()
@@ -122,6 +137,9 @@ def test_a_broken_certificate_changes_nothing_and_is_told(tmp_path: Path) -> Non
                 {"tls_crt": other.certificate, "tls_key": keys, "ca_crt": authority.root},
                 {"tls_crt": nothing, "tls_key": other.key, "ca_crt": authority.root},
                 {"tls_crt": other.certificate, "tls_key": other.key, "ca_crt": nothing},
+                # What has ended: no client would connect, or none would be accepted.
+                {"tls_crt": ended.certificate, "tls_key": ended.key, "ca_crt": authority.root},
+                {"tls_crt": other.certificate, "tls_key": other.key, "ca_crt": late.root},
                 # A server's certificate is no authority: with it no client would ever be accepted.
                 {"tls_crt": other.certificate, "tls_key": other.key, "ca_crt": other.certificate},
             ),
@@ -309,7 +327,10 @@ REGO = {
         ([verifier(), policy_resource(slsla="any"), policy_resource(slsla="all")], "a second Policy"),
         ([verifier(), policy_resource(slsla="most")], "expected any or all"),
         ([verifier(), REGO], "in Rego cannot be evaluated"),
-        ([verifier(), namespaced("NamespacedVerifier", "team-a", verifier())], "expected --namespaced"),
+        (
+            [verifier(), namespaced("NamespacedVerifier", "team-a", verifier())],
+            "only 'serve --namespaced' is told; expected a Verifier",
+        ),
         ([verifier(spec={"parameters": {"expectedVerifiedLevels": "?"}})], "the parameters are not valid"),
         ([verifier(), store(useHttp="yes")], "storeConfig.store.useHttp"),
     ],

@@ -28,14 +28,15 @@ class Authority:
     Args:
         directory: where the files go.
         name: the root's common name.
+        days: days for which it lasts; negative for one that is over.
     """
 
-    def __init__(self, directory: Path, name: str = "test root") -> None:
+    def __init__(self, directory: Path, name: str = "test root", days: int = 365) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(self._name, self._name, self._key.public_key(), days=365)
+        builder = _builder(self._name, self._name, self._key.public_key(), days=days)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(_usage(signs=True), critical=True)
         root = builder.sign(self._key, hashes.SHA256())

@@ -15,17 +15,19 @@ import pytest
 
 from slsa_verifier_plugin.checking.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, UsageError
 from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
 from slsa_verifier_plugin.provider import answers, external_data
 from slsa_verifier_plugin.provider.answers import Decided, decided, refused, value_1, value_2
 from slsa_verifier_plugin.provider.decision_log import MAX_LINES, DecisionLog
-from slsa_verifier_plugin.provider.decisions import Decisions
+from slsa_verifier_plugin.provider.decisions import Decisions, KeyWork
 from slsa_verifier_plugin.provider.file_stamps import stamp_of
 from slsa_verifier_plugin.provider.policy_sets import PolicyScope, PolicySet
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings, read_address
+from slsa_verifier_plugin.provider.reloading import Reloader
 from slsa_verifier_plugin.provider.tls_files import TlsFiles
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.sinks import Json
@@ -116,7 +118,7 @@ def test_of_many_reports_those_that_decide_are_shown() -> None:
     shown = json.loads(value_1(found))["verifierReports"]
     assert len(shown) == answers.MAX_REPORTS
     assert shown[0]["extensions"]["reason"] == "SIGNATURE_INVALID"
-    assert len(found.v1) <= answers.MAX_ANSWER
+    assert found.v1.size <= answers.MAX_REPORTED + 2048
 
 
 def test_a_stamp_changes_with_the_file_behind_a_link(tmp_path: Path) -> None:
@@ -256,3 +258,67 @@ def test_an_image_that_takes_too_long_is_an_error_in_time_and_others_are_not(
     assert slow.reason == "DEADLINE_EXCEEDED"
     assert slow.error
     assert quick.admitted
+
+
+def test_reports_that_do_not_fit_are_left_out_and_the_decision_stays() -> None:
+    found = decided(report(Decision.DENIED, *[Reason.LEVEL_TOO_LOW] * 9), Reference.parse(IMAGE), "policy")
+    for value, reports in ((value_1, "verifierReports"), (value_2, "artifactReports")):
+        counts = [len(json.loads(value(found, room))[reports]) for room in (0, 1500, 1 << 20)]
+        assert counts[0] == 1
+        assert counts[2] == 9
+        assert counts == sorted(counts)
+    (short,) = json.loads(value_1(found, 0))["verifierReports"]
+    assert short["extensions"] == {"reason": "LEVEL_TOO_LOW", "transient": False}
+    assert (short["isSuccess"], short["message"].startswith("SLSA")) == (False, True)
+
+
+def test_files_that_failed_are_read_once_more_though_none_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slsa_verifier_plugin.provider.reloading.RETRY_SECONDS", 0.0)
+    file = tmp_path / "file"
+    file.write_text("a")
+    outcomes: list[Exception | None] = []
+
+    def load() -> tuple[str, ...]:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        return ("a remark",)
+
+    lines: list[Json] = []
+    log, metrics = DecisionLog(lines.extend), ProviderMetrics()
+    reloader = Reloader("policies", lambda: [str(file)], load)
+    outcomes = [None]
+    assert list(reloader.begin()) == ["a remark"]
+    reloader.look(log, metrics)
+    # No descriptor is left at the moment at which the file changes, nor a moment later.
+    outcomes = [OSError(24), OSError(24), None]
+    file.write_text("other")
+    for _ in range(4):
+        reloader.look(log, metrics)
+    assert not outcomes
+    log.close()
+    told = [(line["event"], line.get("outcome")) for line in map(json.loads, lines)]
+    assert told == [("reload", "failed"), ("reload", "done"), ("remark", None)]
+
+
+def test_a_registry_that_hangs_leaves_room_for_the_images_of_others() -> None:
+    decisions, log = deciding(None, 60.0)
+    lane = decisions._new_lane
+    jobs = []
+    while lane.has_room("hangs.example"):
+        # Counted, and not worked on.
+        job = KeyWork("hangs.example", Deadline(1.0), lambda: refused("X", "y"))
+        lane._unfinished += 1
+        lane._of_registry[job.registry] += 1
+        jobs.append(job)
+    assert lane.has_room("other.example")
+    assert len(jobs) > 500
+    lane.ended(jobs.pop())
+    assert lane.has_room("hangs.example")
+    for job in jobs:
+        lane.ended(job)
+    assert not lane._of_registry
+    decisions.close()
+    log.close()
