@@ -43,11 +43,13 @@ class AnnotationBinder:
         """Return step 14 as passed where the labels name a commit of the summary's."""
         # Fetched once for all summaries, of which anybody may attach a thousand; a failure is the same for all of them, too.
         if self._failure is not None:
+            # The same error again, and no new request: a thousand summaries must not ask a failing registry a thousand times.
             raise self._failure
         if self._labels is None:
             try:
                 self._labels = self._fetch()
             except (RegistryError, ArtifactError) as error:
+                # DeadlineError is not kept: it ends the whole verification at once.
                 self._failure = error
                 raise
         # What the labels say is compared with each summary anew; only fetching is done once.

@@ -45,6 +45,7 @@ class Capacity:
         """Yield ``store`` for one call, which holds what it read until the end of the block."""
         guarded = _GuardedStore(store, ((SMALL_BYTES, self._medium), (MEDIUM_BYTES, self._large)))
         try:
+            # One for each call, for places are counted by call: two calls to one registry never share a place.
             yield guarded
         finally:
             guarded.leave()
@@ -79,6 +80,7 @@ class _Places:
             self._taken[registry] -= 1
             if not self._taken[registry]:
                 del self._taken[registry]  # registries' names come from callers
+            # All are woken, and not one: the first that wakes may wait for its registry's own places, and go on waiting.
             self._changed.notify_all()
 
 
@@ -142,6 +144,7 @@ class _GuardedStore:
 
         def hold(size: int) -> None:
             nonlocal held
+            # Told of what has come so far, not of what the descriptor announces: announcing costs nobody anything.
             if size > held:  # a body that broke off may begin anew
                 more, held = size - held, size
                 self._ask(image, more, deadline)
@@ -150,6 +153,8 @@ class _GuardedStore:
             with arrival.told(hold):
                 yield
         except BaseException:
+            # What did not come is not held. The places stay taken until the call ends: it has asked for that much, and may
+            # ask again.
             self.dropped(held)
             raise
 
@@ -158,6 +163,7 @@ class _GuardedStore:
             self._bytes += size
             # Of all that the call holds, not of this content: two medium blobs are a large call.
             wanted = self._bytes
+            # The usual call is small, takes no place and waits for nobody.
             if not self._needed(wanted):
                 return
         doing = f"waiting for room for {wanted} bytes beside other calls' large attestations"
@@ -174,6 +180,7 @@ class _GuardedStore:
 
     def _needed(self, wanted: int) -> list[_Places]:
         """Return the places that ``wanted`` bytes need beside those that the call has."""
+        # The classes come in one order for all calls, and the taken ones are always the first of them.
         return [places for more_than, places in self._classes[len(self._taken) :] if wanted > more_than]
 
     def _keep(self, places: _Places, registry: str) -> None:
@@ -181,4 +188,5 @@ class _GuardedStore:
             if not self._has_left:
                 self._taken.append((places, registry))
                 return
+        # The call has ended meanwhile: nobody is left who would give this place back later.
         places.leave(registry)

@@ -24,6 +24,7 @@ class RankedCandidate:
     @property
     def outlook(self) -> int:
         """The step at which the claims fail."""
+        # What cannot be read at all fails at step 5, where its certificate is looked at.
         return self.claimed.reached if self.claimed else 5
 
     @property
@@ -38,6 +39,7 @@ class RankedCandidate:
             blob=self.blob,
             line=self.candidate.line,
             steps=(failed(5, Problem((), "not checked: it could not pass the later steps")),),
+            # Told by its claim, and marked as unchecked: a claim is the claimant's word, and no reason may rest on it alone.
             reason=(claimed.reason if claimed else None) or Reason.SIGNATURE_INVALID,
             message=claimed.message if claimed else "its certificate cannot be read",
             examination=claimed,

@@ -71,6 +71,7 @@ def image_labels(
     Raises:
         RegistryError, ArtifactError, DeadlineError: a manifest or config is not delivered or malformed.
     """
+    # The descriptor is the artifact's subject, whose digest is that of the admitted image (step 2).
     manifest = parse_manifest(store.manifest(image, descriptor, deadline), descriptor.media_type)
     # One platform: its own labels, or those of its config.
     if manifest.kind != "index":
@@ -87,6 +88,7 @@ def image_labels(
     # Otherwise every platform must say the same: which one a node will run is not known at admission.
     labels = []
     for child in platforms:
+        # The child's descriptor is covered by the index's digest, so nobody can put another platform in its place.
         content = parse_manifest(store.manifest(image, child, deadline), child.media_type)
         # Named by its platform where the index gives one: a digest tells people nothing.
         where = f"the image for {child.platform or child.digest}"
@@ -113,6 +115,7 @@ def _config_labels(content: bytes) -> dict[str, str]:
     # A config that cannot be read has no labels. Step 14 then denies for the missing label, which says what to do.
     except JsonError:
         return {}
+    # OCI image specification 1.1, "config.md": labels are below "config", not at the top.
     config = value.get("config") if isinstance(value, dict) else None
     labels = config.get("Labels") if isinstance(config, dict) else None
     return (

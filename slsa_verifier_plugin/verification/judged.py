@@ -59,6 +59,7 @@ class Contents:
     def add(self, number: int, blob: Blob) -> None:
         """Add what blob ``number`` holds."""
         self.candidates += [(number, candidate) for candidate in blob.candidates]
+        # Counted for the report alone.
         self.others += blob.others
         # The first blob that is something else, or nearly something, is the one to tell people of.
         self.form = self.form or blob.form
@@ -83,6 +84,7 @@ class AttachedArtifact:
     ) -> None:
         if request.image.digest is None:
             # A tag may name another image a moment later; only a digest is what was admitted.
+            # Every caller has resolved the tag before, so this is a defect of ours.
             raise InternalError("a verification needs the image's digest")
         self.policy = request.policy
         self.image: Digest | None = request.image.digest
@@ -110,12 +112,15 @@ class AttachedArtifact:
         contents = Contents()
         place = (self._store, self._request.image, manifest, self.policy, self._deadline)
         for number, blob in read_blobs(*place, self._readings.blob):
+            # Each blob may hold a whole file of attestations, so candidates are named by blob and line.
             contents.add(number, blob)
         self.steps.append(passed(3, f"{counted(len(manifest.blobs), 'blob')} as the manifest says"))
         return contents
 
     def _manifest(self) -> Manifest:
         """Step 2: the manifest is the descriptor's, an artifact, and hangs on the admitted image."""
+        # Ratify names the artifact, and lists it from the registry: the descriptor is the registry's word until its digest is
+        # checked.
         descriptor = self._request.artifact
         content = self._store.manifest(self._request.image, descriptor, self._deadline)
         # The store has looked at both already. A store of somebody's own may have forgotten to, and what follows rests on it.
@@ -154,6 +159,7 @@ class AttachedArtifact:
         if self.binding == "annotation":
             assert self._subject is not None
             return AnnotationBinder(partial(image_labels, self._store, image, self._subject, self._deadline))
+        # The artifact's own candidates come first: workflows attach summary and build provenance in one file.
         return ProvenanceSearch(self._store, image, own, verifier, self.policy, self._deadline)
 
 
@@ -184,6 +190,7 @@ class LooseFile:
             ArtifactError: it holds more of them than ``maxBundles``, or more lines than any file may.
         """
         contents = Contents()
+        # A file has no descriptor that could bound it; its bytes were bounded by whoever read it.
         contents.add(1, self._readings.blob(self._content, self.policy.max_bundles))
         return contents
 

@@ -55,6 +55,7 @@ def prefetched(
 
 def _outcome(fetch: Callable[[Key], Value], key: Key) -> Value | Exception:
     try:
+        # Of a worker nothing may be raised: a thread that dies would leave its caller waiting.
         return fetch(key)
     except Exception as error:  # noqa: BLE001
         # Handed to whoever takes the result, who knows what it means.
@@ -87,10 +88,12 @@ class _Crew(Generic[Key, Value]):
     def take(self, deadline: Deadline, doing: str) -> tuple[Key, Value | Exception]:
         """Return the next result."""
         with suppress(queue.Empty):
+            # Without giving the turn away where a result is there already: to get it back may take a wait.
             return self._results.get_nowait()
         with aside():
             while True:
                 with suppress(queue.Empty):
+                    # A timeout of 0 would be an error; after the shortest wait the deadline itself is asked.
                     return self._results.get(timeout=deadline.remaining() or 1e-3)
                 deadline.check(doing)
 

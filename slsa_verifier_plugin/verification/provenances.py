@@ -97,6 +97,7 @@ class _Lookalike:
 
     def closest(self, demand: Demand) -> Shortfall | None:
         """Return what keeps it from binding the image by its claims, None for nothing; of several signers the best."""
+        # A key's signature claims every configured key; without a key there is no claim, and none that could bind.
         best = _NO_KEY
         for claim in self.claims:
             found = shortfall(SignedProvenance(self.claimed, claim.signer), demand)
@@ -161,12 +162,14 @@ class ProvenanceSearch:
             DeadlineError: out of time.
         """
         demand = Demand(examination, self._digest, self._policy, self._verifier.key_identities)
+        # By commit, so that a summary asks only for what could bind it and not for a thousand lookalikes of other commits.
         known = [item for commit in demand.commits for item in self._by_commit.get(commit, ())]
         for item in known:
             if bound := self._bound(item, demand):
                 return bound
         # Both go on where the search for the summary before ended, for they are the same iterators.
         for found in chain(self._first, self._later if thorough else ()):
+            # Kept before it is held against this summary: one that does not bind it may bind the next.
             self._keep(found, found.closest(demand))
             if bound := self._bound(found, demand):
                 return bound
@@ -174,6 +177,7 @@ class ProvenanceSearch:
         # reason.
         if self._failures:
             # Where a retry may help, that is what to say.
+            # Not as SOURCE_NOT_BOUND, which says that the image is wrong: the registry may have kept the proof back.
             raise next((item for item in self._failures if item.transient), self._failures[-1])
         return check_provenance(demand, self._reported(demand), self.passed_over)
 
@@ -187,6 +191,7 @@ class ProvenanceSearch:
         if item.closest(demand) is not None:
             return None
         for signed in self._signed(item):
+            # Asked once more of what was verified: up to here only a claim had passed.
             if shortfall(signed, demand) is None:
                 return check_provenance(demand, [signed])
         return None
@@ -198,6 +203,7 @@ class ProvenanceSearch:
             self._deadline.check("verifying build provenance")
             item.verified = []
             try:
+                # A millisecond each. Everything before this line was reading, which costs microseconds.
                 verified = self._verifier.verify(item.candidate)
                 claim = verified.claim
                 # Only what was verified counts, whatever was claimed before.
@@ -211,6 +217,7 @@ class ProvenanceSearch:
         """Return verified provenance of trusted builders that does not bind the image, those first that come closest."""
         some = self._seen[:MAX_COMPARED]
         near = [(found.rank, item) for item in some if (found := item.closest(demand))]
+        # By rank: the check that failed last is the nearest to binding, and the one that people can mend.
         near.sort(key=lambda pair: -pair[0])
         for _, item in near[:MAX_REPORTED]:
             self._signed(item)
@@ -221,9 +228,11 @@ class ProvenanceSearch:
         if closest and not closest.is_of_trusted:
             signer = f" signed by {quoted(item.claims[0].signer.identity)}" if item.claims else ""
             example = f"builder {quoted(item.claimed.builder_id)}{signer}, not verified"
+            # Named as not verified: whoever may push could otherwise have the message name a builder that built nothing.
             self.passed_over.add("by others", example)
             return
         self._kept += len(item.candidate.content)
+        # What is not kept was held against the summary that is asking; only later summaries miss it.
         if self._kept <= self._policy.max_bytes:
             self._seen.append(item)
             for commit in {material.commit for material in item.claimed.built}:
@@ -254,6 +263,7 @@ class ProvenanceSearch:
         except RegistryError as error:
             self._failures.append(error)
             return []
+        # The system's randomness: a seeded sequence could be guessed, and the junk put before what counts.
         chance = random.SystemRandom()
         kinds: dict[int, list[Descriptor]] = defaultdict(list)
         # Whoever writes the fallback tag's index may list one a thousand times, or with another type beside the right one.
@@ -263,6 +273,7 @@ class ProvenanceSearch:
             chance.shuffle(kind)
         turns = zip_longest(*(kinds[kind] for kind in sorted(kinds)))
         ordered = [descriptor for turn in turns for descriptor in turn if descriptor is not None]
+        # Cut by chance, not by place: whoever fills the list cannot choose what is left out. The message says so.
         if len(ordered) > MAX_REFERRERS:
             what = f"of {len(ordered)} referrers, of which {MAX_REFERRERS} are looked at"
             self.passed_over.add(what, count=len(ordered) - MAX_REFERRERS)
@@ -289,18 +300,23 @@ class ProvenanceSearch:
         for source, contents in prefetched(sources, fetch, workers, self._deadline, _DOING):
             self._deadline.check(_DOING)
             if contents is None or isinstance(contents, DeadlineError):
+                # More than this round allows, or slow to come: looked at again once all others had as much.
                 rest.append(source)
             elif isinstance(contents, ArtifactError):
+                # Broken content stays broken. Anybody may attach such a thing, so it counts against nobody.
                 self.passed_over.add("referrers that cannot be read", plain(contents.message))
             elif isinstance(contents, RegistryError):
                 # One that is not to be had, which anyone who may push can attach, must not hide the others.
                 self._failures.append(contents)
                 self._away += contents.transient
+                # A registry that is overloaded would be asked a thousand times more, by each of the calls that wait for it.
                 if self._away > MAX_AWAY:
                     return []
             elif isinstance(contents, Exception):
+                # No verdict: what is not an error of ours is a defect, which must not read like a denial of this image.
                 raise contents
             else:
+                # What was kept of the contents is still held, so only the rest is told to ``capacity`` as dropped.
                 kept = self._kept
                 try:
                     is_done = yield from self._look(source, contents, seconds)
@@ -320,15 +336,19 @@ class ProvenanceSearch:
         """
         # The first round that allows the manifest reads it; later rounds only read blobs.
         if source.blobs is None:
+            # By its descriptor, so a large one costs no request in this round.
             if source.descriptor.size > size:
                 return None
             content = self._store.manifest(self._image, source.descriptor, deadline)
             manifest = parse_manifest(content, source.descriptor.media_type)
+            # The registry's list is no proof (OCI distribution 1.1, "Referrers Tag Schema"): only the manifest's own subject
+            # is.
             hangs_here = manifest.subject is not None and manifest.subject.digest == self._digest
             self._drop(len(content))
             source.blobs = (
                 tuple(item for item in manifest.blobs if item.digest != EMPTY) if hangs_here else ()
             )
+            # The same limit as for the judged artifact: what would be refused there must not bind here.
             if sum(item.size for item in source.blobs) > self._policy.max_bytes:
                 raise ArtifactError(
                     f"its blobs have more than {self._policy.max_bytes} bytes",
@@ -336,6 +356,7 @@ class ProvenanceSearch:
                     reason=Reason.LIMIT_EXCEEDED,
                 )
         left = source.blobs[source.number :]
+        # Asked of all its blobs together, so that a referrer is fetched in one round as a whole.
         if sum(item.size for item in left) > size or len(left) > blobs:
             return None
         return [self._store.blob(self._image, item, item.size, deadline) for item in left]
@@ -352,11 +373,14 @@ class ProvenanceSearch:
         for content in contents:
             for place, candidate in candidates_about(content, self._digest.hex, source.place):
                 self._deadline.check(_DOING)
+                # Noted before it is looked at: if this turn ends here, the next begins behind it.
                 source.place = place
+                # The judged artifact is among the image's own referrers, and its candidates were looked at first.
                 is_new = candidate is not None and candidate.content not in self._known
                 item = self._lookalike(candidate) if candidate and is_new else None
                 if item:
                     source.lookalikes += 1
+                    # ``maxBundles`` bounds signatures of one artifact; a referrer is one.
                     if source.lookalikes > self._policy.max_bundles:
                         self.passed_over.add("referrers with more provenance than maxBundles allows")
                         return True
@@ -371,6 +395,7 @@ class ProvenanceSearch:
         """Return what ``candidate`` claims where it may count; others are passed over, and unverified, for that takes time."""
         try:
             statement = parse_statement(candidate.payload_type, candidate.payload, is_claim=True)
+            # A statement about the image of another kind (SBOM, summary): no failure, and nothing to tell.
             if statement.predicate_type not in PREDICATE_TYPES:
                 return None
             claims = self._verifier.claims(candidate)
@@ -388,5 +413,6 @@ def _kind(descriptor: Descriptor) -> int:
     """Return what a referrer says that it is: provenance, something that may hold it, or something else."""
     told = descriptor.annotations.get(PREDICATE_TYPE_ANNOTATION)
     if told is not None:
+        # The annotation says more than the type: cosign and GitHub attach everything under one artifact type.
         return 0 if told in PREDICATE_TYPES else 2
     return 1 if (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES) else 2

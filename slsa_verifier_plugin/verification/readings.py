@@ -76,6 +76,7 @@ class Readings:
 
 
 def _read(payload_type: str, payload: bytes) -> Said:
+    # A megabyte of "1,1,1,1" takes twenty times its size to parse. No honest statement has as many values for its size.
     if is_dense(payload):
         # Nobody vouches for it yet, and parsing it would cost what it likes.
         return None, StatementError("the signed payload has more values than a statement of its size has")
@@ -86,6 +87,7 @@ def _read(payload_type: str, payload: bytes) -> Said:
     kind = predicate_type_in(value)
     # Of another kind only the type is told. None goes on to be an error, for a payload without a type may be a broken
     # summary.
+    # An attestation of another kind is not parsed further: it says nothing about the source, whatever is in it.
     return kind, read_decoded(value) if kind in (None, PREDICATE_TYPE) else None
 
 

@@ -116,12 +116,17 @@ class _Verification:
     def verdict(self) -> Verdict:
         """Run the steps."""
         try:
+            # Steps 2 and 3, in the order of docs/verification.md: nothing is parsed before its digest is known to be right.
             self._contents = self._judged.read()
             entries = self._entries()
+            # All candidates, those of other kinds as well: build provenance in the same file may bind the image.
             own = [candidate for _, candidate in self._contents.candidates]
+            # Closed in every case: threads that still fetch referrers must not outlive the call.
             with closing(self._judged.binder(own, self._verifier)) as binder:
                 return self._judge(entries, binder)
         except VerifierError as error:
+            # Every typed error ends here as a denial with its step; anything else is a defect, and the caller's to report as
+            # one.
             return self._deny_early(error)
 
     # Step 4
@@ -181,6 +186,7 @@ class _Verification:
         # No certificate, no signer: nothing can be claimed, and it is looked at last.
         except SignatureError:
             return None
+        # Without a time: step 13 asks for a time that is vouched for, which a mere claim does not have.
         context = Context(self._policy, self._judged.image, self._verifier.key_identities)
         examined = (examine(claim, context, reading) for claim in claims)
         # A key's signature names no key that counts (DSSE: "keyid" is a hint), so there is a claim for each configured key.
@@ -199,6 +205,7 @@ class _Verification:
                 # The one that gets furthest comes first: once its signature has been verified the reason is known, and the
                 # end of the time no longer changes it.
                 is_over = known > 0 and self._deadline.expired()
+                # Left unchecked and said so in the report; the verdict is the same denial either way.
                 if is_over or known >= MAX_REPORTED or sought >= MAX_SOUGHT:
                     self._findings.append(entry.unchecked())
                     continue
@@ -217,6 +224,7 @@ class _Verification:
             self._findings[number] = self._bound(finding, binder, thorough=True)
             if self._findings[number].reason is None:
                 return self._admit(self._findings[number])
+        # The one that got furthest is the one that people meant to count: its reason is the verdict's.
         return self._deny(max(self._findings, key=lambda finding: finding.reached))
 
     def _find(self, entry: RankedCandidate) -> Finding:
@@ -226,6 +234,7 @@ class _Verification:
             verified = self._verifier.verify(entry.candidate)
         except SignatureError as error:
             step = failed(5, error.problem)
+            # No examination: what was not verified says nothing, not even in a report.
             return Finding(
                 entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient
             )
@@ -251,6 +260,7 @@ class _Verification:
     def _bound(self, finding: Finding, binder: Binder, *, thorough: bool = False) -> Finding:
         """Return ``finding`` with step 14 where it passed all steps before."""
         examination = finding.examination
+        # A candidate that failed earlier is not bound: step 14 costs requests, and would change nothing.
         if examination is None or examination.reason is not None:
             return finding
         # Without the step 14 of the first look, or the candidate's report would tell two of them.
@@ -290,11 +300,13 @@ class _Verification:
             or examination.summary is None
             or not isinstance(verified, Verified)
         ):
+            # A defect, and still a denial. This is the last line before a success, so it trusts none of those above.
             raise InternalError("an attestation that did not pass was about to be admitted")
         # What a success says ends in Gatekeeper's status and in logs: a few levels are enough there.
         levels = ", ".join(plain(name) for name in examination.levels[:16])
         about = f"{plain(examination.summary.resource_uri)} at {examination.revision}"
         if not examination.sources:
+            # A summary about the image's digest names no commit (step 7).
             about = f"the image itself ({plain(examination.summary.resource_uri)})"
         binding = finding.steps[-1]
         note = f"; {binding.detail}" if binding.outcome is StepOutcome.NOT_CHECKED else ""
@@ -343,6 +355,7 @@ class _Verification:
             transient=transient,
             best=best,
             findings=tuple(self._findings),
+            # Candidates behind the one that was admitted, or behind the end of the time.
             unseen=max(0, self._total - len(self._findings)),
             others=self._contents.others,
             roots=self._verifier.roots,
