@@ -23,6 +23,7 @@ class Deadline:
 
     def __init__(self, seconds: float, elapsed: float = 0.0) -> None:
         self.seconds = seconds
+        # Not the time of day, which somebody may set while a call runs.
         self._end = time.monotonic() + seconds - elapsed
 
     def remaining(self) -> float:
@@ -53,4 +54,5 @@ class Deadline:
 
     def within(self, seconds: float) -> Deadline:
         """Return a deadline at most ``seconds`` from now, and no later than this one."""
+        # Never longer than what is left: a part of a call cannot outlive the call.
         return Deadline(min(seconds, self.remaining()))

@@ -20,6 +20,7 @@ def main() -> None:
     Without arguments and without Ratify's environment, a terminal gets the help; a pipe gets the contract's error 4, for it is
     more likely a mistaken Ratify set-up than a person.
     """
+    # First of all: a call of containerd's that ended in the help would have status 0, which containerd takes for "allowed".
     if not CONTAINERD.isdisjoint(sys.argv[1:]):
         from slsa_verifier_plugin.node.call import main as node_main
 
@@ -28,6 +29,7 @@ def main() -> None:
         node_main(sys.argv[0], sys.argv[1:])
     # None where descriptor 0 is closed, as a careless caller leaves it.
     is_piped = sys.stdin is None or not sys.stdin.isatty()
+    # Ratify sets the variable for each call, and gives no arguments; so does a person who tries the plugin in a pipe.
     if len(sys.argv) == 1 and ("RATIFY_VERIFIER_COMMAND" in os.environ or is_piped):
         from slsa_verifier_plugin.plugin import main as plugin_main
 

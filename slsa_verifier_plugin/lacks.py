@@ -22,13 +22,16 @@ def number_of(error: BaseException) -> int:
     Python says ``RuntimeError`` where no thread can be started, and libraries wrap what the system said.
     """
     found: BaseException | None = error
+    # Chains may be circles.
     for _ in range(_MAX_DEPTH):
         if found is None:
             break
         # EAGAIN of a file or socket says "not now" and is no limit of processes; that comes as the RuntimeError below.
         if isinstance(found, OSError) and found.errno in _SENTENCES and found.errno != _PROCESS_ERROR:
             return found.errno
+        # CPython says it in these words and without a number.
         if isinstance(found, RuntimeError) and "can't start new thread" in str(found):
             return _PROCESS_ERROR
+        # A handler that raised something of its own leaves what it handled as the context.
         found = found.__cause__ or found.__context__
     return 0

@@ -29,6 +29,7 @@ class LruCache(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """Return the value of ``key``, or None where it is not kept."""
         with self._lock:
+            # Under the lock: an OrderedDict that is changed by two threads at once loses entries.
             item = self._items.get(key)
             if item is None:
                 self.misses += 1
@@ -56,7 +57,9 @@ class LruCache(Generic[K, V]):
         """Return the value of ``key``, made and kept where it is not there. Two threads at once may both make it."""
         value = self.get(key)
         if value is None:
+            # Outside the lock, or one slow value would hold up everybody who asks for another.
             value = make()
+            # An error is not kept: it passes through here, and the next caller tries again.
             self.put(key, value, cost)
         return value
 

@@ -94,6 +94,7 @@ def answer_launcher(started: str) -> NoReturn:
     seconds, verify = _parsed(environment, stdin)
     # The launcher counts the promise from its sending, to which ``elapsed`` belongs; the work counts from the call's beginning.
     answer_call(channel, seconds - elapsed, lambda: verify(max(elapsed, time.monotonic() - began)))
+    # The channel has the answer; an interpreter that tidies up would keep the launcher's turn for a while longer.
     os._exit(0)
 
 
@@ -125,6 +126,7 @@ def process_age(oldest: float | None = None) -> float:
             # Field 22, "starttime"; the second field is a name in parentheses, which may hold spaces and parentheses.
             ticks = int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
+        # Without an age the call counts from now, which gives it more time than it has: its caller then ends it.
         return 0.0
     # /proc counts from the machine's start, sleep included, as CLOCK_BOOTTIME does and CLOCK_MONOTONIC does not.
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
@@ -137,6 +139,7 @@ def write_all(descriptor: int, content: bytes) -> None:
     while content:
         try:
             content = content[os.write(descriptor, content) :]
+        # A broken pipe, as where Ratify gave up at its own limit of 5 s.
         except OSError:
             # Nobody reads any more; there is nobody to tell.
             return

@@ -34,6 +34,7 @@ class Problem:
         """``where`` as people write it: ``trustedVerifiers[0].issuer``."""
         text = ""
         for key in self.where:
+            # An index counts from 0, as in JSON Pointer and jsonpath.
             if isinstance(key, int):
                 text += f"[{key}]"
             else:

@@ -96,6 +96,7 @@ class Input:
             seconds = parse_duration(self.value["config"]["timeout"])
         except (ValueError, KeyError, TypeError):
             return DEFAULT_TIMEOUT
+        # Whatever it says, for this is asked before anything is validated: step 1 refuses what is out of range later.
         return min(max(seconds, 0.0), MAX_TIMEOUT) or DEFAULT_TIMEOUT
 
 
@@ -107,6 +108,7 @@ def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
     """
     # First, as in Ratify's skeleton: all that are missing at once.
     missing = [name for name in (COMMAND, VERSION, SUBJECT) if not environment.get(name)]
+    # All of them in one message: a person who sets one after the other would try three times.
     if missing:
         raise ContractError(
             ContractCode.MISSING_ENVIRONMENT,
@@ -122,6 +124,7 @@ def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
             f"supported: {', '.join(SUPPORTED_VERSIONS)}",
         )
     config, store, artifact = _input(Input.of(stdin))
+    # Ratify shows results by the Verifier's name; without one nobody could tell whose this is.
     if not isinstance(config.get("name"), str) or not config["name"]:
         raise ContractError(ContractCode.INVALID_CONFIG, "the verifier's configuration has no name")
     # Last, as in Ratify's skeleton: a wrong command with wrong input is reported as wrong input.
@@ -157,6 +160,7 @@ def _input(stdin: Input) -> tuple[Mapping[str, Any], Mapping[str, Any], Descript
         raise _no_input("there is no config object")
     store_config = value.get("storeConfig")
     store = store_config.get("store") if isinstance(store_config, dict) else None
+    # Ratify hands a plugin the settings of the store that found the artifact; without them no registry could be asked.
     if not isinstance(store, dict):
         raise _no_input("there is no storeConfig.store object")
     try:
@@ -198,6 +202,7 @@ def contract_failure(error: ContractError) -> Response:
         body["details"] = plain(error.details, 2048)
     # Ratify would read no line of more than 64 KiB, and report that instead of what is wrong.
     if len(encode(body)) > MAX_RESULT:
+        # Text in another script takes up to twelve bytes a character in JSON; this way it fits, and can still be read.
         body["msg"] = ascii_only(body["msg"])
     return Response(1, encode(body) + b"\n")
 

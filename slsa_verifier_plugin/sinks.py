@@ -130,6 +130,7 @@ def _escape(char: str) -> str:
 
 
 def _whole(value: Any) -> Any:
+    # Pairs of surrogates become their character, a half becomes the replacement character.
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\ufffd", "?")
     if isinstance(value, Mapping):
@@ -159,8 +160,10 @@ def uri_text(value: object, scheme: str = "", limit: int = 4096) -> str:
     """
     text = plain(value, limit)
     # The image's name cannot be taken for a host: the scheme is ours.
+    # An image's name holds a port and a digest, so ``:`` and ``@`` stay as they are.
     if scheme:
         return f"{scheme}://{quote(text, safe='/:@+~.-_')}"
+    # A colon is encoded: "javascript:alert(1)" is then the name of a file, in every viewer of SARIF.
     return quote(re.sub(r"\A//+", "/", text), safe="/@+~.-_")
 
 
@@ -190,6 +193,7 @@ def markdown_code(value: object, limit: int = 1024) -> Markdown:
 
 def markdown(template: str, *parts: object) -> Markdown:
     """Return a template (as of ``str.format``) with ``parts`` in it, encoded unless they are Markdown or numbers."""
+    # Numbers hold no markup, and escaping would put a backslash before a minus or a point.
     shown = (part if isinstance(part, Markdown | int | float) else markdown_text(part) for part in parts)
     return Markdown(template.format(*shown))
 
@@ -241,6 +245,7 @@ def html_parts(template: str, values: Mapping[str, object]) -> Iterator[Html]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # Jinja's own functions reach Python's attributes; a template of ours needs none of them.
     environment.globals.clear()
     environment.filters = {"text": partial(html_text, limit=_MAX_TEXT), "name": html_name, "length": len}
     parts = environment.from_string(template).stream(dict(values))
@@ -261,6 +266,7 @@ def html_asset(content: str) -> Html:
     Raises:
         ValueError: it would end its element.
     """
+    # HTML (WHATWG, "script data"): an element ends at "</" whatever the script's own quotes say.
     if "</" in content:
         raise ValueError("a style sheet or script that holds the end of an element")
     return Html(content)
@@ -289,6 +295,7 @@ def csv_line(values: Iterable[object]) -> Csv:
     A cell that begins as a formula does gets an apostrophe before it, which spreadsheets do not show (OWASP, "CSV
     Injection").
     """
+    # A line's end within a cell is legal in RFC 4180, and read as another row by most tools.
     cells = (inert(str(value)) for value in values)
     safe = (f"'{cell}" if cell[:1] in _FORMULA and cell else cell for cell in cells)
     return Csv(",".join('"' + cell.replace('"', '""') + '"' for cell in safe) + "\n")
@@ -299,6 +306,7 @@ def yaml_scalar(value: object) -> Yaml:
     text = str(value)
     # Unquoted only what no YAML version reads as anything but a text; the rest is quoted.
     safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./+:@~-]*", text) and text[-1] != ":" and inert(text) == text
+    # YAML 1.1 reads these as booleans ("no" is false), 1.2 does not; kubectl's parser is of 1.1.
     ambiguous = (
         text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n") or text[:1].isdigit()
     )

@@ -103,6 +103,7 @@ def loads(content: bytes) -> Any:
     if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise JsonError(f"more than {MAX_VALUES} values")
     try:
+        # RFC 8259, 8.1: JSON between systems is UTF-8. Python's parser would guess UTF-16 and UTF-32 as well.
         text = content.decode("utf-8")
         value = _DECODER.decode(text)
     except JsonError:
@@ -113,10 +114,12 @@ def loads(content: bytes) -> Any:
         # Some of the parser's sentences end with "at" themselves.
         raise JsonError(f"{error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
+        # Python's parser recurses: a document of a thousand brackets ends it, which must be an error and not a crash.
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
     # Few documents have brackets enough to be too deep; the others need no walk.
     if content.count(b"[") + content.count(b"{") >= MAX_DEPTH:
         _check_depth(value)
     if _SURROGATE.search(text):
+        # "\ud83d" alone parses, and breaks whoever writes it as UTF-8 later: in a log, or in the answer to Ratify.
         _check_surrogates(value)
     return value

@@ -46,6 +46,7 @@ def plain(value: object, limit: int = MAX_SHOWN) -> str:
     # JSON from outside may have a number or a list where a text is expected; it is shown as it is.
     text = value if isinstance(value, str) else repr(value)
     shown = text[:limit]
+    # Cut first: a megabyte of foreign text would be searched through for every message.
     safe = _safe_again(shown) if len(shown) <= _MAX_AGAIN else _safe(shown)
     return safe + "..." if len(text) > limit else safe
 

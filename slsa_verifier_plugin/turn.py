@@ -45,6 +45,7 @@ def aside() -> Iterator[None]:
     if turn is None:
         yield
         return
+    # So that what waits within this wait does not give the same turn away twice.
     _own.turn = None
     turn.give()
     try:

@@ -154,10 +154,12 @@ def _kind_of(text: str) -> Kind:
 def _kind_of_one(address: Address) -> Kind:
     # First: some of them count as private or global otherwise.
     if address in METADATA_ADDRESSES:
+        # Of clouds that keep credentials there: whoever reads an answer acts as this machine.
         return Kind.METADATA
     # Linux connects 0.0.0.0 and :: to this machine.
     if address.is_unspecified or address.is_loopback:
         return Kind.LOOPBACK
+    # 169.254.0.0/16 and fe80::/10: the link's own services, metadata services that are not listed above among them.
     if address.is_link_local:
         return Kind.LINK_LOCAL
     # Before what ipaddress says, which differs from one version of Python to the next.
@@ -216,7 +218,9 @@ def check_name(host: str, allowed: frozenset[Kind]) -> None:
         kind = kind_of(name)
     # A name that a proxy in a cloud resolves to that cloud's own metadata service
     elif name in METADATA_NAMES:
+        # Refused by name, for the proxy would find an address that we never see.
         kind = Kind.METADATA
+    # The proxy's own machine: services there trust whoever comes from loopback.
     elif name in LOOPBACK_NAMES or name.endswith(".localhost"):
         kind = Kind.LOOPBACK
     if kind not in allowed:
@@ -268,6 +272,7 @@ class Resolver:
 
     def note(self, host: str, address: str) -> None:
         """Note that ``host`` was spoken to at ``address`` just now."""
+        # Each kind with its own time: what was met an hour ago says nothing of where the host is now.
         met = self._met.get(host) or {}
         self._met.put(host, {**met, kind_of(address): time.monotonic()})
 
@@ -311,6 +316,7 @@ class Resolver:
     def _ask(self, key: tuple[str, int]) -> Future[Sequence[Endpoint]]:
         """Return the lookup of a host and port that is under way, or a new one."""
         with self._lock:
+            # Two that ask at once share an answer; one that asks later asks the system, whose cache knows the name's life.
             asked = self._under_way.get(key)
             if asked is not None:
                 return asked
@@ -321,6 +327,7 @@ class Resolver:
         try:
             threading.Thread(target=self._run, args=(key, asked), name="name-lookup", daemon=True).start()
         except RuntimeError:
+            # The lookup never began, so nobody would take it out of the list.
             self._end(key)
             asked.set_exception(OSError(errno.EAGAIN, "no thread can be started"))
         return asked
@@ -380,6 +387,7 @@ class Dialer:
         last: OSError = OSError("the name has no address")
         for index, endpoint in enumerate(endpoints):
             left = deadline.remaining()
+            # Before the socket is made: a timeout of 0 means "non-blocking" to Python, not "at once".
             if left <= 0:
                 raise TimeoutError("the deadline was reached while connecting")
             sock = self.open_socket(endpoint.family)
@@ -387,10 +395,12 @@ class Dialer:
                 # An equal part of what is left, so that a dead address leaves time for the next.
                 sock.settimeout(left / (len(endpoints) - index))
                 sock.connect(endpoint.sockaddr)
+                # From here on the caller's time counts, for TLS and the request.
                 sock.settimeout(max(deadline.remaining(), 0.001))
             except OSError as error:
                 with contextlib.suppress(OSError):
                     sock.close()
+                # The last address's error is told: with one address it is the only one, with two they mostly agree.
                 last = error
             else:
                 return sock

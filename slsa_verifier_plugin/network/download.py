@@ -73,6 +73,7 @@ class Downloader:
         self, environ: Mapping[str, str], deadline: Deadline, agent: str, resolver: Resolver | None = None
     ) -> None:
         self._deadline = deadline
+        # No coding: TUF's metadata has the length of what is sent, and unpacking could fill the memory.
         self._headers = {"User-Agent": agent, "Accept-Encoding": "identity"}
         self._pools = Pools(environ, resolver=resolver)
 
@@ -83,6 +84,7 @@ class Downloader:
             NotDownloaded: no answer, a redirect that is not followed, or out of time.
             RegistryError: the environment names certificates or a proxy that cannot be used.
         """
+        # The configured server; a redirect is judged by it, not by where the redirect before led.
         home = url
         for _ in range(limits.MAX_DOWNLOAD_REDIRECTS + 1):
             answer = self._send(url, home)
@@ -90,10 +92,13 @@ class Downloader:
             # 304 and a redirect without a target are the caller's to judge.
             if answer.status not in REDIRECTS or not location:
                 return Download(answer, self._worded)
+            # Its body is not read: a mirror could make it endless.
             answer.close()
             target = target_of(url, location)
             # In clear text anybody between could change the file; TUF would notice, and stay without its update.
             if target is None or (urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"):
+                # As for a registry: whoever controls a mirror must not have us ask this machine, its link or a private
+                # network.
                 raise NotDownloaded("it redirects to what is no URL, or from HTTPS to plain HTTP")
             url = target
         raise NotDownloaded(f"it redirects more than {limits.MAX_DOWNLOAD_REDIRECTS} times")

@@ -61,6 +61,7 @@ def failure_of(error: BaseException) -> Failure:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Failure(Trouble.UNTRUSTED, plain(cause.verify_message), transient=False)
         if isinstance(cause, ssl.SSLError):
+            # Only where the connection ended in the middle: a wrong protocol or key is there the next time as well.
             return Failure(Trouble.TLS, plain(str(cause.reason)), transient="EOF" in str(cause.reason))
         # "No such name" stays; "try again" of a DNS server passes.
         if isinstance(cause, socket.gaierror):
@@ -75,6 +76,7 @@ def failure_of(error: BaseException) -> Failure:
         # A timeout of our own sockets has no errno.
         if isinstance(cause, OSError) and (cause.strerror or isinstance(cause, TimeoutError)):
             return Failure(Trouble.NO_ANSWER, plain(cause.strerror or "timed out"), transient=True)
+    # Named by its class alone: a library's text may hold a URL with the signature that opens a blob.
     return Failure(Trouble.BROKEN_OFF, type(next(causes(error))).__name__, transient=True)
 
 
@@ -87,5 +89,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         # Chains may be circles.
         if isinstance(item, BaseException) and item not in found:
             found.append(item)
+            # requests and urllib3 put causes into ``reason`` and ``args`` as well, and leave ``__cause__`` empty.
             pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
     return reversed(found)

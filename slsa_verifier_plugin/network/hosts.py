@@ -31,6 +31,7 @@ def canonical_host(host: str) -> str:
     Raises:
         ValueError: this can be no host, or only some programs take it for one.
     """
+    # Kept by their text, so a huge one must not be kept.
     return _known(host) if len(host) <= MAX_HOST_CHARACTERS else _canonical(host)
 
 
@@ -39,12 +40,14 @@ def _canonical(host: str) -> str:
     # Only IPv6 addresses have colons; a port is not part of a host.
     if ":" in bare:
         address, percent, zone = bare.partition("%")
+        # A zone is kept (RFC 6874): without it a link-local address cannot be connected to.
         return f"{ipaddress.IPv6Address(address)}{percent}{zone}"
     # Brackets are for IPv6 alone (RFC 3986, 3.2.2).
     if bare is not host or len(bare) > MAX_HOST_CHARACTERS + 1:
         raise ValueError("brackets are for IPv6 addresses, and a host has at most 253 characters")
     # "①②⑦" is 127 to getaddrinfo, which maps it by IDNA.
     name = bare if bare.isascii() else bare.encode("idna").decode("ascii")
+    # "a.example." is "a.example" without the resolver's search list; certificates and NO_PROXY know one form.
     name = name.lower().removesuffix(".")
     if not _NAME.fullmatch(name):
         raise ValueError("not the name of a host")
@@ -63,6 +66,7 @@ def _ipv4(parts: list[str]) -> ipaddress.IPv4Address:
     # What inet_aton does not take, no connection goes to.
     if len(first) > 3 or any(number > 255 for number in first) or last >= 256 ** (4 - len(first)):
         raise ValueError("not an IPv4 address")
+    # inet_aton: in "127.1" the last number fills the three bytes that are left.
     value = last
     for index, number in enumerate(first):
         value += number << (8 * (3 - index))
@@ -90,5 +94,6 @@ def with_canonical_host(url: str) -> str:
     # In its one form only an IPv4 address is digits and dots.
     if not re.fullmatch(r"[0-9.]+", host) or parts.netloc.partition(":")[0] == host:
         return url
+    # User information is not kept: URLs that have any were refused before.
     port = "" if parts.port is None else f":{parts.port}"
     return parts._replace(netloc=f"{host}{port}").geturl()

@@ -21,6 +21,7 @@ def origin_of(url: str) -> str:
     Raises:
         ValueError: the port is no number.
     """
+    # Long URLs carry signatures, which differ each time and would push out what is asked for again.
     return _known(url) if len(url) <= _MAX_KNOWN else _origin(url)
 
 
@@ -49,5 +50,6 @@ def target_of(url: str, location: str) -> str | None:
         valid = parts.scheme in ("http", "https") and parts.port != 0 and "@" not in parts.netloc
         canonical_host(parts.hostname or "")
     except ValueError:
+        # Whoever asks refuses the redirect, with words of its own.
         return None
     return target if valid and _URL.fullmatch(target) else None

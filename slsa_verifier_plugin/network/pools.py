@@ -109,6 +109,7 @@ class Pools:
         key = (origin_of(url), proxy, allowed, context)
         manager = self._managers.get(key)
         if manager is None:
+            # Two threads may make one each; the later one is kept, and the other's connections end with it.
             manager = self._made(proxy, context)
             # Where a proxy is, the operator says, so it may be anywhere.
             manager.pool_classes_by_scheme = timed_pools(self.resolver, None if proxy else allowed)
@@ -142,8 +143,10 @@ def within_reach(url: str, home: str, send: Callable[[Allowed], T], reach: Calla
         AddressRefused: the host has an address of another kind.
     """
     if origin_of(url) == origin_of(home):
+        # Where the operator's own server is, is the operator's business.
         return send(None)
     try:
+        # Nearly every redirect leads to a public object store, so no lookup of the registry's own name is needed.
         return send(GLOBAL_ONLY)
     except AddressRefused:
         # Looked up only now: behind a proxy the server's name may be unknown here, which takes its time.
@@ -153,6 +156,7 @@ def within_reach(url: str, home: str, send: Callable[[Allowed], T], reach: Calla
 
 def reach_of(home: str, resolver: Resolver, deadline: Deadline) -> frozenset[Kind]:
     """Return the kinds of address to which the server at ``home`` may send us, from where it is itself."""
+    # The port makes no difference to where a host is, but getaddrinfo wants one.
     parts = urlsplit(home)
     try:
         return resolver.reach(parts.hostname or "", parts.port or 443, deadline)

@@ -29,6 +29,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     host = (parts.hostname or "").rstrip(".")
     name = f"{parts.scheme}_proxy"
     # As curl has it; Go itself knows no ALL_PROXY.
+    # By the scheme of what is asked for, not of the proxy (Go: ``HTTPS_PROXY`` is for https URLs).
     value = _get(environ, name) or _get(environ, "all_proxy")
     if not value or bypassed(host, parts.port or _PORTS[parts.scheme], _get(environ, "no_proxy")):
         return None
@@ -38,6 +39,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
         proxy_parts = urlsplit(proxy)
         usable = proxy_parts.scheme in _PORTS and bool(proxy_parts.hostname) and proxy_parts.port != 0
     except ValueError:
+        # urlsplit raises for ports and brackets that are none.
         usable = False
     if not usable:
         raise RegistryError(
@@ -79,9 +81,11 @@ def _matches(
     # A range matches addresses only: Go looks no name up for it.
     if "/" in entry:
         try:
+            # "10.1.2.3/8" is the network 10.0.0.0/8 to Go as well.
             return address is not None and address in ipaddress.ip_network(entry, strict=False)
         except ValueError:
             return False
+    # "host:port" matches that port alone (httpproxy).
     name, wanted_port = entry, ""
     # "fd00::1" has colons and no port.
     if literal(entry) is None:
@@ -92,6 +96,7 @@ def _matches(
         return False
     bare = literal(name)
     if bare is not None:
+        # Compared as addresses: "::1" and "0:0:0:0:0:0:0:1" are one.
         return address is not None and _unmapped(bare) == address
     suffix = name.removeprefix("*")
     # ".example" matches below example, not example itself (httpproxy).
@@ -101,4 +106,5 @@ def _matches(
 
 
 def _get(environ: Mapping[str, str], name: str) -> str:
+    # Upper case first, as in Go; curl reads the lower-case form first, where the two seldom differ.
     return environ.get(name.upper()) or environ.get(name) or ""

@@ -46,6 +46,7 @@ class DeadlineSocket(socket.socket):
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         """Receive within the limit (http.client reads this way)."""
+        # Before each call: the time that earlier calls took is gone.
         self.settimeout(self.limit.left())
         return super().recv_into(*args, **kwargs)
 
@@ -80,6 +81,7 @@ class DeadlineContext(ssl.SSLContext):
         limit = getattr(sock, "limit", DeadlineSocket.limit)
         wrapped = super().wrap_socket(sock, *args, **kwargs)
         if isinstance(wrapped, DeadlineSSLSocket):
+            # The same object: when the connection is used again, the new exchange's limit holds for its TLS as well.
             wrapped.limit = limit
         return wrapped
 
@@ -131,6 +133,7 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request; the exchange's time starts now unless connecting for it has started it."""
         if not self._is_started:
+            # On a connection that was kept; a new one has started its time in ``connect``, which came first.
             self._start()
         try:
             super().request(*args, **kwargs)
@@ -138,6 +141,7 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
             if self.proxy is None and self.sock is not None:
                 self._dialer.note(self._dns_host, self.sock)
         finally:
+            # Whether it was sent or not: the next request has a time of its own.
             self._is_started = False
 
     def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override]  # as in urllib3
@@ -145,6 +149,7 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
         try:
             return super().getresponse()
         except BaseException:
+            # urllib3 refuses an answer with two Content-Lengths, and leaves its connection open with the body on it.
             if self._answer is not None:
                 self._answer.close()
             raise
@@ -166,6 +171,7 @@ class TimedHTTPConnection(urllib3.connection.HTTPConnection):
         self._limit.end = time.monotonic() + seconds
 
     def _new_conn(self) -> socket.socket:
+        # ``_dns_host``: urllib3's ``host`` has lost the dot at the end, which a resolver reads as "no search list".
         sock = self._dialer.dial(self._dns_host, self.port, Deadline(self._limit.left()))
         if isinstance(sock, DeadlineSocket):
             sock.limit = self._limit
@@ -207,6 +213,7 @@ def timed_pools(resolver: Resolver, allowed: frozenset[Kind] | None) -> dict[str
 def total(deadline: Deadline, most: float | None = None) -> urllib3.Timeout:
     """Return what is left of ``deadline``, and not more than ``most`` seconds, as one limit for a whole exchange."""
     left = deadline.remaining() if most is None else min(deadline.remaining(), most)
+    # 0 would be an error in urllib3; a thousandth is over before anything is sent.
     return urllib3.Timeout(total=max(left, 0.001))
 
 

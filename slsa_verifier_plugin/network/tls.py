@@ -87,6 +87,7 @@ class TrustStore:
                 str(Path(environ["HOME"]) / ".config/containers/certs.d"),
                 *host_directories,
             )
+        # Held while files are read: a hundred calls that begin at once would otherwise read them a hundred times.
         self._lock = threading.Lock()
         self._contexts: dict[TrustSources, ssl.SSLContext] = {}
         self._by_host: dict[str, tuple[float, TrustSources]] = {}
@@ -107,6 +108,7 @@ class TrustStore:
             self._contexts[sources] = context
             self._by_host[host] = (time.monotonic(), sources)
             while len(self._by_host) > limits.MAX_TLS_CONTEXTS:
+                # The host that was met first: a registry in use comes back at the next request.
                 del self._by_host[next(iter(self._by_host))]
             # A context holds all the system's roots (megabytes): one that no host uses any more goes.
             used = {item[1] for item in self._by_host.values()}
@@ -116,6 +118,7 @@ class TrustStore:
     def _sources(self, host: str) -> TrustSources:
         named = {name: self._environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
         file, directory = named.values()
+        # The first that can be read, and no other, as in Go: it is the distribution's list.
         bundle = next(filter(_is_readable, map(Path, (file,) if file else self._bundles)), None)
         # An empty item of the list would be the working directory.
         listed = [item for item in directory.split(":") if item] if directory else self._directories
@@ -150,6 +153,7 @@ def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
                 except OSError:
                     # Vanished between listing and looking: the next look sees the rest.
                     continue
+                # Links are followed: a ConfigMap's files change by replacing a link, and keep their names.
                 found.append((str(item), stat.st_mtime_ns, stat.st_size))
     return tuple(found)
 
@@ -232,6 +236,7 @@ def _certificates(sources: TrustSources) -> Iterator[bytes]:
             continue
         budget -= len(content)
         if budget < 0:
+            # An error, and not a cut: half of the roots would deny some hosts and not others.
             raise _unusable("the CA file", path, f"with it there are more than {limits.MAX_CA_BYTES} bytes")
         for body in _CERTIFICATE.findall(content):
             # A broken certificate takes none of the others away.
@@ -262,6 +267,7 @@ def _load_host(context: ssl.SSLContext, directory: Path) -> None:
                 why = error.strerror or "it holds no PEM certificate"
                 raise _unusable("a host's CA", path, why) from None
         elif path.suffix == ".cert":
+            # Docker's and podman's form: "client.cert" and "client.key" (containers-certs.d(5)).
             key = path.with_suffix(".key")
             if key not in files:
                 raise _unusable("a client certificate", path, f"its key {key.name} is missing")

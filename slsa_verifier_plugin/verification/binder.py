@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slsa_verifier_plugin.errors import ArtifactError, RegistryError
+from slsa_verifier_plugin.errors import ArtifactError, RegistryError, VerifierError
 from slsa_verifier_plugin.policy.binding import Bound, ImageLabels, check_annotation, check_unbound
 from slsa_verifier_plugin.policy.checks import Examination
 
@@ -36,24 +36,21 @@ class AnnotationBinder:
 
     def __init__(self, fetch: Callable[[], list[ImageLabels]]) -> None:
         self._fetch = fetch
-        self._labels: list[ImageLabels] | None = None
-        self._failure: RegistryError | ArtifactError | None = None
+        self._found: list[ImageLabels] | RegistryError | ArtifactError | None = None
 
     def bind(self, examination: Examination, *, thorough: bool = False) -> Bound:
         """Return step 14 as passed where the labels name a commit of the summary's."""
-        # Fetched once for all summaries, of which anybody may attach a thousand; a failure is the same for all of them, too.
-        if self._failure is not None:
-            # The same error again, and no new request: a thousand summaries must not ask a failing registry a thousand times.
-            raise self._failure
-        if self._labels is None:
+        # Fetched once for all summaries, of which anybody may attach a thousand, and a failing registry is asked once as well.
+        if self._found is None:
             try:
-                self._labels = self._fetch()
+                self._found = self._fetch()
             except (RegistryError, ArtifactError) as error:
                 # DeadlineError is not kept: it ends the whole verification at once.
-                self._failure = error
-                raise
+                self._found = error
+        if isinstance(self._found, VerifierError):
+            raise self._found
         # What the labels say is compared with each summary anew; only fetching is done once.
-        return check_annotation(examination, self._labels)
+        return check_annotation(examination, self._found)
 
     def close(self) -> None:
         """There is nothing to end."""

@@ -72,6 +72,15 @@ def test_one_changed_byte_is_something_else() -> None:
     assert before.levels != after.levels
 
 
+@pytest.mark.parametrize(("values", "is_read"), [(100, True), (100_000, False)])
+def test_a_summary_of_more_values_than_anybody_signs_is_not_parsed(values: int, is_read: bool) -> None:
+    dense = SUMMARY.replace(b'"predicate":{', b'"predicate":{"x":[' + b"1," * values + b"1],", 1)
+    assert dense != SUMMARY
+    kind, reading = Readings(1 << 20).said(candidate(dense))
+    assert isinstance(reading, VerificationSummary) is is_read
+    assert (kind == PREDICATE_TYPE) is is_read
+
+
 def test_errors_are_not_kept() -> None:
     readings = Readings(1 << 20)
     first, second = (readings.said(candidate(b"{"))[1] for _ in range(2))
