@@ -34,6 +34,7 @@ def fetch_content(
     """
     operation = request.operation
     retries = Retries(deadline)
+    # Kept over all attempts, so that a connection that breaks off every few megabytes still ends with the whole.
     received = bytearray()
 
     def attempt() -> None:
@@ -41,12 +42,14 @@ def fetch_content(
         # The rest alone: a broken connection does not cost what has come already (RFC 9110, 14.2).
         if received:
             headers["Range"] = f"bytes={len(received)}-"
+        # One attempt each: the attempts are counted out here, where a body that breaks off counts as one.
         reply = client.send(replace(request, headers=headers), deadline, Retries(deadline, most=1))
         if reply.status == 416 and received:
             # What we have is then wrong: once more from the beginning.
             reply.error_body()
             received.clear()
             raise faults.invalid_response(operation, "it refused to continue a body", transient=True)
+        # A 206 is checked further below; whoever asked for all of it must not get a part (RFC 9110, 15.3.7).
         if reply.status != 206:
             reply.expect(200)
         _receive(reply, received, descriptor, operation)
@@ -89,6 +92,7 @@ def _misfit(reply: Reply, received: bytearray, descriptor: Descriptor) -> str:
         return "a partial answer (HTTP 206) of another part than asked for"
     left = descriptor.size - len(received)
     # Known before a byte is read.
+    # Of a compressed or chunked answer the length is not known here; ``_checked`` looks at it in the end.
     if reply.length is not None and reply.length != left:
         return f"the answer announces {reply.length} bytes where its descriptor leaves {left}"
     return ""
@@ -101,6 +105,7 @@ def _checked(received: bytearray, descriptor: Descriptor, operation: str) -> byt
             operation, f"the body has {len(received)} bytes, its descriptor says {descriptor.size}"
         )
     content = bytes(received)
+    # The one thing that proves content (OCI image specification 1.1, "Digests"): all before it only saves bytes and time.
     if hashlib.new(descriptor.digest.algorithm, content).hexdigest() != descriptor.digest.hex:
         why = (
             "what the registry delivered does not have this digest; the registry, its storage or something on the way "

@@ -55,6 +55,7 @@ class LayoutCache:
             limit: bytes that are read at most.
         """
         try:
+            # By the digest's own name: ``Digest.parse`` lets no slash or dot into it.
             with open(self._path(digest), "rb", opener=_open_planted) as file:
                 state = os.fstat(file.fileno())
                 # A pipe would never end.
@@ -99,9 +100,11 @@ class LayoutCache:
             self._place(temporary, self._path(digest), content)
         except (OSError, ValueError) as error:
             with contextlib.suppress(OSError, ValueError):
+                # Half a file beside the blobs takes room until the sweep; it is never read.
                 os.unlink(temporary)  # noqa: PTH108 (pathlib costs on this path)
             warning = self._warning("written", error)
             if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
+                # A full disk passes, so it is tried again; these three do not.
                 self._unwritable = warning
             return warning
         return None
@@ -111,6 +114,7 @@ class LayoutCache:
         try:
             self._fill(temporary, content)
         except FileNotFoundError:
+            # Only now: usually it is there, and a look at it would cost each write.
             (self._root / "ingest").mkdir(exist_ok=True)
             self._fill(temporary, content)
         try:

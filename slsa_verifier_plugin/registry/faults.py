@@ -109,6 +109,7 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
         codes: error codes from the body; only those of ``OCI_CODES`` are shown.
     """
     transient = is_passing(status)
+    # Told by status alone: what a registry writes beside it may hold the token that it was shown.
     reason, advice = _ADVICE.get(status, (Reason.REGISTRY_ERROR, "the registry cannot serve the request"))
     if status >= 500:
         advice = "the registry or something before it failed; look at its logs"
@@ -165,6 +166,7 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
     # What OpenSSL makes of an answer in clear text.
     if is_tls and ("HTTP_REQUEST" in failure.detail or "WRONG_VERSION_NUMBER" in failure.detail):
         advice = "; it seems to speak plain HTTP: give --plain-http at the command line, or set useHttp in the Store"
+    # Of TLS nothing is promised: an end in the middle of a handshake is mostly a wrong port or proxy.
     helps = RETRY_HELPS if failure.transient and not is_tls else ""
     return RegistryError(
         f"{operation} failed: {said}{advice}{helps}",
@@ -182,5 +184,6 @@ def error_codes(body: bytes) -> tuple[str, ...]:
     errors = value.get("errors") if isinstance(value, dict) else None
     if not isinstance(errors, list):
         return ()
+    # More than one error in an answer is rare; the limit is for whoever sends thousands.
     codes = [item.get("code") for item in errors[:8] if isinstance(item, dict)]
     return tuple(code for code in codes if isinstance(code, str) and code in OCI_CODES)

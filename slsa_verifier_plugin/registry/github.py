@@ -56,6 +56,7 @@ class GitHubAttestations:
 
     def __init__(self, repository: str, environ: Mapping[str, str]) -> None:
         match = _NAME.fullmatch(repository)
+        # "." and ".." would lead to another path of the API, with our token.
         if match is None or match["name"] in (".", ".."):
             raise UsageError(
                 f"{quoted(repository)} is no repository; expected github:OWNER/NAME or github:HOST/OWNER/NAME"
@@ -117,6 +118,8 @@ class GitHubAttestations:
                 # Anybody who may write attestations of the repository makes the list.
                 if len(found) >= MAX_BUNDLES:
                     raise faults.too_many(operation, "attestations", MAX_BUNDLES)
+                # One after the other: the storage's addresses expire in minutes, and people wait for tens of them, not
+                # thousands.
                 found.append(self._bundle(entry, deadline, operation))
         return found
 
@@ -134,6 +137,7 @@ class GitHubAttestations:
         content = reply.read(MAX_BUNDLE)
         try:
             # Storage that unpacks on the way delivers JSON.
+            # GitHub's storage serves snappy (block format).
             text = content if content.lstrip()[:1] == b"{" else decompressed(content, MAX_BUNDLE)
             return json.dumps(loads(text)).encode()
         except (SnappyError, JsonError) as error:
@@ -172,6 +176,7 @@ def _api_of(host: str, environ: Mapping[str, str]) -> str:
     """Return where a host's REST API is (GitHub's documentation, "About the REST API"), without a slash at its end."""
     # Tenants of GitHub's own cloud.
     if host.endswith(".ghe.com"):
+        # GitHub Enterprise Cloud with data residency ("About GitHub Enterprise Cloud with data residency").
         return f"https://api.{host}"
     # GitHub Enterprise Server has its API below the host itself.
     if host != "github.com":

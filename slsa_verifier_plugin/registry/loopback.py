@@ -23,6 +23,7 @@ def is_plain_http(settings: StoreSettings, registry: str) -> bool:
         settings: the store's; ``use_http`` decides where it is set.
         registry: host, and port if any.
     """
+    # In the cluster nothing is guessed: whoever could answer on a port would decide whether TLS is used.
     if settings.use_http or not settings.loopback_http:
         return settings.use_http
     address = _loopback(registry)
@@ -50,6 +51,7 @@ def _answers_http(registry: str, host: str, port: int) -> bool:
     request = f"GET /v2/ HTTP/1.1\r\nHost: {registry}\r\nConnection: close\r\n\r\n".encode()
     try:
         with socket.create_connection((host, port), SECONDS) as connection:
+            # One request, and a closed connection: a server that expects TLS sees a record of a wrong type, and nothing else.
             connection.sendall(request)
             head = connection.recv(_MAX_HEAD)
     except OSError:

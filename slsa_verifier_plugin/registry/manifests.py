@@ -27,6 +27,7 @@ def json_object(content: bytes, operation: str) -> dict[str, Any]:
         RegistryError: reason ``REGISTRY_INVALID_RESPONSE``, it is none.
     """
     try:
+        # Strict: two readers that take a repeated member in two ways would see two manifests.
         value = strict_json.loads(content)
     except strict_json.JsonError as error:
         raise faults.invalid_response(operation, f"the answer is not JSON ({error})") from None

@@ -47,6 +47,7 @@ class Pages:
         while url is not None:
             reply = ask(url)
             yield reply
+            # Only once the caller has read the page: an error in it ends the list before another request.
             url = self.next(url, reply.header("Link"))
 
     def next(self, url: str, link: str) -> str | None:
@@ -63,6 +64,7 @@ class Pages:
         if target is None:
             return None
         try:
+            # Relative in most registries (OCI distribution 1.1, "Listing Tags"), absolute in a few.
             following = urljoin(url, target)
             elsewhere = "@" in following or origin_of(following) != self._home
         except ValueError:
@@ -85,6 +87,7 @@ def next_link(header: str) -> str | None:
     # Cut: the pattern is linear, and a header could still have 64 KiB of it on each of 256 pages.
     for match in _LINK.finditer(header[:16384]):
         for relation in _NEXT.finditer(match[2]):
+            # Several relations in one parameter are allowed: rel="next last" (RFC 8288, 3.3).
             if "next" in (relation[1] if relation[1] is not None else relation[2]).lower().split():
                 return match[1]
     return None

@@ -79,6 +79,7 @@ class Pusher(Closeable):
     def _push_blob(self, content: bytes, digest: Digest) -> None:
         doing = f"pushing the blob {digest} to {self._image.name}"
         there, _ = self.send(HttpRequest(doing, self.client.blob_url(str(digest)), "HEAD"))
+        # Layers of an attestation are often pushed twice, by a retry or for another image of the repository.
         if there.status == 200:
             return
         begun, _ = self.send(HttpRequest(doing, self.client.uploads_url(), "POST"), 202)
@@ -86,6 +87,7 @@ class Pusher(Closeable):
         if not begun.header("Location") or origin_of(location) != origin_of(self.client.origin):
             # Our credentials go along; nobody else gets them.
             raise faults.invalid_response(doing, "it sends the upload to another host, or nowhere")
+        # Registries put a state of their own into the query, which must come back (OCI distribution 1.1, end-6).
         target = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         headers = {"Content-Type": "application/octet-stream"}
         self.send(HttpRequest(doing, target, "PUT", headers, content), 201)
@@ -131,6 +133,8 @@ class Pusher(Closeable):
         digest = Digest.of(content)
         reply = self.manifest(content, MANIFEST_TYPE, str(digest))
         pushed = Descriptor(MANIFEST_TYPE, digest, len(content), artifact_type, annotations)
+        # Without this header the registry does not promise that its API lists the manifest (OCI distribution 1.1, "Pushing
+        # Manifests with Subject").
         if reply.header("OCI-Subject") != str(subject.digest):
             described: dict[str, Any] = {
                 "mediaType": MANIFEST_TYPE,
@@ -139,6 +143,7 @@ class Pusher(Closeable):
                 "artifactType": artifact_type,
             }
             if annotations:
+                # Readers choose by them before they fetch anything, so the index repeats them.
                 described["annotations"] = dict(annotations)
             tag = FallbackTag(self, fallback_tag(subject.digest))
             keep_entry(tag, described, subject.digest, Deadline(INDEX_SECONDS), tag.doing)
@@ -173,6 +178,7 @@ class Pusher(Closeable):
             reply = self.client.send(request, deadline, Retries(deadline, most=1))
             if expected and reply.status not in expected:
                 raise reply.refusal()
+            # Read to its end, or the connection would not be used again for the next of many uploads.
             return reply, reply.read(limits.MAX_MANIFEST_BYTES)
         except DeadlineError:
             # For a person that is an answer that did not come, after which another attempt may help.
@@ -214,6 +220,7 @@ class FallbackTag:
             self._pusher.put(self._tag, content, headers, self.doing)
         except faults.StatusError as error:
             if error.status == 412 and condition:
+                # Another has written since we read: ``keep_entry`` reads again, and adds to what there is now.
                 return False
             raise
         return True

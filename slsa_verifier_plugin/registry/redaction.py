@@ -43,6 +43,7 @@ class Redactor:
     def hide(self, text: str) -> str:
         """Return ``text`` with "(secret)" for each secret, in whatever case: hosts are written in lower case."""
         for secret in tuple(self._secrets):
+            # Plain search first, for the pattern is compiled for each secret and message.
             if len(secret) >= SHORTEST_SECRET and secret.lower() in text.lower():
                 text = re.sub(re.escape(secret), "(secret)", text, flags=re.IGNORECASE)
         return text
@@ -59,6 +60,7 @@ class Redactor:
             message = self.hide(error.message)
             if message == error.message:
                 raise
+            # ``from None``: the error before has the secret in it, and a traceback would show it.
             raise RegistryError(message, reason=error.reason, transient=error.transient) from None
 
 
@@ -86,6 +88,7 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 def _gives_away(text: str, secret: str) -> bool:
     if len(secret) < _FRAGMENT:
+        # Shorter than a fragment, it can only be there as a whole.
         return bool(secret) and secret in text
     # A set of the text's fragments: a token of 20,000 characters is looked for in linear time.
     fragments = {text[start : start + _FRAGMENT] for start in range(len(text) - _FRAGMENT + 1)}

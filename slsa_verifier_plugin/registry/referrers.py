@@ -58,6 +58,7 @@ def from_api(
     operation = f"listing the referrers of {digest}"
     url = client.referrers_url(str(digest))
     if artifact_type is not None:
+        # OCI distribution 1.1, "Listing Referrers": ``artifactType`` is the only filter there is.
         url += "?" + urlencode({"artifactType": artifact_type})
     entries = _Entries(operation, deadline, parsing)
     budget = limits.MAX_REFERRERS_BYTES
@@ -70,10 +71,13 @@ def from_api(
     for number, reply in enumerate(Pages(url, limits.MAX_LIST_PAGES, operation).read(ask)):
         # Only of the first: a later page that is missing would hide what is on it.
         if number == 0 and not _offers_api(reply):
+            # The caller asks for the fallback tag then, as the specification says.
             return None
         reply.expect()
+        # Each page has what the pages before left of the limit for all of them.
         body = reply.read(min(limits.MAX_MANIFEST_BYTES, budget))
         budget -= len(body)
+        # Parsed page by page and not kept as JSON, which takes many times the room of its bytes.
         entries.add(body)
         deadline.check(operation)
     return entries.found
@@ -115,6 +119,7 @@ def from_tag(
     """
     # GitLab resolves the tag to the image itself.
     if image.matches(content):
+        # Not an error: a GitLab registry answers so for every image that nothing is attached to.
         return []
     entries = _Entries(operation, deadline, parsing, by_tag=True)
     entries.add(content)
@@ -202,6 +207,7 @@ class _Entries:
     def _text(self, text: str) -> str:
         """Return ``text``, cut; the same string for all entries that say the same."""
         text = text[: limits.MAX_TYPE_CHARACTERS]
+        # Lists of thousands repeat three or four types; shared, they take no room.
         return self.texts.setdefault(text, text)
 
 

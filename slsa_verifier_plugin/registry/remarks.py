@@ -31,6 +31,7 @@ class Remarks:
         call: dict[str, None] | None = getattr(self._call, "remarks", None)
         # For the call that met it, also where the store has met it before.
         if call is not None and len(call) < MAX_REMARKS:
+            # A dict for its order, and because each is told once.
             call[remark] = None
         with self._lock:
             # Logged once: a cache that cannot be written would fill the log.

@@ -124,9 +124,11 @@ class RepositoryClient:
             sent = replace(request, headers=headers)
             reply = self._http.send(sent, deadline, self.origin, leave_home=leave_home)
             if reply.status == 401 and origin_of(reply.url) == home:
+                # Only of the registry itself: an object store's 401 is about its own signature, and no token helps.
                 challenges = parse_challenges(reply.header("WWW-Authenticate"))
                 refusal = reply.refusal()
                 if not challenges or answered >= limits.MAX_AUTHENTICATIONS:
+                    # Asked twice already: the token is fresh, so it is the right that is missing and not the token.
                     raise refusal
                 self._asked(self.auth.refuse(challenges, used))
             elif reply.status == 403 and used is not None and not answered:
@@ -134,6 +136,7 @@ class RepositoryClient:
                 reply.error_body()
                 self.auth.forget(used)
             elif faults.is_passing(reply.status):
+                # An error here, so that ``Retries`` sends the request again, after the time that the registry asks for.
                 raise reply.refusal()
             else:
                 return reply

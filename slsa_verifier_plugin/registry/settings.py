@@ -50,6 +50,7 @@ class StoreSettings:
 
         def read(name: str, kind: type, expected: str) -> Any:
             # Go's decoder prefers the exact name, and takes any case without it.
+            # Of two names that differ by case alone Go takes the later one; both at once are nobody's intention.
             value = exact[name] if name in exact else folded.get(name.lower())
             # True is an int in Python, and no number in JSON.
             fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))

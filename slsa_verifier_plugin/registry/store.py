@@ -162,6 +162,7 @@ class RegistryStore(Closeable):
                 raise
             entries = self._referrers(image, artifact_type, deadline)
         said, silent, others = referrers.by_doubt(entries, artifact_type)
+        # A list's word is enough for those that name the type: the manifest is read by the verification anyway.
         found = said + self._of_type(image, silent, artifact_type, deadline)
         # The others are looked into only where nothing matched: it costs a request for each.
         return found or self._of_type(image, others, artifact_type, deadline)
@@ -192,6 +193,7 @@ class RegistryStore(Closeable):
             reply.expect()
             content = reply.read(limits.MAX_MANIFEST_BYTES)
         operation = request.operation
+        # sha512 where the reference has it; registries answer tags with sha256.
         digest = Digest.of(content, image.digest.algorithm if image.digest else "sha256")
         # The one check that decides: everything else is the registry's word.
         if image.digest is not None and digest != image.digest:
@@ -244,6 +246,7 @@ class RegistryStore(Closeable):
                 challenge = self._asked.get(image.registry)
                 if challenge is not None:
                     client.auth.expect(challenge)
+                # The least recently used goes: its next use asks for a challenge and a token again, and nothing worse.
                 self._clients.put(key, client)
             return client
 

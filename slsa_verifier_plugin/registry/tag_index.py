@@ -113,6 +113,7 @@ class _Writer:
     def attempt(self) -> float | None:
         """Look once, and write where the entry is missing. Return None once it stays, 0 to look again, else the time to wait."""
         began = time.monotonic()
+        # Each time anew: what was read a moment ago may be overwritten by now.
         kept = self.tag.read()
         if kept is None and not self.is_absent:
             # A new index would take away what others have attached: once more, in case the answer came between two writes.
@@ -130,6 +131,7 @@ class _Writer:
         # Remembered: whoever overwrites ours next takes these away, too.
         self.seen |= there
         self.seen.pop(self.own["digest"], None)
+        # Ours is taken out first: an older description of the same manifest must not stand beside the new one.
         others = [item for item in entries if item.get("digest") != self.own["digest"]]
         content = json.dumps({**index, "manifests": [*others, *missing, self.own]}).encode()
         # No registry would have to take it, and no verifier would read it.
@@ -161,12 +163,14 @@ class _Writer:
         if self.refused.get(before, 0) >= MAX_REFUSALS:
             condition = {}
         if not self.tag.write(content, condition):
+            # Counted by what stood there: if somebody else wrote in between, the refusal was right.
             self.refused = {before: self.refused.get(before, 0) + 1}
 
     def _parsed(self, kept: Kept | None) -> dict[str, Any]:
         """Return the index, a new one where there is none."""
         new: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
         if kept is None or self.subject.matches(kept.content):
+            # Some registries resolve the tag to the image itself (GitLab); that is no index, and nobody's entry is lost.
             return new
         try:
             # Not the strict parser: what another client wrote loosely must not keep ours from being attached.
@@ -178,4 +182,5 @@ class _Writer:
         if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):
             raise faults.invalid_response(self.doing, "what stands under that tag is no index")
         assert isinstance(value, dict)
+        # What others put beside ``manifests`` stays, as annotations of the index.
         return {**new, **value}
