@@ -44,6 +44,7 @@ def credential_leases(provider: CredentialProvider | None) -> CredentialLeases:
         seconds = limits.CREDENTIALS_SECONDS
         if found is not None and found.expires_at is not None:
             # The wall clock: clouds say a time of day.
+            # Never longer than an hour: a cloud's clock, or its answer, may be wrong.
             seconds = min(found.expires_at - time.time(), limits.MAX_TOKEN_SECONDS)
         return Lease.lasting(found, seconds)
 
@@ -82,6 +83,7 @@ class RepositoryAuth:
     def expect(self, challenge: Challenge) -> None:
         """Take it that the registry will ask as it did for another repository, which saves asking it first."""
         # The scope was the other repository's.
+        # Realm and service are the registry's; nearly all registries ask for the same of each repository.
         parameters = {name: text for name, text in challenge.parameters.items() if name != "scope"}
         self._challenge = Challenge(challenge.scheme, parameters)
         self._is_guess = True
@@ -98,6 +100,7 @@ class RepositoryAuth:
             # Not asked yet, and perhaps never: a public repository may be open to everybody.
             return None
         if not self._is_guess:
+            # What the registry itself has asked for must be answered: its failure is the call's.
             return self._answer(challenge, deadline)
         try:
             # Part of the time only, so that a guess cannot take the time of the request itself.
@@ -119,6 +122,7 @@ class RepositoryAuth:
         """
         if used is not None:
             self.forget(used)
+        # A bearer challenge without a realm names nobody to ask.
         bearer = next((item for item in challenges if item.scheme == "bearer" and item.get("realm")), None)
         # A token says less to whoever listens than a password does.
         chosen = bearer or next((item for item in challenges if item.scheme == "basic"), None)
@@ -134,6 +138,7 @@ class RepositoryAuth:
         challenge = self._challenge
         scheme, _, value = used.partition(" ")
         if scheme == "Bearer" and challenge is not None and challenge.scheme == "bearer":
+            # Only this very token: another call may have renewed it a moment ago.
             self._tokens.drop(self._request(challenge), value)
         elif scheme == "Basic":
             # Only if they are still those: another caller may have found newer ones meanwhile.
@@ -153,7 +158,8 @@ class RepositoryAuth:
         try:
             token, seconds = self._servers.issue(request, credentials, deadline, operation)
         except TokenDeniedError:
-            # The next call asks the provider again: a rotated password must not need a restart.
+            # The next call asks the provider again: a rotated password must not need a restart. Other errors (no answer, 5xx)
+            # say nothing about the credentials, which are kept.
             self._credentials.drop(self._image.registry, credentials)
             raise
         self.redactor.add(token)
@@ -176,6 +182,7 @@ class RepositoryAuth:
         if credentials is not None:
             self.redactor.add(credentials.password, credentials.identity_token)
             if credentials.password:
+                # In this form it goes over the wire, and a registry could name a host after it.
                 self.redactor.add(basic_value(credentials, self._origin))
         return credentials
 

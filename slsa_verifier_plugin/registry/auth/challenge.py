@@ -58,7 +58,9 @@ def _parameters(text: str, position: int) -> tuple[dict[str, str], int]:
     found: dict[str, str] = {}
     # As in "Negotiate TlRMTVNT...": one value without a name (RFC 9110, 11.2).
     credential = _TOKEN68.match(text, position)
+    # A parameter's own "name=value" is no token68, for the pattern wants a comma or the end behind it.
     if credential is not None:
+        # Passed over: none of those schemes is answered here.
         position = credential.end()
     start = _skip(text, position)
     while (parameter := _PARAMETER.match(text, start)) is not None:

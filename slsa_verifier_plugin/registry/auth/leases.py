@@ -114,6 +114,7 @@ class Leases(Generic[K, V]):
         # Round again for who waited for a fetch that ran out of its own time, not the waiting caller's.
         while True:
             with self._lock:
+                # The usual way: one look under the lock, no thread, no wait.
                 lease = self._usable(key)
                 if lease is not None:
                     if self._clock() >= lease.renew_at and self._may_renew(key):
@@ -123,6 +124,7 @@ class Leases(Generic[K, V]):
                     return lease.value
                 deadline.check(f"getting {self._what}")
                 fetch = self._fetches.get(key)
+                # Whoever comes first begins it; a thousand calls at once make one request to the cloud.
                 if fetch is None or not fetch.is_under_way:
                     fetch = self._begin(key, deadline)
             # Outside the lock: others find what is at hand meanwhile.
@@ -145,17 +147,20 @@ class Leases(Generic[K, V]):
         with self._lock:
             lease = self._leases.get(key)
             if lease is not None and lease.value == value:
+                # Compared by value, so a late complaint about an old token does not take away the new one.
                 del self._leases[key]
 
     def _usable(self, key: K) -> Lease[V] | None:
         lease = self._leases.get(key)
         if lease is None or self._clock() >= lease.usable_until:
             return None
+        # So that what is used stays, however many names are met once.
         self._leases.move_to_end(key)
         return lease
 
     def _may_renew(self, key: K) -> bool:
         last = self._fetches.get(key)
+        # By the beginning, not by the end: a service that hangs would otherwise be asked again at once when it fails.
         is_spaced = last is None or time.monotonic() - last.begun >= RETRY_SECONDS
         return self._running < MAX_FETCHES and is_spaced and (last is None or not last.is_under_way)
 
@@ -181,10 +186,12 @@ class Leases(Generic[K, V]):
             lease = self._fetch(key, fetch.deadline)
             if lease.usable_until <= self._clock():
                 lease = None
+                # Handed out, it would be refused by the registry, and the credentials blamed for it.
                 fetch.error = self._failed("it had expired when it arrived; check this machine's clock")
         except VerifierError as caught:
             fetch.error = caught
         except Exception as caught:  # noqa: BLE001  a thread's error would be printed, with what it holds
+            # The class alone is named: an SDK's text may hold the signed request.
             fetch.error = InternalError(
                 f"getting {self._what} failed in a way that was not foreseen ({type(caught).__name__}); please report it"
             )

@@ -106,6 +106,7 @@ class TokenServers:
             reply = self._http.send(sent, deadline, self._origin)
             if reply.status == 200:
                 return _token_of(reply.read(limits.MAX_TOKEN_RESPONSE_BYTES), operation)
+            # Read to its end, so that the connection serves the next attempt.
             error = reply.refusal()
             # A refusal is worded for the token server: the advice for a registry's status would mislead.
             raise error if error.transient else _refusal(operation, request.realm, reply.status, credentials)
@@ -130,6 +131,7 @@ def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> Non
         parts = urlsplit(realm)
         # Compared below with the registry's own: 127.1 and 127.0.0.1 are one host.
         host = canonical_host(parts.hostname or "")
+        # A port of 0 is "any port" to some libraries; user information would go along as credentials.
         valid = parts.scheme in ("http", "https") and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         valid, host = False, None
@@ -225,6 +227,7 @@ def _refusal(operation: str, realm: str, status: int, credentials: Credentials |
 def _token_of(body: bytes, operation: str) -> tuple[str, float]:
     """Return the token and its life in seconds from a token server's answer."""
     try:
+        # Strict, so that no proxy between reads another token than we do.
         value = strict_json.loads(body)
     except strict_json.JsonError:
         raise faults.invalid_response(operation, "the token server's answer is not JSON") from None
@@ -236,5 +239,7 @@ def _token_of(body: bytes, operation: str) -> tuple[str, float]:
     seconds = fields.get("expires_in")
     # True is an int in Python; JSON's true says nothing of seconds.
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or seconds <= 0:
+        # The token specification's own default, 60 seconds.
         seconds = limits.DEFAULT_TOKEN_SECONDS
+    # At least a second, or the token that has just been issued could not be used once.
     return token, min(max(float(seconds), 1.0), limits.MAX_TOKEN_SECONDS)

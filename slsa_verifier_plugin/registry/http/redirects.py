@@ -61,6 +61,7 @@ class HttpClient:
             DeadlineError: out of time.
         """
         for _ in range(limits.MAX_REDIRECTS + 1):
+            # For ``registry check``, which shows where the time goes.
             begun = time.monotonic()
             reply = self._send_once(request, deadline, home)
             # Before the body is read, which is the caller's.
@@ -71,11 +72,13 @@ class HttpClient:
             if reply.status not in REDIRECTS or not reply.header("Location"):
                 return reply
             target = target_of(request.url, reply.header("Location"))
+            # The referrers API is the registry's own; an answer from elsewhere is a web page.
             if target is not None and not leave_home and origin_of(target) != origin_of(home):
                 return reply
             # Read, so that the connection can be used for what follows.
             reply.error_body()
             if target is None:
+                # ftp:, file: and javascript: among them; so are user information and a port of 0.
                 raise _refused(request, "its target is not a plain HTTP URL")
             _check_step(request, reply.status, target)
             if origin_of(target) != origin_of(request.url):
@@ -106,6 +109,7 @@ class HttpClient:
     def _find_reach(self, home: str, deadline: Deadline) -> Lease[frozenset[Kind]]:
         reach = reach_of(home, self._transport.resolver, deadline)
         # Soon again where it is the least: the registry's name may have been unknown for a moment.
+        # Kept for a while, for each redirected blob would otherwise cost a lookup of the registry's own name.
         return Lease.lasting(reach, 1.0 if reach == GLOBAL_ONLY else limits.REACH_SECONDS)
 
 
@@ -117,12 +121,14 @@ def _check_step(request: HttpRequest, status: int, target: str) -> None:
     """
     # A form holds an identity token; bytes are content, which is no secret.
     if request.body is not None and not isinstance(request.body, bytes):
+        # 307 and 308 would repeat the form, and with it the identity token, to whom the answer names.
         raise _refused(request, "a token server must not redirect a request that carries a secret")
     if request.method in ("POST", "PUT") and status not in (307, 308):
         # Only these two keep method and body (RFC 9110, 15.4); after the others a GET would pass for a push.
         raise _refused(request, f"HTTP {status} would turn a {request.method} into a GET")
     # Whoever listens would read, and could answer, what was asked over TLS.
     if urlsplit(request.url).scheme == "https" and urlsplit(target).scheme == "http":
+        # The digest would still be checked, so a changed blob is noticed; what is read along the way is not.
         raise _refused(request, "it leads from HTTPS to plain HTTP")
 
 

@@ -60,12 +60,15 @@ class Retries:
             error: the failure of the attempt that has just been made.
         """
         asked = seconds_of(error.retry_after) if isinstance(error, StatusError) else None
+        # The registry's own wait counts, 0 as well: whoever comes back sooner is refused again (RFC 9110, 10.2.3).
         delay = asked if asked is not None else self._backoff()
         # With a wait that ends too close to the deadline the reason is still the registry's, and known early.
         is_late = delay + NEEDED_SECONDS >= self._deadline.remaining()
         if not error.transient or self._attempts >= self._most or is_late:
+            # The last failure, not "too many attempts": it says what people have to look at.
             raise error
         self._attempts += 1
+        # The caller waits ``aside`` where it is one of many (``store``), so another call works meanwhile.
         self._sleep(delay)
 
     def _backoff(self) -> float:

@@ -36,6 +36,7 @@ def session_until(
     # A redirect would take the token, or the signed request, to whom the cloud's answer names.
     session.max_redirects = 0
     for scheme in ("https://", "http://"):
+        # Both, for a proxy or a test server in clear text: what an SDK may ask is decided by its endpoint, not here.
         session.mount(scheme, _SdkAdapter(Pools(environ, trust), deadline))
     return session
 
@@ -52,6 +53,7 @@ class _SdkAdapter(requests.adapters.HTTPAdapter):
         # The SDK's own limits are left aside: they are for the silence between two bytes, so a peer that trickles would hold the
         # call for ever. So are its own words on proxies and certificates.
         headers = {**request.headers, "Accept-Encoding": "identity", "Connection": "close"}
+        # requests leaves forms as text.
         body = request.body.encode() if isinstance(request.body, str) else request.body
         try:
             answer = self._pools.open(

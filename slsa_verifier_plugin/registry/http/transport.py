@@ -77,6 +77,7 @@ class Reply:
         if self._request.method == "HEAD":
             # Its Content-Length is that of the body which a GET would have (RFC 9110, 9.3.2).
             return 0
+        # Two values arrive joined with a comma, and are no number: urllib3 has refused those that differ.
         text = self.header("Content-Length").strip()
         # With Transfer-Encoding a Content-Length says nothing (RFC 9112, 6.3).
         if self.header("Transfer-Encoding") or not (text.isascii() and text.isdigit()):
@@ -112,6 +113,7 @@ class Reply:
             RegistryError: as ``chunks``; reason ``LIMIT_EXCEEDED`` for a body of more than ``limit`` bytes.
             DeadlineError: out of time.
         """
+        # Refused by its announced length, before a byte of the body is read.
         size = self.length
         if size is None or size <= limit:
             body = b"".join(self.chunks(limit))
@@ -125,6 +127,7 @@ class Reply:
         try:
             return self.read(limits.MAX_ERROR_BYTES)
         except RegistryError:
+            # An error's body only helps a message. Failing to read it must not hide the status.
             return b""
 
     def refusal(self) -> faults.StatusError:
@@ -160,6 +163,7 @@ class Transport(Pools):
             RegistryError: no answer, TLS, or an answer that is not HTTP.
             DeadlineError: out of time.
         """
+        # Before the connection: a call that is out of time would only take one from others.
         deadline.check(request.operation)
         headers, body = dict(request.headers), request.body
         if isinstance(body, Mapping):

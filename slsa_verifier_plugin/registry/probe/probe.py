@@ -71,6 +71,7 @@ def probe(
     failed = ""
     with contextlib.closing(Probing(image, settings, environ, deadline, trust, resolver)) as probing:
         for name, action in probing.actions():
+            # What needs a failed step would only repeat its message.
             if failed:
                 yield ProbeStep(name, "skipped", f"not tried, because {failed} failed")
                 continue

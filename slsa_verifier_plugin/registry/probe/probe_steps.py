@@ -120,6 +120,7 @@ class Probing:
         url, header = exchange.url, exchange.reply.header
         # An object store's path and query hold the signature that opens the blob; the registry's own path is no secret.
         path = plain(urlsplit(url).path, 400) if origin_of(url) == origin_of(exchange.home) else "/..."
+        # Chosen by name: a header that is not listed may hold anything, cookies and tokens among it.
         headers = {name: header(name) for name in SHOWN_HEADERS}
         headers["WWW-Authenticate"] = described(header("WWW-Authenticate"))
         if header("Location"):
@@ -156,6 +157,7 @@ class Probing:
         host, port, proxy = self._peer()
         operation = f"connecting to {plain(host)}:{port}"
         try:
+            # Any address: this is the registry that the person has named.
             sock = Dialer(self._resolver, None, _open_socket).dial(host, port, self._deadline)
             with contextlib.closing(sock):
                 facts = {"peer": str(sock.getpeername()[0])}
@@ -163,6 +165,7 @@ class Probing:
                     return "connected to the proxy", facts
                 if self._client.origin.startswith("http:"):
                     return "connected, without TLS", facts
+                # The very context that a verification uses, with the host's own certificates.
                 context = self._trust.context(urlsplit(self._client.origin).netloc)
                 with context.wrap_socket(sock, server_hostname=host) as wrapped:
                     facts |= _certificate(wrapped)
@@ -177,6 +180,7 @@ class Probing:
         # Past the repository's client, which would answer the challenge that is to be seen here.
         reply = self._store.http.send(request, self._deadline, home)
         challenge = described(reply.header("WWW-Authenticate"))
+        # Read in any case, so that the next step does not find the rest of this body.
         refusal = reply.refusal()
         if reply.status == 200:
             return "the registry answers without asking who we are", {}
@@ -187,6 +191,7 @@ class Probing:
     def _authenticate(self) -> tuple[str, Facts]:
         operation = f"authenticating for {self._image.name}"
         url = self._client.manifest_url(str(self._image.digest or self._image.tag or "latest"))
+        # HEAD: the manifest itself is the next step's.
         reply = self._client.send(HttpRequest(operation, url, "HEAD"), self._deadline)
         # Other statuses say that we are let in; what is there, the next step looks at.
         if reply.status in (401, 403):
@@ -207,6 +212,7 @@ class Probing:
 
     def _list_referrers(self) -> tuple[str, Facts]:
         self._listed = self._store.referrers(self._image, self._deadline)
+        # What was seen on the wire, for the store does not say which way it went.
         has_api = any("/referrers/" in seen.url and seen.status == 200 for seen in self._seen)
         by_tag = self._listed[0].listed_by_tag if self._listed else False
         how = "the fallback tag" if by_tag or not has_api else "the referrers API"
@@ -262,6 +268,7 @@ class _WatchedProvider:
         # Until it has answered: what it raises leaves this as it is.
         self.told = "the provider failed"
         self._provider = self._provider or provider_for(self._settings.auth_provider, self._environ)
+        # The real provider, with the real settings: a mistake in them shows here, in its own words.
         found = self._provider.credentials(image, deadline) if self._provider else None
         if found is None:
             self.told = "none for this registry"
