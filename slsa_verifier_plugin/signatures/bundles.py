@@ -63,6 +63,7 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
     besides = len(candidate.content) - (len(candidate.payload) + 2) // 3 * 4
     if besides > MAX_BESIDES:
         raise _too_much("JSON", besides, MAX_BESIDES, "bytes beside its payload")
+    # Strict once more, though the candidate was read from the same bytes: what follows looks members up by name.
     value = loads(candidate.content)
     _require_sizes(value)
     material = value["verificationMaterial"]
@@ -76,6 +77,7 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
     # sigstore-python cannot read a bundle without the member; protobuf leaves an empty list out (JSON mapping, "default
     # values").
     if entries is None:
+        # An absent list and an empty one say the same (protobuf's JSON mapping), so nothing is added that was not there.
         material["tlogEntries"] = []
     # Unchanged: the bytes are handed on as they came, and not written once more, which would take as long as reading.
     elif is_whole:
@@ -99,6 +101,7 @@ def with_tokens(bundle: bundle_v1.Bundle, kept: frozenset[bytes]) -> bundle_v1.B
     if data is None:
         return bundle
     stamps = [stamp for stamp in data.rfc3161_timestamps if stamp.signed_timestamp in kept]
+    # Copied, for the parsed bundle is shared with whoever looks at all of its timestamps.
     update = {"timestamp_verification_data": data.model_copy(update={"rfc3161_timestamps": stamps})}
     material = bundle.verification_material.model_copy(update=update if stamps else dict.fromkeys(update))
     return bundle.model_copy(update={"verification_material": material})
@@ -109,6 +112,7 @@ def logged_at(bundle: bundle_v1.Bundle) -> datetime | None:
     # Only a promise (signed entry timestamp) covers ``integratedTime``; without one anybody could have written it (Rekor v1
     # API).
     for entry in bundle.verification_material.tlog_entries:
+        # Rekor v2 has no time of its own, and writes 0.
         if entry.integrated_time and entry.inclusion_promise:
             try:
                 return datetime.fromtimestamp(entry.integrated_time, tz=UTC)
@@ -129,6 +133,7 @@ def verified_index(bundle: bundle_v1.Bundle) -> int:
     """
     (entry,) = bundle.verification_material.tlog_entries
     if logged_at(bundle) is not None:
+        # The promise's signature covers this index, so nobody else could have written it.
         return entry.log_index
     proof = entry.inclusion_proof
     # The second line of a checkpoint is the tree's size (C2SP tlog-checkpoint).
@@ -143,6 +148,7 @@ def verified_index(bundle: bundle_v1.Bundle) -> int:
 
 def _require_entry(entry: Mapping[str, Any]) -> None:
     kind = _either(entry, "kindVersion", "kind_version")
+    # sigstore-python verifies dsse and hashedrekord; this one hashes another form of the envelope.
     if isinstance(kind, dict) and (kind.get("kind"), kind.get("version")) == INTOTO:
         raise SignatureError(
             "the bundle's log entry is of type intoto 0.0.2, of an old cosign or npm, which is not verified here",
@@ -150,6 +156,7 @@ def _require_entry(entry: Mapping[str, Any]) -> None:
             "cosign do",
         )
     proof = _either(entry, "inclusionProof", "inclusion_proof")
+    # An inclusion promise is the log's word alone; the proof shows that the entry is in the tree that others see, too.
     if not proof or (isinstance(proof, dict) and not proof.get("checkpoint")):
         raise SignatureError(
             "the bundle's log entry has no inclusion proof with a checkpoint, which a promise does not replace here",
@@ -180,10 +187,12 @@ def _require_sizes(bundle: Mapping[str, Any]) -> None:
     # Names alone tell what a value is, wherever it stands: whoever hides a long text elsewhere meets the limit for all
     # other text.
     for count, (name, value) in enumerate(_members(bundle), 1):
+        # Counted while walking: the walk itself ends at the limit.
         if count > MAX_MEMBERS:
             raise _too_much("JSON", count, MAX_MEMBERS, "values")
         if isinstance(value, list) and len(value) > _LISTS.get(name, MAX_MEMBERS):
             raise _too_much(name, len(value), _LISTS.get(name, MAX_MEMBERS), "entries")
+        # The payload's limit is ``maxAttestationBytes``, which the operator sets.
         if isinstance(value, str) and name != _PAYLOAD:
             most = _TEXTS.get(name, MAX_OTHER)
             if len(value) > most:
@@ -225,6 +234,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(item, dict):
             pending.extend(item.items())
         elif isinstance(item, list):
+            # A list's items go by the list's name: "hashes" of texts are each a hash.
             pending.extend((name, child) for child in item)
 
 

@@ -55,6 +55,7 @@ def ct_log_ids(certificate: x509.Certificate) -> list[bytes]:
     # Not logged. Whether that matters is the trusted root's to say, which may have no CT logs.
     except x509.ExtensionNotFound:
         return []
+    # By id alone: whether one verifies is looked at once the time is known.
     return [timestamp.log_id for timestamp in value]
 
 
@@ -79,6 +80,7 @@ def signer_of(certificate: x509.Certificate) -> Signer:
     # .8).
     issuer, issuer_v2 = claims.pop(_ISSUER, None), claims.pop(_ISSUER_V2, None)
     if issuer is not None and issuer_v2 is not None and issuer != issuer_v2:
+        # Fulcio writes the same into both; a certificate that does not was made to be read in two ways.
         raise SignatureError(f"the certificate names two issuers: {quoted(issuer)} and {quoted(issuer_v2)}")
     return Signer(identity, issuer_v2 or issuer or "", claims)
 
@@ -92,6 +94,7 @@ def _claims(certificate: x509.Certificate) -> dict[int, str]:
             continue
         # cryptography keeps what it does not know as bytes: Fulcio's extensions are such.
         value = extension.value.public_bytes()
+        # Not both ways tried in turn: a bare string that happens to be DER would then say something else.
         claims[arc] = value.decode("utf-8") if arc in _OLD_ARCS else asn1.decode_der(str, value)
     return claims
 
@@ -106,6 +109,7 @@ def _identity(certificate: x509.Certificate) -> str:
     # ``key:`` identities stand for configured keys; a certificate with such a name would pass for one.
     if identity.startswith(KEY_PREFIX):
         raise SignatureError("the certificate names a key, which only the configuration may")
+    # It ends in patterns, messages and logs; a workflow's URL has a few hundred characters.
     if len(identity) > _MAX_IDENTITY:
         raise SignatureError(
             f"the certificate's identity has {len(identity)} characters, more than {_MAX_IDENTITY}"

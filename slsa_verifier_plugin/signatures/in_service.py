@@ -47,8 +47,10 @@ class LogKeyring(Keyring):
                 try:
                     log.key.verify(signature, data)
                 except InvalidSignature:
+                    # A key declared anew for the same log: the other declaration's key may be the one.
                     continue
                 return
+        # Not another log's key: sigstore-python would try all of them, and a retired one could verify.
         raise SigstoreError("keyring: invalid signature")
 
 
@@ -75,6 +77,7 @@ class InService(TrustedRoot):
 
     def rekor_keyring(self, purpose: KeyringPurpose) -> RekorKeyring:
         """Return the keys of the transparency logs; there are none to sign with."""
+        # Asked for signing, it gets none: nothing is ever signed here.
         return RekorKeyring(LogKeyring(self.parts.logs if purpose is KeyringPurpose.VERIFY else ()))
 
     def ct_keyring(self, purpose: KeyringPurpose) -> CTKeyring:

@@ -58,6 +58,7 @@ def load_key(configured: str) -> TrustedKey:
     if "-----BEGIN" not in configured:
         what = f"the public key {quoted(configured)}"
         try:
+            # Not a plain open: a pipe in its place would hold every verification that names this key.
             pem = read_regular(configured, MAX_KEY_FILE)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a path"
@@ -94,6 +95,7 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
             f"add a publicKey to trustedVerifiers if its owner is to be trusted{'' if candidate.is_bundle else _BARE}",
         )
     message = Message(pre_authentication_encoding(candidate.payload_type, candidate.payload))
+    # Each once, for all keys: decoding them is cheap, and hashing the payload is done once as well (``Message``).
     signatures = _signatures(candidate)
     identities = [
         trusted.identity
@@ -170,6 +172,7 @@ def is_valid(key: PublicKey, signature: bytes, message: Message) -> bool:
         # Signers with a P-384 key use either digest: Sigstore's specification SHA-384, older cosign SHA-256.
         digests: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(),)
         if isinstance(key.curve, ec.SECP384R1):
+            # Both are at least as strong as this verifier's floor; which one was used is not told by the signature.
             digests = (hashes.SHA384(), hashes.SHA256())
         return any(
             _verifies(partial(key.verify, signature, message.digest(digest), ec.ECDSA(Prehashed(digest))))

@@ -74,6 +74,7 @@ def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed | None:
     try:
         # Nobody else may read or replace it: what lies there is trusted by this user's verifications.
         repository.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Looked at before anything is put there, for ``mkdir`` leaves an existing folder as it is.
         require_private(repository.folder)
         with _locked(repository.folder / "lock"):
             return _refresh(repository, environ)
@@ -102,10 +103,13 @@ def _refresh(repository: RootRepository, environ: Mapping[str, str]) -> Refreshe
         content = verified_copy(repository, work).content
         # A root that is signed and cannot be used is no better than none; the copy before stays.
         load_roots(content, repository.url)
+        # The last step: until here every reader sees the copy before.
         _replace_link(repository, work)
     except BaseException:
+        # Half a copy must not stay: it has the newest name, and would be in the way of a full disk's next try.
         shutil.rmtree(work, ignore_errors=True)
         raise
+    # A reader that is in the middle of one of them looks again (``sources.read_cached``).
     _remove_others(repository, work)
     return Refreshed(
         repository.url, hashlib.sha256(content).hexdigest(), before is None or content != before.content
@@ -152,6 +156,7 @@ class _Fetcher(FetcherInterface):
                 answer.close()
                 raise DownloadHTTPError(f"HTTP error {answer.status}", answer.status)
         except (NotDownloaded, RegistryError) as error:
+            # python-tuf takes nothing but its own type for "not available", and goes on to the next step or gives up by it.
             raise DownloadError(str(error)) from None
         return self._chunks(answer)
 
@@ -166,6 +171,7 @@ class _Fetcher(FetcherInterface):
 def _replace_link(repository: RootRepository, work: Path) -> None:
     # A link cannot be overwritten, but renamed over another one: readers see the old copy or the new one.
     link = work.with_name(f"{work.name}.link")
+    # Relative, so the cache may be moved or mounted elsewhere.
     link.symlink_to(work.name)
     link.replace(repository.current)
 
@@ -184,6 +190,7 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         # Tried again and again: flock cannot wait for a limited time, and a signal to end its wait would hit the whole process.
         for _ in range(round(LOCK_SECONDS / _LOCK_PAUSE)):
+            # The kernel lets go of the lock when its process dies, so there is no stale one to clear up.
             if _has_lock(file):
                 break
             time.sleep(_LOCK_PAUSE)

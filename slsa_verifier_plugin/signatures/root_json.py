@@ -27,6 +27,7 @@ def documents(content: bytes, most: int) -> list[tuple[int, bytes]]:
         JsonError: ``content`` is not JSON, is empty, or holds more than ``most`` documents.
     """
     try:
+        # Editors on Windows put a byte order mark first, which JSON does not allow (RFC 8259, 8.1) and nobody sees.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise JsonError(_packed(content) or f"not UTF-8 at byte {error.start}") from None
@@ -63,6 +64,7 @@ def model_of(content: bytes) -> trustroot.TrustedRoot:
     for names in _LISTS:
         # protobuf leaves empty lists out, which sigstore-python calls missing: GitHub's own root has no ``tlogs``.
         if not any(name in value for name in names):
+            # Only where neither name is there: two names for one list would be one list too many.
             value[names[0]] = []
     for name in ("tlogs", "ctlogs"):
         # ``baseUrl`` is for people and optional in protobuf; pydantic's model demands it.

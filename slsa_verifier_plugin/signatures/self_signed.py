@@ -15,6 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 def loopback_certificate() -> tuple[bytes, bytes]:
     """Return a certificate for 127.0.0.1, and its key, both in PEM."""
+    # Made anew for each demonstration and kept in memory: nobody can have it from an image or a wheel.
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "slsa-verifier-plugin demo")])
     now = datetime.datetime.now(datetime.UTC)

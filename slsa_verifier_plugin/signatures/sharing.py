@@ -47,6 +47,7 @@ class SharedVerifier(RootVerifier):
         # All that the answer depends on goes along, the root's bytes included: the other process keeps nothing that could
         # be stale.
         request = _encoded(self.root.info.source.encode(), self.root.content, candidate.content)
+        # None where the other process is busy, gone, or does not exist: verifying here takes as long, on one processor.
         reply = self._ask(request)
         found = _decoded(reply, request) if reply is not None else None
         if found is None:
@@ -90,9 +91,11 @@ class Answerer:
                 "signedAt": verified.signed_at.isoformat() if verified.signed_at else None,
                 "logIndex": verified.log_index,
             }
+        # With the request's digest, so that the asker knows which question this answers.
         return json.dumps({"request": _digest(request), **found}).encode()
 
     def _root(self, source: bytes, content: bytes) -> RootVerifier:
+        # The source as well: messages name it, and two policies may name one file in two ways.
         key = hashlib.sha256(source + b"\0" + content).digest()
         return self._roots.get_or_make(key, lambda: RootVerifier(load_root(content, source.decode())))
 

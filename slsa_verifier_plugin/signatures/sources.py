@@ -90,6 +90,7 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
         TrustRootError: there is none, or it does not verify.
     """
     if source.kind == "path":
+        # ``service`` keeps what it reads by the file's stamp, so that a replaced ConfigMap counts at once.
         return read_root_file(source.location), source.location
     repository = repository_of(source, environ)
     assert repository is not None
@@ -97,7 +98,9 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
         refreshed = read_cached(repository)
     except TrustRootError:
         if source.kind == "tuf":
+            # A repository of somebody's own has no copy in the package to fall back on.
             raise
+        # The shipped copy is as good as a fresh installation; a broken cache must not deny every image.
         refreshed = None
     if source.kind == "tuf":
         if refreshed is None:
@@ -140,11 +143,13 @@ def read_cached(repository: RootRepository) -> Copy | None:
         if folder is None:
             return None
         try:
+            # The folder that holds the link, too: whoever may write there may point the link elsewhere.
             require_private(repository.folder)
             require_private(folder)
             return verified_copy(repository, folder)
         except (OSError, TrustRootError) as error:
             failure = error
+        # Nothing was replaced meanwhile, so the failure is of this copy and stays.
         if _current_copy(repository) == folder:
             break
         # A refresh put another copy in its place, and removed this one, while it was being read.
@@ -201,11 +206,13 @@ def verified_copy(repository: RootRepository, folder: Path) -> Copy:
         # TUF 1.0, 5.3: from the first root on, each version is signed by the one before and by itself.
         while (following := folder / "root_history" / f"{trusted.root.version + 1}.root.json").exists():
             trusted.update_root(_bounded(following))
+        # TUF 1.0, 5.4 to 5.6: timestamp, snapshot, targets, each signed by keys of the root.
         trusted.update_timestamp(_bounded(folder / "timestamp.json"))
         trusted.update_snapshot(_bounded(folder / "snapshot.json"))
         targets = trusted.update_delegated_targets(_bounded(folder / "targets.json"), "targets", "root")
         info = targets.targets[TARGET]
         content = _bounded(folder / TARGET, MAX_ROOT)
+        # The target itself, held against the signed metadata: here the bytes become trusted.
         info.verify_length_and_hashes(content)
     except OSError:
         raise
@@ -219,4 +226,5 @@ def verified_copy(repository: RootRepository, folder: Path) -> Copy:
 
 def _bounded(path: Path, limit: int = _MAX_METADATA) -> bytes:
     with path.open("rb") as file:
+        # Cut at the limit: what is longer then does not verify, for its hash is another.
         return file.read(limit)

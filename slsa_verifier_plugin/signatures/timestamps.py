@@ -58,6 +58,8 @@ def verified_times(
         return {
             token: response.tst_info.gen_time
             for token, response in responses.items()
+            # One that verifies under no trusted authority is left out, not refused: a bundle may carry others' stamps as
+            # well.
             if any(_is_stamped_by(response, message, authority) for authority in known)
         }
     except Exception as error:
@@ -73,6 +75,7 @@ def names_authority(tokens: Sequence[bytes], authorities: Iterable[Authority]) -
     """
     try:
         responses = [decode_timestamp_response(token) for token in tokens[:MAX_TIMESTAMPS]]
+        # The first certificate of an authority is the one that signs timestamps; the others are its issuers.
         leaves = [authority.certificates[0] for authority in authorities]
         return any(_names(response, leaf) for response in responses for leaf in leaves)
     except Exception as error:
@@ -110,6 +113,7 @@ def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Autho
         builder.build().verify_message(response, message)
     except TimestampError:
         return False
+    # Last: the time is the authority's own word, which counts only once the signature has verified.
     return authority.window.holds(response.tst_info.gen_time)
 
 
@@ -138,6 +142,7 @@ def verify_stamped_bundle(
     if envelope is None or len(envelope.signatures) != 1:
         raise SignatureError("the bundle does not have exactly one signature in a DSSE envelope")
     if not times:
+        # Without a vouched time a certificate of ten minutes proves nothing: its key may have been stolen since.
         raise SignatureError("no signed timestamp of a trusted authority")
     signature = envelope.signatures[0].sig
     # At each of them: "if either fails, verification fails" (Sigstore client specification, 4.3).
@@ -150,6 +155,7 @@ def verify_stamped_bundle(
             verify_sct(certificate, chain, service.ct_keyring(KeyringPurpose.VERIFY))
     _require_usage(certificate)
     key = certificate.public_key()
+    # As sigstore-python, which verifies with keys of this kind alone: a bundle must not be good in one way and bad in the other.
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise SignatureError("the certificate's key is not an elliptic curve key")
     message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
@@ -181,6 +187,7 @@ def chain_at(
         .build_client_verifier()
     )
     try:
+        # No intermediates from the bundle: all issuers come from the trusted root.
         return list(verifier.verify(certificate, []).chain[1:])
     except verification.VerificationError as error:
         raise SignatureError(NO_CHAIN) from error

@@ -177,6 +177,8 @@ def load_roots(content: bytes, source: str) -> RootFile:
         try:
             roots.append(load_root(document, f"{source} (line {line})"))
         except TrustRootError as error:
+            # Of several roots those that can be used count; the others become warnings, or a new form would stop every
+            # verification.
             problems.append(error)
     # Several, none of which can be used: the first says why.
     if not roots:
@@ -255,6 +257,7 @@ def read_root_file(path: str) -> bytes:
         raise TrustRootError(
             f"the trusted root {quoted(path)} cannot be read: {reason}", "mount it or correct trustedRoot"
         ) from error
+    # One byte more was asked for, which tells a file that is too long from one of just that length.
     if len(content) > MAX_ROOT:
         raise TrustRootError(
             f"the trusted root {quoted(path)} is larger than {MAX_ROOT} bytes",
@@ -272,6 +275,7 @@ def _unusable(source: str, error: Exception) -> TrustRootError:
 
 def _authorities(items: Iterable[trustroot.CertificateAuthority]) -> Iterator[Authority]:
     for item in items:
+        # Parsed once, when the root is read: a certificate that cannot be read makes the root unusable, and not a bundle.
         certificates = tuple(
             x509.load_der_x509_certificate(entry.raw_bytes) for entry in item.cert_chain.certificates
         )
@@ -286,6 +290,7 @@ def _logs(items: Iterable[trustroot.TransparencyLogInstance]) -> Iterator[Log]:
         try:
             key = Key(item.public_key)
         except Exception:  # noqa: BLE001 (as every library's errors: the log is known, and nothing verifies by it)
+            # An ML-DSA log, say: known by its id, so that a bundle of it is told apart from one of an unknown log.
             key = None
         yield Log(item.log_id.key_id, _window(item.public_key.valid_for), key, item)
 
@@ -306,4 +311,5 @@ def _key_id(
     try:
         return certificate.extensions.get_extension_for_class(kind).value.key_identifier
     except x509.ExtensionNotFound:
+        # Roots of private instances often have no key ids (RFC 5280 asks for them, and nobody checks).
         return None

@@ -105,6 +105,7 @@ class RootVerifier:
     def _verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
         bundle = bundles.parse(candidate)  # step 1
         self._require_known(bundle, certificate)  # step 2
+        # The trusted root says which way, never the bundle: one that leaves its log entry out must not get the easier way.
         by_log = bool(self.root.parts.logs)
         content, moment, index = (self._by_log if by_log else self._by_timestamps)(bundle, certificate)
         # Step 6. Two readers of one JSON text may differ, in a repeated member say. The policy has seen the candidate's payload,
@@ -197,8 +198,10 @@ class RootVerifier:
     def _stamped(self, bundle: bundle_v1.Bundle) -> dict[bytes, datetime]:
         """Return the verified timestamps; the others are left out, as anybody could leave them out of the bundle."""
         now = self._clock()
+        # A window that has not begun by this machine's clock counts for nobody: a root may announce keys ahead of time.
         authorities = [item for item in self.root.parts.timestamp_authorities if item.window.start <= now]
         envelope = bundle.dsse_envelope
+        # What was stamped is the first signature; more than one is refused later, by whichever way.
         signature = envelope.signatures[0].sig if envelope and envelope.signatures else b""
         return verified_times(bundles.tokens_of(bundle), signature, authorities)
 
@@ -285,6 +288,7 @@ class AttestationVerifier:
         if (known := self._known(candidate)) is not None:
             return known
         if candidate.certificate is None:
+            # Without a certificate there is a plain key's signature, or none at all.
             keys = list(self._keys.values())
             return self._kept(candidate, self._key_ring, verify_with_keys(candidate, keys))
         certificate = certificates.load(candidate.certificate)
@@ -312,10 +316,13 @@ class AttestationVerifier:
         by_key = candidate.certificate is None
         vouchers = [self._key_ring] if by_key else [root.voucher for root in self._roots]
         found = (self._cache.get(_cache_key(candidate, voucher)) for voucher in vouchers)
+        # By the digest of its bytes, the root's, and how many of its parts have begun: nothing else decides whether it
+        # verifies.
         return next(filter(None, found), None)
 
     def _kept(self, candidate: Candidate, voucher: str, verified: Verified) -> Verified:
         if self._cache is not None:
+            # The payload is what takes room; certificate and claims are the rest.
             self._cache.put(_cache_key(candidate, voucher), verified, len(verified.claim.payload) + 4096)
         return verified
 
@@ -324,6 +331,7 @@ class AttestationVerifier:
             f"{plain(root.source)} of {root.date:%Y-%m-%d} ({max(0, (self._now - root.date).days)} days old)"
             for root in self.roots
         )
+        # No root at all took part: keys alone are configured.
         what = unknown.message if unknown else "the signature's Sigstore instance is not known"
         return SignatureError(
             f"{what} is in no trusted root ({ages})",

@@ -147,6 +147,7 @@ def _fields(error: FieldsError) -> str:
         if isinstance(step, int):
             place += f"[{step}]"
         elif _NAME.fullmatch(step):
+            # Other names come from the file, and may be anything.
             place += f".{step}" if place else step
     what = _KINDS.get(found[0]["type"], "cannot be read, or has a value of another type")
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
