@@ -13,7 +13,8 @@ import urllib3
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network import waits as limits
-from slsa_verifier_plugin.network.addresses import AddressRefused, Resolver
+from slsa_verifier_plugin.network.addresses import AddressRefused
+from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.failures import failure_of
 from slsa_verifier_plugin.network.origins import REDIRECTS, target_of
 from slsa_verifier_plugin.network.pools import FAILURES, Allowed, Pools, reach_of, within_reach

@@ -17,7 +17,8 @@ from urllib3.exceptions import HTTPError
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.network import waits as limits
-from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, Resolver, check_name
+from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, check_name
+from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.hosts import with_canonical_host
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.network.proxies import proxy_for

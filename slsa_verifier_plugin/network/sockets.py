@@ -23,7 +23,8 @@ import urllib3.response
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network import waits as limits
-from slsa_verifier_plugin.network.addresses import Dialer, Kind, Resolver
+from slsa_verifier_plugin.network.addresses import Kind
+from slsa_verifier_plugin.network.dialing import Dialer, Resolver
 
 
 class TimeLimit:
@@ -203,7 +204,7 @@ def timed_pools(resolver: Resolver, allowed: frozenset[Kind] | None) -> dict[str
         resolver: finds addresses.
         allowed: kinds of address that may be connected to, None for all.
     """
-    dialer = Dialer(resolver, allowed, _open_socket)
+    dialer = Dialer(resolver, allowed, DeadlineSocket)
     return {
         "http": functools.partial(TimedHTTPPool, dialer=dialer),
         "https": functools.partial(TimedHTTPSPool, dialer=dialer),
@@ -215,7 +216,3 @@ def total(deadline: Deadline, most: float | None = None) -> urllib3.Timeout:
     left = deadline.remaining() if most is None else min(deadline.remaining(), most)
     # 0 would be an error in urllib3; a thousandth is over before anything is sent.
     return urllib3.Timeout(total=max(left, 0.001))
-
-
-def _open_socket(family: int) -> DeadlineSocket:
-    return DeadlineSocket(family, socket.SOCK_STREAM)

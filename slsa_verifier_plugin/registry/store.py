@@ -16,7 +16,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry import arrival, faults, limits, referrers
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases

@@ -8,12 +8,11 @@ reached by the time that each other one has used some four times that at the mos
 
 from __future__ import annotations
 
-import random
 import time
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import chain
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import (
@@ -25,7 +24,7 @@ from slsa_verifier_plugin.errors import (
     StatementError,
 )
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION, Candidate, candidates_about
+from slsa_verifier_plugin.model.envelope import Candidate, candidates_about
 from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.model.provenance import PREDICATE_TYPES, Provenance, parse_provenance
 from slsa_verifier_plugin.model.signer import Claim
@@ -46,6 +45,7 @@ from slsa_verifier_plugin.text import plain, quoted
 from slsa_verifier_plugin.verification.evidence import EMPTY
 from slsa_verifier_plugin.verification.ports import ArtifactStore, CountingStore, SignatureVerifier
 from slsa_verifier_plugin.verification.prefetch import prefetched
+from slsa_verifier_plugin.verification.referrer_order import by_chance
 
 MAX_REFERRERS = 1024
 """Referrers that are searched for provenance; of more, so many that chance picks."""
@@ -68,7 +68,6 @@ AHEAD_BYTES = 4 << 20
 """Bytes that are fetched ahead: fewer referrers at a time where they may be large."""
 FETCH_SHARE = 0.25
 """Share of the time that one referrer may take to arrive in the first round."""
-_PROVENANCE_TYPES = ("application/vnd.dev.sigstore.bundle", "application/vnd.in-toto+json")
 _DOING = "looking for build provenance"
 _NO_KEY = Shortfall(
     -1, Reason.SOURCE_NOT_BOUND, "found provenance by a key, and no key is configured", "", ""
@@ -263,16 +262,7 @@ class ProvenanceSearch:
         except RegistryError as error:
             self._failures.append(error)
             return []
-        # The system's randomness: a seeded sequence could be guessed, and the junk put before what counts.
-        chance = random.SystemRandom()
-        kinds: dict[int, list[Descriptor]] = defaultdict(list)
-        # Whoever writes the fallback tag's index may list one a thousand times, or with another type beside the right one.
-        for descriptor in {(item.digest, item.media_type, item.size): item for item in listed}.values():
-            kinds[_kind(descriptor)].append(descriptor)
-        for kind in kinds.values():
-            chance.shuffle(kind)
-        turns = zip_longest(*(kinds[kind] for kind in sorted(kinds)))
-        ordered = [descriptor for turn in turns for descriptor in turn if descriptor is not None]
+        ordered = by_chance(listed)
         # Cut by chance, not by place: whoever fills the list cannot choose what is left out. The message says so.
         if len(ordered) > MAX_REFERRERS:
             what = f"of {len(ordered)} referrers, of which {MAX_REFERRERS} are looked at"
@@ -407,12 +397,3 @@ class ProvenanceSearch:
         if str(self._digest) not in claimed.digests:
             return None
         return _Lookalike(candidate, claimed, claims)
-
-
-def _kind(descriptor: Descriptor) -> int:
-    """Return what a referrer says that it is: provenance, something that may hold it, or something else."""
-    told = descriptor.annotations.get(PREDICATE_TYPE_ANNOTATION)
-    if told is not None:
-        # The annotation says more than the type: cosign and GitHub attach everything under one artifact type.
-        return 0 if told in PREDICATE_TYPES else 2
-    return 1 if (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES) else 2

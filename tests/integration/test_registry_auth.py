@@ -303,7 +303,7 @@ def test_two_stores_do_not_share_credentials_or_tokens() -> None:
 
 
 def test_the_registry_localhost_is_not_docker_hub() -> None:
-    from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
+    from slsa_verifier_plugin.network.dialing import Endpoint, Resolver
 
     with BasicRegistry(USERS) as local, RecordingRegistry() as hub:
         pushed = push(local)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.registry.probe.probe import ProbeStep, probe
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings

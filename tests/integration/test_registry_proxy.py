@@ -16,7 +16,7 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.download import Downloader, NotDownloaded
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings

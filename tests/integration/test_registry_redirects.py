@@ -8,7 +8,7 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
+from slsa_verifier_plugin.network.dialing import Endpoint, Resolver
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings

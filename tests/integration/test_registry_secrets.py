@@ -14,7 +14,7 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import VerifierError
-from slsa_verifier_plugin.network.addresses import Resolver
+from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.registry.credentials.select import provider_for
 from slsa_verifier_plugin.registry.probe.probe import probe
 from slsa_verifier_plugin.registry.settings import StoreSettings

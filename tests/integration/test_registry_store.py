@@ -134,7 +134,7 @@ def test_without_use_http_nothing_is_asked_in_plain_http() -> None:
 
 
 def test_docker_hub_is_served_by_its_own_host() -> None:
-    from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
+    from slsa_verifier_plugin.network.dialing import Endpoint, Resolver
 
     asked: list[str] = []
 

@@ -241,7 +241,7 @@ def test_a_retry_after_beyond_the_deadline_is_an_answer_at_once(store: RegistryS
 
 
 def test_a_name_server_that_does_not_answer_ends_at_the_deadline() -> None:
-    from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
+    from slsa_verifier_plugin.network.dialing import Endpoint, Resolver
     from slsa_verifier_plugin.registry.reference import Reference
 
     def hangs(host: str, port: int) -> list[Endpoint]:

@@ -52,6 +52,7 @@ SCOPE = (
     "verification/judged.py",
     "verification/prefetch.py",
     "verification/provenances.py",
+    "verification/referrer_order.py",
     "strict_json.py",
     "model/built.py",
     "model/digest.py",

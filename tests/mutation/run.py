@@ -97,6 +97,7 @@ TESTS = {
     "verification/judged.py": ["test_verify.py", "test_verify_binding.py", "test_verify_file.py"],
     "verification/prefetch.py": ["test_prefetch.py", "test_provenances.py"],
     "verification/provenances.py": ["test_provenances.py", "test_verify_binding.py", "test_verify_time.py"],
+    "verification/referrer_order.py": ["test_provenances.py"],
     "node/call_arguments.py": ["test_node_arguments.py"],
     "node/call.py": ["test_node_decision.py"],
     "node/containerd_config.py": ["test_node_containerd_config.py"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from slsa_verifier_plugin.network.addresses import Endpoint, Resolver
+from slsa_verifier_plugin.network.dialing import Endpoint, Resolver
 
 
 def nowhere(host: str, port: int) -> list[Endpoint]:

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network import waits as limits
-from slsa_verifier_plugin.network.addresses import (
-    REACH,
-    AddressRefused,
-    Dialer,
-    Endpoint,
-    Kind,
-    Resolver,
-    kind_of,
-    literal,
-)
+from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, kind_of, literal
+from slsa_verifier_plugin.network.dialing import Dialer, Endpoint, Resolver
 from tests.support.names import endpoint
 
 

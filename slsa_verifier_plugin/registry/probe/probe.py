@@ -17,7 +17,7 @@ from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.network.addresses import Resolver
+    from slsa_verifier_plugin.network.dialing import Resolver
     from slsa_verifier_plugin.network.tls import TrustStore
     from slsa_verifier_plugin.registry.probe.probe_steps import Action, Probing, SeenRequest
     from slsa_verifier_plugin.registry.reference import Reference

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.network.addresses import Dialer, Resolver, kind_of
+from slsa_verifier_plugin.network.addresses import kind_of
+from slsa_verifier_plugin.network.dialing import Dialer, Resolver
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.tls import TrustStore
@@ -158,7 +159,7 @@ class Probing:
         operation = f"connecting to {plain(host)}:{port}"
         try:
             # Any address: this is the registry that the person has named.
-            sock = Dialer(self._resolver, None, _open_socket).dial(host, port, self._deadline)
+            sock = Dialer(self._resolver, None, socket.socket).dial(host, port, self._deadline)
             with contextlib.closing(sock):
                 facts = {"peer": str(sock.getpeername()[0])}
                 if proxy:
@@ -306,7 +307,3 @@ def _certificate(wrapped: ssl.SSLSocket) -> Facts:
         "issuer": name("issuer"),
         "valid until": str(certificate.get("notAfter", "")),
     }
-
-
-def _open_socket(family: int) -> socket.socket:
-    return socket.socket(family, socket.SOCK_STREAM)
