@@ -37,25 +37,35 @@ done
 umask 077
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM # not every shell runs EXIT's for a signal, and keys lie there
 
 in_namespace() { kubectl --namespace "$namespace" "$@"; }
-# Prints an entry of a Secret; nothing where there is none.
-entry() { in_namespace get secret "$1" --ignore-not-found --output "go-template={{with .data}}{{with index . \"$2\"}}{{.}}{{end}}{{end}}" | base64 -d; }
+# Writes an entry of a Secret to a file, an empty one where there is none. A cluster that does not answer must not look like one
+# without a CA: the script would make another, and end trust in the one there is.
+entry() {
+  value=$(in_namespace get secret "$1" --ignore-not-found --output "go-template={{with .data}}{{with index . \"$2\"}}{{.}}{{end}}{{end}}")
+  printf %s "$value" | base64 -d >"$3"
+}
+# Runs openssl, whose messages are shown only where it fails.
+quiet() { openssl "$@" 2>"$work/openssl.log" || { cat "$work/openssl.log" >&2 && exit 1; }; }
 # Tells whether the certificate in a file has more than a third of its days left.
 lasts() { openssl x509 -in "$1" -noout -checkend $(($2 * 24 * 3600 / 3)) >/dev/null 2>&1; }
 put_secret() { in_namespace create secret "$@" --dry-run=client --output yaml | in_namespace apply --server-side --force-conflicts --filename - >/dev/null; }
 
-if in_namespace get certificates.cert-manager.io "$name-tls" --output name >/dev/null 2>&1; then
+# Certificates are cert-manager's where it has been asked for one. Without cert-manager there is no such kind.
+asked=$(kubectl get crd certificates.cert-manager.io --ignore-not-found --output name)
+[ -z "$asked" ] || asked=$(in_namespace get certificates.cert-manager.io "$name-tls" --ignore-not-found --output name)
+if [ -n "$asked" ]; then
   in_namespace wait --for=condition=Ready "certificate.cert-manager.io/$name-tls" --timeout "$timeout"
-  entry "$name-tls" ca.crt >"$work/bundle.crt"
+  entry "$name-tls" ca.crt "$work/bundle.crt"
 else
-  entry "$name-ca" tls.crt >"$work/ca.crt"
-  entry "$name-ca" tls.key >"$work/ca.key"
+  entry "$name-ca" tls.crt "$work/ca.crt"
+  entry "$name-ca" tls.key "$work/ca.key"
   cp "$work/ca.crt" "$work/old.crt"
   if $renew_ca || ! lasts "$work/ca.crt" 3650; then
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=$name CA $(date -u +%Y-%m-%d)" \
+    quiet req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=$name CA $(date -u +%Y-%m-%d)" \
       -keyout "$work/ca.key" -out "$work/ca.crt" -addext basicConstraints=critical,CA:TRUE \
-      -addext keyUsage=critical,keyCertSign 2>/dev/null
+      -addext keyUsage=critical,keyCertSign
     renew=true
     echo "certificate authority: made"
   fi
@@ -77,14 +87,14 @@ fi
 
 if [ -f "$work/ca.key" ]; then
   put_secret tls "$name-ca" --cert "$work/ca.crt" --key "$work/ca.key"
-  entry "$name-tls" tls.crt >"$work/tls.crt"
+  entry "$name-tls" tls.crt "$work/tls.crt"
   if $renew || ! lasts "$work/tls.crt" 365; then
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name.$namespace" -keyout "$work/tls.key" \
-      -out "$work/tls.csr" 2>/dev/null
+    # A common name has 64 characters at most, a namespace up to 63: the names that count are below.
+    quiet req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$work/tls.key" -out "$work/tls.csr"
     printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature extendedKeyUsage=serverAuth \
       "subjectAltName=DNS:$name.$namespace,DNS:$name.$namespace.svc" >"$work/extensions"
-    openssl x509 -req -in "$work/tls.csr" -CA "$work/ca.crt" -CAkey "$work/ca.key" -CAcreateserial -days 365 \
-      -extfile "$work/extensions" -out "$work/tls.crt" 2>/dev/null
+    quiet x509 -req -in "$work/tls.csr" -CA "$work/ca.crt" -CAkey "$work/ca.key" -CAcreateserial -days 365 \
+      -extfile "$work/extensions" -out "$work/tls.crt"
     put_secret tls "$name-tls" --cert "$work/tls.crt" --key "$work/tls.key"
     echo "server's certificate: made; the server reads it within a minute or two"
   else
