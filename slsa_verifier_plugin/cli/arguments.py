@@ -20,10 +20,13 @@ def usual(arguments: Sequence[str]) -> list[str]:
     Args:
         arguments: as typed, without the program's name. What follows ``--`` stays as it is.
     """
+    # Behind "--" everything is a name, also one that looks like an option.
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     ahead, rest = _global_first(list(arguments[:end]))
+    # As docker, kubectl and go have it.
     if rest[:1] == ["version"]:
         return [*ahead, "--version"]
+    # "help verify" is "verify --help".
     if rest[:1] == ["help"]:
         return [*ahead, *(item for item in rest[1:] if item not in _NO_COMMANDS), "--help"]
     # As "kubectl config help" and "git help config" are both understood.
@@ -56,6 +59,7 @@ def _formats(arguments: list[str]) -> list[str]:
     """Return ``arguments`` with ``-o json`` as ``--json``, and so for other formats, where the command has them."""
     words = [item for item in arguments if not item.startswith("-")]
     command = words[0] if words else ""
+    # There -o is a file's name, which may well be "json".
     if command in _WRITERS or " ".join(words[:2]) in _WRITERS:
         return arguments
     made: list[str] = []
@@ -64,6 +68,7 @@ def _formats(arguments: list[str]) -> list[str]:
         taken, value = _output_at(arguments, index, command in _WITH_FORMATS)
         if value == _JSON:
             made.append("--json")
+        # Elsewhere -o is left alone: click then says what the command takes.
         elif value in _FORMATS and command in _WITH_FORMATS:
             made += ["--format", value]
         else:

@@ -98,6 +98,7 @@ class Report:
         # Merged states name their verifiers many times; each is shown once, in order.
         names = dict.fromkeys(name for run in runs for name in run.parameters)
         policy = ", ".join(names) or f"policy {digest[:12]}"
+        # First the counts, for the report's head; then the rows are read once more to be written.
         counted = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen, gaps)
         summary = replace(counted, fingerprint=digest, runs=runs)
         self.output.write(self._text(session, state, summary))
@@ -105,6 +106,7 @@ class Report:
         # What nobody looked at may be anything: --fail-on undecided must not pass over it.
         if summary.is_incomplete:
             decisions.add(Decision.UNDECIDED)
+        # What --fail-on does not name counts as admitted for the status.
         return status_of(decisions & FAIL_ON[self.fail_on])
 
     def _text(self, session: Session, state: AuditState, summary: Any) -> Iterator[Encoded]:
@@ -112,12 +114,14 @@ class Report:
         from slsa_verifier_plugin.cli.render.painter import Painter
         from slsa_verifier_plugin.sinks import line
 
+        # Imported here: jinja2 takes a tenth of a second that the other formats need not wait for.
         if self.form == "html":
             from slsa_verifier_plugin.cli.render.render_html import page_of
 
             yield from page_of(summary, state.rows())
         elif self.form == "json":
             yield from render_audit.json_of(summary, state.rows())
+        # Not in parts: each result points into the list of rules, which is known only at the end.
         elif self.form == "sarif":
             yield render_audit.audit_sarif(state.rows())
         elif self.form == "csv":

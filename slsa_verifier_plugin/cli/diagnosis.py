@@ -63,6 +63,7 @@ def findings(
         image: to fetch the attestation of; None to leave registries alone.
         plain_http: as the store's ``useHttp``.
     """
+    # From the machine outward: what fails first explains what follows.
     yield _installation(environ)
     yield _plugins(plugins)
     yield from _resident(environ)
@@ -89,6 +90,7 @@ def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[DoctorFi
     from slsa_verifier_plugin.node.surroundings import surroundings
     from slsa_verifier_plugin.service.service import Service
 
+    # A configuration that cannot be read is an error of usage: containerd itself would not start with it.
     read = read_config(config)
     for gap in gaps(read, policy_folder.BASE):
         yield DoctorFinding(gap.name, gap.outcome, gap.message, gap.remedy)
@@ -105,6 +107,7 @@ def _installation(environ: Mapping[str, str]) -> DoctorFinding:
     for name in DEPENDENCIES:
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
+        # A one-file plugin that was built without it, or a broken environment.
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     python = f"Python {sys.version.split()[0]}"
@@ -118,6 +121,7 @@ def _installation(environ: Mapping[str, str]) -> DoctorFinding:
 
 
 def _plugins(folder: Path) -> DoctorFinding:
+    # On a laptop there is none; that is no failure.
     if not folder.is_dir():
         return DoctorFinding(
             "plugin directory",
@@ -128,10 +132,12 @@ def _plugins(folder: Path) -> DoctorFinding:
     problems = []
     for name in NAMES:
         path = folder / name
+        # Ratify starts the file named as the Verifier's type: one that cannot be run is an error 500 for each image.
         if not os.access(path, os.X_OK):
             problems.append(f"{name} is missing or not executable")
             continue
         version = _version_of(path)
+        # Another version than this one: an upgrade that stopped half-way.
         if version != __version__:
             problems.append(f"{name} is of version {version or 'unknown'}")
     if problems:
@@ -156,6 +162,7 @@ def _version_of(path: Path) -> str:
             timeout=30,
             check=False,
         )
+    # Something else lies there under the plugin's name; what it is is not found out by running it longer.
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return plain(done.stdout.strip().rpartition(" ")[2], 32)
@@ -165,7 +172,9 @@ def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     from slsa_verifier_plugin.resident.client import manage
 
     status = manage.status(environ)
+    # No answer is either nobody there, or a process that hangs: the socket tells them apart.
     if status.report is None:
+        # It accepted and did not answer: calls go on in processes of their own, slower.
         if status.listens:
             yield DoctorFinding(
                 "resident verifier", FAILED, status.problem, "run 'slsa-verifier-plugin resident stop'"
@@ -191,11 +200,13 @@ def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
 
 def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     """Yield the trusted roots that the resident verifier could not use, or not refresh, for the policies it has seen."""
+    # A resident verifier of another version may say less.
     service = report.get("service")
     if not isinstance(service, Mapping):
         return
     unusable = service.get("unusableRoots")
     for problem in unusable if isinstance(unusable, list) else []:
+        # One text over the wire; what stands behind the first "; " is what to do.
         what, _, remedy = plain(str(problem), 512).partition("; ")
         yield DoctorFinding("trusted root", WARNING, what, remedy or "correct trustedRoot")
     roots = service.get("trustedRoots")
@@ -217,6 +228,7 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
     try:
         repository = repository_of(source, environ)
         assert repository is not None
+        # TUF renews this file at each refresh, even where the root stays the same.
         stamp = (repository.current / "timestamp.json").stat().st_mtime
     except (OSError, TrustRootError):
         return DoctorFinding(
@@ -226,6 +238,7 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
             "run 'slsa-verifier-plugin trust refresh'; the resident verifier does it by itself",
         )
     days = (datetime.now(UTC) - datetime.fromtimestamp(stamp, tz=UTC)).days
+    # Beyond it signatures by a new log would be UNKNOWN_LOG.
     if days > REFRESH_DAYS:
         return DoctorFinding(
             "trusted root", WARNING, f"{shown}, refreshed {days} days ago", "run 'trust refresh'"
@@ -239,6 +252,7 @@ def producers(today: date) -> DoctorFinding:
     days = max(0, (today - known.as_of).days)
     newest = known.releases[-1].version
     shown = f"{known.repository} up to {newest}, known on {known.as_of} ({days} days ago)"
+    # Upstream has had a few releases a year: an older list may lack one.
     if days <= RELEASES_DAYS:
         return DoctorFinding("producers", PASSED, shown)
     return DoctorFinding(
@@ -255,11 +269,13 @@ def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.registry.probe.probe import probe
 
+    # Without an image there is no repository to ask; most registries let nobody list them.
     if image is None:
         return DoctorFinding(
             "registry", NOT_CHECKED, "no image was named", "run 'slsa-verifier-plugin doctor IMAGE'"
         )
     steps = list(probe(parse_image(image), settings_of(None, plain_http), environ, Deadline(30.0)))
+    # Some registries answer the ping with 404 and serve everything else.
     failed = [step for step in steps if step.outcome == "failed" and step.name != "ping"]
     if failed:
         remedy = f"run 'slsa-verifier-plugin registry check {image}'; 'slsa-verifier-plugin explain {failed[0].reason}' says more"
@@ -274,6 +290,7 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     config = environ.get("KUBECONFIG") or str(Path(environ.get("HOME", "/")) / ".kube" / "config")
     kubectl = shutil.which("kubectl", path=environ.get("PATH"))
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
+    # KUBECONFIG may list several files; one that exists is enough for kubectl.
     if kubectl is None or not (in_cluster or any(Path(part).is_file() for part in config.split(os.pathsep))):
         missing = "kubectl" if kubectl is None else f"kubeconfig ({config})"
         yield DoctorFinding(
@@ -288,6 +305,7 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
         found = _kubectl(kind, environ)
         if isinstance(found, DoctorFinding):
             yield found
+            # The API server does not answer: the other kinds would take as long to fail.
             if found.outcome == FAILED:
                 return
         else:
@@ -304,6 +322,7 @@ def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | DoctorFinding:
             KUBECTL_SECONDS,
         )
     except KubectlError as error:
+        # kubectl's own words for a kind whose definition is not installed.
         if "doesn't have a resource type" in str(error):
             owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
             return DoctorFinding("cluster", WARNING, f"the cluster knows no {kind}", f"install {owner} there")
@@ -322,6 +341,7 @@ def _resources(content: bytes) -> Iterator[DoctorFinding]:
     counts: dict[str, int] = {}
     for resource in resources:
         counts[resource.kind] = counts.get(resource.kind, 0) + 1
+    # Ratify without a Verifier denies every image.
     if not any(kind.endswith("Verifier") for kind in counts):
         yield DoctorFinding(
             "cluster", WARNING, "there is no Verifier", "apply one; 'policy init IMAGE' writes it"

@@ -44,7 +44,9 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> l
         if argument == "--":
             rest += [argument, *left]
         elif name in _VALUED and (equals or argument == name):
+            # kubectl takes "--namespace=x" and "--namespace x".
             value = value if equals else next(left, "")
+            # No option here has it: kubectl, which is asked, reads the variable.
             if _VALUED[name] == "--kubeconfig":
                 environ["KUBECONFIG"] = value
             else:
@@ -52,6 +54,7 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> l
         elif argument not in _ALL:
             # All namespaces are what is read without one.
             rest.append(argument)
+    # Of kubectl's plugin people expect that it is about the cluster.
     if rest[:1] == ["audit"]:
         names_other = any(item.partition("=")[0] in SOURCES for item in rest[1:])
         # Of another source the options say nothing: the audit refuses them with a word.

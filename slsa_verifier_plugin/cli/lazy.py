@@ -35,6 +35,7 @@ class StrictCommand(click.Command):
         if not ctx.resilient_parsing:
             # A shell that completes must not be stopped by what is typed so far.
             for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
+                # Options that may be repeated collect; flags have one value.
                 if option.action in ("store", "store_const"):
                     option.process = partial(_once, option, option.process, ctx)  # type: ignore[method-assign]
                 if isinstance(option.obj.type, click.Path):
@@ -47,6 +48,7 @@ def _once(
 ) -> None:
     before = state.opts.get(option.dest)
     process(value, state)
+    # The same value twice contradicts nothing; scripts put defaults in front of arguments.
     if before is not None and before != state.opts[option.dest]:
         names = " or ".join(_names_of(option.dest, ctx))
         raise click.UsageError(f"{names} is given twice, and only one can count", ctx)
@@ -89,6 +91,7 @@ class LazyGroup(click.Group):
         if lazy is None:
             return None
         module, _, attribute = lazy.where.partition(":")
+        # Now: a command's module imports what only it needs.
         command: click.Command = getattr(import_module(module), attribute)
         return command
 

@@ -22,7 +22,7 @@ from slsa_verifier_plugin.cli.session import Session, say
 from slsa_verifier_plugin.cli.typed import Choice
 
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
-"""As in ``completion``, which need not be loaded to complete."""
+"""Set by the script that ``completion`` prints; it stands here, so that completing need not load that command."""
 
 _COMMANDS = "slsa_verifier_plugin.cli.commands"
 COMMANDS = {
@@ -102,12 +102,14 @@ def run(arguments: Sequence[str]) -> int:
     """Run the program; return its exit status. Every failure is one line on standard error, tracebacks only with ``--debug``."""
     _prepare_output()
     try:
+        # Flushed inside, so that a reader that has gone shows here and not at the interpreter's end.
         result = _invoke(usual(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
         return _broken_pipe()
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "interrupted", Status.INTERRUPTED)
+    # click's completion and commands that serve end this way.
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else Status.USAGE
     except Exception as error:  # noqa: BLE001 (the boundary: what nobody foresaw ends in one line, too)
@@ -133,12 +135,15 @@ def explain(error: Exception) -> tuple[str, Status]:
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else PROGRAM
         return f"{error.format_message().rstrip('.')}; see '{where} --help'", Status.USAGE
+    # click's word for Ctrl-C at a prompt.
     if isinstance(error, click.Abort):
         return "interrupted", Status.INTERRUPTED
     if isinstance(error, click.ClickException):
         return error.format_message(), Status.USAGE
+    # What a person put wrong: the message says all, and no traceback helps.
     if isinstance(error, UsageError):
         return str(error), Status.USAGE
+    # Settings that Ratify's contract refuses, typed here by a person.
     if isinstance(error, ContractError):
         return f"{error.message}; {error.details}" if error.details else error.message, Status.USAGE
     # Not 1: nothing was decided, and a pipeline may try again.
@@ -146,11 +151,13 @@ def explain(error: Exception) -> tuple[str, Status]:
         return error.message, Status.UNDECIDED
     if isinstance(error, OSError):
         folder = os.path.dirname(os.fsdecode(error.filename or ""))  # noqa: PTH120 (pathlib is not loaded for the help)
+        # The system's own words name the file, which is not what is missing.
         if error.errno == errno.ENOENT and folder and not os.path.isdir(folder):  # noqa: PTH112
             found = f"{plain(error.filename)} cannot be written or read: there is no folder {plain(folder)}"
             return f"{found}; create it, or name another", Status.USAGE
         name = f": {plain(error.filename)}" if error.filename else ""
         return f"{error.strerror or type(error).__name__}{name}", Status.USAGE
+    # Whatever it quotes is made safe: it may be text of an attestation.
     detail = plain(str(error)) or "no detail"
     return (
         f"a defect: {type(error).__name__}: {detail}; please report it with the output of --debug",
@@ -168,15 +175,18 @@ def _invoke(arguments: list[str]) -> int:
     try:
         with program.make_context(PROGRAM, arguments) as context:
             result = program.invoke(context)
+    # --help and --version end the parsing this way.
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return Status.ADMITTED
+    # A group without a command returns nothing.
     return result if isinstance(result, int) else Status.ADMITTED
 
 
 def _fail(message: str, status: Status) -> int:
+    # One line, whatever line ends the message had: people search logs by it.
     _quietly(lambda: say(f"{PROGRAM}: {' '.join(message.split())}", error=True))
     _quietly(sys.stdout.flush)
     return status
@@ -184,6 +194,7 @@ def _fail(message: str, status: Status) -> int:
 
 def _broken_pipe() -> int:
     """Say nothing: whoever read the output has seen enough. What is still buffered must not fail once more at exit."""
+    # Python flushes once more at its end, and would print "Exception ignored" for the closed pipe.
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
@@ -204,5 +215,6 @@ def _prepare_output() -> None:
         if stream is None:
             # Closed by the caller: whoever does that wants to see nothing.
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (kept to the end)
+        # Tests and embedders put streams of their own in place.
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

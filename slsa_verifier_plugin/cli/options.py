@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -99,24 +99,30 @@ def require_folder(path: Path | None) -> None:
 
     if path is not None and path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it")
+    # Asked before the work: an artifact that was pushed cannot be taken back for a report that nobody can write.
     if path is not None and not path.absolute().parent.is_dir():
         raise UsageError(
             f"{path} cannot be written: there is no folder {path.absolute().parent}; create it, or name another"
         )
 
 
-def policy_options(function: Function) -> Function:
-    """Add the policy's and the registry's options to a command."""
-    for option in reversed(_POLICY + _REGISTRY):
-        function = option(function)
-    return function
+def with_options(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
+    """Return a decorator that adds several options to a command, listed by its help in this order."""
+
+    def add(function: Function) -> Function:
+        # Decorators are applied from the last to the first.
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
-def registry_options(function: Function) -> Function:
-    """Add the registry's options to a command."""
-    for option in reversed(_REGISTRY):
-        function = option(function)
-    return function
+policy_options = with_options(_POLICY + _REGISTRY)
+"""Adds the policy's and the registry's options to a command."""
+registry_options = with_options(_REGISTRY)
+"""Adds the registry's options to a command."""
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 def demands_of(options: Mapping[str, Any]) -> Demands:
@@ -137,6 +143,7 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
     return Demands(
         policy=options["policy"],
         verifier=options["verifier"],
+        # What was not typed is left out: an empty list would be a demand of nothing.
         parameters={key: value for key, value in parameters.items() if value},
         artifact_types=options["artifact_types"],
         rule=options["rule"],

@@ -56,17 +56,21 @@ def install(
     """
     one_file = environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
     try:
+        # In an init container the shared volume is there and empty.
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             prefix=".slsa-", dir=folder.parent if work_beside else folder
         ) as work:
             made = Path(work) / names[0]
+            # The file itself is copied: it carries its interpreter.
             if one_file:
                 shutil.copyfile(one_file, made)
             else:
                 made.write_text(script(), "utf-8")
             made.chmod(0o755)
+            # A node that loses its power after the rename must not come back with an empty plugin.
             _sync(made)
+            # Before the rename: what does not run here (noexec, another libc) never takes the place of what does.
             _try_out(made)
             paths = [_put(made, folder / name) for name in names]
     except OSError as error:
@@ -82,6 +86,7 @@ def is_installed(path: Path, environ: Mapping[str, str]) -> bool:
     try:
         if one_file:
             return os.access(path, os.X_OK) and filecmp.cmp(one_file, path, shallow=False)
+        # A script names the interpreter and the folders: after an upgrade it is another text.
         return os.access(path, os.X_OK) and path.read_text("utf-8") == script()
     except (OSError, UnicodeDecodeError):
         return False
@@ -115,6 +120,7 @@ def script(executable: str = sys.executable, paths: Sequence[str] | None = None)
 def import_paths() -> list[str]:
     """Return the folders that this package and what it needs are imported from, beside the standard library's."""
     own = str(Path(slsa_verifier_plugin.__file__).absolute().parent.parent)
+    # Only these folders: the working directory and PYTHONPATH are the caller's, not the installation's.
     packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     return list(dict.fromkeys([*packages, own]))
 
@@ -123,6 +129,7 @@ def _put(made: Path, target: Path) -> Path:
     """Make ``target`` what ``made`` is, in one step."""
     twin = made.with_name(f"{target.name}.new")
     try:
+        # One file under several names: the one-file plugin has some 40 MiB.
         twin.hardlink_to(made)
     except OSError:
         # Not every file system has links.
@@ -146,8 +153,10 @@ def _try_out(path: Path) -> None:
             timeout=TRIAL_SECONDS,
             check=False,
         )
+    # Something that waits for input, or a machine that is out of memory.
     except subprocess.TimeoutExpired as error:
         raise UsageError(f"what was put into {quoted(str(path.parent.parent))} does not answer") from error
+    # A mount option, or a security module: the system does not say which.
     except PermissionError as error:
         raise UsageError(
             f"files in {quoted(str(path.parent.parent))} may not be executed; is it mounted with noexec?"

@@ -42,12 +42,14 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # rich must give the terminal back, after an interrupt too.
         if self._progress is not None:
             self._progress.stop()
 
     def show(self, progress: Progress) -> None:
         """Take over how far it is; the bar is drawn some times a second."""
         if self._progress is not None:
+            # All three words at all times, so that the line does not jump.
             counts = " ".join(f"{progress.decisions.get(decision, 0)} {decision}" for decision in Decision)
             self._progress.update(self._task, total=progress.total, completed=progress.done, counts=counts)
 

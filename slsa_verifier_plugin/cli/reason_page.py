@@ -34,10 +34,12 @@ def page() -> str:
 def entries() -> dict[str, ReasonEntry]:
     """Return the rows of the page by code: reasons by name, errors of Ratify's contract by number."""
     found: dict[str, ReasonEntry] = {}
+    # The page is ours and has two tables; whatever is no row of theirs is prose.
     for line in page().splitlines():
         cells = [cell.strip() for cell in _CELL.split(line)[1:-1]]
         if len(cells) == 4 and (code := _CODE.fullmatch(cells[0])):
             found[code[1]] = ReasonEntry(code[1], cells[1], _bare(cells[2]), _bare(cells[3]))
+        # The second table: errors of Ratify's contract, by number.
         elif len(cells) == 3 and cells[0].isdecimal():
             found[cells[0]] = ReasonEntry(cells[0], CONTRACT, _bare(cells[1]), _bare(cells[2]))
     return found

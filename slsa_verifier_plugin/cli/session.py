@@ -42,6 +42,7 @@ class Session:
         stream = stream or sys.stdout
         terminal = stream.isatty()
         encoding = (stream.encoding or "ascii").lower().replace("-", "")
+        # A pipe has no width: what reads it breaks lines as it likes.
         width = min(max(_columns(stream), NARROWEST), WIDEST) if terminal else None
         return Painter(color=self._colored(terminal), symbols=encoding == "utf8", width=width)
 
@@ -58,12 +59,14 @@ class Session:
             return self.color == "always"
         if self.environ.get("NO_COLOR"):
             return False
+        # dumb: Emacs and some CI systems show sequences as text.
         return terminal and self.environ.get("TERM") != "dumb"
 
 
 def session_of(context: object) -> Session:
     """Return the session of a click context; a default one where a command is called without the program's group."""
     found = getattr(context, "obj", None)
+    # Tests and tools call commands by themselves.
     return found if isinstance(found, Session) else Session()
 
 
@@ -78,6 +81,12 @@ def say(text: str, *, error: bool = False) -> None:
     stream.write(f"{line(text)}\n")
 
 
+def say_all(lines: Iterable[str]) -> None:
+    """Write lines to standard output, each as soon as it is known: what comes next may take long."""
+    for text in lines:
+        say(text)
+
+
 def show(document: Encoded) -> None:
     """Write a document that an encoder made to standard output, with a line's end after it."""
     sys.stdout.write(document if document.endswith("\n") else f"{document}\n")
@@ -86,6 +95,7 @@ def show(document: Encoded) -> None:
 def record(lines: Iterable[Json]) -> None:
     """Write JSON to standard error, a line each: the log of a server, whatever standard output is for."""
     stream = sys.stderr
+    # In one write, so that lines of several threads do not mix.
     stream.write("".join(f"{line}\n" for line in lines))
     stream.flush()
 

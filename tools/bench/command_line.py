@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.cli.commands.completion_command import COMPLETION_VARIABLE
+from slsa_verifier_plugin.cli.main import COMPLETION_VARIABLE
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.registry.push import MANIFEST_TYPE, Pusher
 from slsa_verifier_plugin.registry.reference import Reference

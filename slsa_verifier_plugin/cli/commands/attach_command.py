@@ -12,7 +12,7 @@ from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status, status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options, registry_options, require_folder
-from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of
 from slsa_verifier_plugin.text import counted
 
 if TYPE_CHECKING:
@@ -199,7 +199,6 @@ def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **op
 def _refused(session: Session, report: ImageReport) -> int:
     from slsa_verifier_plugin.cli.render.render_verify import text_of
 
-    for line in text_of([report], session.painter(), verbose=False):
-        say(line)
+    say_all(text_of([report], session.painter(), verbose=False))
     say("nothing was attached")
     return status_of([report.decision])

@@ -15,7 +15,7 @@ from slsa_verifier_plugin.checking.demands import decider_of, setup_of
 from slsa_verifier_plugin.checking.status import PROGRAM
 from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, Output, Report
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import demands_of, policy_options
+from slsa_verifier_plugin.cli.options import demands_of, policy_options, with_options
 from slsa_verifier_plugin.cli.session import Session, session_of
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.errors import UsageError
@@ -67,24 +67,21 @@ def _completed(context: click.Context, parameter: click.Parameter, incomplete: s
     return [CompletionItem("merge")] if is_first and "merge".startswith(incomplete) else []
 
 
-def _output_options(function: Any) -> Any:
-    for option in reversed(
-        (
-            click.option("--format", "form", type=Choice(FORMATS), default="table", show_default=True),
-            click.option("--json", "form", flag_value="json", help="Short for --format json."),
-            click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the report there."),
-            click.option(
-                "--fail-on",
-                type=Choice(list(FAIL_ON)),
-                default="never",
-                show_default=True,
-                help="What makes the exit status 1 (denied) or 3 (undecided).",
-            ),
-            click.option("--allow-empty", is_flag=True, help="Finding no image at all is no failure."),
-        )
-    ):
-        function = option(function)
-    return function
+_output_options = with_options(
+    (
+        click.option("--format", "form", type=Choice(FORMATS), default="table", show_default=True),
+        click.option("--json", "form", flag_value="json", help="Short for --format json."),
+        click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the report there."),
+        click.option(
+            "--fail-on",
+            type=Choice(list(FAIL_ON)),
+            default="never",
+            show_default=True,
+            help="What makes the exit status 1 (denied) or 3 (undecided).",
+        ),
+        click.option("--allow-empty", is_flag=True, help="Finding no image at all is no failure."),
+    )
+)
 
 
 @click.command(cls=_AuditGroup, epilog=EPILOG)

@@ -11,7 +11,6 @@ from slsa_verifier_plugin.cli.session import show
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.sinks import Script
 
-COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 NAMES = (PROGRAM, "slsa", "slsla")
 ARGUMENT = "--help"
 """Without an argument, and without a terminal, the program is the plugin; completion may run without a terminal."""
@@ -38,7 +37,7 @@ def script(shell: str, name: str = PROGRAM) -> str:
         shell: bash, zsh or fish.
         name: of the program; those of the plugin are the same program.
     """
-    from slsa_verifier_plugin.cli.main import program
+    from slsa_verifier_plugin.cli.main import COMPLETION_VARIABLE, program
 
     found = get_completion_class(shell)
     assert found is not None

@@ -13,7 +13,8 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.cli.options import json_option
+from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ With --push: 0 if the registry gives back what makes the right verdicts; else 1,
 @click.option(
     "--plain-http", is_flag=True, help="With --push: talk HTTP; to a registry on loopback needs no word."
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def demo(context: click.Context, /, **options: Any) -> int:
     """See what the plugin does: one image is denied and one admitted.
@@ -101,8 +102,7 @@ def demo(context: click.Context, /, **options: Any) -> int:
     if as_json:
         show(render_demo.json_of(shown))
     else:
-        for line in render_demo.text_of(shown, painter):
-            say(line)
+        say_all(render_demo.text_of(shown, painter))
     return Status.ADMITTED if shown.as_expected else Status.DENIED
 
 
@@ -118,8 +118,7 @@ def push(session: Session, options: dict[str, Any]) -> int:
     if options["as_json"]:
         show(render_pushed.json_of(pushed, folder))
     else:
-        for line in render_pushed.text_of(pushed, folder, session.painter()):
-            say(line)
+        say_all(render_pushed.text_of(pushed, folder, session.painter()))
     wrong = [one.report.decision for one in pushed if not one.as_expected]
     # An image that is admitted and must not be is as wrong as one that is denied.
     return (status_of(wrong) or Status.DENIED) if wrong else Status.ADMITTED
@@ -149,8 +148,7 @@ def keep(folder: Path, port: int) -> int:
         prepared = scene.prepare(registry, folder)
         policy = folder / "verifier.yaml"
         policy.write_text(scene.verifier_resource(), "utf-8")
-        for line in kept_lines(registry.host, prepared, policy):
-            say(line)
+        say_all(kept_lines(registry.host, prepared, policy))
         sys.stdout.flush()
         try:
             threading.Event().wait()
@@ -192,8 +190,7 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
             if as_json:
                 show(render_provider_demo.json_of(exchanges))
             else:
-                for line in render_provider_demo.text_of(running, exchanges, session.painter(), stays):
-                    say(line)
+                say_all(render_provider_demo.text_of(running, exchanges, session.painter(), stays))
             if stays:
                 sys.stdout.flush()
                 try:

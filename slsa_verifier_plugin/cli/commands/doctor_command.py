@@ -9,7 +9,8 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.session import say, session_of, show
+from slsa_verifier_plugin.cli.options import json_option
+from slsa_verifier_plugin.cli.session import say_all, session_of, show
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
@@ -35,7 +36,7 @@ Exit status: 0 nothing failed, 1 something did, 2 usage.
     help="Look at a node instead: containerd's configuration file, and the door that it leaves open.",
 )
 @click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry; one on loopback needs no word.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def doctor(
     context: click.Context,
@@ -68,8 +69,7 @@ def doctor(
     for finding in findings:
         found.append(finding)
         if not as_json:
-            for line in render_doctor.lines_of(finding, painter):
-                say(line)
+            say_all(render_doctor.lines_of(finding, painter))
     if as_json:
         show(render_doctor.json_of(found))
     return Status.DENIED if any(item.outcome == diagnosis.FAILED for item in found) else Status.ADMITTED

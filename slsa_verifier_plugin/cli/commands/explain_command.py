@@ -9,7 +9,8 @@ from click.shell_completion import CompletionItem
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.session import say, session_of, show
+from slsa_verifier_plugin.cli.options import json_option
+from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
 from slsa_verifier_plugin.errors import Reason, UsageError
 from slsa_verifier_plugin.sinks import json_text
 
@@ -29,7 +30,7 @@ def _codes(context: click.Context, parameter: click.Parameter, incomplete: str) 
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("code", required=False, shell_complete=_codes)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
     """Say what a reason code of a denial means, with an example and what to do; all codes without one.
@@ -47,8 +48,7 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
             return Status.ADMITTED
         width = max(map(len, Reason))
         for reason in Reason:
-            for line in painter.lines(SUMMARIES[reason], f"{reason:<{width}}  ", width + 2):
-                say(line)
+            say_all(painter.lines(SUMMARIES[reason], f"{reason:<{width}}  ", width + 2))
         return Status.ADMITTED
     # A code as it stands in a message may have brackets around it, and people write it in lower case.
     name = code.strip("[]().,:; ").upper().replace("-", "_")
@@ -71,6 +71,5 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
     for title, text in (("", summary), ("example: ", entry.example), (last, entry.remedy)):
         # The example of a contract error is its meaning, which is said already.
         if text and not (title == "example: " and text == summary):
-            for line in painter.lines(text, f"  {title}", 4):
-                say(line)
+            say_all(painter.lines(text, f"  {title}", 4))
     return Status.ADMITTED

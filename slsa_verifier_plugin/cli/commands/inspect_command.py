@@ -10,8 +10,8 @@ import click
 from slsa_verifier_plugin.checking.demands import ROOTS, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import registry_options
-from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.cli.options import json_option, registry_options
+from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ or some of what is attached could not be had or read).
     help="For --verify; public-good by default.",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Annotations, certificate extensions and every line.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def inspect(context: click.Context, /, subject: str | None, **options: Any) -> int:
     """Show what is attached to an image, or in an attestation file: each line's type, subject, predicate, signer and claims.
@@ -73,10 +73,7 @@ def inspect(context: click.Context, /, subject: str | None, **options: Any) -> i
         show(render_inspect.json_of(view, verified=options["check"]))
     else:
         painter = session.painter()
-        for line in render_inspect.text_of(
-            view, painter, verified=options["check"], verbose=options["verbose"]
-        ):
-            say(line)
+        say_all(render_inspect.text_of(view, painter, verified=options["check"], verbose=options["verbose"]))
     # Only with --verify does anything fail; without it nothing was verified.
     if render_inspect.has_failed(view):
         return Status.DENIED

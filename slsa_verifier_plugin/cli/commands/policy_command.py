@@ -11,8 +11,8 @@ import click
 from slsa_verifier_plugin.checking.demands import decider_of, root_parameter, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Decision, Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import registry_options, require_folder
-from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.cli.options import json_option, registry_options, require_folder
+from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 from slsa_verifier_plugin.sinks import json_text
 
@@ -62,7 +62,7 @@ def policy() -> None:
 )
 @click.option("--strict", is_flag=True, help="Warnings count, too.")
 @click.option("--allow-empty", is_flag=True, help="Files without anything to check are no failure.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def check(
     context: click.Context, /, files: tuple[str, ...], plugins_dir: Path | None, **options: bool
@@ -85,8 +85,7 @@ def check(
     if as_json:
         show(render_policy.json_of(found.problems))
     else:
-        for line in render_policy.text_of(found, read.passed_over, session_of(context).painter()):
-            say(line)
+        say_all(render_policy.text_of(found, read.passed_over, session_of(context).painter()))
     counted = [problem for problem in found.problems if options["strict"] or problem.severity == ERROR]
     return Status.DENIED if counted else Status.ADMITTED
 
@@ -145,7 +144,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
 
 
 @click.command(cls=StrictCommand)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def producers(context: click.Context, /, as_json: bool) -> int:
     """Show who may sign for which verifier.id without configuration, since when, and at which releases' commits."""
@@ -154,8 +153,7 @@ def producers(context: click.Context, /, as_json: bool) -> int:
     if as_json:
         show(render_producers.json_of())
     else:
-        for line in render_producers.lines_of(session_of(context).painter()):
-            say(line)
+        say_all(render_producers.lines_of(session_of(context).painter()))
     return Status.ADMITTED
 
 

@@ -9,8 +9,8 @@ import click
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import registry_options
-from slsa_verifier_plugin.cli.session import say, session_of, show
+from slsa_verifier_plugin.cli.options import json_option, registry_options
+from slsa_verifier_plugin.cli.session import say_all, session_of, show
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.registry.settings import StoreSettings
@@ -47,7 +47,7 @@ def registry() -> None:
 )
 @registry_options
 @click.option("--verbose", "-v", is_flag=True, help="Every fact and every request.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def check(
     context: click.Context, /, image: str, store: str | None, verbose: bool, as_json: bool, **options: Any
@@ -71,8 +71,7 @@ def check(
     for step in probe(reference, settings, session.environ, deadline):
         steps.append(step)
         if not as_json:
-            for line in render_registry.step_lines(step, painter, verbose):
-                say(line)
+            say_all(render_registry.step_lines(step, painter, verbose))
     if as_json:
         show(render_registry.json_of(steps))
     return Status.UNDECIDED if any(step.outcome == "failed" for step in steps) else Status.ADMITTED

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.session import say, session_of, show
+from slsa_verifier_plugin.cli.options import json_option
+from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.node.decision import ImageDecider
@@ -38,7 +39,7 @@ def resident() -> None:
 
 
 @click.command(cls=StrictCommand)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def status(context: click.Context, /, as_json: bool) -> int:
     """Show whether the resident verifier runs, and what it says of itself. Exit status 0 if it answers, else 1."""
@@ -51,8 +52,7 @@ def status(context: click.Context, /, as_json: bool) -> int:
     if as_json:
         show(render_resident.json_of(found))
     else:
-        for line in render_resident.text_of(found, painter):
-            say(line)
+        say_all(render_resident.text_of(found, painter))
     return Status.ADMITTED if found.report is not None else Status.DENIED
 
 
@@ -98,7 +98,7 @@ def serve(context: click.Context, /, detached: bool) -> int:
     for name in set(os.environ) - set(environ):
         del os.environ[name]
     service = ResidentService(environ, check_image=_check_image)
-    run(service, environ, echo=None if detached else _echo)
+    run(service, environ, echo=None if detached else partial(say, error=True))
     service.close()
     sys.stdout.flush()
     # A verification that loops in a thread must not keep the process.
@@ -126,7 +126,3 @@ def start_command(environ: Mapping[str, str]) -> list[str]:
     if environ.get(BUILD_VARIABLE) and executable:
         return [executable, "resident", "serve", "--detached"]
     return list(START)
-
-
-def _echo(line: str) -> None:
-    say(line, error=True)

@@ -10,8 +10,8 @@ import click
 from slsa_verifier_plugin.checking.demands import ROOTS
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import POLICY_VARIABLE, require_folder
-from slsa_verifier_plugin.cli.session import say, session_of, show
+from slsa_verifier_plugin.cli.options import POLICY_VARIABLE, json_option, require_folder
+from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
 from slsa_verifier_plugin.cli.typed import Choice, PolicyFile
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def trust() -> None:
 
 @click.command("list", cls=StrictCommand)
 @_OPTION
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_context
 def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
     """Show each trusted root: where it comes from, its digest, its date and what is in it."""
@@ -58,8 +58,7 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
     if as_json:
         show(render_trust.json_of(found))
     else:
-        for line in render_trust.text_of(found, painter):
-            say(line)
+        say_all(render_trust.text_of(found, painter))
     return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
 
 
@@ -82,8 +81,7 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
         # One that cannot be fetched must not keep the others from it.
         except TrustRootError as error:
             outcome, status = error, Status.UNDECIDED
-        for line in render_trust.refreshed(source, outcome, painter):
-            say(line)
+        say_all(render_trust.refreshed(source, outcome, painter))
     return status
 
 

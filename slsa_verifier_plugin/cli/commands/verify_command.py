@@ -13,7 +13,7 @@ from slsa_verifier_plugin.checking.demands import Demands, decider_of, setup_of,
 from slsa_verifier_plugin.checking.status import status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options
-from slsa_verifier_plugin.cli.session import Session, say, session_of, show
+from slsa_verifier_plugin.cli.session import Session, say_all, session_of, show
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.errors import UsageError
 
@@ -195,5 +195,4 @@ def write(
 
         show(markdown_of(reports))
     else:
-        for line in render_verify.text_of(reports, session.painter(), verbose):
-            say(line)
+        say_all(render_verify.text_of(reports, session.painter(), verbose))
