@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.audit.audit_row import Row, Seen
 from slsa_verifier_plugin.audit.audit_state import AuditState
-from slsa_verifier_plugin.checking.decider import LISTING_SECONDS, Decider, ReadyVerifier
+from slsa_verifier_plugin.checking.decider import Decider, ReadyVerifier
 from slsa_verifier_plugin.checking.reports import ImageReport, failure
-from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.checking.status import LISTING_SECONDS, Decision
 from slsa_verifier_plugin.checking.stores import Store
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import InternalError, VerifierError

@@ -17,9 +17,10 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.resources.documents import Document, objects_in, parse_documents, read_file
+from slsa_verifier_plugin.resources.documents import Document, objects_in, parse_documents
 from slsa_verifier_plugin.resources.kubectl import said
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
+from slsa_verifier_plugin.resources.named_files import read_file
 from slsa_verifier_plugin.text import plain, quoted
 
 MAX_LIST = 1_000_000

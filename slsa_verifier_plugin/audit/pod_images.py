@@ -12,8 +12,9 @@ from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
 from slsa_verifier_plugin.members import at, object_at, objects_at, text_at
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.resources.documents import parse_documents, read_file
+from slsa_verifier_plugin.resources.documents import parse_documents
 from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
+from slsa_verifier_plugin.resources.named_files import read_file
 from slsa_verifier_plugin.text import plain, quoted
 
 STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")

@@ -144,7 +144,7 @@ def _found(
     """Return the attestation, and the commit that it must be about, None where it may be about any."""
     from slsa_verifier_plugin.checking import attestation_origins as origins
     from slsa_verifier_plugin.checking.own_artifact import read_artifact
-    from slsa_verifier_plugin.resources.documents import read_file
+    from slsa_verifier_plugin.resources.named_files import read_file
 
     origin = request.origin
     if origin is None:

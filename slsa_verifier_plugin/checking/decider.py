@@ -23,6 +23,7 @@ from slsa_verifier_plugin.checking.reports import (
     rule_of,
     with_required,
 )
+from slsa_verifier_plugin.checking.status import LISTING_SECONDS
 from slsa_verifier_plugin.checking.stores import PolicySource, Store
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, UsageError, VerifierError
@@ -36,8 +37,6 @@ from slsa_verifier_plugin.verification.prefetch import prefetched
 
 ARTIFACTS_AT_ONCE = 8
 """Artifacts of one image that are verified at once where time is short; each waits for its registry most of the time."""
-LISTING_SECONDS = 20.0
-"""Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slsa_verifier_plugin.resources.named_files import Read, read_file
+
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.decider import Decider
     from slsa_verifier_plugin.checking.stores import Store
@@ -42,14 +44,14 @@ def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
     Raises:
         UsageError: it is none, or not between 100 ms and 5 min.
     """
+    # Not given: each policy's own limit counts.
+    if duration is None:
+        return None
     from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.policy.durations import parse_duration
     from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT
     from slsa_verifier_plugin.text import quoted
 
-    # Not given: each policy's own limit counts.
-    if duration is None:
-        return None
     try:
         seconds = parse_duration(duration)
     except ValueError:
@@ -61,8 +63,12 @@ def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
     return seconds
 
 
-def setup_of(demands: Demands) -> Setup:
+def setup_of(demands: Demands, read: Read = read_file) -> Setup:
     """Return the verifiers that are demanded: those of the policy file, with what the options change in them.
+
+    Args:
+        demands: what is demanded.
+        read: reads the policy file.
 
     Raises:
         UsageError: nothing is demanded, or the file has no such Verifier.
@@ -86,7 +92,7 @@ def setup_of(demands: Demands) -> Setup:
         setup = Setup((VerifierResource("command line", "", "", artifact_types, config),))
     else:
         # With a file the options change its Verifiers, each of them.
-        found = read_setup(demands.policy, demands.verifier)
+        found = read_setup(demands.policy, demands.verifier, read)
         setup = Setup(tuple(_changed(item, demands) for item in found.verifiers), found.store, found.rules)
     # What is typed goes before the Policy resource, for all types.
     if demands.rule is not None:

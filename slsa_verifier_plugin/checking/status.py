@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
 PROGRAM = "slsa-verifier-plugin"
+LISTING_SECONDS = 20.0
+"""Time to resolve an image and list what is attached to it; Ratify does this before it calls the plugin."""
 
 
 class Status(IntEnum):

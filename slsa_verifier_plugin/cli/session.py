@@ -89,7 +89,12 @@ def say_all(lines: Iterable[str]) -> None:
 
 def show(document: Encoded) -> None:
     """Write a document that an encoder made to standard output, with a line's end after it."""
-    sys.stdout.write(document if document.endswith("\n") else f"{document}\n")
+    sys.stdout.write(ended(document))
+
+
+def ended(document: Encoded) -> str:
+    """Return a document with a line's end after it."""
+    return document if document.endswith("\n") else f"{document}\n"
 
 
 def record(lines: Iterable[Json]) -> None:

@@ -6,7 +6,8 @@ The thin client imports this module at every call, so it imports next to nothing
 import time
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.place import Place, connect, pause
+from slsa_verifier_plugin.resident.place import Place, connect, pause, peer_of
+from slsa_verifier_plugin.resident.protocol import Answer, FrameError, Question
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +69,18 @@ def time_used(process: int) -> int | None:
         return time.clock_gettime_ns((~process << 3) | _CLOCK_OF_PROCESS)
     except OSError:
         return None
+
+
+class BusyError(Exception):
+    """A verifier listens, and has too many calls waiting."""
+
+
+class HungError(Exception):
+    """The verifier has not ended and does not run any more: it is stopped or frozen; ``watch`` saw it."""
+
+    def __init__(self, watch: ProcessWatch) -> None:
+        super().__init__()
+        self.watch = watch
 
 
 class ClosedError(Exception):
@@ -166,6 +179,88 @@ def receive_watched(
             # Asked here and not before the attempt: what has come by the end is still read.
             if time.monotonic() >= end:
                 raise
+
+
+class Exchanger:
+    """Asks one question, over one connection after another if need be (steps 3 to 5 of "The client").
+
+    Args:
+        question: what is asked.
+        started: when the call began, by ``time.monotonic``.
+        patience: seconds within which it must be accepted.
+        most: seconds that ACCEPTED may promise; whoever has another way to turn to believes no more.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        started: float,
+        patience: float,
+        most: float = protocol.MAX_ACCEPTED_SECONDS,
+    ) -> None:
+        self._question = question
+        self._started = started
+        self._patience = patience
+        self._most = most
+        # Kept from one connection to the next: what was seen of the same process before counts.
+        self._watch: ProcessWatch | None = None
+
+    def exchange(self, channel: Channel, end: float) -> Answer:
+        """Return the answer that comes over a new connection, and close it.
+
+        Args:
+            channel: the connection.
+            end: until when the question must be accepted, by ``time.monotonic``.
+
+        Raises:
+            BusyError, TimeoutError: the verifier is busy or does not accept the call.
+            HungError: it does not live any more.
+            ClosedError: it closed early.
+            FrameError: what it says is not of this protocol, or the call fits in no frame.
+        """
+        try:
+            sent = time.monotonic()
+            accept = min(sent + self._patience, end)
+            channel.send(self._question.frame(sent - self._started), accept)
+            kind, body = self._receive(channel, accept, HUNG_SECONDS)
+            if kind == protocol.BUSY:
+                raise BusyError
+            if kind != protocol.ACCEPTED:
+                raise FrameError("a frame that is not expected")
+            # Counted from the sending: a verifier that accepts late, on a busy machine, must not answer late.
+            promised = sent + min(protocol.decode_accepted(body), self._most)
+            try:
+                kind, body = self._receive(channel, promised, HUNG_AT_WORK_SECONDS)
+            except TimeoutError:
+                # The verifier has promised its own word by now, and 250 ms more have gone.
+                return 0, protocol.DEADLINE_LINE, b""
+            except ClosedError as error:
+                error.accepted = True
+                raise
+            if kind != protocol.ANSWER:
+                raise FrameError("a frame that is not expected")
+            return protocol.decode_answer(body)
+        finally:
+            channel.close()
+
+    def _receive(self, channel: Channel, end: float, patience: float) -> tuple[int, bytes]:
+        """Return the next frame, with a look at the other side's life now and then.
+
+        Raises:
+            TimeoutError: none until ``end``.
+            HungError: the other side does not live any more.
+            ClosedError, FrameError: as ``Channel.receive``.
+        """
+
+        def look() -> None:
+            process = peer_of(channel.connection)[0]
+            if self._watch is None or self._watch.process != process:
+                self._watch = ProcessWatch(process)
+            if self._watch.looks_hung(patience):
+                raise HungError(self._watch)
+
+        # A tenth of the patience, so that many that wait wake seldom.
+        return receive_watched(channel, end, max(LOOK_SECONDS, patience / 10), look)
 
 
 def open_channel(place: Place, end: float) -> Channel:

@@ -25,6 +25,7 @@ STATUS_REPLY = 5
 STOP = 6
 BUSY = 7
 CHECK = 8
+REPORT = 9
 
 ACCEPT_SECONDS = 1.25
 """How long a client waits for ACCEPTED before it tries other ways as well."""
@@ -45,7 +46,8 @@ Answer = tuple[int, bytes, bytes]
 """Exit status, standard output, standard error."""
 Request = tuple[float, bytes | None, bytes | None, bytes | None, bytes]
 """Seconds used already, and four fields: of VERIFY the three RATIFY_VERIFIER_* variables (command, subject, version) and standard
-input; of CHECK the policy folder, the image's name, its digest, and the milliseconds that the whole call may take."""
+input; of CHECK the policy folder, the image's name, its digest, and the milliseconds that the whole call may take; of REPORT what
+``verify`` was told, the image's name, those milliseconds, and the files that it was given."""
 
 _DENIAL = (
     b'{"isSuccess":false,"message":"SLSA attestation verified FAILED: %b",'
@@ -105,7 +107,7 @@ class Question:
     """What a verifier is asked.
 
     Args:
-        kind: VERIFY or CHECK.
+        kind: VERIFY, CHECK or REPORT.
         fields: the request's, after its time.
         seconds: what the whole call may take, where the verifier's own word does not say otherwise.
     """
@@ -185,7 +187,7 @@ def take_frame(buffer: bytearray, limit: int) -> tuple[int, bytes] | None:
 
 
 def encode_request(request: Request, kind: int = VERIFY) -> bytes:
-    """Return the VERIFY or CHECK frame of a request.
+    """Return the VERIFY, CHECK or REPORT frame of a request.
 
     Raises:
         FrameError: its body would be larger than ``MAX_REQUEST``.
@@ -200,7 +202,7 @@ def encode_request(request: Request, kind: int = VERIFY) -> bytes:
 
 
 def decode_request(body: bytes) -> Request:
-    """Return the request in the body of a VERIFY or CHECK frame.
+    """Return the request in the body of a VERIFY, CHECK or REPORT frame.
 
     Raises:
         FrameError: it is not one.
@@ -227,10 +229,16 @@ def check_seconds(request: Request) -> float:
     # Without one of them there would be something to guess.
     if not folder or not name or not digest:
         raise FrameError("a check without folder, name or digest")
-    # The length first: beyond 4,300 digits int() raises ValueError, which would end the server and not the connection.
-    if not limit.isdigit() or len(limit) > 6 or int(limit) > MAX_BUDGET * 1000:
-        raise FrameError("a check without its time limit")
-    return int(limit) / 1000
+    return _seconds(limit)
+
+
+def report_seconds(request: Request) -> float:
+    """Return the seconds that the whole call of a REPORT may take.
+
+    Raises:
+        FrameError: they are no number of milliseconds of which a call may have so many.
+    """
+    return _seconds(request[3] or b"")
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -283,6 +291,13 @@ def decode_accepted(body: bytes) -> float:
     if seconds > MAX_ACCEPTED_SECONDS:
         raise FrameError(f"an acceptance for more than {MAX_ACCEPTED_SECONDS:g} s")
     return seconds
+
+
+def _seconds(limit: bytes) -> float:
+    # The length first: beyond 4,300 digits int() raises ValueError, which would end the server and not the connection.
+    if not limit.isdigit() or len(limit) > 6 or int(limit) > MAX_BUDGET * 1000:
+        raise FrameError("a request without its time limit")
+    return int(limit) / 1000
 
 
 def _field(value: bytes | None) -> bytes:

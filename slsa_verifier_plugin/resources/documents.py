@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,10 +18,9 @@ import yaml
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import text_at
 from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.resources.named_files import MAX_FILE
 from slsa_verifier_plugin.text import quoted
 
-MAX_FILE = 64 << 20
-"""Bytes of a file of Kubernetes resources."""
 MAX_NODES = 4_000_000
 """Values and keys in one file, as they are written."""
 MAX_DOCUMENTS = 50_000
@@ -93,35 +90,6 @@ def objects_in(document: Document) -> Iterator[tuple[tuple[Key, ...], dict[str, 
                 yield ("items", index), item
     else:
         yield (), document.value
-
-
-def read_file(path: str, limit: int | None = None) -> tuple[bytes, str, Path]:
-    """Return a file's bytes, its name for people, and the folder that relative paths in it are of.
-
-    Args:
-        path: the file; ``-`` is standard input.
-        limit: bytes that it may have; ``MAX_FILE`` by default.
-
-    Raises:
-        UsageError: it cannot be read, or is too large.
-    """
-    most = MAX_FILE if limit is None else limit
-    # A closed standard input is None in Python, as in a daemon.
-    if path == "-":
-        if sys.stdin is None:
-            raise UsageError("standard input is closed; name a file, or pipe one in")
-        return _bounded(sys.stdin.buffer.read(most + 1), "standard input", most), "<stdin>", Path.cwd()
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(most + 1)
-    except IsADirectoryError as error:
-        # An empty name is the folder that one is in.
-        found = f"{quoted(path)} is a folder" if path else "the name of a file is empty"
-        raise UsageError(f"{found}; name a file, or - for standard input") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise UsageError(f"{quoted(path)} cannot be read: {reason}") from error
-    return _bounded(content, path, most), path, Path(path).absolute().parent
 
 
 def parse_documents(content: bytes, source: str) -> list[Document]:
@@ -233,12 +201,6 @@ def _character(pair: re.Match[bytes]) -> bytes:
     units = bytes.fromhex((pair[2] + pair[3]).decode())
     # The backslashes before it are an even number, so they stay what they are.
     return pair[1] + units.decode("utf-16-be").encode()
-
-
-def _bounded(content: bytes, name: str, most: int) -> bytes:
-    if len(content) > most:
-        raise UsageError(f"{quoted(name)} is larger than {most >> 20} MiB")
-    return content
 
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")

@@ -10,13 +10,14 @@ from typing import Any
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import at, list_at
 from slsa_verifier_plugin.problem import Problem
-from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
+from slsa_verifier_plugin.resources.documents import Document, parse_documents
 from slsa_verifier_plugin.resources.manifest_files import (
     KUSTOMIZATIONS,
     expanded,
     files_below,
     is_kustomization,
 )
+from slsa_verifier_plugin.resources.named_files import read_file
 from slsa_verifier_plugin.resources.policy_check_fields import nearest
 from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.resources.ratify_resources import Resource, flattened

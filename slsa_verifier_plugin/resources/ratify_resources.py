@@ -19,8 +19,8 @@ from slsa_verifier_plugin.resources.documents import (
     Position,
     objects_in,
     parse_documents,
-    read_file,
 )
+from slsa_verifier_plugin.resources.named_files import Read, read_file
 from slsa_verifier_plugin.text import quoted
 
 GROUP = "config.ratify.deislabs.io"
@@ -116,13 +116,17 @@ class Setup:
     rules: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_resources(path: str) -> tuple[list[Resource], Path]:
+def read_resources(path: str, read: Read = read_file) -> tuple[list[Resource], Path]:
     """Return the resources in a file (``-`` for standard input), items of Lists one by one, and its folder.
+
+    Args:
+        path: the file.
+        read: reads it.
 
     Raises:
         UsageError: it cannot be read, or is no YAML of Kubernetes resources.
     """
-    content, source, folder = read_file(path)
+    content, source, folder = read(path)
     found = list(flattened(parse_documents(content, source)))
     if not found:
         raise UsageError(f"{source} is empty; expected a Verifier resource ({GROUP}/{VERSIONS[0]})")
@@ -143,17 +147,18 @@ def flattened(documents: Iterable[Document]) -> Iterator[Resource]:
         yield from (Resource(document, path, value) for path, value in objects_in(document))
 
 
-def read_setup(path: str, wanted: str | None = None) -> Setup:
+def read_setup(path: str, wanted: str | None = None, read: Read = read_file) -> Setup:
     """Return what the file at ``path`` sets up for this plugin.
 
     Args:
         path: a file, or ``-`` for standard input.
         wanted: the name (or ``namespace/name``) of the one Verifier to take; it may then be of any type.
+        read: reads the file.
 
     Raises:
         UsageError: there is no such Verifier, or one is malformed.
     """
-    resources, folder = read_resources(path)
+    resources, folder = read_resources(path, read)
     verifiers = [verifier_of(item, folder) for item in resources if item.is_ratify(VERIFIER_KINDS)]
     # Without a name only those of this plugin: others would be judged by parameters that are not theirs.
     if wanted is None:

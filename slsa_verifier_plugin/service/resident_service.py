@@ -40,7 +40,7 @@ MAX_SOURCES = 64
 
 Refresh = Callable[[RootSource, Mapping[str, str]], "Refreshed | None"]
 CheckImage = Callable[[Service, "Request", float], "Answer"]
-"""Answers a CHECK: the service, what is asked, and the seconds that are used already."""
+"""Answers a CHECK or REPORT: the service, what is asked, and the seconds that are used already."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class ResidentService:
     Args:
         environ: the process's environment.
         refresh: fetches a trusted root into its cache; tests replace it.
-        check_image: answers questions about whole images; without it each is an internal error.
+        checks: answer questions about whole images, by the kind of their frame; without one each is an internal error.
 
     Attributes:
         service: verifies; what has no Ratify around it asks it directly, within ``working``.
@@ -69,14 +69,14 @@ class ResidentService:
         self,
         environ: Mapping[str, str],
         refresh: Refresh | None = None,
-        check_image: CheckImage | None = None,
+        checks: Mapping[int, CheckImage] | None = None,
     ) -> None:
         self._environ = environ
         # Made here and started by warm_up: a fork must be made before the process has threads.
         self._fork = _fork(environ)
         self.service = _Service(environ, self._follow, self._ask if self._fork else None)
         self._refresh = refresh
-        self._check_image = check_image
+        self._checks = checks or {}
         self._every = refresh_seconds(environ)
         self._lock = threading.Lock()
         self._running = 0
@@ -108,17 +108,16 @@ class ResidentService:
             with self._lock:
                 self._running -= 1
 
-    def check(self, request: Request, elapsed: float) -> Answer:
+    def check(self, kind: int, request: Request, elapsed: float) -> Answer:
         """Return the answer about a whole image.
 
         Raises:
             LookupError: nobody here answers that.
         """
-        # The plugin alone (a container of Ratify's) answers no node, and need not load what decides there.
-        if self._check_image is None:
-            raise LookupError("check_image")
+        # The plugin alone (a container of Ratify's) answers no node and no person, and need not load what decides there.
+        check = self._checks[kind]
         with self.working():
-            return self._check_image(self.service, request, elapsed)
+            return check(self.service, request, elapsed)
 
     def budget(self, stdin: bytes) -> float:
         """Return the seconds that the call in ``stdin`` may take."""

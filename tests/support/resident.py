@@ -97,7 +97,7 @@ class ObedientService:
             return 3, repr((command, subject, version, stdin, elapsed)).encode(), b"warn: echoed\n"
         return 0, b"resident %d\n" % os.getpid() + b"x" * int(orders.get("size", "0")), b""
 
-    def check(self, request: Request, elapsed: float) -> Answer:
+    def check(self, kind: int, request: Request, elapsed: float) -> Answer:
         """Say what was asked; a name that begins with ``raise`` fails."""
         if (request[2] or b"").startswith(b"raise"):
             raise ValueError("secret")

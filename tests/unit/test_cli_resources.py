@@ -16,9 +16,10 @@ from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.policy.parameters import parse_policy
 from slsa_verifier_plugin.registry.settings import LOOPBACK_HTTP
-from slsa_verifier_plugin.resources import documents
+from slsa_verifier_plugin.resources import named_files
 from slsa_verifier_plugin.resources import ratify_resources as resources
-from slsa_verifier_plugin.resources.documents import Document, parse_documents, read_file
+from slsa_verifier_plugin.resources.documents import Document, parse_documents
+from slsa_verifier_plugin.resources.named_files import read_file
 from slsa_verifier_plugin.resources.ratify_resources import read_setup
 from tests.support.command_line import SOURCE, verifier, write_yaml
 
@@ -130,7 +131,7 @@ def test_a_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_FILE", 10)
+    monkeypatch.setattr(named_files, "MAX_FILE", 10)
     path = tmp_path / "large"
     path.write_bytes(b"x" * 11)
     with pytest.raises(UsageError, match="is larger than"):

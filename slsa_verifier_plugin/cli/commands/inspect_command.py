@@ -90,7 +90,7 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.inspecting import look_at_file, look_at_image
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.resources.documents import read_file
+    from slsa_verifier_plugin.resources.named_files import read_file
     from slsa_verifier_plugin.service.service import Service
 
     service = Service(session.environ)

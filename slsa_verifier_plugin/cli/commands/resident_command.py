@@ -33,8 +33,8 @@ COMMANDS = {
 def resident() -> None:
     """Start, stop and look at the verifier that stays warm between Ratify's calls.
 
-    The first call of Ratify starts it by itself. There is one for each user, build and environment: a shell whose settings
-    (proxies, credentials, HOME) differ from Ratify's does not see Ratify's.
+    The first call of Ratify starts it by itself; 'verify' of one image asks it where it runs. There is one for each user, build
+    and environment: a shell whose settings (proxies, credentials, HOME) differ from Ratify's does not see Ratify's.
     """
 
 
@@ -89,6 +89,7 @@ def stop(context: click.Context, /) -> int:
 @click.pass_context
 def serve(context: click.Context, /, detached: bool) -> int:
     """Be the resident verifier, in the foreground, until it is stopped or has been idle for an hour."""
+    from slsa_verifier_plugin.resident import protocol
     from slsa_verifier_plugin.resident.server.server import serve as run
     from slsa_verifier_plugin.resident.spawn import server_environment
     from slsa_verifier_plugin.service.resident_service import ResidentService
@@ -97,7 +98,8 @@ def serve(context: click.Context, /, detached: bool) -> int:
     # SDKs read the process's own environment: what does not key this verifier must not reach another caller's credentials.
     for name in set(os.environ) - set(environ):
         del os.environ[name]
-    service = ResidentService(environ, check_image=_check_image)
+    checks = {protocol.CHECK: _check_image, protocol.REPORT: _report_image}
+    service = ResidentService(environ, checks=checks)
     run(service, environ, echo=None if detached else partial(say, error=True))
     service.close()
     sys.stdout.flush()
@@ -115,6 +117,12 @@ def _decider() -> ImageDecider:
 
 def _check_image(service: Service, request: Request, elapsed: float) -> Answer:
     return _decider().answer(service, request, elapsed)
+
+
+def _report_image(service: Service, request: Request, elapsed: float) -> Answer:
+    from slsa_verifier_plugin.cli.through_resident import answer
+
+    return answer(service, request, elapsed)
 
 
 def start_command(environ: Mapping[str, str]) -> list[str]:

@@ -12,14 +12,12 @@ import time
 from slsa_verifier_plugin.environment import ELAPSED_VARIABLE, RESIDENT_VARIABLE
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.channel import (
-    HUNG_AT_WORK_SECONDS,
-    HUNG_SECONDS,
-    LOOK_SECONDS,
+    BusyError,
     Channel,
     ClosedError,
-    ProcessWatch,
+    Exchanger,
+    HungError,
     open_channel,
-    receive_watched,
 )
 from slsa_verifier_plugin.resident.place import (
     NobodyListensError,
@@ -28,7 +26,6 @@ from slsa_verifier_plugin.resident.place import (
     check_directories,
     find_place,
     pause,
-    peer_of,
 )
 from slsa_verifier_plugin.resident.protocol import Answer, FrameError, Question
 
@@ -53,14 +50,6 @@ MAX_CUT = 2
 VARIABLES = ("RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_VERSION", "RATIFY_VERIFIER_SUBJECT")
 """What Ratify sets, in the order in which its own skeleton looks."""
 _CHUNK = 65536
-
-
-class BusyError(Exception):
-    """A verifier listens, and has too many calls waiting."""
-
-
-class HungError(Exception):
-    """The verifier has not ended and does not run any more: it is stopped or frozen."""
 
 
 class StdinError(Exception):
@@ -147,6 +136,26 @@ def ask(
     return status, stdout, said + stderr
 
 
+def ask_running(environ: "Mapping[str, str]", question: Question, started: float) -> Answer | None:
+    """Return the answer of a resident verifier that runs; None where none does, or none that answers. None is started.
+
+    Args:
+        environ: as for ``call``.
+        question: what is asked.
+        started: when the call began, by ``time.monotonic``.
+    """
+    if environ.get(RESIDENT_VARIABLE) == "off":
+        return None
+    end = started + question.seconds
+    try:
+        channel = open_channel(find_place(environ), min(time.monotonic() + protocol.ACCEPT_SECONDS, end))
+        most = question.seconds + protocol.GRACE_SECONDS
+        return Exchanger(question, started, protocol.ACCEPT_SECONDS, most).exchange(channel, end)
+    # Whatever it is, the caller has another way; TimeoutError is an OSError.
+    except (NobodyListensError, PlaceError, BusyError, HungError, ClosedError, FrameError, OSError):
+        return None
+
+
 def _warning(problem: str, more: str = "") -> bytes:
     return f"warn: {problem}{more}\n".encode() if problem else b""
 
@@ -191,7 +200,8 @@ class _Search:
         turns: bool,
     ) -> None:
         self._environ = environ
-        self._question = question
+        # With ``require`` there is no other way to turn to, so ACCEPTED may take all of the call's time.
+        self._exchanger = Exchanger(question, started, protocol.ACCEPT_SECONDS if turns else question.seconds)
         self._started = started
         self._start_command = start_command
         self._turns = turns
@@ -204,7 +214,6 @@ class _Search:
         self._turn: int | None = None
         self._time_is_over = False
         self._starter: Starter | None = None
-        self._watch: ProcessWatch | None = None
         self.problem = ""
 
     def ask(self) -> Answer | None:
@@ -278,19 +287,19 @@ class _Search:
             if channel is None:
                 self.problem = "no resident verifier could be started in time"
                 return None
-            return self._exchange(channel, end)
+            return self._exchanger.exchange(channel, end)
         except BusyError:
             self.problem = "the resident verifier has too many calls waiting"
         except TimeoutError:
             # Not accepted in time. An attempt that the end of the call's time cut short tells less than those before.
             if not self.problem or time.monotonic() < self._end:
                 self.problem = "the resident verifier does not answer"
-        except HungError:
+        except HungError as error:
             from slsa_verifier_plugin.resident.client.end_hung import end_hung
 
             self.problem = "the resident verifier does not answer"
             # Ended by this call or another one: the next verifier is on its way, or will be started by the next look.
-            if self._watch is not None and end_hung(self._watch, place):
+            if end_hung(error.watch, place):
                 self._wait_for_the_next()
                 return None
         except ClosedError as error:
@@ -334,62 +343,6 @@ class _Search:
         # At once, not when the answer is there: the verifier may be lost again, and another caller may start the next one.
         self._starter.release()
         return Channel(connection)
-
-    def _exchange(self, channel: Channel, end: float) -> Answer:
-        """Return the answer to this call on a new connection (steps 3 to 5), and close it.
-
-        Raises:
-            BusyError, TimeoutError: the verifier is busy or does not accept the call.
-            HungError: it does not live any more.
-            ClosedError: it closed early.
-            FrameError: what it says is not of this protocol, or the call fits in no frame.
-        """
-        try:
-            sent = time.monotonic()
-            # With ``require`` there is no other way to turn to, so ACCEPTED may take all of the call's time.
-            accept = min(sent + protocol.ACCEPT_SECONDS, end) if self._turns else end
-            channel.send(self._question.frame(sent - self._started), accept)
-            kind, body = self._receive(channel, accept, is_accepted=False)
-            if kind == protocol.BUSY:
-                raise BusyError
-            if kind != protocol.ACCEPTED:
-                raise FrameError("a frame that is not expected")
-            # Counted from the sending: a verifier that accepts late, on a busy machine, must not answer late.
-            promised = sent + protocol.decode_accepted(body)
-            try:
-                kind, body = self._receive(channel, promised, is_accepted=True)
-            except TimeoutError:
-                # The verifier has promised its own word by now, and 250 ms more have gone.
-                return 0, protocol.DEADLINE_LINE, b""
-            except ClosedError as error:
-                error.accepted = True
-                raise
-            if kind != protocol.ANSWER:
-                raise FrameError("a frame that is not expected")
-            return protocol.decode_answer(body)
-        finally:
-            channel.close()
-
-    def _receive(self, channel: Channel, end: float, is_accepted: bool) -> tuple[int, bytes]:
-        """Return the next frame, with a look at the other side's life now and then.
-
-        Raises:
-            TimeoutError: none until ``end``.
-            HungError: the other side does not live any more.
-            ClosedError, FrameError: as ``Channel.receive``.
-        """
-        patience = HUNG_AT_WORK_SECONDS if is_accepted else HUNG_SECONDS
-
-        def look() -> None:
-            process = peer_of(channel.connection)[0]
-            # Kept from one connection to the next: what was seen of the same process before counts.
-            if self._watch is None or self._watch.process != process:
-                self._watch = ProcessWatch(process)
-            if self._watch.looks_hung(patience):
-                raise HungError
-
-        # A tenth of the patience, so that many that wait wake seldom.
-        return receive_watched(channel, end, max(LOOK_SECONDS, patience / 10), look)
 
 
 def _used_before(environ: "Mapping[str, str]") -> float:

@@ -38,7 +38,7 @@ class Job(Assignment):
         connection: a non-blocking socket, owned by the job from now on.
         request: what was asked.
         seconds: what is left of the call's time, from now on.
-        kind: of the request's frame, VERIFY or CHECK.
+        kind: of the request's frame, VERIFY, CHECK or REPORT.
     """
 
     __slots__ = ("connection", "kind", "request")
@@ -46,7 +46,7 @@ class Job(Assignment):
     def __init__(
         self, connection: socket.socket, request: Request, seconds: float, kind: int = VERIFY
     ) -> None:
-        # Of VERIFY the subject, of CHECK the image's name: both begin with the registry's host.
+        # Of VERIFY the subject, of the others the image's name: all begin with the registry's host.
         super().__init__((request[2] or b"").partition(b"/")[0], len(request[4]), seconds)
         self.connection = connection
         self.kind = kind

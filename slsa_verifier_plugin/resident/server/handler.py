@@ -19,11 +19,12 @@ class CallHandler(Protocol):
             elapsed: seconds of the call's own time limit that are used already; more than the request says, which waited here.
         """
 
-    def check(self, request: Request, elapsed: float) -> Answer:
+    def check(self, kind: int, request: Request, elapsed: float) -> Answer:
         """Return the answer about a whole image, shaped as that of one call.
 
         Args:
-            request: of a CHECK, with all of its fields.
+            kind: CHECK or REPORT.
+            request: with all of its fields.
             elapsed: seconds of the call's time that are used already.
         """
 

@@ -233,10 +233,9 @@ class Loop:
             return
         # A slice of the buffer itself would be one more copy.
         body = bytes(memoryview(peer.buffer)[protocol.HEADER_BYTES :])
-        if kind in (protocol.VERIFY, protocol.CHECK):
+        if kind in (protocol.VERIFY, protocol.CHECK, protocol.REPORT):
             request = protocol.decode_request(body)
-            budget = self._budget(request[4]) if kind == protocol.VERIFY else protocol.check_seconds(request)
-            self._accept_call(self._peers.detach(peer), kind, request, budget)
+            self._accept_call(self._peers.detach(peer), kind, request, self._seconds(kind, request))
         elif kind == protocol.STATUS and not body:
             self._send(self._peers.detach(peer), protocol.frame(protocol.STATUS_REPLY, self._report()))
         elif kind == protocol.STOP and not body:
@@ -270,6 +269,16 @@ class Loop:
             return
         self._counters.add("accepted")
         self._pool.submit(Job(connection, request, seconds, kind))
+
+    def _seconds(self, kind: int, request: protocol.Request) -> float:
+        """Return all of the seconds that a call may take.
+
+        Raises:
+            FrameError: its request does not say so.
+        """
+        if kind == protocol.VERIFY:
+            return self._budget(request[4])
+        return protocol.check_seconds(request) if kind == protocol.CHECK else protocol.report_seconds(request)
 
     def _budget(self, stdin: bytes) -> float:
         # Parsed here for its time, and again by the worker: the value of four megabytes of JSON would be ten times as large

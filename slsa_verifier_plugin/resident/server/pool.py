@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.resident.protocol import (
-    CHECK,
     DEADLINE_LINE,
     GRACE_SECONDS,
     INTERNAL_LINE,
+    VERIFY,
     Answer,
     encode_answer,
     lack_line,
@@ -88,8 +88,8 @@ class Pool(TurnPool[Job]):
         # What the client had used when it sent, and what it has waited for here.
         elapsed = job.request[0] + time.monotonic() - job.accepted
         try:
-            if job.kind == CHECK:
-                return self._service.check(job.request, elapsed)
+            if job.kind != VERIFY:
+                return self._service.check(job.kind, job.request, elapsed)
             return self._service.handle(job.request, elapsed)
         except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
             self._counters.add("failed")

@@ -1,0 +1,189 @@
+"""``verify`` of one image or file by a resident verifier that runs, where the answer is the one of a process of its own.
+
+The caller reads the files that it names, and sends what is in them; the verifier does what ``verify`` does, with what it keeps
+warm, and returns what is to be printed. Whatever could make that another answer, or none, sends the caller to a process of its
+own: several images, a layout, an artifact, an error, a decision that was not to be had, more bytes than a frame holds, other
+rights, files or networks than the verifier's. So the verifier's errors are never shown, and a verdict is never kept by anybody.
+
+None is started for a person: what one command saves (0.4 s) is less than a start costs, and whoever tries a command once, or
+runs it in CI, would be left with a process that stays for an hour. ``resident start``, and Ratify's calls, are what starts one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slsa_verifier_plugin.checking.demands import Demands
+from slsa_verifier_plugin.checking.status import LISTING_SECONDS, Decision, Status, status_of
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.cli.verifying import Inputs, Look, rendered, reports_on
+from slsa_verifier_plugin.errors import UsageError, VerifierError
+from slsa_verifier_plugin.resources.named_files import STANDARD_INPUT, NamedFile, Read
+
+if TYPE_CHECKING:
+    from slsa_verifier_plugin.resident.protocol import Answer, Request
+    from slsa_verifier_plugin.service.service import Service
+
+SPARE_SECONDS = 5.0
+"""That a question may wait in the verifier, beside what a process of its own takes for an image."""
+DECLINED: Answer = (Status.USAGE, b"", b"")
+"""Not for this verifier. Like the lines that a client prints by itself, it has no proof."""
+_PRINTED = re.compile(r"(?:[^\x00-\x09\x0b-\x1f\x7f-\x9f]|\033\[[0-9;]*m)*")
+"""What ``verify`` prints: text, the ends of lines, and colours."""
+
+
+def ask(
+    environ: Mapping[str, str], inputs: Inputs, demands: Demands, look: Look, read: Read
+) -> tuple[int, str] | None:
+    """Return the exit status and what is to be printed, from a resident verifier; None where the caller must verify by itself.
+
+    Args:
+        environ: the process's environment.
+        inputs: what is verified.
+        demands: what is expected of it.
+        look: how it is shown.
+        read: reads the files that are named, each once: standard input cannot be read again.
+    """
+    from slsa_verifier_plugin.resident import protocol
+    from slsa_verifier_plugin.resident.client.client import ask_running
+
+    started = time.monotonic()
+    # One image, or a file: what else a name may stand for is found out where it is verified.
+    is_file = inputs.bundle is not None and (inputs.bundle == STANDARD_INPUT or Path(inputs.bundle).is_file())
+    if len(inputs.images) > 1 or inputs.layout is not None or not (inputs.bundle is None or is_file):
+        return None
+    # Two that would both be standard input: the error is found there, too.
+    if inputs.bundle == demands.policy == STANDARD_INPUT:
+        return None
+    names = [name for name in (demands.policy, inputs.bundle) if name is not None]
+    try:
+        files = {name: read(name) for name in names}
+    except UsageError:
+        return None
+    seconds = max(LISTING_SECONDS, demands.seconds or 0.0) + SPARE_SECONDS
+    told = {
+        "inputs": {**asdict(inputs), "at": inputs.at and inputs.at.isoformat(), "is_file": is_file},
+        "demands": asdict(demands),
+        "look": asdict(look),
+        "files": [
+            [name, len(content), shown, str(folder)] for name, (content, shown, folder) in files.items()
+        ],
+        "standing": standing(),
+    }
+    content = b"".join(file[0] for file in files.values())
+    image = os.fsencode(inputs.images[0]) if inputs.images else b""
+    fields = (json.dumps(told).encode(), image, b"%d" % round(seconds * 1000), content)
+    answer = ask_running(environ, protocol.Question(protocol.REPORT, fields, seconds), started)
+    if answer is None or answer[2] != _proof(fields):
+        return None
+    status, printed, _ = answer
+    try:
+        text = printed.decode()
+    except UnicodeDecodeError:
+        return None
+    # Any process of this user may listen there. What it says moves no cursor, and is no status but a verdict's.
+    is_shown = status in (Status.ADMITTED, Status.DENIED, Status.UNDECIDED) and _PRINTED.fullmatch(text)
+    return (status, text) if text and is_shown else None
+
+
+def answer(service: Service, request: Request, elapsed: float) -> Answer:
+    """Return the answer to a REPORT: what is to be printed, with its exit status and the proof of what was asked.
+
+    Args:
+        service: makes policies, signature verifiers and stores.
+        request: of a REPORT.
+        elapsed: seconds of the call's time that are used already.
+    """
+    from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.resident import protocol
+
+    told = json.loads(request[1] or b"{}")
+    if told["standing"] != standing():
+        return DECLINED
+    demands = _demands(told["demands"])
+    within = Deadline(
+        min(max(LISTING_SECONDS, demands.seconds or 0.0), protocol.report_seconds(request) - elapsed)
+    )
+    inputs, look, read = _inputs(told["inputs"]), _look(told["look"]), _reader(told["files"], request[4])
+    try:
+        reports = reports_on(inputs, demands, service, read, within)
+    # A process of its own says what is wrong.
+    except (UsageError, VerifierError):
+        return DECLINED
+    # What was not decided may be for want of this verifier's own time or room.
+    undecided = [report for report in reports if report.decision is Decision.UNDECIDED]
+    if within.expired() or not all(report.reason.startswith("REGISTRY_") for report in undecided):
+        return DECLINED
+    printed = "".join(rendered(reports, look, inputs.bundle)).encode()
+    made = status_of(report.decision for report in reports), printed, _proof(request[1:])
+    return made if _fits(made) else DECLINED
+
+
+def standing() -> list[object]:
+    """Return whose rights, files and networks a process has: where a verifier has others, its answer may be another."""
+    links = []
+    for name in ("mnt", "net", "user"):
+        try:
+            links.append(os.readlink(f"/proc/self/ns/{name}"))  # noqa: PTH115 (as text)
+        except OSError:  # no /proc: of neither, or the two differ
+            links.append("")
+    root = os.stat("/")  # noqa: PTH116
+    ids = [*os.getresuid(), *os.getresgid(), *sorted(os.getgroups())]
+    return [links, ids, root.st_dev, root.st_ino, _capabilities()]
+
+
+def _capabilities() -> str:
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return next((line for line in file if line.startswith("CapEff:")), "")
+    except OSError:
+        return ""
+
+
+def _proof(fields: tuple[bytes | None, ...]) -> bytes:
+    """Return the digest of a question's fields, without which no answer is one: a client's own lines have the status 0."""
+    whole = hashlib.sha256()
+    for value in fields:
+        whole.update(b"%d," % len(value or b"") + (value or b""))
+    return whole.digest()
+
+
+def _fits(made: Answer) -> bool:
+    from slsa_verifier_plugin.resident import protocol
+
+    try:
+        return bool(protocol.encode_answer(made))
+    except protocol.FrameError:
+        return False
+
+
+def _reader(listed: list[list[Any]], content: bytes) -> Read:
+    files: dict[str, NamedFile] = {}
+    at = 0
+    for name, size, shown, folder in listed:
+        files[name] = (content[at : at + size], shown, Path(folder))
+        at += size
+    # Nothing else is read here by a name that the caller gave.
+    return files.__getitem__
+
+
+def _inputs(told: dict[str, Any]) -> Inputs:
+    at = told["at"] and datetime.fromisoformat(told["at"])
+    return replace(Inputs(**told), images=tuple(told["images"]), at=at)
+
+
+def _demands(told: dict[str, Any]) -> Demands:
+    return replace(Demands(**told), artifact_types=tuple(told["artifact_types"]))
+
+
+def _look(told: dict[str, Any]) -> Look:
+    return replace(Look(**told), painter=Painter(**told["painter"]))
