@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.node.decision import policies_gap
 from slsa_verifier_plugin.node.fail_open import FAILED
-from slsa_verifier_plugin.node.policy_folder import CREDENTIALS, MAX_FILES, FolderError, check_folder
+from slsa_verifier_plugin.node.policy_folder import (
+    CREDENTIALS,
+    ENDINGS,
+    MAX_FILES,
+    FolderError,
+    check_folder,
+)
 from slsa_verifier_plugin.text import plain, quoted
 
 if TYPE_CHECKING:
@@ -41,7 +47,7 @@ def place_policies(source: Path, target: Path, service: Service) -> list[str]:
                 raise UsageError(f"the policies in {quoted(str(source))} are not put into place: {problem}")
             changed = [name for name in names if not _is_same(fresh / name, target / name)]
             # What decides comes first, exemptions and credentials after it; what is no longer there goes last.
-            for name in changed:
+            for name in sorted(changed, key=lambda name: not name.endswith(ENDINGS)):
                 (fresh / name).replace(target / name)
             gone = sorted({file.name for file in _files(target)} - set(names))
             for name in gone:

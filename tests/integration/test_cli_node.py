@@ -82,6 +82,19 @@ def test_a_profile_gets_a_file_of_its_own(bin_dir: Path) -> None:
         assert cli("install", "--containerd", f"--profile={profile}").status == Status.USAGE
 
 
+def test_a_directory_that_others_may_write_to_is_no_place_for_it(bin_dir: Path) -> None:
+    bin_dir.mkdir(parents=True)
+    bin_dir.chmod(0o777)
+    # The second time the file is there already.
+    for _ in range(2):
+        done = cli("install", "--containerd")
+        assert (done.status, "chmod go-w" in done.err) == (Status.USAGE, True), done
+    bin_dir.chmod(0o755)
+    assert cli("install", "--containerd").status == Status.ADMITTED
+    (bin_dir / PROGRAM).chmod(0o777)
+    assert "may be written to by others" in cli("install", "--containerd").err
+
+
 def test_another_directory(tmp_path: Path) -> None:
     assert cli("install", "--containerd", "--bin-dir", tmp_path / "other" / "bin").status == Status.ADMITTED
     assert (tmp_path / "other" / "bin" / PROGRAM).is_file()
@@ -144,6 +157,21 @@ def test_an_empty_or_missing_folder_of_policies_replaces_nothing(tmp_path: Path,
             place_policies(folder, target, node_service())
     assert (target / "verifier.yaml").is_file()
     assert not [file for file in target.iterdir() if file.name.startswith(".")]
+
+
+def test_what_decides_is_placed_before_what_is_exempt(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[str] = []
+    replace = Path.replace
+
+    def replaced(file: Path, to: Path) -> Path:
+        placed.append(file.name)
+        return replace(file, to)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    place_policies(source, tmp_path / "etc", node_service())
+    assert placed == ["verifier.yaml", "config.json", "exempt"]
 
 
 def test_what_is_gone_goes_and_profiles_stay(source: Path, tmp_path: Path) -> None:

@@ -119,10 +119,11 @@ def _install_on_node(session: Session, wanted: _NodePlan, follow: bool) -> int:
 def _put_on_node(session: Session, wanted: _NodePlan) -> None:
     from slsa_verifier_plugin.cli.plugin_file import install as put
     from slsa_verifier_plugin.cli.plugin_file import is_installed
+    from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.node.call_arguments import CallError, parse_program, program_of
     from slsa_verifier_plugin.node.fail_open import BIN_DIR
     from slsa_verifier_plugin.node.placing import place_policies
-    from slsa_verifier_plugin.node.policy_folder import folder_of
+    from slsa_verifier_plugin.node.policy_folder import FolderError, check_owned, folder_of
     from slsa_verifier_plugin.node.surroundings import surroundings
     from slsa_verifier_plugin.service.service import Service
 
@@ -139,6 +140,12 @@ def _put_on_node(session: Session, wanted: _NodePlan) -> None:
     folder = wanted.bin_dir or Path(BIN_DIR)
     if not is_installed(folder / name, session.environ):
         _told(put(folder, session.environ, (name,), work_beside=True))
+    try:
+        check_owned(str((folder / name).absolute()))
+    except FolderError as error:
+        raise UsageError(
+            f"whoever may change what containerd runs decides what is pulled: {error}"
+        ) from error
     if not target.is_dir():
         say(
             f"{target} does not exist: until it has policies, containerd pulls nothing on this node",
