@@ -114,7 +114,7 @@ class Report:
         from slsa_verifier_plugin.cli.render.painter import Painter
         from slsa_verifier_plugin.sinks import line
 
-        # Imported here: jinja2 takes a tenth of a second that the other formats need not wait for.
+        # Imported here: jinja2 takes some 70 ms that the other formats need not wait for.
         if self.form == "html":
             from slsa_verifier_plugin.cli.render.render_html import page_of
 

@@ -132,7 +132,7 @@ def _plugins(folder: Path) -> DoctorFinding:
     problems = []
     for name in NAMES:
         path = folder / name
-        # Ratify starts the file named as the Verifier's type: one that cannot be run is an error 500 for each image.
+        # Ratify starts the file named as the Verifier's type: one that cannot be run is an error for each image.
         if not os.access(path, os.X_OK):
             problems.append(f"{name} is missing or not executable")
             continue

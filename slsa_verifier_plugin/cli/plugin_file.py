@@ -129,7 +129,7 @@ def _put(made: Path, target: Path) -> Path:
     """Make ``target`` what ``made`` is, in one step."""
     twin = made.with_name(f"{target.name}.new")
     try:
-        # One file under several names: the one-file plugin has some 40 MiB.
+        # One file under several names: the one-file plugin has 25 MB.
         twin.hardlink_to(made)
     except OSError:
         # Not every file system has links.

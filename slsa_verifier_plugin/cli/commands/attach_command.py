@@ -87,12 +87,15 @@ def attach(context: click.Context, /, image: str, file: str | None, **options: A
     request = _request(image, file, options)
     # Before the artifact is pushed, which nothing takes back.
     require_folder(Path(options["report"]) if options["report"] else None)
+    # A refusal is a report like any other: it goes into the job's summary, too.
     done = attach.execute(request, demands, session.environ)
     if done.report is not None and options["report"]:
         _append_report(Path(options["report"]), done.report)
+    # Only a policy refuses without raising, and then there is its report.
     if done.attached is None:
         assert done.report is not None
         return _refused(session, done.report)
+    # From elsewhere and unverified: a person who names a file has it before their eyes.
     if done.report is None and request.origin is not None:
         say("nothing was verified: give --policy FILE, or --level and --resource-uri", error=True)
     say(
@@ -112,9 +115,11 @@ def _request(image: str, file: str | None, options: Any) -> AttachRequest:
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.errors import UsageError
 
+    # The value may have an equals sign; the key may not.
     pairs = [text.partition("=") for text in options["annotations"]]
     if any(not key or not equals for key, equals, _ in pairs):
         raise UsageError("an --annotation is KEY=VALUE")
+    # Both, or neither: there is no place that attestations come from by default.
     if (file is None) == (options["origin"] is None):
         raise UsageError("give either a FILE, or --from where to take the attestation from")
     if options["wait"] is not None and file is not None:
@@ -139,6 +144,7 @@ def _wait_of(text: str | None) -> float:
     if text is None:
         return 0.0
     found = _WAIT.fullmatch(text)
+    # Minutes and hours: a workflow takes minutes, which nobody writes in seconds.
     seconds = int(found["count"]) * {"s": 1, "m": 60, "h": 3600}[found["unit"]] if found else -1
     if not 0 <= seconds <= MAX_WAIT:
         raise UsageError(f"--wait {quoted(text, 40)}: expected a duration up to 6h, such as 10m or 90s")
@@ -148,6 +154,7 @@ def _wait_of(text: str | None) -> float:
 def _append_report(path: Path, report: ImageReport) -> None:
     from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
 
+    # Appended: GITHUB_STEP_SUMMARY is one file for all steps of a job.
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{markdown_of([report])}\n")
 
@@ -179,6 +186,7 @@ def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **op
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.service.service import Service
 
+    # All before the first is fetched: a slip in the last must not cost the time of the others.
     references = [parse_image(image) for image in images]
     writer = LayoutWriter(output)
     store = Service(session_of(context).environ).store(store_settings({}, options["plain_http"]))
@@ -187,6 +195,7 @@ def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **op
         fetching.fetch(reference, store, writer, options["artifact_types"], Deadline(seconds))
         for reference in references
     ]
+    # The index last: a copy that breaks off is no layout.
     writer.close()
     for item in fetched:
         say(f"{item.image}: {counted(len(item.artifacts), 'artifact')}")

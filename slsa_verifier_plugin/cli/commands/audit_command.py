@@ -149,6 +149,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
         _clusters(options, session.environ),
     )
     sources.check(demands)
+    # Before the policy is read: a slip in an option costs nothing yet.
     shard = _shard(options["shard"])
     service = Service(session.environ)
     with ExitStack() as stack:
@@ -181,6 +182,7 @@ def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | Non
         report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
         joined = stack.enter_context(AuditState(state))
         for path in states:
+            # One after the other: the first says which policy it is about, and the others must have the same.
             joined.join(path)
         _refuse_empty(joined.counts()[0], joined.gaps(), options["allow_empty"])
         return report.write(session_of(context), joined, joined.gaps())
@@ -189,6 +191,7 @@ def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | Non
 def _clusters(options: Any, environ: Mapping[str, str]) -> tuple[Cluster, ...]:
     from slsa_verifier_plugin.audit.pod_images import Cluster, current_context
 
+    # The context by name: the report says which cluster was audited.
     if options["cluster"]:
         return (Cluster(options["kubernetes"] or current_context(environ), options["namespace"] or ""),)
     if options["namespace"] or options["kubernetes"]:
@@ -223,6 +226,7 @@ def _audited(session: Session, asked: Asked, service: Service, options: Any, sta
         forget(path)
     state = stack.enter_context(AuditState(path, auditor.fingerprint, auditor.levels))
     found = asked.sources.uses(checker.store)
+    # By the image's name, so that one image is in one shard, however many places use it.
     ours = (use for use in found if in_shard(use.image, *asked.shard))
     state.begin(ours, asked.shard, asked.run(setup))
     try:

@@ -40,6 +40,7 @@ def script(shell: str, name: str = PROGRAM) -> str:
     from slsa_verifier_plugin.cli.main import COMPLETION_VARIABLE, program
 
     found = get_completion_class(shell)
+    # click has a class for each shell that the argument allows.
     assert found is not None
     completer = found(program, {}, name, COMPLETION_VARIABLE)
     source = completer.source_template % completer.source_vars()

@@ -67,6 +67,7 @@ def doctor(
     else:
         findings = diagnosis.findings(session.environ, folder, image, plain_http)
     for finding in findings:
+        # Each is shown as soon as it is known: the registry and the cluster may take half a minute.
         found.append(finding)
         if not as_json:
             say_all(render_doctor.lines_of(finding, painter))

@@ -42,6 +42,7 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
 
     known = entries()
     painter = session_of(context).painter()
+    # All of them, for whoever does not know what there is.
     if code is None:
         if as_json:
             show(json_text([{"code": str(item), "summary": SUMMARIES[item]} for item in Reason]))
@@ -53,6 +54,7 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
     # A code as it stands in a message may have brackets around it, and people write it in lower case.
     name = code.strip("[]().,:; ").upper().replace("-", "_")
     entry = known.get(name)
+    # A code of another version, or a slip.
     if entry is None:
         near = difflib.get_close_matches(name, known, 1, 0.6)
         hint = f"did you mean {near[0]}?" if near else "'slsa-verifier-plugin explain' lists all"

@@ -62,6 +62,7 @@ def inspect(context: click.Context, /, subject: str | None, **options: Any) -> i
     from slsa_verifier_plugin.cli.render import render_inspect
 
     session = session_of(context)
+    # Alone, --layout asks what is in it.
     if subject is None:
         if options["layout"] is None:
             raise click.UsageError("an IMAGE, a FILE or - is missing")
@@ -94,6 +95,7 @@ def execute(session: Session, subject: str, options: Any) -> ImageView | BlobVie
     from slsa_verifier_plugin.service.service import Service
 
     service = Service(session.environ)
+    # Only when asked for: without it nothing is loaded but what reads the lines.
     verify = signature_check(service, options["trusted_root"]) if options["check"] else None
     # A file goes before an image of its name: to inspect a file asks nobody.
     if subject == "-" or (options["layout"] is None and Path(subject).is_file()):
@@ -120,6 +122,7 @@ def signature_check(service: Service, root: str) -> Verify:
     source = RootSource(root) if root in ROOTS else RootSource("path", str(Path(root).absolute()))
     policy = Policy("inspect", "", (), (), (), (), (source,))
     verifier = service.verifier(policy)
+    # Of several roots in the file those that work are used.
     for warning in verifier.warnings:
         say(f"! {warning}", error=True)
     return verifier.verify

@@ -71,6 +71,7 @@ def install(
         if plugins_dir is not None:
             raise click.UsageError("--plugins-dir is Ratify's; containerd's directory is --bin-dir")
         return _install_on_node(session, _NodePlan(bin_dir, profile, policies), follow)
+    # Passed over, they would make a person believe that containerd's verifier is installed.
     if bin_dir is not None or profile or policies is not None or follow:
         raise click.UsageError("--bin-dir, --profile, --policies and --follow go with --containerd")
     return _install_for_ratify(session, plugins_dir)
@@ -80,6 +81,7 @@ def _install_for_ratify(session: Session, plugins_dir: Path | None) -> int:
     from slsa_verifier_plugin.cli.plugin_file import install as put
 
     home = session.home()
+    # As in many containers; the root of the file system would be a bad guess.
     if plugins_dir is None and home is None:
         raise click.UsageError(
             "there is no home directory; name Ratify's plugin directory with --plugins-dir"
@@ -108,10 +110,12 @@ def _install_on_node(session: Session, wanted: _NodePlan, follow: bool) -> int:
         try:
             _put_on_node(session, wanted)
         except UsageError as error:
+            # Once: whoever started it sees the error and the status.
             if not follow:
                 raise
             # What is on the node stays, and goes on to decide.
             say(str(error), error=True)
+        # sigtimedwait returns None when its time is over: then all of it is looked at again.
         if not follow or signal.sigtimedwait(ends, FOLLOW_SECONDS):
             return Status.ADMITTED
 
@@ -133,11 +137,13 @@ def _put_on_node(session: Session, wanted: _NodePlan) -> None:
     except CallError as error:
         raise click.UsageError(f"--profile: {error}") from error
     if wanted.policies is not None:
+        # In the surroundings that a call of containerd has: what decides here decides there.
         service = Service(surroundings(session.environ, str(target), is_launched=False))
         changed = place_policies(wanted.policies, target, service)
         if changed:
             say(f"put into {target}: {', '.join(changed)}")
     folder = wanted.bin_dir or Path(BIN_DIR)
+    # With --follow it is looked at every half minute: a node's file that is the same is left alone.
     if not is_installed(folder / name, session.environ):
         _told(put(folder, session.environ, (name,), work_beside=True))
     try:
@@ -146,6 +152,7 @@ def _put_on_node(session: Session, wanted: _NodePlan) -> None:
         raise UsageError(
             f"whoever may change what containerd runs decides what is pulled: {error}"
         ) from error
+    # Without policies the verifier blocks every pull, which is the safe default and a surprise.
     if not target.is_dir():
         say(
             f"{target} does not exist: until it has policies, containerd pulls nothing on this node",

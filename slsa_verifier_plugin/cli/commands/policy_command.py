@@ -125,6 +125,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     session = session_of(context)
     require_folder(options["output"])
     proposal = _propose(session, image, options)
+    # No proposal: the text says why, and there is nothing to write.
     if isinstance(proposal, str):
         say(proposal, error=True)
         return Status.DENIED
@@ -175,6 +176,7 @@ def resource_schema() -> dict[str, Any]:
     from slsa_verifier_plugin.policy.parameters import schema as parameters_schema
     from slsa_verifier_plugin.resources.ratify_resources import GROUP, VERIFIER_KINDS, VERSIONS
 
+    # A Verifier's parameters stand inside of spec, so their definitions move to the top.
     parameters = parameters_schema()
     definitions = parameters.pop("$defs")
     for key in ("$schema", "$id"):
@@ -231,6 +233,7 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
     deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
     root = options["trusted_root"]
     store = store_for(service, options["layout"], options["plain_http"])
+    # With signatures checked: only what verifies may be demanded.
     view = look_at_image(reference, store, deadline, signature_check(service, root))
     pinned = reference.with_digest(view.descriptor.digest)
     # The default one is left out: the policy then follows whatever later becomes the default.
@@ -254,6 +257,7 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
             every = reports["all"].decision is Decision.ADMITTED
             return replace(proposal, remarks=tuple(policy_init.remarks_on(proposal, found, every)))
         refused = refused or f"{report.reason}: {report.message}"
+    # Something verified, and no policy of it admits the image: the best one's reason is the one to know.
     if refused:
         return f"no policy made from what is attached to {image} admits it; the most likely one: {refused}"
     return (
@@ -268,6 +272,7 @@ def _checker(proposal: Proposal, rule: str, options: Any, service: Service, stor
     from slsa_verifier_plugin.resources.ratify_resources import Setup, VerifierResource
 
     name = options["name"]
+    # What the written resource will hand to the plugin, to the letter.
     config = {
         **proposal.parameters(),
         "name": name,

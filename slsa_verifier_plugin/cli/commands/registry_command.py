@@ -90,8 +90,10 @@ def settings_of(store: str | None, plain_http: bool) -> StoreSettings:
     configured: Any = {}
     if store is not None:
         found = [item for item in read_resources(store)[0] if item.is_ratify(STORE_KINDS)]
+        # A file of Verifiers, most often: the defaults would hide the slip.
         if not found:
             raise UsageError(f"{store} holds no Store of Ratify's")
+        # Of several Stores the first, as wherever one is read from a file.
         configured = found[0].spec.get("parameters") or {}
     try:
         return StoreSettings.parse(store_settings(configured, plain_http))

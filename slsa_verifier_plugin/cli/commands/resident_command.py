@@ -94,12 +94,14 @@ def serve(context: click.Context, /, detached: bool) -> int:
     from slsa_verifier_plugin.resident.spawn import server_environment
     from slsa_verifier_plugin.service.resident_service import ResidentService
 
+    # The same cleaning as for one that a call starts: else this one would answer to another key.
     environ = server_environment(session_of(context).environ)
     # SDKs read the process's own environment: what does not key this verifier must not reach another caller's credentials.
     for name in set(os.environ) - set(environ):
         del os.environ[name]
     checks = {protocol.CHECK: _check_image, protocol.REPORT: _report_image}
     service = ResidentService(environ, checks=checks)
+    # Until a signal or the idle limit; what it kept goes with it.
     run(service, environ, echo=None if detached else partial(say, error=True))
     service.close()
     sys.stdout.flush()
@@ -131,6 +133,7 @@ def start_command(environ: Mapping[str, str]) -> list[str]:
     from slsa_verifier_plugin.plugin import START
 
     executable = environ.get(EXECUTABLE_VARIABLE)
+    # The one-file plugin starts itself: there is no interpreter beside it.
     if environ.get(BUILD_VARIABLE) and executable:
         return [executable, "resident", "serve", "--detached"]
     return list(START)

@@ -124,11 +124,13 @@ def sources_of(policy: str | None) -> tuple[RootSource, ...]:
     from slsa_verifier_plugin.policy.parameters import ParameterError, RootSource, parse_policy
     from slsa_verifier_plugin.resources.ratify_resources import read_setup
 
+    # The root that policies use when they name none.
     if policy is None:
         return (RootSource("public-good"),)
     found: list[RootSource] = []
     for verifier in read_setup(policy).verifiers:
         try:
+            # Of all Verifiers in the file: each may name others.
             found += parse_policy(verifier.config).roots
         except ParameterError as error:
             raise UsageError(f"the parameters are not valid: {error}") from error

@@ -74,8 +74,10 @@ def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -
     if inputs.bundle is None and not images:
         held = _held(inputs.layout) if inputs.layout else "name one, or give --bundle FILE"
         raise click.UsageError(f"an IMAGE is missing; {held}")
+    # Both say where the attestation is.
     if inputs.bundle is not None and inputs.layout is not None:
         raise click.UsageError("--bundle and --layout exclude each other")
+    # Found out now, and not by a registry that is asked against the person's word.
     if options["offline"] and inputs.bundle is None and inputs.layout is None:
         raise click.UsageError(
             "an image needs its registry; with --offline give --layout DIR or --bundle FILE"

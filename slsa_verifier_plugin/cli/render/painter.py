@@ -53,6 +53,7 @@ class Painter:
         """
         # Made safe before it is measured: what is not seen has no width.
         shown = plain(text, MAX_LINE)
+        # A pipe or a file: a broken line could not be searched for.
         if self.width is None:
             return [(first + shown).rstrip()]
         # Not at hyphens, which images and signers have; a word that is wider than the terminal is broken all the same.
@@ -84,4 +85,5 @@ class Painter:
 def short(digest: object) -> str:
     """Return a digest cut to the twelve characters that people compare."""
     algorithm, colon, value = str(digest).partition(":")
+    # A commit has no algorithm in front.
     return f"{algorithm}:{value[:12]}" if colon else algorithm[:12]

@@ -98,6 +98,7 @@ def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Json]:
             "namespaces": {plain(name): dict(counts) for name, counts in summary.by_namespace.items()},
         },
     }
+    # The head first: a reader has the counts before a million images.
     yield from json_stream(head, "images", map(row_value, rows))
 
 
@@ -157,6 +158,7 @@ def csv_of(rows: Iterable[Row]) -> Iterator[Csv]:
             *(row.image, row.resolved, row.decision, row.reason, row.message, row.highest),
             *(" ".join(row.found), row.repository, row.revision, row.signer, row.seen.artifact),
         )
+        # An image that nothing uses any more has no line: it is not in this audit's list.
         for use in row.uses:
             yield csv_line((*facts, use.namespace, use.workload, use.source, use.line or ""))
 

@@ -36,6 +36,7 @@ class Show:
 
 def text_of(show: Show, painter: Painter) -> Iterator[str]:
     """Yield the lines for people."""
+    # People want to know whether Ratify itself took part.
     asked = f"by {show.ratify}" if show.ratify else "exactly as Ratify runs it"
     yield from painter.lines(
         f"Two images in a registry on this machine, each with an attestation ({ARTIFACT_TYPE}) of its source. The plugin, "
@@ -56,6 +57,7 @@ def text_of(show: Show, painter: Painter) -> Iterator[str]:
 def _outcome(outcome: DemoOutcome, painter: Painter) -> Iterator[str]:
     style = "green" if outcome.admitted else "red"
     word = f"{'ADMITTED' if outcome.admitted else 'DENIED':<{_INDENT - 2}}"
+    # The sign's column is as wide as the widest; here a word follows.
     mark = painter.mark("passed" if outcome.admitted else "failed").rstrip()
     yield f"{mark} {painter.paint(word, style, 'bold')}{plain(outcome.exhibit.image, 512)}"
     found = outcome.extensions
@@ -65,6 +67,7 @@ def _outcome(outcome: DemoOutcome, painter: Painter) -> Iterator[str]:
         # A verdict has a message, Ratify's own failures have an errorReason, a contract error has a msg.
         said = outcome.result.get("message") or outcome.result.get("errorReason") or outcome.result.get("msg")
         yield from _field("message", str(said), painter)
+    # Absent where nothing verified; then the line says none.
     signer = found.get("signer")
     levels = found.get("verifiedLevels")
     yield from _field("level", ", ".join(map(str, levels)) if isinstance(levels, list) else "none", painter)

@@ -60,6 +60,7 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
         summary: the counts.
         rows: what became of each image, in the order of the table.
     """
+    # Inline, for the page is one file that is mailed and archived.
     style, script = html_asset(_asset("report.css")), html_asset(_asset("report.js"))
     sources = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     # Names with the most images come first, so that the fold hides the smallest.
@@ -114,6 +115,7 @@ def _bar(name: str, counts: Counter[str], steps: Sequence[str], longest: int) ->
 def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
     """Return what the template shows of one image."""
     namespaces = sorted({use.namespace or NO_NAMESPACE for use in row.uses})
+    # Without doubles: a Deployment of ten Pods is one place.
     places = sorted({f"{use.namespace}/{use.workload}".strip("/") for use in row.uses if use.workload})
     admitted = row.decision is Decision.ADMITTED
     return {

@@ -40,6 +40,7 @@ def text_of(view: ImageView | BlobView, painter: Painter, *, verified: bool, ver
     tree = _Tree(painter, verbose)
     root = tree.image(view) if isinstance(view, ImageView) else tree.blob(view)
     yield root.text
+    # The root stands without a sign; what hangs below it has one.
     yield from _branches(root.children, "", painter)
     if not verified:
         yield ""
@@ -72,6 +73,7 @@ def _all_lines(view: ImageView | BlobView) -> Iterator[Line]:
 def _branches(nodes: tuple[_Node, ...], indent: str, painter: Painter) -> Iterator[str]:
     signs = ("├─ ", "└─ ", "│  ") if painter.symbols else ("|- ", "`- ", "|  ")
     for number, node in enumerate(nodes, 1):
+        # The last branch ends the bar beside those below it.
         last = number == len(nodes)
         below = indent + ("   " if last else signs[2])
         first, *more = painter.broken(node.text, len(below) + 3)
@@ -108,6 +110,7 @@ class _Tree:
         children = [_Node(self._problem(view.problem))] if view.problem else []
         if not view.problem:
             children += [_Node(self._problem(text)) for text in _misreported(view)]
+        # A base image brings dozens of annotations along.
         if self._verbose:
             children += [
                 _Node(f"{plain(key)}: {plain(value)}") for key, value in sorted(view.annotations.items())
@@ -131,6 +134,7 @@ class _Tree:
 
     def line(self, line: Line) -> _Node:
         what = plain(line.kind)
+        # What cannot be parsed still has a kind, such as bundle or envelope.
         if line.statement is not None:
             what += f", {plain(line.statement.predicate_type)}"
         facts = list(self._facts(line)) if line.candidate is not None else []
@@ -147,6 +151,7 @@ class _Tree:
             yield self._problem(line.problem)
         # A summary names its subjects as commits, with their refs, further down.
         if line.statement is not None and line.summary is None:
+            # Eight: a provenance of a large build has hundreds.
             for subject in line.statement.subjects[:8]:
                 digests = ", ".join(f"{plain(name)} {plain(text)}" for name, text in subject.digests.items())
                 yield f"subject {digests}"
@@ -180,6 +185,7 @@ class _Tree:
             yield f"timeVerified {summary.time_verified:%Y-%m-%dT%H:%M:%SZ}"
 
     def _signer(self, line: Line) -> Iterator[str]:
+        # A public key signed: the bundle has a hint at best, and which key it is only verification tells.
         if line.signer is None:
             hint = line.candidate.key_hint if line.candidate else ""
             yield f"signed with a key{f' ({plain(hint)})' if hint else ''}"
@@ -255,6 +261,7 @@ def _blob_value(view: BlobView) -> dict[str, Any]:
 
 def _line_value(line: Line) -> dict[str, Any]:
     value: dict[str, Any] = {"number": line.number, "kind": plain(line.kind), "size": line.size}
+    # Neither bundle nor envelope: nothing else is known of it.
     if line.candidate is None:
         return value
     value["problem"] = plain(line.problem, 1024)

@@ -55,6 +55,7 @@ def _details(report: ImageReport, artifact: ArtifactReport) -> Iterator[Markdown
     image = markdown_code(report.resolved or report.asked)
     yield markdown("<details><summary>Steps for {}</summary>", image)
     yield markdown("")
+    # Every step, those not reached too: a reviewer sees how far it came.
     yield from markdown_table(
         ["", "step", "seen"],
         (

@@ -25,10 +25,12 @@ def text_of(
         painter: of the terminal.
     """
     for problem in findings.problems:
+        # As compilers print it: editors make file:line:column a link.
         style = "red" if problem.severity == ERROR else "yellow"
         first = f"{painter.paint(plain(str(problem.position), 512), 'bold')}: {painter.paint(problem.severity, style)}: "
         yield first + plain(problem.message, 1024)
         yield from painter.lines(problem.remedy, "    ", 4)
+    # Counted apart: warnings alone leave the status 0.
     errors = sum(problem.severity == ERROR for problem in findings.problems)
     warnings = len(findings.problems) - errors
     if findings.problems:

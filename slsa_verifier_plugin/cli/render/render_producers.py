@@ -32,6 +32,7 @@ def lines_of(painter: Painter) -> Iterator[str]:
     for item in known.releases:
         yield f"  {item.version} {item.commit}"
         yield from painter.lines(f"learnt from {item.learnt}", "    ", 4)
+    # The next question of whoever finds a release missing.
     yield from painter.lines("Others are added with the parameter allowedWorkflowDigests.", "", 0)
 
 

@@ -25,6 +25,7 @@ def step_lines(step: ProbeStep, painter: Painter, verbose: bool) -> Iterator[str
     yield from painter.lines(
         step.message, f"{mark} {step.name:<{_NAME}}{painter.paint(took, 'dim')}  ", columns
     )
+    # Only a step that failed has one.
     if step.reason:
         hint = "; a retry may help" if step.transient else ""
         more = f"'slsa-verifier-plugin explain {step.reason}' says more"

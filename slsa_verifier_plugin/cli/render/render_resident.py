@@ -45,6 +45,7 @@ def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     if isinstance(uptime, int):
         yield f"  uptime      {_duration(uptime)}"
     calls = report.get("calls")
+    # The names are the server's own, whatever version it is of.
     if isinstance(calls, Mapping):
         counts = ", ".join(f"{plain(name)} {plain(count)}" for name, count in calls.items())
         yield f"  calls       {counts}; {_of(report, 'waiting')} waiting, {_of(report, 'running')} running"
@@ -55,6 +56,7 @@ def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     # A resident verifier of another version may say less; what it does say is shown.
     if not isinstance(service, Mapping):
         service = {}
+    # Of one processor or worker there is none, and it says so.
     if "signatureProcess" in service:
         yield f"  signatures  {_of(service, 'signatureProcess')}"
     caches = service.get("caches")

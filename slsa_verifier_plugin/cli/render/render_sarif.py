@@ -72,6 +72,7 @@ def _rule(reason: str) -> dict[str, Any]:
         "fullDescription": {"text": f"{summary} '{PROGRAM} explain {reason}' has an example and the remedy."},
         "helpUri": REASONS_PAGE,
         "help": {"text": f"{summary} {REMEDIES[Reason(reason)]}"},
+        # A rule for a success would stand in dashboards as a finding.
         "defaultConfiguration": {"level": "none" if reason == Reason.VERIFIED else "error"},
     }
 
@@ -96,6 +97,7 @@ def _result(item: SarifItem, index: int) -> dict[str, Any]:
                 "logicalLocations": [{"fullyQualifiedName": image, "kind": "resource"}],
             }
         ],
+        # By this code scanning tells a known finding from a new one (SARIF 3.27.17).
         "partialFingerprints": {"imageAndReason/v1": identity},
         "properties": {"decision": str(item.decision), **item.properties},
     }

@@ -73,5 +73,6 @@ def refreshed(
     elif isinstance(outcome, TrustRootError):
         yield from painter.lines(f"{name}: {outcome.message}", f"{painter.mark('failed')} ", 2)
     else:
+        # Up to date is the usual answer: Sigstore changes its root a few times a year.
         change = "changed" if outcome.changed else "up to date"
         yield f"{painter.mark('passed')} {name}: {change}, sha256:{outcome.digest}"

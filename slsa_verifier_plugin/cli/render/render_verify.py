@@ -30,6 +30,7 @@ _STEP_COLUMNS = 27
 def text_of(reports: Sequence[ImageReport], painter: Painter, verbose: bool) -> Iterator[str]:
     """Yield the lines for people: each image's decision, the steps of the artifact that decided (all if ``verbose``)."""
     for number, report in enumerate(reports):
+        # A free line between images, none before the first.
         if number:
             yield ""
         yield from _image(report, painter, verbose)
@@ -65,6 +66,7 @@ def _image(report: ImageReport, painter: Painter, verbose: bool) -> Iterator[str
         # Of ten attachments one decides; the others are noise until somebody asks.
         if verbose or artifact is report.deciding:
             yield from _artifact(artifact, painter, verbose)
+    # What is not shown is counted: nobody should think that one attestation is all there is.
     hidden = len(report.artifacts) - (len(report.artifacts) if verbose else bool(report.deciding))
     if hidden > 0:
         yield painter.paint(f"  {hidden} more attached; --verbose shows them", "dim")
