@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor
@@ -28,6 +30,15 @@ from tests.support.simulators import (
     lines,
     reference,
 )
+
+
+class Clock:
+    """A clock that only tests move, in place of ``time.monotonic``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
 
 BUILDER_ID = "https://builder.example/v1"
 BUILDERS = [

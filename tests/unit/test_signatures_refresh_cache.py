@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,39 +23,8 @@ from slsa_verifier_plugin.signatures.sources import (
     repository_of,
     require_private,
 )
-from tests.support.sigstore import Lab
+from tests.support.refreshing import FIRST, ROOT, SECOND, current, digest
 from tests.support.tuf import TufRepository, crowd
-
-FIRST = Lab().trusted_root()
-SECOND = Lab("the second").trusted_root()
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[TufRepository]:
-    with TufRepository(tmp_path) as served:
-        served.publish(FIRST)
-        yield served
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    return {"SLSA_VERIFIER_TUF_DIR": str(tmp_path / "cache")}
-
-
-@pytest.fixture
-def cache(repository: TufRepository, environ: dict[str, str]) -> Path:
-    found = repository_of(repository.source, environ)
-    assert found is not None
-    return found.folder
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def current(cache: Path) -> Path:
-    return (cache / "current").resolve(strict=True)
 
 
 def truncate(path: Path) -> None:

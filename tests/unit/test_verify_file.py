@@ -36,11 +36,6 @@ from tests.support.simulators import (
 )
 
 
-@pytest.fixture
-def scene() -> Scene:
-    return Scene()
-
-
 def test_a_file_is_judged_without_a_registry(scene: Scene) -> None:
     content = lines([scene.notary.sign()])
     for binding in (

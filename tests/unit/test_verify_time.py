@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-
-import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, SignatureError
@@ -15,6 +12,7 @@ from slsa_verifier_plugin.model.signer import Claim, Verified
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.verification.verify import MAX_REPORTED, MAX_SOUGHT
 from tests.support.scene import (
+    Clock,
     Scene,
     assert_admitted,
     assert_denied,
@@ -23,24 +21,6 @@ from tests.support.scene import (
 )
 from tests.support.sigstore import person, vsa
 from tests.support.simulators import MemoryStore, Notary
-
-
-@pytest.fixture
-def scene() -> Scene:
-    return Scene()
-
-
-class Clock:
-    """A clock that only moves when told."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 class Slow(Notary):
