@@ -74,10 +74,10 @@ plugin-artifact: dist ## Push dist/slsa for Ratify to download: REGISTRY=registr
 bench: setup ## Measure speed and memory beside peers, as ratios
 	$(BIN)/python -m tools.bench
 
-MINUTES ?= 5
-# Both clients under faults for that long, or for CALLS calls; fails where a decision is wrong, missing or late.
-soak: dist ## Call both clients under faults: MINUTES=5, or CALLS=100000
-	$(BIN)/python -m tools.soak --minutes $(MINUTES) $(if $(CALLS),--calls $(CALLS))
+# Both clients under faults for MINUTES (5) or CALLS calls, whichever comes first, CALLERS (8) at once; fails where a decision is
+# wrong, missing or late.
+soak: dist ## Call both clients under faults: MINUTES=5, CALLS=100000, CALLERS=8
+	$(BIN)/python -m tools.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(CALLS),--calls $(CALLS)) $(if $(CALLERS),--callers $(CALLERS))
 
 FUZZ_SECONDS ?= 60
 # atheris has wheels for some interpreters only; where it is not to be had, seeds are mutated without it.

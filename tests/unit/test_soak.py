@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from tools.soak.judging import MOST_SECONDS, POLICIES, Outcome, Tally, expected, judge
 from tools.soak.lateness import Lateness
 from tools.soak.registries import KINDS
+from tools.soak.run import Run
 
 SHIM = Path(__file__).parents[2] / "tools" / "soak" / "shift.c"
 
@@ -133,3 +135,19 @@ def test_the_clock_is_shifted_and_no_other(tmp_path: Path) -> None:
         assert -2 <= wall - before - shift <= took
         assert -2 <= now - before - shift <= took
         assert -2 <= monotonic - since <= took
+
+
+def test_a_run_ends_with_its_calls_its_time_or_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    three = Run(60.0, 3, 2)
+    tally = Tally("C")
+    while three.goes_on():
+        tally.add("right", "quick", outcome(True, "VERIFIED"))
+        three.count([tally])
+    assert tally.counts["calls"] == 3
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.match(r"after \d+ s and 2 calls: C client: 2 calls, 2 right", line)
+    assert not Run(0.0, 3, 2).goes_on()
+    told = Run(60.0, 0, 2)
+    assert told.goes_on()
+    told.end()
+    assert not told.goes_on()

@@ -3,7 +3,9 @@
 Policies are mixed, artifacts seen and unseen, registries quick, slow and dead, while verifiers are killed, stopped and upgraded
 in place and the Python installation's clock jumps (the launcher preloads nothing into its own). The exit status is not zero where
 a decision is wrong or missing, a call is slower than 4.5 s besides what the machine itself was late (``lateness``), an
-installation takes too much memory, or too many are denied for now. ``--calls N`` ends it after that many calls.
+installation takes too much memory, or too many are denied for now. ``--calls N`` ends it after that many calls, ``--minutes N``
+after so long, whichever comes first; SIGTERM and SIGINT end it after the calls under way, with its counts. It prints a line every
+``--report`` calls.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +34,7 @@ from tools.soak.installations import Installation, OneFile, Package
 from tools.soak.judging import POLICIES, Outcome, Tally, expected, judge
 from tools.soak.lateness import Lateness
 from tools.soak.registries import KINDS
+from tools.soak.run import Run
 
 CALL_SECONDS = 30.0
 """After which a call that has not ended is killed, and counts as one without a verdict."""
@@ -54,7 +58,10 @@ class Scene:
         self._lock = threading.Lock()
         self._root = folder / "trusted_root.json"
         command = [sys.executable, "-m", "tools.soak.registries", str(folder)]
-        self._registries = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A process group of its own, as for each call: a terminal's Ctrl-C ends the soak, and nothing that is counted.
+        self._registries = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+        )
         # Its backlog is full with the one connection that it has: nothing is ever answered.
         self._dead = socket.create_server(("127.0.0.1", 0), backlog=0)
         self._addresses = {**self._read(), "dead": f"127.0.0.1:{self._dead.getsockname()[1]}"}
@@ -112,14 +119,19 @@ def main() -> int:
     """Soak for as long as the command line says, and say what became of it."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     add = parser.add_argument
-    add("--minutes", type=float, default=5.0)
+    add("--minutes", type=float, help="end after so long (default 5, without end where --calls is given)")
     add("--calls", type=int, default=0, help="end after this many calls (default: with the minutes)")
+    add("--report", type=int, default=1000, help="print a line every so many calls (default 1000)")
     add("--callers", type=int, default=8, help="calls at once (default 8)")
     add("--plugin", type=Path, default=Path("dist/slsa"), help="the one-file plugin")
     add("--client", choices=("C", "Python", "both"), default="both")
     add("--seed", type=int, default=1)
     options = parser.parse_args()
-    end = time.monotonic() + (10**9 if options.calls else options.minutes * 60)
+    if options.minutes is None:
+        options.minutes = float("inf") if options.calls else 5.0
+    run = Run(options.minutes * 60, options.calls, options.report)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: run.end())
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         installations: list[Installation] = []
@@ -136,7 +148,7 @@ def main() -> int:
                 _memory(installations, tallies),
                 Faults(installations, Every(), options.seed) as faults,
             ):
-                _call_until(end, options, scene, tried, lateness)
+                _call_until(run, options.callers, scene, tried, lateness)
         finally:
             for installation in installations:
                 for pid in installation.processes():
@@ -156,25 +168,25 @@ def main() -> int:
 
 
 def _call_until(
-    end: float,
-    options: argparse.Namespace,
+    run: Run,
+    callers: int,
     scene: Scene,
     tried: list[tuple[Installation, Tally]],
     lateness: Lateness,
 ) -> None:
-    """Make calls, ``options.callers`` at once, until the end or their number."""
-    left = threading.BoundedSemaphore(options.calls) if options.calls else None
+    """Make calls, ``callers`` at once, until the run is over."""
 
     def work(number: int) -> None:
-        while time.monotonic() < end and (left is None or left.acquire(blocking=False)):
+        while run.goes_on():
             installation, tally = tried[number % len(tried)]
             number += 1
             registry, variables, stdin, reason = scene.call()
             started = time.monotonic()
             outcome = replace(_made(installation, variables, stdin), late=lateness.since(started))
             tally.add(judge(outcome, reason, registry), registry, outcome)
+            run.count([tally for _, tally in tried])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(options.callers)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(callers)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -191,6 +203,7 @@ def _made(installation: Installation, variables: dict[str, str], stdin: bytes) -
             env={**installation.environment, **variables},
             timeout=CALL_SECONDS,
             check=False,
+            process_group=0,
         )
     except subprocess.TimeoutExpired as error:
         return Outcome(None, error.stdout or b"", error.stderr or b"", time.monotonic() - started)
