@@ -294,8 +294,8 @@ def ready_verifiers(verifiers: Sequence[VerifierResource], source: PolicySource)
         for other in found[:index]:
             if any(other.is_for(kind) or kind == "*" for kind in ready.resource.artifact_types):
                 raise UsageError(
-                    f"the verifiers {other.resource.shown()} and {ready.resource.shown()} are for the same artifacts; choose one "
-                    "with --verifier"
+                    f"the verifiers {other.resource.shown()} and {ready.resource.shown()} are for the same artifacts; give each "
+                    "artifactTypes of its own, or leave one out (verify and audit: --verifier)"
                 )
     return tuple(found)
 

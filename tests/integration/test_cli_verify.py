@@ -118,7 +118,10 @@ def test_two_verifiers_for_one_type_must_be_chosen_between(
     path = write_yaml(tmp_path / "two.yaml", verifier("strict", 4), verifier("lax", 1))
     done = cli("verify", image, "--policy", path, "--plain-http")
     assert done.status == Status.USAGE
-    assert "the verifiers strict and lax are for the same artifacts; choose one with --verifier" in done.err
+    assert (
+        "the verifiers strict and lax are for the same artifacts; give each artifactTypes of its own"
+        in done.err
+    )
     assert (
         cli("verify", image, "--policy", path, "--plain-http", "--verifier", "lax").status == Status.ADMITTED
     )
