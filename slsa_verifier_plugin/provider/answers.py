@@ -85,6 +85,7 @@ class Decided:
 
 def refused(reason: str, message: str, policy: str = "", transient: bool = False) -> Decided:
     """Return what is answered for a key that nothing was decided about: an error with its reason code in front."""
+    # A text that was cut keeps its dots: they say that there was more.
     words = message if message.endswith("...") else message.removesuffix(".")
     return Decided(
         Decision.UNDECIDED, reason, policy, error=f"{reason}: {plain(words, 4096)}", transient=transient
@@ -103,6 +104,7 @@ def decided(report: ImageReport, asked: Reference, policy: str) -> Decided:
         policy: the name of what decided.
     """
     image, digest = f"{asked.registry}/{asked.repository}", report.digest
+    # Gatekeeper tells errors of a key from answers: the template denies for both, with other words.
     if report.decision is Decision.UNDECIDED and not report.artifacts:
         failed = refused(str(report.reason), report.message, policy, report.transient)
         return Decided(failed.decision, failed.reason, policy, image, digest, failed.error, failed.transient)
@@ -164,6 +166,7 @@ def _reports(report: ImageReport, subject: str, render: Render) -> Reports:
 
 def _ranked(report: ImageReport) -> list[ArtifactReport]:
     deciding = report.deciding
+    # Then those that got furthest: they say most about what is wrong.
     return sorted(report.artifacts, key=lambda artifact: (artifact is not deciding, -artifact.reached))
 
 
@@ -208,6 +211,7 @@ def _ratify_2(
     verdict = artifact.verdict
     message = plain(verdict.message, MAX_SHORT) if in_short else verdict.message
     said = {"verifierName": plain(artifact.verifier), "description": message, "detail": str(verdict.reason)}
+    # Ratify v2 has no reason for a success.
     if not verdict.success:
         said["errorReason"] = message
     return {"subject": subject, "artifact": verdict.artifact, "results": [said]}

@@ -88,6 +88,7 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin: the first byte is due some time."""
+        # uvicorn's part first: it sets what the timers below abort.
         super().connection_made(transport)
         transport.set_write_buffer_limits(WRITE_BUFFER)
         self._expect_head(self._guard.limits.idle_seconds)
@@ -103,6 +104,7 @@ class BoundedProtocol(H11Protocol):
         """Read on; a head that has begun is due."""
         begins = self.is_idle and not self._has_begun
         super().data_received(data)
+        # The head is whole and its request begins; the time for the body is the application's.
         if not self.is_idle:
             self._has_begun = False
             self._forget_head()
@@ -119,6 +121,7 @@ class BoundedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Wait for the client to take what is written, and not for ever."""
         super().pause_writing()
+        # Once for a stretch of waiting, however many times more is written meanwhile.
         if self._write is None:
             seconds = self._guard.limits.write_seconds
             self._write = self.loop.call_later(seconds, self.drop, "write_seconds")
@@ -170,6 +173,7 @@ class Guard:
     def add(self, connection: BoundedProtocol) -> None:
         """Count one more connection, and end another where there are too many."""
         self._open[connection] = None
+        # Ended after it was added: the newest is the one who has something to ask.
         if len(self._open) > self.limits.connections:
             # An honest body comes with its head: one that drips, or an answer that nobody takes, is as good as idle. Where all
             # are being decided about, the newest waits for none of them.
@@ -180,6 +184,7 @@ class Guard:
 
     def used(self, connection: BoundedProtocol) -> None:
         """Note that a connection has just been of use: it is the last to make room."""
+        # One that was ended for room may still finish its answer.
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
@@ -234,6 +239,7 @@ class Listener:
             while True:
                 try:
                     connection, _ = await loop.sock_accept(self._door.listener)
+                # EMFILE or ENOMEM comes again at once: without a pause this would take a whole processor.
                 except OSError:
                     # No descriptors, or a client that was gone before it was accepted: the others are served.
                     await asyncio.sleep(ACCEPT_PAUSE)
@@ -247,6 +253,7 @@ class Listener:
                 task.cancel()
 
     def _begin(self, connection: socket.socket) -> None:
+        # A blocking handshake would hold up all the others.
         connection.setblocking(False)
         task = asyncio.create_task(self._shake(connection))
         self._shaking[task] = None

@@ -49,6 +49,7 @@ class DecisionLog:
         moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         text = json_text({"time": moment, "event": name, **facts}, None)
         with self._changed:
+            # The newest is left out: those before it tell how it came to this.
             if len(self._lines) >= MAX_LINES:
                 self._dropped()
                 return
@@ -81,8 +82,10 @@ class DecisionLog:
                     self._changed.wait()
                 if not self._lines:
                     return
+            # Ends at once when the server does.
             self._closed.wait(GATHER_SECONDS)
             with self._changed:
+                # Taken out before they are written: a write that waits holds no lock.
                 lines = list(self._lines)
                 self._lines.clear()
             try:

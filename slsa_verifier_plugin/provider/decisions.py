@@ -117,6 +117,7 @@ class KeyPool(TurnPool[KeyWork]):
             job.future.set_result(job.look())
 
     def _abandon(self, job: KeyWork) -> None:
+        # A thread that died of what nobody foresaw: whoever waits must get an answer.
         if not job.future.done():
             job.future.set_result(
                 refused(str(Reason.INTERNAL_ERROR), "the verification broke off", transient=True)
@@ -198,6 +199,7 @@ class Decisions:
         lane = "none"
         try:
             asked = read_key(key)
+            # Asked for each key: policies may have been replaced between two keys of one request.
             scope = self._scope_of(asked)
             if scope is None:
                 found = self._refused_namespace(asked)
@@ -237,10 +239,12 @@ class Decisions:
     ) -> tuple[Decided, str]:
         """Return what is decided about an image, and the lane that it took."""
         deadline = Deadline(self._settings.seconds)
+        # A new generation finds nothing kept: what older policies decided counts no more.
         under = (kind, scope.generation, scope.namespace, str(image))
         kept = self._kept.get(under)
         if kept is not None:
             age = time.monotonic() - kept.made
+            # Older ones stay in the cache until they are replaced, and count for nothing.
             if age < scope.keep_seconds:
                 # Looked at again behind the answer: an image that is asked for all the time never waits for its registry.
                 if (
@@ -253,14 +257,17 @@ class Decisions:
         lane = "seen" if self._seen.get(_seen_as(under)) else "new"
         while True:
             work = self._under_way.get(under)
+            # Whoever begins it is judged by its end; others that join may have more time left.
             is_own = work is None
             if work is None:
+                # Refused at once: in a flood a late answer is as good as none, for the API server has given up.
                 if not (self._seen_lane if lane == "seen" else self._new_lane).has_room(image.registry):
                     words = "too many images wait to be verified; try again, or run more replicas"
                     return refused(PROVIDER_BUSY, words, scope.name, transient=True), lane
                 work = self._begin(under, scope, image, look, deadline)
             # Not cancelled with this request: others wait for it, and what comes of it is kept.
             await asyncio.wait({work}, timeout=deadline.remaining() + GRACE_SECONDS)
+            # A registry or a computation that outlasts its limit: the work ends by itself, later.
             if not work.done():
                 words = deadline.error("verifying the image").message
                 return refused(str(Reason.DEADLINE_EXCEEDED), words, scope.name, transient=True), lane
@@ -280,6 +287,7 @@ class Decisions:
                 return look(scope, image, deadline)
             except VerifierError as error:
                 return refused(str(error.reason), error.message, scope.name, error.transient)
+            # An exception in a future would be raised into every request that waits for it.
             except Exception as error:  # noqa: BLE001 (the last boundary of the thread: a denial with a word)
                 return _unforeseen(error, scope.name)
 
@@ -301,22 +309,27 @@ class Decisions:
         """Keep what came of an image, where asking again would not change it."""
         lane, job = begun
         lane.ended(job)
+        # Another may have begun meanwhile, for a later request.
         if self._under_way.get(under) is work:
             del self._under_way[under]
+        # Only the end of the event loop cancels it.
         if work.cancelled():
             return
         found = work.result()
         if found.reason.startswith("REGISTRY_"):
             self._metrics.registry_errors.labels(found.reason).inc()
+        # A fault that may pass is asked for again by the next key: kept, it would deny good images for seconds.
         if found.error or found.transient:
             return
         self._seen.put(_seen_as(under), True)
+        # A Store may switch keeping off.
         if scope.keep_seconds > 0:
             self._kept.put(under, _Kept(found, time.monotonic()), found.size)
 
     def _tell(
         self, path: str, kind: str, asked: RequestKey | None, found: Decided, lane: str, seconds: float
     ) -> None:
+        # Nothing is decided there: a tag became a digest, or did not.
         if kind == "mutate":
             decision = "failed" if found.error else "pinned"
         else:
@@ -347,6 +360,7 @@ def _look(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
 
 def _pin(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
     """Return an image with its digest instead of its tag (Ratify v1.4.4, ``httpserver/handlers.go``, ``mutate``)."""
+    # A reference with a digest is pinned already, and no registry is asked.
     digest = image.digest or scope.checker.store.resolve(image, deadline).digest
     text = json.dumps(f"{image.name}@{digest}").encode()
     return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), pinned=text)

@@ -77,11 +77,13 @@ def read_request(body: bytes) -> ProviderRequest:
     """
     try:
         value = strict_json.loads(body)
+    # Two members of one name, say: what one reader sees another may not.
     except strict_json.JsonError as error:
         raise RequestRefused(400, f"the request is not JSON: {plain(str(error))}") from None
     if not isinstance(value, dict) or value.get("kind") != "ProviderRequest":
         raise RequestRefused(400, "the request is no object of kind ProviderRequest")
     api_version = value.get("apiVersion")
+    # A later version may mean something else by the same fields.
     if api_version not in API_VERSIONS:
         raise RequestRefused(400, f"apiVersion is {quoted(api_version, 80)}, expected {API_VERSION}")
     request = value.get("request")
@@ -91,6 +93,7 @@ def read_request(body: bytes) -> ProviderRequest:
         keys = []
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise RequestRefused(400, "request.keys is no list of texts")
+    # Each key is work: refused before any is begun.
     if len(keys) > MAX_KEYS:
         raise RequestRefused(413, f"the request has {len(keys)} keys, at most {MAX_KEYS} are answered")
     return ProviderRequest(str(api_version), tuple(keys))
@@ -104,6 +107,7 @@ def read_key(text: str) -> RequestKey:
     """
     namespace = ""
     found = _NAMESPACED.fullmatch(text)
+    # Ratify's own way to name a namespace; an image's name has no brackets in front, but for IPv6.
     if found is not None:
         namespace, text = found[1], found[2]
         # "[]image" is no way to ask for the cluster's policies: a caller whose namespace got lost must not get an answer.

@@ -18,6 +18,7 @@ def stamp_of(paths: Iterable[str]) -> Stamp:
     for path in paths:
         try:
             status = os.stat(path)  # noqa: PTH116 (follows links, once for all facts)
+        # Not there is a state like another: a file that comes or goes is a change.
         except (OSError, ValueError):
             stamps.append((path, 0, 0, 0))
         else:

@@ -176,6 +176,7 @@ class Application:
         if length and "transfer-encoding" in request.headers:
             # Two lengths are how one request is made to look like two (RFC 9112, section 6.3).
             raise RequestRefused(400, "the request has Content-Length and Transfer-Encoding, expected one")
+        # Before a byte is read; whoever sends more than announced is ended by h11.
         if length.isascii() and length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY):
             raise RequestRefused(413, f"the request is larger than {MAX_BODY} bytes")
         parts: list[bytes] = []
@@ -186,8 +187,10 @@ class Application:
                     size += len(part)
                     self._state.held_bytes += len(part)
                     parts.append(part)
+                    # Chunked bodies have no length in their head.
                     if size > MAX_BODY:
                         raise RequestRefused(413, f"the request is larger than {MAX_BODY} bytes")
+                    # All bodies together: a thousand that drip would fill the memory, each within its own limit.
                     if self._state.held_bytes > self._limits.held_bytes:
                         raise RequestRefused(503, "too many requests are being read at once")
         except TimeoutError:
@@ -200,6 +203,7 @@ class Application:
 
     async def _healthz(self, request: Request) -> Response:
         """Return 200 as long as the process can work; a kubelet starts it anew where it cannot."""
+        # Python cannot end threads; a new process can.
         if self._decisions.is_stuck():
             return Response(
                 "verifications hang, and their threads cannot be ended\n", 503, media_type="text/plain"
@@ -208,6 +212,7 @@ class Application:
 
     async def _readyz(self, request: Request) -> Response:
         """Return 200 where policies count and their trusted roots are loaded."""
+        # Endpoints are updated by this answer, so that new requests go elsewhere.
         if self._state.is_stopping:
             return Response("stopping\n", 503, media_type="text/plain")
         problems = await self._in_turn(self._state.problems)
@@ -228,6 +233,7 @@ class Application:
 
     async def _no_such(self, request: Request, error: Exception) -> Response:
         """Answer a path or a method that is not there, as Gatekeeper reads it."""
+        # Starlette's 404 and 405.
         status = error.status_code if isinstance(error, HTTPException) else 404
         words = "no such path" if status == 404 else "this path takes another method"
         self._metrics.requests.labels("other", str(status)).inc()
@@ -248,6 +254,7 @@ async def _all(decide: Decide, path: str, keys: Sequence[str]) -> list[Decided]:
     """Decide about all keys at once; between some of them others' requests have their turn of the event loop."""
     begun = []
     for start in range(0, len(keys), KEYS_A_TURN):
+        # All begin before the first is waited for: the keys of one Pod share its time limit.
         begun += [asyncio.ensure_future(decide(path, key)) for key in keys[start : start + KEYS_A_TURN]]
         await asyncio.sleep(0)
     return list(await asyncio.gather(*begun))

@@ -98,6 +98,7 @@ def files_in(paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     for path in paths:
         folder = Path(path)
+        # A single file counts whatever its name ends with: somebody named it.
         if not folder.is_dir():
             found.append(path)
             continue
@@ -139,6 +140,7 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
             _check_known(resource)
             if resource.is_ratify(VERIFIER_KINDS):
                 verifier = verifier_of(resource, folder)
+                # Others have parameters of their own, which cannot be judged here.
                 if verifier.type in PLUGIN_TYPES:
                     verifiers.append(verifier)
                 else:
@@ -147,6 +149,7 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
                         f"the Verifier {verifier.shown()} of type {verifier.type} is left out: only {' and '.join(PLUGIN_TYPES)} "
                         "are verified here"
                     )
+    # A provider without a Verifier would answer every key with an error.
     if not verifiers:
         raise UsageError(
             f"{', '.join(map(quoted, paths))} has no Verifier of type {' or '.join(PLUGIN_TYPES)}; nothing would be decided"
@@ -175,11 +178,13 @@ class _Grouped:
         for resource in resources:
             if resource.is_ratify(kinds) and resource.kind.startswith("Namespaced"):
                 place = resource.position("metadata")
+                # Passed over, the namespace's owner would believe that it counts.
                 if not namespaced:
                     raise UsageError(
                         f"{place}: a {resource.kind} counts for one namespace, which only 'serve --namespaced' is told; expected "
                         f"a {resource.kind.removeprefix('Namespaced')}"
                     )
+                # Ratify takes the namespace of the request; a file has none but this.
                 if not resource.namespace:
                     raise UsageError(f"{place}: the {resource.kind} has no metadata.namespace")
                 # No key would ever ask for it, and the cluster's policies would decide in its place.
@@ -205,6 +210,7 @@ class _Grouped:
         verifiers = self._verifiers.get(name) or self._verifiers.get(CLUSTER)
         if not verifiers:
             return None
+        # Each kind by itself, as in Ratify: a namespace may have Verifiers of its own and the cluster's Policy.
         policy = self._policies.get(name) or self._policies.get(CLUSTER)
         store = self._stores.get(name) or self._stores.get(CLUSTER)
         # As ``verify`` reads them; a Policy in Rego has no rules that are known here.
@@ -223,8 +229,10 @@ class _Grouped:
         except RegistryError as error:
             # A provider of credentials that is unknown or not installed: every image would be undecided.
             raise UsageError(error.message) from error
+        # Ratify's own cache settings say for how long an answer counts again.
         asked_for = parsed.cache_ttl if parsed.cache_enabled else 0
         keep = float(CHART_SECONDS if store is None else asked_for)
+        # brief: an API server waits, so one passing attestation ends the search where the rule is any.
         checker = Decider(ready_verifiers(verifiers, service), service, used, rules, brief=True)
         shown = ",".join(verifier.shown() for verifier in verifiers)
         return PolicyScope(generation, name, shown[:200], checker, max(0.0, min(keep, MOST_SECONDS)))
@@ -268,6 +276,7 @@ def _one_each(resources: Iterable[Resource], kinds: tuple[str, ...]) -> dict[str
 
 def _unmet(scope: PolicyScope | None) -> list[str]:
     """Return a remark for each artifact type that a Policy requires and no verifier here is for: nothing is admitted then."""
+    # A namespace with a Policy and no Verifier anywhere.
     if scope is None:
         return []
     return [

@@ -124,6 +124,7 @@ class _ServiceUsage(Collector):
         )
         kept = GaugeMetricFamily(f"{PREFIX}_cache_bytes", "Bytes that a cache keeps.", labels=["cache"])
         for name, counts in usage["caches"].items():
+            # Both as counters, so that a rate of hits can be computed over any time.
             for outcome, key in (("hit", "hits"), ("miss", "misses")):
                 lookups.add_metric([name, outcome], counts[key])
             kept.add_metric([name], counts["bytes"])
@@ -133,6 +134,7 @@ class _ServiceUsage(Collector):
             labels=["source", "digest"],
         )
         for root in usage["loadedRoots"]:
+            # Asked at each scrape: an age that was written down would stand still.
             since = self._now() - datetime.fromisoformat(f"{root['date']}T00:00:00+00:00")
             age.add_metric([root["source"], root["digest"][:12]], since.total_seconds())
         unusable = GaugeMetricFamily(f"{PREFIX}_trusted_roots_unusable", "Trusted roots that cannot be used.")

@@ -87,6 +87,7 @@ class Files:
         return [*paths, *files_in(paths)]
 
     def _load_policies(self) -> tuple[str, ...]:
+        # Before they are read: a load that fails uses a number up, and numbers are many.
         self._generation += 1
         settings = self._settings
         self.policies = load_policies(
@@ -125,6 +126,7 @@ class ProviderServer(Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a second signal ends at once. Replaces uvicorn's own, which would close every connection now."""
+        # Before the loop runs there is nobody to answer; a second signal is somebody who will not wait.
         if self._loop is None or self._state.is_stopping:
             self.should_exit = True
             return
@@ -272,8 +274,10 @@ async def _keep_small(decisions: Decisions, service: ResidentService) -> None:
     """
     while True:
         await asyncio.sleep(MEMORY_SECONDS)
+        # Giving back first: most of it is free memory that the allocator keeps.
         if (resident_bytes() or 0) > ROOMY_BYTES:
             release_memory()
+        # What is kept can be made again; a Pod that is killed for its memory answers nobody.
         if (resident_bytes() or 0) > MOST_BYTES:
             service.trim()
             decisions.trim()
@@ -293,10 +297,12 @@ def _bound(address: Address, option: str) -> socket.socket:
         family, kind, protocol, _, place = found[0]
         listener = socket.socket(family, kind, protocol)
         try:
+            # A restarted container finds the port in TIME_WAIT.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             listener.bind(place)
             listener.listen(BACKLOG)
+        # The socket would stay open until the collector comes by.
         except OSError:
             listener.close()
             raise

@@ -107,6 +107,7 @@ class ProviderSettings:
         Raises:
             UsageError: whoever reaches the address could ask, without a certificate, and nobody said that they may.
         """
+        # One of them was not meant, and which of them nobody can say.
         if self.tls.client_ca and self.any_client:
             raise UsageError(
                 "--any-client takes clients without a certificate, --client-ca refuses them; expected one of the two"
@@ -127,8 +128,10 @@ def read_address(text: str, option: str) -> Address:
         UsageError: it is none.
     """
     host, colon, port = text.rpartition(":")
+    # IPv6 has colons of its own (RFC 3986 "3.2.2").
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+    # Without brackets nobody can say where the address ends.
     elif ":" in host:
         host = ""
     is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535

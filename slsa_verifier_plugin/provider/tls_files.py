@@ -77,6 +77,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
             f"{quoted(files.certificate)} and {quoted(files.key)} are no certificate and its key in PEM ({_reason(error)}); "
             "expected both, without a password"
         ) from None
+    # Without it whoever reaches the address may ask (``ProviderSettings.check``).
     if files.client_ca:
         clients = _content(files.client_ca, "--client-ca")
         authorities = _ends(clients, files.client_ca, "--client-ca")
@@ -115,6 +116,7 @@ def _content(path: str, option: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise UsageError(f"{quoted(path)} ({option}) cannot be read: {reason}") from None
+    # A path that leads to a log or a device: it must not fill the memory at each reload.
     if len(content) > MAX_FILE:
         raise UsageError(f"{quoted(path)} ({option}) is larger than {MAX_FILE >> 20} MiB")
     return content
