@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from slsa_verifier_plugin.checking.stores import PolicySource, Store
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, UsageError, VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.policy.hints import near_type
 from slsa_verifier_plugin.policy.parameters import ParameterError, Policy
 from slsa_verifier_plugin.policy.verdict import Verdict, denial
 from slsa_verifier_plugin.registry.reference import Reference
@@ -245,6 +246,7 @@ class Decider:
         # Not "nothing": a registry that does not answer is no image without attestations.
         except VerifierError as error:
             return error
+        near = near_type([kind for kind, _ in self._types()], present)
         found = (
             f"found {', '.join(sorted(quoted(item, 80) for item in present)[:6])}"
             if present
@@ -252,11 +254,17 @@ class Decider:
         )
         return ArtifactError(
             f"{found} attached to {plain(image.name)}@{image.digest}, expected {wanted}",
-            "the source workflow leaves its bundle in the commit's git note: 'slsa-verifier-plugin attach IMAGE --from notes' "
-            "attaches it, and in CI the action attach-source-attestation does; 'slsa-verifier-plugin explain NO_ATTESTATION' "
-            "says more",
+            f"is {plain(near)} meant? Then correct artifactTypes, or attach it as {wanted}"
+            if near
+            else _FROM_NOTES,
             reason=Reason.NO_ATTESTATION,
         )
+
+
+_FROM_NOTES = (
+    "the source workflow leaves its bundle in the commit's git note: 'slsa-verifier-plugin attach IMAGE --from notes' attaches "
+    "it, and in CI the action attach-source-attestation does; 'slsa-verifier-plugin explain NO_ATTESTATION' says more"
+)
 
 
 def _misreported(image: Reference, descriptor: Descriptor, artifact_type: str) -> str:
@@ -277,8 +285,15 @@ def _misreported(image: Reference, descriptor: Descriptor, artifact_type: str) -
     )
 
 
-def ready_verifiers(verifiers: Sequence[VerifierResource], source: PolicySource) -> tuple[ReadyVerifier, ...]:
+def ready_verifiers(
+    verifiers: Sequence[VerifierResource], source: PolicySource, typed: Mapping[str, str] | None = None
+) -> tuple[ReadyVerifier, ...]:
     """Return the verifiers with their policies.
+
+    Args:
+        verifiers: of the policy files.
+        source: makes the policies.
+        typed: the parameters that options replaced, each with its option.
 
     Raises:
         UsageError: a policy is not valid, or two verifiers are for one artifact type, so that Ratify may take either.
@@ -288,6 +303,11 @@ def ready_verifiers(verifiers: Sequence[VerifierResource], source: PolicySource)
         try:
             found.append(ReadyVerifier(verifier, source.policy(verifier.config)))
         except ParameterError as error:
+            # What was typed stands in no file.
+            own = [item for item in error.violations if item.where and item.where[0] in (typed or {})]
+            if own:
+                named = [f"{(typed or {})[str(item.where[0])]}: {replace(item, where=())}" for item in own]
+                raise UsageError("; ".join(named)) from error
             where = f"{verifier.resource.position('spec', 'parameters')}: " if verifier.resource else ""
             raise UsageError(f"{where}the parameters are not valid: {error}") from error
     for index, ready in enumerate(found):

@@ -38,6 +38,19 @@ class Demands:
         return self.policy is None and not self.parameters
 
 
+OPTIONS = {
+    "expectedVerifiedLevels": "--level",
+    "expectedResourceUri": "--resource-uri",
+    "expectedVerifierId": "--verifier-id",
+    "expectedSourceRefs": "--source-ref",
+    "sourceBinding": "--source-binding",
+    "maxAge": "--max-age",
+    "trustedRoot": "--trusted-root",
+}
+"""The option for each parameter that has one."""
+REQUIRED = ("expectedVerifiedLevels", "expectedResourceUri")
+
+
 def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
     """Return the seconds in a duration such as ``10s``, None for None. ``option`` is where it was given.
 
@@ -83,6 +96,12 @@ def setup_of(demands: Demands, read: Read = read_file) -> Setup:
         )
     # Options are a policy by themselves, under a name that no resource can have.
     if demands.policy is None:
+        missing = [OPTIONS[name] for name in REQUIRED if name not in demands.parameters]
+        if missing:
+            raise UsageError(
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; without --policy FILE both "
+                "--level and --resource-uri are needed"
+            )
         artifact_types = demands.artifact_types or (DEFAULT_ARTIFACT_TYPE,)
         config = {
             **demands.parameters,
@@ -115,7 +134,8 @@ def decider_of(setup: Setup, demands: Demands, service: Service, store: Store | 
     from slsa_verifier_plugin.checking.decider import Decider, ready_verifiers
     from slsa_verifier_plugin.errors import ContractError, UsageError
 
-    checks = ready_verifiers(setup.verifiers, service)
+    typed = {name: OPTIONS[name] for name in demands.parameters}
+    checks = ready_verifiers(setup.verifiers, service, typed)
     try:
         # The Store of the policy file: its credentials are those that Ratify would use.
         used = store or service.store(store_settings(setup.store, demands.plain_http))

@@ -129,8 +129,14 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
     """Return the demands in a command's options, as click hands them over.
 
     Raises:
-        UsageError: a duration that is none.
+        UsageError: a duration that is none, or an empty type.
     """
+    from slsa_verifier_plugin.errors import UsageError
+
+    if "" in options["artifact_types"]:
+        raise UsageError(
+            "--artifact-type: must not be empty; write the type that 'slsa-verifier-plugin inspect IMAGE' shows"
+        )
     parameters = {
         "expectedVerifiedLevels": list(options["levels"]),
         "expectedResourceUri": list(options["resource_uris"]),

@@ -217,7 +217,7 @@ class _Examiner:
         return (
             f"signed by {quoted(self._signer.identity)}{issuer}, expected "
             f"{' or '.join(signer.shown() for signer in known[:4])}"
-            f"{hints.near_text([entry.identity for entry in known if entry.identity], [self._signer.identity])}"
+            f"{hints.near_signer(known, self._signer)}"
         )
 
     def _subject(self, summary: VerificationSummary) -> Step:

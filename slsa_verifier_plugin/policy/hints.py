@@ -8,13 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from slsa_verifier_plugin.model.levels import CONTROLS, track_level
 from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.model.vsa import VerificationSummary
-from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
+from slsa_verifier_plugin.policy.matching import IdentityPattern, PatternError, RefPattern, UriPattern
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.policy.trusted import (
     CURRENT_VERIFIER_ID,
@@ -30,6 +30,10 @@ MAX_COMPARED = 4
 NAME_THE_IMAGE = "name that IMAGE beside the file, as registry/repository@sha256:..."
 CASE = "the case of letters, which that host may tell apart"
 _SCHEME = "the scheme"
+_REF = "the @ and the ref at the end, which expectedSourceRefs is for"
+
+READS_LIKE_EXPRESSION = re.compile(r"[*\\^]|\.\+")
+"""What stands in regular expressions and globs, and in no ref (git "check-ref-format") or path of a workflow."""
 
 _BESIDE = (
     ("the www.", re.compile(r"www\.(github\.com/[^@]*|gitlab\.com/[^@]*)")),
@@ -43,7 +47,11 @@ _TRACKS = ("SOURCE", "BUILD")
 _KNOWN_LEVELS = frozenset(
     [*CONTROLS, *(f"SLSA_{track}_LEVEL_{number}" for track in _TRACKS for number in range(5))]
 )
+HIGHEST_SOURCE_LEVEL = 4
+"""SLSA v1.2 "Source: Requirements for producing source"."""
+_OWN_PREFIX = re.compile(r"SLSA_SOURCE_(?:SCS_)?")
 _LIKENESS = 0.8
+_LONGEST_TYPE = 128
 _LONGEST_NAME = 64
 """Characters of an expected name that is compared; the longest known one has 32."""
 _NUMBERED = re.compile(r"([^0-9]*)0*([0-9]{1,2})")
@@ -106,6 +114,41 @@ def for_signer(signer: Signer, known: Iterable[TrustedSigner]) -> str:
     return "check who attached this, or add the signer to trustedVerifiers"
 
 
+def near_signer(known: Iterable[TrustedSigner], signer: Signer) -> str:
+    """Return a remark on the first of ``known`` that is ``signer`` but for how its issuer or identity is written."""
+    for entry in list(known)[:MAX_COMPARED]:
+        if entry.public_key or not signer.issuer:
+            continue
+        if bare_url(entry.issuer) == bare_url(signer.issuer) and entry.issuer != signer.issuer:
+            if replace(entry, issuer=signer.issuer).is_signer(signer, {}):
+                return f" (the issuer {plain(entry.issuer)} is not written as the certificate has it)"
+        elif entry.issuer != signer.issuer or not entry.identity:
+            continue
+        elif bare_url(entry.identity) == bare_url(signer.identity):
+            near = near_text([entry.identity], [signer.identity])
+            return (
+                near
+                or f" (it differs from {plain(entry.identity)} only in the scheme or a slash, which count)"
+            )
+        elif READS_LIKE_EXPRESSION.search(entry.identity) and _is_expression_of(
+            entry.identity, signer.identity
+        ):
+            return f" ({plain(entry.identity)} reads like a regular expression; identityPattern takes one)"
+    return ""
+
+
+def bare_url(text: str) -> str:
+    """Return a URL without what people leave out or add: its scheme, its case, a slash at the end."""
+    return text.lower().removeprefix("https://").removeprefix("http://").rstrip("/")
+
+
+def _is_expression_of(pattern: str, identity: str) -> bool:
+    try:
+        return IdentityPattern(pattern).matches(identity)
+    except PatternError:
+        return False
+
+
 @lru_cache(maxsize=256)
 def near_level(name: str) -> str:
     """Return the known level or control that ``name``, an expected one, is a misspelling of; empty for none."""
@@ -116,8 +159,13 @@ def near_level(name: str) -> str:
     # The short forms of people (L3, SLSA3) are too far from the whole name for a measure of likeness.
     if as_level := _near_track_level(name):
         return as_level
-    near = difflib.get_close_matches(name.upper()[:_LONGEST_NAME], sorted(_KNOWN_LEVELS), 1, _LIKENESS)
-    return near[0] if near else ""
+    written = name.upper()[:_LONGEST_NAME]
+    if near := difflib.get_close_matches(written, sorted(_KNOWN_LEVELS), 1, _LIKENESS):
+        return near[0]
+    # A control's name without the prefix that all of them have since source-tool 0.7.
+    bare = {_OWN_PREFIX.sub("", control): control for control in sorted(CONTROLS)}
+    found = difflib.get_close_matches(_OWN_PREFIX.sub("", written), bare, 1, _LIKENESS)
+    return bare[found[0]] if found else ""
 
 
 def _near_track_level(name: str) -> str:
@@ -140,6 +188,13 @@ def other_track(name: str) -> str:
     return f"SLSA_SOURCE_LEVEL_{level[1]}" if level and level[0] != "SOURCE" else ""
 
 
+def above_highest(name: str) -> str:
+    """Return the highest level of the source track for one above it, which nobody states; empty for none."""
+    level = track_level(name)
+    is_above = level is not None and level[0] == "SOURCE" and level[1] > HIGHEST_SOURCE_LEVEL
+    return f"SLSA_SOURCE_LEVEL_{HIGHEST_SOURCE_LEVEL}" if is_above else ""
+
+
 def near_levels(missing: Sequence[str], stated: Sequence[str]) -> str:
     """Return a remark on missing levels that nobody states because they are misspelt, or written in other letters."""
     pairs = [(name, near) for name in missing if (near := near_level(name))]
@@ -153,6 +208,8 @@ def near_levels(missing: Sequence[str], stated: Sequence[str]) -> str:
         # A level of another track is no misspelling, unless the summary is about the source alone.
         if tracks == {"SOURCE"} and (near := other_track(name)):
             return f" ({name} is of another track than the source's; is {near} meant?)"
+        if tracks == {"SOURCE"} and (near := above_highest(name)):
+            return f" (the source track ends with {near}, and {name} is above it; is that meant?)"
     return near_text(missing, stated)
 
 
@@ -186,9 +243,16 @@ def near_ref(expected: Sequence[str], found: Sequence[str]) -> str:
 
 def full_ref(name: str) -> str:
     """Return the ref that a short name is meant for, as people call a branch or tag (git "gitrevisions")."""
-    short = name.removeprefix("heads/").removeprefix("origin/").removeprefix("tags/")
-    is_tag = name.startswith("tags/") or _VERSION.fullmatch(short)
-    return f"refs/{'tags' if is_tag else 'heads'}/{short}"
+    # "^" and "$" of who takes it for a regular expression; "refs/" in other letters, or misspelt.
+    name = name.strip().removeprefix("^").removesuffix("$")
+    head, slash, rest = name.partition("/")
+    if slash and difflib.get_close_matches(head.lower()[:_LONGEST_KIND], ["refs"], 1, _LIKENESS):
+        name = rest
+    kind, slash, rest = name.partition("/")
+    if slash and kind.lower() in ("head", "heads", "tag", "tags"):
+        return f"refs/{'tags' if kind.lower().startswith('tag') else 'heads'}/{rest}"
+    short = name.removeprefix("origin/")
+    return f"refs/{'tags' if _VERSION.fullmatch(short) else 'heads'}/{short}"
 
 
 def near_ref_kind(ref: str) -> str:
@@ -199,9 +263,23 @@ def near_ref_kind(ref: str) -> str:
     return next(iter(difflib.get_close_matches(head[:_LONGEST_KIND], _REF_KINDS, 1, _LIKENESS)), "")
 
 
+def near_type(expected: Iterable[str], present: Iterable[str]) -> str:
+    """Return the artifact type that is there and nearly an expected one; empty for none."""
+    known = sorted(item[:_LONGEST_TYPE] for item in present)[:MAX_COMPARED]
+    wanted = [item[:_LONGEST_TYPE] for item in expected][:MAX_COMPARED]
+    folded = {item.lower(): item for item in known if item not in wanted}
+    for item in wanted:
+        if near := difflib.get_close_matches(item.lower(), folded, 1, _LIKENESS):
+            return folded[near[0]]
+    return ""
+
+
 def near_uri(expected: Iterable[str], found: str) -> str:
     """Return a remark on how ``found`` differs from the first of ``expected`` that writes the same repository otherwise."""
     for pattern in list(expected)[:MAX_COMPARED]:
+        # OWNER/NAME, as people call a repository.
+        if pattern.count("/") == 1 and found.lower().endswith(f"/{pattern.lower()}") and "@" not in pattern:
+            return f" ({pattern} has no host; write it as the summary has it)"
         if differences := differences_of(pattern, found):
             return f" (it differs from {pattern} only in {' and '.join(differences)}; write it as the summary has it)"
     return ""
@@ -210,7 +288,7 @@ def near_uri(expected: Iterable[str], found: str) -> str:
 def near_repository(one: str | None, other: str) -> str:
     """Return a remark on what alone keeps two texts from naming one repository, in any of its forms; empty for more."""
     differences = differences_of(one or "", other)
-    if any(item.endswith("not the repository's") for item in differences):
+    if any(item == _REF or item.endswith("not the repository's") for item in differences):
         return ""
     counted = [item for item in differences if item == CASE or item.startswith(_SCHEME)]
     return f" (they differ only in {' and '.join(counted)})" if counted else ""
@@ -225,7 +303,7 @@ def differences_of(expected: str, found: str) -> tuple[str, ...]:
     """
     one, other = _form(expected), _form(found)
     # Another ref, or another name in any letters: these are two repositories, and there is nothing to hint at.
-    if one.ref != other.ref or not _is_like(one.name.lower(), other.name.lower()):
+    if (one.ref and other.ref and one.ref != other.ref) or not _is_like(one.name.lower(), other.name.lower()):
         return ()
     differs = {
         "the git+ at the start": one.has_git != other.has_git,
@@ -233,6 +311,7 @@ def differences_of(expected: str, found: str) -> tuple[str, ...]:
         CASE: not _is_like(one.name, other.name),
         "the .git at the end": one.has_dot_git != other.has_dot_git,
         "the slash at the end": one.has_slash != other.has_slash,
+        _REF: one.ref != other.ref,
         **{f"{part} that is not the repository's": True for part in {*one.beside} ^ {*other.beside}},
     }
     return tuple(item for item, does in differs.items() if does)

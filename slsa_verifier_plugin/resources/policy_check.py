@@ -27,7 +27,7 @@ from slsa_verifier_plugin.resources.kinds import (
 from slsa_verifier_plugin.resources.policy_check_fields import check_fields, nearest
 from slsa_verifier_plugin.resources.policy_check_gatekeeper import check_gatekeeper
 from slsa_verifier_plugin.resources.policy_check_roots import check_roots
-from slsa_verifier_plugin.resources.policy_check_values import unmatchable, zero_digests
+from slsa_verifier_plugin.resources.policy_check_values import type_slips, unmatchable, zero_digests
 from slsa_verifier_plugin.resources.problems import Problems, ResourceProblem
 from slsa_verifier_plugin.resources.ratify_resources import (
     GROUP,
@@ -44,8 +44,6 @@ from slsa_verifier_plugin.resources.ratify_resources import (
 )
 from slsa_verifier_plugin.text import quoted
 
-ARTIFACT_TYPE = "slsla/attestation"
-"""What the demo and Ratify's own SLSA plugin attach; ``slsa/attestation`` is the usual slip."""
 POLICY_NAME = "ratify-policy"
 """Ratify v1.4.4 takes a Policy of no other name."""
 RATIFY_SECONDS = 5.0
@@ -201,8 +199,11 @@ class _PolicyChecker:
         self._verifiers.append(verifier)
         self._type(resource, verifier)
         self._artifact_types(resource, verifier)
-        policy = self._parameters(resource, verifier)
+        policy, refused = self._parameters(resource, verifier)
         for where, said, remedy in unmatchable(verifier.config):
+            # What the schema refuses is told with what is meant.
+            if tuple(where) in refused:
+                continue
             self._problems.warn(resource, ["spec", "parameters", *where], said, remedy)
         # Of parameters that are not valid no time limit is known; the default stands in.
         if policy is not None:
@@ -236,34 +237,15 @@ class _PolicyChecker:
             )
 
     def _artifact_types(self, resource: Resource, verifier: VerifierResource) -> None:
-        path = ["spec", "artifactTypes"]
-        for kind in verifier.artifact_types:
-            if kind != kind.strip():
-                self._problems.error(
-                    resource,
-                    path,
-                    f"{quoted(kind)} has blanks, which Ratify does not take away: it never matches",
-                    "write types with commas and no blanks",
-                )
-            # It makes each signature and bill of materials a denial.
-            elif kind == "*":
-                self._problems.warn(
-                    resource,
-                    path,
-                    "* hands every artifact to this verifier, also signatures and bills of materials, and denies for them",
-                    f"write {ARTIFACT_TYPE}",
-                )
-            elif kind != ARTIFACT_TYPE and difflib.SequenceMatcher(None, kind, ARTIFACT_TYPE).ratio() > 0.8:
-                self._problems.warn(
-                    resource,
-                    path,
-                    f"{quoted(kind)} is not {ARTIFACT_TYPE}, which the guides attach; Ratify compares them exactly",
-                    "write the type that your attestations have; 'slsa-verifier-plugin inspect IMAGE' shows it",
-                )
+        for severity, said, remedy in type_slips(verifier.artifact_types):
+            self._problems.add(resource, ["spec", "artifactTypes"], severity, said, remedy)
 
-    def _parameters(self, resource: Resource, verifier: VerifierResource) -> Policy | None:
+    def _parameters(
+        self, resource: Resource, verifier: VerifierResource
+    ) -> tuple[Policy | None, set[tuple[Key, ...]]]:
+        """Return the policy, None for parameters that are not valid, and the places of what is wrong in them."""
         try:
-            return parse_policy(verifier.config)
+            return parse_policy(verifier.config), set()
         except ParameterError as error:
             for violation in error.violations:
                 self._problems.error(
@@ -272,7 +254,7 @@ class _PolicyChecker:
                     f"{violation.place}: {violation.what}" if violation.where else violation.what,
                     violation.remedy or "docs/parameters.md lists all parameters",
                 )
-            return None
+            return None, {tuple(violation.where) for violation in error.violations}
 
     def _limits(self, resource: Resource, policy: Policy) -> None:
         if policy.timeout >= RATIFY_SECONDS:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slsa_verifier_plugin.model.levels import Levels, track_level
 from slsa_verifier_plugin.policy.hints import (
+    HIGHEST_SOURCE_LEVEL,
+    above_highest,
     differences_of,
     near_level,
     near_ref_kind,
@@ -17,18 +19,51 @@ from slsa_verifier_plugin.policy.hints import (
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
 from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.resources.policy_check_fields import nearest
+from slsa_verifier_plugin.resources.policy_check_signers import Remark, near_host, signer_slips, texts
+from slsa_verifier_plugin.resources.problems import ERROR, WARNING
 from slsa_verifier_plugin.text import plain, quoted
 
-HIGHEST_SOURCE_LEVEL = 4
-"""SLSA v1.2 "Source: Requirements for producing source"."""
 _ZEROS = re.compile(r"(?<![0-9a-zA-Z])0{40}(?:0{24})?(?![0-9a-zA-Z])")
 
 _OWNER_AND_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9._-]+")
 _REPOSITORY = re.compile(r"git\+https://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~-]+){2,}(?:@.+)?")
 """What the SLSA source workflow writes for a repository, perhaps with a ref."""
 
-Remark = tuple[list[Key], str, str]
-"""Where in the parameters, what is wrong, and what to do."""
+
+USUAL_TYPES = {
+    "slsla/attestation": "the guides attach",
+    "application/vnd.dev.sigstore.bundle.v0.3+json": "cosign and gh attach",
+    "application/vnd.dev.sigstore.bundle+json;version=0.3": "cosign and gh attached until 2024",
+    "application/vnd.in-toto+json": "BuildKit and oras attach",
+}
+"""Artifact types that attestations have, and who gives them; ``slsa/attestation`` is the usual slip."""
+
+
+def type_slips(artifact_types: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with a Verifier's artifact types: how grave, what, and what to do."""
+    for kind in artifact_types:
+        if not kind:
+            yield ERROR, "a type between two commas is empty: it never matches", "take away the comma"
+        elif kind != kind.strip():
+            yield (
+                ERROR,
+                f"{quoted(kind)} has blanks, which Ratify does not take away: it never matches",
+                "write types with commas and no blanks",
+            )
+        # It makes each signature and bill of materials a denial.
+        elif kind == "*":
+            yield (
+                WARNING,
+                "* hands every artifact to this verifier, also signatures and bills of materials, and denies for them",
+                "write slsla/attestation",
+            )
+        elif kind not in USUAL_TYPES and (near := nearest(kind, tuple(USUAL_TYPES), 0.8)):
+            yield (
+                WARNING,
+                f"{quoted(kind)} is not {near}, which {USUAL_TYPES[near]}; Ratify compares them exactly",
+                "write the type that your attestations have; 'slsa-verifier-plugin inspect IMAGE' shows it",
+            )
 
 
 def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
@@ -38,7 +73,7 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
         config: the parameters as they are written, whatever else is wrong with them.
     """
     is_known = _by_known_workflow(config)
-    for path, name in _texts(config, "expectedVerifiedLevels"):
+    for path, name in texts(config, "expectedVerifiedLevels"):
         if remark := _level_remark(name, is_known):
             yield path, *remark
         # Such a policy is valid and denies everything: each summary's level is cut down to the cap.
@@ -49,11 +84,11 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
                 "to it count, and no controls",
                 "raise maxLevel, or lower expectedVerifiedLevels",
             )
-    yield from _wildcards(config)
-    for path, uri in _texts(config, "expectedResourceUri"):
+    yield from signer_slips(config)
+    for path, uri in texts(config, "expectedResourceUri"):
         if remark := _uri_remark(uri, is_known):
             yield path, *remark
-    for path, ref in _texts(config, "expectedSourceRefs"):
+    for path, ref in texts(config, "expectedSourceRefs"):
         near_kind = near_ref_kind(ref)
         # git check-ref-format(1) rules out some names: a pattern of one matches nothing.
         if not RefPattern(ref).can_match:
@@ -79,10 +114,10 @@ def _level_remark(name: str, by_known_workflow: bool) -> tuple[str, str] | None:
             f"the SLSA source workflow states levels of the source track alone, and {quoted(name)} is of another",
             f"is {near} meant?",
         )
-    if level[1] > HIGHEST_SOURCE_LEVEL:
+    if near := above_highest(name):
         return (
             f"the source track has the levels 1 to {HIGHEST_SOURCE_LEVEL} (SLSA v1.2), and {quoted(name)} is none of them",
-            f"is SLSA_SOURCE_LEVEL_{HIGHEST_SOURCE_LEVEL} meant?",
+            f"is {near} meant?",
         )
     return None
 
@@ -95,6 +130,13 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
             "host, nor in a URI with a query, a fragment, a user name or escapes",
             "write host and path, such as git+https://github.com/OWNER/*; docs/parameters.md has all of it",
         )
+    if "/.*" in uri:
+        return (
+            f"{quoted(uri)} has .*, which is no regular expression here: a dot, and any name",
+            "write * alone for any name",
+        )
+    if near := near_host(uri.removeprefix("git+")):
+        return f"{quoted(uri)} is on no host that is known here", f"is {near} meant?"
     # Of other verifiers is not known how they write a repository.
     if not by_known_workflow or uri == "**":
         return None
@@ -113,24 +155,6 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
     return None
 
 
-def _wildcards(config: Mapping[str, Any]) -> Iterator[Remark]:
-    """Yield the identifiers of verifiers and builders that were written as patterns: they are compared as they are."""
-    places = [(path, text) for path, text in _texts(config, "expectedVerifierId")]
-    for key, name in (("trustedVerifiers", "verifierId"), ("trustedBuilders", "builderId")):
-        entries = config.get(key)
-        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
-            if isinstance(entry, Mapping) and isinstance(text := entry.get(name), str):
-                places.append(([key, index, name], text))
-    for path, text in places:
-        # expectedResourceUri takes wildcards, which is why people try them here.
-        if "*" in text:
-            yield (
-                path,
-                f"{quoted(text)} has a *, which stands for itself here: identifiers are compared to the letter",
-                "write each identifier out; a list may have several",
-            )
-
-
 def zero_digests(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[list[Key], str]]:
     """Yield the place of each text below ``value`` that has a digest or commit id of zeros, as placeholders have."""
     if isinstance(value, str):
@@ -146,25 +170,16 @@ def zero_digests(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[list[
             yield from zero_digests(item, (*path, index))
 
 
-def _texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str]]:
-    value = config.get(name)
-    if isinstance(value, str):
-        yield [name], value
-    for index, item in enumerate(value if isinstance(value, list) else ()):
-        if isinstance(item, str):
-            yield [name, index], item
-
-
 def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
     """Return True where a signer may attest ``name``, or where that is not known, of what does not fit the schema."""
-    entries, ids = config.get("trustedVerifiers"), [text for _, text in _texts(config, "expectedVerifierId")]
+    entries, ids = config.get("trustedVerifiers"), [text for _, text in texts(config, "expectedVerifierId")]
     # Not the schema's form: the parser of parameters says that, with the place.
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         return True
     # Only signers for an expected verifier id count (step 7).
     known = [entry for entry in entries if not ids or entry.get("verifierId") in ids]
     return not known or any(
-        not Levels.of([name]).capped([cap for _, cap in _texts(entry, "maxLevel")]).missing([name])
+        not Levels.of([name]).capped([cap for _, cap in texts(entry, "maxLevel")]).missing([name])
         for entry in known
     )
 
@@ -180,5 +195,5 @@ def _by_known_workflow(config: Mapping[str, Any]) -> bool:
     # Without expectedVerifierId those of the default ids count that the configured table has.
     usual = [item for item in DEFAULT_VERIFIER_IDS if item in named] if named else DEFAULT_VERIFIER_IDS
     # A pattern is a problem of its own; what was meant by it are the usual ids.
-    ids = [text for _, text in _texts(config, "expectedVerifierId") if "*" not in text] or usual
+    ids = [text for _, text in texts(config, "expectedVerifierId") if "*" not in text] or usual
     return bool(ids) and {signer.id for signer in BUILT_IN_VERIFIERS} >= set(ids)

@@ -28,6 +28,11 @@ PATCH = "patch of a kustomization"
 VALUES = "file of chart values"
 TEMPLATE = "template of a chart"
 OTHER = "file without a Kubernetes resource"
+INSTEAD: Mapping[str, str] = {
+    KUSTOMIZATION: "what kustomize builds is not checked: give what 'kubectl kustomize FOLDER' prints",
+    TEMPLATE: "what helm makes of it is not checked: give what 'helm template CHART' prints",
+}
+"""What to check instead of a file that is passed over."""
 
 
 @dataclass(slots=True)

@@ -94,7 +94,10 @@ def test_no_arguments_show_the_help() -> None:
             ["verify", "a/b", "--level", "SLSA_SOURCE_LEVEL_2", "--resource-uri", "x", "--timeout", "1y"],
             '--timeout "1y": expected a duration between 100ms and 5m',
         ),
-        (["verify", "a/b", "--level", "SLSA_SOURCE_LEVEL_2"], "expectedResourceUri is required"),
+        (
+            ["verify", "a/b", "--level", "SLSA_SOURCE_LEVEL_2"],
+            "--resource-uri is missing; without --policy FILE both",
+        ),
         (
             ["verify", "--bundle", "-", "--policy", "-"],
             "standard input can be the policy or the bundle, not both",

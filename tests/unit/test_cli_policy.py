@@ -100,7 +100,7 @@ GOOD = [
 def check(path: Path, *resources: object, options: tuple[str, ...] = ()) -> tuple[int, list[dict[str, Any]]]:
     done = cli("policy", "check", write_yaml(path / "all.yaml", *resources), "--json", *options)
     assert done.err == ""
-    problems: list[dict[str, Any]] = json.loads(done.out)
+    problems: list[dict[str, Any]] = json.loads(done.out)["problems"]
     return done.status, problems
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.resources.policy_check_values import unmatchable
+from slsa_verifier_plugin.resources.policy_check_values import type_slips, unmatchable
 from tests.support.command_line import cli, parameters, verifier, write_yaml
 
 REPOSITORY = "git+https://github.com/example/source-demo"
@@ -62,7 +62,7 @@ def test_what_can_match_no_summary_is_a_warning_with_the_near_miss(
     changes: dict[str, Any] = {name: [value]}
     resource = verifier(spec={"parameters": parameters(**changes)})
     done = cli("policy", "check", write_yaml(tmp_path / "v.yaml", resource), "--json")
-    (found,) = [item for item in json.loads(done.out) if "sourceBinding" not in item["message"]]
+    (found,) = [item for item in json.loads(done.out)["problems"] if "sourceBinding" not in item["message"]]
     assert found["severity"] == "warning"
     assert says in found["message"]
     assert remedy in found["remedy"]
@@ -146,7 +146,7 @@ def test_a_wildcard_in_an_identifier_and_a_digest_of_zeros_match_nothing(
 ) -> None:
     resource = verifier(spec={"parameters": parameters(**{"sourceBinding": "annotation", **changes})})
     path = write_yaml(tmp_path / "v.yaml", resource)
-    problems = json.loads(cli("policy", "check", path, "--json").out)
+    problems = json.loads(cli("policy", "check", path, "--json").out)["problems"]
     found = [
         item for item in problems if "stands for itself" in item["message"] or "of zeros" in item["message"]
     ]
@@ -200,3 +200,154 @@ def test_a_verifier_that_is_nearly_a_known_one_is_told(written: str, tmp_path: P
     )
     shown = cli("policy", "check", write_yaml(tmp_path / "v.yaml", resource)).out
     assert "is https://github.com/slsa-framework/source-actions meant?" in shown
+
+
+GITHUB = "https://token.actions.githubusercontent.com"
+WORKFLOW = "https://github.com/o/r/.github/workflows/x.yml@refs/heads/main"
+
+
+@pytest.mark.parametrize("key", ["trustedVerifiers", "trustedBuilders"])
+@pytest.mark.parametrize(
+    ("issuer", "identity", "says", "remedy"),
+    [
+        (f"{GITHUB}/", WORKFLOW, "is in no certificate", f"is {GITHUB} meant?"),
+        (GITHUB.replace("https", "http"), WORKFLOW, "is in no certificate", f"is {GITHUB} meant?"),
+        (GITHUB.removeprefix("https://"), WORKFLOW, "is in no certificate", f"is {GITHUB} meant?"),
+        (GITHUB.replace("token", "Token"), WORKFLOW, "is in no certificate", f"is {GITHUB} meant?"),
+        (GITHUB.replace("actions", "action"), WORKFLOW, "is none that is known here", f"is {GITHUB} meant?"),
+        (GITHUB, "https://github.com/o/r/.*", "reads like a regular expression", "identityPattern"),
+        (GITHUB, f"^{WORKFLOW}$", "reads like a regular expression", "identityPattern"),
+        (GITHUB, WORKFLOW.replace("main", "*"), "reads like a regular expression", "identityPattern"),
+        (GITHUB, WORKFLOW.replace("https", "http"), "is no workflow's at GitHub", f"is {WORKFLOW} meant?"),
+        (GITHUB, WORKFLOW.partition("@")[0], "is no workflow's at GitHub", f"is {WORKFLOW} meant?"),
+        (GITHUB, WORKFLOW.replace("refs/heads/", ""), "is no workflow's at GitHub", f"is {WORKFLOW} meant?"),
+        (GITHUB, WORKFLOW.replace("workflows", "workflow"), "is no workflow's at GitHub", f"is {WORKFLOW} meant?"),
+        (GITHUB, "https://github.com/o/r", "is no workflow's at GitHub", "write https://github.com/OWNER/"),
+    ],
+)  # fmt: skip
+def test_a_signer_that_nobody_can_be_is_a_warning(
+    key: str, issuer: str, identity: str, says: str, remedy: str
+) -> None:
+    entry = {
+        "verifierId" if key == "trustedVerifiers" else "builderId": "https://v.example",
+        "issuer": issuer,
+        "identity": identity,
+    }
+    ((path, what, meant),) = unmatchable({key: [entry], "expectedVerifierId": "https://v.example"})
+    assert path[:2] == [key, 0]
+    assert says in what
+    assert remedy in meant
+
+
+@pytest.mark.parametrize(
+    ("issuer", "identity"),
+    [
+        (GITHUB, WORKFLOW),
+        (GITHUB, WORKFLOW.replace("heads/main", "tags/v1.0.0")),
+        (GITHUB, WORKFLOW.replace("refs/heads/main", "a1" * 20)),
+        (GITHUB, WORKFLOW.replace("main", "feature/a+b")),
+        (f"{GITHUB}/an-enterprise", "https://github.com/o/r/anything"),
+        ("https://gitlab.com", "https://gitlab.com/g/p//.gitlab-ci.yml@refs/heads/main"),
+        ("https://accounts.google.com", "robot@project.iam.gserviceaccount.com"),
+        ("https://tenant.auth0.example/", "a+b@example.com"),
+        ("https://gitlab.example", "https://gitlab.example/g/p//.gitlab-ci.yml@refs/heads/main"),
+        (7, ["x"]),
+    ],
+)
+def test_a_signer_that_somebody_may_be_is_none(issuer: Any, identity: Any) -> None:
+    entry = {"verifierId": "https://v.example", "issuer": issuer, "identity": identity}
+    assert list(unmatchable({"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"})) == []
+
+
+def test_a_glob_is_no_pattern_of_an_identity() -> None:
+    entry = {
+        "verifierId": "https://v.example",
+        "issuer": GITHUB,
+        "identityPattern": "https://github.com/o/r/*",
+    }
+    ((path, what, remedy),) = unmatchable(
+        {"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"}
+    )
+    assert path == ["trustedVerifiers", 0, "identityPattern"]
+    assert ("any number of slashes" in what, remedy) == (True, "write /.* for any path")
+    entry["identityPattern"] += "/.*"
+    assert list(unmatchable({"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"})) == []
+
+
+@pytest.mark.parametrize("text", ["http://github.com/o/r", "https://gihub.com/o/r"])
+def test_an_id_that_nobody_has_is_a_warning(text: str) -> None:
+    entry = {"builderId": text, "issuer": GITHUB, "identity": WORKFLOW}
+    ((path, _, remedy),) = unmatchable({"trustedBuilders": [entry]})
+    assert path == ["trustedBuilders", 0, "builderId"]
+    assert "github.com" in remedy
+    assert list(unmatchable({"trustedBuilders": [{**entry, "builderId": "http://builder.example/x"}]})) == []
+
+
+def test_a_host_and_a_wildcard_that_are_nearly_right_are_told() -> None:
+    ((_, _, remedy),) = unmatchable({"expectedResourceUri": "git+https://gihub.com/o/r"})
+    assert remedy == "is github.com meant?"
+    ((_, what, remedy),) = unmatchable({"expectedResourceUri": "git+https://github.com/o/.*"})
+    assert ("no regular expression" in what, remedy) == (True, "write * alone for any name")
+
+
+@pytest.mark.parametrize(
+    ("types", "severity"),
+    [
+        ("slsa/attestation", "warning"),
+        ("SLSLA/attestation", "warning"),
+        ("application/vnd.dev.sigstore.bundle.v0.3.json", "warning"),
+        ("slsla/attestation,", "error"),
+        ("slsla/attestation, x/y", "error"),
+        ("*", "warning"),
+    ],
+)
+def test_artifact_types_that_never_match_are_found(types: str, severity: str) -> None:
+    assert [item[0] for item in type_slips(types.split(","))] == [severity]
+
+
+@pytest.mark.parametrize(
+    "types", ["slsla/attestation", "application/vnd.in-toto+json,application/spdx+json", "own/type"]
+)
+def test_artifact_types_of_ones_own_are_fine(types: str) -> None:
+    assert list(type_slips(types.split(","))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "remedy"),
+    [
+        ({"expectedVerifiedLevels": ["SLSA SOURCE LEVEL 2"]}, "expected a level or control", "is SLSA_SOURCE_LEVEL_2 meant?"),
+        ({"expectedVerifiedLevels": "SLSA_SOURCE_LEVEL_2"}, "expected a list", "write [SLSA_SOURCE_LEVEL_2]"),
+        ({"expectedVerifiedLevels": [""]}, "must not be empty", ""),
+        ({"sourceBinding": "provenence"}, "expected one of", "is provenance meant?"),
+        ({"expectedSourceRefs": ["REFS/heads/main"]}, "expected a whole ref", "is refs/heads/main meant?"),
+        ({"expectedSourceRefs": [""]}, "must not be empty", ""),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_refused_is_told_once_in_peoples_words(
+    changes: dict[str, Any], message: str, remedy: str, tmp_path: Path
+) -> None:
+    path = write_yaml(
+        tmp_path / "v.yaml",
+        verifier(spec={"parameters": parameters(**{"sourceBinding": "provenance", **changes})}),
+    )
+    problems = json.loads(cli("policy", "check", path, "--json").out)["problems"]
+    assert message in problems[0]["message"]
+    assert remedy in problems[0]["remedy"]
+    assert all("^" not in problem["message"] for problem in problems)
+    assert len(problems) == (
+        2 if "expectedSourceRefs" in changes and not changes["expectedSourceRefs"][0] else 1
+    )
+
+
+def test_the_json_says_what_was_looked_at_and_what_was_not(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "v.yaml", verifier())
+    (tmp_path / "values.yaml").write_text("image: x\n")
+    (tmp_path / "other.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
+    found = json.loads(cli("policy", "check", tmp_path, "--json").out)
+    assert (found["version"], found["checked"], found["notLookedAt"]) == (
+        1,
+        {"Verifier": 1},
+        {"ConfigMap": 1},
+    )
+    assert found["passedOver"] == [{"file": str(tmp_path / "values.yaml"), "why": "file of chart values"}]
+    assert found["notChecked"] == []

@@ -12,7 +12,7 @@ from slsa_verifier_plugin.cli.arguments import usual
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
-from tests.support.command_line import LEVEL_3, SOURCE, TRUSTED_ROOT, cli, verifier, write_yaml
+from tests.support.command_line import LEVEL_3, SOURCE, TRUSTED_ROOT, cli, parameters, verifier, write_yaml
 
 HEX = "a1" * 32
 POLICY = ("--level", "SLSA_SOURCE_LEVEL_2", "--resource-uri", SOURCE, "--trusted-root", TRUSTED_ROOT)
@@ -288,3 +288,31 @@ def test_a_layout_is_a_folder(tmp_path: Path) -> None:
     file.write_text("")
     done = cli("fetch", "r.example/a", "-o", file)
     assert (done.status, "is a file; a layout is a folder" in done.err) == (Status.USAGE, True), done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--max-age", "30d"], '--max-age: found "30d", expected a duration'),
+        (
+            ["--source-ref", "main"],
+            '--source-ref: found "main", expected a whole ref; is refs/heads/main meant?',
+        ),
+        (["--level", "SLSA SOURCE LEVEL 2"], "is SLSA_SOURCE_LEVEL_2 meant?"),
+        (["--level", ""], "--level: must not be empty"),
+        (["--verifier-id", "https://github.com/slsa-framework/source-action"], "--verifier-id: nobody"),
+        (["--artifact-type", ""], "--artifact-type: must not be empty"),
+    ],
+)
+def test_what_is_typed_is_not_blamed_on_a_file(options: list[str], expected: str, tmp_path: Path) -> None:
+    policy = write_yaml(tmp_path / "p.yaml", verifier())
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", policy, *options)
+    assert (done.status, expected in done.err) == (Status.USAGE, True), done.err
+    assert str(policy) not in done.err
+
+
+def test_what_is_wrong_in_the_file_is_told_with_its_place(tmp_path: Path) -> None:
+    policy = write_yaml(tmp_path / "p.yaml", verifier(spec={"parameters": parameters(maxAge="30d")}))
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", policy, "--source-ref", "refs/heads/main")
+    assert f"{policy}:" in done.err
+    assert "maxAge" in done.err

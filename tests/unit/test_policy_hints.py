@@ -8,16 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.policy.hints import (
     CASE,
     differences_of,
+    full_ref,
     near_level,
     near_levels,
     near_ref,
     near_repository,
+    near_signer,
     near_text,
+    near_type,
     near_uri,
 )
+from slsa_verifier_plugin.policy.trusted import TrustedSigner
 
 URI = "git+https://git.example/Owner/App"
 
@@ -42,7 +47,8 @@ URI = "git+https://git.example/Owner/App"
         (f"{URI}2", URI, ()),
         ("https://git.example.evil/Owner/App", URI, ()),
         ("git+https://git.example/Other/App", URI, ()),
-        (f"{URI}@refs/heads/main", URI, ()),
+        (f"{URI}@refs/heads/main", URI, ("the @ and the ref at the end, which expectedSourceRefs is for",)),
+        (f"{URI}@refs/heads/main", f"{URI}@refs/heads/dev", ()),
         (f"{URI}.git@refs/heads/main", f"{URI}@refs/heads/main", ("the .git at the end",)),
         ("", URI, ()),
         ("**", URI, ()),
@@ -73,6 +79,8 @@ def test_what_makes_no_difference_between_repositories_is_not_named() -> None:
         ("SLSA_SORUCE_LEVEL_2", "SLSA_SOURCE_LEVEL_2"),
         ("slsa_source_level_3", "SLSA_SOURCE_LEVEL_3"),
         ("SLSA_SOURCE_TWO_PARTY_REVIEW", "SLSA_SOURCE_TWO_PARTY_REVIEWED"),
+        ("TWO_PARTY_REVIEW", "SLSA_SOURCE_SCS_TWO_PARTY_REVIEW"),
+        ("PROVENANCE", "SLSA_SOURCE_SCS_PROVENANCE"),
         ("TAG_HYGIENE", ""),
         ("SLSA_SOURCE_LEVEL_3", ""),
         ("ORG_SOURCE_TESTED", ""),
@@ -152,3 +160,68 @@ def test_what_is_copied_along_with_a_name_is_told(expected: str, part: str) -> N
 def test_another_host_port_or_path_is_another(expected: str) -> None:
     for found in ("git+https://github.com/owner/app", "git+https://git.example/owner/app"):
         assert differences_of(expected, found) == ()
+
+
+def test_a_level_above_the_highest_is_not_blamed_on_protection() -> None:
+    assert "ends with SLSA_SOURCE_LEVEL_4" in near_levels(["SLSA_SOURCE_LEVEL_5"], ["SLSA_SOURCE_LEVEL_3"])
+    assert near_levels(["SLSA_SOURCE_LEVEL_4"], ["SLSA_SOURCE_LEVEL_3"]) == ""
+    # Of a summary that is not about the source alone nothing is known.
+    assert near_levels(["SLSA_SOURCE_LEVEL_5"], ["SLSA_SOURCE_LEVEL_3", "SLSA_BUILD_LEVEL_3"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "ref"),
+    [
+        ("main", "refs/heads/main"),
+        ("heads/main", "refs/heads/main"),
+        ("origin/main", "refs/heads/main"),
+        ("ref/heads/main", "refs/heads/main"),
+        ("REFS/HEADS/main", "refs/heads/main"),
+        ("^refs/heads/main$", "refs/heads/main"),
+        ("v1.2.3", "refs/tags/v1.2.3"),
+        ("tag/v1", "refs/tags/v1"),
+        ("feature/x", "refs/heads/feature/x"),
+    ],
+)
+def test_a_short_ref_is_completed(name: str, ref: str) -> None:
+    assert full_ref(name) == ref
+
+
+def test_a_repository_without_its_host_is_told() -> None:
+    found = "git+https://github.com/Owner/App"
+    assert near_uri(["owner/app"], found) == " (owner/app has no host; write it as the summary has it)"
+    for other in ("owner/ap", "other/app", "app", "owner/app@x", "/"):
+        assert near_uri([other], found) == ""
+
+
+ISSUER = "https://token.actions.githubusercontent.com"
+WORKFLOW = "https://github.com/o/r/.github/workflows/x.yml@refs/heads/main"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "identity", "expected"),
+    [
+        (f"{ISSUER}/", WORKFLOW, "is not written as the certificate has it"),
+        (ISSUER.replace("https", "http"), WORKFLOW, "is not written as the certificate has it"),
+        (ISSUER, WORKFLOW.replace("https", "http"), "only in the scheme or a slash"),
+        (ISSUER, WORKFLOW.upper().replace("HTTPS", "https"), "only in the case of letters"),
+        (ISSUER, "https://github.com/o/.*", "reads like a regular expression; identityPattern takes one"),
+        # Others are somebody else.
+        (ISSUER, "https://github.com/p/.*", ""),
+        (f"{ISSUER}.evil", WORKFLOW, ""),
+        (f"{ISSUER}/", WORKFLOW.replace("/r/", "/s/"), ""),
+        (ISSUER, "(((*", ""),
+    ],
+)
+def test_a_signer_that_is_only_written_otherwise_is_told(issuer: str, identity: str, expected: str) -> None:
+    said = near_signer([TrustedSigner("v", issuer, identity)], Signer(WORKFLOW, ISSUER))
+    assert expected in said
+    assert bool(said) == bool(expected)
+
+
+def test_an_artifact_type_that_is_nearly_expected_is_told() -> None:
+    assert (
+        near_type(["slsa/attestation"], ["slsla/attestation", "application/spdx+json"]) == "slsla/attestation"
+    )
+    assert near_type(["SLSLA/attestation"], ["slsla/attestation"]) == "slsla/attestation"
+    assert near_type(["slsla/attestation"], ["slsla/attestation", "application/spdx+json"]) == ""

@@ -192,7 +192,7 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
             {"expectedResourceUri": {"a": 1}},
             'expectedResourceUri: found ("a": 1), expected',
         ),
-        ({"expectedResourceUri": "a b"}, "does not have the form"),
+        ({"expectedResourceUri": "a b"}, "expected a text without blanks and control characters"),
         ({"expectedResourceUri": f"{RESOURCE}\n"}, "ends with a line break"),
         ({"expectedResourceUri": [RESOURCE, f"{RESOURCE}\n"]}, "ends with a line break"),
         ({"expectedVerifierId": "https://nobody.example"}, "nobody in the built-in table may sign"),

@@ -167,7 +167,7 @@ def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(t
         render_trust.json_of([state]),
         render_resident.json_of(status),
         render_doctor.json_of([finding]),
-        render_policy.json_of([problem]),
+        render_policy.json_of(found, {text: [text]}),
     ):
         assert json.loads(document)
         assert commands_in(document) == []

@@ -83,7 +83,7 @@ def check(
     # A document that is no resource is wrong wherever it stands.
     found = replace(found, problems=[*read.problems, *found.problems])
     if as_json:
-        show(render_policy.json_of(found.problems))
+        show(render_policy.json_of(found, read.passed_over))
     else:
         say_all(render_policy.text_of(found, read.passed_over, session_of(context).painter()))
     counted = [problem for problem in found.problems if options["strict"] or problem.severity == ERROR]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.resources.policy_check import CHECKED_FOR, PolicyFindings
+from slsa_verifier_plugin.resources.policy_files import INSTEAD
 from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import counted, plain, some_of
@@ -39,7 +40,8 @@ def text_of(
     yield from painter.lines(_coverage(findings), "", 2)
     for why, files in passed_over.items():
         named = some_of([plain(file, 256) for file in files], MAX_NAMED)
-        yield from painter.lines(f"passed over: {counted(len(files), why)}: {named}", "", 2)
+        instead = f"; {INSTEAD[why]}" if why in INSTEAD else ""
+        yield from painter.lines(f"passed over: {counted(len(files), why)}: {named}{instead}", "", 2)
     for what in findings.not_checked:
         yield from painter.lines(f"not checked: {what}", "", 2)
     total = sum(findings.checked.values()) + sum(findings.not_looked_at.values())
@@ -69,18 +71,35 @@ def _coverage(findings: PolicyFindings) -> str:
     return ", ".join(parts)
 
 
-def json_of(problems: Sequence[ResourceProblem]) -> Json:
-    """Return the problems as JSON."""
+def json_of(findings: PolicyFindings, passed_over: Mapping[str, Sequence[str]]) -> Json:
+    """Return the problems, and what was checked and what was not, as JSON.
+
+    Args:
+        findings: of the check.
+        passed_over: files that were not looked at, by why.
+    """
     return json_text(
-        [
-            {
-                "file": plain(problem.position.source, 1024),
-                "line": problem.position.line,
-                "column": problem.position.column,
-                "severity": problem.severity,
-                "message": plain(problem.message, 1024),
-                "remedy": plain(problem.remedy, 512),
-            }
-            for problem in problems
-        ],
+        {
+            "version": 1,
+            "problems": [_problem(problem) for problem in findings.problems],
+            "checked": {plain(kind): count for kind, count in sorted(findings.checked.items())},
+            "notLookedAt": {plain(kind): count for kind, count in sorted(findings.not_looked_at.items())},
+            "passedOver": [
+                {"file": plain(file, 1024), "why": why}
+                for why, files in passed_over.items()
+                for file in files
+            ],
+            "notChecked": [plain(what, 512) for what in findings.not_checked],
+        }
     )
+
+
+def _problem(problem: ResourceProblem) -> dict[str, str | int]:
+    return {
+        "file": plain(problem.position.source, 1024),
+        "line": problem.position.line,
+        "column": problem.position.column,
+        "severity": problem.severity,
+        "message": plain(problem.message, 1024),
+        "remedy": plain(problem.remedy, 512),
+    }

@@ -1,0 +1,138 @@
+"""What a violation of the parameters' schema says to people, instead of the words of the schema and of its library."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import defaultdict
+from typing import Any
+
+from slsa_verifier_plugin.policy.hints import full_ref, near_level
+from slsa_verifier_plugin.problem import Key, Problem
+from slsa_verifier_plugin.text import plain, quoted
+
+
+def explained(error: Any) -> list[Problem]:
+    """Return a problem for each thing that a violation of the schema is about.
+
+    Args:
+        error: a ``jsonschema.ValidationError``.
+    """
+    if error.validator == "additionalProperties":
+        return [_unknown(error, name) for name in sorted(_unknown_names(error))]
+    if error.validator == "oneOf":
+        return _of_alternatives(error)
+    # That it is empty is a violation of its own there.
+    if error.validator == "pattern" and not error.instance and error.schema.get("minLength"):
+        return []
+    return [_explain(error, tuple(error.absolute_path))]
+
+
+def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
+    found = f"found {_found(error.instance)}"
+    match error.validator:
+        case "required":
+            missing = [name for name in error.validator_value if name not in error.instance]
+            return Problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required")
+        case "type":
+            # The only text of a list is written without its brackets.
+            alone = error.validator_value == "array" and isinstance(error.instance, str)
+            remedy = f"write [{plain(error.instance)}]" if alone else ""
+            return Problem(where, found, _article(error.validator_value), remedy)
+        case "enum":
+            words = [str(word) for word in error.validator_value]
+            nearest = difflib.get_close_matches(str(error.instance)[:64], words, 1, 0.6)
+            remedy = f"is {nearest[0]} meant?" if nearest else ""
+            return Problem(where, found, f"one of {', '.join(words)}", remedy)
+        case "minItems" | "minLength":
+            return Problem(where, "must not be empty")
+        # A YAML block scalar ends with a line break, which nobody sees.
+        case "pattern" if error.instance.endswith("\n"):
+            return Problem(where, f"{found}, which ends with a line break", remedy="write it on one line")
+        case "pattern" if where[0] == "allowedWorkflowDigests":
+            return Problem(where, found, "a full commit id: 40 hexadecimal digits in lower case")
+        case "pattern" if where[0] == "expectedSourceRefs":
+            # The short names of a branch and a tag can be the same.
+            return Problem(where, found, "a whole ref", f"is {plain(full_ref(error.instance))} meant?")
+        case "pattern" if where in (("timeout",), ("maxAge",)):
+            return Problem(where, found, "a duration such as 4s, 500ms or 720h")
+        case "pattern":
+            leaf = next(key for key in reversed(where) if isinstance(key, str))
+            near = near_level(error.instance) if leaf in ("expectedVerifiedLevels", "maxLevel") else ""
+            return Problem(where, found, _FORMS.get(leaf, _A_TEXT), f"is {near} meant?" if near else "")
+        case _:
+            return Problem(where, found, f"{error.validator} {plain(str(error.validator_value))}")
+
+
+_A_TEXT = "a text without blanks and control characters"
+_FORMS = {
+    "expectedVerifiedLevels": "a level or control, of letters, digits and _.:/-",
+    "maxLevel": "a level of a track such as SLSA_SOURCE_LEVEL_3",
+    "allowedWorkflowDigests": "a full commit id: 40 or 64 hexadecimal digits in lower case",
+    "identityPattern": "a regular expression without control characters",
+    "tufUrl": "an http or https URL without blanks, user name, query and fragment",
+}
+"""What the schema's patterns say, in words, by the parameter that they are for."""
+
+
+def _found(value: Any) -> str:
+    """Return a value as a message shows it: only a text is in quotes."""
+    return quoted(value, 80) if isinstance(value, str) else plain(json.dumps(value, default=str), 80)
+
+
+def _unknown_names(error: Any) -> set[str]:
+    """Return the members that an object has and its schema does not know."""
+    is_about_names = error.validator == "additionalProperties"
+    return set(error.instance) - set(error.schema["properties"]) if is_about_names else set()
+
+
+def _unknown(error: Any, name: str) -> Problem:
+    known = sorted(error.schema["properties"])
+    near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
+    nearest = next((item for item in known if near and item.lower() == near[0]), None)
+    remedy = f"did you mean {nearest}?" if nearest else f"known are {', '.join(known)}"
+    return Problem((*error.absolute_path, name), "unknown parameter", remedy=remedy)
+
+
+def _of_alternatives(error: Any) -> list[Problem]:
+    """Return what is wrong with a value that fits none (or several) of a schema's alternatives.
+
+    Of the alternatives for a value of this type, the one that knows most of its members says what is wrong. Where there is none
+    for the type, the problem names them all.
+    """
+    where = tuple(error.absolute_path)
+    if isinstance(error.instance, dict) and {"verifierId", "builderId"} & set(error.instance):
+        # The alternatives of a signer demand and forbid members, which reads as a riddle.
+        expected = "either issuer with identity or identityPattern, or publicKey alone"
+        found = ", ".join(sorted(map(plain, error.instance)))
+        return [Problem(where, f"a signer has {expected}; found {found}")]
+    alternatives = defaultdict(list)
+    for item in error.context:
+        alternatives[item.relative_schema_path[0]].append(item)
+    fitting = [items for items in alternatives.values() if not any(map(_is_of_other_type, items))]
+    if not fitting:
+        is_root = where[0] == "trustedRoot"
+        return [Problem(where, f"found {_found(error.instance)}", _A_ROOT if is_root else _ONE_OR_MANY)]
+    closest = min(fitting, key=lambda items: sum(len(_unknown_names(item)) for item in items))
+    return [problem for item in closest for problem in explained(item)]
+
+
+_A_ROOT = "public-good, staging, an object with path, an object with tufUrl and rootPath, or a list of those"
+_ONE_OR_MANY = "a non-empty string or a non-empty list of strings"
+
+
+def _is_of_other_type(error: Any) -> bool:
+    """Return True for an objection to the value itself, and not to something inside of it."""
+    return error.validator in ("type", "enum") and not error.relative_path
+
+
+def _article(name: str | list[str]) -> str:
+    if isinstance(name, list):
+        return " or ".join(_article(item) for item in name)
+    named = {
+        "array": "a list",
+        "object": "an object",
+        "integer": "a whole number",
+        "boolean": "true or false",
+    }
+    return named.get(name, f"a {name}")

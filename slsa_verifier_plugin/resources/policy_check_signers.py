@@ -1,0 +1,144 @@
+"""Signers in a Verifier's parameters that nobody can be: near misses of issuers, identities and ids, patterns that are none."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slsa_verifier_plugin.model.signer import GITHUB_ISSUER
+from slsa_verifier_plugin.policy.hints import READS_LIKE_EXPRESSION, bare_url, full_ref
+from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.text import plain, quoted
+
+Remark = tuple[list[Key], str, str]
+"""Where in the parameters, what is wrong, and what to do."""
+
+ISSUERS = (
+    GITHUB_ISSUER,
+    "https://gitlab.com",
+    "https://accounts.google.com",
+    "https://github.com/login/oauth",
+    "https://oauth2.sigstore.dev/auth",
+    "https://agent.buildkite.com",
+    "https://oidc.codefresh.io",
+)
+"""Issuers that Sigstore's public instance takes (fulcio, "config/identity"), written as certificates have them."""
+_HOSTS = (
+    "github.com",
+    "gitlab.com",
+    "bitbucket.org",
+    "codeberg.org",
+    *(url.split("/")[2] for url in ISSUERS),
+)
+_URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?([^/:@]+)(.*)", re.DOTALL)
+_WORKFLOW = re.compile(
+    r"https://github\.com/[^/@]+/[^/@]+/\.github/workflows/[^@]+\.ya?ml@(?:refs/[^/]+/.+|[0-9a-f]{40})"
+)
+_WITHOUT_REF = re.compile(
+    r"(https://github\.com/[^/@]+/[^/@]+/\.github/workflows/[^@]+\.ya?ml)(?:@([^/@]+|heads/.+|tags/.+))?"
+)
+_LIKENESS = 0.9
+
+
+def signer_slips(config: Mapping[str, Any]) -> Iterator[Remark]:
+    """Yield what keeps an entry from being anybody. Of what does not fit the schema nothing is said here.
+
+    Args:
+        config: the parameters as they are written.
+    """
+    for path, text in texts(config, "expectedVerifierId"):
+        yield from _id(path, text)
+    for key, name in (("trustedVerifiers", "verifierId"), ("trustedBuilders", "builderId")):
+        entries = config.get(key)
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if isinstance(entry, Mapping):
+                place: list[Key] = [key, index]
+                for _, text in texts(entry, name):
+                    yield from _id([*place, name], text)
+                for _, text in texts(entry, "issuer"):
+                    yield from _issuer([*place, "issuer"], text)
+                for _, text in texts(entry, "identity"):
+                    yield from _identity([*place, "identity"], text, entry.get("issuer") == GITHUB_ISSUER)
+                for _, text in texts(entry, "identityPattern"):
+                    yield from _pattern([*place, "identityPattern"], text)
+
+
+def near_host(url: str) -> str:
+    """Return the well-known host that the one in ``url`` is a misspelling of; empty for none."""
+    found = _URL.fullmatch(url[:512])
+    host = found[2].lower() if found else ""
+    near = difflib.get_close_matches(host, _HOSTS, 1, _LIKENESS) if len(host) <= 64 else []
+    return near[0] if near and host not in _HOSTS else ""
+
+
+def texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str]]:
+    """Yield the place and text of a parameter that is a text, or of each text in one that is a list."""
+    value = config.get(name)
+    if isinstance(value, str):
+        yield [name], value
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(item, str):
+            yield [name, index], item
+
+
+def _id(path: list[Key], text: str) -> Iterator[Remark]:
+    if "*" in text:
+        yield (
+            path,
+            f"{quoted(text)} has a *, which stands for itself here: identifiers are compared to the letter",
+            "write each identifier out; a list may have several",
+        )
+    elif text.startswith("http://") and _host(text) in _HOSTS:
+        yield (
+            path,
+            f"{quoted(text)} is nobody's id: those begin with https://",
+            f"is https{plain(text[4:], 256)} meant?",
+        )
+    elif near := near_host(text):
+        yield path, f"{quoted(text)} is on no host that is known here", f"is {near} meant?"
+
+
+def _issuer(path: list[Key], text: str) -> Iterator[Remark]:
+    known = {bare_url(item): item for item in ISSUERS}
+    near = known.get(bare_url(text))
+    if near is not None and near != text:
+        yield (
+            path,
+            f"the issuer {quoted(text)} is in no certificate, which has it to the letter",
+            f"is {near} meant?",
+        )
+    elif near is None and (host := near_host(text)):
+        yield path, f"the issuer {quoted(text)} is none that is known here", f"is https://{host} meant?"
+
+
+def _identity(path: list[Key], text: str, is_github: bool) -> Iterator[Remark]:
+    if READS_LIKE_EXPRESSION.search(text):
+        what = f"the identity {quoted(text)} is compared to the letter, and reads like a regular expression"
+        yield path, what, "write it as identityPattern, or the identity as certificates have it"
+    elif is_github and not _WORKFLOW.fullmatch(text):
+        yield path, f"the identity {quoted(text)} is no workflow's at GitHub", _workflow(text)
+
+
+def _workflow(text: str) -> str:
+    """Return what to write for the identity of one of GitHub's workflows."""
+    https = f"https://{text.removeprefix('http://').removeprefix('https://')}"
+    spelt = re.sub(r"/\.?githubs?/workflows?/", "/.github/workflows/", https[:512], count=1)
+    found = _WITHOUT_REF.fullmatch(spelt)
+    if found:
+        spelt = f"{found[1]}@{full_ref(found[2] or 'main')}"
+    if _WORKFLOW.fullmatch(spelt):
+        return f"is {plain(spelt, 512)} meant?"
+    return "write https://github.com/OWNER/REPOSITORY/.github/workflows/FILE@refs/heads/BRANCH, as its certificates have it"
+
+
+def _pattern(path: list[Key], text: str) -> Iterator[Remark]:
+    if text.startswith("http") and text.endswith("/*"):
+        what = f"the pattern {quoted(text)} is a regular expression, in which /* is any number of slashes"
+        yield path, what, "write /.* for any path"
+
+
+def _host(text: str) -> str:
+    found = _URL.fullmatch(text)
+    return found[2].lower() if found else ""
