@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.test_attach_action import Runner
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, ROOT, parameters, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.workflow_runner import Runner
 
 ACTIONS = ROOT / ".github" / "actions"
 STEPS = {
@@ -20,14 +19,6 @@ STEPS = {
     for step in yaml.safe_load((ACTIONS / "verify-or-check" / "action.yml").read_text())["runs"]["steps"]
 }
 USUAL = {"POLICY": "", "IMAGES": "", "CHECK": "", "TRUSTED_ROOT": "", "STRICT": "false"}
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Runner:
-    workspace, folder = tmp_path / "workspace", tmp_path / "runner"
-    workspace.mkdir()
-    folder.mkdir()
-    return Runner(folder, {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, workspace)
 
 
 @pytest.fixture
