@@ -184,7 +184,7 @@ def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
             "resident verifier",
             NOT_CHECKED,
             f"{status.problem} for this shell's settings ({status.directory})",
-            "the first call of Ratify starts it; a place that is not private is named here",
+            "the first call starts it; a place that is not private is named here",
         )
         return
     errors = status.report.get("latestErrors")

@@ -14,7 +14,8 @@ MAX_NAME = 1024
 """Characters of an image's name, as many as a reference may have (``registry.reference``)."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-_PROFILE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+# A profile's folder lies among the default one's files (node.policy_folder), and must not take the place of one.
+_PROFILE = re.compile(r"(?!(?:exempt|timeout)\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class CallError(Exception):
@@ -103,6 +104,6 @@ def parse_program(program: str) -> str:
     if profile == own or not _PROFILE.fullmatch(profile):
         raise CallError(
             f"the file that containerd runs must be named {PROGRAM}, or {PROGRAM}-PROFILE with lower-case letters, digits and "
-            "hyphens; rename it in bin_dir"
+            "hyphens, but not exempt or timeout; rename it in bin_dir"
         )
     return profile

@@ -129,3 +129,16 @@ def test_what_is_open_is_what_containerd_makes_of_its_files(tmp_path: Path, seed
             own = config.setting(BINDIR, key)
             if own is not None and BINDIR not in dump["disabled_plugins"]:
                 assert own.value == dump["plugins"][BINDIR][key], main
+
+
+@pytest.mark.parametrize("arguments", [("config", "default"), ("--config", "/dev/null", "config", "dump")])
+def test_the_defaults_leave_nothing_open(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [peer("containerd"), *arguments], capture_output=True, text=True, timeout=60, check=True
+    )
+    main = tmp_path / "config.toml"
+    main.write_text(done.stdout)
+    found = list(gaps(read_config(main), "/nonexistent"))
+    # This machine has no verifiers.
+    assert {gap.name for gap in found if gap.outcome == "failed"} <= {"verifier directory"}
+    assert len(found) > 3

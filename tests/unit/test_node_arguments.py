@@ -136,7 +136,7 @@ def test_another_media_type(media_type: str) -> None:
     refusal(changed(MEDIA_TYPE, media_type))
 
 
-@pytest.mark.parametrize("profile", ["a", "strict", "team-a", "0", "x" * 63])
+@pytest.mark.parametrize("profile", ["a", "strict", "team-a", "0", "x" * 63, "exempt-a", "timeout2"])
 def test_the_files_name_chooses_the_profile(profile: str) -> None:
     assert parse_arguments(f"/bin/{program_of(profile)}", CALL).profile == profile
     assert parse_arguments(f"x/../{program_of(profile)}", CALL).profile == profile
@@ -152,6 +152,8 @@ def test_the_files_name_chooses_the_profile(profile: str) -> None:
         f"/bin/{PROGRAM}/",
         f"{PROGRAM}-",
         f"{PROGRAM}--",
+        f"{PROGRAM}-exempt",
+        f"{PROGRAM}-timeout",
         f"{PROGRAM}-a-",
         f"{PROGRAM}-A",
         f"{PROGRAM}-..",
