@@ -1,9 +1,9 @@
 """Connections with an end to each of their waits: what uvicorn leaves open is closed here.
 
-uvicorn bounds neither the time of a handshake or a head, nor how many connections there are before it answers 503, nor the time
-for which a client may leave its answer untaken. And its listening socket keeps the TLS context that it began with; here every
-connection gets the context of the moment, so certificates are rotated without a new socket (asyncio's
-``loop.connect_accepted_socket`` is made for that).
+uvicorn on httptools bounds neither the time of a handshake, nor time and size of a head, nor how many connections there are
+before it answers 503, nor the time for which a client may leave its answer untaken. And its listening socket keeps the TLS
+context that it began with; here every connection gets the context of the moment, so certificates are rotated without a new
+socket (asyncio's ``loop.connect_accepted_socket`` is made for that).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
@@ -28,6 +28,8 @@ READ_BUFFER = 32 << 10
 first byte on, so a thousand that never say anything would take as many megabytes as a Pod has."""
 WRITE_BUFFER = 64 << 10
 """Bytes of an answer that wait in a transport before it asks its writer to stop."""
+MAX_HEAD = 16 << 10
+"""Bytes of a request's head, those of its trailer among them; Gatekeeper's has some 300."""
 SHUTDOWN_SECONDS = 2.0
 """Time for a client to end its side of TLS; longer ones are cut off."""
 ACCEPT_PAUSE = 0.1
@@ -39,8 +41,44 @@ def allow_many_connections() -> None:
     SSLProtocol.max_size = READ_BUFFER
 
 
-class BoundedProtocol(H11Protocol):
-    """One HTTP/1.1 connection whose heads come in time and whose answers are taken in time.
+class HeadTooLarge(Exception):  # noqa: N818 (answered by uvicorn, as whatever else is no request)
+    """A head has more than ``MAX_HEAD`` bytes."""
+
+
+class _Joining:
+    """A transport that writes the head of an answer together with what follows it: one record and one system call less.
+
+    Args:
+        transport: what it writes to.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self.is_closing = transport.is_closing
+        self.abort = transport.abort
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep the head of an answer for a moment."""
+        # An interim answer (100) has nothing behind it: the client's body waits for it.
+        if not self._head and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._head = data
+        else:
+            self.flush(data)
+
+    def flush(self, data: bytes = b"") -> None:
+        """Write what is kept, and ``data``."""
+        self._transport.write(self._head + data)
+        self._head = b""
+
+    def close(self) -> None:
+        """End the connection once all is written."""
+        self.flush()
+        self._transport.close()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection whose heads are bounded and come in time, and whose answers are taken in time.
 
     A head is due from its first byte on. A connection that has sent nothing yet may wait as long as one between two requests:
     Go's clients keep some in store.
@@ -59,6 +97,8 @@ class BoundedProtocol(H11Protocol):
         self.clients = clients
         self._ages = self.loop.time() + guard.limits.age_seconds
         self._has_begun = False
+        self._is_in_head = True
+        self._head_bytes = self._unended = 0
         self._head: asyncio.TimerHandle | None = None
         self._write: asyncio.TimerHandle | None = None
 
@@ -90,6 +130,8 @@ class BoundedProtocol(H11Protocol):
         """Begin: the first byte is due some time."""
         # uvicorn's part first: it sets what the timers below abort.
         super().connection_made(transport)
+        self._joining = _Joining(transport)
+        self.transport = self._joining  # type: ignore[assignment]
         transport.set_write_buffer_limits(WRITE_BUFFER)
         self._expect_head(self._guard.limits.idle_seconds)
         self._guard.add(self)
@@ -103,7 +145,12 @@ class BoundedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on; a head that has begun is due."""
         begins = self.is_idle and not self._has_begun
+        self._unended += len(data)
         super().data_received(data)
+        # A name or a value that does not end, of a head or of a trailer, is kept by the parser and told to nobody.
+        if self._unended > MAX_HEAD:
+            self.send_400_response("The request's head is too large.")
+            return
         # The head is whole and its request begins; the time for the body is the application's.
         if not self.is_idle:
             self._has_begun = False
@@ -113,8 +160,56 @@ class BoundedProtocol(H11Protocol):
             self._has_begun = True
             self._expect_head(self._guard.limits.head_seconds)
 
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Read on in a path."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Read one header, or one of a trailer: those are counted, and mean nothing."""
+        self._count(len(name) + len(value) + 4)
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin a request."""
+        self._is_in_head = False
+        self._unended = 0
+        # RFC 9112, sections 3.2 and 6.1; the parser asks neither, only that there are not two lengths.
+        names = [name for name, _ in self.headers]
+        if names.count(b"host") != 1 and self.parser.get_http_version() != "1.0":
+            raise ValueError("one Host")
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            raise ValueError("chunks alone")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Read on in a body, whose size is for the application to bound."""
+        self._unended = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        super().on_message_complete()
+        self._is_in_head = True
+        self._unended = 0
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: whoever asks for another protocol is answered in this one."""
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD:
+            raise HeadTooLarge
+
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        self._joining.flush()
         super().on_response_complete()
         self._guard.used(self)
 

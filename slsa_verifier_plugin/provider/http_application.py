@@ -173,10 +173,7 @@ class Application:
             ClientDisconnect: the client went away.
         """
         length = request.headers.get("content-length", "")
-        if length and "transfer-encoding" in request.headers:
-            # Two lengths are how one request is made to look like two (RFC 9112, section 6.3).
-            raise RequestRefused(400, "the request has Content-Length and Transfer-Encoding, expected one")
-        # Before a byte is read; whoever sends more than announced is ended by h11.
+        # Before a byte is read; whoever sends more than announced is ended by the parser.
         if length.isascii() and length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY):
             raise RequestRefused(413, f"the request is larger than {MAX_BODY} bytes")
         parts: list[bytes] = []

@@ -52,8 +52,6 @@ ROOMY_BYTES = 96 << 20
 """Resident set from which on free memory is given back; an idle server has some 80 MiB."""
 MOST_BYTES = 128 << 20
 """Resident set from which on nothing is kept for speed: with the process for signatures it stays below 150 MiB."""
-MAX_HEAD = 16 << 10
-"""Bytes of a request's head; Gatekeeper's has some 300."""
 
 
 class Files:
@@ -261,7 +259,6 @@ class _Run:
             server_header=False,
             timeout_keep_alive=self.settings.limits.idle_seconds,
             timeout_graceful_shutdown=self.settings.limits.stop_seconds,
-            h11_max_incomplete_event_size=MAX_HEAD,
         )
         config.load()
         return config

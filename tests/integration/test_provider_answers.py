@@ -179,6 +179,7 @@ def test_what_is_no_request_is_refused_as_a_whole(place: Place) -> None:
         (provider_request([], request={"keys": [1]}), 400, "request.keys"),
         (provider_request([], request={"keys": "a"}), 400, "request.keys"),
         (b'{"a":' * 100, 400, "not JSON"),
+        (provider_request([], request=[[{"a": [1]}] * 40_000]), 400, "objects and lists"),
         (provider_request([place.level_3] * 257), 413, "257 keys"),
         (provider_request(["a" * 1024] * 600), 413, "larger than"),
     ):

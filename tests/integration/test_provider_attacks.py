@@ -191,6 +191,23 @@ def test_a_head_that_drips_has_no_longer_than_one_that_stops(place: Place) -> No
 @pytest.mark.parametrize(
     "head",
     [
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n{}",
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length : 2\r\n\r\n{}",
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\nHost: a\nContent-Length: 2\n\n{}",
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nA: \0\r\n\r\n",
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\n" + b"a" * (1 << 20),
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nA: " + b"a" * (1 << 20),
+        b"POST /" + b"a" * (1 << 20),
+        b"\r\n" * (1 << 19),
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+        + b"A: b\r\n" * 20_000,
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nA: "
+        + b"a" * (1 << 20),
+        b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;"
+        + b"a" * (1 << 20),
         b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
@@ -202,6 +219,20 @@ def test_a_head_that_drips_has_no_longer_than_one_that_stops(place: Place) -> No
         b"GET /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     ],
     ids=[
+        "no-host",
+        "two-hosts",
+        "two-codings",
+        "another-coding",
+        "blank-before-colon",
+        "bare-lf",
+        "nul-in-header",
+        "unfinished-name",
+        "unfinished-value",
+        "unfinished-path",
+        "empty-lines",
+        "trailer",
+        "unfinished-trailer",
+        "unfinished-extension",
         "two-lengths",
         "lengths-differ",
         "negative",
@@ -214,6 +245,7 @@ def test_a_head_that_drips_has_no_longer_than_one_that_stops(place: Place) -> No
     ],
 )
 def test_odd_heads_are_errors(place: Place, head: bytes) -> None:
+    began = time.monotonic()
     with tls(place) as connection:
         # It may be refused before all of it is sent.
         with contextlib.suppress(OSError):
@@ -225,6 +257,48 @@ def test_odd_heads_are_errors(place: Place, head: bytes) -> None:
         assert b" 200 " not in answer.split(b"\r\n")[0]
         assert b"isSuccess" not in answer
         assert b"Traceback" not in answer
+    # Refused for what it is, not waited for: the limits of time are a test of their own.
+    assert b" 408 " not in answer
+    assert time.monotonic() - began < DROP_SECONDS
+
+
+def test_what_may_be_written_in_more_than_one_way_is_answered(place: Place) -> None:
+    body = provider_request([place.level_3])
+    line = b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\n"
+    length = b"Content-Length: %d\r\nConnection: close\r\n" % len(body)
+    chunks = b"5;a=b\r\n%b\r\n%x\r\n%b\r\n0\r\nA: 1\r\n\r\n" % (
+        body[:5],
+        len(body) - 5,
+        body[5:],
+    )
+    for request in (
+        line + b"HOST: a\r\n" + length + b"\r\n" + body,
+        line + b"Host: a\r\nAccept-Encoding: gzip\r\n" + length + b"A: " + b"a" * 15_000 + b"\r\n\r\n" + body,
+        line + b"Host: a\r\nExpect: 100-continue\r\n" + length + b"\r\n" + body,
+        line + b"Host: a\r\nConnection: close\r\nTransfer-Encoding: Chunked\r\n\r\n" + chunks,
+        line.replace(b"1.1", b"1.0") + length + b"\r\n" + body,
+        # One after the other on one connection, all sent at once.
+        (line + b"Host: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body) * 3
+        + line
+        + b"Host: a\r\n"
+        + length
+        + b"\r\n"
+        + body,
+    ):
+        assert answer_to(place, request).count(b'"isSuccess":true,"traceID"') == request.count(b"POST")
+
+
+def test_an_answer_comes_in_one_record(place: Place) -> None:
+    with tls(place) as connection:
+        body = provider_request([place.level_3])
+        head = b"POST /ratify/gatekeeper/v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(
+            body
+        )
+        connection.sendall(head + body)
+        # A read returns one record of TLS.
+        first = connection.recv(65536)
+    assert first.startswith(b"HTTP/1.1 200")
+    assert b"isSuccess" in first
 
 
 def answer_to(place: Place, request: bytes) -> bytes:

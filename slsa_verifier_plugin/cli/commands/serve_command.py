@@ -103,7 +103,7 @@ def serve(
         from slsa_verifier_plugin.provider.provider_server import serve as run
     except ModuleNotFoundError as error:
         # Anything else that is missing is a broken installation, and not the extra that was left out.
-        if error.name not in ("uvicorn", "starlette", "prometheus_client"):
+        if error.name not in ("httptools", "uvicorn", "starlette", "prometheus_client"):
             raise
         raise UsageError(f"{error.name} is not installed; install slsa-verifier-plugin[serve]") from None
     from slsa_verifier_plugin.provider.provider_settings import LaneLimits, ProviderSettings, read_address
