@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.model.digest import Descriptor
+from tests.support.attach_scene import REPOSITORY
 from tests.support.command_line import (
     ARTIFACT_TYPE,
     LEVEL_1,
@@ -26,19 +26,6 @@ from tests.support.command_line import (
 )
 from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.registry_storage import INDEX_TYPE, to_json
-
-REPOSITORY = "team/app"
-
-
-@pytest.fixture(autouse=True)
-def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(params=[True, False], ids=["referrers-api", "tag-fallback"])
-def registry(request: pytest.FixtureRequest) -> Iterator[EmbeddedRegistry]:
-    with EmbeddedRegistry(referrers_api=request.param) as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.model.digest import Digest
+from tests.support.attach_scene import REPOSITORY, image_of
 from tests.support.command_line import (
     ARTIFACT_TYPE,
     LEVEL_1,
@@ -20,25 +20,6 @@ from tests.support.command_line import (
     write_yaml,
 )
 from tests.support.embedded_registry import EmbeddedRegistry
-
-REPOSITORY = "team/app"
-
-
-@pytest.fixture(autouse=True)
-def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-
-
-@pytest.fixture(params=[True, False], ids=["referrers-api", "tag-fallback"])
-def registry(request: pytest.FixtureRequest) -> Iterator[EmbeddedRegistry]:
-    with EmbeddedRegistry(referrers_api=request.param) as running:
-        running.push_image(REPOSITORY, "v1")
-        yield running
-
-
-def image_of(registry: EmbeddedRegistry) -> str:
-    return f"{registry.host}/{REPOSITORY}:v1"
 
 
 def test_fetched_attestations_verify_without_a_registry(tmp_path: Path) -> None:
@@ -173,4 +154,4 @@ def test_a_trusted_root_is_taken_along(tmp_path: Path) -> None:
     assert (again.status, "exists; --force replaces it" in again.err) == (Status.USAGE, True)
     assert cli("trust", "export", "-o", path, "--force", "--root", "staging").status == Status.ADMITTED
     wrong = cli("trust", "export", "-o", path, "--root", "mine")
-    assert (wrong.status, "one of public-good, staging" in wrong.err) == (Status.USAGE, True)
+    assert (wrong.status, "is not one of 'public-good', 'staging'" in wrong.err) == (Status.USAGE, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from slsa_verifier_plugin.registry.auth.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
+from tests.support.attach_scene import REPOSITORY, image_of
 from tests.support.command_line import (
     ARTIFACT_TYPE,
     LEVEL_1,
@@ -32,25 +32,6 @@ from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.registries import BasicRegistry, RecordingRegistry, TokenRegistry, TokenServer
 from tests.support.registry_handler import RegistryHandler
 from tests.support.sigstore import COMMIT, Lab, github_source_actions, vsa
-
-REPOSITORY = "team/app"
-
-
-@pytest.fixture(autouse=True)
-def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-
-
-@pytest.fixture(params=[True, False], ids=["referrers-api", "tag-fallback"])
-def registry(request: pytest.FixtureRequest) -> Iterator[EmbeddedRegistry]:
-    with EmbeddedRegistry(referrers_api=request.param) as running:
-        running.push_image(REPOSITORY, "v1")
-        yield running
-
-
-def image_of(registry: EmbeddedRegistry) -> str:
-    return f"{registry.host}/{REPOSITORY}:v1"
 
 
 def test_what_is_attached_is_found_and_admitted(registry: EmbeddedRegistry, tmp_path: Path) -> None:
