@@ -88,7 +88,9 @@ def test_what_makes_it_fail() -> None:
         "1 calls without a verdict"
     ]
     late = ("right", "dead", outcome(False, "DEADLINE_EXCEEDED", transient=True, seconds=MOST_SECONDS + 0.1))
-    assert "a call took 4.60 s besides what the machine was late" in tally(good, late).problems()[0]
+    found = tally(good, late)
+    assert found.problems() == ["1 calls took more than 4.5 s besides what the machine was late, one 4.60 s"]
+    assert len(found.examples["late"]) == 1
     excused = ("right", "quick", replace(outcome(True, "VERIFIED", seconds=MOST_SECONDS + 0.1), late=0.2))
     assert tally(good, excused).problems() == []
     undecided = ("for now", "quick", outcome(False, "DEADLINE_EXCEEDED", transient=True))
