@@ -131,11 +131,23 @@ def test_the_workflow_hands_the_actions_inputs_on() -> None:
 
 
 @pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize(
+    ("base", "image", "signer", "issuer"),
+    [
+        (
+            "base",
+            "RATIFY",
+            "{RATIFY_SIGNER}@refs/tags/{RATIFY_VERSION}",
+            "https://token.actions.githubusercontent.com",
+        ),
+        ("empty", "EMPTY", "{EMPTY_SIGNER}", "https://accounts.google.com"),
+    ],
+)
 def test_release_builds_on_an_image_only_if_its_signer_signed_it(
-    runner: Runner, tmp_path: Path, signed: bool
+    runner: Runner, tmp_path: Path, base: str, image: str, signer: str, issuer: str, signed: bool
 ) -> None:
     release = document(ROOT / ".github" / "workflows" / "release.yml")
-    (step,) = [step for step in release["jobs"]["publish"]["steps"] if step.get("id") == "base"]
+    (step,) = [step for step in release["jobs"]["publish"]["steps"] if step.get("id") == base]
     programs, digest, asked = tmp_path / "bin", "sha256:" + "a" * 64, tmp_path / "asked"
     programs.mkdir()
     for name, script in (
@@ -146,12 +158,11 @@ def test_release_builds_on_an_image_only_if_its_signer_signed_it(
         (programs / name).chmod(0o755)
     environ = {**release["env"], "PATH": f"{programs}:{os.environ['PATH']}"}
     done, outputs = Runner(runner.folder, environ, runner.workspace).run(step)
-    name = release["env"]["RATIFY"]
+    name = release["env"][image]
     assert (done.status == 0, outputs) == (signed, {"reference": f"{name}@{digest}"} if signed else {})
-    version, signer = release["env"]["RATIFY_VERSION"], release["env"]["RATIFY_SIGNER"]
     assert asked.read_text().split() == [
-        *("verify", "--certificate-identity", f"{signer}@refs/tags/{version}"),
-        *("--certificate-oidc-issuer", "https://token.actions.githubusercontent.com", f"{name}@{digest}"),
+        *("verify", "--certificate-identity", signer.format(**release["env"])),
+        *("--certificate-oidc-issuer", issuer, f"{name}@{digest}"),
     ]
 
 
