@@ -22,8 +22,8 @@ int answer_late(void)
     /* Fixed by docs/resident-protocol.md. */
     static const char line[] =
         "{\"isSuccess\":false,\"message\":\"SLSA attestation verified FAILED: the verifier gave no answer in time; try "
-        "again, and look at 'slsa-verifier-plugin resident status'.\",\"extensions\":{\"reason\":\"DEADLINE_EXCEEDED\","
-        "\"transient\":true}}\n";
+        "again, and look at 'slsa-verifier-plugin resident status'. [DEADLINE_EXCEEDED]\",\"extensions\":{\"reason\":"
+        "\"DEADLINE_EXCEEDED\",\"transient\":true}}\n";
     return print_line(line, (int)sizeof line - 1, 0);
 }
 
@@ -33,9 +33,9 @@ static int denial(const char *sentence, const char *reason, bool transient)
     char text[LINE / 2];
     answer_plain(text, sizeof text, sentence);
     const int length = snprintf(line, sizeof line,
-                                "{\"isSuccess\":false,\"message\":\"SLSA attestation verified FAILED: %s\","
+                                "{\"isSuccess\":false,\"message\":\"SLSA attestation verified FAILED: %s [%s]\","
                                 "\"extensions\":{\"reason\":\"%s\",\"transient\":%s}}\n",
-                                text, reason, transient ? "true" : "false");
+                                text, reason, reason, transient ? "true" : "false");
     return print_line(line, length, 0);
 }
 

@@ -49,35 +49,40 @@ Request = tuple[float, bytes | None, bytes | None, bytes | None, bytes]
 input; of CHECK the policy folder, the image's name, its digest, and the milliseconds that the whole call may take; of REPORT what
 ``verify`` was told, the image's name, those milliseconds, and the files that it was given."""
 
-_DENIAL = (
-    b'{"isSuccess":false,"message":"SLSA attestation verified FAILED: %b",'
-    b'"extensions":{"reason":"%b","transient":%b}}\n'
-)
+
+def _denial(sentence: bytes, reason: bytes, transient: bytes) -> bytes:
+    """Return the line of a denial that needs no verdict; its message ends with the code, as those of verdicts do."""
+    return (
+        b'{"isSuccess":false,"message":"SLSA attestation verified FAILED: %b [%b]",'
+        b'"extensions":{"reason":"%b","transient":%b}}\n' % (sentence, reason, reason, transient)
+    )
+
+
 _SEE = b"'slsa-verifier-plugin resident status'"
-DEADLINE_LINE = _DENIAL % (
+DEADLINE_LINE = _denial(
     b"the verifier gave no answer in time; try again, and look at " + _SEE + b".",
     b"DEADLINE_EXCEEDED",
     b"true",
 )
-INTERNAL_LINE = _DENIAL % (
+INTERNAL_LINE = _denial(
     b"an internal error ended this verification; see the latest errors in " + _SEE + b".",
     b"INTERNAL_ERROR",
     b"false",
 )
-REQUIRED_LINE = _DENIAL % (
+REQUIRED_LINE = _denial(
     b"no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; look at "
     + _SEE
     + b".",
     b"INTERNAL_ERROR",
     b"true",
 )
-NO_TURN_LINE = _DENIAL % (
+NO_TURN_LINE = _denial(
     b"no resident verifier answered, and no turn for a process of its own came in time (one a processor, two at most); "
     b"try again, and look at " + _SEE + b".",
     b"DEADLINE_EXCEEDED",
     b"true",
 )
-ENDED_LINE = _DENIAL % (
+ENDED_LINE = _denial(
     b"the verifying process ended without an answer; try again, give it more memory, or report it.",
     b"INTERNAL_ERROR",
     b"true",
@@ -134,7 +139,7 @@ def lack_line(number: int) -> bytes:
     sentence = (
         f"the verification could not be started: {lacks.sentence(number)}; try again, or raise the limit."
     )
-    return _DENIAL % (sentence.encode(), b"INTERNAL_ERROR", b"true")
+    return _denial(sentence.encode(), b"INTERNAL_ERROR", b"true")
 
 
 def frame(kind: int, body: bytes = b"") -> bytes:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from email.message import Message
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.reason_page import entries, page
+from slsa_verifier_plugin.cli.render import reasons
 from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.resident import protocol
 from tests.support.command_line import LEVEL_1, ROOT, SOURCE, TRUSTED_ROOT, cli
 
 
@@ -60,9 +64,48 @@ def test_a_denial_ends_with_its_code_and_sarif_has_the_page() -> None:
     assert "  slsa-verifier-plugin explain LEVEL_TOO_LOW\n" in cli("verify", "--bundle", LEVEL_1, *policy).out
     sarif = json.loads(cli("verify", "--bundle", LEVEL_1, *policy, "--format", "sarif").out)
     (rule,) = sarif["runs"][0]["tool"]["driver"]["rules"]
-    assert rule["helpUri"].startswith("https://")
-    assert rule["help"]["text"]
+    # The package names no repository: a page that is nowhere would be worse than the specification.
+    assert rule["helpUri"] == "https://slsa.dev/spec/v1.2/verifying-source"
+    assert "'slsa-verifier-plugin explain LEVEL_TOO_LOW' says more" in rule["help"]["text"]
     admitted = cli("verify", "--bundle", LEVEL_1, "--level", "SLSA_SOURCE_LEVEL_1", *policy[2:], "--json")
     (artifact,) = json.loads(admitted.out)["images"][0]["artifacts"]
     assert artifact["result"]["message"].startswith("SLSA Attestation Check: SUCCESS.")
     assert "VERIFIED" not in artifact["result"]["message"]
+
+
+def test_the_page_is_the_repositorys_where_the_package_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(*urls: str) -> None:
+        message = Message()
+        for url in urls:
+            message["Project-URL"] = url
+        monkeypatch.setattr(reasons, "metadata", lambda _: message)
+
+    named("Ratify, https://ratify.dev", "Repository, https://github.example/o/r/")
+    assert reasons.reasons_page() == "https://github.example/o/r/blob/main/docs/reasons.md"
+    for urls in ([], ["Ratify, https://ratify.dev"], ["Repository, javascript:alert(1)"], ["Repository"]):
+        named(*urls)
+        assert reasons.reasons_page() == reasons.SPECIFICATION
+
+    def absent(_: str) -> Message:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr(reasons, "metadata", absent)
+    assert reasons.reasons_page() == reasons.SPECIFICATION
+
+
+def test_denials_that_need_no_verdict_end_with_their_code() -> None:
+    made = [
+        value for name, value in vars(protocol).items() if name.endswith("_LINE") and b"isSuccess" in value
+    ]
+    made += [protocol.lack_line(number) for number in (11, 12, 23, 24, 99)]
+    assert len(made) >= 6
+    for line in made:
+        answer = json.loads(line)
+        assert answer["message"].endswith(f" [{answer['extensions']['reason']}]")
+
+
+def test_the_launchers_own_denials_end_with_their_code() -> None:
+    source = (ROOT / "launcher" / "src" / "answers.c").read_text()
+    assert source.count("attestation verified FAILED: ") == 2
+    assert "FAILED: %s [%s]" in source
+    assert "resident status'. [DEADLINE_EXCEEDED]" in source

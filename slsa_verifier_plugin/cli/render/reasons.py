@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, metadata
+
 from slsa_verifier_plugin.errors import Reason
 
-REASONS_PAGE = "https://github.com/OWNER/slsa-verifier-plugin/blob/main/docs/reasons.md"
-"""The page on all codes; ``explain`` prints it without a network. Whoever publishes the package writes the owner here."""
+SPECIFICATION = "https://slsa.dev/spec/v1.2/verifying-source"
+"""What is verified, and why: what every code is about."""
 
 SUMMARIES: dict[Reason, str] = {
     Reason.VERIFIED: "A verification summary passed every step.",
@@ -77,3 +79,18 @@ REMEDIES: dict[Reason, str] = {
     Reason.INTERNAL_ERROR: "Give the verifier more memory or processes; report what 'verify --debug' shows.",
 }
 """What helps against each, in one sentence; the denial itself says it with the names and values of its case."""
+
+
+def reasons_page() -> str:
+    """Return the page on all codes: of the repository that the package names (``Project-URL``), else the specification.
+
+    A page that is nowhere would be worse than none; ``explain`` needs no network.
+    """
+    try:
+        urls = metadata("slsa-verifier-plugin").get_all("Project-URL") or []
+    # The one-file plugin carries no metadata of its own.
+    except PackageNotFoundError:
+        urls = []
+    named = dict(url.split(", ", 1) for url in urls if ", " in url)
+    repository = named.get("Repository", "").rstrip("/")
+    return f"{repository}/blob/main/docs/reasons.md" if repository.startswith("https://") else SPECIFICATION

@@ -9,7 +9,7 @@ from typing import Any
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision
-from slsa_verifier_plugin.cli.render.reasons import REASONS_PAGE, REMEDIES, SUMMARIES
+from slsa_verifier_plugin.cli.render.reasons import REMEDIES, SUMMARIES, reasons_page
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.sinks import Json, json_text, sarif_text, uri_text
 from slsa_verifier_plugin.text import plain
@@ -70,8 +70,10 @@ def _rule(reason: str) -> dict[str, Any]:
         "name": "".join(word.capitalize() for word in reason.split("_")),
         "shortDescription": {"text": summary},
         "fullDescription": {"text": f"{summary} '{PROGRAM} explain {reason}' has an example and the remedy."},
-        "helpUri": REASONS_PAGE,
-        "help": {"text": f"{summary} {REMEDIES[Reason(reason)]}"},
+        "helpUri": reasons_page(),
+        "help": {
+            "text": f"{summary} {REMEDIES[Reason(reason)]} '{PROGRAM} explain {reason}' says more, without a network."
+        },
         # A rule for a success would stand in dashboards as a finding.
         "defaultConfiguration": {"level": "none" if reason == Reason.VERIFIED else "error"},
     }
