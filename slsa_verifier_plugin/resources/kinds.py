@@ -36,6 +36,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """The kinds that are looked at, by API group; constraints are of a group of their own."""
 
+SERVED: Mapping[str, tuple[str, ...]] = {
+    MUTATION_GROUP: ("v1", "v1beta1", "v1alpha1"),
+    PROVIDER_GROUP: ("v1beta1", "v1alpha1"),
+    TEMPLATE_GROUP: ("v1", "v1beta1", "v1alpha1"),
+    CONSTRAINT_GROUP: ("v1beta1", "v1alpha1"),
+    WEBHOOK_GROUP: ("v1",),
+}
+"""The versions that Gatekeeper 3.14 and later, and Kubernetes, serve; the first is the one to write."""
+
 PASSED_BY = {
     GROUP: ("KeyManagementProvider", "NamespacedKeyManagementProvider", "CertificateStore"),
     WEBHOOK_GROUP: ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
@@ -123,7 +132,12 @@ SHAPES: Mapping[str, Shape] = {
         {
             ("spec",): ("crd", "targets"),
             ("spec", "targets", "*"): ("target", "rego", "libs", "code", "operations"),
-        }
+            ("spec", "targets", "*", "code", "*"): ("engine", "source"),
+        },
+        {
+            ("spec", "targets", "*", "target"): ("admission.k8s.gatekeeper.sh",),
+            ("spec", "targets", "*", "code", "*", "engine"): ("Rego", "K8sNativeValidation"),
+        },
     ),
     CONSTRAINT: Shape(
         {

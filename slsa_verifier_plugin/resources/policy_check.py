@@ -17,6 +17,7 @@ from slsa_verifier_plugin.policy.parameters import DEFAULT_TIMEOUT, ParameterErr
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import (
     CONSTRAINT,
+    CONSTRAINT_GROUP,
     GROUPS,
     MUTATOR_KINDS,
     PASSED_BY,
@@ -172,7 +173,7 @@ class _PolicyChecker:
         if not kind or kind == CONSTRAINT:
             return
         if group != expected:
-            whose = "Ratify v1's" if expected == GROUP else f"that of a {kind}"
+            whose = "Ratify v1's" if expected == GROUP else f"that of kind {kind}"
             found = f"apiVersion {quoted(resource.api_version)} is not {whose}"
             served = VERSIONS[0] if expected == GROUP else "VERSION"
             self._problems.error(resource, ["apiVersion"], found, f"write {expected}/{served}")
@@ -281,6 +282,15 @@ class _PolicyChecker:
             group = resource.api_version.partition("/")[0]
             meant = GROUPS.get(group) or GROUPS.get(nearest(group, list(GROUPS), 0.85), ())
             near = nearest(resource.kind, meant, 0.8) if resource.kind not in PASSED_BY.get(group, ()) else ""
+            # Templates name the kinds of constraints: of those the group alone can be looked at.
+            if not meant and nearest(group, (CONSTRAINT_GROUP,), 0.85):
+                self._problems.error(
+                    resource,
+                    ["apiVersion"],
+                    f"the apiVersion {quoted(resource.api_version)} is none that is known here: nothing of it is checked",
+                    f"write the group {CONSTRAINT_GROUP}",
+                )
+                continue
             if near or (nothing and number == 0):
                 # The right kind in a group that is nearly the right one.
                 place: Key = "apiVersion" if near == resource.kind else "kind"

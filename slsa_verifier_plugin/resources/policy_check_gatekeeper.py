@@ -8,15 +8,19 @@ from typing import Any
 
 from slsa_verifier_plugin.members import at, list_at
 from slsa_verifier_plugin.problem import Key
-from slsa_verifier_plugin.resources.kinds import CONSTRAINT, MUTATOR_KINDS, WEBHOOK_KINDS, kind_of
+from slsa_verifier_plugin.resources.kinds import CONSTRAINT, MUTATOR_KINDS, SERVED, WEBHOOK_KINDS, kind_of
+from slsa_verifier_plugin.resources.policy_check_match import check_match
 from slsa_verifier_plugin.resources.policy_check_mutators import check_mutator, check_provider_name
 from slsa_verifier_plugin.resources.problems import Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.resources.rego import is_closed, without_comments
-from slsa_verifier_plugin.text import quoted
+from slsa_verifier_plugin.text import plain, quoted
 
 GATEKEEPER_SECONDS = 3
 """The chart's default ``validatingWebhookTimeoutSeconds`` (Gatekeeper 3.x)."""
+
+MOST_SECONDS = 30
+"""What the API server takes for a webhook (admissionregistration.k8s.io/v1), within which a provider has to answer, too."""
 
 _PROVIDER = re.compile(r'"provider"\s*:\s*"([^"]+)"')
 
@@ -64,9 +68,34 @@ class _GatekeeperChecker:
             self._template(resource)
             self._constraint(resource)
             check_mutator(resource, self._providers, self._problems)
+            check_match(resource, self._problems)
+            self._version(resource)
             if kind_of(resource) in MUTATOR_KINDS[:2] and not self._providers:
                 self._no_providers()
         return list(self._not_checked)
+
+    def _version(self, resource: Resource) -> None:
+        group, _, version = resource.api_version.partition("/")
+        served = SERVED.get(group, ())
+        if served and kind_of(resource) and version not in served:
+            self._problems.error(
+                resource,
+                ["apiVersion"],
+                f"{quoted(resource.api_version)} is served by nobody, expected {group}/{' or '.join(served)}",
+                f"write {group}/{served[0]}",
+            )
+
+    def _seconds(self, resource: Resource, path: list[Key], seconds: object, most: int) -> None:
+        """Note a time that the API server refuses: it takes whole seconds."""
+        is_whole = isinstance(seconds, int) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_whole and 1 <= int(str(seconds)) <= most):
+            expected = f"whole seconds from 1 to {most}"
+            self._problems.error(
+                resource,
+                path,
+                f"{path[-1]} is {plain(str(seconds), 80)}, expected {expected}",
+                "write a number such as 5",
+            )
 
     def _no_providers(self) -> None:
         self._not_checked["whether the Providers that are named exist (none is here)"] = None
@@ -96,6 +125,7 @@ class _GatekeeperChecker:
             if resource.kind == WEBHOOK_KINDS[1]:
                 # Resolves tags to digests; no verifier is asked.
                 continue
+            self._seconds(resource, [*path, "timeoutSeconds"], webhook.get("timeoutSeconds"), MOST_SECONDS)
             # 10 s is Kubernetes' default (admissionregistration.k8s.io/v1).
             seconds = webhook.get("timeoutSeconds", 10)
             if isinstance(seconds, int) and seconds <= self._timeout:
@@ -110,6 +140,7 @@ class _GatekeeperChecker:
         if kind_of(resource) != "Provider":
             return
         url, seconds = resource.spec.get("url"), resource.spec.get("timeout")
+        self._seconds(resource, ["spec", "timeout"], seconds, MOST_SECONDS)
         if isinstance(url, str) and url.endswith("/mutate"):
             # Resolves tags to digests; no verifier is asked.
             seconds = None

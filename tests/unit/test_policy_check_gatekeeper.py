@@ -44,7 +44,7 @@ def constraint(**spec: Any) -> dict[str, Any]:
 
 def problems(tmp_path: Path, *resources: object) -> list[dict[str, Any]]:
     done = cli("policy", "check", write_yaml(tmp_path / "all.yaml", *resources), "--json")
-    found: list[dict[str, Any]] = json.loads(done.out)
+    found: list[dict[str, Any]] = json.loads(done.out)["problems"]
     assert done.status == (Status.DENIED if any(p["severity"] == "error" for p in found) else Status.ADMITTED)
     return found
 
@@ -113,7 +113,7 @@ def test_nothing_is_said_of_what_gatekeeper_knows(tmp_path: Path, resource: dict
         ({**assign(), "kind": "Asign"}, "error", 'the kind "Asign" is none', "write Assign"),
         (
             {**assign(),
-            "apiVersion": "mutation.gatekeeper.sh/v1"}, "error", "is not that of a Assign", "write mutations.gatekeeper.sh/",
+            "apiVersion": "mutation.gatekeeper.sh/v1"}, "error", "is not that of kind Assign", "write mutations.gatekeeper.sh/",
         ),
     ],
 )  # fmt: skip
