@@ -224,3 +224,10 @@ def payload_of(line: bytes) -> bytes | None:
         return base64.b64decode(text.translate({ord("-"): "+", ord("_"): "/"}), validate=True)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def depth_of(value: Any) -> int:
+    """Return how deep a JSON value is nested."""
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0

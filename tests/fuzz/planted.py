@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.fuzz import run, targets
+from tests.fuzz import run, seeds, targets
 
 WITHOUT_ATHERIS = "TEST_FUZZ_WITHOUT_ATHERIS"
 
@@ -19,5 +19,5 @@ if __name__ == "__main__":
     if WITHOUT_ATHERIS in os.environ:
         sys.modules["atheris"] = None  # type: ignore[assignment]
     targets.TARGETS["fragile"] = fragile
-    targets.SEEDS["fragile"] = lambda: [b">=>"]
+    seeds.SEEDS["fragile"] = lambda: [b">=>"]
     sys.exit(run.main())

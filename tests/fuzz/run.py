@@ -51,11 +51,11 @@ def fuzz_in_process(target: str, seconds: int, folder: Path) -> None:
     import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     with atheris.instrument_imports(include=["slsa_verifier_plugin"]):
-        from tests.fuzz import targets
+        from tests.fuzz import seeds, targets
     targets.warm_up(target)
     corpus = folder / "corpus"
     corpus.mkdir(exist_ok=True)
-    for number, seed in enumerate(targets.seeds(target)):
+    for number, seed in enumerate(seeds.seeds(target)):
         (corpus / f"seed-{number}").write_bytes(seed)
     options = [
         f"-max_total_time={seconds}",
@@ -71,15 +71,15 @@ def fuzz_in_process(target: str, seconds: int, folder: Path) -> None:
 
 
 def _mutate(target: str, seconds: int, folder: Path) -> None:
-    from tests.fuzz import targets
+    from tests.fuzz import seeds, targets
 
     choose = random.Random(target)
     end = time.monotonic() + seconds
     runs = 0
     targets.warm_up(target)
-    seeds = targets.seeds(target)
+    found = seeds.seeds(target)
     while time.monotonic() < end:
-        data = seeds[runs] if runs < len(seeds) else _mutated(choose, choose.choice(seeds))
+        data = found[runs] if runs < len(found) else _mutated(choose, choose.choice(found))
         runs += 1
         try:
             targets.run(target, data)

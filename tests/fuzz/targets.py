@@ -42,12 +42,12 @@ from slsa_verifier_plugin.signatures.trust import load_roots
 from slsa_verifier_plugin.strict_json import MAX_DEPTH, JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
 from tests.fuzz import scenarios
-from tests.fuzz.oracle import payload_of
+from tests.fuzz.attestation_pool import KEY, pool
+from tests.fuzz.oracle import depth_of, payload_of
+from tests.fuzz.seeds import seeds
 from tests.support.deciding import DecidingService
 from tests.support.policies import BASE, policy, signer
-from tests.support.sigstore import SIGNED_AT, Lab, provenance_v02, provenance_v1, vsa
-from tests.support.sigstore.encoding import unb64
-from tests.support.simulators import MemoryStore, as_json
+from tests.support.sigstore import SIGNED_AT
 
 Target = Callable[[bytes], None]
 MANIFEST_TYPES = (*IMAGE_TYPES, *INDEX_TYPES, *ARTIFACT_TYPES)
@@ -63,13 +63,7 @@ def strict_json(data: bytes) -> None:
     assert value == json.loads(data)
     assert loads(json.dumps(value).encode()) == value
     json.dumps(value, ensure_ascii=False).encode("utf-8")
-    assert _depth(value) <= MAX_DEPTH
-
-
-def _depth(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+    assert depth_of(value) <= MAX_DEPTH
 
 
 def blob(data: bytes) -> None:
@@ -244,7 +238,7 @@ def envelope(data: bytes) -> None:
     """A key's signature over what an independent reading says, or ``SignatureError``."""
     for candidate in _candidates(data):
         try:
-            verified = verify_with_keys(candidate, [load_key(scenarios.KEY.pem.decode())])
+            verified = verify_with_keys(candidate, [load_key(KEY.pem.decode())])
         except SignatureError as error:
             _assert_safe(error.message)
             continue
@@ -279,9 +273,9 @@ def _candidates(data: bytes) -> tuple[Candidate, ...]:
 def _genuine() -> dict[bytes, set[str]]:
     """Return who really signed each payload of the pool."""
     names: dict[bytes, set[str]] = {}
-    for made in scenarios.pool():
+    for made in pool():
         if made.signed is not None:
-            name = made.signed.identity.san if made.signed.identity else f"key:{scenarios.KEY.key_id.hex()}"
+            name = made.signed.identity.san if made.signed.identity else f"key:{KEY.key_id.hex()}"
             names.setdefault(made.signed.payload, set()).add(name)
     return names
 
@@ -401,91 +395,3 @@ def run(name: str, data: bytes) -> None:
     started = time.process_time()
     TARGETS[name](data)
     assert time.process_time() - started < SLOWEST, f"{name} took {time.process_time() - started:.1f} s"
-
-
-def _genuine_lines() -> list[bytes]:
-    return [made.line for made in scenarios.pool() if made.signed is not None]
-
-
-def _blob_seeds() -> list[bytes]:
-    lines = _genuine_lines()
-    bundles = [json.loads(line) for line in lines[:2]]
-    api = {"attestations": [{"bundle": bundle, "repository_id": 1} for bundle in bundles]}
-    pretty = json.dumps(bundles[0], indent=1).encode()
-    return [
-        b"\n".join(lines[:3]),
-        pretty,
-        pretty + lines[1] + pretty,
-        json.dumps(bundles).encode(),
-        json.dumps(api, indent=1).encode(),
-    ]
-
-
-def _manifest_seeds() -> list[bytes]:
-    layer = as_json(MemoryStore().put_image())
-    contents: list[Any] = [
-        {"schemaVersion": 2, "config": layer, "layers": [layer], "subject": layer},
-        {"schemaVersion": 2, "manifests": [{**layer, "platform": {"os": "linux", "architecture": "amd64"}}]},
-        {"artifactType": "a/b", "blobs": [layer], "annotations": {"a": "b"}},
-    ]
-    return [bytes([kind]) + json.dumps(content).encode() for kind in range(6) for content in contents]
-
-
-def _statement_seeds() -> list[bytes]:
-    statements = [vsa(), vsa(levels=["SLSA_SOURCE_LEVEL_1"], refs=None), provenance_v1(), provenance_v02()]
-    return [json.dumps(one).encode() for one in statements]
-
-
-def _certificate_seeds() -> list[bytes]:
-    materials = [json.loads(line).get("verificationMaterial", {}) for line in _genuine_lines()]
-    return [unb64(one["certificate"]["rawBytes"]) for one in materials if "certificate" in one][:6]
-
-
-def _stdin() -> bytes:
-    value = {
-        "config": {**BASE, "maxAge": "720h", "sourceBinding": "annotation"},
-        "storeConfig": {"store": {"name": "oras"}},
-        "referenceDesc": as_json(MemoryStore().put_image()),
-    }
-    return json.dumps(value).encode()
-
-
-_SUBJECT = b"registry.example:5000/a/b_c@sha256:" + b"ab" * 32
-SEEDS: dict[str, Callable[[], list[bytes]]] = {
-    "strict_json": lambda: [
-        b'[1e308,"\\ud83d\\ude00",-0.0,null,true]',
-        b"[" * 64 + b"]" * 64,
-        *_statement_seeds(),
-    ],
-    "blob": _blob_seeds,
-    "manifest": _manifest_seeds,
-    "statement": _statement_seeds,
-    "frames": lambda: [
-        protocol.encode_request((0.5, b"VERIFY", _SUBJECT, None, _stdin())),
-        protocol.encode_answer((0, b"{}\n", b"")),
-        protocol.encode_accepted(4.25),
-    ],
-    "reference": lambda: [_SUBJECT, b"localhost:5000/x:tag", b"ubuntu", b"[::1]:80/a@sha512:" + b"0f" * 64],
-    "text": lambda: [b'{"isSuccess":true}\n', "\u202e\u00e4\U0001f600".encode(), b"\xed\xa0\x80"],
-    "small_texts": lambda: [
-        b"2025-11-03T10:00:00.5+02:00",
-        b"git+https://github.com/a/b.git@refs/heads/main",
-        b"SLSA_SOURCE_LEVEL_3|SLSA_SOURCE_LEVEL_2",
-        b"git+https://github.com/**|git+https://github.com/a/b",
-    ],
-    "certificate": _certificate_seeds,
-    "key": lambda: [scenarios.KEY.pem.partition(b"\n")[2]],
-    "envelope": lambda: [line for line in _genuine_lines() if b'"certificate"' not in line][:6],
-    "bundle": lambda: _genuine_lines()[:10],
-    "timestamp": lambda: [Lab().timestamp_authority.stamp(b"message", SIGNED_AT)],
-    "trusted_root": lambda: [Lab().trusted_root()],
-    "parameters": lambda: [json.dumps(BASE).encode(), b'{"trustedRoot":["staging"],"timeout":"1s"}'],
-    "contract": lambda: [b"VERIFY\0" + _SUBJECT + b"\x001.0.0\0" + _stdin(), _stdin()],
-    "verification": lambda: [bytes(range(start, start + 60)) for start in range(0, 196, 7)],
-}
-
-
-@cache
-def seeds(name: str) -> tuple[bytes, ...]:
-    """Return inputs to begin with: the nearest to what is accepted."""
-    return tuple(SEEDS[name]())

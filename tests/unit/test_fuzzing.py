@@ -22,7 +22,7 @@ from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.verification.ports import SignatureVerifier
-from tests.fuzz import planted, run, scenarios, targets
+from tests.fuzz import attestation_pool, planted, run, scenarios, seeds, targets
 from tests.fuzz.choices import Choices
 from tests.fuzz.oracle import Signed, World, payload_of
 from tests.fuzz.run import fuzz
@@ -48,7 +48,7 @@ QUICK = sorted(set(targets.TARGETS) - {"verification"})
 
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_every_target_holds_for_its_seeds(name: str) -> None:
-    assert targets.seeds(name)
+    assert seeds.seeds(name)
     targets.warm_up(name)
 
 
@@ -65,7 +65,7 @@ def mutated(seed: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
 @given(data=st.data())
 def test_every_target_holds_for_what_is_near_its_seeds(name: str, data: st.DataObject) -> None:
     edit = st.tuples(st.integers(0, 1 << 16), st.integers(0, 8), st.binary(max_size=4))
-    seed = data.draw(st.sampled_from(targets.seeds(name)) | st.binary(max_size=64))
+    seed = data.draw(st.sampled_from(seeds.seeds(name)) | st.binary(max_size=64))
     targets.TARGETS[name](mutated(seed, data.draw(st.lists(edit, max_size=3))))
 
 
@@ -138,7 +138,10 @@ def test_a_verifier_that_admits_too_much_is_found_out(broken: Any) -> None:
 
 
 IMAGE = "cd" * 32
-PARAMETERS = {"expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_2"], "expectedResourceUri": scenarios.RESOURCE}
+PARAMETERS = {
+    "expectedVerifiedLevels": ["SLSA_SOURCE_LEVEL_2"],
+    "expectedResourceUri": attestation_pool.RESOURCE,
+}
 
 
 def world(**parameters: Any) -> World:
@@ -146,13 +149,13 @@ def world(**parameters: Any) -> World:
         image=IMAGE,
         now=SIGNED_AT + timedelta(hours=1),
         parameters={**PARAMETERS, **parameters},
-        signers={scenarios.SOURCE_ACTIONS: [github_source_actions().san]},
-        builders={scenarios.BUILDER: [attest_build_provenance().san]},
+        signers={attestation_pool.SOURCE_ACTIONS: [github_source_actions().san]},
+        builders={attestation_pool.BUILDER: [attest_build_provenance().san]},
     )
 
 
 def line_of(statement: Any) -> bytes:
-    return keyed_envelope(statement, scenarios.KEY)
+    return keyed_envelope(statement, attestation_pool.KEY)
 
 
 def says(
@@ -198,7 +201,7 @@ def test_the_oracle_denies_what_is_not(statement: Any, parameters: Any, identity
 
 
 def test_the_oracle_knows_tag_runs_letters_controls_and_wildcards() -> None:
-    tag = scenarios.TAG
+    tag = attestation_pool.TAG
     assert says(world(expectedSourceRefs=[tag]), vsa(), github_source_actions(ref=tag))
     assert says(world(expectedSourceRefs=["refs/tags/*"]), vsa(), github_source_actions(ref=tag))
     assert not says(world(expectedSourceRefs=[MAIN]), vsa(), github_source_actions(ref=tag))
@@ -215,23 +218,29 @@ def test_the_oracle_knows_tag_runs_letters_controls_and_wildcards() -> None:
 def test_the_oracle_knows_ages_caps_labels_and_builders() -> None:
     assert not says(world(maxAge="1h"), vsa(), at=SIGNED_AT - timedelta(hours=2))
     capped = world()
-    capped.caps = {scenarios.SOURCE_ACTIONS: 1}
+    capped.caps = {attestation_pool.SOURCE_ACTIONS: 1}
     assert not says(capped, vsa())
     labelled = world(sourceBinding="annotation")
-    labelled.labels = {scenarios.REVISION: COMMIT}
+    labelled.labels = {attestation_pool.REVISION: COMMIT}
     assert says(labelled, vsa())
-    bound = (provenance_v1(IMAGE, builder_id=scenarios.BUILDER), attest_build_provenance())
+    bound = (provenance_v1(IMAGE, builder_id=attestation_pool.BUILDER), attest_build_provenance())
     assert says(world(sourceBinding="provenance"), vsa(), more=(bound,))
     for other in (
         (
-            provenance_v1(IMAGE, builder_id=scenarios.BUILDER, commit=LEVEL_1_COMMIT),
+            provenance_v1(IMAGE, builder_id=attestation_pool.BUILDER, commit=LEVEL_1_COMMIT),
             attest_build_provenance(),
         ),
-        (provenance_v1("00" * 32, builder_id=scenarios.BUILDER), attest_build_provenance()),
-        (provenance_v1(IMAGE, builder_id=scenarios.BUILDER), person()),
+        (provenance_v1("00" * 32, builder_id=attestation_pool.BUILDER), attest_build_provenance()),
+        (provenance_v1(IMAGE, builder_id=attestation_pool.BUILDER), person()),
         (provenance_v1(IMAGE, builder_id="https://other.example"), attest_build_provenance()),
-        (provenance_v1(IMAGE, builder_id=scenarios.BUILDER), attest_build_provenance(commit=LEVEL_1_COMMIT)),
-        (provenance_v1(IMAGE, builder_id=scenarios.BUILDER), attest_build_provenance(runner="self-hosted")),
+        (
+            provenance_v1(IMAGE, builder_id=attestation_pool.BUILDER),
+            attest_build_provenance(commit=LEVEL_1_COMMIT),
+        ),
+        (
+            provenance_v1(IMAGE, builder_id=attestation_pool.BUILDER),
+            attest_build_provenance(runner="self-hosted"),
+        ),
         (used(provenance_v1), attest_build_provenance()),
         (used(provenance_v02), attest_build_provenance()),
     ):
@@ -240,8 +249,8 @@ def test_the_oracle_knows_ages_caps_labels_and_builders() -> None:
 
 def used(make: Callable[..., Any]) -> Any:
     """Return a provenance of another repository's build that used the attested commit."""
-    made = make(IMAGE, builder_id=scenarios.BUILDER)
-    scenarios._use(made, True)
+    made = make(IMAGE, builder_id=attestation_pool.BUILDER)
+    attestation_pool._use(made, True)
     return made
 
 
@@ -288,7 +297,7 @@ def test_the_driver_lists_and_repeats(
     assert [line.partition(":")[0] for line in listed] == list(targets.TARGETS)
     assert drive(monkeypatch, "--target", "frames", "--input", str(tmp_path / "input")) == 0
     monkeypatch.setitem(targets.TARGETS, "fragile", planted.fragile)
-    monkeypatch.setitem(targets.SEEDS, "fragile", lambda: (b"",))
+    monkeypatch.setitem(seeds.SEEDS, "fragile", lambda: (b"",))
     (tmp_path / "input").write_bytes(b"<")
     with pytest.raises(AssertionError, match="planted"):
         drive(monkeypatch, "--target", "fragile", "--input", str(tmp_path / "input"))
