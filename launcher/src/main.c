@@ -199,11 +199,13 @@ int main(int argc, char **argv)
         return 1;
     if (!payload_open(&payload)) {
         static const char damaged[] = "the plugin's file is damaged, since it ends without a runtime; install the file again.";
+        const int error = errno;
+        const char *const lack = answer_lacking(error);
         if (called_by_ratify)
-            return answer_denial(damaged, false);
+            return lack != NULL ? answer_lack(error) : answer_denial(damaged, false);
         if (by_containerd)
-            return block(damaged);
-        (void)fprintf(stderr, "slsa-verifier-plugin: %s\n", damaged);
+            return block(lack != NULL ? lack : damaged);
+        (void)fprintf(stderr, "slsa-verifier-plugin: %s\n", lack != NULL ? lack : damaged);
         return 1;
     }
     runtime.payload = &payload;

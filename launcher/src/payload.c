@@ -70,6 +70,7 @@ bool payload_open(struct payload *payload)
     if (read_trailer(payload))
         return true;
     (void)close(payload->fd);
+    errno = 0; /* the file is what is wrong, and not the system */
     return false;
 }
 

@@ -97,6 +97,8 @@ def _run_child(prepare: "Callable[[], Work]", connection: _socket.socket, kept: 
 
         # The default action ends even a loop in C, should the parent be killed before it can do it.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        # A caller that has blocked signals hands that on, and an alarm that is blocked ends nothing.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.alarm(FIRST_SECONDS)
         # Imports, and the parsing of standard input, under the first alarm.
         seconds, work = prepare()

@@ -148,6 +148,20 @@ def test_a_limit_of_file_sizes_ends_no_call(plugin: Plugin) -> None:
     assert told(limited(**OFF))["size"] == 100_000
 
 
+def test_no_descriptor_for_its_own_file_is_no_damage(plugin: Plugin) -> None:
+    done = subprocess.run(
+        [plugin.path],
+        input=b"{}",
+        capture_output=True,
+        env={**plugin.environ, **OFF},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)),
+        timeout=30,
+        check=False,
+    )
+    assert denial(done)["extensions"] == {"reason": "INTERNAL_ERROR", "transient": True}
+    assert "limit of descriptors" in denial(done)["message"]
+
+
 def test_a_starter_that_ignores_its_children_hides_nothing(plugin: Plugin) -> None:
     """Ratify does not; a shell or an init may."""
     command = ["/bin/sh", "-c", 'trap "" CHLD; exec "$0"', str(plugin.path)]

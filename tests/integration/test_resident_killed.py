@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,6 +116,77 @@ def test_stopped_but_no_verifier_of_this_place(hasty: World) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@contextmanager
+def claimant(world: World, number: int | None = None, *, works: bool = False) -> Iterator[int]:
+    """A process that has claimed the place and does not listen: stopped, or at work. ``number`` is what it says of itself."""
+    check_directories(world.place, make=True)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        claim = os.open(world.place.claim, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        os.write(claim, b"%d" % (number or os.getpid()))
+        os.write(writer, b"x")
+        while works:
+            sum(range(10_000))
+        signal.pause()
+    try:
+        os.read(reader, 1)
+        if not works:
+            os.kill(child, signal.SIGSTOP)
+        yield child
+    finally:
+        os.close(reader)
+        os.close(writer)
+        kill(child)
+
+
+def test_stopped_before_it_listens(world: World) -> None:
+    with claimant(world) as stopped:
+        # Whoever starts the next one waits for the place, and no call for anything else.
+        pid = world.server()
+        assert pid != stopped
+        assert wait_for_end(stopped)
+    assert world.server() == pid
+
+
+def test_one_that_works_before_it_listens_is_left_alone(hasty: World) -> None:
+    with claimant(hasty, works=True) as working:
+        assert is_own(hasty.call(), b"could be started in time")
+        assert os.waitpid(working, os.WNOHANG) == (0, 0)
+
+
+def test_a_claim_that_names_a_stranger_ends_nobody(hasty: World) -> None:
+    """A number may be one of another namespace of processes: here it is somebody's who only sleeps."""
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        with claimant(hasty, stranger.pid) as stopped:
+            assert is_own(hasty.call(), b"could be started in time")
+            assert os.waitpid(stopped, os.WNOHANG) == (0, 0)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_one_whose_claim_was_tidied_away_is_followed_by_another(world: World) -> None:
+    """Callers could not end it, once it hangs."""
+    pid = world.server()
+    Path(world.place.claim).unlink()
+    assert wait_for_end(pid)
+    assert world.server() != pid
+
+
+def test_signals_that_its_starter_has_blocked_end_it(world: World) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = world.server()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.kill(pid, signal.SIGTERM)
+    assert wait_for_end(pid)
 
 
 def test_stopped_while_answering(hasty: World) -> None:

@@ -146,6 +146,20 @@ def deaf() -> Answer:
     return GOOD
 
 
+def told_to_end() -> Answer:
+    os.kill(os.getpid(), signal.SIGALRM)
+    time.sleep(60)
+    return GOOD
+
+
+def test_an_alarm_ends_it_whatever_its_caller_has_blocked() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        assert run(told_to_end, 30.0) == (0, CRASHED, b"")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def half() -> Answer:
     os.write(connection_of_the_child(), encode_answer(GOOD)[:-1])
     time.sleep(60)

@@ -21,7 +21,7 @@ def end_hung(watch: ProcessWatch, place: Place) -> bool:
         if lock is None:
             return True
         try:
-            return _end(watch, place)
+            return end_claimant(watch, place)
         finally:
             os.close(lock)
     except ProcessLookupError:
@@ -30,7 +30,13 @@ def end_hung(watch: ProcessWatch, place: Place) -> bool:
         return False
 
 
-def _end(watch: ProcessWatch, place: Place) -> bool:
+def end_claimant(watch: ProcessWatch, place: Place) -> bool:
+    """End a process that hangs, if it has claimed ``place``; return whether it had.
+
+    Raises:
+        ProcessLookupError: it has ended.
+        OSError: its claim cannot be looked at.
+    """
     process = HeldProcess(watch.process)
     try:
         # Whoever listens there may be any process of this user. The same time used says that it is the one that was watched.
@@ -39,8 +45,11 @@ def _end(watch: ProcessWatch, place: Place) -> bool:
         process.kill()
         if not process.has_ended(_END_SECONDS):
             # A frozen control group keeps even a killed process: its place is cleared for another.
-            os.unlink(place.socket)  # noqa: PTH108 (pathlib is slow to import)
-            os.unlink(place.claim)  # noqa: PTH108
+            for path in (place.socket, place.claim):
+                try:
+                    os.unlink(path)  # noqa: PTH108 (pathlib is slow to import)
+                except FileNotFoundError:
+                    continue  # one that was frozen before it listened has no socket
         return True
     finally:
         process.close()

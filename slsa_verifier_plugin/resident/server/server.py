@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
+from slsa_verifier_plugin.resident.client.end_hung import end_claimant
 from slsa_verifier_plugin.resident.locks import try_lock
 from slsa_verifier_plugin.resident.place import (
     NobodyListensError,
@@ -133,6 +135,7 @@ def _claim(place: Place) -> int:
         OSError: the file cannot be made.
     """
     end = time.monotonic() + CLAIM_SECONDS
+    watch: ProcessWatch | None = None
     while True:
         # Opened anew each time: the file of a frozen verifier, which cannot give it up, is removed by whoever ends it.
         claim = try_lock(place.claim)
@@ -147,7 +150,41 @@ def _claim(place: Place) -> int:
             raise UsageError(
                 "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
             )
+        # Callers watch the one that listens. One that was stopped before it does, or after, would keep its claim for ever.
+        watch = _watched(place, watch)
+        if watch is not None and watch.looks_hung(HUNG_SECONDS) and _has_open(watch.process, place.claim):
+            try:
+                end_claimant(watch, place)
+            except OSError:
+                watch = None  # it has ended, or is not to be ended
         time.sleep(_CLAIM_PAUSE)
+
+
+def _watched(place: Place, watch: ProcessWatch | None) -> ProcessWatch | None:
+    """Return the watch of the process that holds the claim now: ``watch``, if it is that one's; None where none is named."""
+    try:
+        with open(place.claim, "rb", opener=_open_claim) as file:
+            number = file.read(15)
+    except OSError:
+        return None
+    if not number.isdigit():
+        return None
+    return watch if watch is not None and watch.process == int(number) else ProcessWatch(int(number))
+
+
+def _has_open(process: int, path: str) -> bool:
+    """Return True where a process has a file open: its number in the claim may be one of another namespace of processes."""
+    try:
+        file = os.stat(path)  # noqa: PTH116
+        folder = f"/proc/{process}/fd"
+        return any(os.path.samestat(file, os.stat(f"{folder}/{name}")) for name in os.listdir(folder))  # noqa: PTH116, PTH208
+    except OSError:
+        return False
+
+
+def _open_claim(path: str, flags: int) -> int:
+    # A pipe in its place has nobody who writes.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _is_there(claim: int, path: str) -> bool:
@@ -190,6 +227,10 @@ def _run(
     _allow_descriptors()
     with ExitStack() as undo:
         undo.callback(threading.stack_size, threading.stack_size(STACK_BYTES))
+        # Whoever starts it may have blocked signals, which is inherited: SIGTERM must end it, and reach what it starts.
+        undo.callback(
+            signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        )
         undo.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(SWITCH_SECONDS)
         # A signal writes into the loop's waker: else the loop would see it only with the next connection.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import os
 import time
 
 from slsa_verifier_plugin.resident.server import housekeeping
@@ -39,6 +40,9 @@ class Watchdog:
         self._pool = pool
         self._log = log
         self._identity = housekeeping.file_identity(path)
+        # Beside it (``place.Place``); a verifier whose claim is gone could not be ended by callers, once it hangs.
+        self._claim = f"{os.path.dirname(path)}/server"  # noqa: PTH120
+        self._claimed = housekeeping.file_identity(self._claim)
         self._sources = housekeeping.source_state()
         self._next_sources = time.monotonic() + settings.source_seconds
         self._frozen = False
@@ -72,6 +76,8 @@ class Watchdog:
         # Whoever removed the file wants another verifier, or a system's tidying of /tmp did: no caller finds this one any more.
         if not self.owns_socket():
             return self._reported("its socket is gone or another's")
+        if housekeeping.file_identity(self._claim) != self._claimed:
+            return self._reported("its claim is gone or another's")
         # The next call starts another one, for half a second; until then 75 MiB are free.
         if self._settings.idle_seconds and now - last_call >= self._settings.idle_seconds:
             return "nobody called"
