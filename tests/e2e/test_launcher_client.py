@@ -28,7 +28,7 @@ from slsa_verifier_plugin.environment import PER_CALL, passed_on
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client
 from slsa_verifier_plugin.resident.place import key_of, peer_of
-from tests.support.resident import wait_for_end
+from tests.support.processes import wait_for_end
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from launcher.tests.harness import (
     told,
 )
 from slsa_verifier_plugin.resident.protocol import ENDED_LINE
-from tests.support.resident import kill, wait_until
+from tests.support.processes import kill, wait_until
 from tests.support.waiting import at_once
 from tools.dist import archive
 

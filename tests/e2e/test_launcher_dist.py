@@ -20,7 +20,7 @@ from launcher.tests.harness import ROOT
 from slsa_verifier_plugin import __version__
 from tests.e2e.one_file import build
 from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.resident import kill
+from tests.support.processes import kill
 from tests.support.waiting import at_once
 from tools.dist import elf, stage, zipped
 from tools.dist.__main__ import MAX_PLUGIN_BYTES

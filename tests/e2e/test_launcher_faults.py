@@ -25,7 +25,7 @@ from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.protocol import DEADLINE_LINE, NO_TURN_LINE
 from tests.support.load import PROMISE
-from tests.support.resident import kill, wait_for_end
+from tests.support.processes import kill, wait_for_end
 from tests.support.waiting import at_once
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")

@@ -21,7 +21,7 @@ from slsa_verifier_plugin.resident.client import own_turns
 from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.processors import usable_processors
 from tests.support.load import PROMISE
-from tests.support.resident import is_there, wait_until
+from tests.support.processes import is_there, wait_until
 from tests.support.waiting import at_once
 
 OFF: dict[str, Any] = {"SLSA_VERIFIER_RESIDENT": "off"}

@@ -18,7 +18,8 @@ import pytest
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.channel import Channel
 from tests.support.load import TESTDATA
-from tests.support.resident import ROOT, open_files
+from tests.support.processes import open_files
+from tests.support.resident import ROOT
 
 COMMAND = [sys.executable, "-P", "-m", "slsa_verifier_plugin", "own-process"]
 CALL = (b"VERIFY", b"1.0.0")

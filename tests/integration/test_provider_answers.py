@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, cli, parameters, verifier, write_yaml
+from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, cli, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.provider import (
     STORE,
-    Running,
     policy_resource,
     provider,
     provider_request,
@@ -23,43 +20,13 @@ from tests.support.provider import (
     store,
     wait_for,
 )
-from tests.support.registries import RecordingRegistry, Seen
-from tests.support.registry_handler import RegistryHandler
-
-REPOSITORY = "team/app"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A registry with two images, and a provider for it."""
-
-    registry: EmbeddedRegistry
-    running: Running
-    level_1: str
-    level_3: str
-    bare: str
-
-
-def push(registry: EmbeddedRegistry, tag: str, *notes: Path) -> str:
-    """Push an image with attestations and return its reference with the digest."""
-    image = registry.push_image(REPOSITORY, tag)
-    for number, note in enumerate(notes):
-        # The same bytes twice would be one artifact: each has as many empty lines at its end as others came before.
-        registry.attach(REPOSITORY, image, ARTIFACT_TYPE, [note.read_bytes() + b"\n" * number])
-    return f"{registry.host}/{REPOSITORY}@{image.digest}"
+from tests.support.provider_place import REPOSITORY, CountingRegistry, Place, place_of_three, push
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("provider")
-    policies = write_yaml(folder / "policies.yaml", verifier(), STORE, policy_resource(slsla="any"))
-    with EmbeddedRegistry() as registry, provider(folder, [policies]) as running:
-        images = (
-            push(registry, "level-1", LEVEL_1),
-            push(registry, "level-3", LEVEL_3),
-            push(registry, "bare"),
-        )
-        yield Place(registry, running, *images)
+    with place_of_three(tmp_path_factory.mktemp("provider")) as running:
+        yield running
 
 
 def test_the_value_is_ratifys(place: Place) -> None:
@@ -237,24 +204,6 @@ def test_each_decision_is_one_line_without_secrets(place: Place) -> None:
     assert last["ms"] >= 0
 
 
-class CountingRegistry(RecordingRegistry):
-    """Counts the lists of referrers that it is asked for, and holds them back where told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open = threading.Event()
-        self.open.set()
-
-    def respond(self, handler: RegistryHandler, seen: Seen) -> bool:
-        if "/referrers/" in seen.path:
-            self.open.wait(20)
-        return False
-
-    @property
-    def lists(self) -> int:
-        return sum("/referrers/" in path for path in self.paths())
-
-
 def test_many_who_ask_for_one_image_are_answered_by_one_look(tmp_path: Path) -> None:
     policies = write_yaml(
         tmp_path / "p.yaml", verifier(), store(cacheEnabled=False), policy_resource(slsla="any")
@@ -319,89 +268,3 @@ def test_a_type_that_the_policy_requires_and_nobody_verifies_denies(tmp_path: Pa
         # Each report is a success: the template says that the policy requires another type.
         assert [report["isSuccess"] for report in item["value"]["verifierReports"]] == [True]
         assert any(other in event["message"] for event in running.events("remark"))
-
-
-def namespaced(kind: str, namespace: str, resource: dict[str, Any]) -> dict[str, Any]:
-    """Return a resource as the namespaced kind of its own."""
-    metadata = {"name": "own", "namespace": namespace}
-    return {**resource, "kind": kind, "metadata": metadata}
-
-
-def test_a_namespace_is_decided_by_its_own_policies_or_the_clusters(tmp_path: Path) -> None:
-    lower = verifier(spec={"parameters": parameters(level=1)})
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    write_yaml(policies / "cluster.yaml", verifier(), STORE, policy_resource(slsla="any"))
-    write_yaml(policies / "team-a.yml", namespaced("NamespacedVerifier", "team-a", lower))
-    (policies / ".hidden.yaml").write_text("{")
-    (policies / "notes.txt").write_text("{")
-    with EmbeddedRegistry() as registry, provider(tmp_path, [policies], "--namespaced") as running:
-        image = push(registry, "level-1", LEVEL_1)
-        keys = [
-            image,
-            f"[team-a]{image}",
-            f"[team-b]{image}",
-            f"[]{image}",
-            f"[Team]{image}",
-            f"[a]{'b' * 2000}",
-        ]
-        found = [said(item) for item in running.ask(*keys).items]
-        assert found[:3] == ["denied LEVEL_TOO_LOW", "admitted", "denied LEVEL_TOO_LOW"]
-        assert all(one.startswith("error KEY_INVALID") for one in found[3:])
-        # The other way round, too: what is kept of one namespace does not speak for another.
-        assert [said(item) for item in running.ask(*keys[2::-1]).items] == found[2::-1]
-        (item,) = running.ask(f"[team-a]{registry.host}/{REPOSITORY}:level-1", path="v1/mutate").items
-        assert item["value"] == image
-
-
-def test_a_namespace_without_any_policy_is_refused(tmp_path: Path) -> None:
-    policies = write_yaml(
-        tmp_path / "p.yaml",
-        namespaced("NamespacedVerifier", "team-a", verifier()),
-        namespaced("NamespacedStore", "team-a", STORE),
-    )
-    with EmbeddedRegistry() as registry, provider(tmp_path, [policies], "--namespaced") as running:
-        image = push(registry, "level-3", LEVEL_3)
-        found = [said(item) for item in running.ask(f"[team-a]{image}", f"[team-b]{image}", image).items]
-        assert found[0] == "admitted"
-        assert all(one.startswith("error NAMESPACE_REFUSED") for one in found[1:])
-
-
-def test_a_namespace_whose_own_verifiers_are_not_evaluated_is_not_decided_by_the_clusters(
-    tmp_path: Path,
-) -> None:
-    other = verifier(name="other", spec={"type": "cosign", "name": "cosign"})
-    policies = write_yaml(
-        tmp_path / "p.yaml",
-        verifier(),
-        STORE,
-        namespaced("NamespacedVerifier", "team-a", other),
-        namespaced("NamespacedVerifier", "team-b", other),
-        {
-            **namespaced("NamespacedVerifier", "team-b", verifier()),
-            "metadata": {"name": "b", "namespace": "team-b"},
-        },
-    )
-    with EmbeddedRegistry() as registry, provider(tmp_path, [policies], "--namespaced") as running:
-        image = push(registry, "level-3", LEVEL_3)
-        found = [said(item) for item in running.ask(f"[team-a]{image}", f"[team-b]{image}", image).items]
-        assert found[0].startswith("error NAMESPACE_REFUSED: the namespace team-a has Verifiers of its own")
-        assert found[1:] == ["admitted", "admitted"]
-
-
-def test_a_resource_that_would_count_for_nothing_ends_it_at_the_start(tmp_path: Path) -> None:
-    own = namespaced("NamespacedVerifier", "team-a", verifier())
-    for resource, says in (
-        ({**own, "kind": "NamespacedVerifer"}, "is not known"),
-        ({**own, "apiVersion": "config.ratify.deislabs.io/v2"}, "is not known"),
-        ({**own, "metadata": {"name": "own", "namespace": "Team A"}}, "is no name of a namespace"),
-    ):
-        policies = write_yaml(tmp_path / "p.yaml", verifier(), STORE, resource)
-        with pytest.raises(AssertionError, match=says), provider(tmp_path, [policies], "--namespaced"):
-            pass
-    # What others read from the same folder is none of ours.
-    foreign = [{**own, "kind": kind} for kind in ("NamespacedKeyManagementProvider", "CertificateStore")]
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
-    policies = write_yaml(tmp_path / "p.yaml", verifier(), STORE, *foreign, config)
-    with provider(tmp_path, [policies], "--namespaced") as running:
-        assert running.get("/readyz")[0] == 200

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
-from tests.integration.test_provider_answers import REPOSITORY, CountingRegistry, namespaced, push
 from tests.support.certificates import Authority, Pair
 from tests.support.command_line import LEVEL_1, LEVEL_3, TRUSTED_ROOT, cli, parameters, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
@@ -29,6 +28,7 @@ from tests.support.provider import (
     store,
     wait_for,
 )
+from tests.support.provider_place import REPOSITORY, CountingRegistry, namespaced, push
 from tests.support.registries import RecordingRegistry, Seen
 from tests.support.registry_handler import RegistryHandler
 

@@ -18,17 +18,8 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.channel import open_channel
 from slsa_verifier_plugin.resident.client import manage
-from tests.support.resident import (
-    OWN,
-    ROOT,
-    START,
-    Caller,
-    World,
-    open_files,
-    run_caller,
-    wait_for_end,
-    wait_until,
-)
+from tests.support.processes import open_files, wait_for_end, wait_until
+from tests.support.resident import OWN, ROOT, START, Caller, World, run_caller
 
 
 def test_the_first_call_starts_it_and_the_next_find_it(world: World) -> None:

@@ -18,7 +18,8 @@ from slsa_verifier_plugin.resident.client import client
 from slsa_verifier_plugin.resident.place import Place
 from slsa_verifier_plugin.resident.server.server import DESCRIPTORS
 from tests.support.answers import pid_of
-from tests.support.resident import OWN, World, wait_until
+from tests.support.processes import wait_until
+from tests.support.resident import OWN, World
 
 
 @contextmanager

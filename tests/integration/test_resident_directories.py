@@ -15,13 +15,8 @@ from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.protocol import Answer
 from tests.support.answers import is_own, pid_of
-from tests.support.resident import (
-    ROOT,
-    START,
-    Caller,
-    World,
-    kill,
-)
+from tests.support.processes import kill
+from tests.support.resident import ROOT, START, Caller, World
 from tests.support.users import OTHER_USER, as_root
 
 

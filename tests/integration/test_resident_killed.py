@@ -20,15 +20,8 @@ from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.protocol import Answer
 from tests.support.answers import LATE, is_own, pid_of
 from tests.support.load import PROMISE
-from tests.support.resident import (
-    START_DELAY,
-    Caller,
-    World,
-    is_stopped,
-    kill,
-    wait_for_end,
-    wait_until,
-)
+from tests.support.processes import is_stopped, kill, wait_for_end, wait_until
+from tests.support.resident import START_DELAY, Caller, World
 
 
 def test_killed_while_idle(world: World) -> None:

@@ -20,7 +20,7 @@ from slsa_verifier_plugin.resident.client import manage
 from tests.support.command_line import ROOT, process
 from tests.support.content import push
 from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.resident import children, is_there, open_files, wait_until
+from tests.support.processes import children, is_there, open_files, wait_until
 from tests.support.sigstore import TAMPERINGS, Lab, github_source_actions, vsa
 from tests.support.sigstore.envelope import payload_bytes
 from tests.support.waiting import at_once

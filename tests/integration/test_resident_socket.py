@@ -19,13 +19,8 @@ from slsa_verifier_plugin.resident.place import Place, check_directories
 from slsa_verifier_plugin.resident.server.server import serve
 from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
 from tests.support.answers import LATE, is_own, pid_of
-from tests.support.resident import (
-    Caller,
-    ObedientService,
-    World,
-    wait_for_end,
-    wait_until,
-)
+from tests.support.processes import wait_for_end, wait_until
+from tests.support.resident import Caller, ObedientService, World
 from tests.support.users import OTHER_USER, as_root
 
 

@@ -23,8 +23,8 @@ from tests.support.command_line import ROOT
 from tests.support.content import Pushed, push
 from tests.support.crowd import Caller, ask_at_once
 from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.processes import wait_until
 from tests.support.registry_handler import RegistryHandler
-from tests.support.resident import wait_until
 from tests.support.sigstore import Lab, github_source_actions, vsa
 from tests.support.sigstore.envelope import payload_bytes
 

@@ -9,7 +9,8 @@ import pytest
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import manage
 from tests.support.answers import LATE, is_own, pid_of
-from tests.support.resident import World, wait_for_end, wait_until
+from tests.support.processes import wait_for_end, wait_until
+from tests.support.resident import World
 
 
 @pytest.mark.parametrize("stdin", [b"raise=secret", b"exit=0", b"junk=1", b"size=262144"])

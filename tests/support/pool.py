@@ -14,7 +14,8 @@ from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.fair_queue import Job
 from slsa_verifier_plugin.resident.server.pool import Pool
 from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
-from tests.support.resident import ObedientService, wait_until
+from tests.support.processes import wait_until
+from tests.support.resident import ObedientService
 
 
 @contextmanager

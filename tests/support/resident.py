@@ -7,7 +7,6 @@ own. What the service does is in standard input: words of the form ``key=value``
 from __future__ import annotations
 
 import collections
-import contextlib
 import itertools
 import json
 import os
@@ -34,6 +33,7 @@ from slsa_verifier_plugin.resident.protocol import Answer, Request
 from slsa_verifier_plugin.resident.server.server import serve
 from slsa_verifier_plugin.resident.server.server_settings import read_settings
 from slsa_verifier_plugin.turn import aside
+from tests.support.processes import kill, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "TEST_RESIDENT_SETTINGS"
@@ -295,79 +295,6 @@ class piped:  # noqa: N801 (used like a function)
             pass
         finally:
             os.close(writer)
-
-
-def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Kill a server and wait for its end, whoever its parent is."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(descriptor, number)
-        assert has_ended(descriptor, 10)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(descriptor)
-    reap(pid)
-
-
-def is_there(pid: int) -> bool:
-    """Return True for a process that runs, or whose end its parent has not noticed yet."""
-    return Path(f"/proc/{pid}").exists()
-
-
-def is_stopped(pid: int) -> bool:
-    """Return True once a process has stopped: after the signal for it, and its next turn on a processor."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def children(thread: int) -> set[str]:
-    """Return the processes that a thread has started, dead ones that nobody waited for among them."""
-    return set(Path(f"/proc/{thread}/task/{thread}/children").read_text().split())
-
-
-def open_files(pid: int | str) -> dict[int, str]:
-    """Return what the descriptors of a process lead to, without those that are closed while it is looked at."""
-    files = {}
-    for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
-        with contextlib.suppress(FileNotFoundError):
-            files[int(name)] = str(Path(f"/proc/{pid}/fd/{name}").readlink())
-    return files
-
-
-def has_ended(descriptor: int, seconds: float) -> bool:
-    """Wait for the end of the process behind a process descriptor."""
-    return bool(select.select([descriptor], [], [], seconds)[0])
-
-
-def wait_for_end(pid: int, seconds: float = 15.0) -> bool:
-    """Wait for the end of a process, and reap it if it is a child of this one."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return has_ended(descriptor, seconds)
-    finally:
-        os.close(descriptor)
-        reap(pid)
-
-
-def reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    """Wait until something is true; fails if that takes longer."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not become true in time"
-        time.sleep(0.01)
 
 
 def run_caller(world: World, stdin: bytes, **environ: str) -> subprocess.CompletedProcess[bytes]:

@@ -21,7 +21,8 @@ import pytest
 
 from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.load import CONTROLLERS, PROMISE, Crowd, Done, Group, Images, Outcome, Sampler
-from tests.support.resident import ROOT, kill, wait_until
+from tests.support.processes import kill, wait_until
+from tests.support.resident import ROOT
 
 MIB = 1 << 20
 CALLERS = 32

@@ -16,7 +16,7 @@ from slsa_verifier_plugin.resident.processors import usable_processors
 from slsa_verifier_plugin.resident.server import fork as forking
 from slsa_verifier_plugin.resident.server.fork import ASK_SECONDS, MAX_REPLY, MAX_REQUEST, Fork, Work
 from slsa_verifier_plugin.resident.spawn import close_from
-from tests.support.resident import is_stopped, is_there, wait_until
+from tests.support.processes import is_stopped, is_there, wait_until
 
 BASE = os.getpid()
 

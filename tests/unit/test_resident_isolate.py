@@ -24,7 +24,7 @@ from slsa_verifier_plugin.resident.protocol import (
     encode_answer,
     lack_line,
 )
-from tests.support.resident import children, open_files, wait_until
+from tests.support.processes import children, open_files, wait_until
 
 LATE = DEADLINE_LINE
 CRASHED = ENDED_LINE

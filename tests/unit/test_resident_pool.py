@@ -18,7 +18,8 @@ from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.fair_queue import FairQueue, Job
 from slsa_verifier_plugin.turn import aside
 from tests.support.pool import answer_on, job, pool_of
-from tests.support.resident import ObedientService, wait_until
+from tests.support.processes import wait_until
+from tests.support.resident import ObedientService
 
 
 @pytest.fixture
