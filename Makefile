@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # A lock is complete. Without --no-deps pip would still look for a newer package wherever one asks for another's extra.
 LOCKS := requirements/dev.txt
 
-.PHONY: setup demo test lint e2e e2e-cluster bench soak dist plugin-artifact conformance fuzz mutate lock clean format help
+.PHONY: screenshots setup demo test lint e2e e2e-cluster bench soak dist plugin-artifact conformance fuzz mutate lock clean format help
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
@@ -96,6 +96,9 @@ lock: setup ## Renew the locks in requirements/
 	$(UV_LOCK) pyproject.toml --all-extras --group dev --constraint requirements/all.txt --output-file requirements/dev.txt
 	$(UV_LOCK) --group fuzz --output-file requirements/fuzz.txt
 	$(UV_LOCK) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
+
+screenshots: setup ## Take the pictures of the audit's page in the docs anew; needs Chromium
+	SLSA_UPDATE_IMAGES=1 $(BIN)/python -m pytest tests/integration/test_cli_report_page.py -k screenshots
 
 clean: ## Remove all that these targets make
 	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -168,8 +168,10 @@ def uri_text(value: object, scheme: str = "", limit: int = 4096) -> str:
 
 
 _JOINTS = re.compile(r"([_/:@.=-])")
-_FORMULA = "=+-@"
-"""What a formula begins with; the tabs and line ends that some programs skip before it are gone by then."""
+_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
+"""What a formula begins with, in full width too; the tabs and line ends that some programs skip before it are gone by then."""
+_NEXT_CELL = re.compile(rf";(?=[{re.escape(_FORMULA)}])")
+"""Where a spreadsheet that parts cells by semicolons would begin one with a formula: quotes keep none together there."""
 _MAX_TEXT = 1 << 16
 """Characters of a text that a page shows as a whole: a message, or the list of a row's namespaces."""
 _BUFFERED = 256
@@ -297,7 +299,7 @@ def csv_line(values: Iterable[object]) -> Csv:
     """
     # A line's end within a cell is legal in RFC 4180, and read as another row by most tools.
     cells = (inert(str(value)) for value in values)
-    safe = (f"'{cell}" if cell[:1] in _FORMULA and cell else cell for cell in cells)
+    safe = (_NEXT_CELL.sub(";'", f"'{cell}" if cell[:1] in _FORMULA and cell else cell) for cell in cells)
     return Csv(",".join('"' + cell.replace('"', '""') + '"' for cell in safe) + "\n")
 
 

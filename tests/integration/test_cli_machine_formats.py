@@ -167,3 +167,12 @@ def test_junit_and_csv_hold_text_and_nothing_else(text: str) -> None:
     for shown in (document, written):
         assert commands_in(shown) == []
         assert unseen_in(shown.replace("\r\n", "\n")) == []
+
+
+@pytest.mark.parametrize("mark", "=+-@\uff1d\uff0b\uff0d\uff20")
+def test_no_cell_begins_with_a_formula_whatever_parts_the_cells(mark: str) -> None:
+    written = sinks.csv_line([f"{mark}1+1", f"a;{mark}1+1;{mark}2", f"a; {mark}1", "a;b"])
+    (cells,) = csv.reader(io.StringIO(written, newline=""))
+    assert cells == [f"'{mark}1+1", f"a;'{mark}1+1;'{mark}2", f"a; {mark}1", "a;b"]
+    for cell in written.rstrip("\n").split(";"):
+        assert not cell.strip('"').startswith(mark)
