@@ -64,8 +64,8 @@ def parse_exemptions(text: str, source: str) -> Exemptions:
         named = f"{found['registry']}/{found['path']}" if found else ""
         if not found or not _is_as_read(f"{named}/x" if found["rest"] == "/*" else named):
             raise ExemptionError(
-                f"{source}:{number}: found {quoted(entry, 120)}, expected registry/name@sha256:... or registry/path/*; a tag "
-                "exempts nothing, for it may be moved"
+                f"{source}:{number}: found {quoted(entry, 120)}, expected registry/name@sha256:... or registry/path/*, in full "
+                "(docker.io/library/busybox) and without '..'; a tag exempts nothing, for it may be moved"
             )
         if found["rest"] == "/*":
             paths.append(entry.removesuffix("*"))
