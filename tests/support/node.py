@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.node.call_arguments import DESCRIPTOR, PROGRAM
+from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX
 from slsa_verifier_plugin.resident import protocol
+
+STORE = {
+    "apiVersion": "config.ratify.deislabs.io/v1beta1",
+    "kind": "Store",
+    "metadata": {"name": "store-oras"},
+    "spec": {"name": "oras", "parameters": {"useHttp": True}},
+}
+DIGEST = "sha256:" + "0" * 64
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 _CALL = (
@@ -111,3 +120,28 @@ def arguments(name: str, digest: str) -> list[str]:
 def descriptor(digest: str, **more: object) -> bytes:
     """Return what containerd writes to standard input."""
     return json.dumps({"mediaType": INDEX, "digest": digest, "size": 856, **more}).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Two images, and the folder on the registry that both lie in."""
+
+    repository: str
+    level_1: str
+    level_3: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.repository}/app:v1"
+
+
+def assert_blocked(pulled: Pulled, *says: str) -> None:
+    """Fail unless the pull was blocked, with a reason that is fit for a log and says all of ``says``."""
+    assert pulled.status == 1, pulled
+    assert pulled.stdout.startswith(FAILURE_PREFIX), pulled
+    assert pulled.stdout.endswith("\n")
+    assert all(line.isprintable() for line in pulled.stdout.splitlines())
+    assert len(pulled.stdout) < 32 << 10
+    assert "Traceback" not in pulled.stdout + pulled.stderr
+    for text in says:
+        assert text in pulled.stdout, pulled

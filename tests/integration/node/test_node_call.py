@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -10,78 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from slsa_verifier_plugin.node.call_arguments import DESCRIPTOR, PROGRAM
-from slsa_verifier_plugin.node.surroundings import PATH, surroundings
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, SUCCESS_PREFIX
-from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, verifier, write_yaml
-from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.node import Node, Pulled, arguments, descriptor
-
-STORE = {
-    "apiVersion": "config.ratify.deislabs.io/v1beta1",
-    "kind": "Store",
-    "metadata": {"name": "store-oras"},
-    "spec": {"name": "oras", "parameters": {"useHttp": True}},
-}
-DIGEST = "sha256:" + "0" * 64
-
-
-@dataclass(frozen=True)
-class Images:
-    """Two images, and the folder on the registry that both lie in."""
-
-    repository: str
-    level_1: str
-    level_3: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.repository}/app:v1"
-
-
-@pytest.fixture(scope="module")
-def images() -> Iterator[Images]:
-    with EmbeddedRegistry() as registry:
-        made = []
-        for tag, note in (("one", LEVEL_1), ("three", LEVEL_3)):
-            image = registry.push_image("team/app", tag)
-            registry.attach("team/app", image, ARTIFACT_TYPE, [note.read_bytes()])
-            made.append(str(image.digest))
-        yield Images(f"{registry.host}/team", *made)
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    """A node that verifies each call in a process of its own, with the tests' policy."""
-    made = Node(tmp_path)
-    write_yaml(made.policies / "verifier.yaml", verifier())
-    write_yaml(made.policies / "store.yaml", STORE)
-    return made
-
-
-@pytest.fixture
-def resident(node: Node) -> Iterator[Node]:
-    """The same with the resident verifier, which must answer."""
-    node.resident = True
-    yield node
-    node.stop()
-
-
-def assert_blocked(pulled: Pulled, *says: str) -> None:
-    assert pulled.status == 1, pulled
-    assert pulled.stdout.startswith(FAILURE_PREFIX), pulled
-    assert pulled.stdout.endswith("\n")
-    assert all(line.isprintable() for line in pulled.stdout.splitlines())
-    assert len(pulled.stdout) < 32 << 10
-    assert "Traceback" not in pulled.stdout + pulled.stderr
-    for text in says:
-        assert text in pulled.stdout, pulled
+from tests.support.command_line import verifier, write_yaml
+from tests.support.node import DIGEST, STORE, Images, Node, Pulled, arguments, assert_blocked, descriptor
 
 
 def test_level_3_is_pulled_and_level_1_blocked_with_the_reason(node: Node, images: Images) -> None:
@@ -355,107 +290,6 @@ def test_a_profile_has_policies_and_exemptions_of_its_own(node: Node, images: Im
     )
     assert_blocked(node.pull(images.name, images.level_3, ""), "must be named")
     assert_blocked(node.pull(images.name, images.level_3, "/opt/bin/slsa"), "must be named")
-
-
-def test_the_callers_environment_decides_nothing(node: Node, images: Images, tmp_path: Path) -> None:
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    write_yaml(theirs / "verifier.yaml", verifier(level=1))
-    marker = tmp_path / "ran"
-    evil = tmp_path / "evil"
-    evil.write_text(f"#!/bin/sh\ntouch {marker}\nexit 0\n")
-    evil.chmod(0o755)
-    (tmp_path / "sitecustomize.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
-    node.environ = {
-        "RATIFY_VERIFIER_COMMAND": "VERIFY",
-        "RATIFY_VERIFIER_SUBJECT": f"{images.repository}/app@{images.level_3}",
-        "RATIFY_VERIFIER_VERSION": "1.0.0",
-        "_SLSA_VERIFIER_PLUGIN_COMPLETE": "bash_source",
-        "SLSA_VERIFIER_EXECUTABLE": str(evil),
-        "SLSA_VERIFIER_BUILD": "0" * 64,
-        "SLSA_VERIFIER_DIR": str(theirs),
-        "SLSA_VERIFIER_TUF_DIR": str(theirs),
-        "SLSA_VERIFIER_ELAPSED_MS": "100000",
-        "DOCKER_CONFIG": str(theirs),
-        "HOME": str(theirs),
-        "KUBECONFIG": str(theirs),
-        "SLSA_VERIFIER_RESIDENT": "auto",
-    }
-    try:
-        assert node.pull(images.name, images.level_3).is_allowed
-        assert_blocked(node.pull(images.name, images.level_1), "(LEVEL_TOO_LOW)")
-    finally:
-        node.stop()
-    assert not marker.exists()
-    assert not (theirs / "tuf").exists()
-
-
-def test_what_of_the_environment_counts() -> None:
-    environ = {
-        "HTTPS_PROXY": "http://proxy.example",
-        "no_proxy": "r.example",
-        "SSL_CERT_FILE": "/ca.pem",
-        "AWS_REGION": "eu-north-1",
-        "PATH": "/evil",
-        "LD_PRELOAD": "/evil.so",
-        "PYTHONPATH": "/evil",
-        "DOCKER_CONFIG": "/evil",
-        "SLSA_VERIFIER_PASS_ENV": "LD_PRELOAD",
-        "SLSA_VERIFIER_BUILD": "x",
-        "RATIFY_VERIFIER_COMMAND": "VERIFY",
-        "KUBECONFIG": "/evil",
-    }
-    kept = surroundings(environ, "/etc/p", is_launched=False)
-    assert {name: kept[name] for name in ("HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "AWS_REGION")} == {
-        name: environ[name] for name in ("HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "AWS_REGION")
-    }
-    assert (kept["PATH"], kept["DOCKER_CONFIG"]) == (PATH, "/etc/p")
-    assert not {"LD_PRELOAD", "PYTHONPATH", "SLSA_VERIFIER_PASS_ENV", "KUBECONFIG"} & set(kept)
-    assert not [name for name in kept if name.startswith("RATIFY_")]
-    assert "SLSA_VERIFIER_BUILD" not in kept
-    assert surroundings(environ, "/etc/p", is_launched=True)["SLSA_VERIFIER_BUILD"] == "x"
-    assert surroundings({}, "/etc/p", is_launched=False)["PATH"] == PATH
-
-
-@pytest.fixture
-def guarded() -> Iterator[tuple[str, list[str]]]:
-    """The address of a registry that wants a password and has nothing, and what it was told."""
-    told: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            told.append(self.headers.get("Authorization", ""))
-            self.send_response(404 if told[-1] else 401)
-            self.send_header("WWW-Authenticate", 'Basic realm="r"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}", told
-        server.shutdown()
-
-
-def test_credentials_come_from_the_folder_alone(
-    node: Node, guarded: tuple[str, list[str]], tmp_path: Path
-) -> None:
-    address, told = guarded
-    theirs = tmp_path / ".docker"
-    theirs.mkdir()
-    (theirs / "config.json").write_text(json.dumps({"auths": {address: {"auth": "ZXZpbDpldmls"}}}))
-    node.environ = {"HOME": str(tmp_path), "DOCKER_CONFIG": str(theirs)}
-    assert_blocked(node.pull(f"{address}/team/app:v1", DIGEST), "REGISTRY_UNAUTHORIZED")
-    assert set(told) == {""}
-    node.put("config.json", json.dumps({"auths": {address: {"auth": "dXNlcjpzZWNyZXQ="}}})).chmod(0o600)
-    pulled = node.pull(f"{address}/team/app:v1", DIGEST)
-    assert_blocked(pulled)
-    assert "Basic dXNlcjpzZWNyZXQ=" in told
-    assert "secret" not in pulled.stdout + pulled.stderr
-    node.put("config.json", "not JSON")
-    assert_blocked(node.pull(f"{address}/team/app:v1", DIGEST), "is not JSON", "REGISTRY_CREDENTIALS")
 
 
 def test_the_way_in_is_containerds_whatever_else_is_said(tmp_path: Path) -> None:

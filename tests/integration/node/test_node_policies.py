@@ -29,14 +29,6 @@ def registry(request: pytest.FixtureRequest) -> Iterator[EmbeddedRegistry]:
         yield running
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path)
-    write_yaml(made.policies / "verifier.yaml", verifier())
-    write_yaml(made.policies / "store.yaml", STORE)
-    return made
-
-
 def put_rules(node: Node, **rules: str) -> None:
     write_yaml(
         node.policies / "policy.yaml",
