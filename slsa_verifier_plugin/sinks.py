@@ -76,6 +76,7 @@ class Script(str):
 Encoded = LogLine | Json | Markdown | Html | Yaml | Xml | Csv | Script
 """What is written as it is, lines and all."""
 
+_COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 _COLORS = re.compile(r"(\033\[(?:0|1|2|3[1-6])(?:;(?:0|1|2|3[1-6]))*m)")
 """What ``cli.render.Painter`` writes, and no other control sequence."""
 _FOLD = re.compile(r"\A(?:---|\+\+\+|~~~|\^\^\^)(?= )")
@@ -99,11 +100,12 @@ def json_text(value: Any, indent: int | None = 2) -> Json:
         value: values that JSON knows.
         indent: as of ``json.dumps``; None is one line without blanks.
     """
-    separators = (",", ":") if indent is None else None
-    text = json.dumps(value, ensure_ascii=True, indent=indent, separators=separators)
+    # json.dumps makes an encoder each time, which takes as long as a log line.
+    encode = _COMPACT if indent is None else partial(json.dumps, indent=indent)
+    text = encode(value)
     # Rare, so looked for in the finished text: walking through every value would cost each answer.
     if "\\ud" in text:
-        text = json.dumps(_whole(value), ensure_ascii=True, indent=indent, separators=separators)
+        text = encode(_whole(value))
     # Each of these characters stands in a string, for JSON's own syntax has none of them.
     return Json(without_commands(text, _escape))
 

@@ -132,6 +132,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._joining = _Joining(transport)
         self.transport = self._joining  # type: ignore[assignment]
+        # A handshake without tickets ends with nothing to send, and the system would keep its acknowledgement for 40 ms, for
+        # which a client that gathers small writes (Nagle's algorithm) waits with its request.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         transport.set_write_buffer_limits(WRITE_BUFFER)
         self._expect_head(self._guard.limits.idle_seconds)
         self._guard.add(self)

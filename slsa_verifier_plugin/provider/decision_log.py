@@ -46,7 +46,7 @@ class DecisionLog:
 
     def event(self, name: str, **facts: Any) -> None:
         """Log what happened. Texts in ``facts`` may come from outside; they are encoded, and hold no secret."""
-        moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        moment = f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
         text = json_text({"time": moment, "event": name, **facts}, None)
         with self._changed:
             # The newest is left out: those before it tell how it came to this.

@@ -5,6 +5,7 @@ Nothing here decides anything. What each path answers for an image is in ``answe
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -105,8 +106,9 @@ def read_request(body: bytes) -> ProviderRequest:
     return ProviderRequest(str(api_version), tuple(keys))
 
 
+@functools.lru_cache(maxsize=MAX_KEYS)
 def read_key(text: str) -> RequestKey:
-    """Return what a key asks for.
+    """Return what a key asks for; what was read is kept, for the same few images are asked for all day.
 
     Raises:
         ArtifactError: it is no image reference, or one that no image can be at.
