@@ -33,7 +33,9 @@ def main() -> NoReturn:
     status, stdout, stderr = answer
     # Ratify takes what it finds on standard output for the verdict, so warnings go elsewhere.
     write_all(2, stderr)
-    write_all(1, stdout)
+    # Half a verdict is none, as in C: no status of a verdict goes with it.
+    if not write_all(1, stdout):
+        status = status or 1
     # Not sys.exit: the caller would wait for an interpreter that tidies up.
     os._exit(status)
 
@@ -133,13 +135,21 @@ def process_age(oldest: float | None = None) -> float:
     return age if 0.0 < age <= (OLDEST_SECONDS if oldest is None else oldest) else 0.0
 
 
-def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of ``content``, or as much of it as somebody reads."""
+def write_all(descriptor: int, content: bytes) -> bool:
+    """Write all of ``content``, or as much of it as somebody reads; return whether that was all."""
     # A pipe takes 64 KiB at once, and a verdict may have 60.
     while content:
         try:
             content = content[os.write(descriptor, content) :]
+        except BlockingIOError:
+            # Full, and made non-blocking by whoever shares it: the rest waits for the reader, as in any other pipe.
+            import select
+
+            waiter = select.poll()
+            waiter.register(descriptor, select.POLLOUT)
+            waiter.poll()
         # A broken pipe, as where Ratify gave up at its own limit of 5 s.
         except OSError:
             # Nobody reads any more; there is nobody to tell.
-            return
+            return False
+    return True

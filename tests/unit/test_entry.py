@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin import __version__, ratify
+from slsa_verifier_plugin.plugin import write_all
 from tests.support.content import push
 from tests.support.policies import BASE
 from tests.support.registries import RecordingRegistry
@@ -156,6 +159,39 @@ def test_a_closed_standard_input_is_answered_too() -> None:
         )
         assert (done.returncode, done.stderr) == (1, b"")
         assert json.loads(done.stdout)["code"] == code
+
+
+def test_a_pipe_that_is_full_and_does_not_block_gets_all_of_it() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    content = os.urandom(300_000)
+    with ThreadPoolExecutor(1) as pool, os.fdopen(reader, "rb") as file:
+        written = pool.submit(write_all, writer, content)
+        # Nothing is read before the pipe is full.
+        while os.get_blocking(writer) or select.select([], [writer], [], 0)[1]:
+            time.sleep(0.01)
+        assert file.read(len(content)) == content
+        assert written.result(30)
+    os.close(writer)
+
+
+def test_a_verdict_that_nobody_takes_has_no_status_of_one() -> None:
+    assert not write_all(-1, b"x")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "slsa_verifier_plugin"],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(ROOT),
+                "SLSA_VERIFIER_RESIDENT": "off",
+                **GOOD,
+            },
+            input=STDIN,
+            stdout=full,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
 
 
 AUDITED = """
