@@ -187,6 +187,17 @@ def test_step_4_another_form_is_named_and_the_first_of_several(scene: Scene) -> 
     assert_denied(verdict, Reason.NO_ATTESTATION, 4, "gzip data")
 
 
+def test_step_4_what_it_resembles_is_told_and_the_first_of_several(scene: Scene) -> None:
+    half, bare = b'{"verificationMaterial":{}}', b'{"_type":"https://in-toto.io/Statement/v1"}'
+    for contents, says in (
+        ((half,), "looks like a Sigstore bundle"),
+        ((half, bare), "looks like a Sigstore bundle"),
+        ((b"{}", bare, half), "a statement that nobody signed"),
+    ):
+        verdict = scene.verify(scene.store.attach(scene.image, *contents))
+        assert_denied(verdict, Reason.NO_ATTESTATION, 4, f"(seen: {says}" if says[0] == "a" else says)
+
+
 def test_step_4_beside_an_attestation_another_form_is_not_the_reason(scene: Scene) -> None:
     packed = gzip.compress(b"x", mtime=0)
     artifact = scene.store.attach(scene.image, packed, lines([scene.notary.sign(provenance_v1())]))
