@@ -25,6 +25,7 @@ def certified(signer: Signer, arcs: tuple[int, int]) -> str | None:
     new, old = (signer.claims.get(arc) for arc in arcs)
     if old is not None and arcs == REPOSITORY:
         # The old extension has no host; only the public GitHub's is known.
+        # Taken from the new extension, so that the two can be compared where there are both.
         host = new.removesuffix(f"/{old}") if new else GITHUB
         old = f"{host}/{old}" if new or signer.issuer == GITHUB_ISSUER else None
     if new is not None and old is not None and new != old:

@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from slsa_verifier_plugin.errors import Reason, StatementError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.levels import Levels, is_failure
 from slsa_verifier_plugin.model.signer import COMMIT, REF, REPOSITORY, Claim, Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
-from slsa_verifier_plugin.model.statement import decode, statement_in
-from slsa_verifier_plugin.model.vsa import SourceSubject, VerificationSummary, parse_vsa
+from slsa_verifier_plugin.model.vsa import SourceSubject, VerificationSummary
 from slsa_verifier_plugin.policy import hints
 from slsa_verifier_plugin.policy.certified import certified, runner_problem
 from slsa_verifier_plugin.policy.parameters import Policy
+from slsa_verifier_plugin.policy.reading import Reading, read
 from slsa_verifier_plugin.policy.steps import CheckError, Step, failed, not_checked, passed
 from slsa_verifier_plugin.policy.tag_runs import tag_run
 from slsa_verifier_plugin.policy.trusted import TrustedSigner
@@ -29,10 +28,6 @@ from slsa_verifier_plugin.text import plain, quoted
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far a time may lie in the future."""
-
-
-Reading = VerificationSummary | StatementError
-"""What a payload says: a summary, or why it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +75,6 @@ class Examination:
         return tuple(dict.fromkeys(ref for source in self.sources for ref in source.refs))
 
 
-def read(payload_type: str, payload: bytes) -> Reading:
-    """Return what a payload says."""
-    try:
-        return read_decoded(decode(payload_type, payload))
-    except StatementError as error:
-        return error
-
-
-def read_decoded(value: Any) -> Reading:
-    """Return what a decoded payload says."""
-    try:
-        return parse_vsa(statement_in(value))
-    except StatementError as error:
-        return error
-
-
 def examine(claim: Claim, context: Context, reading: Reading | None = None) -> Examination:
     """Return how far ``claim`` gets through steps 6 to 13.
 
@@ -118,6 +97,7 @@ def examine_verified(
         reading: what its payload says, None where that was not read yet.
         earlier: what came of the same payload before it was verified, in the same context but for the times; None for nothing.
     """
+    # The same payload by the same signer: the checks are pure, so they would say the same.
     if earlier is not None and earlier.signer == claim.signer:
         return with_time(earlier, context)
     return examine(claim, context, reading)
@@ -128,6 +108,7 @@ def with_time(examination: Examination, context: Context) -> Examination:
 
     Steps 6 to 12 look at no time, so that what they say stays. Step 13 is the last, and is made anew.
     """
+    # What failed earlier stays failed, and without ``maxAge`` no time matters.
     if examination.reason is not None or examination.summary is None or context.policy.max_age is None:
         return examination
     try:
@@ -161,6 +142,7 @@ class _Examiner:
                 steps.append(check(self._summary))
         except CheckError as error:
             reason, message = error.reason, error.message
+            # The first check that fails ends it: what comes after would rest on what did not hold.
             steps.append(failed(6 + len(steps), error.problem))
         summary = self._summary
         return Examination(
@@ -244,24 +226,32 @@ class _Examiner:
 
     def _certificate(self, summary: VerificationSummary) -> Step:
         """Step 8: what is certified of the CI run is what the summary says. GitHub certifies all of it, others what they do."""
+        # A person's certificate, or a key's signature, names no run that could be compared.
         if not self._signer.is_ci_run:
             return not_checked(8, "the signer is no CI run")
+        # First: on a runner that its owner controls, nothing else that the certificate says of the run holds.
         self._runner()
         if not summary.sources:
             return passed(8, "the runner; the summary is about an image")
         repository, commit, ref = (certified(self._signer, arcs) for arcs in (REPOSITORY, COMMIT, REF))
         is_github = self._signer.is_github
+        # GitHub certifies repository, commit and ref of each run, so what is missing there is wrong. Other providers certify
+        # what they do (Fulcio docs/oid-info.md): what is there must agree.
         if (is_github or repository is not None) and not same_repository(repository, summary.resource_uri):
             near = hints.near_repository(repository, summary.resource_uri)
             raise _mismatch("source repository", repository, summary.resource_uri, "resourceUri", near)
+        # Without a certified commit each that the summary names may be the one; GitHub's certificate picks one.
         is_any = commit is None and not is_github
         matching = tuple(source for source in summary.sources if is_any or source.commit == commit)
         if not matching:
             raise _mismatch("source commit", commit, summary.sources[0].commit, "gitCommit")
+        # A summary may name several commits. The run was for one, and no image may be bound to another.
         self._sources = matching
         refs = [known for source in matching for known in source.refs]
+        # A summary that names no refs is about the commit alone.
         if refs and (is_github or ref is not None) and ref not in refs:
             run = tag_run(self._signer, matching)
+            # A tag's run: its summary names the default branch, its certificate the tag. What is certified counts.
             if run is None:
                 raise _mismatch("source ref", ref, ", ".join(refs), "refs")
             self._sources = (run,)
@@ -278,6 +268,7 @@ class _Examiner:
 
     def _result(self, summary: VerificationSummary) -> Step:
         """Step 9."""
+        # SLSA v1.2, "verificationResult": PASSED or FAILED. Anything else is no success either.
         if summary.result != "PASSED":
             raise CheckError(
                 Reason.VERIFICATION_RESULT_FAILED,
@@ -288,6 +279,8 @@ class _Examiner:
 
     def _resource_uri(self, summary: VerificationSummary) -> Step:
         """Step 10."""
+        # SLSA v1.2, "Verifying VSAs": the resource must be the one that was asked about; a signed summary of another
+        # repository says nothing of this one.
         if not any(pattern.matches(summary.resource_uri) for pattern in self._policy.resource_uris):
             expected = [pattern.pattern for pattern in self._policy.resource_uris]
             raise CheckError(
@@ -327,6 +320,7 @@ class _Examiner:
     def _source_refs(self, summary: VerificationSummary) -> Step:
         """Step 12."""
         patterns = self._policy.source_refs
+        # Then any branch's commit counts: docs/operations/threat-model.md says what that means.
         if not patterns:
             return not_checked(12, "expectedSourceRefs is not set")
         matched = [
@@ -360,6 +354,7 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
     """Step 13: by the log's or the timestamp authority's time, else by the summary's own."""
     if context.policy.max_age is None:
         return not_checked(13, "maxAge is not set")
+    # A mere claim, looked at to order the candidates.
     if context.now is None:
         return not_checked(13, "the time is not verified yet")
     # The log's time is a witness's; the summary's own is the signer's word, which is all that a key's signature has.
@@ -371,12 +366,14 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
             "have the commit attested anew",
         )
     age = context.now - moment
+    # From the future: a clock is wrong, and with it every age.
     if age < -CLOCK_SKEW:
         raise CheckError(
             Reason.TIME_INVALID,
             f"signed at {moment:%Y-%m-%dT%H:%M:%SZ}, which is in the future",
             "check this machine's clock",
         )
+    # Revocation for source levels is time: a repository's controls may have been taken away since.
     if age.total_seconds() > context.policy.max_age:
         raise CheckError(
             Reason.TOO_OLD,

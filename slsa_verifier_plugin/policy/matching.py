@@ -94,6 +94,7 @@ class UriPattern:
         # Part by part: a wildcard of the path can then not reach into the host, whatever the text is.
         own_scheme, _, rest = self.pattern.partition("://")
         own_host, slash, own_path = rest.partition("/")
+        # Schemes compare as they are written: "git+https" is not "https", though both may lead to one repository.
         if own_scheme != scheme or not _fullmatch(_host(own_host), host):
             return False
         if ignores_case(host):
@@ -196,6 +197,7 @@ def _lower_before_ref(path: str) -> str:
 
 @_once
 def _is_named(pattern: str, identity: str) -> bool:
+    # Looked through first, so that no pattern, however loose, matches a name that reads in two ways.
     return not _AMBIGUOUS_IDENTITY.search(identity) and _fullmatch(pattern, identity)
 
 

@@ -109,6 +109,7 @@ def parse_policy(config: Mapping[str, Any]) -> Policy:
     """
     errors = _sorted_errors(config)
     # Two alternatives of a schema may object to the same thing.
+    # All at once: a person who mends one after the other would roll out as many times.
     violations = list(dict.fromkeys(problem for error in errors for problem in explained(error)))
     # Nothing to look into; the schema has said what is wrong.
     if not isinstance(config, Mapping):
@@ -169,6 +170,7 @@ class _Builder:
     def _levels(self, names: Iterable[str]) -> Iterator[str]:
         for index, name in enumerate(names):
             level = track_level(name)
+            # SLSA v1.2: level 0 is "no guarantees", and UNEVALUATED is no level. Either would let everything through.
             if is_nothing(name) or (level and level[1] == 0):
                 where = ("expectedVerifiedLevels", index)
                 self._note(where, f"{quoted(name)} demands nothing", "name a level of 1 or more")
@@ -181,6 +183,7 @@ class _Builder:
 
     def _verifier_ids(self, verifiers: Iterable[TrustedSigner]) -> tuple[str, ...]:
         if "expectedVerifierId" in self._config:
+            # A configured id replaces the defaults; to add one, people list all.
             return tuple(_many(self._config["expectedVerifierId"]))
         # trustedVerifiers replaces the table, and may have only one of the ids that are expected by default.
         known = {signer.id for signer in verifiers}
@@ -212,6 +215,7 @@ class _Builder:
                 yield RootSource("tuf", item["tufUrl"].rstrip("/"), bootstrap)
 
     def _absolute(self, path: str, where: tuple[Key, ...]) -> str:
+        # Ratify starts plugins in a folder of its own choosing, which changes with its version.
         if not PurePosixPath(path).is_absolute():
             found = f"{quoted(path)} is relative, and the plugin has no folder of its own"
             self._note(where, found, "write an absolute path")
@@ -254,6 +258,7 @@ class _Builder:
     def _require_builders(self, policy: Policy) -> None:
         if self._broken & {"sourceBinding", "trustedBuilders"}:
             return
+        # People who list builders believe that they are asked.
         if policy.source_binding != "provenance" and "trustedBuilders" in self._config:
             self._note(
                 ("trustedBuilders",),
@@ -280,6 +285,7 @@ def _sorted_errors(config: Mapping[str, Any]) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _validator() -> Any:
+    # Not at the top: it takes longer to import than a resident verifier takes to answer.
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(schema())

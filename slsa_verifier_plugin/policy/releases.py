@@ -41,6 +41,7 @@ class KnownReleases:
 @lru_cache(maxsize=1)
 def known_releases() -> KnownReleases:
     """Return the releases that this version of the plugin knows."""
+    # Our own file, so the lenient parser does.
     value = json.loads(carried("slsa_verifier_plugin.policy", "releases.json"))
     return KnownReleases(
         value["repository"],

@@ -28,4 +28,5 @@ def tag_run(signer: Signer, sources: Iterable[SourceSubject]) -> SourceSubject |
     # A summary that names a tag itself and not this one contradicts its certificate, which step 8 then says.
     if not refs or not all(known.startswith(_BRANCHES) for known in refs):
         return None
+    # The branch that the summary names goes: nothing certifies that the tag's commit was on it.
     return replace(own[0], refs=(ref,))

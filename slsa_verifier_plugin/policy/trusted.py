@@ -102,6 +102,7 @@ class TrustedSigner:
         if _BARE_DIGEST.fullmatch(ref):
             # A commit after the @ may be one of a fork: GitHub serves a fork's commits under its parent's name. An @ before it
             # belongs to a branch's name, which then only looks as if it ended with a commit.
+            # Listed commits alone: a fork's commit has the same name here, and its workflow may attest what it likes.
             if ref not in self.workflow_digests or "@" in workflow:
                 return False
             if self.identity:
@@ -132,6 +133,7 @@ def built_in_verifiers(more_digests: Iterable[str] = ()) -> tuple[TrustedSigner,
     Args:
         more_digests: commits of ``ACTIONS_WORKFLOW`` that may sign beside those of known releases.
     """
+    # In the package, not fetched: whoever controlled a list on a server could add a commit of theirs.
     digests = known_releases().commits | frozenset(more_digests)
     # A release's tag, or a bare commit, which counts only if it is listed.
     pattern = IdentityPattern(

@@ -28,7 +28,8 @@ from slsa_verifier_plugin.errors import (
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Verified
 from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
-from slsa_verifier_plugin.policy.checks import Context, Examination, Reading, examine, examine_verified
+from slsa_verifier_plugin.policy.checks import Context, Examination, examine, examine_verified
+from slsa_verifier_plugin.policy.reading import Reading
 from slsa_verifier_plugin.policy.steps import CheckError, StepOutcome, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.text import counted, plain, quoted

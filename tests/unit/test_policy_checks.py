@@ -9,7 +9,8 @@ import pytest
 from slsa_verifier_plugin.errors import Reason, StatementError
 from slsa_verifier_plugin.model.signer import Claim, Signer
 from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE
-from slsa_verifier_plugin.policy.checks import Context, examine, examine_verified, read
+from slsa_verifier_plugin.policy.checks import Context, examine, examine_verified
+from slsa_verifier_plugin.policy.reading import read
 from slsa_verifier_plugin.policy.releases import known_releases
 from tests.support.policies import (
     IMAGE,
