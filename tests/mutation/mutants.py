@@ -25,7 +25,6 @@ SCOPE = (
     "policy/binding.py",
     "policy/certified.py",
     "policy/checks.py",
-    "policy/reading.py",
     "verification/entries.py",
     "policy/hosted.py",
     "policy/matching.py",

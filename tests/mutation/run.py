@@ -48,7 +48,6 @@ TESTS = {
     "policy/hosted.py": ["test_policy_binding_hosted.py"],
     "policy/checks.py": ["test_policy_checks.py", "test_policy_checks_8.py", "test_policy_checks_9_to_13.py"],
     "verification/entries.py": ["test_verify.py", "test_verify_time.py"],
-    "policy/reading.py": ["test_policy_readings.py", "test_policy_checks.py"],
     "policy/matching.py": [
         "test_policy_matching.py",
         "test_policy_matching_properties.py",
