@@ -70,6 +70,7 @@ def built_v02(
     Returns:
         One material; none where it is not said, two or more where it is not clear which.
     """
+    # SLSA v0.2, "invocation.configSource": what the build's configuration was read from, which is the source that was built.
     source = invocation.get("configSource") or {}
     # Something is there that cannot be read: no other part may stand in for it.
     if not isinstance(source, Mapping):
@@ -79,6 +80,7 @@ def built_v02(
         # Something was named; where that cannot be read, nothing else stands in for it.
         return (_pinned(build_type, source),) if isinstance(uri, str) and uri else ()
     # The specification has configSource optional; where it is left out, a builder of one's own may have one source alone.
+    # A documented build type always names it; where it does not, nothing may be guessed.
     return () if build_type.startswith(_DOCUMENTED) else _only(materials)
 
 
@@ -141,6 +143,7 @@ def _resolved(
         and (uri := SourceUri.parse(item.get("uri"))) is not None
         and uri.same_repository(wanted)
     ]
+    # The repository itself and a checkout of another ref of it, say for a tool's configuration.
     if len({material.commit for material in found}) > 1:
         # The build type documents uri as repository@ref; another ref of the repository is something that was used.
         found = [material for material in found if _ref(material) == ref] or found
@@ -156,6 +159,7 @@ def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
         if not isinstance(item, Mapping) or not _is_git(item):
             continue
         material = _pinned("", item)
+        # The first of its kind; a second that differs ends the search.
         if first is None:
             first = material
         # Two forms of one repository at one commit are one source.
@@ -190,6 +194,7 @@ def _pinned(build_type: str, item: Mapping[str, Any]) -> Material:
     # v0.2 calls a git commit sha1 (SLSA v0.2 provenance, "materials"), GitLab's runner sha256.
     names = ("gitCommit", "sha1", "sha256") if build_type.startswith(_GITLAB) else ("gitCommit", "sha1")
     # Under several names the same commit must stand: with two, nobody could say which was built.
+    # Compared as text, whatever is in it: ``is_commit`` refuses what is none.
     said = {str(digest[name]) for name in names if name in digest}
     commit = said.pop() if len(said) == 1 else ""
     return Material(text, commit if is_commit(commit) else "")

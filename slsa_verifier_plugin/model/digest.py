@@ -77,6 +77,7 @@ class Descriptor:
         if not isinstance(value, Mapping):
             raise ArtifactError("a descriptor is not a JSON object")
         media_type, size = value.get("mediaType"), value.get("size")
+        # Required (OCI image specification 1.1, "Content Descriptors"); it says how the content is to be read.
         if not isinstance(media_type, str):
             raise ArtifactError("a descriptor has no mediaType")
         # Python's True is an int. A negative size would count as "small enough".

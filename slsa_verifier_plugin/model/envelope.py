@@ -74,6 +74,7 @@ def read_blob(content: bytes, most: int) -> Blob:
         candidate = candidate_in(part)
         if candidate is None:
             others += part.count
+        # An error and not a cut: whoever attaches junk before the good one would otherwise have it left out.
         elif len(candidates) >= most:
             raise ArtifactError(
                 f"found more than {most} attestations in one blob, which is all that maxBundles leaves for it",
@@ -106,11 +107,14 @@ def candidates_about(content: bytes, text: str, start: int = 0) -> Iterator[tupl
     wanted = text.encode("ascii")
     known: set[bytes] = set()
     for end, line in _lines_about(content, _needles(wanted), start) if start >= 0 else ():
+        # Only lines with the digest in them are parsed, of tens of thousands mostly one.
         found = list(parts_of(line))
         # The line is a part of a document over several lines: the blob must be read from its beginning.
         if len(found) != 1 or found[0].value is None:
+            # Told by a negative place, so that the next turn knows which of the two ways it was on.
             start = -1
             break
+        # What was yielded line by line is not yielded once more when the whole blob is read.
         known.add(found[0].content)
         yield end, _holding(found[0], wanted)
     if start >= 0:
@@ -157,6 +161,7 @@ def candidate_in(part: Part) -> Candidate | None:
     if not isinstance(value, dict):
         return None
     if isinstance(value.get("dsseEnvelope"), dict):
+        # Sigstore's own member; a bare envelope has its payload at the top.
         return _bundle(value, part.content, part.line)
     return _envelope(value, part.content, part.line)
 
@@ -173,6 +178,7 @@ def _bundle(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | N
     if payload is None or not isinstance(payload_type, str):
         return None
     key = material.get("publicKey")
+    # For people: which key of theirs it may have been.
     hint = key.get("hint", "") if isinstance(key, dict) else ""
     return Candidate(
         line,
@@ -191,6 +197,7 @@ def _envelope(value: Mapping[str, Any], line: bytes, number: int) -> Candidate |
         value.get("payloadType"),
         value.get("signatures"),
     )
+    # DSSE's three members are all required; JSON without them is something else, and counted as such.
     if payload is None or not isinstance(payload_type, str) or not isinstance(signatures, list):
         return None
     # For people alone: key ids are not signed (DSSE, "keyid"), so no key is chosen by them.

@@ -92,6 +92,7 @@ def form_of(content: bytes) -> str:
         return _unpacked("a tar archive, packed with gzip", "tar -xzf FILE")
     # UTF-32 stands before UTF-16 in the table, whose mark it begins with.
     for beginning, name, command in _BEGINNINGS:
+        # By the first bytes, which each of these formats fixes.
         if content.startswith(beginning):
             return _unpacked(name, command)
     # Without a mark: each second byte of ASCII is zero, on one side or the other.

@@ -65,6 +65,7 @@ def parse_manifest(content: bytes, media_type: str) -> Manifest:
         raise ArtifactError(
             f"the manifest calls itself {quoted(own)}, its descriptor says {quoted(media_type)}"
         )
+    # By the type that its descriptor gives, which is covered by a digest or was asked for.
     kind = _kind(media_type, value)
     config = Descriptor.parse(value["config"]) if "config" in value else None
     return Manifest(
@@ -86,6 +87,7 @@ def _kind(media_type: str, value: Mapping[str, Any]) -> str:
     elif media_type in IMAGE_TYPES:
         kind, foreign = "image", {"manifests", "blobs"}
     else:
+        # Unknown types are not guessed at: what hangs on what is written in other members there.
         raise ArtifactError(f"{quoted(media_type)} is not a manifest type that this verifier knows")
     # ORAS' artifact manifests have no schemaVersion; Docker's schema 1 is signed and built otherwise.
     if kind != "artifact" and value.get("schemaVersion") != 2:

@@ -153,6 +153,7 @@ def _require_subjects(value: dict[str, Any]) -> None:
     subjects = value.get("subject")
     if not isinstance(subjects, list):
         raise StatementError("the statement's subjects are no list of objects")
+    # Every one, for the admitted image may be the last of a thousand.
     for subject in subjects:
         # in-toto Statement v1, "subject": a digest is required; without one it is about nothing.
         if not isinstance(subject, dict) or subject.get("digest", {}) == {}:

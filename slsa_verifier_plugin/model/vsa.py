@@ -95,6 +95,7 @@ def parse_time(value: object) -> datetime:
     if value is None or value == "":
         raise StatementError("timeVerified is missing, expected an RFC 3339 time")
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    # In full: a leap second, a blank for the T, or a week date is what one reader takes and another does not.
     if match is None:
         raise StatementError(f"{quoted(value)} is not an RFC 3339 time")
     # Python reads six digits; Go writes nine.
@@ -129,6 +130,7 @@ def _source(subject: Subject) -> SourceSubject:
 def _text(value: Any, name: str) -> str:
     if value is None:
         raise StatementError(f"the verification summary has no {name}")
+    # An empty id or URI would be equal to another empty one.
     if not isinstance(value, str) or not value or len(value) > MAX_TEXT:
         raise StatementError(f"the verification summary's {name} is {quoted(value)}, expected a string")
     return value
@@ -137,6 +139,7 @@ def _text(value: Any, name: str) -> str:
 def _texts(value: Any, name: str, most: int) -> tuple[str, ...]:
     if value is None:
         raise StatementError(f"the verification summary has no {name}")
+    # A signed summary may still hold a million levels, each of which is compared.
     if not isinstance(value, list) or len(value) > most:
         raise StatementError(f"the verification summary's {name} is no list of at most {most} strings")
     return tuple(_text(item, name) for item in value)

@@ -229,7 +229,9 @@ def test_what_a_later_round_finds_counts_for_each_summary(scene: Scene, order: i
     wrong = scene.notary.sign(
         vsa(LEVEL_1_COMMIT, changes={"predicate.first": 1}), github_source_actions(commit=LEVEL_1_COMMIT)
     )
-    attach(scene, b" " * (1 << 20) + provenance(scene))
+    # Others' commits before it: more than are verified to say what the image was built from.
+    others = [provenance(scene, commit=f"{number:040x}") for number in range(MAX_REPORTED)]
+    attach(scene, b" " * (1 << 20) + lines([*others, provenance(scene)]))
     artifact = scene.attach(*[scene.notary.sign(), wrong][::order])
     verdict = scene.verify(artifact, provenance_policy())
     assert_admitted(verdict)

@@ -23,6 +23,7 @@ from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
 from slsa_verifier_plugin.registry.credentials.credential_failures import libraries
 from slsa_verifier_plugin.registry.credentials.web import (
     SdkCall,
+    is_transient,
     refused,
     seconds,
     unanswered,
@@ -160,7 +161,7 @@ class AwsCalls:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = str(details.get("Code", "an unknown error"))
             # Throttling comes with HTTP 400 from STS and ECR.
-            transient = code in _TRANSIENT_CODES or status >= 500 or status == 429
+            transient = code in _TRANSIENT_CODES or is_transient(status)
             text = explained(f"{code}: {details.get('Message', '')}", call.secrets)
             detail = f"AWS answered HTTP {status}, {text}"
             return refused(self._provider, call.step, detail, call.advice, transient=transient)
