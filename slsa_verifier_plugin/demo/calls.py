@@ -93,6 +93,7 @@ class PluginCaller:
             "RATIFY_VERIFIER_SUBJECT": exhibit.image,
             "RATIFY_VERIFIER_VERSION": "1.0.0",
         }
+        # All in one go: Ratify writes standard input and waits for the end.
         done = _run([str(self.plugin)], {**self.environment, **variables}, json.dumps(call).encode())
         result = _json(done, str(self.plugin))
         return DemoOutcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
@@ -109,6 +110,7 @@ class RatifyCaller:
     def judge(self, scene: Scene, exhibit: Exhibit) -> DemoOutcome:
         """Return what Ratify decides; ``result`` is its report of the plugin."""
         verifier = {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters}
+        # all is Ratify's default: each attestation of the type must pass.
         policy = {"name": "configPolicy", "artifactVerificationPolicies": {ARTIFACT_TYPE: "all"}}
         config = self.home / "config.json"
         content = {
@@ -142,6 +144,7 @@ def _run(
             timeout=CALL_SECONDS,
             check=False,
         )
+    # Not executable, or of another architecture.
     except OSError as error:
         raise UsageError(f"{quoted(command[0])} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:

@@ -66,6 +66,7 @@ class DemoRegistry:
         self._answers: dict[str, DemoAnswer] = {}
         self._referrers: dict[str, list[dict[str, Any]]] = {}
         self._tags: list[str] = []
+        # GET /v2/ is how a client asks whether this is a registry (OCI distribution 1.1, "Determining Support").
         self._answer("", {})
         self._answer("_catalog", {"repositories": [repository]})
         try:
@@ -105,6 +106,7 @@ class DemoRegistry:
             self._answers[f"{self.repository}/manifests/{name}"] = DemoAnswer(
                 descriptor.media_type, made.manifest
             )
+        # A tag is another name for the same manifest; what hangs on an image has none.
         if tag:
             self._tags.append(tag)
             self._answer(f"{self.repository}/tags/list", {"name": self.repository, "tags": self._tags})

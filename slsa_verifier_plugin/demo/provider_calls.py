@@ -120,6 +120,7 @@ def running(
     (folder / KEY).write_bytes(certificate[1])
     (folder / POLICIES).write_text(scene.provider_resources(), "utf-8")
     log = folder / "provider.log"
+    # Any free port: the demonstration must not fail for a port that somebody has.
     options = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--drain", "0"]
     options += ["--policy", str(folder / POLICIES), "--timeout", "30s"]
     options += ["--tls-cert", str(folder / CERTIFICATE), "--tls-key", str(folder / KEY)]

@@ -62,6 +62,7 @@ def pieces() -> tuple[Piece, ...]:
     """Return the images with their attestations, and last one that has none."""
     data = resources.files("slsa_verifier_plugin.demo.data")
     made = []
+    # The denied one first: it is what the plugin is for.
     for tag, admit in _IMAGES.items():
         image = _image(tag)
         bundles = data.joinpath(f"{tag}.intoto.jsonl").read_bytes()

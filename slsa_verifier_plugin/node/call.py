@@ -58,7 +58,9 @@ def _answered(program: str, arguments: list[str], is_launched: bool, base: str) 
     """Return whether the image may be pulled, the reason, and lines for containerd's debug log."""
     started = time.monotonic() - process_age(OLDEST_SECONDS)
     try:
+        # The arguments first: without them nobody knows whose policies decide.
         call = parse_arguments(program, arguments)
+        # By the executed file's name, which root chose in bin_dir, and by nothing that comes with the call.
         folder = policy_folder.folder_of(call.profile, base)
         seconds = _seconds(folder)
         _check_descriptor(call)
@@ -70,6 +72,7 @@ def _answered(program: str, arguments: list[str], is_launched: bool, base: str) 
     os.environ.clear()
     os.environ.update(environ)
     fields = (os.fsencode(folder), call.name.encode(), call.digest.encode(), b"%d" % round(seconds * 1000))
+    # The name and the digest as containerd gave them: the answer is about exactly these.
     question = protocol.Question(protocol.CHECK, fields, seconds)
 
     def own_process(turn: int) -> "Answer":
@@ -94,10 +97,13 @@ def judged(answer: "Answer", digest: str) -> tuple[bool, str]:
     except JsonError:
         said = None
     message = said.get("message", said.get("msg")) if isinstance(said, dict) else None
+    # Half an answer, or none: a process that was killed must not be a yes.
     if not isinstance(said, dict) or not isinstance(message, str) or not message:
         return False, f"{_FAILED}the verifier gave no answer that can be read; try again, or report it."
     extensions = said.get("extensions")
     extensions = extensions if isinstance(extensions, dict) else {}
+    # Success is said here alone, and only to the digest that was asked about: an answer meant for another call is a
+    # no.
     is_allowed = status == 0 and said.get("isSuccess") is True and extensions.get("digest") == digest
     notes = extensions.get("notes")
     lines = [message, *(notes if isinstance(notes, list) else ())]
@@ -126,12 +132,14 @@ def _check_descriptor(call: ImageCall) -> None:
     try:
         content = client.read_stdin(0, time.monotonic() + protocol.STDIN_SECONDS)
         value = loads(content)
+    # Too long, too late, or closed: the contract's own sentence says which.
     except client.StdinError as error:
         raise CallError(_problem_of(error.line)) from error
     except JsonError as error:
         raise CallError(
             "standard input is no JSON; expected the image's descriptor, as containerd writes it"
         ) from error
+    # Two accounts of one image that differ: whichever is pulled, something else may have been verified.
     if not isinstance(value, dict) or value.get("digest") != call.digest:
         raise CallError(
             "standard input describes another digest than the arguments; expected the same image in both"
@@ -148,6 +156,7 @@ def _problem_of(line: bytes) -> str:
 def _start_command(is_launched: bool) -> list[str]:
     """Return what starts the resident verifier: of this very build, and never what a caller's variable names."""
     executable = os.environ.get(_EXECUTABLE)
+    # Only the launcher sets these for itself; a caller could name any program.
     if is_launched and executable and os.environ.get(BUILD_VARIABLE):
         return [executable, "resident", "serve", "--detached"]
     return list(START)

@@ -50,11 +50,13 @@ def parse_arguments(program: str, arguments: list[str]) -> ImageCall:
         CallError: an argument is missing, unknown, given twice or not what it must be.
     """
     found = {}
+    # Go's flag package would take "-name=x" as well; containerd writes two arguments each.
     if len(arguments) % 2:
         raise CallError(
             f"an odd number of arguments, {len(arguments)}; expected three names with their values"
         )
     for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        # A later containerd may ask for more: to pass over what is not understood could let something through.
         if option not in (NAME, DIGEST, MEDIA_TYPE):
             raise CallError(f"an argument that is none of {NAME}, {DIGEST} and {MEDIA_TYPE}")
         if option in found:
@@ -64,12 +66,14 @@ def parse_arguments(program: str, arguments: list[str]) -> ImageCall:
     missing = [option for option in (NAME, DIGEST, MEDIA_TYPE) if option not in found]
     if missing:
         raise CallError(f"{' and '.join(missing)} missing; containerd gives all three")
+    # Standard input would then be something else than the descriptor that is read below.
     if found[MEDIA_TYPE] != DESCRIPTOR:
         raise CallError(f"{MEDIA_TYPE} is not {DESCRIPTOR}; this containerd is newer than what is known here")
     return ImageCall(_name(found[NAME]), _digest(found[DIGEST]), parse_program(program))
 
 
 def _name(text: str) -> str:
+    # Before the pattern: the length is the caller's.
     if not 0 < len(text) <= MAX_NAME:
         raise CallError(f"{NAME} has {len(text)} characters; expected 1 to {MAX_NAME}")
     # A blank, a line's end, a control character or what is no ASCII (undecodable bytes too) is in no image's name.
@@ -79,6 +83,7 @@ def _name(text: str) -> str:
 
 
 def _digest(text: str) -> str:
+    # Upper case is another text: it would be compared with a registry's and never match.
     if not _DIGEST.fullmatch(text):
         raise CallError(f"{DIGEST} is not sha256: and 64 hexadecimal digits, in lower case")
     return text
@@ -98,6 +103,7 @@ def parse_program(program: str) -> str:
         CallError: it is no name of this verifier's.
     """
     own = program.rpartition("/")[2]
+    # The name without a profile is the default one.
     if own == PROGRAM:
         return ""
     profile = own.removeprefix(f"{PROGRAM}-")

@@ -76,20 +76,24 @@ class ImageDecider:
             request: of a CHECK.
             elapsed: seconds of the call's time that are used already.
         """
+        # The call's own limit, less what starting and waiting have used.
         deadline = Deadline(check_seconds(request), elapsed)
         folder, name, digest = (os.fsdecode(field or b"") for field in request[1:4])
         try:
             image = image_of(name, digest)
             policies = self.policies(folder, service)
+            # Before the policies: what must start first must not depend on them.
             entry = policies.exemptions.entry_for(name, digest)
             if entry is not None:
                 return _allowed(f"not verified: {os.path.join(folder, EXEMPT)} exempts {entry}", digest)  # noqa: PTH118
+            # The folder has no policy that can decide, so everything that is not exempt is denied.
             if policies.checker is None:
                 return _refused(policies.problem)
             _check_references(policies.checker)
             report = replace(policies.checker, within=deadline, hints=True).image(str(image))
         except (FolderError, ExemptionError, UsageError) as error:
             return _refused(str(error))
+        # Undecided is a no with transient, so that whoever reads it knows that a retry may help.
         except VerifierError as error:
             return _refused(error.message, error.reason, transient=error.transient)
         return reported(report, digest)
@@ -103,6 +107,7 @@ class ImageDecider:
         """
         files = owned_files(folder)
         kept = self._kept.get(folder)
+        # Compared as a whole: an added, a removed and a replaced file are all a change.
         if kept is None or kept.files != files:
             kept = _load(folder, files, service)
             self._kept.put(folder, kept)
@@ -118,6 +123,7 @@ def policies_gap(folder: str, service: Service) -> Gap:
             return Gap(name, FAILED, policies.problem, remedy)
         _check_references(policies.checker)
         for check in policies.checker.verifiers:
+            # Loads roots and keys, as a call would: a missing file shows here and not at the first pull.
             service.verifier(check.policy)
     except (FolderError, ExemptionError) as error:
         return Gap(name, FAILED, str(error), remedy)
@@ -132,6 +138,7 @@ def _load(folder: str, files: Mapping[str, tuple[int, ...]], service: Service) -
     text = read_small(folder, EXEMPT) if EXEMPT in files else None
     exemptions = parse_exemptions(text or "", os.path.join(folder, EXEMPT))  # noqa: PTH118
     resources = [os.path.join(folder, name) for name in files if name.endswith(ENDINGS)]  # noqa: PTH118
+    # Exemptions alone are a folder that decides nothing else.
     if not resources:
         problem = (
             f"{folder} has no policy (a file that ends with {' or '.join(ENDINGS)}); put a Verifier resource there, as "
@@ -156,10 +163,12 @@ def image_of(name: str, digest: str) -> Reference:
     Raises:
         ArtifactError: the name is none, or says another digest, or leaves the registry to the reader.
     """
+    # Docker and Ratify would complete it to Docker Hub's: another image than the one that is pulled.
     if not names_registry(name):
         raise ArtifactError(f"{quoted(name)} names no registry; expected registry/repository:tag")
     image = Reference.parse(name)
     wanted = Digest.parse(digest)
+    # containerd resolves the name by itself: another digest than the name's is not the image that is meant.
     if image.digest is not None and image.digest != wanted:
         raise ArtifactError(f"{quoted(name)} is about to be pulled as {wanted}, which is another digest")
     return image.with_digest(wanted)
@@ -194,6 +203,7 @@ def reported(report: ImageReport, digest: str) -> Answer:
     """Return the answer for a report: undecided is no, as in Ratify."""
     deciding = report.deciding
     resolved = report.resolved.rpartition("@")[2]
+    # Once more: admitted, by an artifact, and of this digest.
     if report.decision is Decision.ADMITTED and deciding is not None and resolved == digest:
         return _allowed(deciding.verdict.message, digest)
     return _refused(report.message, str(report.reason), report.transient, report.notes)

@@ -57,6 +57,7 @@ def parse_exemptions(text: str, source: str) -> Exemptions:
     # Not splitlines: an entry must not hide behind "#" and a line's end that no editor shows as one.
     for number, line in enumerate(text.split("\n"), 1):
         entry = line.strip()
+        # Comments, so that an administrator can say why.
         if not entry or entry.startswith("#"):
             continue
         found = _ENTRY.fullmatch(entry)
@@ -67,10 +68,12 @@ def parse_exemptions(text: str, source: str) -> Exemptions:
                 f"{source}:{number}: found {quoted(entry, 120)}, expected registry/name@sha256:... or registry/path/*, in full "
                 "(docker.io/library/busybox) and without '..'; a tag exempts nothing, for it may be moved"
             )
+        # Kept with its slash: "registry/team*" must not match "registry/team-of-others".
         if found["rest"] == "/*":
             paths.append(entry.removesuffix("*"))
         else:
             exact.add(entry)
+    # Each pull compares with every path.
     if len(exact) + len(paths) > MAX_ENTRIES:
         raise ExemptionError(f"{source} has more than {MAX_ENTRIES} entries; exempt a path instead")
     return Exemptions(frozenset(exact), tuple(paths))
@@ -87,6 +90,7 @@ def _is_as_read(name: str) -> bool:
 def without_tag(name: str) -> str:
     """Return a reference without its tag and digest."""
     bare = name.partition("@")[0]
+    # Only the last part has a tag: a colon before it is a port's.
     head, slash, last = bare.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}" if slash else bare
 

@@ -34,6 +34,7 @@ def place_policies(source: Path, target: Path, service: Service) -> list[str]:
         UsageError: a folder cannot be used, or what is in ``source`` cannot decide; then nothing has changed.
     """
     try:
+        # On a new node there is none.
         target.mkdir(mode=0o755, parents=True, exist_ok=True)
         check_folder(str(target))
         with tempfile.TemporaryDirectory(prefix=".new-", dir=target) as made:
@@ -42,12 +43,14 @@ def place_policies(source: Path, target: Path, service: Service) -> list[str]:
             fresh.chmod(0o755)
             names = [_copy(file, fresh / file.name) for file in _files(source)]
             gap = policies_gap(str(fresh), service)
+            # What is there goes on deciding: a broken ConfigMap must not stop a node.
             if gap.outcome == FAILED:
                 problem = gap.message.replace(str(fresh), str(source))
                 raise UsageError(f"the policies in {quoted(str(source))} are not put into place: {problem}")
             changed = [name for name in names if not _is_same(fresh / name, target / name)]
             # What decides comes first, exemptions and credentials after it; what is no longer there goes last.
             for name in sorted(changed, key=lambda name: not name.endswith(ENDINGS)):
+                # A rename: a call that reads meanwhile has the old file or the new one.
                 (fresh / name).replace(target / name)
             gone = sorted({file.name for file in _files(target)} - set(names))
             for name in gone:
@@ -64,6 +67,7 @@ def place_policies(source: Path, target: Path, service: Service) -> list[str]:
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder, by name; those whose names begin with a dot are a mounted ConfigMap's own."""
     found = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
+    # More than a call would look at: refused here, where somebody reads it.
     if len(found) > MAX_FILES:
         raise UsageError(f"{quoted(str(folder))} has {len(found)} files; expected at most {MAX_FILES}")
     yield from found
@@ -71,11 +75,13 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _copy(file: Path, made: Path) -> str:
     shutil.copyfile(file, made)
+    # Passwords for their owner alone; policies for whoever wants to read them.
     made.chmod(0o600 if file.name == CREDENTIALS else 0o644)
     return file.name
 
 
 def _is_same(new: Path, old: Path) -> bool:
+    # A link may lead to the same content today and elsewhere tomorrow.
     if not old.is_file() or old.is_symlink():
         return False
     modes = new.stat().st_mode == old.stat().st_mode

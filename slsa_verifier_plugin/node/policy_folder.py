@@ -56,27 +56,32 @@ def check_owned(path: str) -> os.stat_result:
     """
     if not os.path.isabs(path):
         raise FolderError(f"{_shown(path)} is no absolute path")
+    # Part by part, as the kernel goes: realpath would say where it leads and not who may change that.
     waiting = _parts(path)
     at, links = "/", 0
     status = _looked_at("/")
     while waiting:
         _refuse_others(at, status, is_parent=True)
         part = waiting.pop(0)
+        # Behind a link ".." is the parent of where the link led, and not of where it lies.
         if part == "..":
             at = os.path.dirname(at)
             status = _looked_at(at)
             continue
         entry = os.path.join(at, part)
         status = _looked_at(entry)
+        # A folder or a file: the next part lies in it.
         if not stat.S_ISLNK(status.st_mode):
             at = entry
             continue
+        # Links have no modes of their own; their owner can turn them elsewhere.
         _refuse_owner(entry, status)
         links += 1
         if links > MAX_LINKS:
             raise FolderError(f"{_shown(path)} leads in a circle of links")
         target = os.readlink(entry)
         waiting = _parts(target) + waiting
+        # An absolute target begins at the root again, whatever came before.
         if target.startswith("/"):
             at = "/"
         status = _looked_at(at)
@@ -86,6 +91,7 @@ def check_owned(path: str) -> os.stat_result:
 
 def check_folder(folder: str) -> None:
     """Raise ``FolderError`` unless ``folder`` is there, and nobody but root and this user may change what it holds."""
+    # A file of that name holds no policies: that is told, and nothing is pulled.
     if not stat.S_ISDIR(check_owned(folder).st_mode):
         raise FolderError(f"{_shown(folder)} is no folder")
 
@@ -101,12 +107,15 @@ def owned_files(folder: str) -> dict[str, tuple[int, ...]]:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise FolderError(f"{_shown(folder)} cannot be read: {error.strerror}") from error
+    # Each is looked at in every call: thousands would take the call's whole time.
     if len(names) > MAX_FILES:
         raise FolderError(f"{_shown(folder)} has {len(names)} entries; expected at most {MAX_FILES}")
     found: dict[str, tuple[int, ...]] = {}
     for name in names:
         path = os.path.join(folder, name)
+        # Links are followed: a mounted ConfigMap is made of them.
         status = check_owned(path)
+        # ctime as well: mtime can be set back by whoever replaces a file.
         if stat.S_ISREG(status.st_mode):
             found[name] = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         elif not stat.S_ISDIR(status.st_mode):
@@ -122,6 +131,7 @@ def read_small(folder: str, name: str) -> str | None:
         FolderError: others may write to it, or it cannot be read, or is too large, or no text.
     """
     path = os.path.join(folder, name)
+    # lexists: a link that leads nowhere is a mistake to tell, not a file that is absent.
     if not os.path.lexists(path):
         return None
     if not stat.S_ISREG(check_owned(path).st_mode):
@@ -148,6 +158,7 @@ def seconds_of_call(folder: str) -> float:
     if text is None:
         return DEFAULT_SECONDS
     found = _SECONDS.fullmatch(text.strip())
+    # The default instead would let containerd end a call that the administrator wanted short.
     if not found or not LEAST_SECONDS <= float(found[1]) <= MOST_SECONDS:
         raise FolderError(
             f"{_shown(os.path.join(folder, TIMEOUT))} does not say a time between {LEAST_SECONDS:g}s and {MOST_SECONDS:g}s; "
@@ -157,6 +168,7 @@ def seconds_of_call(folder: str) -> float:
 
 
 def _parts(path: str) -> list[str]:
+    # "//" and "/./" are the same way (POSIX "Pathname Resolution").
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
@@ -165,12 +177,14 @@ def _looked_at(path: str) -> os.stat_result:
         return os.lstat(path)
     except FileNotFoundError:
         raise FolderError(f"{_shown(path)} does not exist") from None
+    # ValueError: a path with a null byte, which the system never sees.
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or "not a path"
         raise FolderError(f"{_shown(path)} cannot be looked at: {detail}") from error
 
 
 def _refuse_owner(path: str, status: os.stat_result) -> None:
+    # Root may change everything, and this user is who decides here.
     if status.st_uid not in (0, os.geteuid()):
         raise FolderError(
             f"{_shown(path)} belongs to user {status.st_uid}, expected root or this user: whoever owns it decides what is pulled"
@@ -179,6 +193,7 @@ def _refuse_owner(path: str, status: os.stat_result) -> None:
 
 def _refuse_others(path: str, status: os.stat_result, is_parent: bool) -> None:
     _refuse_owner(path, status)
+    # As /tmp is: others may add entries, and cannot rename or remove this one.
     if is_parent and status.st_mode & stat.S_ISVTX:
         return
     if status.st_mode & _WRITABLE:
@@ -188,4 +203,5 @@ def _refuse_others(path: str, status: os.stat_result, is_parent: bool) -> None:
 
 
 def _shown(path: str) -> str:
+    # By hand: importing text.plain takes longer than the whole look.
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in path[:200])

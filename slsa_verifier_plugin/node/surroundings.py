@@ -45,7 +45,9 @@ def surroundings(environ: "Mapping[str, str]", folder: str, is_launched: bool) -
         is_launched: True where the one-file plugin's launcher has set what names the build.
     """
     kept = {name: value for name, value in environ.items() if name in NAMES or name.startswith(PREFIXES)}
+    # Not the caller's: credential helpers are programs, found by it and run.
     kept["PATH"] = PATH
+    # Credentials of the folder alone, which is known to be nobody else's.
     kept["DOCKER_CONFIG"] = folder
     if os.geteuid() == 0:
         kept["SLSA_VERIFIER_DIR"] = RUN
@@ -55,6 +57,7 @@ def surroundings(environ: "Mapping[str, str]", folder: str, is_launched: bool) -
         kept |= {
             name: environ[name] for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME") if name in environ
         }
+    # Set by whoever calls, it would name another build's runtime.
     if is_launched and BUILD_VARIABLE in environ:
         kept[BUILD_VARIABLE] = environ[BUILD_VARIABLE]
     return kept
