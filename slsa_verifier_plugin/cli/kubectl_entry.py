@@ -38,6 +38,7 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> l
     """
     options: list[str] = []
     rest: list[str] = []
+    everywhere = False
     left = iter(arguments)
     for argument in left:
         name, equals, value = argument.partition("=")
@@ -51,9 +52,14 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> l
                 environ["KUBECONFIG"] = value
             else:
                 options += [_VALUED[name], value]
-        elif argument not in _ALL:
-            # All namespaces are what is read without one.
+        elif argument in _ALL or argument == f"{_ALL[1]}=true":
+            everywhere = True
+        else:
             rest.append(argument)
+    # All namespaces are what is read without one; as in kubectl, asking for all goes before naming one.
+    if everywhere and "--namespace" in options:
+        at = options.index("--namespace")
+        del options[at : at + 2]
     # Of kubectl's plugin people expect that it is about the cluster.
     if rest[:1] == ["audit"]:
         names_other = any(item.partition("=")[0] in SOURCES for item in rest[1:])

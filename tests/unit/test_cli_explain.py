@@ -33,7 +33,17 @@ def test_every_reason_is_explained_without_markdown(reason: Reason) -> None:
     assert "](" not in done.out
 
 
-@pytest.mark.parametrize("typed", ["no_vsa", "[NO_VSA]", "no-vsa", "NO_VSA."])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "no_vsa",
+        "[NO_VSA]",
+        "no-vsa",
+        "NO_VSA.",
+        "SLSA attestation verified FAILED: found X_Y; z. [NO_VSA]",
+        "DENIED  NO_VSA  r.example/a",
+    ],
+)
 def test_a_code_is_taken_as_people_paste_it(typed: str) -> None:
     assert cli("explain", typed).out.startswith("NO_VSA  (step 6)\n")
 
@@ -53,7 +63,9 @@ def test_all_codes_are_listed() -> None:
 def test_a_code_that_is_none_is_a_usage_error_with_the_nearest() -> None:
     done = cli("explain", "NO_ATESTATION")
     assert (done.status, "did you mean NO_ATTESTATION?" in done.err) == (Status.USAGE, True)
+    assert "did you mean LEVEL_TOO_LOW?" in cli("explain", "level").err
     assert "lists all" in cli("explain", "XYZZY").err
+    assert cli("explain", "x" * 100_000).status == Status.USAGE
 
 
 def test_a_denial_ends_with_its_code_and_sarif_has_the_page() -> None:

@@ -32,7 +32,10 @@ from tools import manuals
             ["audit", "--namespace", "shop", "--context", "prod", "--cluster"],
             None,
         ),
-        (["audit", "--namespace=shop", "-A"], ["audit", "--namespace", "shop", "--cluster"], None),
+        (["audit", "--namespace=shop"], ["audit", "--namespace", "shop", "--cluster"], None),
+        # kubectl: "Namespace in current context is ignored even if specified with --namespace".
+        (["audit", "--namespace=shop", "-A"], ["audit", "--cluster"], None),
+        (["-A", "--context=prod", "audit", "-n", "shop"], ["audit", "--context", "prod", "--cluster"], None),
         (["--kubeconfig", "/k", "audit"], ["audit", "--cluster"], "/k"),
         (["--kubeconfig=/k", "doctor"], ["doctor"], "/k"),
         (["audit", "--images", "l"], ["audit", "--images", "l"], None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 import click
 from click.shell_completion import CompletionItem
@@ -53,10 +54,14 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
         return Status.ADMITTED
     # A code as it stands in a message may have brackets around it, and people write it in lower case.
     name = code.strip("[]().,:; ").upper().replace("-", "_")
+    # A whole message is pasted as easily as its end; the last code in it is its own.
+    if name not in known and (words := [word for word in re.split(r"[^A-Z_]+", name) if word in known]):
+        name = words[-1]
     entry = known.get(name)
     # A code of another version, or a slip.
     if entry is None:
-        near = difflib.get_close_matches(name, known, 1, 0.6)
+        parts = [item for item in known if len(name) > 2 and name in item]
+        near = difflib.get_close_matches(name[:80], known, 1, 0.6) or parts
         hint = f"did you mean {near[0]}?" if near else "'slsa-verifier-plugin explain' lists all"
         raise UsageError(f"there is no reason code '{name[:80]}'; {hint}")
     summary = SUMMARIES[Reason(name)] if name in set(Reason) else entry.example
