@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.checking.reports import ImageReport
@@ -21,15 +22,18 @@ from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.node.exemptions import ExemptionError, Exemptions, names_registry, parse_exemptions
 from slsa_verifier_plugin.node.fail_open import FAILED, PASSED, Gap
 from slsa_verifier_plugin.node.policy_folder import (
+    CREDENTIALS,
     ENDINGS,
     EXEMPT,
     FolderError,
     check_owned,
     owned_files,
     read_small,
+    seconds_of_call,
 )
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, encode
 from slsa_verifier_plugin.provider.policy_sets import CLUSTER, load_policies
+from slsa_verifier_plugin.registry.credentials.docker.docker_config import DockerConfig
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resident.protocol import check_seconds
 from slsa_verifier_plugin.text import plain, quoted
@@ -118,6 +122,8 @@ def policies_gap(folder: str, service: Service) -> Gap:
     """Return whether a folder's policies can decide, for ``doctor``: where they cannot, nothing but what is exempt is pulled."""
     name, remedy = "policies", "correct it: until then nothing but what is exempt is pulled on this node"
     try:
+        # A time that is not understood blocks every call before a policy is read.
+        seconds_of_call(folder)
         policies = ImageDecider().policies(folder, service)
         if policies.checker is None:
             return Gap(name, FAILED, policies.problem, remedy)
@@ -125,6 +131,8 @@ def policies_gap(folder: str, service: Service) -> Gap:
         for check in policies.checker.verifiers:
             # Loads roots and keys, as a call would: a missing file shows here and not at the first pull.
             service.verifier(check.policy)
+        if CREDENTIALS in policies.files:
+            DockerConfig(Path(folder) / CREDENTIALS, {}).read()
     except (FolderError, ExemptionError) as error:
         return Gap(name, FAILED, str(error), remedy)
     except VerifierError as error:

@@ -49,7 +49,8 @@ def source(tmp_path: Path) -> Path:
     write_yaml(folder / "..1" / "verifier.yaml", verifier())
     (folder / "..1" / "exempt").write_text("quay.io/cilium/*\n")
     (folder / "..1" / "config.json").write_text('{"auths": {}}')
-    for name in ("verifier.yaml", "exempt", "config.json"):
+    (folder / "..1" / "timeout").write_text("8s\n")
+    for name in ("verifier.yaml", "exempt", "config.json", "timeout"):
         (folder / name).symlink_to(f"..data/{name}")
     return folder
 
@@ -119,10 +120,15 @@ def test_policies_are_put_into_place_before_the_verifier(source: Path, bin_dir: 
     assert done.status == Status.ADMITTED, done
     assert "pulls nothing" not in done.err
     placed = tmp_path / "etc"
-    assert sorted(file.name for file in placed.iterdir()) == ["config.json", "exempt", "verifier.yaml"]
+    assert sorted(file.name for file in placed.iterdir()) == [
+        "config.json",
+        "exempt",
+        "timeout",
+        "verifier.yaml",
+    ]
     assert not any(file.is_symlink() for file in placed.iterdir())
     modes = {file.name: file.stat().st_mode & 0o777 for file in placed.iterdir()}
-    assert modes == {"config.json": 0o600, "exempt": 0o644, "verifier.yaml": 0o644}
+    assert modes == {"config.json": 0o600, "exempt": 0o644, "timeout": 0o644, "verifier.yaml": 0o644}
     policy_folder.owned_files(str(placed))
     assert (bin_dir / PROGRAM).is_file()
 
@@ -137,6 +143,9 @@ def test_policies_that_cannot_decide_replace_nothing_and_install_nothing(
         ("verifier.yaml", "kind: Verifier\n"),
         ("exempt", "pause:3.10\n"),
         ("verifier.yaml", "{"),
+        ("timeout", "soon"),
+        ("config.json", '{"auths": '),
+        ("config.json", "[]"),
     ):
         kept = (source / name).read_text()
         (source / name).write_text(content)
@@ -171,18 +180,28 @@ def test_what_decides_is_placed_before_what_is_exempt(
 
     monkeypatch.setattr(Path, "replace", replaced)
     place_policies(source, tmp_path / "etc", node_service())
-    assert placed == ["verifier.yaml", "config.json", "exempt"]
+    assert placed == ["verifier.yaml", "config.json", "exempt", "timeout"]
 
 
 def test_what_is_gone_goes_and_profiles_stay(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "etc"
-    assert place_policies(source, target, node_service()) == ["config.json", "exempt", "verifier.yaml"]
+    assert place_policies(source, target, node_service()) == [
+        "config.json",
+        "exempt",
+        "timeout",
+        "verifier.yaml",
+    ]
     assert place_policies(source, target, node_service()) == []
     (target / "strict").mkdir()
     (target / "old.yaml").write_text("kind: Verifier\n")
     (source / "exempt").unlink()
     assert place_policies(source, target, node_service()) == ["exempt", "old.yaml"]
-    assert sorted(file.name for file in target.iterdir()) == ["config.json", "strict", "verifier.yaml"]
+    assert sorted(file.name for file in target.iterdir()) == [
+        "config.json",
+        "strict",
+        "timeout",
+        "verifier.yaml",
+    ]
 
 
 def test_a_place_that_others_may_write_to_gets_no_policies(source: Path, tmp_path: Path) -> None:
@@ -319,6 +338,18 @@ def test_doctor_finds_what_is_open_and_what_is_broken(source: Path, bin_dir: Pat
     assert all(item["remedy"] for item in failed.values())
     text = cli("doctor", "--containerd", config)
     assert (text.status, "max_concurrent_downloads" in text.out) == (Status.DENIED, True)
+
+
+@pytest.mark.parametrize("content", ["soon", "0s", "90s", "\xff"])
+def test_doctor_finds_a_time_that_blocks_every_pull(source: Path, tmp_path: Path, content: str) -> None:
+    assert cli("install", "--containerd", "--policies", source).status == Status.ADMITTED
+    (tmp_path / "etc" / "timeout").write_bytes(content.encode("latin-1"))
+    config = tmp_path / "config.toml"
+    config.write_text("version = 3\n")
+    done, found = doctor(config)
+    failed = [item for item in found if item["outcome"] == "failed"]
+    assert [(item["name"], "timeout" in item["message"]) for item in failed] == [("policies", True)]
+    assert done.status == Status.DENIED
 
 
 def test_doctor_names_the_file_that_is_no_toml(tmp_path: Path) -> None:

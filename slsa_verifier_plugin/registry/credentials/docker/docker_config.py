@@ -79,7 +79,7 @@ class DockerConfig:
             RegistryError: the file cannot be read or understood, or a helper failed.
             DeadlineError: out of time.
         """
-        config = self._config()
+        config = self.read()
         entries = _object(config, "auths")
         for key in matching(entries, image.registry):
             try:
@@ -92,7 +92,12 @@ class DockerConfig:
         helper = _helper_for(config, image.registry)
         return None if helper is None else self._ask(helper, image.registry, deadline)
 
-    def _config(self) -> Mapping[str, Any]:
+    def read(self) -> Mapping[str, Any]:
+        """Return what the file says now; nothing where there need not be one.
+
+        Raises:
+            RegistryError: it cannot be read or understood.
+        """
         path = self._path or self._default()
         if path is None:
             return {}
