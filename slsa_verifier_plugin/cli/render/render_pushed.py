@@ -39,7 +39,7 @@ def text_of(pushed: Sequence[Pushed], folder: Path, painter: Painter) -> Iterato
     )
     place = shlex.quote(str(folder / PATCH_FILE))
     yield ""
-    yield "In a cluster that has deploy/provider:"
+    yield "In a cluster that has the provider (docs/operations/install.md):"
     yield f"  kubectl patch configmap {_WHERE} --type merge --patch-file {place}"
     yield from _restarted()
     for one in pushed:
@@ -47,7 +47,7 @@ def text_of(pushed: Sequence[Pushed], folder: Path, painter: Painter) -> Iterato
     yield ""
     yield "They hold no program: a Pod that is admitted is created, and has nothing to start. Afterwards:"
     yield f"  kubectl delete pod {' '.join(one.tag for one in pushed)} --ignore-not-found"
-    yield "  kubectl apply -k deploy/provider"
+    yield "  kubectl apply -k mine/provider/server    # your own policy: the folder that deploy/configure.sh made"
     yield f"  kubectl patch configmap {_WHERE} --type merge --patch {shlex.quote(_removal())}"
     yield from _restarted()
 

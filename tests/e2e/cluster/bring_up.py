@@ -70,7 +70,7 @@ def start(
         shutil.copytree(REPOSITORY / "deploy", manifests, symlinks=True)
         for file in manifests.rglob("*.yaml"):
             file.write_text(file.read_text().replace(f"{REGISTRY_HOST}/", f"{registry}/"))
-        _fit(manifests / "provider" / "server")
+        fit(manifests)
         for address in providers.ADDRESSES:
             hosts.add(address, f"{providers.NAME}.{charts.NAMESPACE}")
         keeper = gatekeeper.install(
@@ -109,8 +109,9 @@ def start(
     )
 
 
-def _fit(server: Path) -> None:
+def fit(manifests: Path) -> None:
     """Change what the machine of the test dictates: the registry speaks plain HTTP, and the Service has its address by hand."""
+    server = manifests / "provider" / "server"
     store = server / "store.yaml"
     store.write_text(store.read_text().replace("useHttp: false", "useHttp: true"))
     service = server / "service.yaml"

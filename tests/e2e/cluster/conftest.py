@@ -13,8 +13,10 @@ import pytest
 from tests.e2e.cluster import bring_up, builds, sandbox
 from tests.e2e.cluster.kube import Object
 from tests.e2e.cluster.lab import Lab
+from tests.e2e.cluster.page import Reader
 from tests.e2e.cluster.pki import Authority
 from tests.e2e.cluster.ratify import Setting
+from tests.e2e.cluster.reading import new_reader
 from tests.e2e.shared import demo_note
 
 collect_ignore_glob = [] if sandbox.INSIDE in os.environ else ["test_*.py"]
@@ -25,7 +27,7 @@ if "SLSA_E2E_KYVERNO" not in os.environ:
     collect_ignore_glob.append("test_9_kyverno.py")
 
 Say = Callable[[str], None]
-_EVIDENCE = "evidence"
+_EVIDENCE, _TOLD = "evidence", "told"
 _LINE = 320
 
 
@@ -69,6 +71,12 @@ def say(request: pytest.FixtureRequest) -> Say:
     return seen
 
 
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Say:
+    """Print a line of its own below the check's."""
+    return lambda text: request.node.user_properties.append((_TOLD, " ".join(text.split())))
+
+
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Print no dots; the lines below say more."""
     return (report.outcome, "", "") if report.when == "call" or report.failed else None
@@ -88,6 +96,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         reporter = item.config.pluginmanager.get_plugin("terminalreporter")
         assert isinstance(reporter, pytest.TerminalReporter)
         reporter.write_line(line if len(line) <= _LINE else f"{line[: _LINE - 3]}...")
+        for key, value in report.user_properties:
+            if key == _TOLD:
+                reporter.write_line(f"                  {value}")
     return report
 
 
@@ -136,6 +147,12 @@ def bare_lab(
 def setting(bare_lab: Lab) -> Setting:
     """Ratify as deploy/ has it."""
     return Setting(bare_lab.ratify_image)
+
+
+@pytest.fixture(scope="session")
+def reader(bare_lab: Lab) -> Reader:
+    """Somebody who follows docs/operations."""
+    return new_reader(bare_lab)
 
 
 @pytest.fixture

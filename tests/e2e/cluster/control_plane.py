@@ -23,6 +23,7 @@ _CONTROLLERS = (
     "namespace-controller",
     "deployment-controller",
     "replicaset-controller",
+    "job-controller",
     "garbage-collector-controller",
     "clusterrole-aggregation-controller",
 )

@@ -110,6 +110,9 @@ class Volumes:
                 files = {key: text.encode() for key, text in found["data"].items()}
             elif "secret" in volume:
                 source = volume["secret"]
+                wanted = ("secret", source["secretName"], "-n", self._namespace)
+                if source.get("optional") and not self._kubectl.exists(*wanted):
+                    continue
                 found = self._kubectl.get("secret", source["secretName"], "-n", self._namespace)
                 files = {key: base64.b64decode(text) for key, text in found["data"].items()}
             else:

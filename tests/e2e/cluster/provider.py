@@ -29,8 +29,10 @@ from tests.e2e.cluster.processes import ProcessDiedError, Processes
 from tests.e2e.cluster.sandbox import Hosts
 
 NAME = "slsa-verifier"
-ADDRESSES = ("127.96.0.60", "127.96.0.61")
+ADDRESSES = ("127.96.0.10", "127.96.0.11")
 """The Service's cluster address, on which its first replica listens, and that of its second one.
+
+Among the first 16 of the range, which no Service gets by chance (Kubernetes, "Service ClusterIP allocation").
 
 Nothing here plays kube-proxy: the name of the Service has both addresses, and who connects takes the first that answers.
 """
@@ -81,7 +83,7 @@ class Provider:
             self.plane.kubectl, charts.NAMESPACE, spec, self.folder / f"volumes-{replica}"
         )
         self.resume(replica)
-        self._mark_ready()
+        self.mark_ready()
 
     def resume(self, replica: int = 0) -> None:
         """Start the container again over its volumes, as the kubelet restarts one that ended.
@@ -245,7 +247,7 @@ class Provider:
                 raise ProcessDiedError(f"no Secret {NAME}-tls after {seconds:.0f} s")
             time.sleep(0.2)
 
-    def _mark_ready(self) -> None:
+    def mark_ready(self) -> None:
         """Say of the Deployment's Pods what a kubelet says of those whose readiness probe succeeds."""
         kubectl = self.plane.kubectl
         selected = ("get", "pods", "-n", charts.NAMESPACE, "-l", SELECTOR, "-o", "name")

@@ -32,7 +32,7 @@ def test_every_kustomization_applies(lab: Lab, tmp_path: Path, say: Say) -> None
     lab.kubectl.run("apply", "--server-side", "--force-conflicts", *definitions)
     lab.kubectl.wait_for_definitions("agents.kagent.dev", "validatingpolicies.policies.kyverno.io")
     lab.kubectl.wait_for_definitions("certificates.cert-manager.io", "issuers.cert-manager.io")
-    for namespace in ("kyverno", "ratify-system", "slsa-verifier"):
+    for namespace in ("kyverno", "ratify-system", "slsa-audit", "slsa-verifier"):
         lab.kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
 
     def kustomized(folder: Path) -> Path:
