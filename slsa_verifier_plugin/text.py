@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 MAX_SHOWN = 160
@@ -103,6 +103,24 @@ def some_of(names: Sequence[str], most: int) -> str:
     """Return the first ``most`` of ``names`` with commas between them, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def nearest(text: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return the one of ``known`` that ``text`` is a misspelling of, empty where none is near.
+
+    Args:
+        text: as it was written, in whatever case.
+        known: what it may be.
+        likeness: from 0 to 1, from which on two are near (``difflib``).
+    """
+    # Imported here: only who has found a slip needs it.
+    from difflib import get_close_matches
+
+    # Without case: "FailurePolicy" is as near as "failurepolicy".
+    folded = {item.lower(): item for item in known}
+    # Cut: comparing takes the product of the lengths, and a key may be a megabyte.
+    near = get_close_matches(text.lower()[:256], list(folded), 1, likeness)
+    return folded[near[0]] if near else ""
 
 
 def ascii_only(text: str) -> str:

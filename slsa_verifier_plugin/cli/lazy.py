@@ -103,10 +103,10 @@ class LazyGroup(click.Group):
         # An option here is the group's own; click knows what to say of it.
         if name in self._table or name.startswith("-"):
             return super().resolve_command(ctx, args)
-        import difflib
+        from slsa_verifier_plugin.text import nearest
 
-        near = difflib.get_close_matches(name.lower(), self._table, 1, 0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(self._table)}"
+        near = nearest(name, self._table, 0.5)
+        hint = f"did you mean '{near}'?" if near else f"known are {', '.join(self._table)}"
         raise click.UsageError(f"there is no command '{name}'; {hint}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

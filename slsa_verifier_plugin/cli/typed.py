@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from slsa_verifier_plugin.checking.demands import ROOTS
+from slsa_verifier_plugin.text import nearest
 
 
 class Choice(click.Choice[str]):
@@ -45,10 +46,8 @@ class PolicyFile(click.Path):
 
 def meant(word: str, known: Sequence[str]) -> str:
     """Return the end of a message that asks whether the nearest of ``known`` is meant; empty where none is near."""
-    import difflib
-
-    near = difflib.get_close_matches(word.lower()[:64], known, 1, 0.6)
-    return f"; is {near[0]} meant?" if near else ""
+    near = nearest(word, known)
+    return f"; is {near} meant?" if near else ""
 
 
 def _is_of_environment(ctx: click.Context, param: click.Parameter) -> bool:

@@ -5,7 +5,6 @@ Ratify's Verifiers, Stores and Policies here; Gatekeeper's side in ``policy_chec
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from slsa_verifier_plugin.resources.kinds import (
     group_of,
     kind_of,
 )
-from slsa_verifier_plugin.resources.policy_check_fields import check_fields, nearest
+from slsa_verifier_plugin.resources.policy_check_fields import check_fields
 from slsa_verifier_plugin.resources.policy_check_gatekeeper import check_gatekeeper
 from slsa_verifier_plugin.resources.policy_check_roots import check_roots
 from slsa_verifier_plugin.resources.policy_check_values import type_slips, unmatchable, zero_digests
@@ -43,7 +42,7 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     VerifierResource,
     verifier_of,
 )
-from slsa_verifier_plugin.text import quoted
+from slsa_verifier_plugin.text import nearest, quoted
 
 POLICY_NAME = "ratify-policy"
 """Ratify v1.4.4 takes a Policy of no other name."""
@@ -215,8 +214,7 @@ class _PolicyChecker:
     def _is_ours(self, verifier: VerifierResource) -> bool:
         if verifier.type in PLUGIN_TYPES:
             return True
-        near = difflib.get_close_matches(verifier.type.lower(), PLUGIN_TYPES, 1, 0.6)
-        return bool(near) or "expectedVerifiedLevels" in verifier.config
+        return bool(nearest(verifier.type, PLUGIN_TYPES)) or "expectedVerifiedLevels" in verifier.config
 
     def _type(self, resource: Resource, verifier: VerifierResource) -> None:
         path = ["spec", "type" if resource.spec.get("type") else "name"]
@@ -350,13 +348,13 @@ class _PolicyChecker:
                     f"found {quoted(rule)}, expected any or all",
                     "write any or all",
                 )
-            near = difflib.get_close_matches(name, handled, 1, 0.8)
+            near = nearest(name, handled, 0.8)
             if name not in ("default", *handled) and near:
                 self._problems.error(
                     resource,
                     [*path, name],
                     f"no Verifier here is for {quoted(name)}: the rule can never be met, and every image is denied",
-                    f"write {near[0]}",
+                    f"write {near}",
                 )
             # Whoever may push could deny an image by attaching rubbish to it.
             if name in handled and rule == "all":

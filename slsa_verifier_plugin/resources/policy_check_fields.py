@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,9 +9,7 @@ from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import SHAPES, kind_of
 from slsa_verifier_plugin.resources.problems import Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
-from slsa_verifier_plugin.text import plain, quoted
-
-_LIKENESS = 0.6
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 
 def check_fields(resource: Resource, problems: Problems) -> None:
@@ -43,15 +40,6 @@ def check_fields(resource: Resource, problems: Problems) -> None:
                     f"{' or '.join(texts)}",
                     f"is {near} meant?" if near else f"write {texts[0]}",
                 )
-
-
-def nearest(text: str, known: Sequence[str], likeness: float = _LIKENESS) -> str:
-    """Return the one of ``known`` that ``text`` is a misspelling of, empty for none."""
-    # Without case: "FailurePolicy" is as near as "failurepolicy".
-    folded = {item.lower(): item for item in known}
-    # Cut: comparing takes the product of the lengths, and a key may be a megabyte.
-    near = difflib.get_close_matches(text.lower()[:256], list(folded), 1, likeness)
-    return folded[near[0]] if near else ""
 
 
 def _unknown(resource: Resource, place: list[Key], names: Sequence[str], problems: Problems) -> None:

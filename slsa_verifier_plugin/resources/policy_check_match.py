@@ -7,10 +7,9 @@ import re
 from slsa_verifier_plugin.members import list_at
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import CONSTRAINT, MUTATOR_KINDS, kind_of
-from slsa_verifier_plugin.resources.policy_check_fields import nearest
 from slsa_verifier_plugin.resources.problems import Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 _KINDS = (
     "Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController", "PodTemplate",

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from slsa_verifier_plugin.members import at
 from slsa_verifier_plugin.resources.kinds import MUTATION_GROUP
-from slsa_verifier_plugin.resources.policy_check_fields import nearest
 from slsa_verifier_plugin.resources.problems import Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
-from slsa_verifier_plugin.text import quoted
+from slsa_verifier_plugin.text import nearest, quoted
 
 _DATA = ("spec", "parameters", "assign", "externalData")
 VERIFYING, MUTATING = "/verify", "/mutate"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from slsa_verifier_plugin.model.signer import GITHUB_ISSUER
 from slsa_verifier_plugin.policy.hints import READS_LIKE_EXPRESSION, bare_url, full_ref
 from slsa_verifier_plugin.problem import Key
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 Remark = tuple[list[Key], str, str]
 """Where in the parameters, what is wrong, and what to do."""
@@ -69,8 +68,8 @@ def near_host(url: str) -> str:
     """Return the well-known host that the one in ``url`` is a misspelling of; empty for none."""
     found = _URL.fullmatch(url[:512])
     host = found[2].lower() if found else ""
-    near = difflib.get_close_matches(host, _HOSTS, 1, _LIKENESS) if len(host) <= 64 else []
-    return near[0] if near and host not in _HOSTS else ""
+    # One that is known is no slip, though others may look like it.
+    return "" if host in _HOSTS else nearest(host, _HOSTS, _LIKENESS)
 
 
 def texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str]]:

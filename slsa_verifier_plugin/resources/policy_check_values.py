@@ -19,10 +19,9 @@ from slsa_verifier_plugin.policy.hints import (
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
 from slsa_verifier_plugin.problem import Key
-from slsa_verifier_plugin.resources.policy_check_fields import nearest
 from slsa_verifier_plugin.resources.policy_check_signers import Remark, near_host, signer_slips, texts
 from slsa_verifier_plugin.resources.problems import ERROR, WARNING
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 _ZEROS = re.compile(r"(?<![0-9a-zA-Z])0{40}(?:0{24})?(?![0-9a-zA-Z])")
 

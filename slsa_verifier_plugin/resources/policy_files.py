@@ -18,10 +18,9 @@ from slsa_verifier_plugin.resources.manifest_files import (
     is_kustomization,
 )
 from slsa_verifier_plugin.resources.named_files import read_file
-from slsa_verifier_plugin.resources.policy_check_fields import nearest
 from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.resources.ratify_resources import Resource, flattened
-from slsa_verifier_plugin.text import counted, quoted
+from slsa_verifier_plugin.text import counted, nearest, quoted
 
 KUSTOMIZATION = "kustomization"
 PATCH = "patch of a kustomization"

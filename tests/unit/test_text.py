@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.text import MAX_SHOWN, ascii_only, plain, quoted, some_of
+from slsa_verifier_plugin.text import MAX_SHOWN, ascii_only, nearest, plain, quoted, some_of
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,20 @@ def test_no_text_becomes_a_line_or_json_or_moves_a_cursor(value: Any, limit: int
 )
 def test_of_many_names_the_first_are_said_and_how_many_more_there_are(names: list[str], said: str) -> None:
     assert some_of(names, 2) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "likeness", "found"),
+    [
+        ("failurepolcy", 0.6, "failurePolicy"),
+        ("FAILUREPOLICY", 0.6, "failurePolicy"),
+        ("scope", 0.6, ""),
+        ("sc", 0.1, "source"),
+    ],
+)
+def test_the_nearest_of_what_is_known(text: str, likeness: float, found: str) -> None:
+    assert nearest(text, ("failurePolicy", "source"), likeness) == found
+
+
+def test_the_nearest_to_a_text_without_end_is_found_at_once() -> None:
+    assert nearest("a" * (1 << 20), ("a" * 256, "b")) == "a" * 256

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
 import click
@@ -14,6 +13,7 @@ from slsa_verifier_plugin.cli.options import json_option
 from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
 from slsa_verifier_plugin.errors import Reason, UsageError
 from slsa_verifier_plugin.sinks import json_text
+from slsa_verifier_plugin.text import nearest
 
 EPILOG = """\b
 Examples:
@@ -60,9 +60,10 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
     entry = known.get(name)
     # A code of another version, or a slip.
     if entry is None:
-        parts = [item for item in known if len(name) > 2 and name in item]
-        near = difflib.get_close_matches(name[:80], known, 1, 0.6) or parts
-        hint = f"did you mean {near[0]}?" if near else "'slsa-verifier-plugin explain' lists all"
+        # Part of a code is near to none by its letters, and may be all that somebody remembers.
+        part = next((item for item in known if len(name) > 2 and name in item), "")
+        near = nearest(name, known) or part
+        hint = f"did you mean {near}?" if near else "'slsa-verifier-plugin explain' lists all"
         raise UsageError(f"there is no reason code '{name[:80]}'; {hint}")
     summary = SUMMARIES[Reason(name)] if name in set(Reason) else entry.example
     remedy = REMEDIES[Reason(name)] if name in set(Reason) else ""

@@ -7,13 +7,12 @@ errors, because a misspelt key would otherwise be a setting that is silently not
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 STEP_CONFIG = "reading its configuration"
 STEP_ENVIRONMENT = "reading the environment"
@@ -57,10 +56,8 @@ class Options:
             key = known.get(name.lower())
             # Ratify passes over it; here a misspelt key would be a setting that is silently not applied.
             if key is None:
-                near = difflib.get_close_matches(name.lower(), known, n=1)
-                hint = (
-                    f"; did you mean {known[near[0]]}?" if near else f"; it knows {', '.join(known.values())}"
-                )
+                near = nearest(name, known.values())
+                hint = f"; did you mean {near}?" if near else f"; it knows {', '.join(known.values())}"
                 raise self.error(f"{where} has an unknown key {quoted(name, 60)}{hint}")
             # The exact name wins, wherever it stands.
             if name == key or key not in self._values:
