@@ -41,6 +41,7 @@ class RoleKeys:
         assume: Callable[[str, Deadline], Lease[AccessKeys]],
         clock: Callable[[], float],
     ) -> None:
+        # Read once: a provider is made anew for each environment.
         self._own = AccessKeys(*(environ.get(name, "") for name in names))
         self._leases = Leases(f"the role's temporary keys for {provider}", assume, clock)
 

@@ -62,6 +62,7 @@ def silence(names: Iterable[str]) -> None:
     """
     for name in names:
         logger = logging.getLogger(name)
+        # A logger without any handler writes warnings to standard error (logging's "last resort").
         logger.handlers = [logging.NullHandler()]
         logger.propagate = False
         logger.setLevel(_NEVER)

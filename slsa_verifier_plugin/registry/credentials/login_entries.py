@@ -24,6 +24,7 @@ class EntryError(ValueError):
 
 def matching(entries: Mapping[str, object], registry: str) -> Iterator[str]:
     """Yield the names that mean ``registry`` (host and port): its own first, then other ways to write it."""
+    # Exactly as Ratify: whatever else the file has, that entry is the one that it would use.
     if registry in entries:
         yield registry
     wanted = _DOCKER_HUB if registry in _DOCKER_HUB else {registry.lower()}
@@ -41,12 +42,14 @@ def login_in(entry: object) -> Credentials | None:
     """
     fields = entry if isinstance(entry, Mapping) else {}
     values = [fields.get(key) or "" for key in ("auth", "username", "password", "identitytoken")]
+    # An error and not anonymous access: somebody meant this entry to be used.
     if not isinstance(entry, Mapping) or not all(isinstance(value, str) for value in values):
         raise EntryError("the registry's entry is not an object of strings")
     auth, username, password, identity_token = (str(value) for value in values)
     if auth:
         # It counts before the two others, which docker itself never writes beside it.
         username, password = login_from(auth)
+    # An identity token is exchanged for access tokens; the password beside it is of no use (docker's ``identitytoken``).
     if identity_token:
         return Credentials(username, identity_token=identity_token)
     return Credentials(username, password) if username or password else None

@@ -65,6 +65,7 @@ class Options:
 
     def text(self, key: str) -> str:
         """Return a string, "" where it is absent."""
+        # null is absent, as to Go.
         value = self._values.get(key)
         if value is None:
             return ""
@@ -150,6 +151,7 @@ def token_file(provider: str, variable: str, path: str) -> str:
     step = f"reading the token file of {variable}"
     try:
         with Path(path).open("rb") as file:
+            # Read at each use: the kubelet replaces the file before its token ends.
             content = file.read(MAX_TOKEN_BYTES + 1)
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or "the path is not usable"

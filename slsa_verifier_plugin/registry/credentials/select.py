@@ -38,6 +38,7 @@ def provider_for(
         RegistryError: reason ``REGISTRY_CREDENTIALS``: an unknown name, a missing extra, or settings that the
             provider does not accept.
     """
+    # As Ratify: a store without an authProvider reads Docker's file.
     config = auth_provider if auth_provider is not None else {"name": DEFAULT}
     name = config.get("name")
     # Never a guess, and never anonymous access instead of what was configured.

@@ -96,6 +96,7 @@ class Web:
         answer = self.send(request, deadline)
         value = answer.object()
         if answer.status != 200:
+            # The server's own words, looked through for what it was sent: they say which permission is missing.
             code, text = explanation(value)
             detail = f"HTTP {answer.status}, {explained(text, secrets)}"
             transient = is_transient(answer.status, code)
@@ -139,6 +140,7 @@ class SdkCall:
             # Of the transport that the SDK was given, or of ``work``.
             failure = own_failure(self.provider, self.step, error)
         except self.errors + _UNFORESEEN as error:
+            # Only the kind of the SDK's error is told; its text may hold the token or the signed request.
             failure = self.judge(error) or unreadable(self.provider, self.step, error)
         deadline.check(self.step)
         # Raised here and not in a handler, where the SDK's error, which may hold the signed request, would go along as context.
@@ -206,4 +208,5 @@ def seconds(deadline: Deadline, provider: str, step: str) -> float:
         DeadlineError: nothing is left.
     """
     deadline.check(f"waiting for {step} ({provider})")
+    # SDKs take 0 for "no limit".
     return max(deadline.remaining(), SHORTEST_TIMEOUT)

@@ -129,6 +129,7 @@ class AlibabaCalls:
         def work() -> Any:
             with _session(core.DaraCore, key, session_until(deadline, self._environ, self._trust)):
                 body = client.Client(config).get_authorization_token_with_options(request, options).body
+            # The SDK hands on what it got, whatever that is.
             if isinstance(body, models.GetAuthorizationTokenResponseBody):
                 return body
             raise unreadable(self._provider, step, body)

@@ -101,6 +101,7 @@ class AlibabaCredentials:
             DeadlineError: out of time.
         """
         match = _REGISTRY.fullmatch(image.registry.lower())
+        # Not Alibaba's: no password of the instance is shown to other hosts.
         if match is None:
             return None
         # By name first, as Ratify; an image chooses among the configured instances, never another.

@@ -117,6 +117,7 @@ class AwsCalls:
             # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever.
             client._endpoint.http_session = _BotoHttp(self._transport, call.step, deadline)
             with contextlib.closing(client):
+                # By name: boto3 makes its clients' methods from a description of the service.
                 answer = getattr(client, call.operation)(**parameters)
             return answer if isinstance(answer, Mapping) else {}
 
@@ -165,6 +166,7 @@ class AwsCalls:
             text = explained(f"{code}: {details.get('Message', '')}", call.secrets)
             detail = f"AWS answered HTTP {status}, {text}"
             return refused(self._provider, call.step, detail, call.advice, transient=transient)
+        # The endpoint is named, for it may be an override with a slip in it.
         if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError, OSError)):
             own = f"https://{call.service}.{call.region}.amazonaws.com/"
             endpoint = call.endpoint or _configured_endpoint(call.service, self._environ) or own

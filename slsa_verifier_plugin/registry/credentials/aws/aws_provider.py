@@ -87,6 +87,7 @@ class EcrCredentials:
             RegistryError: an exchange failed.
             DeadlineError: out of time.
         """
+        # None is anonymous access: no exchange, and nobody but ECR is shown the password.
         region = region_of(image.registry)
         return None if region is None else self._tokens.get(region, deadline)
 
@@ -107,6 +108,7 @@ class EcrCredentials:
         found = answer.get("Credentials", {})
         values = filled(found, ("AccessKeyId", "SecretAccessKey", "SessionToken"))
         ends = found.get("Expiration")
+        # Without their end the keys would be used until AWS refuses them.
         if values is None or not isinstance(ends, datetime):
             raise _failed(step, "the answer has no keys, or no time when they expire")
         return Lease.until(AccessKeys(*values), ends.timestamp())
@@ -135,6 +137,7 @@ class EcrCredentials:
             username, password = login_from(token)
         except EntryError:
             password = ""
+        # Without one the registry would be asked anonymously, and blamed for its refusal.
         if not password:
             raise _failed(step, "its token is not base64 of a user name, a colon and a password")
         ends = expires_at.timestamp()
