@@ -59,7 +59,7 @@ class DecisionLog:
                 self._changed.notify()
 
     def add(self, text: str) -> None:
-        """Log what went wrong in a thread (``resident.server.turn_pool.Log``)."""
+        """Log what went wrong in a thread (``resident.server.permit_pool.Log``)."""
         self.event("fault", message=plain(text, 1000))
 
     def remarks(self, texts: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """Decides about keys: what is kept at once, what was seen before on a lane of its own, what is new behind it.
 
-All methods of ``Decisions`` run on the event loop; the work itself is done in threads (``resident.server.turn_pool``). A
+All methods of ``Decisions`` run on the event loop; the work itself is done in threads (``resident.server.permit_pool``). A
 decision is kept for as long as the Store resource allows (Ratify keeps its own the same way), never one that a retry may change.
 
 What must be true before a key is answered with a success: the policies that count now (their generation is part of the key
@@ -33,7 +33,7 @@ from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import LaneLimits, ProviderSettings
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resident.server.fair_queue import Assignment
-from slsa_verifier_plugin.resident.server.turn_pool import SHARE_OF_ONE_REGISTRY, TurnPool
+from slsa_verifier_plugin.resident.server.permit_pool import SHARE_OF_ONE_REGISTRY, PermitPool
 from slsa_verifier_plugin.resources.ratify_resources import PLUGIN_TYPES
 
 KEY_INVALID, NAMESPACE_REFUSED, PROVIDER_BUSY = "KEY_INVALID", "NAMESPACE_REFUSED", "PROVIDER_BUSY"
@@ -65,7 +65,7 @@ class KeyWork(Assignment):
         self.future: concurrent.futures.Future[Decided] = concurrent.futures.Future()
 
 
-class KeyPool(TurnPool[KeyWork]):
+class KeyPool(PermitPool[KeyWork]):
     """One lane of images. ``working`` counts those under way.
 
     A thread of its own hands images to the threads that work: to start one takes milliseconds where others want the interpreter,

@@ -12,7 +12,7 @@ from slsa_verifier_plugin.text import quoted
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """Limits of one lane of keys (``resident.server.turn_pool.Limits``).
+    """Limits of one lane of keys (``resident.server.permit_pool.Limits``).
 
     Attributes:
         workers: keys that are worked on at once, beside those that wait for a registry.

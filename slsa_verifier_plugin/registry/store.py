@@ -18,6 +18,7 @@ from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.permit import aside
 from slsa_verifier_plugin.registry import arrival, faults, limits, referrers
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
@@ -36,7 +37,6 @@ from slsa_verifier_plugin.registry.remarks import Remarks
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 from slsa_verifier_plugin.registry.settings import DEFAULT_CACHE_PATH, StoreSettings
 from slsa_verifier_plugin.text import plain
-from slsa_verifier_plugin.turn import aside
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin.permit import aside
 from slsa_verifier_plugin.registry import arrival
-from slsa_verifier_plugin.turn import aside
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.turn import aside
+from slsa_verifier_plugin.permit import aside
 
 PARTING = 0.25
 """Seconds for which what is under way is waited for in the end, so that a fetch seldom outlives the call that it was for."""
@@ -88,7 +88,7 @@ class _Crew(Generic[Key, Value]):
     def take(self, deadline: Deadline, doing: str) -> tuple[Key, Value | Exception]:
         """Return the next result."""
         with suppress(queue.Empty):
-            # Without giving the turn away where a result is there already: to get it back may take a wait.
+            # Without giving the permit away where a result is there already: to get it back may take a wait.
             return self._results.get_nowait()
         with aside():
             while True:

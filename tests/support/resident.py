@@ -26,13 +26,13 @@ from typing import Any, NoReturn, Self
 
 from slsa_verifier_plugin.environment import PASS_VARIABLE
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.permit import aside
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client, manage
 from slsa_verifier_plugin.resident.place import Place, find_place
 from slsa_verifier_plugin.resident.protocol import Answer, Request
 from slsa_verifier_plugin.resident.server.server import serve
 from slsa_verifier_plugin.resident.server.server_settings import read_settings
-from slsa_verifier_plugin.turn import aside
 from tests.support.processes import kill, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from slsa_verifier_plugin.permit import aside
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.protocol import Answer, Request
-from slsa_verifier_plugin.resident.server import turn_pool
+from slsa_verifier_plugin.resident.server import permit_pool
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.fair_queue import FairQueue, Job
-from slsa_verifier_plugin.turn import aside
 from tests.support.pool import answer_on, job, pool_of
 from tests.support.processes import wait_until
 from tests.support.resident import ObedientService
@@ -199,7 +199,7 @@ def test_without_a_turn_nothing_is_given_away() -> None:
 
 
 def test_threads_that_are_not_needed_end(log: ErrorLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_pool, "IDLE_THREAD_SECONDS", 0.1)
+    monkeypatch.setattr(permit_pool, "IDLE_THREAD_SECONDS", 0.1)
     service = ObedientService()
     with pool_of(service, log, workers=2, threads=64) as (pool, _):
         pool.warm_up()

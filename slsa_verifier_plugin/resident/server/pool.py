@@ -22,11 +22,11 @@ from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.server.fair_queue import Job
 from slsa_verifier_plugin.resident.server.handler import CallHandler
+from slsa_verifier_plugin.resident.server.permit_pool import PermitPool
 from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
-from slsa_verifier_plugin.resident.server.turn_pool import TurnPool
 
 
-class Pool(TurnPool[Job]):
+class Pool(PermitPool[Job]):
     """Runs the calls that a resident verifier has accepted, and answers each on its own connection.
 
     Args:

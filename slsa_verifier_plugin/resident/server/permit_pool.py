@@ -13,10 +13,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Generic, Protocol
 
+from slsa_verifier_plugin.permit import held
 from slsa_verifier_plugin.resident.protocol import GRACE_SECONDS
 from slsa_verifier_plugin.resident.server.errorlog import describe
 from slsa_verifier_plugin.resident.server.fair_queue import FairQueue, J
-from slsa_verifier_plugin.turn import held
 
 SHARE_OF_ONE_REGISTRY = 0.75
 """Of the threads that may be at the calls of one registry: others find some free even where it has all that wait."""
@@ -47,11 +47,11 @@ class ThreadLimits(Protocol):
         """Time after which a call that works without waiting no longer counts."""
 
 
-class TurnPool(ABC, Generic[J]):
+class PermitPool(ABC, Generic[J]):
     """Runs calls in threads that are started as they are needed.
 
-    A call works while it has one of ``ThreadLimits.workers`` turns, and gives it away while it waits (``turn.aside``). One that
-    has worked for a while without waiting counts no more, for nothing in Python can end it: another works in its place. Whoever
+    A call works while it has one of ``ThreadLimits.workers`` permits, and gives it away while it waits (``permit.aside``). A call
+    that has worked for a while without waiting counts no more, for Python cannot kill threads: another works in its place. Who
     comes back from waiting is next, then the calls that wait for a thread. How many may wait is for the one thread that
     submits them to decide, by ``load``.
 
@@ -77,7 +77,7 @@ class TurnPool(ABC, Generic[J]):
 
     @abstractmethod
     def _process(self, job: J) -> None:
-        """Do the work of one call, in a thread of its own that has its turn."""
+        """Do the work of one call, in a thread of its own that has its permit."""
 
     @abstractmethod
     def _abandon(self, job: J) -> None:
@@ -129,7 +129,7 @@ class TurnPool(ABC, Generic[J]):
                 return 0
             return len(self._waiting) + sum(now <= job.deadline + GRACE_SECONDS for job in self._running)
 
-    def give_turn(self, job: J) -> None:
+    def give_permit(self, job: J) -> None:
         """Let another call work while this one waits."""
         # While it waits it does not count as one that works for long.
         with self._lock:
@@ -137,11 +137,11 @@ class TurnPool(ABC, Generic[J]):
             self._working -= 1
             self._dispatch()
 
-    def take_turn(self, job: J) -> None:
+    def take_permit(self, job: J) -> None:
         """Wait until this call may work again."""
         with self._lock:
             # Behind those that came back before: who waited for a registry has less time left than who has not begun.
-            if not self._returning and self._has_turn():
+            if not self._returning and self._has_permit():
                 self._begin(job)
                 return
             # A lock for each and not one condition for all: who is next is woken, and nobody else.
@@ -151,8 +151,8 @@ class TurnPool(ABC, Generic[J]):
         gate.acquire()
 
     def _dispatch(self) -> None:
-        """Let those that wait for a turn work, as many as may; the lock is held."""
-        while self._has_turn():
+        """Let those that wait for a permit work, as many as may; the lock is held."""
+        while self._has_permit():
             # Who has begun comes before who has not: it holds memory, and its time has run for longer.
             if self._returning:
                 job, gate = self._returning.popleft()
@@ -168,11 +168,11 @@ class TurnPool(ABC, Generic[J]):
         job.working = time.monotonic()
         self._working += 1
 
-    def _has_turn(self) -> bool:
+    def _has_permit(self) -> bool:
         """Return True where one more may work; the lock is held."""
         if self._working < self._limits.workers:
             return True
-        # Counted only here, where all turns are taken: some hundred comparisons.
+        # Counted only here, where all permits are taken: some hundred comparisons.
         since = time.monotonic() - self._limits.patience_seconds
         held_up = sum(job.working is not None and job.working < since for job in self._running)
         return self._working < self._limits.workers + held_up
@@ -210,7 +210,7 @@ class TurnPool(ABC, Generic[J]):
     def _work(self) -> None:
         while (job := self._next()) is not None:
             try:
-                with held(_JobTurn(self, job)):
+                with held(_JobPermit(self, job)):
                     self._process(job)
             except BaseException as error:  # noqa: BLE001 (a worker outlives everything)
                 self._log.add(f"a worker failed: {describe(error)}")
@@ -247,17 +247,17 @@ class TurnPool(ABC, Generic[J]):
                 self._changed.notify_all()
 
 
-class _JobTurn(Generic[J]):
-    """The turn of one job, for ``turn.aside``."""
+class _JobPermit(Generic[J]):
+    """The permit of one job, for ``permit.aside``."""
 
     __slots__ = ("_job", "_pool")
 
-    def __init__(self, pool: TurnPool[J], job: J) -> None:
+    def __init__(self, pool: PermitPool[J], job: J) -> None:
         self._pool = pool
         self._job = job
 
     def give(self) -> None:
-        self._pool.give_turn(self._job)
+        self._pool.give_permit(self._job)
 
     def take(self) -> None:
-        self._pool.take_turn(self._job)
+        self._pool.take_permit(self._job)

@@ -1,0 +1,55 @@
+"""The permit to work: a call that waits for somebody else gives its permit to another one meanwhile.
+
+Waiting costs a thread alone; working wants a processor, of which there are few. So many calls may wait at once, and few work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Permit(Protocol):
+    """The permit of one call, which the thread that works on it holds."""
+
+    def give(self) -> None:
+        """Let another call work; never waits."""
+
+    def take(self) -> None:
+        """Wait until this call may work again."""
+
+
+_own = threading.local()
+
+
+@contextmanager
+def held(permit: Permit) -> Iterator[None]:
+    """Let what this thread does in the block give ``permit`` away while it waits."""
+    _own.permit = permit
+    try:
+        yield
+    finally:
+        _own.permit = None
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let another call work while this thread waits in the block: for a network, a program or another call.
+
+    Without a permit, as in a process that has one call only, this does nothing; neither does it within itself.
+    """
+    permit: Permit | None = getattr(_own, "permit", None)
+    # A process for one call has nobody to let work; a thread that waits within a wait has given its permit already.
+    if permit is None:
+        yield
+        return
+    # So that what waits within this wait does not give the same permit away twice.
+    _own.permit = None
+    permit.give()
+    try:
+        yield
+    finally:
+        permit.take()
+        _own.permit = permit
