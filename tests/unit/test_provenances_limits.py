@@ -47,17 +47,34 @@ from tests.support.simulators import IMAGE_TYPE, MemoryStore, Notary, as_json, l
 
 def test_a_fault_of_the_store_is_no_verdict(scene: Scene) -> None:
     class Faulty(MemoryStore):
-        def blob(self, image: Any, descriptor: Descriptor, limit: int, deadline: Any) -> bytes:
-            raise ZeroDivisionError
+        def manifest(self, image: Any, descriptor: Descriptor, deadline: Any) -> bytes:
+            if descriptor.artifact_type == BUNDLE:
+                raise ZeroDivisionError
+            return super().manifest(image, descriptor, deadline)
 
+    scene.store = Faulty()
+    scene.image = scene.store.put_image()
     attach(scene, provenance(scene))
     attach(scene, lookalike(scene))
     artifact = scene.attach(scene.notary.sign())
-    good = scene.store
-    scene.store = Faulty()
-    scene.store.content, scene.store.referring = good.content, good.referring
     with pytest.raises(ZeroDivisionError):
         scene.verify(artifact, provenance_policy())
+
+
+def test_what_was_slow_to_come_is_asked_for_again(scene: Scene) -> None:
+    class SlowAtFirst(MemoryStore):
+        has_waited = False
+
+        def manifest(self, image: Any, descriptor: Descriptor, deadline: Any) -> bytes:
+            if descriptor.artifact_type == BUNDLE and not self.has_waited:
+                self.has_waited = True
+                raise DeadlineError("the part of the time that one referrer may take in the first round")
+            return super().manifest(image, descriptor, deadline)
+
+    scene.store = SlowAtFirst()
+    scene.image = scene.store.put_image()
+    attach(scene, provenance(scene))
+    assert_admitted(judge(scene))
 
 
 def test_out_of_time_is_said(scene: Scene) -> None:
