@@ -19,6 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from slsa_verifier_plugin.provider.joining import JoiningTransport
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
 from slsa_verifier_plugin.provider.tls_files import TlsContext
@@ -43,38 +44,6 @@ def allow_many_connections() -> None:
 
 class HeadTooLarge(Exception):  # noqa: N818 (answered by uvicorn, as whatever else is no request)
     """A head has more than ``MAX_HEAD`` bytes."""
-
-
-class _Joining:
-    """A transport that writes the head of an answer together with what follows it: one record and one system call less.
-
-    Args:
-        transport: what it writes to.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-        self.abort = transport.abort
-
-    def write(self, data: bytes) -> None:
-        """Write, or keep the head of an answer for a moment."""
-        # An interim answer (100) has nothing behind it: the client's body waits for it.
-        if not self._head and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
-            self._head = data
-        else:
-            self.flush(data)
-
-    def flush(self, data: bytes = b"") -> None:
-        """Write what is kept, and ``data``."""
-        self._transport.write(self._head + data)
-        self._head = b""
-
-    def close(self) -> None:
-        """End the connection once all is written."""
-        self.flush()
-        self._transport.close()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -116,9 +85,18 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.is_idle or self.cycle.more_body or self._write is not None
 
     @property
+    def is_untaken(self) -> bool:
+        """True while its client leaves an answer untaken."""
+        return self._write is not None and not self.transport.is_closing()
+
+    @property
     def is_leaving(self) -> bool:
         """True where the next answer is the last."""
         return self.loop.time() >= self._ages
+
+    def make_room(self) -> None:
+        """End the connection that has left an answer untaken for longest, whose ever it is."""
+        self._guard.end_untaken()
 
     def leave(self) -> None:
         """End now, or after the answer that is being made."""
@@ -130,7 +108,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin: the first byte is due some time."""
         # uvicorn's part first: it sets what the timers below abort.
         super().connection_made(transport)
-        self._joining = _Joining(transport)
+        self._joining = JoiningTransport(transport)
         self.transport = self._joining  # type: ignore[assignment]
         # A handshake without tickets ends with nothing to send, and the system would keep its acknowledgement for 40 ms, for
         # which a client that gathers small writes (Nagle's algorithm) waits with its request.
@@ -286,6 +264,12 @@ class Guard:
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
+
+    def end_untaken(self) -> None:
+        """End the oldest connection whose client leaves its answer untaken."""
+        oldest = next((one for one in self._open if one.is_untaken), None)
+        if oldest is not None:
+            oldest.drop("answers")
 
     def end_others(self, clients: bytes) -> None:
         """End the connections of clients that another authority let in: TLS asks for certificates at the beginning alone."""

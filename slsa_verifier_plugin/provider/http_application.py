@@ -33,6 +33,8 @@ ROOT = "/ratify/gatekeeper"
 _JSON = "application/json"
 KEYS_A_TURN = 8
 """Keys of one request that are begun in a row; each takes some 0.2 ms of the thread that answers everybody."""
+ROOM_TURNS = 64
+"""Turns of the event loop in which answers that nobody takes are given up."""
 PIECE = 64 << 10
 """Bytes of an answer that are written at once; that of one image has some 10 KiB."""
 
@@ -138,8 +140,7 @@ class Application:
                 asked = read_request(await self._body(request))
                 api_version = asked.api_version
                 found = await _all(decide, path, asked.keys)
-                if self._state.answer_bytes > self._limits.held_bytes:
-                    raise RequestRefused(503, "too many answers wait to be taken")
+                await self._room(request)
                 room = MAX_ANSWER // max(len(found), 1)
                 items = [
                     item(key, None if one.error else render(one, room), one.error)
@@ -164,6 +165,20 @@ class Application:
             return answer
 
         return endpoint
+
+    async def _room(self, request: Request) -> None:
+        """Let those who leave their answers untaken make room for one more.
+
+        Raises:
+            RequestRefused: there is none all the same.
+        """
+        for _ in range(ROOM_TURNS):
+            if self._state.answer_bytes <= self._limits.held_bytes:
+                return
+            request.state.connection.make_room()
+            # What a connection holds is free some turns of the loop after its end.
+            await asyncio.sleep(0)
+        raise RequestRefused(503, "too many answers wait to be taken")
 
     async def _body(self, request: Request) -> bytes:
         """Return a request's body, of bounded size, within bounded time.
