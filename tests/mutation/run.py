@@ -24,6 +24,7 @@ if __package__ in (None, ""):
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import PACKAGE, Mutant, systematic
 from tests.mutation.named import named
+from tests.mutation.tested import CORE, TESTS
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (PACKAGE, "tests", "docs", "deploy", "pyproject.toml", "requirements", "README.md")
@@ -33,148 +34,7 @@ LEAST = 30
 TIMES = 10
 """A mutant hangs, which tests would notice too, ``LEAST`` seconds after ``TIMES`` what its tests take without it."""
 PASSED, FAILED, INVALID, HUNG = "passed", "failed", "invalid", "hung"
-
 _UNIT = "tests/unit/"
-TESTS = {
-    "policy/binding.py": [
-        "test_policy_binding.py",
-        "test_policy_binding_provenance.py",
-        "test_policy_binding_hosted.py",
-        "test_verify_binding.py",
-        "test_verify_binding_provenance.py",
-        "test_provenances.py",
-    ],
-    "policy/certified.py": ["test_policy_checks_8.py", "test_policy_binding_provenance.py"],
-    "policy/hosted.py": ["test_policy_binding_hosted.py"],
-    "policy/checks.py": ["test_policy_checks.py", "test_policy_checks_8.py", "test_policy_checks_9_to_13.py"],
-    "verification/entries.py": ["test_verify.py", "test_verify_time.py"],
-    "policy/matching.py": [
-        "test_policy_matching.py",
-        "test_policy_matching_properties.py",
-        "test_policy_trusted.py",
-    ],
-    "policy/durations.py": ["test_policy_parameters.py"],
-    "policy/parameters.py": [
-        "test_policy_parameters.py",
-        "test_policy_durations.py",
-        "test_policy_parameters_schema.py",
-    ],
-    "policy/parameters.schema.json": ["test_policy_parameters.py", "test_policy_parameters_schema.py"],
-    "verification/readings.py": ["test_policy_readings.py"],
-    "policy/tag_runs.py": ["test_policy_tag_runs.py", "test_policy_checks_8.py"],
-    "policy/trusted.py": ["test_policy_trusted.py", "test_policy_parameters.py"],
-    "signatures/bundles.py": [
-        "test_signatures_bundles.py",
-        "test_signatures_verifier.py",
-        "test_signatures_timestamp_parts.py",
-    ],
-    "signatures/certificate.py": ["test_signatures_certificate.py"],
-    "signatures/files.py": ["test_signatures_files.py"],
-    "signatures/in_service.py": ["test_signatures_windows.py"],
-    "signatures/keys.py": ["test_signatures_keys.py"],
-    "signatures/refresh.py": [
-        "test_signatures_refresh.py",
-        "test_signatures_refresh_cache.py",
-        "test_signatures_refresh_network.py",
-    ],
-    "signatures/root_json.py": ["test_signatures_root_json.py"],
-    "signatures/sharing.py": ["test_signatures_sharing.py"],
-    "signatures/sources.py": [
-        "test_signatures_shipped.py",
-        "test_signatures_trust.py",
-        "test_signatures_refresh.py",
-        "test_signatures_refresh_cache.py",
-    ],
-    "signatures/timestamps.py": ["test_signatures_timestamp_parts.py", "test_signatures_timestamps.py"],
-    "signatures/trust.py": [
-        "test_signatures_trust.py",
-        "test_signatures_windows.py",
-        "test_signatures_root_json.py",
-        "test_signatures_timestamps.py",
-    ],
-    "signatures/verifier.py": [
-        "test_signatures_verifier.py",
-        "test_signatures_readings.py",
-        "test_signatures_windows.py",
-        "test_signatures_timestamps.py",
-        "test_signatures_timestamp_parts.py",
-    ],
-    "verification/verify.py": [
-        "test_verify.py",
-        "test_verify_verified.py",
-        "test_verify_binding.py",
-        "test_verify_binding_provenance.py",
-        "test_provenances.py",
-        "test_verify_time.py",
-        "test_verify_file.py",
-    ],
-    "verification/evidence.py": [
-        "test_verify_binding.py",
-        "test_verify.py",
-        "test_verify_time.py",
-        "test_verify_file.py",
-    ],
-    "verification/binder.py": [
-        "test_verify_binding.py",
-        "test_verify_binding_provenance.py",
-        "test_provenances.py",
-        "test_verify_file.py",
-    ],
-    "verification/judged.py": [
-        "test_verify.py",
-        "test_verify_binding.py",
-        "test_verify_binding_provenance.py",
-        "test_verify_file.py",
-    ],
-    "verification/prefetch.py": ["test_prefetch.py", "test_provenances.py"],
-    "verification/provenances.py": [
-        "test_provenances.py",
-        "test_verify_binding_provenance.py",
-        "test_verify_time.py",
-    ],
-    "verification/referrer_order.py": ["test_provenances.py", "test_provenances_limits.py"],
-    "node/call_arguments.py": ["test_node_arguments.py"],
-    "node/call.py": ["test_node_decision.py"],
-    "node/containerd_config.py": ["test_node_containerd_config.py"],
-    "node/decision.py": ["test_node_decision.py"],
-    "node/exemptions.py": ["test_node_exemptions.py"],
-    "node/fail_open.py": ["test_node_containerd_config.py"],
-    "node/policy_folder.py": ["test_node_policy_folder.py"],
-    "strict_json.py": ["test_strict_json.py"],
-    "model/digest.py": ["test_model_digest.py"],
-    "model/documents_in_text.py": ["test_model_wrappers.py", "test_model_forms.py", "test_model_envelope.py"],
-    "model/envelope.py": ["test_model_envelope.py", "test_provenances.py"],
-    "model/levels.py": ["test_model_levels.py"],
-    "model/manifest.py": ["test_model_manifest.py"],
-    "model/provenance.py": ["test_model_provenance.py"],
-    "model/snappy.py": ["test_model_snappy.py"],
-    "model/signer.py": ["test_signatures_certificate.py", "test_policy_checks_8.py"],
-    "model/built.py": ["test_model_provenance.py"],
-    "model/image_label.py": ["test_model_image_label.py"],
-    "model/source_uri.py": ["test_model_source_uri.py"],
-    "model/statement.py": ["test_model_statement.py"],
-    "model/vsa.py": ["test_model_vsa.py"],
-}
-"""The tests of each module, the quickest first."""
-CORE = [
-    "test_verify.py",
-    "test_verify_verified.py",
-    "test_verify_binding.py",
-    "test_verify_binding_provenance.py",
-    "test_policy_checks.py",
-    "test_policy_checks_8.py",
-    "test_policy_checks_9_to_13.py",
-    "test_policy_binding.py",
-    "test_policy_binding_provenance.py",
-    "test_policy_binding_hosted.py",
-    "test_policy_verdict.py",
-    "test_signatures_verifier.py",
-    "test_signatures_timestamps.py",
-    "test_ratify.py",
-    "test_service.py",
-    "test_fuzzing.py",
-]
-"""What a mutant must survive as well before it counts as a survivor."""
 LIBRARIES = (
     "pytest",
     "_pytest.assertion.rewrite",

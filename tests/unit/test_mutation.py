@@ -17,18 +17,17 @@ from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import PACKAGE, SCOPE, Mutant, systematic
 from tests.mutation.named import named
 from tests.mutation.run import (
-    CORE,
     FAILED,
     HUNG,
     LEAST,
     LONGEST,
     PASSED,
-    TESTS,
     TIMES,
     Campaign,
     Task,
     main,
 )
+from tests.mutation.tested import CORE, TESTS
 
 ROOT = Path(__file__).parents[2]
 ALL = [*named(ROOT), *systematic(ROOT)]
