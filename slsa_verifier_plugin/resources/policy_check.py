@@ -95,12 +95,12 @@ def check(
         filled: by file, the paths of fields that a kustomization beside it fills in.
         allow_empty: whether it is right that nothing here is of a kind that is looked at.
     """
-    checker = _PolicyChecker(resources, plugins, filled or {})
-    checker.is_empty_right = allow_empty
-    return checker.findings()
+    review = _PolicyReview(resources, plugins, filled or {})
+    review.is_empty_right = allow_empty
+    return review.findings()
 
 
-class _PolicyChecker:
+class _PolicyReview:
     """Collects problems. Each method looks at one kind of resource, or at two together."""
 
     def __init__(

@@ -36,10 +36,10 @@ def check_gatekeeper(
         filled: by file, the paths of fields that a kustomization beside it fills in.
         problems: where to note it.
     """
-    return _GatekeeperChecker(resources, seconds, filled, problems).check()
+    return _GatekeeperReview(resources, seconds, filled, problems).check()
 
 
-class _GatekeeperChecker:
+class _GatekeeperReview:
     """Looks at one kind of resource at a time, with the others at hand."""
 
     def __init__(
