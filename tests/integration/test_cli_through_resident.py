@@ -39,6 +39,7 @@ from tests.support.command_line import (
     write_yaml,
 )
 from tests.support.embedded_registry import EmbeddedRegistry
+from tests.support.interrupts import heard
 from tests.support.users import OTHER_USER, as_root
 
 TAMPERED = TESTDATA / "tampered.intoto.jsonl"
@@ -436,6 +437,49 @@ def test_who_never_answers_is_not_waited_for_without_end(
         over.set()
     assert (done.status, done.err) == (Status.DENIED, "")
     assert time.monotonic() - started < 30
+
+
+def test_a_person_who_does_not_want_to_wait(deserted: dict[str, str], policy: Path) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def wait(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(protocol.encode_accepted(20.0))
+        asked.set()
+        over.wait(60)
+
+    command = [
+        sys.executable,
+        "-m",
+        "slsa_verifier_plugin",
+        "verify",
+        "localhost:1/app:1",
+        "--policy",
+        policy,
+    ]
+    with listener(deserted, wait), heard():
+        caller = subprocess.Popen(
+            [*command, str(policy)],
+            env={**os.environ, **deserted},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert asked.wait(30)
+        caller.send_signal(signal.SIGINT)
+        out, err = caller.communicate(timeout=30)
+        over.set()
+    assert (caller.returncode, out) == (Status.INTERRUPTED, b"")
+    assert err == b"slsa-verifier-plugin: interrupted\n"
+
+
+def test_what_fits_in_no_request_is_verified_here(
+    place: dict[str, str], policy: Path, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.jsonl"
+    large.write_bytes(LEVEL_3.read_bytes() + b"\n" * protocol.MAX_REQUEST)
+    before = accepted(place)
+    own = cli("verify", "--bundle", large, "--policy", policy, environ={**place, **OWN})
+    assert cli("verify", "--bundle", large, "--policy", policy, environ=place) == own
+    assert accepted(place) == before
 
 
 @as_root
