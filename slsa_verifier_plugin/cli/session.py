@@ -92,6 +92,12 @@ def show(document: Encoded) -> None:
     sys.stdout.write(ended(document))
 
 
+def pass_on(encoded: Iterable[str]) -> None:
+    """Write to standard output what a renderer has encoded, here or in a resident verifier."""
+    for text in encoded:
+        sys.stdout.write(text)
+
+
 def ended(document: Encoded) -> str:
     """Return a document with a line's end after it."""
     return document if document.endswith("\n") else f"{document}\n"

@@ -220,7 +220,9 @@ def test_what_goes_with_it_alone(alone: list[str]) -> None:
 
 
 def test_a_node_can_unpack_the_layer_of_each_image() -> None:
-    for piece in scene.pieces():
+    pieces = scene.pieces()
+    assert len(pieces) == 3
+    for piece in pieces:
         config, layer = piece.image.blobs
         with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
             assert [entry.name for entry in archive] == ["slsa-demo"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 from slsa_verifier_plugin.checking.status import status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, policy_options
-from slsa_verifier_plugin.cli.session import session_of
+from slsa_verifier_plugin.cli.session import pass_on, session_of
 from slsa_verifier_plugin.cli.through_resident import ask
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.cli.verifying import Inputs, Look, rendered, reports_on
@@ -87,12 +86,13 @@ def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -
     read = ReadOnce()
     answered = ask(session.environ, inputs, demands, look, read)
     if answered is not None:
-        sys.stdout.write(answered[1])
-        return answered[0]
+        status, printed = answered
+        pass_on([printed])
+        return status
     from slsa_verifier_plugin.service.service import Service
 
     reports = reports_on(inputs, demands, Service(session.environ), read)
-    sys.stdout.writelines(rendered(reports, look, inputs.bundle))
+    pass_on(rendered(reports, look, inputs.bundle))
     return status_of(report.decision for report in reports)
 
 
