@@ -258,9 +258,11 @@ class Provider:
         }
         patch = yaml.safe_dump({"status": status})
         for pod in kubectl.run(*selected).split():
-            kubectl.run(
+            said = kubectl.attempt(
                 "patch", "-n", charts.NAMESPACE, pod, "--subresource=status", "--type=merge", "-p", patch
             )
+            # A rollout takes Pods away meanwhile.
+            assert said.admitted or "(NotFound)" in said.text, said.text
 
 
 def _health(replica: int, path: str) -> str:

@@ -132,7 +132,8 @@ def test_the_page_word_for_word(
         report = _run(lab, pod, state)
         last, left_last = follow(lab, reader, parts["the rest"])
     finally:
-        lab.kubectl.run("delete", "namespace", NAMESPACE)
+        # The namespace stays: nobody here takes the finalizer of its volume away, and it would be ending for ever.
+        lab.kubectl.run("delete", "jobs", "--all", "-n", NAMESPACE, "--wait=false")
     assert report.startswith(("<!DOCTYPE html>", "<!doctype html>")), report[:200]
     # The page marks where a long word may break.
     text = report.replace("<wbr>", "")
@@ -162,3 +163,33 @@ def _parts(all_steps: list[Step]) -> Mapping[str, list[Step]]:
         "until the merge's wait": all_steps[first:second],
         "the rest": all_steps[second:],
     }
+
+
+def test_the_audits_own_image_is_exempt_by_its_digest(
+    lab: Lab, reader: Reader, elsewhere: str, say: Say
+) -> None:
+    """under the hardened constraint the audit's image is denied, and admitted after the page's line, which exempts its digest"""
+    prepare(lab, reader)
+    (exempt,) = [one for one in steps(PAGE.read_text("utf-8")) if "exemptImages" in one.command]
+    (job,) = [thing for thing in lab.kustomize("audit/job") if thing["kind"] == "Job"]
+    registry = next(there for there in reader.names if there.startswith("localhost"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    image = container["image"].replace(lab.registry, registry)
+    other = lab.image("other")
+    lab.apply("gatekeeper/hardened")
+    try:
+        denied = lab.run(image, elsewhere)
+        assert not denied.admitted
+        assert "NO_ATTESTATION" in denied.text, denied.text
+        reader.type(
+            Step(exempt.command, "…ratifyverification.constraints.gatekeeper.sh/ratify-constraint patched")
+        )
+        pod = lab.pod(image)
+        lab.kubectl.until("created", "run", "audit", f"--image={image}", "-n", elsewhere)
+        stored = lab.kubectl.get("pod", "audit", "-n", elsewhere)["spec"]["containers"][0]["image"]
+        assert stored.partition("@")[2] == lab.provider.image.partition("@")[2]
+        assert pod["spec"]["containers"][0]["image"] == image
+        assert not lab.run(other, elsewhere).admitted, "the exemption is for that one"
+    finally:
+        lab.apply("gatekeeper/mutation", "gatekeeper/demo")
+    say(f"{stored} alone")
