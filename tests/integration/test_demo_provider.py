@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import ssl
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from slsa_verifier_plugin.demo.provider_calls import ProviderExchange, RunningPr
 from slsa_verifier_plugin.demo.scene import Exhibit
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from tests.support.command_line import process
+from tests.support.interrupts import heard
 
 
 @pytest.fixture
@@ -57,7 +59,9 @@ def test_as_json(short: Path) -> None:
 def test_with_a_folder_it_stays_and_its_lines_ask_again(short: Path) -> None:
     folder = short / "a folder"
     command = [sys.executable, "-m", "slsa_verifier_plugin", "demo", "--provider", "--serve", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as running:
+    with heard():
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+    with started as running:
         assert running.stdout is not None
         lines = []
         for line in running.stdout:
@@ -78,7 +82,7 @@ def test_with_a_folder_it_stays_and_its_lines_ask_again(short: Path) -> None:
             assert admitted == [False, True]
             assert (folder / "server.key").stat().st_mode & 0o077 == 0
         finally:
-            running.send_signal(2)
+            running.send_signal(signal.SIGINT)
         assert running.wait(60) == Status.ADMITTED
 
 

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from tests.support.command_line import ROOT
+from tests.support.interrupts import heard
 
 SCRIPT = ROOT / "deploy" / "provider" / "certificates.sh"
 KUBECTL = """\
@@ -200,13 +201,14 @@ def test_providers_are_left_alone_where_that_is_asked_for(cluster: Cluster) -> N
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_key_stays_behind_where_it_is_ended(cluster: Cluster, end: signal.Signals) -> None:
-    running = subprocess.Popen(
-        [str(SCRIPT)],
-        env=cluster.environ(HANGS="apply --kustomize"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with heard():
+        running = subprocess.Popen(
+            [str(SCRIPT)],
+            env=cluster.environ(HANGS="apply --kustomize"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     calls = cluster.home / "cluster" / "calls"
     until = time.monotonic() + 60
     while not calls.exists() or "apply --kustomize" not in calls.read_text():

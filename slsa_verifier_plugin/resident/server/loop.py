@@ -235,7 +235,9 @@ class Loop:
         body = bytes(memoryview(peer.buffer)[protocol.HEADER_BYTES :])
         if kind in (protocol.VERIFY, protocol.CHECK, protocol.REPORT):
             request = protocol.decode_request(body)
-            self._accept_call(self._peers.detach(peer), kind, request, self._seconds(kind, request))
+            # Before the connection is let go: one that is refused here must be closed as every other with a broken frame.
+            seconds = self._seconds(kind, request)
+            self._accept_call(self._peers.detach(peer), kind, request, seconds)
         elif kind == protocol.STATUS and not body:
             self._send(self._peers.detach(peer), protocol.frame(protocol.STATUS_REPLY, self._report()))
         elif kind == protocol.STOP and not body:

@@ -258,7 +258,7 @@ def test_a_verifier_of_another_track_keeps_its_demands(
         (["--images", "-", "--pods", "-"], "standard input can only be one of"),
         (["--images", "/nowhere"], "cannot be read"),
         (["a/b", "--jobs", "0"], "not in the range"),
-        (["a/b", "--state", "/nowhere/x.db"], "cannot be used"),
+        (["a/b", "--state", "/nowhere/x.db"], "there is no folder for it"),
         (["merge"], "Missing argument"),
     ],
 )
