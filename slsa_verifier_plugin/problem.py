@@ -51,3 +51,16 @@ class Problem:
         """Return all of it as one sentence, without a full stop."""
         place = f"{self.place}: " if self.where else ""
         return f"{place}{self.what}{'; ' if self.remedy else ''}{self.remedy}"
+
+
+PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorFinding:
+    """One thing that was looked at: its name, how it is (``PASSED`` ...), and what to do where that is not as it should be."""
+
+    name: str
+    outcome: str
+    message: str
+    remedy: str = ""

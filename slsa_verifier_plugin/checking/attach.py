@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.checking.demands import DEFAULT_ARTIFACT_TYPE, decider_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.fetching import MAX_ATTESTATION
 from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.deadline import Deadline
@@ -44,8 +45,6 @@ SECONDS = 120.0
 READ_BACK_SECONDS = 30.0
 """How long a registry may take until it lists what was attached; hosted ones take a second or two at times."""
 READ_BACK_PAUSE = 0.5
-MAX_ATTESTATION = 256 << 20
-"""Bytes of one attestation that are read back; the most that a policy may allow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
 
 MAX_ATTESTATION = 256 << 20
-"""Bytes of one attestation that is taken along; the most that a policy may allow."""
+"""Bytes of one attestation that is taken along or read back; the most that a policy may allow."""
 
 
 @dataclass(frozen=True, slots=True)

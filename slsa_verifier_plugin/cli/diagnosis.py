@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, EXECUTABLE_VARI
 from slsa_verifier_plugin.errors import TrustRootError, UsageError, VerifierError
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.policy.releases import known_releases
+from slsa_verifier_plugin.problem import FAILED, NOT_CHECKED, PASSED, WARNING, DoctorFinding
 from slsa_verifier_plugin.resources.documents import parse_documents
 from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
 from slsa_verifier_plugin.resources.policy_check import check as check_resources
@@ -25,7 +25,6 @@ from slsa_verifier_plugin.resources.problems import ERROR
 from slsa_verifier_plugin.resources.ratify_resources import flattened
 from slsa_verifier_plugin.text import plain
 
-PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
 DEPENDENCIES = ("sigstore", "oras", "cryptography", "tuf", "jsonschema", "click")
 REFRESH_DAYS = 90
 """Age of the copy in the cache from which a warning is given: Sigstore changes its root a few times a year."""
@@ -40,16 +39,6 @@ KINDS = (
     "constrainttemplates.templates.gatekeeper.sh",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorFinding:
-    """One thing that was looked at: its name, how it is, and what to do where it is not as it should be."""
-
-    name: str
-    outcome: str
-    message: str
-    remedy: str = ""
 
 
 def findings(
@@ -92,13 +81,12 @@ def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[DoctorFi
 
     # A configuration that cannot be read is an error of usage: containerd itself would not start with it.
     read = read_config(config)
-    for gap in gaps(read, policy_folder.BASE):
-        yield DoctorFinding(gap.name, gap.outcome, gap.message, gap.remedy)
+    yield from gaps(read, policy_folder.BASE)
     for profile in profiles(read):
         folder = policy_folder.folder_of(profile)
         seen = surroundings(environ, folder, is_launched=EXECUTABLE_VARIABLE in environ)
-        for gap in (policies_gap(folder, Service(seen)), *credentials_gap(folder)):
-            yield DoctorFinding(gap.name, gap.outcome, gap.message, gap.remedy)
+        yield policies_gap(folder, Service(seen))
+        yield from credentials_gap(folder)
         yield from _resident(seen)
 
 

@@ -20,7 +20,6 @@ from slsa_verifier_plugin.errors import ArtifactError, UsageError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.node.exemptions import ExemptionError, Exemptions, names_registry, parse_exemptions
-from slsa_verifier_plugin.node.fail_open import FAILED, PASSED, Gap
 from slsa_verifier_plugin.node.policy_folder import (
     CREDENTIALS,
     ENDINGS,
@@ -32,6 +31,7 @@ from slsa_verifier_plugin.node.policy_folder import (
     seconds_of_call,
 )
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX, encode
+from slsa_verifier_plugin.problem import FAILED, PASSED, DoctorFinding
 from slsa_verifier_plugin.provider.policy_sets import CLUSTER, load_policies
 from slsa_verifier_plugin.registry.credentials.docker.docker_config import DockerConfig
 from slsa_verifier_plugin.registry.reference import Reference
@@ -118,7 +118,7 @@ class ImageDecider:
         return kept
 
 
-def policies_gap(folder: str, service: Service) -> Gap:
+def policies_gap(folder: str, service: Service) -> DoctorFinding:
     """Return whether a folder's policies can decide, for ``doctor``: where they cannot, nothing but what is exempt is pulled."""
     name, remedy = "policies", "correct it: until then nothing but what is exempt is pulled on this node"
     try:
@@ -126,7 +126,7 @@ def policies_gap(folder: str, service: Service) -> Gap:
         seconds_of_call(folder)
         policies = ImageDecider().policies(folder, service)
         if policies.checker is None:
-            return Gap(name, FAILED, policies.problem, remedy)
+            return DoctorFinding(name, FAILED, policies.problem, remedy)
         _check_references(policies.checker)
         for check in policies.checker.verifiers:
             # Loads roots and keys, as a call would: a missing file shows here and not at the first pull.
@@ -134,12 +134,12 @@ def policies_gap(folder: str, service: Service) -> Gap:
         if CREDENTIALS in policies.files:
             DockerConfig(Path(folder) / CREDENTIALS, {}).read()
     except (FolderError, ExemptionError) as error:
-        return Gap(name, FAILED, str(error), remedy)
+        return DoctorFinding(name, FAILED, str(error), remedy)
     except VerifierError as error:
-        return Gap(name, FAILED, error.message, remedy)
+        return DoctorFinding(name, FAILED, error.message, remedy)
     verifiers = ", ".join(check.resource.shown() for check in policies.checker.verifiers)
     exempt = len(policies.exemptions.exact) + len(policies.exemptions.paths)
-    return Gap(name, PASSED, f"{folder}: {plain(verifiers)}; {exempt} entries are exempt")
+    return DoctorFinding(name, PASSED, f"{folder}: {plain(verifiers)}; {exempt} entries are exempt")
 
 
 def _load(folder: str, files: Mapping[str, tuple[int, ...]], service: Service) -> NodePolicies:

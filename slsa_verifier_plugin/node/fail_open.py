@@ -28,9 +28,9 @@ from slsa_verifier_plugin.node.policy_folder import (
 )
 from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX
+from slsa_verifier_plugin.problem import FAILED, NOT_CHECKED, PASSED, WARNING, DoctorFinding
 from slsa_verifier_plugin.text import plain, quoted
 
-PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
 OLDEST = "2.1"
 """The first containerd whose CRI pulls through the transfer service unless told otherwise."""
 BIN_DIR = "/opt/containerd/image-verifier/bin"
@@ -45,16 +45,6 @@ SPARE_SECONDS = 1.0
 _VERSION = re.compile(r"\bv?([0-9]{1,4})\.([0-9]{1,4})\.[0-9][0-9A-Za-z.+~-]*")
 _SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"')
 _BINDIR_KEYS = ("bin_dir", "max_verifiers", "per_verifier_timeout")
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """One thing that was looked at: its name, how it is, and what to change where the door does not hold."""
-
-    name: str
-    outcome: str
-    message: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +75,7 @@ LOCAL_PULL = (
 _REGISTRY = ("mirrors", "configs", "auths")
 
 
-def gaps(config: ContainerdConfig, base: str) -> Iterator[Gap]:
+def gaps(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
     """Yield what was found, each with what to change.
 
     Args:
@@ -99,27 +89,27 @@ def gaps(config: ContainerdConfig, base: str) -> Iterator[Gap]:
     yield from _directory(config, base)
 
 
-def _files(config: ContainerdConfig) -> Gap:
+def _files(config: ContainerdConfig) -> DoctorFinding:
     versions = ", ".join(sorted({str(version) for version in config.versions}))
-    return Gap("configuration", PASSED, f"looked at {', '.join(config.files)} (version {versions})")
+    return DoctorFinding("configuration", PASSED, f"looked at {', '.join(config.files)} (version {versions})")
 
 
-def _plugin(config: ContainerdConfig) -> Iterator[Gap]:
+def _plugin(config: ContainerdConfig) -> Iterator[DoctorFinding]:
     """Yield whether the plugins run that call verifiers."""
     disabled = config.listed("disabled_plugins")
     for name, does in ((BINDIR, "runs verifiers"), (TRANSFER, "pulls through them")):
         if name in disabled:
-            yield Gap(
+            yield DoctorFinding(
                 "image verifier",
                 FAILED,
                 f"{disabled[name]} disables {name}, which {does}: every image is pulled",
                 f"take {name} out of disabled_plugins, and restart containerd",
             )
     if BINDIR not in disabled and TRANSFER not in disabled:
-        yield Gap("image verifier", PASSED, f"{BINDIR} is not disabled")
+        yield DoctorFinding("image verifier", PASSED, f"{BINDIR} is not disabled")
     for key, setting in config.below(BINDIR):
         if key not in _BINDIR_KEYS:
-            yield Gap(
+            yield DoctorFinding(
                 "image verifier",
                 FAILED,
                 f"{setting.file} has {quoted(key, 80)} in {BINDIR}, which containerd ignores",
@@ -128,7 +118,7 @@ def _plugin(config: ContainerdConfig) -> Iterator[Gap]:
     # Not every unknown plugin is a slip; one that is told where verifiers are is.
     for path, setting in config.settings.items():
         if path[0] != BINDIR and path[1:] in {(key,) for key in _BINDIR_KEYS}:
-            yield Gap(
+            yield DoctorFinding(
                 "image verifier",
                 FAILED,
                 f"{setting.file} sets {path[1]} for {quoted(path[0], 80)}, which containerd does not know",
@@ -136,7 +126,7 @@ def _plugin(config: ContainerdConfig) -> Iterator[Gap]:
             )
 
 
-def _pull_path(config: ContainerdConfig) -> Iterator[Gap]:
+def _pull_path(config: ContainerdConfig) -> Iterator[DoctorFinding]:
     """Yield whatever makes the CRI pull without the transfer service."""
     found = False
     for reason in LOCAL_PULL:
@@ -150,11 +140,13 @@ def _pull_path(config: ContainerdConfig) -> Iterator[Gap]:
             yield _local(f"registry.{name}", quoted(key, 80), setting, _HOSTS)
             break  # one entry is enough for containerd, and the remedy is the same for all
     if not found:
-        yield Gap("pull path", PASSED, "the CRI pulls through the transfer service, which asks verifiers")
+        yield DoctorFinding(
+            "pull path", PASSED, "the CRI pulls through the transfer service, which asks verifiers"
+        )
 
 
-def _local(key: str, value: str, setting: Setting, remedy: str) -> Gap:
-    return Gap(
+def _local(key: str, value: str, setting: Setting, remedy: str) -> DoctorFinding:
+    return DoctorFinding(
         "pull path",
         FAILED,
         f"{setting.file} sets {key} to {value} for the CRI: containerd then pulls by itself, past every verifier",
@@ -162,7 +154,7 @@ def _local(key: str, value: str, setting: Setting, remedy: str) -> Gap:
     )
 
 
-def _directory(config: ContainerdConfig, base: str) -> Iterator[Gap]:
+def _directory(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
     """Yield what is wrong with ``bin_dir`` and the files in it."""
     setting = config.setting(BINDIR, "bin_dir")
     path = BIN_DIR if setting is None else setting.value
@@ -170,7 +162,7 @@ def _directory(config: ContainerdConfig, base: str) -> Iterator[Gap]:
     install = "run 'slsa-verifier-plugin install --containerd"
     if not isinstance(path, str) or not path.startswith("/"):
         where = setting.file if setting else ""
-        yield Gap(
+        yield DoctorFinding(
             name,
             FAILED,
             f"{where} sets bin_dir to {quoted(path, 80)}: every image is pulled",
@@ -182,10 +174,10 @@ def _directory(config: ContainerdConfig, base: str) -> Iterator[Gap]:
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 (names, as containerd sorts them)
     except FileNotFoundError:
-        yield Gap(name, FAILED, f"{plain(path)} does not exist: every image is pulled", install)
+        yield DoctorFinding(name, FAILED, f"{plain(path)} does not exist: every image is pulled", install)
         return
     except OSError as error:
-        yield Gap(
+        yield DoctorFinding(
             name,
             FAILED,
             f"{plain(path)} cannot be read: {plain(error.strerror)}",
@@ -193,25 +185,27 @@ def _directory(config: ContainerdConfig, base: str) -> Iterator[Gap]:
         )
         return
     if not names:
-        yield Gap(name, FAILED, f"{plain(path)} is empty: every image is pulled", install)
+        yield DoctorFinding(name, FAILED, f"{plain(path)} is empty: every image is pulled", install)
         return
     own = [item for item in names if _is_own(item)]
     if not own:
-        yield Gap(name, FAILED, f"{plain(path)} has no {PROGRAM}, but {quoted(names[0], 80)}", install)
+        yield DoctorFinding(
+            name, FAILED, f"{plain(path)} has no {PROGRAM}, but {quoted(names[0], 80)}", install
+        )
         return
     problems = [*_owner(path), *(problem for item in names for problem in _entry(folder / item))]
     if not problems:
         # What others may change is not run, not even to try it.
         problems += [problem for item in own for problem in _trial(folder / item)]
     for problem in problems:
-        yield Gap(
+        yield DoctorFinding(
             name,
             FAILED,
             problem,
             f"make it an executable file of root's that others may not write to, or remove it; for ours {install}",
         )
     if not problems:
-        yield Gap(name, PASSED, f"{plain(path)}: {', '.join(map(plain, names))}")
+        yield DoctorFinding(name, PASSED, f"{plain(path)}: {', '.join(map(plain, names))}")
     yield from _bounds(config, names, own, base)
 
 
@@ -257,13 +251,13 @@ def _trial(path: Path) -> Iterator[str]:
             yield f"{plain(str(path))} is not this verifier: it does not block a call without an image (status {done.returncode})"
 
 
-def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: str) -> Iterator[Gap]:
+def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: str) -> Iterator[DoctorFinding]:
     """Yield whether containerd calls all verifiers, and waits for the answer of ours."""
     most = config.setting(BINDIR, "max_verifiers")
     limit = MAX_VERIFIERS if most is None else most.value
     name = "verifier limits"
     if not isinstance(limit, int) or isinstance(limit, bool):
-        yield Gap(
+        yield DoctorFinding(
             name,
             FAILED,
             f"max_verifiers is {quoted(limit, 40)}, no number: containerd does not start",
@@ -271,14 +265,14 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
         )
     elif 0 <= limit < len(names):
         skipped = ", ".join(map(plain, names[limit:]))
-        yield Gap(
+        yield DoctorFinding(
             name,
             FAILED,
             f"max_verifiers is {limit}, and there are {len(names)} files: {skipped} is never asked",
             f"set max_verifiers to {len(names)} or more, or remove files",
         )
     else:
-        yield Gap(name, PASSED, f"at most {limit} files are asked, and there are {len(names)}")
+        yield DoctorFinding(name, PASSED, f"at most {limit} files are asked, and there are {len(names)}")
     setting = config.setting(BINDIR, "per_verifier_timeout")
     allowed = TIMEOUT_SECONDS if setting is None else _duration(setting.value)
     for item in own:
@@ -288,7 +282,7 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
         except FolderError:
             continue  # said of the policies
         if allowed is None or allowed < needed + SPARE_SECONDS:
-            yield Gap(
+            yield DoctorFinding(
                 name,
                 FAILED,
                 f"per_verifier_timeout is {quoted(setting.value if setting else '10s', 40)}, but {item} may take {needed:g} s "
@@ -297,7 +291,7 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
             )
 
 
-def credentials_gap(folder: str) -> Iterator[Gap]:
+def credentials_gap(folder: str) -> Iterator[DoctorFinding]:
     """Yield whether passwords of a folder of policies may be read by others than their owner."""
     path = Path(folder) / CREDENTIALS
     try:
@@ -307,7 +301,7 @@ def credentials_gap(folder: str) -> Iterator[Gap]:
         return  # said of the policies, or where a registry asks for them
     # Names of helpers are no secret.
     if mode & 0o077 and _SECRET.search(content):
-        yield Gap(
+        yield DoctorFinding(
             "credentials",
             WARNING,
             f"{path} has passwords, and others than its owner may read it (mode {mode:04o})",
@@ -345,7 +339,7 @@ def _is_own(name: str) -> bool:
     return name.startswith(PROGRAM)
 
 
-def version_gap() -> Gap:
+def version_gap() -> DoctorFinding:
     """Return whether the containerd on the PATH is one that asks verifiers for the CRI's pulls."""
     name = "containerd"
     program = shutil.which("containerd")
@@ -355,7 +349,7 @@ def version_gap() -> Gap:
         said = ""
     found = _VERSION.search(said)
     if not found:
-        return Gap(
+        return DoctorFinding(
             name,
             NOT_CHECKED,
             "there is no containerd on the PATH that says its version",
@@ -363,13 +357,13 @@ def version_gap() -> Gap:
         )
     version = (int(found[1]), int(found[2]))
     if version < (2, 1):
-        return Gap(
+        return DoctorFinding(
             name,
             FAILED,
             f"version {found[0]}: the CRI pulls past every verifier",
             f"update to {OLDEST} or newer",
         )
-    return Gap(name, PASSED, f"version {found[0]}")
+    return DoctorFinding(name, PASSED, f"version {found[0]}")
 
 
 def _said_by(command: list[str]) -> str:

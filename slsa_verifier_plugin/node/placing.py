@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.node.decision import policies_gap
-from slsa_verifier_plugin.node.fail_open import FAILED
 from slsa_verifier_plugin.node.policy_folder import (
     CREDENTIALS,
     ENDINGS,
@@ -19,6 +18,7 @@ from slsa_verifier_plugin.node.policy_folder import (
     FolderError,
     check_folder,
 )
+from slsa_verifier_plugin.problem import FAILED
 from slsa_verifier_plugin.text import plain, quoted
 
 if TYPE_CHECKING:

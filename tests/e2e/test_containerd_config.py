@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, OLD_CRI, TRANSFER, read_config
-from slsa_verifier_plugin.node.fail_open import LOCAL_PULL, Gap, gaps
+from slsa_verifier_plugin.node.fail_open import LOCAL_PULL, gaps
+from slsa_verifier_plugin.problem import DoctorFinding
 from tests.e2e.peers import peer
 
 REGISTRY = ("mirrors", "configs", "auths")
@@ -90,7 +91,7 @@ def expected(dump: dict[str, Any]) -> set[str]:
     )
 
 
-def said(found: list[Gap]) -> set[str]:
+def said(found: list[DoctorFinding]) -> set[str]:
     names = {
         BINDIR,
         TRANSFER,

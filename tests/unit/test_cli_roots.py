@@ -11,10 +11,10 @@ import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import diagnosis
-from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
 from slsa_verifier_plugin.cli.render import render_resident
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.policy.parameters import parse_policy
+from slsa_verifier_plugin.problem import DoctorFinding
 from slsa_verifier_plugin.resident.client import manage
 from slsa_verifier_plugin.service.resident_service import ResidentService
 from tests.support.command_line import LEVEL_3, TRUSTED_ROOT, cli, parameters, verifier, write_yaml

@@ -10,10 +10,11 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.node import fail_open
 from slsa_verifier_plugin.node.call_arguments import PROGRAM
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, read_config
-from slsa_verifier_plugin.node.fail_open import FAILED, PASSED, Gap, gaps, profiles
+from slsa_verifier_plugin.node.fail_open import gaps, profiles
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX
+from slsa_verifier_plugin.problem import FAILED, NOT_CHECKED, PASSED, DoctorFinding
 
-Failures = Callable[[str], list[Gap]]
+Failures = Callable[[str], list[DoctorFinding]]
 OWN = f'[plugins."{BINDIR}"]\n'
 CRI = f'[plugins."{IMAGES}"]\n'
 CRI_2 = '[plugins."io.containerd.grpc.v1.cri"]\n'
@@ -40,7 +41,7 @@ def failures(tmp_path: Path, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fail_open, "BIN_DIR", str(bin_dir))
     monkeypatch.setattr("shutil.which", lambda name: None)
 
-    def found(text: str) -> list[Gap]:
+    def found(text: str) -> list[DoctorFinding]:
         file = tmp_path / "config.toml"
         file.write_text(text)
         return [gap for gap in gaps(read_config(file), str(tmp_path / "etc")) if gap.outcome == FAILED]
@@ -366,8 +367,8 @@ def test_a_profile_with_a_time_of_its_own(failures: Failures, bin_dir: Path, tmp
         ("containerd github.com/containerd/containerd/v2 v2.1.0", PASSED),
         ("containerd containerd.io 1.7.27 05044ec0a9a75232cad458027ca83437aae3f4da", FAILED),
         ("containerd github.com/containerd/containerd/v2 v2.0.5 x", FAILED),
-        ("", fail_open.NOT_CHECKED),
-        ("containerd", fail_open.NOT_CHECKED),
+        ("", NOT_CHECKED),
+        ("containerd", NOT_CHECKED),
     ],
 )
 def test_the_version(monkeypatch: pytest.MonkeyPatch, said: str, outcome: str) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.cli.diagnosis import PASSED, RELEASES_DAYS, WARNING, producers
+from slsa_verifier_plugin.cli.diagnosis import RELEASES_DAYS, producers
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS
+from slsa_verifier_plugin.problem import PASSED, WARNING
 from tests.support.command_line import cli
 from tools.releases import RELEASES, WORKFLOW, main
 

@@ -13,7 +13,6 @@ from hypothesis import given
 
 from slsa_verifier_plugin import sinks
 from slsa_verifier_plugin.cli.audit_report import FORMATS
-from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
 from slsa_verifier_plugin.cli.render import (
     render_doctor,
     render_policy,
@@ -22,7 +21,7 @@ from slsa_verifier_plugin.cli.render import (
     render_trust,
 )
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.problem import Problem
+from slsa_verifier_plugin.problem import DoctorFinding, Problem
 from slsa_verifier_plugin.registry.probe.probe import ProbeStep
 from slsa_verifier_plugin.registry.probe.probe_steps import SeenRequest
 from slsa_verifier_plugin.resident.client.manage import ResidentStatus

@@ -11,9 +11,10 @@ from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import json_option
 from slsa_verifier_plugin.cli.session import say_all, session_of, show
+from slsa_verifier_plugin.problem import FAILED
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
+    from slsa_verifier_plugin.problem import DoctorFinding
 
 EPILOG = """\b
 Exit status: 0 nothing failed, 1 something did, 2 usage.
@@ -73,4 +74,4 @@ def doctor(
             say_all(render_doctor.lines_of(finding, painter))
     if as_json:
         show(render_doctor.json_of(found))
-    return Status.DENIED if any(item.outcome == diagnosis.FAILED for item in found) else Status.ADMITTED
+    return Status.DENIED if any(item.outcome == FAILED for item in found) else Status.ADMITTED

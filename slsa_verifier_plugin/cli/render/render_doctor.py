@@ -10,7 +10,7 @@ from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.diagnosis import DoctorFinding
+    from slsa_verifier_plugin.problem import DoctorFinding
 
 _NAME = 19
 
