@@ -25,6 +25,7 @@ from slsa_verifier_plugin.policy.steps import CheckError, Step, not_checked, pas
 from slsa_verifier_plugin.policy.trusted import TrustedSigner
 from slsa_verifier_plugin.text import plain, quoted
 
+# OCI image specification, "Pre-Defined Annotation Keys".
 REVISION = "org.opencontainers.image.revision"
 SOURCE = "org.opencontainers.image.source"
 NOT_BOUND = "the image is not bound to this commit (sourceBinding: none)"
@@ -94,6 +95,7 @@ class Shortfall:
     @property
     def is_of_trusted(self) -> bool:
         """True where a trusted builder says it: the others' word is not worth a look at its signature."""
+        # The checks run in order: whatever failed behind ``_builder`` has passed it.
         return self.rank > _CHECKS.index(_builder)
 
 
@@ -124,6 +126,7 @@ class Demand:
         return [
             builder
             for builder in self.policy.builders
+            # Both of one entry: who may sign for one builder must not speak for another.
             if builder.id == item.provenance.builder_id
             and builder.is_signer(item.signer, self.key_identities)
         ]
@@ -149,6 +152,7 @@ def check_unbound(examination: Examination, unchecked: str = "none") -> Step:
 
     ``unchecked`` is the ``sourceBinding`` that the policy asks for where there is no image to bind.
     """
+    # SLSA v1.2, "subject": the summary is about this very image, so there is no commit to bind it to.
     if examination.bound_by_digest:
         return passed(14, "the summary names the image's own digest")
     # The policy asks for a binding that nothing can give: said aloud, so that nobody takes the file's verdict for the
@@ -205,6 +209,7 @@ def check_annotation(examination: Examination, images: Sequence[ImageLabels]) ->
                 f"{near_repository(image.source, resource_uri)}",
                 "attach the summary of the image's own repository",
             )
+    # All platforms agree by now, and none is without a commit.
     commit = images[0].revision or ""
     return Bound(passed(14, f"{REVISION} is {plain(commit)}"), _narrowed(examination, commit))
 
@@ -227,6 +232,7 @@ def check_provenance(
     for item in provenances:
         found = shortfall(item, demand)
         if found is None:
+            # ``_source`` refuses a provenance with no source and one with several.
             (source,) = item.provenance.built
             step = passed(14, f"built by {plain(item.provenance.builder_id)} from {source.commit}")
             return Bound(step, _narrowed(demand.examination, source.commit))
@@ -234,6 +240,7 @@ def check_provenance(
         # count.
         if closest is None or found.rank > closest.rank:
             closest = found
+    # Not one was there to be judged: the message names what is expected and what was passed over.
     if closest is None:
         expected, remedy = demand.expected()
         nothing = f"found no signed provenance{passed_over}{expected}"
@@ -272,6 +279,7 @@ def _builder(item: SignedProvenance, demand: Demand) -> _Found | None:
 
 
 def _runner(item: SignedProvenance, demand: Demand) -> _Found | None:
+    # The rule of step 8: on a runner of one's own, its owner decides what is built and what is said of it.
     problem = runner_problem(item.signer, demand.policy)
     if problem is None:
         return None
@@ -285,6 +293,7 @@ def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
     # was built.
     if demand.is_foreign(item):
         return None
+    # A certificate that contradicts itself takes away this provenance alone: another one may still bind the image.
     try:
         repository, commit = certified(signer, REPOSITORY), certified(signer, COMMIT)
     except CheckError as error:
@@ -306,6 +315,7 @@ def _certificate(item: SignedProvenance, demand: Demand) -> _Found | None:
 
 def _other_run(found: str, demand: Demand) -> _Found:
     hint = "attach the build provenance of a run for that commit"
+    # Without trustedBuilders there is no entry in which it could be set.
     if demand.policy.builders:
         hint += (
             ", or set buildsForeignSource in the builder's trustedBuilders entry if it builds other "
@@ -326,6 +336,7 @@ def _source(item: SignedProvenance, demand: Demand) -> _Found | None:
             ", expected one source that was built",
             "use a build type that documents its source",
         )
+    # Without a source the commit is empty, which no summary is about: such a provenance binds nothing.
     commit = built[0].commit if built else ""
     # What a builder writes and what its certificate says must not differ: the certificate is the issuer's word, not the
     # build's.

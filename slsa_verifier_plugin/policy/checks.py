@@ -207,6 +207,7 @@ class _Examiner:
         self._sources = summary.sources
         if summary.sources:
             return passed(7, f"commit {summary.sources[0].commit}")
+        # Without a commit only the image's own digest ties the summary to what is admitted.
         if self._is_about_image(summary):
             return passed(7, "the admitted image's own digest")
         image = self._context.image
@@ -309,6 +310,7 @@ class _Examiner:
         found = ", ".join(plain(name) for name in self._levels.shown()[:16]) or "no level"
         if missing:
             stated = ", ".join(plain(name) for name in summary.levels[:16])
+            # The message says so where the signer's cap, and not the summary, is what is too low.
             is_capped = self._levels != Levels.of(summary.levels)
             cap = f" (the summary states {stated}; maxLevel caps its signer)" if is_capped else ""
             near, remedy = hints.for_levels(missing, summary)
@@ -345,6 +347,7 @@ class _Examiner:
     def _certified_ref(self, summary: VerificationSummary) -> str:
         """Say that the ref is the certificate's, where step 8 took it for the summary's."""
         named = [ref for source in summary.sources for ref in source.refs]
+        # The refs are the summary's own, as usual: there is nothing to explain.
         if not self._sources or set(self._sources[0].refs) <= set(named):
             return ""
         return f" (the certificate's ref, which counts; the summary names {hints.alternatives(named)})"

@@ -51,6 +51,7 @@ HIGHEST_SOURCE_LEVEL = 4
 """SLSA v1.2 "Source: Requirements for producing source"."""
 _OWN_PREFIX = re.compile(r"SLSA_SOURCE_(?:SCS_)?")
 _LIKENESS = 0.8
+# Texts are cut to these lengths before they are compared: difflib takes the product of two lengths in time.
 _LONGEST_TYPE = 128
 _LONGEST_NAME = 64
 """Characters of an expected name that is compared; the longest known one has 32."""
@@ -117,9 +118,11 @@ def for_signer(signer: Signer, known: Iterable[TrustedSigner]) -> str:
 def near_signer(known: Iterable[TrustedSigner], signer: Signer) -> str:
     """Return a remark on the first of ``known`` that is ``signer`` but for how its issuer or identity is written."""
     for entry in list(known)[:MAX_COMPARED]:
+        # A key has neither issuer nor identity that somebody could write otherwise.
         if entry.public_key or not signer.issuer:
             continue
         if bare_url(entry.issuer) == bare_url(signer.issuer) and entry.issuer != signer.issuer:
+            # Only where the issuer alone is wrong: with two differences nobody can say what was meant.
             if replace(entry, issuer=signer.issuer).is_signer(signer, {}):
                 return f" (the issuer {plain(entry.issuer)} is not written as the certificate has it)"
         elif entry.issuer != signer.issuer or not entry.identity:
@@ -258,6 +261,7 @@ def full_ref(name: str) -> str:
 def near_ref_kind(ref: str) -> str:
     """Return the prefix that a ref's first two parts are a misspelling of; empty for none."""
     head = "/".join(ref.split("/", 2)[:2]) + "/"
+    # Spelt right, or a short name, which has no kind that could be misspelt.
     if head in _REF_KINDS or ref.count("/") < 2:
         return ""
     return next(iter(difflib.get_close_matches(head[:_LONGEST_KIND], _REF_KINDS, 1, _LIKENESS)), "")
@@ -290,6 +294,7 @@ def near_repository(one: str | None, other: str) -> str:
     differences = differences_of(one or "", other)
     if any(item == _REF or item.endswith("not the repository's") for item in differences):
         return ""
+    # These two alone keep repositories apart (``SourceUri``): .git, git+ and a slash at the end do not.
     counted = [item for item in differences if item == CASE or item.startswith(_SCHEME)]
     return f" (they differ only in {' and '.join(counted)})" if counted else ""
 
@@ -362,6 +367,7 @@ def _form(text: str) -> _Form:
             beside.append(part)
     return _Form(
         has_git,
+        # A message shows the scheme, so foreign text of any length stays out of it.
         scheme if scheme.isalnum() and len(scheme) <= 16 else "another",
         bare.removesuffix(".git"),
         bare.endswith(".git"),

@@ -48,4 +48,5 @@ def is_started_at(signer: Signer, repository: str, commit: str | None) -> bool:
     # Certificates from before 2023 do not say what was started: then the signer itself must be of the repository.
     match = _WORKFLOW_URL.fullmatch(signer.identity if started is None else started)
     is_own = match is not None and same_repository(match[1], repository)
+    # Old certificates do not name that commit either; where it is named, the workflow's file must be of the attested one.
     return is_own and signer.claims.get(WORKFLOW_COMMIT, commit) == commit

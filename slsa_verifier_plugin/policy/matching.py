@@ -15,6 +15,7 @@ from typing import Any
 
 from slsa_verifier_plugin.model.source_uri import ignores_case
 
+# The order counts: ``\*`` is a character and no wildcard, and ``**`` is one wildcard and not two.
 _TOKEN = re.compile(r"(\\\*|\*\*|\*)")
 
 _LABEL = r"[A-Za-z0-9_-]+"
@@ -24,9 +25,12 @@ _LOCATED = re.compile(
 )
 """A URI with a host (RFC 3986, section 3), its characters as they are: no user name, query, fragment, percent escape."""
 _UNLOCATED = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+# Empty and dot segments, also before a ref: whoever normalizes a path (RFC 3986, section 5.2.4) reads another one.
 _DOT_SEGMENT = re.compile(r"(^|[/@])(\.{0,2}(?=/|$)|\.{1,2}(?=@))")
+# In lower case alone: hosts are compared in lower case.
 _IN_HOST = {"*": "[a-z0-9_-]*", "**": "[a-z0-9_.-]*"}
 _IN_PATH = {"*": "[A-Za-z0-9._~-]*", "**": "[A-Za-z0-9._~/-]*"}
+# What a ``**`` at a pattern's end matches beyond the path.
 _ANY_REF = "(?:@[A-Za-z0-9._~/-]*)?"
 
 _NO_REF_NAME = re.compile(
@@ -35,6 +39,7 @@ _NO_REF_NAME = re.compile(
 """What ``git check-ref-format`` refuses; ``#``, ``%``, ``@`` and letters of any alphabet are legal in a ref's name."""
 _IN_REF = {"*": "[^/]*", "**": ".*"}
 
+# A URI whose host ends for certain; what begins with ``@``, ``?`` or ``#`` keeps the case of its letters.
 _FOLDABLE = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<host>[A-Za-z0-9_.-]+)(?P<port>:[0-9]{1,5})?"
     r"(?P<path>/[!\"$->A-~]*)(?P<rest>[@?#].*)?"
@@ -97,6 +102,7 @@ class UriPattern:
         # Schemes compare as they are written: "git+https" is not "https", though both may lead to one repository.
         if own_scheme != scheme or not _fullmatch(_host(own_host), host):
             return False
+        # Without case only where nobody else can register the other spelling.
         if ignores_case(host):
             path, own_path = _lower_before_ref(path), _lower_before_ref(own_path)
         return _fullmatch(_path(slash + own_path), path)
@@ -155,6 +161,7 @@ def _has_wildcard(pattern: str) -> bool:
 
 def _sample(pattern: str) -> str:
     """Return a text that the pattern matches, if it matches any."""
+    # Every wildcard matches one letter, in a host, a path and a ref.
     return "".join("a" if part in ("*", "**") else _literal(part) for part in _TOKEN.split(pattern))
 
 

@@ -114,6 +114,7 @@ def parse_policy(config: Mapping[str, Any]) -> Policy:
     # Nothing to look into; the schema has said what is wrong.
     if not isinstance(config, Mapping):
         raise ParameterError(violations)
+    # What breaks the schema is left out, so that the other parameters are checked in the same run.
     builder = _Builder(config, {error.absolute_path[0] for error in errors if error.absolute_path})
     policy = builder.policy()
     violations += builder.violations
@@ -144,6 +145,7 @@ class _Builder:
 
     def policy(self) -> Policy:
         config = self._config
+        # A configured table replaces the built-in one as a whole.
         verifiers = self._signers("trustedVerifiers", "verifierId") or self._built_in()
         policy = Policy(
             name=config.get("name", ""),
@@ -187,6 +189,7 @@ class _Builder:
             return tuple(_many(self._config["expectedVerifierId"]))
         # trustedVerifiers replaces the table, and may have only one of the ids that are expected by default.
         known = {signer.id for signer in verifiers}
+        # With none of them in the table one stays expected, so that ``_require_verifiers`` reports what is missing.
         return tuple(item for item in DEFAULT_VERIFIER_IDS if item in known) or DEFAULT_VERIFIER_IDS[:1]
 
     def _signers(self, key: str, id_key: str) -> tuple[TrustedSigner, ...]:
@@ -194,10 +197,12 @@ class _Builder:
         for index, item in enumerate(self._config.get(key, ())):
             try:
                 signers.append(TrustedSigner.parse(item, id_key))
+            # No schema can tell whether RE2 takes a pattern, so it is tried here.
             except PatternError as error:
                 found = f"not a regular expression that RE2 accepts: {plain(str(error))}"
                 self._note((key, index, "identityPattern"), found)
             public_key = item.get("publicKey", "")
+            # A PEM block is the key itself, not where it lies.
             if public_key and "-----BEGIN" not in public_key:
                 self._absolute(public_key, (key, index, "publicKey"))
         return tuple(signers)
@@ -232,6 +237,7 @@ class _Builder:
         return seconds
 
     def _require_verifiers(self, policy: Policy) -> None:
+        # One of the two breaks the schema and was left out: the other one cannot be held against it.
         if self._broken & {"expectedVerifierId", "trustedVerifiers"}:
             return
         known = {signer.id for signer in policy.verifiers}
@@ -240,6 +246,7 @@ class _Builder:
         if not any(item.where[0] == "trustedVerifiers" for item in self.violations):
             for verifier_id in policy.verifier_ids:
                 if verifier_id not in known:
+                    # Cut: difflib takes the product of two lengths in time.
                     near = difflib.get_close_matches(verifier_id[:256], known, 1, 0.8)
                     self._note(
                         ("expectedVerifierId",),
@@ -248,6 +255,7 @@ class _Builder:
                         if near
                         else "set expectedVerifierId to one of those, or add a trustedVerifiers entry",
                     )
+        # People who list commits believe that these may sign; with a table of their own none of them may.
         if {"trustedVerifiers", "allowedWorkflowDigests"} <= self._config.keys():
             self._note(
                 ("allowedWorkflowDigests",),
@@ -256,6 +264,7 @@ class _Builder:
             )
 
     def _require_builders(self, policy: Policy) -> None:
+        # As for the verifiers: what was left out says nothing about the other one.
         if self._broken & {"sourceBinding", "trustedBuilders"}:
             return
         # People who list builders believe that they are asked.
@@ -275,6 +284,7 @@ def _many(value: str | list[str]) -> list[str]:
 
 
 def _sorted_errors(config: Mapping[str, Any]) -> list[Any]:
+    # A path mixes names and indexes, which Python does not compare with each other; indexes come first.
     return sorted(
         _validator().iter_errors(config),
         key=lambda error: [

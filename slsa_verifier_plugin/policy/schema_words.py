@@ -20,6 +20,7 @@ def explained(error: Any) -> list[Problem]:
     """
     if error.validator == "additionalProperties":
         return [_unknown(error, name) for name in sorted(_unknown_names(error))]
+    # The library says only that no alternative fits; what is wrong stands in the errors of the alternatives.
     if error.validator == "oneOf":
         return _of_alternatives(error)
     # That it is empty is a violation of its own there.
@@ -32,6 +33,7 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
     found = f"found {_found(error.instance)}"
     match error.validator:
         case "required":
+            # The library reports each missing name by itself; this names them all, and the caller drops the repetitions.
             missing = [name for name in error.validator_value if name not in error.instance]
             return Problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required")
         case "type":
@@ -49,6 +51,8 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
         # A YAML block scalar ends with a line break, which nobody sees.
         case "pattern" if error.instance.endswith("\n"):
             return Problem(where, f"{found}, which ends with a line break", remedy="write it on one line")
+        # For the built-in workflow, which is on GitHub: commits have 40 digits there. Entries of one's own may have 64
+        # (``_FORMS``).
         case "pattern" if where[0] == "allowedWorkflowDigests":
             return Problem(where, found, "a full commit id: 40 hexadecimal digits in lower case")
         case "pattern" if where[0] == "expectedSourceRefs":
@@ -57,9 +61,11 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
         case "pattern" if where in (("timeout",), ("maxAge",)):
             return Problem(where, found, "a duration such as 4s, 500ms or 720h")
         case "pattern":
+            # The last name on the way: an item of a list has the form that its list asks for.
             leaf = next(key for key in reversed(where) if isinstance(key, str))
             near = near_level(error.instance) if leaf in ("expectedVerifiedLevels", "maxLevel") else ""
             return Problem(where, found, _FORMS.get(leaf, _A_TEXT), f"is {near} meant?" if near else "")
+        # A keyword that has no words here: the schema's own are better than none.
         case _:
             return Problem(where, found, f"{error.validator} {plain(str(error.validator_value))}")
 
@@ -88,6 +94,7 @@ def _unknown_names(error: Any) -> set[str]:
 
 def _unknown(error: Any, name: str) -> Problem:
     known = sorted(error.schema["properties"])
+    # Without case, for difflib takes another case for another letter.
     near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
     nearest = next((item for item in known if near and item.lower() == near[0]), None)
     remedy = f"did you mean {nearest}?" if nearest else f"known are {', '.join(known)}"
@@ -107,6 +114,7 @@ def _of_alternatives(error: Any) -> list[Problem]:
         found = ", ".join(sorted(map(plain, error.instance)))
         return [Problem(where, f"a signer has {expected}; found {found}")]
     alternatives = defaultdict(list)
+    # The way through the schema begins with the alternative's number, so it tells which errors belong together.
     for item in error.context:
         alternatives[item.relative_schema_path[0]].append(item)
     fitting = [items for items in alternatives.values() if not any(map(_is_of_other_type, items))]

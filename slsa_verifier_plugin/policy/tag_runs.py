@@ -17,6 +17,7 @@ def tag_run(signer: Signer, sources: Iterable[SourceSubject]) -> SourceSubject |
     Since source-tool 0.7 the summary of a pushed tag names the default branch (``source_refs``), while the certificate names
     the tag. What was certified counts: the tag, and no branch. Anything else that differs is None.
     """
+    # The new extension goes before the old one. Step 8 has refused certificates in which the two differ.
     commit, ref = (
         next((signer.claims[arc] for arc in arcs if arc in signer.claims), None) for arcs in (COMMIT, REF)
     )

@@ -20,6 +20,7 @@ DEFAULT_VERIFIER_IDS = (CURRENT_VERIFIER_ID, EARLIER_VERIFIER_ID)
 """Expected where nothing is configured: summaries of the time before the move stay on images."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# In upper case as well: a commit must be recognized in any spelling, and the lists have lower case alone.
 _BARE_DIGEST = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
@@ -114,6 +115,7 @@ class TrustedSigner:
         if self.public_key:
             return "a configured public key"
         if self.is_current_workflow:
+            # Its pattern is an escaped expression, which tells people less than its name.
             return f"{ACTIONS_WORKFLOW} at the tag or commit of a release (issuer {self.issuer})"
         identity = f"identities like {self.pattern.pattern}" if self.pattern else self.identity
         return f"{identity} (issuer {self.issuer})"

@@ -19,6 +19,7 @@ FAILURE_PREFIX = "SLSA attestation verified FAILED: "
 MAX_RESULT = 60 * 1024
 """Bytes of the result line; Ratify v1.4.4 stops reading a line at 64 KiB (``bufio.Scanner``)."""
 
+# What one result shows of each kind; ``_fitted`` leaves out more where the line is still too long for Ratify.
 _MAX_MESSAGE = 4096
 _MAX_ITEMS, _SHORT_ITEMS = 32, 8
 _MAX_CANDIDATES = 64
@@ -155,6 +156,7 @@ def _fitted(verdict: Verdict, name: str, type_: str, duration_ms: int) -> tuple[
         if shown == 0:
             short: dict[str, Any] = _in_short(built)
             return short, encode(short)
+        # Halved and not lowered by one: each turn writes the whole line anew.
         shown //= 2
 
 
@@ -201,6 +203,7 @@ def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any
     ranked = sorted(verdict.findings, key=lambda finding: -finding.reached)
     looked_at = sum(finding.signature_checked for finding in verdict.findings)
     extensions["candidates"] = [_candidate(finding) for finding in ranked[:shown]]
+    # The counts say how many candidates are not in the list above, so nobody takes it for all of them.
     total = len(verdict.findings) + verdict.unseen
     extensions["candidatesTotal"] = total
     extensions["candidatesLookedAt"] = looked_at
