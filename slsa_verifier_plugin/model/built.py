@@ -45,6 +45,7 @@ _CLOUD_BUILD = (
 _DOCUMENTED = (*_WORKFLOW, *_GENERATOR, *_GITLAB, *_BUILDKIT, *_CLOUD_BUILD)
 """Build types whose source is documented, by how they begin: nothing else in their provenance may stand in for it."""
 
+# ``.git`` at the end of a name: a folder that is called ``.git`` makes no repository of an address.
 _NAMED_GIT = re.compile(r"[^/]\.git(?:[/@#?]|$)")
 _GIT = ("git+", "git:", "git@", "ssh:")
 
@@ -123,6 +124,7 @@ def git_materials(dependencies: Iterable[Any]) -> Iterator[Material]:
         if isinstance(item, Mapping):
             material = _pinned("", item)
             uri = SourceUri.parse(material.repository)
+            # Without a commit it tells nobody what went in.
             if uri and material.commit:
                 yield Material(str(uri), material.commit)
 
@@ -131,6 +133,7 @@ def _resolved(
     build_type: str, repository: object, ref: object, dependencies: Sequence[Any]
 ) -> tuple[Material, ...]:
     """Return the dependency that is ``repository``, resolved to its commit; of several commits the one at ``ref``."""
+    # The build type's own field is missing or broken, and no other part may stand in for it.
     if not isinstance(repository, str):
         return ()
     # The same repository in any of its forms: the workflow is named by its page, the dependency by ``git+https``.
@@ -149,6 +152,7 @@ def _resolved(
         found = [material for material in found if _ref(material) == ref] or found
     # Named twice at one commit is one source; at two it is unclear, and both are returned.
     by_commit = {material.commit: material for material in found}
+    # Named and never resolved: the message can then say which repository has no known commit.
     return tuple(by_commit.values()) or (Material(repository, ""),)
 
 

@@ -87,6 +87,7 @@ class Descriptor:
         artifact_type = value.get("artifactType")
         if artifact_type is not None and not isinstance(artifact_type, str):
             raise ArtifactError("a descriptor's artifactType is not a string")
+        # Go writes null for an empty map.
         annotations = value.get("annotations") or {}
         if not isinstance(annotations, Mapping) or not all(
             isinstance(text, str) for text in annotations.values()

@@ -138,6 +138,7 @@ class _Splitter:
 
     def next_look(self, start: int) -> int:
         """Return where the next line begins that is worth a look, at ``start`` or behind it; the file's end for none."""
+        # The first line, and what stands right behind a document, are looked at in any case.
         if start in (0, self._behind):
             return start
         # Each kind is searched from where its last one was found, so that the whole file is searched once for each kind.
@@ -164,6 +165,7 @@ class _Splitter:
 
     def _is_worth(self, start: int, stop: int) -> bool:
         """Return True where the text from ``start`` to ``stop`` may cost a look: short ones may only so often."""
+        # As long as a signed statement is at least, so its parse is paid for by its own bytes.
         if stop - start >= SHORT_BYTES:
             return True
         self._short += 1
@@ -224,6 +226,7 @@ class _Splitter:
             self._text = self._content.decode("latin-1")
         try:
             stop = _SPANS.raw_decode(self._text, first)[1]
+        # No end, or nested deeper than Python's parser goes: counted, for each such try parses what follows once more.
         except (ValueError, RecursionError):
             self._broken += 1
             return None
@@ -235,6 +238,7 @@ class _Splitter:
             self._broken += 1
             return None
         document = self._content[first:stop]
+        # Too many tiny documents: from here on whole lines alone are read.
         if not self._is_worth(first, stop):
             self._broken = MAX_BROKEN
             return None
@@ -260,8 +264,10 @@ class _Splitter:
             if name is not None:  # a member: its name comes first
                 position = self._after(_NEXT, _SPANS.raw_decode(self._text, position)[1])
             end = _SPANS.raw_decode(self._text, position)[1]
+            # A wrapper of thousands of tiny values costs a look for each; the rest of it is left out.
             if not self._is_worth(position, end):
                 return
+            # In a list every item may be a bundle, in an object only what has one of the known names.
             if name is None or (name in _WRAPPERS and isinstance(child, dict | list)):
                 yield from self._inside(position, end, child, depth + 1)
             position = self._after(_NEXT, end)
@@ -277,6 +283,7 @@ def _children(value: Any) -> tuple[tuple[str | None, Any], ...]:
     """Return the members of a wrapper in the order of the text, with their names in an object; nothing for another value."""
     if isinstance(value, list):
         return tuple((None, item) for item in value)
+    # A bundle or an envelope is what is looked for, whatever else it has.
     if not isinstance(value, Mapping) or "dsseEnvelope" in value or "payload" in value:
         return ()
     if not any(isinstance(value.get(name), dict | list) for name in _WRAPPERS):

@@ -106,6 +106,7 @@ def candidates_about(content: bytes, text: str, start: int = 0) -> Iterator[tupl
     """
     wanted = text.encode("ascii")
     known: set[bytes] = set()
+    # A negative place says that earlier turns read the whole blob; lines are not searched for any more.
     for end, line in _lines_about(content, _needles(wanted), start) if start >= 0 else ():
         # Only lines with the digest in them are parsed, of tens of thousands mostly one.
         found = list(parts_of(line))
@@ -121,6 +122,7 @@ def candidates_about(content: bytes, text: str, start: int = 0) -> Iterator[tupl
         return
     # Behind part N is written as -(N + 2).
     for number, part in enumerate(parts_of(content)):
+        # Parts before the place were yielded in earlier turns.
         if number >= -start - 1 and part.content not in known:
             yield -(number + 2), _holding(part, wanted)
 
@@ -132,6 +134,8 @@ def _holding(part: Part, wanted: bytes) -> Candidate | None:
 
 def _lines_about(content: bytes, needles: tuple[bytes, ...], start: int) -> Iterator[tuple[int, bytes]]:
     """Yield the lines from ``start`` on that hold one of ``needles``, each with the offset behind it."""
+    # One search for each needle; each is taken up again only behind its last find, so the bytes are passed over once a
+    # needle.
     positions = [content.find(needle, start) for needle in needles]
     while any(position >= 0 for position in positions):
         position = min(found for found in positions if found >= 0)

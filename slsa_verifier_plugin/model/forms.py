@@ -136,6 +136,7 @@ def _text_form(head: bytes) -> str:
     # JSON that was put into JSON once more, as a script does that prints what another one printed.
     if _QUOTED_JSON.match(head):
         return _unpacked("JSON inside a JSON text", "jq -r . FILE >bundle.jsonl")
+    # In quotes where a script printed it as JSON.
     if _is_base64(head.strip().strip(b'"')):
         return _unpacked("base64 text", "base64 -d <FILE >bundle.jsonl (without the quotes, if it has any)")
     # Only where it does not begin as JSON, of which nearly all is YAML as well.
@@ -164,6 +165,7 @@ def _is_tar(content: bytes) -> bool:
 def _gunzipped(content: bytes) -> bytes:
     """Return the first 512 bytes of what is packed, all that is made of it: however much it is, it costs no more."""
     try:
+        # 31 is 16, for gzip's own header, and 15, for the largest window.
         return zlib.decompressobj(31).decompress(content[:4096], 512)
     except zlib.error:
         return b""

@@ -55,6 +55,7 @@ def _readings(label: str, scheme: str) -> Iterator[SourceUri]:
     # Labels are as long as whoever built the image likes.
     if len(label) > MAX_CHARACTERS:
         return
+    # A scheme has no case (RFC 3986, section 3.1); the patterns below have it in lower case.
     text = _SCHEME.sub(lambda match: match[0].lower(), label, count=1) if _SCHEME.match(label) else label
     # ``git@host:path`` is no URI; git documents both forms (git-clone, "GIT URLS").
     over_ssh = _SSH.fullmatch(text) or _SCP.fullmatch(text)
@@ -62,6 +63,8 @@ def _readings(label: str, scheme: str) -> Iterator[SourceUri]:
     found: SourceUri | None
     if over_ssh is not None:
         found = SourceUri.parse(f"https://{over_ssh['host']}/{over_ssh['path']}")
+        # A label over SSH names no repository of a summary whose scheme is http or git: these are compared as they are
+        # written.
         if found is not None and scheme in ("https", "ssh"):
             yield replace(found, scheme=scheme)
     elif page is not None and _is_page(page["host"].lower(), page["path"], page["kind"], page["rest"]):

@@ -90,6 +90,7 @@ class Levels:
             # A cap that is no track's level limits nothing; the schema lets none through.
             if level := track_level(name):
                 limits[level[0]] = min(level[1], limits.get(level[0], level[1]))
+        # Tracks without a cap, and all names, fall away: a signer with a cap is trusted for the capped tracks alone.
         return Levels(
             {track: min(number, limits[track]) for track, number in self.tracks.items() if track in limits}
         )

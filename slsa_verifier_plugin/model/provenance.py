@@ -72,6 +72,7 @@ def _list(value: object) -> list[Any]:
 
 
 def _text(value: Mapping[str, Any]) -> str:
+    # Without a build type nothing is documented: ``built`` then takes a source only where there is one alone.
     build_type = value.get("buildType")
     return build_type if isinstance(build_type, str) else ""
 

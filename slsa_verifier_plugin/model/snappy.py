@@ -29,6 +29,7 @@ def decompressed(content: bytes, limit: int) -> bytes:
         if kind == 0:
             # Section 2.1: bytes that stand there as they are.
             length, at = _literal(content, tag >> 2, at)
+            # Asked before slicing, for a slice in Python ends early without an error.
             if at + length > len(content):
                 raise SnappyError("a literal is cut off")
             found += content[at : at + length]
@@ -40,11 +41,13 @@ def decompressed(content: bytes, limit: int) -> bytes:
                 raise SnappyError("a copy is cut off")
             low = int.from_bytes(content[at : at + wide], "little")
             at += wide
+            # Section 2.2.1: beside a one-byte offset the tag has three bits of length (from 4 on) and three more of the offset.
             length = (tag >> 2 & 7) + 4 if kind == 1 else (tag >> 2) + 1
             _copy(found, (tag >> 5 << 8 | low) if kind == 1 else low, length)
         # Asked after each element: a copy can be 64 times as long as its own bytes.
         if len(found) > size:
             raise SnappyError("it holds more than it says")
+    # A file that was cut off must not pass for a shorter one.
     if len(found) != size:
         raise SnappyError("it holds less than it says")
     return bytes(found)
@@ -52,6 +55,7 @@ def decompressed(content: bytes, limit: int) -> bytes:
 
 def _varint(content: bytes) -> tuple[int, int]:
     size = 0
+    # Section 1: seven bits a byte, the lowest first. Lengths have 32 bits, so at most five bytes.
     for at, byte in enumerate(content[:5]):
         size |= (byte & 127) << 7 * at
         if byte < 128:
@@ -61,6 +65,7 @@ def _varint(content: bytes) -> tuple[int, int]:
 
 def _literal(content: bytes, coded: int, at: int) -> tuple[int, int]:
     """Return a literal's length and where it begins (section 2.1)."""
+    # A short literal's length, less one, stands in the tag; a longer one's in one to four bytes behind it.
     if coded < 60:
         return coded + 1, at
     wide = coded - 59

@@ -126,6 +126,7 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
 
 def _require_shape(value: dict[str, Any]) -> None:
     """Raise StatementError unless the framework's library accepts the statement; predicates stay opaque."""
+    # Imported here: a mere claim is read without these libraries.
     from google.protobuf import json_format
     from in_toto_attestation.v1 import statement_pb2
     from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI

@@ -81,6 +81,7 @@ def parse_vsa(statement: Statement) -> VerificationSummary:
         time_verified=parse_time(predicate["timeVerified"]) if "timeVerified" in predicate else None,
         sources=tuple(_source(subject) for subject in statement.subjects if "gitCommit" in subject.digests),
         digests=statement.digests,
+        # For the message of step 7 alone: what the summary is about where no digest of it counts.
         algorithms=tuple(dict.fromkeys(name for subject in statement.subjects for name in subject.digests)),
     )
 
@@ -124,6 +125,7 @@ def _source(subject: Subject) -> SourceSubject:
     for key in _REF_KEYS:
         if key in subject.annotations:
             refs.extend(_texts(subject.annotations[key], f"annotation {key}", MAX_REFS))
+    # A producer may write one ref under two of these names.
     return SourceSubject(commit, tuple(dict.fromkeys(refs)))
 
 
