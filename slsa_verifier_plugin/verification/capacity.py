@@ -101,6 +101,7 @@ class _GuardedStore:
         self._bytes = 0
         self._taken: list[tuple[_Places, str]] = []
         self._has_left = False
+        # Two locks: ``_state`` is held for moments, ``_asking`` by one thread for as long as it waits for places.
         self._state = threading.Lock()
         self._asking = threading.Lock()
 

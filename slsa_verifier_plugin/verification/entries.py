@@ -31,6 +31,8 @@ class RankedCandidate:
     @property
     def is_hopeless(self) -> bool:
         """True where the claims fail: what is verified says the same, so it fails as well."""
+        # The checks are pure and the signature changes no word of what is signed, so a claim that fails cannot pass
+        # once verified.
         return self.claimed is None or self.claimed.reason is not None
 
     def unchecked(self) -> Finding:

@@ -157,6 +157,7 @@ class AttachedArtifact:
             return NoBinder()
         image = self._request.image
         if self.binding == "annotation":
+            # Step 2 has passed and set it: ``verify`` asks for a binder once ``read`` has returned.
             assert self._subject is not None
             return AnnotationBinder(partial(image_labels, self._store, image, self._subject, self._deadline))
         # The artifact's own candidates come first: workflows attach summary and build provenance in one file.

@@ -68,6 +68,7 @@ class _Crew(Generic[Key, Value]):
     def __init__(self, keys: Iterable[Key], fetch: Callable[[Key], Value], count: int) -> None:
         self._keys = iter(keys)
         self._fetch = fetch
+        # Bounded: a worker waits with its result, so no more is fetched ahead than a worker's own and the queue's.
         self._results: queue.Queue[tuple[Key, Value | Exception]] = queue.Queue(count)
         self._next = threading.Lock()
         self._dismissed = threading.Event()

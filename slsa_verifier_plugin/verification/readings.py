@@ -21,6 +21,7 @@ _COPIES = 3
 """Bytes kept for each byte that was read: lines, payloads, certificates."""
 _MANIFEST_COPIES = 9
 """The same for manifests, whose descriptors are short."""
+# What the objects of one entry cost beside its bytes.
 _OVERHEAD = 2048
 
 

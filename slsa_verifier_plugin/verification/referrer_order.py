@@ -28,6 +28,7 @@ def by_chance(listed: Iterable[Descriptor]) -> list[Descriptor]:
         kinds[_kind(descriptor)].append(descriptor)
     for kind in kinds.values():
         chance.shuffle(kind)
+    # In turn, however many there are of a kind: whoever attaches a thousand of one kind pushes no other kind back.
     turns = zip_longest(*(kinds[kind] for kind in sorted(kinds)))
     return [descriptor for turn in turns for descriptor in turn if descriptor is not None]
 
@@ -38,4 +39,5 @@ def _kind(descriptor: Descriptor) -> int:
     if told is not None:
         # The annotation says more than the type: cosign and GitHub attach everything under one artifact type.
         return 0 if told in PREDICATE_TYPES else 2
+    # Without the annotation nobody knows: under these types provenance is attached, and summaries and other things, too.
     return 1 if (descriptor.artifact_type or "").startswith(_PROVENANCE_TYPES) else 2

@@ -161,6 +161,7 @@ class _Verification:
         if not seen.candidates and seen.form:
             # A known other form (a packed file, an unsigned statement, ...) has its own advice.
             raise ArtifactError(f"found {seen.form}", reason=Reason.NO_ATTESTATION)
+        # A guess, which decides nothing: most wrong files are one of a few well-known ones.
         likeness = f" (seen: {seen.likeness})" if seen.likeness else ""
         if not seen.candidates:
             raise ArtifactError(
@@ -197,6 +198,7 @@ class _Verification:
     # Steps 5 to 14
 
     def _judge(self, entries: list[RankedCandidate], binder: Binder) -> Verdict:
+        # Told in the report, so that candidates behind an early success or the end of the time are counted as unseen.
         self._total = len(entries)
         sought = known = 0
         for entry in entries:
@@ -212,6 +214,7 @@ class _Verification:
                     continue
                 sought += 1
             self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")
+            # The first look of step 14, which reads little; the thorough one comes only where no candidate passes.
             finding = self._bound(self._find(entry), binder)
             self._findings.append(finding)
             known += entry.is_hopeless and finding.verified is not None
@@ -309,6 +312,7 @@ class _Verification:
         if not examination.sources:
             # A summary about the image's digest names no commit (step 7).
             about = f"the image itself ({plain(examination.summary.resource_uri)})"
+        # A success that binds nothing says so in its own sentence, so that nobody takes it for a binding.
         binding = finding.steps[-1]
         note = f"; {binding.detail}" if binding.outcome is StepOutcome.NOT_CHECKED else ""
         sentence = f"{levels} for {about}, signed by {plain(verified.claim.signer.identity)}{note}."
@@ -344,6 +348,7 @@ class _Verification:
     def _verdict(
         self, *, success: bool, reason: Reason, sentence: str, best: Finding | None, transient: bool = False
     ) -> Verdict:
+        # Steps of the artifact, then those of the candidate that decides; what neither has is shown as not checked.
         steps = [*self._steps, *(best.steps if best else ())]
         return Verdict(
             success=success,
