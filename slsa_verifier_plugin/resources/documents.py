@@ -133,6 +133,7 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     return documents
 
 
+# The first entry whose words stand in the parser's sentence counts.
 _PROBLEMS = (
     ("tab", "a tab, or another character, where only blanks or text may stand"),
     ("token", "a tab, or another character, where only blanks or text may stand"),
@@ -209,6 +210,7 @@ _SCALARS = (_TEXT, *_NUMBERS, "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"
 _OBJECT, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 
 
+# libyaml's loader where PyYAML was built with it, else Python's own, which is slower.
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen at run time
     """The safe loader without times, which Kubernetes leaves as text."""
 
@@ -238,6 +240,7 @@ class _Reader:
             # Before the values are counted: what << brings in counts as if it were written here.
             self._merge(node, depth)
             self._left -= len(node.value)
+            # Names are text in JSON: ``1`` and ``true`` are texts where they stand as keys.
             return {str(key.value): self.value(value, depth + 1) for key, value in node.value}
         if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
             return [self.value(item, depth + 1) for item in node.value]

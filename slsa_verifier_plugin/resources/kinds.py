@@ -17,11 +17,13 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     Resource,
 )
 
+# Gatekeeper's groups; the last of them is Kubernetes' own.
 MUTATION_GROUP = "mutations.gatekeeper.sh"
 PROVIDER_GROUP = "externaldata.gatekeeper.sh"
 TEMPLATE_GROUP = "templates.gatekeeper.sh"
 CONSTRAINT_GROUP = "constraints.gatekeeper.sh"
 WEBHOOK_GROUP = "admissionregistration.k8s.io"
+# The first two may ask a provider (``externalData``), the others may not.
 MUTATOR_KINDS = ("Assign", "AssignMetadata", "ModifySet", "AssignImage")
 WEBHOOK_KINDS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
 CONSTRAINT = "constraint"
@@ -52,6 +54,7 @@ PASSED_BY = {
 """Kinds of these groups that exist and that are not looked at."""
 
 Names = tuple[str, ...]
+# The names in ``spec.match``, which Gatekeeper has alike in constraints and mutators.
 _MATCH: Names = (
     "kinds", "scope", "namespaces", "excludedNamespaces", "labelSelector", "namespaceSelector", "name", "source",
 )  # fmt: skip
@@ -100,6 +103,7 @@ _EXTERNAL_VALUES: Mapping[Names, Names] = {
     ("spec", "parameters", "assign", "externalData", "dataSource"): ("ValueAtLocation", "Username"),
     ("spec", "parameters", "assign", "externalData", "failurePolicy"): ("Fail", "Ignore", "UseDefault"),
 }
+# The fields of a webhook in admissionregistration.k8s.io/v1.
 _WEBHOOK = Shape(
     {
         ("webhooks", "*"): (

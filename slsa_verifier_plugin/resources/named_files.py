@@ -36,11 +36,13 @@ def read_file(path: str, limit: int | None = None) -> NamedFile:
         return _bounded(sys.stdin.buffer.read(most + 1), "standard input", most), "<stdin>", Path.cwd()
     try:
         with Path(path).open("rb") as file:
+            # One byte more than is allowed tells that a file is too large, however large it is.
             content = file.read(most + 1)
     except IsADirectoryError as error:
         # An empty name is the folder that one is in.
         found = f"{quoted(path)} is a folder" if path else "the name of a file is empty"
         raise UsageError(f"{found}; name a file, or - for standard input") from error
+    # ValueError: a name with a zero byte in it.
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise UsageError(f"{quoted(path)} cannot be read: {reason}") from error
@@ -59,6 +61,7 @@ class ReadOnce:
             try:
                 self._kept[path] = read_file(path)
             except UsageError as error:
+                # An error is kept as well: a second try would read what is left of a pipe, and take it for all.
                 self._kept[path] = error
         found = self._kept[path]
         if isinstance(found, UsageError):

@@ -130,10 +130,12 @@ class _PolicyReview:
         for look in looks:
             for resource in self._resources:
                 look(resource)
+        # These two ask about all resources together, so each of them has been looked at before.
         self._same_types()
         self._nothing_known()
         not_checked = check_gatekeeper(self._resources, self._timeout, self._filled, self._problems)
         found = self._problems.found
+        # The problems of a file stay together and go by line; files are in the order in which each had its first one.
         order = {
             source: number for number, source in enumerate(dict.fromkeys(p.position.source for p in found))
         }
@@ -144,6 +146,7 @@ class _PolicyReview:
         kind = kind_of(resource)
         if not kind:
             self._not_looked_at[resource.kind] += 1
+        # Counted apart, so that nobody takes another plugin's parameters for checked.
         elif kind != CONSTRAINT and kind in VERIFIER_KINDS and not self._may_be_ours(resource):
             self._not_looked_at[f"{kind} of another plugin"] += 1
         else:
@@ -169,6 +172,7 @@ class _PolicyReview:
     def _api_version(self, resource: Resource) -> None:
         kind, (group, _, version) = kind_of(resource), resource.api_version.partition("/")
         expected = group_of(kind)
+        # A constraint is known by its group alone, for templates name the kinds: its group cannot be wrong here.
         if not kind or kind == CONSTRAINT:
             return
         if group != expected:
@@ -214,9 +218,11 @@ class _PolicyReview:
     def _is_ours(self, verifier: VerifierResource) -> bool:
         if verifier.type in PLUGIN_TYPES:
             return True
+        # A misspelt type is a mistake to report, and the parameter is one that this plugin demands.
         return bool(nearest(verifier.type, PLUGIN_TYPES)) or "expectedVerifiedLevels" in verifier.config
 
     def _type(self, resource: Resource, verifier: VerifierResource) -> None:
+        # Where the type was taken from: Ratify takes spec.name where there is no spec.type.
         path = ["spec", "type" if resource.spec.get("type") else "name"]
         # The directory decides: a plugin may be installed there under any name.
         if self._plugins is not None:
@@ -279,6 +285,7 @@ class _PolicyReview:
         for number, resource in enumerate(unknown):
             group = resource.api_version.partition("/")[0]
             meant = GROUPS.get(group) or GROUPS.get(nearest(group, list(GROUPS), 0.85), ())
+            # A kind that exists in the group and is not looked at is no slip.
             near = nearest(resource.kind, meant, 0.8) if resource.kind not in PASSED_BY.get(group, ()) else ""
             # Templates name the kinds of constraints: of those the group alone can be looked at.
             if not meant and nearest(group, (CONSTRAINT_GROUP,), 0.85):
@@ -336,6 +343,7 @@ class _PolicyReview:
                 f"the {resource.kind} is named {quoted(resource.name)}: Ratify reads the one named {POLICY_NAME} alone",
                 f"write {POLICY_NAME}",
             )
+        # A Policy of Rego has no rules by artifact type.
         if not isinstance(rules, dict):
             return
         path = ["spec", "parameters", "artifactVerificationPolicies"]
@@ -349,6 +357,7 @@ class _PolicyReview:
                     "write any or all",
                 )
             near = nearest(name, handled, 0.8)
+            # ``default`` is Ratify's name for all types without a rule of their own.
             if name not in ("default", *handled) and near:
                 self._problems.error(
                     resource,

@@ -22,6 +22,7 @@ GATEKEEPER_SECONDS = 3
 MOST_SECONDS = 30
 """What the API server takes for a webhook (admissionregistration.k8s.io/v1), within which a provider has to answer, too."""
 
+# How a template names the provider that ``external_data`` asks.
 _PROVIDER = re.compile(r'"provider"\s*:\s*"([^"]+)"')
 
 
@@ -53,6 +54,7 @@ class _GatekeeperReview:
         self._timeout = seconds
         self._filled = filled
         self._problems = problems
+        # A set that keeps its order: each sentence is told once.
         self._not_checked: dict[str, None] = {}
         self._providers = {item.name: item for item in resources if kind_of(item) == "Provider"}
         self._constraint_kinds = {
@@ -87,6 +89,7 @@ class _GatekeeperReview:
 
     def _seconds(self, resource: Resource, path: list[Key], seconds: object, most: int) -> None:
         """Note a time that the API server refuses: it takes whole seconds."""
+        # Python's True is an int, and no number of seconds.
         is_whole = isinstance(seconds, int) and not isinstance(seconds, bool)
         if seconds is not None and not (is_whole and 1 <= int(str(seconds)) <= most):
             expected = f"whole seconds from 1 to {most}"
@@ -105,6 +108,7 @@ class _GatekeeperReview:
             return
         for index, webhook in enumerate(list_at(resource.value, "webhooks")):
             name = webhook.get("name", "") if isinstance(webhook, dict) else ""
+            # Webhooks of other projects say nothing about images here.
             if "gatekeeper" not in str(name) and "ratify" not in str(name):
                 continue
             path: list[Key] = ["webhooks", index]
@@ -184,6 +188,7 @@ class _GatekeeperReview:
             self._no_providers()
         for name in sorted(named) if self._providers else ():
             check_provider_name(resource, path, name, self._providers, self._problems)
+        # A template that asks no provider decides something else.
         if "external_data" not in rego or is_closed(rego):
             return
         self._problems.error(
@@ -211,6 +216,7 @@ class _GatekeeperReview:
                 f"no ConstraintTemplate here makes the kind {quoted(resource.kind)}",
                 f"write {' or '.join(sorted(self._constraint_kinds))}",
             )
+        # deny is Gatekeeper's own default.
         action = resource.spec.get("enforcementAction", "deny")
         scoped = [at(item, "action") for item in list_at(resource.spec, "scopedEnforcementActions")]
         # A misspelt one is an error already: ``check_fields`` knows the fixed values.
@@ -227,6 +233,7 @@ def _regos(target: Any, path: list[Key]) -> Iterator[tuple[list[Key], str]]:
     """Yield the places and texts of Rego in one target of a template, in either form, each with its libraries."""
     if not isinstance(target, dict):
         return
+    # Rego stands in the target itself, or below ``code``, where each engine has its own source.
     sources = [(path, target)]
     for index, code in enumerate(list_at(target, "code")):
         sources.append(([*path, "code", index, "source"], at(code, "source")))

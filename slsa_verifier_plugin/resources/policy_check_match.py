@@ -29,6 +29,7 @@ def check_match(resource: Resource, problems: Problems) -> None:
     """
     if kind_of(resource) not in (CONSTRAINT, *MUTATOR_KINDS):
         return
+    # Constraints and mutators name kinds in ``match``, mutators also in ``applyTo``.
     for path, groups, name in (
         (["spec", "match", "kinds"], "apiGroups", "kinds"),
         (["spec", "applyTo"], "groups", "kinds"),
@@ -45,6 +46,7 @@ def check_match(resource: Resource, problems: Problems) -> None:
 
 def _kinds(path: list[Key], kinds: list[object], resource: Resource, problems: Problems) -> None:
     for number, kind in enumerate(kinds):
+        # ``*`` is Gatekeeper's word for all kinds.
         if isinstance(kind, str) and kind not in (*_KINDS, "*") and (near := nearest(kind, _KINDS, 0.8)):
             what = f"the kind {quoted(kind)} is none that is known here, and this is for nothing else"
             # Another project may have a kind of that name.
@@ -53,6 +55,7 @@ def _kinds(path: list[Key], kinds: list[object], resource: Resource, problems: P
 
 def _groups(path: list[Key], groups: list[object], resource: Resource, problems: Problems) -> None:
     for number, group in enumerate(groups):
+        # The core kinds' group is the empty text. People write its name, or a group with the version, as in apiVersion.
         if group == "core" or (isinstance(group, str) and "/" in group) or group in ("v1", "v1beta1"):
             name = str(group).partition("/")[0]
             meant = '""' if name in ("core", "v1", "v1beta1") else plain(name, 80)

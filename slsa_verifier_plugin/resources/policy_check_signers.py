@@ -35,6 +35,7 @@ _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?([^/:@]+)(.*)", re.DOTALL)
 _WORKFLOW = re.compile(
     r"https://github\.com/[^/@]+/[^/@]+/\.github/workflows/[^@]+\.ya?ml@(?:refs/[^/]+/.+|[0-9a-f]{40})"
 )
+# The same without a ref or with a short one, as people write it.
 _WITHOUT_REF = re.compile(
     r"(https://github\.com/[^/@]+/[^/@]+/\.github/workflows/[^@]+\.ya?ml)(?:@([^/@]+|heads/.+|tags/.+))?"
 )
@@ -89,6 +90,7 @@ def _id(path: list[Key], text: str) -> Iterator[Remark]:
             f"{quoted(text)} has a *, which stands for itself here: identifiers are compared to the letter",
             "write each identifier out; a list may have several",
         )
+    # Of other hosts nobody here knows how their ids begin.
     elif text.startswith("http://") and _host(text) in _HOSTS:
         yield (
             path,
@@ -122,10 +124,12 @@ def _identity(path: list[Key], text: str, is_github: bool) -> Iterator[Remark]:
 
 def _workflow(text: str) -> str:
     """Return what to write for the identity of one of GitHub's workflows."""
+    # Slips are put right one after the other: the scheme, the folder's name, the ref.
     https = f"https://{text.removeprefix('http://').removeprefix('https://')}"
     spelt = re.sub(r"/\.?githubs?/workflows?/", "/.github/workflows/", https[:512], count=1)
     found = _WITHOUT_REF.fullmatch(spelt)
     if found:
+        # ``main`` is a guess, so the message asks whether it is meant.
         spelt = f"{found[1]}@{full_ref(found[2] or 'main')}"
     if _WORKFLOW.fullmatch(spelt):
         return f"is {plain(spelt, 512)} meant?"

@@ -145,6 +145,7 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
         return f"{nothing}: it has no host", f"write git+https://github.com/{uri}"
     # Compared to the byte (step 10), so ".git" or an upper-case letter at the end denies all.
     form = usual_form(uri)
+    # The usual form is told only where the workflow could write it: else one mistake would be put in another's place.
     is_usable = _REPOSITORY.fullmatch(form) is not None or "*" in form
     if form != uri and is_usable and (differs := differences_of(uri, form)):
         return f"{nothing}: it differs only in {' and '.join(differs)}", f"write {plain(form, 512)}"
@@ -177,6 +178,8 @@ def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
         return True
     # Only signers for an expected verifier id count (step 7).
     known = [entry for entry in entries if not ids or entry.get("verifierId") in ids]
+    # Without a signer for the ids there is nothing to compare; that is a problem of its own (``parameters``). One
+    # signer is enough.
     return not known or any(
         not Levels.of([name]).capped([cap for _, cap in texts(entry, "maxLevel")]).missing([name])
         for entry in known
@@ -195,4 +198,5 @@ def _by_known_workflow(config: Mapping[str, Any]) -> bool:
     usual = [item for item in DEFAULT_VERIFIER_IDS if item in named] if named else DEFAULT_VERIFIER_IDS
     # A pattern is a problem of its own; what was meant by it are the usual ids.
     ids = [text for _, text in texts(config, "expectedVerifierId") if "*" not in text] or usual
+    # One id of another verifier is enough to know nothing: nobody here knows how that one writes a repository.
     return bool(ids) and {signer.id for signer in BUILT_IN_VERIFIERS} >= set(ids)

@@ -65,6 +65,7 @@ def read_policy_files(paths: Sequence[str], allow_empty: bool = False) -> Policy
             # A folder is read whole: a file that is left out is one that nobody checks.
             for file in files_below(name) if name != "-" and Path(name).is_dir() else [name]:
                 _read(file, files, kustomizations)
+    # A check that looked at nothing must not pass for one that found nothing.
     if not (files.resources or files.problems or allow_empty):
         reasons = "; ".join(counted(len(names), why) for why, names in files.passed_over.items())
         raise UsageError(
@@ -122,6 +123,7 @@ def _is_resource(document: Document, files: PolicyFiles) -> bool:
         return False
     if isinstance(value.get("kind"), str):
         return True
+    # Without a kind the API server refuses the document, so a misspelt one is looked for.
     near = next((key for key in value if key != "kind" and nearest(str(key), ["kind"], 0.7)), "")
     # It was meant to be a resource, and the API server would refuse it.
     if near or "kind" in value or "apiVersion" in value:
@@ -143,6 +145,7 @@ def _is_of_chart(path: Path) -> bool:
     folders = path.parents
     return any(
         folder.name == "templates" and (folder.parent / "Chart.yaml").is_file()
+        # Of a path of any depth few folders are asked for.
         for folder in list(folders)[:8]
     )
 

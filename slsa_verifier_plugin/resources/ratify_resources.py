@@ -236,6 +236,7 @@ def _absolute_root(value: Any, folder: Path) -> Any:
 
 
 def _absolute_keys(value: Any, keys: Iterable[str], folder: Path) -> Any:
+    # The name of a root such as public-good, or something that the parser of parameters will refuse.
     if not isinstance(value, dict):
         return value
     changed = dict(value)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+# Text in quotes is matched first: a # in it begins no comment.
 _COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*"|`[^`]*`)|#[^\n]*')
+# ``x.isSuccess``, ``x["isSuccess"]`` and ``object.get(x, "isSuccess", false)``, each compared with true.
 _POSITIVE = re.compile(r"""\bisSuccess\b(?:"\s*(?:,\s*false\s*\)|\])|)\s*==\s*true\b""")
 _NOT_AMONG = re.compile(r"\bnot\s+[\w.\[\]]+\s+in\s+(\w+)\b|\bnot\s+(\w+)\[")
 _NOT_TRUE_OF = re.compile(r"\bnot\s+(\w+)\(")
@@ -41,6 +43,7 @@ def is_closed(rego: str) -> bool:
 
 
 def _demands(rule: str) -> bool:
+    # A line with ``not`` in it demands the opposite.
     return any(_POSITIVE.search(line) and not re.search(r"\bnot\b", line) for line in rule.splitlines())
 
 
@@ -48,6 +51,7 @@ def _rules(rego: str) -> Iterator[tuple[str, str]]:
     """Yield each rule's name and text: it begins in the column of ``package``, and ends where the next begins."""
     indent = next((line[: -len(line.lstrip())] for line in rego.splitlines() if line.strip()), "")
     lines: list[str] = []
+    # One line more, which begins like a rule, so that the last rule ends as well.
     for line in [*rego.splitlines(), f"{indent}end"]:
         begins = line.startswith(indent) and _HEAD.match(line[len(indent) :])
         # A rule ends where the next begins: Rego has no closing word for bodies without braces.
