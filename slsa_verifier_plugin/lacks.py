@@ -37,6 +37,7 @@ def number_of(error: BaseException) -> int:
             return _PROCESS_ERROR
         # A handler that raised something of its own leaves what it handled as the context.
         found = found.__cause__ or found.__context__
+    # No exception told it. A library that found no memory may have raised anything, so the memory is asked for.
     return 0 if _has_room() else _MEMORY_ERROR
 
 

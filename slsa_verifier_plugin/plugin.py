@@ -88,6 +88,7 @@ def answer_launcher(started: str) -> NoReturn:
         os._exit(2)
     # Its output is the channel alone: whatever a library prints goes nowhere.
     detach_standard_files()
+    # The call's own variables come in the frame; the launcher's environment has all others.
     environment = dict(os.environ)
     for name, value in zip(("COMMAND", "SUBJECT", "VERSION"), fields, strict=True):
         # Not set and empty are two errors of the contract.

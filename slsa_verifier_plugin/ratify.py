@@ -94,6 +94,7 @@ class Input:
         """Seconds that the call may take; the default where that cannot be told."""
         try:
             seconds = parse_duration(self.value["config"]["timeout"])
+        # No time limit, or none that can be read: step 1 reports a wrong one, and needs time to do so.
         except (ValueError, KeyError, TypeError):
             return DEFAULT_TIMEOUT
         # Whatever it says, for this is asked before anything is validated: step 1 refuses what is out of range later.

@@ -178,6 +178,7 @@ _MAX_TEXT = 1 << 16
 """Characters of a text that a page shows as a whole: a message, or the list of a row's namespaces."""
 _BUFFERED = 256
 """Parts of a page that are written at once."""
+# What Markdown may take for markup (CommonMark 0.31, "Backslash escapes": any of these may be escaped).
 _SPECIAL = re.compile(r"([\\`*_\[\]()+!|~:.$^-])")
 _CALLING = re.compile(r"([@#!~%$]|:(?=//)|(?:GH|www)(?=\\[.-]))", re.IGNORECASE)
 """People, issues, merge requests and addresses are looked for in finished text, too, where escapes are gone: a comment
@@ -314,6 +315,7 @@ def yaml_scalar(value: object) -> Yaml:
     ambiguous = (
         text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n") or text[:1].isdigit()
     )
+    # Unquoted where that is safe, as people write YAML themselves.
     if safe and not ambiguous:
         return Yaml(text)
     written = "".join(

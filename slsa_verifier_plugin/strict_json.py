@@ -38,6 +38,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> NoReturn:
+    # Python's parser takes NaN and Infinity; RFC 8259, section 6, has neither.
     raise JsonError(f"{name} is not a JSON number")
 
 
@@ -106,6 +107,7 @@ def loads(content: bytes) -> Any:
         # RFC 8259, 8.1: JSON between systems is UTF-8. Python's parser would guess UTF-16 and UTF-32 as well.
         text = content.decode("utf-8")
         value = _DECODER.decode(text)
+    # Raised by the decoder's hooks above, in words of our own.
     except JsonError:
         raise
     except UnicodeDecodeError as error:

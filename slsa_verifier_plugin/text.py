@@ -92,8 +92,10 @@ def counted(number: int, what: str) -> str:
     """Return a number with what it counts: ``1 file``, ``2 files``, ``2 files of values``, ``2 patches``."""
     if number == 1:
         return f"1 {what}"
+    # The first noun takes the plural: "2 files of values", "2 images without a digest".
     head, space, rest = what.partition(" of ") if " of " in what else what.partition(" without ")
     ending = "es" if head.endswith(("s", "x", "ch", "sh")) else "s"
+    # "entry" becomes "entries", "key" becomes "keys".
     if head.endswith("y") and head[-2:-1] not in "aeiou":
         head, ending = head[:-1], "ies"
     return f"{number} {head}{ending}{space}{rest}"
