@@ -37,6 +37,7 @@ class Seen:
         artifact, steps, roots = value
         return cls(
             artifact,
+            # What follows number and outcome is detail and remedy, in the order of to_json.
             tuple(Step(number, StepOutcome(outcome), *said) for number, outcome, *said in steps),
             tuple(RootInfo(source, digest, datetime.fromisoformat(date)) for source, digest, date in roots),
         )

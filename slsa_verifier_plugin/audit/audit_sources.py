@@ -30,6 +30,7 @@ class AuditSources:
     clusters: Sequence[Cluster] = ()
     unread: Counter[str] = field(default_factory=Counter)
     """Objects in manifests that name images in places that are not known here, by kind; counted by ``uses``."""
+    # A Counter, for the dataclass is frozen: a plain number could not be counted up.
     _found: Counter[str] = field(default_factory=Counter)
 
     @property

@@ -17,6 +17,7 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.text import plain, quoted, some_of
 
+# Of the tables below. A state of another version is refused, never converted.
 VERSION = "2"
 MAX_SHOWN_SHARDS = 8
 MAX_RUNS = 100
@@ -77,6 +78,7 @@ class AuditState(Closeable):
         # The name goes through as_uri: a "?" or "%" in a folder's name would be taken for one of SQLite's options.
         target = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}" if path else ":memory:"
         with self._explained():
+            # Half a second and no longer: another audit holds the file for the whole of its run.
             self._database = sqlite3.connect(target, timeout=0.5, uri=path is not None)
         try:
             with self._explained():
@@ -125,6 +127,7 @@ class AuditState(Closeable):
             self.add_uses(uses)
             self._set("shards", json.dumps([shard]))
             self._set("runs", json.dumps([run.to_json()] if run else []))
+        # Ctrl-C too: half of a new list must not take the place of the old one.
         except BaseException:
             self._database.rollback()
             raise
@@ -169,6 +172,7 @@ class AuditState(Closeable):
         """Yield every decided image with its uses: the denied first, then the undecided, then the admitted."""
         # What people came for stands first, also in a report that is cut off.
         order = "CASE decision WHEN 'denied' THEN 0 WHEN 'undecided' THEN 1 ELSE 2 END, image"
+        # Decisions about images of earlier lists stay in the file and out of the report.
         query = f"SELECT * FROM images WHERE image IN (SELECT image FROM uses) ORDER BY {order}"  # noqa: S608
         for image, resolved, decision, reason, message, levels, found, *facts in self._query(query):
             # A value that no Decision has would be another version's; the version was looked at when the file was opened.
@@ -194,6 +198,7 @@ class AuditState(Closeable):
         (total,) = next(self._query("SELECT COUNT(DISTINCT image) FROM uses"))
         (done,) = next(
             self._query(
+                # What could not be decided is tried again, so it does not count as done.
                 "SELECT COUNT(*) FROM images WHERE decision <> ? AND image IN (SELECT image FROM uses)",
                 str(Decision.UNDECIDED),
             )
@@ -248,6 +253,7 @@ class AuditState(Closeable):
 
     def close(self) -> None:
         """Commit and close."""
+        # Closed even where the last commit fails, as on a full disk: else the file would stay locked.
         try:
             self.commit()
         finally:
@@ -283,6 +289,7 @@ class AuditState(Closeable):
             if fingerprint:
                 self._set("fingerprint", fingerprint)
                 self._set("levels", json.dumps(levels))
+            # The lock outlives the commit: in exclusive mode SQLite keeps it until the file is closed.
             self._database.commit()
 
     def _put(self, *values: str) -> None:
@@ -305,6 +312,7 @@ class AuditState(Closeable):
         self._run("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(key, value)])
 
     def _query(self, statement: str, *values: str) -> Iterator[tuple[Any, ...]]:
+        # Around the rows too: SQLite reads the file while they are drawn.
         with self._explained():
             yield from self._database.execute(statement, values)
 
@@ -325,6 +333,7 @@ class AuditState(Closeable):
                 raise UsageError(
                     f"{self._name()} is no state that an audit wrote; name another file"
                 ) from error
+            # SQLite says only that it cannot open the file; a missing folder is the usual cause.
             if self._path is not None and not self._path.absolute().parent.is_dir():
                 raise UsageError(
                     f"{self._name()} cannot be written: there is no folder for it; create that, or name another"

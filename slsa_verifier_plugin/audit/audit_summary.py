@@ -11,6 +11,7 @@ from slsa_verifier_plugin.audit.audit_row import AuditRun, Row
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.policy.verdict import RootInfo
 
+# No namespace can have brackets in its name, so none is taken for this one.
 NO_NAMESPACE = "(no namespace)"
 NO_LEVEL = "no level"
 UNDECIDED = "undecided"
@@ -100,6 +101,7 @@ def summary_of(
         by_namespace=ordered,
         missing=missing,
         gaps=gaps,
+        # Sorted: a set of values has another order in each process.
         roots=tuple(sorted(roots, key=lambda root: (root.source, root.date, root.digest))),
     )
 

@@ -112,11 +112,12 @@ class Auditor:
 
     @contextmanager
     def _alone_with(self, key: str) -> Iterator[None]:
-        """Let one image at a time be looked at once; who waits does so for that image's own registry and for no other."""
+        """Hold the lock of one image: threads with the same image wait for each other, and for no other image's registry."""
         with self._lock:
             # A lock each image, counted, so that neither ten thousand of them stay nor one is taken away from who waits.
             turn, users = self._alone.setdefault(key, (threading.Lock(), []))
             users.append(None)
+        # Outside of the lock on the table: other images must not wait for this image's registry.
         turn.acquire()
         try:
             yield
@@ -200,6 +201,7 @@ class Workers:
             if running >= 2 * self._count:
                 running -= 1
                 yield self._next()
+        # The list has ended; the images that are still under way are waited for.
         for _ in range(running):
             yield self._next()
         # Each thread ends at its own None; there is nothing to join, for they are daemons.
@@ -259,6 +261,7 @@ def _row(report: ImageReport, levels: Mapping[str, Decision]) -> Row:
         # Steps that the policy does not ask for, or that were not reached, tell a reader nothing.
         steps = tuple(step for step in deciding.verdict.steps if step.outcome is not StepOutcome.NOT_CHECKED)
         row = replace(row, seen=Seen(deciding.verdict.artifact, steps, deciding.verdict.roots))
+    # No candidate was examined, so neither signer nor level is known.
     if best is None or best.examination is None:
         return row
     examination = best.examination
@@ -291,6 +294,7 @@ def _digest(path: str) -> str:
 
 
 def _demands_track(check: ReadyVerifier, track: str) -> bool:
+    # A property has no track; the empty text equals no track that is asked for.
     return any((track_level(name) or ("", 0))[0] == track for name in check.policy.levels)
 
 
@@ -305,10 +309,11 @@ def _at_level(check: ReadyVerifier, track: str, number: int) -> ReadyVerifier:
 
 
 class _Remembering:
-    """A store that lists what is attached to one image only once; everything else is its own store's to remember."""
+    """A store that lists once what is attached to an image. Whatever else is kept, the store behind it keeps."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # Without a lock: one thread looks at one image, and each look has a store of its own.
         self._listed: dict[tuple[str, str], list[Descriptor]] = {}
 
     def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
@@ -321,6 +326,7 @@ class _Remembering:
         return self._store.blob(image, descriptor, limit, deadline)
 
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        # The empty type stands for the whole list.
         key = (str(image), "")
         if key not in self._listed:
             self._listed[key] = self._store.referrers(image, deadline)

@@ -51,9 +51,9 @@ class Catalog(Protocol):
 
 
 def storable(use: Use) -> Use:
-    """Return ``use`` with what no UTF-8 can hold written out, as in a file's name or JSON's half of a character.
+    """Return ``use`` with escapes for characters that UTF-8 cannot hold, such as a lone surrogate from a file's name or JSON.
 
-    No image's name has such a thing: what is made of it is denied.
+    No valid image name has one, so such an image is denied.
     """
     image, namespace, workload, source = (
         text.encode("utf-8", "backslashreplace").decode()
@@ -131,6 +131,7 @@ def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
     """
     if not name:
         raise UsageError("the registry: its name is empty; name a host")
+    # A host alone would be read as an image's name, so it is checked with a made-up repository behind it.
     _checked(name if "/" in name else f"{name}/repository", "the registry")
     # One limit for the whole list: a registry that sends its pages slowly must not hold an audit for ever.
     deadline = Deadline(LISTING_SECONDS)
@@ -164,6 +165,7 @@ def _object_uses(
 ) -> Iterator[Use]:
     # A manifest may have anything at metadata: what is no mapping names nobody.
     metadata = object_at(value, "metadata")
+    # An object that is created with a prefix alone (generateName) gets its name from the API server.
     workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
     found = images_in(value)
     for place, image in found.items():

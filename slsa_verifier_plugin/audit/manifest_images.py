@@ -68,6 +68,7 @@ def images_in(value: Mapping[str, Any]) -> dict[Path, str]:
         value: a Kubernetes object of whatever kind.
     """
     found = dict(_containers(value, ()))
+    # In other kinds a key "image" may be anything; a list of containers names images in every kind.
     if not _is_known(value):
         return found
     # Below spec alone: status tells of the same images once more.

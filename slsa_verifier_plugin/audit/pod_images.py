@@ -144,6 +144,7 @@ def _pod(pod: Mapping[str, Any], owners: Owners, source: str) -> Iterator[Use]:
                 # A container that has not started has no digest yet: then the name in the spec counts.
                 running = _running(image, digests.get(str(container.get("name")), ""))
                 yield Use(running, namespace, workload, source)
+    # Container statuses say nothing of volumes, so the name in the spec counts.
     for volume in objects_at(spec, "volumes"):
         if image := text_at(volume, "image", "reference"):
             yield Use(image, namespace, workload, source)
@@ -157,6 +158,7 @@ def _workload(metadata: Mapping[str, Any], owners: Owners) -> Owner:
     guessed beyond that: a Job's name need not come from a CronJob, for people make Jobs of the same form.
     """
     owner = _controller(metadata)
+    # No controller made this Pod, so the Pod itself is what to change.
     if owner is None:
         return "Pod", str(metadata.get("name", ""))
     # In the same namespace: an owner cannot be in another (Kubernetes, "Owners and Dependents").
