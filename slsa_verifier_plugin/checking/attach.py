@@ -1,4 +1,4 @@
-"""Attaches attestations to images: from where they are, past the policy, to the registry, and back for a look."""
+"""Attaches attestations to images: gets one, has the policy judge it, pushes it and reads it back."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
     if commit is not None:
         check_commit(found.content, commit, report)
     settings = StoreSettings.parse(store_settings({}, demands.plain_http))
+    # A registry on this machine is asked whether it speaks HTTP; any other has TLS unless --plain-http is given.
     plain_http = is_plain_http(settings, request.image.registry)
+    # None: the credentials of the Docker configuration, as docker and oras use them.
     with Pusher(request.image, plain_http, provider_for(None, environ), environ) as pusher:
         attached = attach(pusher, descriptor, artifact, found.content)
     # Some registries accept a referrer and never list it, or list it as another type: Ratify would not find it.
@@ -157,6 +159,7 @@ def _found(
         found = origins.patiently(lambda deadline: read_artifact(store, reference, deadline), request.wait)
         return found, request.commit
     labels = image_labels(store, image, descriptor, Deadline(SECONDS))
+    # A dict keeps the order and each URI once: several Verifiers may name one repository.
     expected = (
         {uri: None for check in checker.verifiers for uri in check.policy.resource_uris} if checker else {}
     )
@@ -230,6 +233,7 @@ def artifact_of(
         "subject": {"mediaType": image.media_type, "digest": str(image.digest), "size": image.size},
         "annotations": {"org.opencontainers.image.created": created, **annotations},
     }
+    # These very bytes are digested and pushed; nothing serializes them a second time.
     return json.dumps(manifest).encode()
 
 
@@ -265,6 +269,7 @@ def judge(
     )
     # The very decision of verify, on a registry that has one artifact more.
     report = replace(checker, verifiers=checks, store=_AsAttached(store, artifact, content)).image(str(image))
+    # The report is about the file: it hangs on no image yet.
     return replace(report, asked=name, resolved="")
 
 
@@ -287,6 +292,7 @@ class _AsAttached:
         return self._store.manifest(image, descriptor, deadline)
 
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
+        # Step 14 also reads the image's config and other artifacts; those are in the registry.
         if descriptor.digest != Digest.of(self._content):
             return self._store.blob(image, descriptor, limit, deadline)
         # The same limit as in the cluster, or a file would be attached that no verifier reads.
@@ -298,6 +304,7 @@ class _AsAttached:
         return self._content
 
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+        # Step 14 looks for build provenance among all that is attached.
         return self._store.referrers(image, deadline)
 
     def matching_referrers(
@@ -322,6 +329,7 @@ def attach(pusher: Pusher, image: Descriptor, artifact: bytes, content: bytes) -
     manifest = parse_manifest(artifact, MANIFEST_TYPE)
     # Blobs first: a registry may refuse a manifest whose blobs it does not have (distribution specification, "Pushing
     # manifests").
+    # The content of the empty config, which the manifest names.
     pusher.blob(b"{}")
     pusher.blob(content)
     return pusher.attach(image, artifact, manifest.artifact_type, manifest.annotations)

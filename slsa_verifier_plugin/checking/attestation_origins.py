@@ -62,6 +62,7 @@ def parse_origin(text: str) -> Origin:
         if not target:
             raise UsageError("--from github names no repository; expected github:OWNER/NAME")
         return Origin("github", target)
+    # Anything else is an artifact's reference; parse_image says where it is none.
     return Origin("artifact", text)
 
 
@@ -174,6 +175,7 @@ def _commits_of(candidate: Candidate) -> set[str]:
     # Not a statement: whatever it is, the policy decides about it.
     except StatementError:
         return set()
+    # Subjects of other kinds, such as images, have no commit.
     return {subject.digests.get("gitCommit", "") for subject in statement.subjects} - {""}
 
 
@@ -212,6 +214,7 @@ def patiently(
     end = Deadline(wait)
     while True:
         try:
+            # Each look has a limit of its own: a repository that hangs must not take the whole wait.
             return look(Deadline(WAIT_STEP))
         except VerifierError as error:
             # A note that is not there yet is transient; a repository that may not be read is not.

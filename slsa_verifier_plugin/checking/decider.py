@@ -100,6 +100,7 @@ class Decider:
             # Asks the registry up to a few dozen times more, which only a person at a terminal waits for.
             if self.hints and missing.reason is Reason.NO_ATTESTATION:
                 types = [artifact_type for artifact_type, _ in self._types()]
+                # The first misreported artifact is the denial's own sentence; the others become notes.
                 notes += misreported[1:] or notes_on(self.store, image, types, deadline)
             return failure(text, resolved, missing, notes)
         report = combined(text, resolved, reports, self.rules, [*notes, *misreported, *self._absent_roots()])
@@ -133,7 +134,7 @@ class Decider:
         return combined(name, "", reports, self.rules, [*self._absent_roots()])
 
     def _absent_roots(self) -> Iterator[str]:
-        """Yield a remark on each trusted root whose path is the cluster's: a Verifier is often tried out on another machine."""
+        """Yield a remark on each trusted root whose file is not here: a cluster's Verifier is often tried on another machine."""
         paths = [
             source.location
             for ready in self.verifiers
@@ -193,6 +194,7 @@ class Decider:
             deadline,
             f"verifying {len(descriptors)} artifacts of {plain(kind, 80)}",
         )
+        # Closed at the break: then nothing more is begun.
         with closing(outcomes):
             for _, outcome in outcomes:
                 # A denial is a verdict and no exception: this is a fault, which must not pass for "none attached".
@@ -210,6 +212,7 @@ class Decider:
         for ready in self.verifiers:
             for artifact_type in ready.resource.artifact_types:
                 # Of two verifiers for one type Ratify runs the first.
+                # Behind a verifier for "*" Ratify asks no other.
                 if artifact_type not in seen and "*" not in seen:
                     seen.add(artifact_type)
                     yield artifact_type, ready
@@ -310,6 +313,7 @@ def ready_verifiers(
                 raise UsageError("; ".join(named)) from error
             where = f"{verifier.resource.position('spec', 'parameters')}: " if verifier.resource else ""
             raise UsageError(f"{where}the parameters are not valid: {error}") from error
+    # Refused and not settled by order: in the cluster either of the two may be asked.
     for index, ready in enumerate(found):
         for other in found[:index]:
             if any(other.is_for(kind) or kind == "*" for kind in ready.resource.artifact_types):

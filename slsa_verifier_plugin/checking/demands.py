@@ -48,6 +48,7 @@ OPTIONS = {
     "trustedRoot": "--trusted-root",
 }
 """The option for each parameter that has one."""
+# Without a policy file these two are the least: which repository, and at what level.
 REQUIRED = ("expectedVerifiedLevels", "expectedResourceUri")
 
 
@@ -60,6 +61,7 @@ def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
     # Not given: each policy's own limit counts.
     if duration is None:
         return None
+    # Imported here: help and completion load this module and must not wait for the parser of policies.
     from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.policy.durations import parse_duration
     from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT
@@ -68,6 +70,7 @@ def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
     try:
         seconds = parse_duration(duration)
     except ValueError:
+        # What is no duration gets the same message as one that is too short.
         seconds = 0.0
     if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
         raise UsageError(
@@ -139,6 +142,7 @@ def decider_of(setup: Setup, demands: Demands, service: Service, store: Store | 
     try:
         # The Store of the policy file: its credentials are those that Ratify would use.
         used = store or service.store(store_settings(setup.store, demands.plain_http))
+    # The contract's error is made for Ratify; here a person reads it.
     except ContractError as error:
         raise UsageError(f"{error.message}: {error.details}") from error
     return Decider(checks, service, used, setup.rules, demands.seconds)
@@ -178,6 +182,7 @@ def store_settings(configured: Mapping[str, Any], plain_http: bool) -> dict[str,
     """Return Ratify's store settings for a registry as the command line reaches it."""
     from slsa_verifier_plugin.registry.settings import LOOPBACK_HTTP
 
+    # On a person's own machine HTTP may be found out; in the cluster nothing is guessed (registry/loopback.py).
     settings = {"name": "oras", **configured, LOOPBACK_HTTP: True}
     # Only ever switched on: a Store that says useHttp is not contradicted by leaving the option out.
     if plain_http:

@@ -102,8 +102,10 @@ def _take_image(
     content = store.manifest(image, descriptor, deadline)
     manifest = parse_manifest(content, descriptor.media_type)
     # Platforms' configs have the labels that sourceBinding: annotation reads.
+    # As many as a verification looks at; the limit is the same constant.
     for child in manifest.manifests[:MAX_PLATFORMS]:
         platform = store.manifest(image, child, deadline)
+        # As a blob: an entry of its own in the index would show each platform as an image.
         writer.blob(child.digest, platform)
         _take_config(image, parse_manifest(platform, child.media_type), store, writer, deadline)
     _take_config(image, manifest, store, writer, deadline)
@@ -114,5 +116,6 @@ def _take_config(
     image: Reference, manifest: Manifest, store: ArtifactStore, writer: LayoutWriter, deadline: Deadline
 ) -> None:
     # Layers are left out: no step of a verification reads them.
+    # A verification reads no larger config either.
     if manifest.config is not None and manifest.config.size <= MAX_CONFIG:
         writer.blob(manifest.config.digest, store.blob(image, manifest.config, MAX_CONFIG, deadline))

@@ -48,6 +48,7 @@ _KEPT = re.compile(
 """Variables that say who the user is, how hosts are reached and where credentials are. Not those that name another repository
 (GIT_DIR and its like), other programs of git's own (GIT_EXEC_PATH), or write headers with credentials down (GIT_TRACE*)."""
 _SETTINGS = (
+    # No hook or monitor of the user's runs, and no housekeeping outlives the call.
     *("core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false"),
     # One file of one pack, so that the limit of a file's size is that of all notes.
     *(
@@ -84,6 +85,7 @@ def asked_repository(text: str) -> Repository:
     # "-oProxyCommand=..." is an option to ssh, and what begins with a dash one to git.
     if _SHORT.fullmatch(text) and not text.startswith("-"):
         return Repository(text, "ssh")
+    # A folder of that name goes before github.com: reading it asks nobody.
     if (
         re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", text)
         and not text.startswith("-")
@@ -92,6 +94,7 @@ def asked_repository(text: str) -> Repository:
         return Repository(f"https://github.com/{text}", _PROTOCOLS["https"])
     # "ext::sh -c ..." is a remote helper, which runs a program.
     if "::" not in text and Path(text).is_dir():
+        # Absolute, for git runs in a folder of its own; as a URL, so that its transport can be allowed alone.
         return Repository(Path(text).absolute().as_uri(), "file")
     raise UsageError(
         f"{quoted(_without_password(text))} is no repository that git could be asked for; expected https://HOST/OWNER/NAME, "
@@ -144,6 +147,7 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
         ArtifactError: reason ``NO_ATTESTATION``: the repository has no notes, or the commit has none.
         RegistryError: the repository cannot be read, has too much, or took too long.
     """
+    # Before git sees it: a word that begins with a dash would be an option.
     if not _COMMIT.fullmatch(commit):
         raise UsageError(f"{quoted(commit, 80)} is no commit: expected 40 hexadecimal digits")
     # By the caller's PATH: git has the caller's credential helpers beside it.
@@ -155,6 +159,7 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
     with tempfile.TemporaryDirectory(prefix="slsa-notes-", ignore_cleanup_errors=True) as folder:
         # A repository of its own, so that nothing of the caller's working tree is read or changed.
         run = _Git(git, Path(folder), repository, environ, deadline)
+        # git cannot fetch from a SHA-256 repository into a SHA-1 one, so init is told which.
         length = "sha256" if len(commit) == 64 else "sha1"
         # An empty template: hooks of the user's own templates would run.
         run.wanted("init", "--quiet", "--bare", "--template=", f"--object-format={length}", str(run.place))
@@ -169,6 +174,7 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
                 "fetch",
                 "--quiet",
                 "--no-tags",
+                # The newest commit of the notes has every note that exists; their history is not needed.
                 "--depth=1",
                 "--no-write-fetch-head",
                 "--",
@@ -218,6 +224,7 @@ class _Git:
         self._environ = {
             "PATH": os.defpath,
             **kept,
+            # A missing password must fail at once: in CI nobody answers a prompt.
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": repository.protocols,
             "GCM_INTERACTIVE": "never",
@@ -277,8 +284,10 @@ class _Git:
             ) from None
         finally:
             # git leaves ssh and remote helpers behind when it is killed; the group ends them.
+            # The group is gone already where git ended by itself.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+            # Reaps the process, or it would stay as a zombie.
             process.wait()
 
     def failure(self, status: int) -> RegistryError:

@@ -21,10 +21,11 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted, some_of
 
+# Bytes, as for registries.
 MAX_INDEX = 16 << 20
 MAX_MANIFEST = 4 << 20
 MAX_NAMED = 12
-"""Bytes; the same as registries'."""
+"""Names that an error lists; of more it says how many."""
 REF_NAME = "org.opencontainers.image.ref.name"
 """Annotation with a tag (image specification 1.1, "Pre-Defined Annotation Keys")."""
 IMAGE_NAME = "io.containerd.image.name"
@@ -32,7 +33,7 @@ IMAGE_NAME = "io.containerd.image.name"
 
 
 class LayoutStore:
-    """Implements ``evidence.ArtifactStore`` on a folder; whatever it returns has the digest that was asked for.
+    """Implements ``stores.Store`` on a folder; whatever it returns has the digest that was asked for.
 
     Args:
         folder: the layout.
@@ -118,6 +119,7 @@ class LayoutStore:
         path = blob_path(self._folder, descriptor.digest)
         try:
             with path.open("rb") as file:
+                # One byte more than the descriptor says, so that a longer file is noticed.
                 content = file.read(descriptor.size + 1)
         except OSError as error:
             raise _missing(f"{descriptor.digest}") from error
@@ -147,6 +149,7 @@ class LayoutWriter:
         except FileExistsError as error:
             raise UsageError(f"{quoted(str(folder))} is a file; a layout is a folder, so name one") from error
         # Blobs alone are what a copy that was broken off has left.
+        # The root of a mounted volume has lost+found.
         existing = [item for item in folder.iterdir() if item.name not in ("blobs", "lost+found")]
         self._entries: dict[tuple[str, str], Mapping[str, Any]] = {}
         # Anything else in the folder than a layout is somebody's, and refused by _entries.
@@ -176,6 +179,7 @@ class LayoutWriter:
     def close(self) -> None:
         """Write the index."""
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPES[0], "manifests": list(self._entries.values())}
+        # The mark first and the index last: until both are there, readers refuse the folder.
         _write(self._folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         _write(self._folder / "index.json", json.dumps(index, indent=2).encode())
 
@@ -192,6 +196,7 @@ class LayoutWriter:
             entry["artifactType"] = descriptor.artifact_type
         if annotations:
             entry["annotations"] = annotations
+        # One image may be fetched under several names; each name is an entry.
         self._entries[str(descriptor.digest), name] = entry
 
 
@@ -230,6 +235,7 @@ def _entries(folder: Path) -> Iterator[Descriptor]:
 
 def _write(path: Path, content: bytes) -> None:
     # A rename within a folder is atomic: a reader sees the old file or the new one.
+    # With the process's number: two programs that write one layout must not write one file.
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with fresh.open("wb") as file:
         file.write(content)

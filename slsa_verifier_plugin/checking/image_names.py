@@ -12,6 +12,7 @@ from slsa_verifier_plugin.text import plain, quoted
 _FILE_ENDINGS = (".json", ".jsonl", ".yaml", ".yml", ".pem", ".gz", ".zip", ".tar", ".bundle")
 _TRANSPORT = re.compile(r"(?:oci|oci-archive|docker-archive|docker-daemon|dir|containers-storage):(?!//).+")
 """How skopeo and podman write where an image is (containers-transports, section 5 of the manual)."""
+# A host with a port, or with a dot and no path: read as an image it would be one of Docker Hub's.
 _HOST_ALONE = re.compile(r"(?:localhost|[0-9.]{7,15}|\[[^/]*\]|[^/:@]+\.[a-z]{2,})(?::[0-9]+)?/?")
 
 

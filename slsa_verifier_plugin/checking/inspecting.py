@@ -137,6 +137,7 @@ def look_at_image(
         problem = remark(pinned) if manifest.subject is None else ""
         own = replace(descriptor, artifact_type=manifest.artifact_type)
         artifacts = (look.view(own, manifest, problem), *artifacts)
+    # An index need not name platforms (OCI image index, "platform" is optional).
     platforms = tuple(item.platform or str(item.digest) for item in manifest.manifests)
     return ImageView(str(pinned), descriptor, manifest.kind, platforms, manifest.annotations, artifacts)
 
@@ -251,6 +252,7 @@ def _line(candidate: Candidate, verify: Verify | None) -> Line:
 def _kind(candidate: Candidate) -> str:
     if not candidate.is_bundle:
         return "envelope"
+    # Each bundle has it: without a known media type the candidate would be none.
     media_type = loads(candidate.content)["mediaType"]
     # Two forms of one media type: "...;version=0.1" and "...bundle.v0.3+json" (Sigstore bundle specification).
     version = media_type.removesuffix("+json").partition("version=")[2] or media_type.rpartition(".v")[2]
@@ -272,6 +274,7 @@ def _material(candidate: Candidate) -> dict[str, Any]:
         return {}
     # Read again: a candidate keeps only what verification needs.
     material = loads(candidate.content).get("verificationMaterial", {})
+    # Nothing here is verified: any member may hold a value of any kind.
     entries = material.get("tlogEntries")
     stamps = material.get("timestampVerificationData")
     return {
@@ -289,6 +292,7 @@ def _entry(value: Mapping[str, Any]) -> LogEntry:
     try:
         # Text in protobuf's JSON mapping (int64), and whatever an attacker wrote.
         seconds = int(value.get("integratedTime", 0))
+        # 0 is protobuf's default, so the entry names no time.
         moment = datetime.fromtimestamp(seconds, tz=UTC) if seconds > 0 else None
     except (TypeError, ValueError, OverflowError, OSError):
         moment = None

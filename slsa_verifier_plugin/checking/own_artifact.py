@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 << 20
 """Bytes of all blobs of one artifact that are read."""
 
+# A host with a dot or a port, a path, and a tag or digest: few names of files have all of that.
 _REFERENCE = re.compile(
     r"(?:localhost|[A-Za-z0-9.-]*[.:][A-Za-z0-9.:-]*|\[[0-9A-Fa-f:]+\](?::[0-9]+)?)/.+[:@][^/]+"
 )
@@ -71,6 +72,7 @@ def read_artifact(store: ArtifactStore, reference: Reference, deadline: Deadline
         raise ArtifactError(
             f"{plain(str(reference))} is an index, expected an artifact that holds attestations"
         )
+    # The empty blob only fills a place (OCI image specification 1.1).
     blobs = [blob for blob in manifest.blobs if blob.digest != EMPTY]
     # Before any is fetched: each alone could be within the limit.
     if sum(blob.size for blob in blobs) > MAX_BYTES:

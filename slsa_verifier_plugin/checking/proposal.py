@@ -84,6 +84,7 @@ class Proposal:
 
     def problem(self) -> str:
         """Return what a policy cannot say of what the attestation says; empty where it can say all of it."""
+        # Parsed as a call of Ratify would be.
         try:
             parse_policy({"name": "proposal", **self.parameters()})
         except ParameterError as error:
@@ -94,6 +95,7 @@ class Proposal:
     def is_known(self) -> bool:
         """True where the signer is trusted for this verifier id without configuration."""
         return any(
+            # No keys are configured here, so only signers with a certificate count.
             known.id == self.summary.verifier_id and known.is_signer(self.signer, {})
             for known in BUILT_IN_VERIFIERS
         )
@@ -110,6 +112,7 @@ def proposals(view: ImageView, labels: Iterable[ImageLabels], root: Any = None) 
         labels: what the image says of its own source.
         root: ``trustedRoot`` that the signatures were checked against, where it is not the default.
     """
+    # Kept as a list: each proposal looks through the labels anew.
     said = list(labels)
     every = [line for artifact in view.artifacts for blob in artifact.blobs for line in blob.lines]
     found: list[Proposal] = []
@@ -150,6 +153,7 @@ def remarks_on(chosen: Proposal, others: Iterable[Proposal], every: bool) -> Ite
         )
     own = chosen.summary.resource_uri
     named = {item.summary.resource_uri for item in others}
+    # Two spellings of one repository are no two repositories.
     repositories = {uri for uri in named if uri != own and not same_repository(uri, own)}
     if repositories:
         yield (
@@ -199,9 +203,11 @@ def _parameters(proposal: Proposal) -> Iterator[str]:
     for key, value in proposal.parameters().items():
         yield f"# {comments[key]}"
         yield from _entry(key, value)
+    # As a comment: demanded, a binding that nothing fulfils would deny this very image.
     if proposal.binding == "none":
         yield f"# {_BINDINGS['none']}"
         yield "# sourceBinding: provenance"
+    # As a comment too: no attestation says how old it may get.
     yield "# Oldest attestation accepted; after that, rebuild from a newer commit."
     yield "# maxAge: 4320h"
 
@@ -216,6 +222,7 @@ _BINDINGS = {
 
 
 def _entry(key: str, value: Any) -> Iterator[str]:
+    # Parameters have three shapes: a mapping, a list and a scalar.
     if isinstance(value, Mapping):
         yield f"{key}:"
         yield from (f"  {name}: {yaml_scalar(text)}" for name, text in value.items())
@@ -237,6 +244,7 @@ def _identity(signer: Signer) -> dict[str, str]:
 
 
 def _preference(proposal: Proposal) -> tuple[bool, bool, tuple[int, int]]:
+    # The signer first: whoever may push can claim any level, but cannot sign as a known signer.
     return proposal.is_known, proposal.binding != "none", _strength(proposal.summary)
 
 
@@ -263,6 +271,7 @@ def _builder(
             return True, None
         builder = TrustedSigner(provenance.builder_id, signer.issuer, identity=signer.identity)
         trusting = replace(demanding, builders=(builder,))
+        # The first builder that binds is enough; each further one would widen the policy.
         if named is None and shortfall(signed, Demand(examination, image, trusting, {})) is None:
             named = provenance.builder_id, signer
     return named is not None, named
@@ -271,4 +280,5 @@ def _builder(
 def _is_labelled(labels: Iterable[ImageLabels], summary: VerificationSummary) -> bool:
     commits = {source.commit for source in summary.sources}
     found = list(labels)
+    # On every platform: one without the label may be of another commit.
     return bool(found) and all(item.revision in commits for item in found)

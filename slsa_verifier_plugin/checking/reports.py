@@ -1,4 +1,4 @@
-"""What came of an image: one report a verdict, and what they amount to. Data only."""
+"""Reports: one for each verdict on an artifact, and one for the image that combines them. Data only."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class ArtifactReport:
         """The number of the step that failed, 15 if none did."""
         # At most one step fails; the steps after it are not reached.
         failed = [step.number for step in self.verdict.steps if step.outcome == "failed"]
+        # 15 is beyond the last step. 0 is a denial without a failed step, as for an unusable trusted root.
         return failed[0] if failed else 15 if self.verdict.success else 0
 
 
@@ -178,11 +179,13 @@ def _listed(kinds: Sequence[str]) -> str:
 
 def rule_of(rules: Mapping[str, str], artifact_type: str) -> str:
     """Return ``any`` or ``all`` for an artifact type."""
+    # "all" is Ratify's own default (Ratify v1.4.4, configpolicy.go).
     return rules.get(artifact_type) or rules.get("default") or "all"
 
 
 def _of_type(items: Sequence[ArtifactReport], rule: str) -> ArtifactReport:
     """Return the report that decides for all artifacts of one type."""
+    # "any" takes the best verdict and "all" the worst; of equals the one that got furthest.
     order = (
         {Decision.ADMITTED: 0, Decision.UNDECIDED: 1, Decision.DENIED: 2}
         if rule == "any"

@@ -15,8 +15,10 @@ class Status(IntEnum):
 
     ADMITTED = 0
     DENIED = 1
+    # As click ends by itself after a wrong option.
     USAGE = 2
     UNDECIDED = 3
+    # As shells count: 128 and the number of the signal, here SIGINT and SIGPIPE.
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 

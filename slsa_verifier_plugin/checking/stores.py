@@ -1,4 +1,4 @@
-"""What a decision about images is made with: the stores that can be asked, and the maker of policies and verifiers."""
+"""Ports of a decision about images: the stores that can be asked, and the maker of policies and verifiers."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class _Unreachable:
         self._reason = reason
 
     def _refuse(self, *arguments: object) -> NoReturn:
+        # Undecided and not denied: what a registry would have said is unknown.
         raise RegistryError(self._reason, reason=Reason.REGISTRY_UNREACHABLE)
 
     resolve = manifest = blob = referrers = matching_referrers = _refuse
