@@ -29,6 +29,7 @@ MAX_OUTPUT = 30 << 10
 OLDEST_SECONDS = 60.0
 """A process that is older was something else before, say a shell: no limit of containerd's is that long."""
 _EXECUTABLE = "SLSA_VERIFIER_EXECUTABLE"
+# Written out: policy.verdict, which has the same words, would be one more import at every call.
 _FAILED = "SLSA attestation verified FAILED: "
 
 
@@ -51,11 +52,13 @@ def main(
         is_allowed, debug = False, b""
     write_all(2, debug)
     write_all(1, said.encode("ascii", "replace")[:MAX_OUTPUT] + b"\n")
+    # Not sys.exit: containerd would wait for an interpreter that tidies up.
     os._exit(ALLOWED if is_allowed else BLOCKED)
 
 
 def _answered(program: str, arguments: list[str], is_launched: bool, base: str) -> tuple[bool, str, bytes]:
     """Return whether the image may be pulled, the reason, and lines for containerd's debug log."""
+    # From the start of the process on: containerd counts the interpreter's start as well.
     started = time.monotonic() - process_age(OLDEST_SECONDS)
     try:
         # The arguments first: without them nobody knows whose policies decide.
@@ -66,6 +69,7 @@ def _answered(program: str, arguments: list[str], is_launched: bool, base: str) 
         _check_descriptor(call)
     except (CallError, policy_folder.FolderError) as error:
         return False, f"{_FAILED}{error}.", b""
+    # Before the environment is replaced, for it reads what the launcher has set there.
     command = _start_command(is_launched)
     environ = surroundings(os.environ, folder, is_launched)
     # Clouds' SDKs and what is forked or started from here read the process's own.
@@ -96,6 +100,7 @@ def judged(answer: "Answer", digest: str) -> tuple[bool, str]:
         said = loads(stdout)
     except JsonError:
         said = None
+    # A verdict has a "message", an error of Ratify's contract a "msg".
     message = said.get("message", said.get("msg")) if isinstance(said, dict) else None
     # Half an answer, or none: a process that was killed must not be a yes.
     if not isinstance(said, dict) or not isinstance(message, str) or not message:
@@ -177,5 +182,6 @@ def _own_process(question: "Question", started: float, turn: int) -> "Answer":
         elapsed = time.monotonic() - started
         return ImageDecider().answer(Service(dict(os.environ)), (elapsed, *question.fields), elapsed)
 
+    # Where the call is late already, the process has a moment left to say so itself.
     end = max(started + question.seconds, time.monotonic()) + protocol.GRACE_SECONDS
     return isolate.run_isolated(prepare, end, turn)

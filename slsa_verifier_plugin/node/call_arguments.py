@@ -107,6 +107,7 @@ def parse_program(program: str) -> str:
     if own == PROGRAM:
         return ""
     profile = own.removeprefix(f"{PROGRAM}-")
+    # A program of another name is left by removeprefix as it was.
     if profile == own or not _PROFILE.fullmatch(profile):
         raise CallError(
             f"the file that containerd runs must be named {PROGRAM}, or {PROGRAM}-PROFILE with lower-case letters, digits and "

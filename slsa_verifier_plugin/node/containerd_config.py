@@ -83,6 +83,7 @@ def read_config(path: Path) -> ContainerdConfig:
     lists: dict[str, dict[str, str]] = {"disabled_plugins": {}, "required_plugins": {}}
     while waiting:
         file = waiting.pop(0)
+        # Files may import each other; each counts once.
         if str(file) in seen:
             continue
         if len(seen) == MAX_FILES:
@@ -90,6 +91,7 @@ def read_config(path: Path) -> ContainerdConfig:
         seen[str(file)] = None
         document = _read(file)
         version = document.get("version", 1)
+        # TOML's true is an int in Python.
         if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= NEWEST:
             raise UsageError(
                 f"{quoted(str(file))} is of version {quoted(version)}; versions up to {NEWEST} are known here"
@@ -99,6 +101,7 @@ def read_config(path: Path) -> ContainerdConfig:
             lists[name] |= dict.fromkeys(_list(file, document, name), str(file))
         for key, value in _leaves(_newest(document, version)):
             _put(settings, key, Setting(value, str(file)))
+        # At the end of those that wait: what is imported later counts over what was read before.
         waiting += _imported(file, _list(file, document, "imports"))
     # Files are merged with their keys as they are written. Then containerd reads those of a plugin in any case, sorted, and the
     # last one counts (go-toml v2, which it uses, does not tell "Max_Verifiers" from "max_verifiers").
@@ -147,12 +150,14 @@ def _imported(file: Path, patterns: list[str]) -> Iterator[Path]:
         if "*" not in path:
             yield Path(path)
             continue
+        # Go and Python read these two in different ways, so the files found here could be others than containerd's.
         if "\\" in path or "[!" in path:
             raise UsageError(
                 f"{quoted(str(file))} imports {quoted(pattern, 120)}, which is not understood here; write it without \\ and [!"
             )
         # Go writes "[^a]" where Python has "[!a]".
         found = glob.glob(path.replace("[^", "[!"), include_hidden=True)  # noqa: PTH207 (patterns of whole paths)
+        # Go's Glob sorts within each folder; as whole texts "a-b/x" would come before "a/x".
         yield from map(Path, sorted(found, key=lambda one: one.split("/")))
 
 
@@ -189,6 +194,7 @@ def _put(settings: dict[tuple[str, ...], Setting], key: tuple[str, ...], setting
     """Put a value in the place of one that an earlier file had there; an empty table takes nothing away."""
     if setting.value == {} and any(other[: len(key)] == key for other in settings):
         return
+    # A table in the place of a value, or a value in the place of a table: the later file counts.
     for other in [other for other in settings if key[: len(other)] == other or other[: len(key)] == key]:
         del settings[other]
     settings[key] = setting

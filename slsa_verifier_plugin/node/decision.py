@@ -82,6 +82,7 @@ class ImageDecider:
         """
         # The call's own limit, less what starting and waiting have used.
         deadline = Deadline(check_seconds(request), elapsed)
+        # Encoded by the caller (os.fsencode): a path may hold bytes that are no UTF-8.
         folder, name, digest = (os.fsdecode(field or b"") for field in request[1:4])
         try:
             image = image_of(name, digest)
@@ -131,6 +132,7 @@ def policies_gap(folder: str, service: Service) -> DoctorFinding:
         for check in policies.checker.verifiers:
             # Loads roots and keys, as a call would: a missing file shows here and not at the first pull.
             service.verifier(check.policy)
+        # A slip in it would show only at the first pull that needs a password.
         if CREDENTIALS in policies.files:
             DockerConfig(Path(folder) / CREDENTIALS, {}).read()
     except (FolderError, ExemptionError) as error:
@@ -204,6 +206,7 @@ def _refused(message: str, reason: str = "", transient: bool = False, notes: tup
             "notes": [plain(note, 1024) for note in notes[:MAX_NOTES]],
         },
     }
+    # Status 0, for a denial is an answer; the pull is blocked because isSuccess is not true (``call.judged``).
     return 0, encode(said) + b"\n", b""
 
 

@@ -42,6 +42,7 @@ class Exemptions:
         # What is written in another way than it is read here (a short name, "..", "%2e") may be read otherwise by containerd.
         if not _is_as_read(bare):
             return None
+        # With the digest that is pulled: a tag may be moved to another image at any time.
         if f"{bare}@{digest}" in self.exact:
             return f"{bare}@{digest}"
         return next((f"{path}*" for path in self.paths if bare.startswith(path)), None)

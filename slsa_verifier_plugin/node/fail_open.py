@@ -42,7 +42,9 @@ _TRIAL_SECONDS = 30
 SPARE_SECONDS = 1.0
 """What containerd must allow a verifier beyond the time that its call takes at most: to start, and to say why."""
 
+# Distributions add to the third number, as in 2.1.3~ds1; only the first two are compared.
 _VERSION = re.compile(r"\bv?([0-9]{1,4})\.([0-9]{1,4})\.[0-9][0-9A-Za-z.+~-]*")
+# Keys of Docker's configuration that hold a password or a token; names of credential helpers are not among them.
 _SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"')
 _BINDIR_KEYS = ("bin_dir", "max_verifiers", "per_verifier_timeout")
 
@@ -97,6 +99,7 @@ def _files(config: ContainerdConfig) -> DoctorFinding:
 def _plugin(config: ContainerdConfig) -> Iterator[DoctorFinding]:
     """Yield whether the plugins run that call verifiers."""
     disabled = config.listed("disabled_plugins")
+    # Without the one nothing runs verifiers, without the other the CRI's pull does not come to them.
     for name, does in ((BINDIR, "runs verifiers"), (TRANSFER, "pulls through them")):
         if name in disabled:
             yield DoctorFinding(
@@ -108,6 +111,7 @@ def _plugin(config: ContainerdConfig) -> Iterator[DoctorFinding]:
     if BINDIR not in disabled and TRANSFER not in disabled:
         yield DoctorFinding("image verifier", PASSED, f"{BINDIR} is not disabled")
     for key, setting in config.below(BINDIR):
+        # containerd has its default in force then, and the administrator believes otherwise.
         if key not in _BINDIR_KEYS:
             yield DoctorFinding(
                 "image verifier",
@@ -129,11 +133,13 @@ def _plugin(config: ContainerdConfig) -> Iterator[DoctorFinding]:
 def _pull_path(config: ContainerdConfig) -> Iterator[DoctorFinding]:
     """Yield whatever makes the CRI pull without the transfer service."""
     found = False
+    # One of them is enough: containerd then pulls by itself.
     for reason in LOCAL_PULL:
         setting = config.setting(IMAGES, reason.key)
         if setting is not None and not reason.is_harmless(setting.value):
             found = True
             yield _local(reason.key, quoted(setting.value, 40), setting, reason.remedy)
+    # The older ways to configure registries have the same effect.
     for name in _REGISTRY:
         for key, setting in config.below(IMAGES, "registry", name):
             found = True
@@ -160,6 +166,7 @@ def _directory(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
     path = BIN_DIR if setting is None else setting.value
     name = "verifier directory"
     install = "run 'slsa-verifier-plugin install --containerd"
+    # No folder is found behind such a value, and where bin_dir is missing containerd lets every image through.
     if not isinstance(path, str) or not path.startswith("/"):
         where = setting.file if setting else ""
         yield DoctorFinding(
@@ -187,6 +194,7 @@ def _directory(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
     if not names:
         yield DoctorFinding(name, FAILED, f"{plain(path)} is empty: every image is pulled", install)
         return
+    # Other verifiers may stand beside ours; none of them stands for it.
     own = [item for item in names if _is_own(item)]
     if not own:
         yield DoctorFinding(
@@ -232,8 +240,10 @@ def _entry(path: Path) -> Iterator[str]:
 def _trial(path: Path) -> Iterator[str]:
     """Yield what is wrong with a file of our name: it must be able to run here, and block a call that is none."""
     try:
+        # The name first: one that is understood as no profile's blocks every call, whatever the program does.
         parse_program(path.name)
         done = subprocess.run(  # noqa: S603 (containerd runs it for every image)
+            # A call that is incomplete: whatever its policies, this verifier blocks it.
             [path, "-digest"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -247,6 +257,7 @@ def _trial(path: Path) -> Iterator[str]:
         detail = getattr(error, "strerror", None) or "it does not end"
         yield f"{plain(str(path))} cannot be run, so that nothing is pulled: {plain(detail)}"
     else:
+        # Status 0 would let an image through; other words mean that another program has our name.
         if done.returncode == 0 or not done.stdout.startswith(FAILURE_PREFIX.encode()):
             yield f"{plain(str(path))} is not this verifier: it does not block a call without an image (status {done.returncode})"
 
@@ -256,6 +267,7 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
     most = config.setting(BINDIR, "max_verifiers")
     limit = MAX_VERIFIERS if most is None else most.value
     name = "verifier limits"
+    # TOML's true is an int in Python.
     if not isinstance(limit, int) or isinstance(limit, bool):
         yield DoctorFinding(
             name,
@@ -263,6 +275,7 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
             f"max_verifiers is {quoted(limit, 40)}, no number: containerd does not start",
             "correct it",
         )
+    # In the order of their names, as containerd goes; it takes a negative number for no limit.
     elif 0 <= limit < len(names):
         skipped = ", ".join(map(plain, names[limit:]))
         yield DoctorFinding(
@@ -281,6 +294,7 @@ def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: st
             needed = seconds_of_call(folder)
         except FolderError:
             continue  # said of the policies
+        # A time that cannot be read is not known to be long enough.
         if allowed is None or allowed < needed + SPARE_SECONDS:
             yield DoctorFinding(
                 name,
@@ -322,8 +336,10 @@ def profiles(config: ContainerdConfig) -> list[str]:
     setting = config.setting(BINDIR, "bin_dir")
     try:
         names = sorted(os.listdir(setting.value if setting else BIN_DIR))  # noqa: PTH208 (as above)
+    # It is missing, of another type or holds a null byte; that is said of the verifier directory.
     except (OSError, TypeError, ValueError):
         names = []
+    # Each once: a name that is not understood counts as the default one, which may be there as well.
     return list(dict.fromkeys(_profile(item) for item in names if _is_own(item))) or [""]
 
 
@@ -345,6 +361,7 @@ def version_gap() -> DoctorFinding:
     program = shutil.which("containerd")
     try:
         said = _said_by([program, "--version"]) if program else ""
+    # One that cannot be run or hangs says as little as one that is not there.
     except (OSError, subprocess.SubprocessError):
         said = ""
     found = _VERSION.search(said)
@@ -355,6 +372,7 @@ def version_gap() -> DoctorFinding:
             "there is no containerd on the PATH that says its version",
             f"before {OLDEST} the CRI pulls past every verifier: compare 'containerd --version'",
         )
+    # As numbers: as texts 2.10 would come before 2.9.
     version = (int(found[1]), int(found[2]))
     if version < (2, 1):
         return DoctorFinding(

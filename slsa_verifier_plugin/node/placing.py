@@ -37,6 +37,7 @@ def place_policies(source: Path, target: Path, service: Service) -> list[str]:
         # On a new node there is none.
         target.mkdir(mode=0o755, parents=True, exist_ok=True)
         check_folder(str(target))
+        # In the target, so that each file comes into place by a rename within one file system; the dot hides it from calls.
         with tempfile.TemporaryDirectory(prefix=".new-", dir=target) as made:
             fresh = Path(made)
             # 0755: what is made for one process alone could not be read by a containerd without root.

@@ -85,6 +85,7 @@ def check_owned(path: str) -> os.stat_result:
         if target.startswith("/"):
             at = "/"
         status = _looked_at(at)
+    # The last part is held to more: where the sticky bit is set, others could still add policies.
     _refuse_others(at, status, is_parent=False)
     return status
 
@@ -104,6 +105,7 @@ def owned_files(folder: str) -> dict[str, tuple[int, ...]]:
     """
     check_folder(folder)
     try:
+        # Names with a dot: a mounted ConfigMap's own, and the folder from which new policies are put into place.
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise FolderError(f"{_shown(folder)} cannot be read: {error.strerror}") from error
@@ -134,6 +136,7 @@ def read_small(folder: str, name: str) -> str | None:
     # lexists: a link that leads nowhere is a mistake to tell, not a file that is absent.
     if not os.path.lexists(path):
         return None
+    # A pipe would keep the call until somebody writes.
     if not stat.S_ISREG(check_owned(path).st_mode):
         raise FolderError(f"{_shown(path)} is no file")
     try:
