@@ -45,7 +45,9 @@ class Reports:
     def listed(self, room: int) -> bytes:
         """Return as many as fit into ``room`` bytes as a JSON list; where not even the first does, what it says in short."""
         shown: list[bytes] = []
+        # The first are those that decide, so what is left out decided nothing.
         for report in self.full:
+            # One byte more for the comma.
             room -= len(report) + 1
             if room < 0:
                 break
@@ -80,6 +82,7 @@ class Decided:
     @property
     def size(self) -> int:
         """Bytes that it takes, for what keeps it."""
+        # 1 KiB for the short texts and the objects themselves.
         return self.v1.size + self.v2.size + 1024
 
 
@@ -154,10 +157,12 @@ def _reports(report: ImageReport, subject: str, render: Render) -> Reports:
     shown: list[bytes] = []
     left = MAX_REPORTED
     ranked: list[ArtifactReport | None] = list(_ranked(report)[:MAX_REPORTS])
+    # None stands for an image without artifacts: it gets one report as well, which says why.
     ranked = ranked or [None]
     for artifact in ranked:
         made = encode(render(report, artifact, subject, False))
         left -= len(made)
+        # The first is kept whatever its size: it is what decided.
         if shown and left < 0:
             break
         shown.append(made)
@@ -189,6 +194,7 @@ def _ratify_1(
     return {
         "subject": subject,
         "isSuccess": own["isSuccess"],
+        # Name and type stand twice, under the older and the newer field of Ratify v1.4.4.
         "name": own["name"],
         "verifierName": own["name"],
         **({"type": own["type"], "verifierType": own["type"]} if own.get("type") else {}),

@@ -95,17 +95,18 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.loop.time() >= self._ages
 
     def make_room(self) -> None:
-        """End the connection that has left an answer untaken for longest, whose ever it is."""
+        """End the connection that has left an answer untaken for longest; it may be any client's."""
         self._guard.end_untaken()
 
     def leave(self) -> None:
         """End now, or after the answer that is being made."""
+        # What is being answered now is the last answer (``is_leaving``).
         self._ages = self.loop.time()
         if self.is_idle:
             self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin: the first byte is due some time."""
+        """Begin, and limit the time until the first head."""
         # uvicorn's part first: it sets what the timers below abort.
         super().connection_made(transport)
         self._joining = JoiningTransport(transport)
@@ -118,13 +119,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._guard.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the timers, and forget the connection."""
         self._guard.discard(self)
         self._stop_timers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a head that has begun is due."""
+        """Parse what came; once a head has begun, the rest of it is due."""
+        # Asked before the parser goes on, which may begin a request.
         begins = self.is_idle and not self._has_begun
         self._unended += len(data)
         super().data_received(data)
@@ -153,7 +155,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Read one header, or one of a trailer: those are counted, and mean nothing."""
+        # The colon with its blank and the line's end are four bytes more.
         self._count(len(name) + len(value) + 4)
+        # Fields behind the body must not change a request that is being answered (RFC 9110, section 6.5.1).
         if self._is_in_head:
             super().on_header(name, value)
 
@@ -190,6 +194,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        # An answer without a body has nothing that would take its head along.
         self._joining.flush()
         super().on_response_complete()
         self._guard.used(self)
@@ -262,6 +267,7 @@ class Guard:
         """Note that a connection has just been of use: it is the last to make room."""
         # One that was ended for room may still finish its answer.
         if connection in self._open:
+            # Set anew, it is the last one of the dict, which keeps the order.
             del self._open[connection]
             self._open[connection] = None
 
@@ -273,6 +279,7 @@ class Guard:
 
     def end_others(self, clients: bytes) -> None:
         """End the connections of clients that another authority let in: TLS asks for certificates at the beginning alone."""
+        # Listed first: a connection that ends is taken out of the dict.
         for one in [one for one in self._open if one.clients != clients]:
             one.leave()
 
@@ -358,6 +365,7 @@ class Listener:
 
     async def _shake(self, connection: socket.socket) -> None:
         """Make a connection of an accepted socket; one whose handshake fails is closed without a word (``_shaken``)."""
+        # Once for this connection: the files may be replaced during the handshake, and context and authority belong together.
         tls = self._door.tls()
         seconds = self._guard.limits.handshake_seconds
         waits = (

@@ -73,6 +73,7 @@ class DecisionLog:
             self._closing = True
             self._closed.set()
             self._changed.notify()
+        # Not for ever: whoever reads the log may have stopped.
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:

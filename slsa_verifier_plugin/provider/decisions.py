@@ -1,4 +1,4 @@
-"""Decides about keys: what is kept at once, what was seen before on a lane of its own, what is new behind it.
+"""Decides about keys. A kept decision is answered at once; images that were seen before and new ones have a lane each.
 
 All methods of ``Decisions`` run on the event loop; the work itself is done in threads (``resident.server.permit_pool``). A
 decision is kept for as long as the Store resource allows (Ratify keeps its own the same way), never one that a retry may change.
@@ -60,6 +60,7 @@ class KeyWork(Assignment):
     __slots__ = ("future", "look")
 
     def __init__(self, registry: str, deadline: Deadline, look: Callable[[], Decided]) -> None:
+        # No bytes: while it waits, it holds nothing but an image's name.
         super().__init__(registry.encode(), 0, deadline.remaining())
         self.look = look
         self.future: concurrent.futures.Future[Decided] = concurrent.futures.Future()
@@ -105,6 +106,7 @@ class KeyPool(PermitPool[KeyWork]):
 
     def close(self) -> None:
         """Let the threads end, each after its work."""
+        # Ends the thread behind all that was handed to it before.
         self._handing.put(None)
         super().close()
 
@@ -255,6 +257,7 @@ class Decisions:
                     self._begin(under, scope, image, look, deadline)
                 return kept.found, "kept"
         lane = "seen" if self._seen.get(_seen_as(under)) else "new"
+        # Begun anew only where a key has time left and the work that it joined had none.
         while True:
             work = self._under_way.get(under)
             # Whoever begins it is judged by its end; others that join may have more time left.
@@ -362,12 +365,14 @@ def _pin(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
     """Return an image with its digest instead of its tag (Ratify v1.4.4, ``httpserver/handlers.go``, ``mutate``)."""
     # A reference with a digest is pinned already, and no registry is asked.
     digest = image.digest or scope.checker.store.resolve(image, deadline).digest
+    # As JSON already: it is put into the answer as it is.
     text = json.dumps(f"{image.name}@{digest}").encode()
     return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), pinned=text)
 
 
 def _unforeseen(error: Exception, policy: str = "") -> Decided:
     """Return the error for what nobody foresaw; it names the kind and nothing of its content, which may be anything."""
+    # A shortage of the machine's passes, so a retry may help; what remains is a fault of this program.
     number = lacks.number_of(error)
     if isinstance(error, MemoryError):
         words, transient = "out of memory; give the Pod more, or lower maxAttestationBytes", True

@@ -34,6 +34,7 @@ MAX_BRACKETS = 2 * MAX_KEYS
 _NAMESPACED = re.compile(r"\[([^\[\]]*)\](.*)", re.DOTALL)
 """``[namespace]image`` (Ratify v1.4.4, ``pkg/utils/utils.go``, ``ParseRequestKey``)."""
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# Everything but metadata services: a cluster's own registry may have any other address.
 _REACHABLE = frozenset(Kind) - {Kind.METADATA}
 
 
@@ -145,6 +146,7 @@ def response(api_version: str, items: Iterable[bytes], system_error: str = "") -
         items: made by ``item``, one a key.
         system_error: what keeps the whole request from being answered.
     """
+    # Gatekeeper's mutation asks for "idempotent"; one image has one answer here, however often it is asked.
     head = (
         f'{{"apiVersion":"{api_version}","kind":"ProviderResponse","response":{{"idempotent":true,"items":['
     )

@@ -141,12 +141,15 @@ class Application:
                 api_version = asked.api_version
                 found = await _all(decide, path, asked.keys)
                 await self._room(request)
+                # All reports together are bounded, so the keys share the room.
                 room = MAX_ANSWER // max(len(found), 1)
                 items = [
                     item(key, None if one.error else render(one, room), one.error)
                     for key, one in zip(asked.keys, found, strict=True)
                 ]
                 status, content = 200, response(api_version, items)
+                # A server that ends, and a connection whose age is over, tell it with the answer, so that no request is lost on
+                # its way.
                 closes = self._state.is_stopping or request.state.connection.is_leaving
             except RequestRefused as refusal:
                 # The rest of it is not read: the connection ends with the answer.
@@ -156,6 +159,7 @@ class Application:
                     True,
                 )
                 self._log.event("refused", path=path, status=status, message=refusal.message)
+            # Nobody reads this answer; it is counted.
             except ClientDisconnect:
                 status, content, closes = 400, b"", True
             self._metrics.requests.labels(path, str(status)).inc()

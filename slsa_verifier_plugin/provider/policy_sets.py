@@ -79,6 +79,7 @@ class PolicySet:
 
     def root_problems(self) -> list[str]:
         """Return why trusted roots or keys of the policies cannot be used now; nothing where all can."""
+        # A dict, for its keys keep their order: a root that many policies name is told once.
         problems: dict[str, None] = {}
         for scope in self.scopes.values():
             for check in scope.checker.verifiers:
@@ -158,6 +159,8 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
     scopes = {name: by_scope.scope(name, service, generation) for name in by_scope.names()}
     for scope in scopes.values():
         remarks += _unmet(scope)
+    # The cluster's own Verifiers of other types change nothing: every namespace may still be answered by those that are
+    # evaluated.
     foreign = others - {CLUSTER} - by_scope.decided()
     return PolicySet(
         {name: scope for name, scope in scopes.items() if scope}, tuple(remarks), frozenset(foreign)
@@ -234,6 +237,7 @@ class _Grouped:
         keep = float(CHART_SECONDS if store is None else asked_for)
         # brief: an API server waits, so one passing attestation ends the search where the rule is any.
         checker = Decider(ready_verifiers(verifiers, service), service, used, rules, brief=True)
+        # It stands in every line of the log, and is a label of the metrics.
         shown = ",".join(verifier.shown() for verifier in verifiers)
         return PolicyScope(generation, name, shown[:200], checker, max(0.0, min(keep, MOST_SECONDS)))
 

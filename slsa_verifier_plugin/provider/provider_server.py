@@ -55,7 +55,7 @@ MOST_BYTES = 128 << 20
 
 
 class Files:
-    """What counts of the files now: policies and the TLS context. Replaced as a whole, from the thread that looks out."""
+    """The policies and the TLS context in use. Each is replaced as a whole, by the thread that watches the files."""
 
     def __init__(
         self, settings: ProviderSettings, service: ResidentService, metrics: ProviderMetrics
@@ -102,12 +102,12 @@ class Files:
 
 
 class ProviderServer(Server):
-    """uvicorn's server, which listens nowhere itself, and ends by being told to: first to clients, then at all.
+    """uvicorn's server without sockets of its own. It ends in two steps: it first tells clients to leave, then it stops.
 
     Args:
         config: uvicorn's.
         state: told that it ends.
-        drain_seconds: time between the two, in which whoever still comes is answered.
+        drain_seconds: time between the two steps, in which whoever still comes is answered.
         left: called when nobody is to come any more.
     """
 
@@ -131,6 +131,7 @@ class ProviderServer(Server):
         self._state.is_stopping = True
         # Ctrl-C is a person who waits; SIGTERM is a kubelet, while Services still send requests here for a while.
         seconds = 0.0 if sig == signal.SIGINT else self._drain_seconds
+        # A signal's handler may run at any moment of the loop: of the loop's methods only this one is made for that.
         self._loop.call_soon_threadsafe(lambda: self._end_in(seconds))
 
     def _end_in(self, seconds: float) -> None:
@@ -156,6 +157,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     metrics = ProviderMetrics()
     service = ResidentService(environ)
     files = Files(settings, service, metrics)
+    # Files that are broken end the start here: there are none from before that could count.
     remarks = [remark for reloader in files.reloaders for remark in reloader.begin()]
     listener = _bound(settings.listen, "--listen")
     health = _bound(settings.health, "--health-listen")
@@ -215,6 +217,7 @@ class _Run:
             asyncio.create_task(Listener(door, server.server_state, guard).run())
             for door, guard in zip(doors, guards, strict=True)
         ]
+        # The provider's guard alone: nobody shows a certificate at the door for health.
         chores = [
             asyncio.create_task(self._look_after(decisions, guards[0])),
             asyncio.create_task(_keep_small(decisions, self.service)),
@@ -230,6 +233,7 @@ class _Run:
         # What is loaded by now lives as long as the process: the collector need not look at it again.
         gc.freeze()
         try:
+            # Without sockets: the listeners above accept, and uvicorn's server only waits for the end.
             await server.serve(sockets=[])
         finally:
             for chore in chores:
@@ -248,10 +252,12 @@ class _Run:
         """Return uvicorn's settings for one application."""
         config = Config(
             application,  # type: ignore[arg-type]
+            # Named, for uvicorn would choose another event loop where uvloop is installed.
             loop="asyncio",
             http=BoundedProtocol,
             ws="none",
             lifespan="off",
+            # Lines of uvicorn's own form would be lost to whoever reads the log (``_libraries_log_to``).
             log_config=None,
             access_log=False,
             # Nobody's headers say who the client is, and ours do not say who we are.

@@ -74,6 +74,7 @@ class Address:
         """True where only this machine reaches it."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
+        # A name: of none but localhost is it sure that it stays on this machine.
         except ValueError:
             return self.host == "localhost"
 

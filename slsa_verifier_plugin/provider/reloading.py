@@ -1,4 +1,4 @@
-"""Reads files anew when they change. What is broken changes nothing: what was read last counts on, and everybody is told."""
+"""Reads files again when they change. Where the new ones are broken, the last good ones stay in use, and log and metrics say so."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Reloader:
         # Taken before they are read: what is written meanwhile is found at the next look.
         stamp = self._now()
         is_retry = stamp == self._stamp
+        # Files that have not changed are read again only after a failure: it may have been the machine's.
         if is_retry and not (self._failed and time.monotonic() >= self._retry):
             return
         self._stamp = stamp

@@ -68,6 +68,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
         )
     first = {"certificate": min(own)}
     clients = b""
+    # Read for its error alone: OpenSSL does not say which of the two files it cannot read.
     _content(files.key, "--tls-key")
     try:
         # An encrypted key would make OpenSSL ask for its password at a terminal.
