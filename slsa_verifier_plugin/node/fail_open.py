@@ -1,4 +1,4 @@
-"""What on a node lets images be pulled unverified without a word, and what to change: what ``doctor --containerd`` looks at.
+"""Finds what lets a node pull images unverified, and says what to change (``doctor --containerd``).
 
 Facts of containerd 2.1 to 2.4 (``pkg/imageverifier/bindir``, ``internal/cri/config``): where ``bin_dir`` is missing or empty
 every image is let through; with one of ``LOCAL_PULL`` the CRI pulls without the transfer service, and so without verifiers.

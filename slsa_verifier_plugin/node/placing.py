@@ -1,4 +1,4 @@
-"""Puts a node's policies into place: complete and tried out. What cannot decide never replaces what can."""
+"""Puts a node's policies into place after trying them. Policies that cannot decide never replace those that can."""
 
 from __future__ import annotations
 

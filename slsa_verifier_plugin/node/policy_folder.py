@@ -1,4 +1,4 @@
-"""The folder of a node's policies: where it is, that nobody else may write to it, and what lies in it.
+"""Finds the folder of a node's policies, checks that nobody else may write to it, and lists what is in it.
 
 Imports next to nothing: the caller looks at it before the resident verifier is asked.
 """

@@ -1,4 +1,4 @@
-"""The environment that a node's verification sees: little of containerd's, and the same whether that is full or empty.
+"""Makes the environment for a node's verification: a few of containerd's variables, and fixed values for the rest.
 
 containerd is started by systemd with almost nothing set, by a shell with everything. What decides is the policy folder alone, so
 of the caller's variables only those count that say how to reach a registry. Imports next to nothing.
