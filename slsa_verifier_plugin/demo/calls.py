@@ -17,6 +17,7 @@ from slsa_verifier_plugin.text import plain, quoted
 CALL_SECONDS = 60
 """Time for one call; an idle machine needs a tenth of a second, the first call a second or two."""
 
+# The demonstration's registry has no certificate.
 _STORE = {"name": "oras", "useHttp": True}
 
 
@@ -154,6 +155,7 @@ def _run(
 def _json(done: subprocess.CompletedProcess[bytes], who: str) -> dict[str, Any]:
     try:
         value = json.loads(done.stdout)
+    # Told below, with the program's own last line.
     except ValueError:
         value = None
     if not isinstance(value, dict):

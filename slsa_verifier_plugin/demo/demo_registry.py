@@ -75,6 +75,7 @@ class DemoRegistry:
             raise UsageError(
                 f"cannot listen on 127.0.0.1:{port}: {error.strerror}; choose another --port"
             ) from error
+        # A client that keeps its connection open must not keep the program from ending.
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="demo-registry", daemon=True
@@ -136,6 +137,7 @@ def _handler_of(answers: Mapping[str, DemoAnswer]) -> type[BaseHTTPRequestHandle
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body are two writes: with Nagle's algorithm the second may wait until the first is acknowledged.
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:

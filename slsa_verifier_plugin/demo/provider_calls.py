@@ -82,6 +82,7 @@ class RunningProvider:
             }
         )
         host, _, port = self.address.rpartition(":")
+        # As Gatekeeper checks it, by the caBundle that it is given: here the certificate is its own authority.
         certificate = self.folder / CERTIFICATE
         context = create_default_context(cafile=str(certificate))
         connection = HTTPSConnection(host, int(port), timeout=ANSWER_SECONDS, context=context)
@@ -122,6 +123,7 @@ def running(
     log = folder / "provider.log"
     # Any free port: the demonstration must not fail for a port that somebody has.
     options = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--drain", "0"]
+    # A busy machine may take longer than an admission may, as in ``scene.prepare``.
     options += ["--policy", str(folder / POLICIES), "--timeout", "30s"]
     options += ["--tls-cert", str(folder / CERTIFICATE), "--tls-key", str(folder / KEY)]
     with log.open("wb") as output:
@@ -161,6 +163,7 @@ def _listening(process: subprocess.Popen[bytes], log: Path) -> Mapping[str, Any]
         for line in lines:
             try:
                 event = json.loads(line)
+            # A line that is written only in part, or by a library: the next look reads all lines again.
             except ValueError:
                 continue
             # The port is the system's choice, and only this line tells it.

@@ -68,6 +68,7 @@ def pieces() -> tuple[Piece, ...]:
         bundles = data.joinpath(f"{tag}.intoto.jsonl").read_bytes()
         # As "oras attach" makes it, but for the time: what is pushed twice is the same artifact.
         subject = {"artifactType": ARTIFACT_TYPE, "subject": fields_of(image.descriptor)}
+        # An empty configuration (OCI image specification 1.1, "Guidance for an Empty Descriptor").
         artifact = _made({_EMPTY: b"{}", _BUNDLE: bundles}, subject)
         made.append(Piece(tag, admit, image, artifact))
     return (*made, Piece(UNATTESTED, False, _image(UNATTESTED), None))
@@ -110,6 +111,7 @@ def _image(tag: str) -> Made:
     name, packed = f"{REPOSITORY}:{tag}\n".encode(), io.BytesIO()
     # A layer that a node can unpack, or a Pod that was admitted would end with an error that looks like a denial.
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        # Its time stays 0, so that the layer is the same to the byte wherever it is made.
         entry = tarfile.TarInfo("slsa-demo")
         entry.size = len(name)
         archive.addfile(entry, io.BytesIO(name))
@@ -125,6 +127,7 @@ def _made(blobs: Mapping[str, bytes], more: Mapping[str, Any]) -> Made:
         fields_of(Descriptor(kind, Digest.of(content), len(content))) for kind, content in blobs.items()
     )
     parts = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, **more, "config": config, "layers": [layer]}
+    # Always written in the same way: the digest is what the attestation is about.
     manifest = json.dumps(parts, separators=(",", ":")).encode()
     return Made(manifest, tuple(blobs.values()), str(more.get("artifactType", "")))
 

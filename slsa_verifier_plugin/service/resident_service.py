@@ -1,4 +1,4 @@
-"""What a resident verifier does its work with: the service, kept warm, and trusted roots that are refreshed behind its back.
+"""The resident verifier's service: it is kept warm, and refreshes trusted roots in the background.
 
 A trusted root is never fetched while a verification waits (``docs/verification.md``): threads of their own do it, for the roots
 that policies have asked for.
@@ -89,6 +89,7 @@ class ResidentService:
         _, *variables, stdin = request
         names = (ratify.COMMAND, ratify.SUBJECT, ratify.VERSION)
         environment = {
+            # As Python decodes its own environment: bytes that are no UTF-8 stay what they were.
             name: value.decode("utf-8", "surrogateescape")
             for name, value in zip(names, variables, strict=True)
             if value is not None

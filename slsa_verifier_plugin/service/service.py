@@ -256,6 +256,7 @@ class Service:
                 for found in self._roots.values()
                 for info in (verifier.root.info for verifier in found.verifiers)
             ],
+            # Problems of one root come with each policy that names it; each is told once.
             "unusableRoots": [
                 plain(problem, 512) for problem in dict.fromkeys(chain(*self._unusable.values()))
             ],
@@ -306,6 +307,7 @@ class Service:
             from slsa_verifier_plugin.signatures.sources import repository_of
 
             repository = repository_of(source, self._environ)
+            # Only a file has no repository, and that has returned above.
             assert repository is not None
             link = str(repository.current)
             self._links.put(key, link)
