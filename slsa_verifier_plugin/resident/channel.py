@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.1
 """Between two looks at whether the other side lives."""
 HUNG_SECONDS = 1.0
-"""Without any processor time, though a call waits to be accepted."""
+"""Seconds without any processor time after which a verifier counts as hung, while a call waits to be accepted."""
 HUNG_AT_WORK_SECONDS = 2.0
 """The same for a call that was accepted: a verifier that waits looks around once a second."""
 _LOOKS = 10
@@ -46,7 +46,7 @@ class ProcessWatch:
     def looks_hung(self, patience: float) -> bool:
         """Look once, and return whether nothing has moved for ``patience`` seconds and ten looks.
 
-        So many turns on a processor whoever watches has had; a verifier that is only starved had as many.
+        The watcher itself has had a processor ten times by then; a verifier that is only starved would have had one, too.
         """
         used = time_used(self.process)
         # One that is gone does not hang: the connection will say that it has ended.
@@ -235,12 +235,14 @@ class Exchanger:
                 # The verifier has promised its own word by now, and 250 ms more have gone.
                 return 0, protocol.DEADLINE_LINE, b""
             except ClosedError as error:
+                # Work had begun, so the call itself may be what ends verifiers: few more are tried (``client.MAX_CUT``).
                 error.accepted = True
                 raise
             if kind != protocol.ANSWER:
                 raise FrameError("a frame that is not expected")
             return protocol.decode_answer(body)
         finally:
+            # One question a connection: a second frame is refused (``server.loop``).
             channel.close()
 
     def _receive(self, channel: Channel, end: float, patience: float) -> tuple[int, bytes]:
@@ -254,6 +256,7 @@ class Exchanger:
 
         def look() -> None:
             process = peer_of(channel.connection)[0]
+            # Another process listens by now; what was seen of the one before says nothing about it.
             if self._watch is None or self._watch.process != process:
                 self._watch = ProcessWatch(process)
             if self._watch.looks_hung(patience):

@@ -55,6 +55,7 @@ def run_isolated(prepare: "Callable[[], Work]", end: float, kept: int = -1) -> A
     # From here on there are two processes: the child never returns.
     if child == 0:
         _run_child(prepare, theirs, kept)
+    # Closed here: while this process had it open, the child's end would never be seen.
     theirs.close()
     try:
         return _receive(Channel(ours), child, end)
@@ -128,6 +129,7 @@ def _receive(channel: Channel, child: int, end: float) -> Answer:
             raise ClosedError
         ended_before = _has_ended(child)
 
+    # ACCEPTED comes first, and says how long the answer may take.
     while True:
         kind, body = receive_watched(channel, end, LOOK_SECONDS, look)
         if kind == protocol.ANSWER:

@@ -33,7 +33,7 @@ MAX_SOCKET_PATH = 107
 
 _PAUSE_SECONDS = 0.005
 _PAUSE_SHARE = 0.1
-"""Of the time waited so far: many callers that look as often as at first keep the verifier they wait for from a processor."""
+"""Of the time waited so far, for the next pause: many callers that look often keep the verifier from a processor."""
 
 
 class PlaceError(Exception):
@@ -97,6 +97,7 @@ def _default_parent(environ: "Mapping[str, str]") -> str:
     # A relative one would be another directory for each caller.
     if not temporary.startswith("/"):
         temporary = "/tmp"  # noqa: S108 (a directory of our own in it, checked at every use)
+    # The user's number: /tmp is for everybody, and another user's directory would be refused.
     return f"{temporary}/slsa-verifier-plugin-{os.geteuid()}"
 
 

@@ -101,6 +101,7 @@ MISSING_VARIABLES = (
 )
 """The contract's error 4, as ``ratify.parse_call`` and the launcher word it; the names are filled in."""
 
+# Longer than any body may be, so no field has this length.
 _NOT_SET = 0xFFFFFFFF
 
 
@@ -144,6 +145,7 @@ def lack_line(number: int) -> bytes:
 
 def frame(kind: int, body: bytes = b"") -> bytes:
     """Return the frame of a kind with its body."""
+    # Big-endian, which Python 3.11 and later take where no order is given.
     return b"".join((MAGIC, VERSION.to_bytes(2), kind.to_bytes(2), len(body).to_bytes(4), body))
 
 
@@ -280,6 +282,7 @@ def decode_answer(body: bytes) -> Answer:
 
 def encode_accepted(seconds: float) -> bytes:
     """Return the ACCEPTED frame that promises an answer within ``seconds``."""
+    # The field has 32 bits, as a request's.
     return frame(ACCEPTED, min(max(round(seconds * 1000), 0), 0xFFFFFFFF).to_bytes(4))
 
 

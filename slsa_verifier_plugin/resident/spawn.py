@@ -169,6 +169,7 @@ def start_detached(command: "Sequence[str]", environ: "Mapping[str, str]") -> in
             close_from(3)
             os.execve(command[0], list(command), settings)  # noqa: S606 (no shell, by intent)
         finally:
+            # As a shell says of what it cannot run. Never back into the caller's code, which goes on in the parent.
             os._exit(127)
     return child
 

@@ -1,4 +1,4 @@
-"""What is wrong with a place, said to a person at the command line."""
+"""Turns errors about a place into errors for a person at the command line."""
 
 from __future__ import annotations
 

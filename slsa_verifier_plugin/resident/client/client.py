@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 CALL_SECONDS = 4.0
 """For a call of Ratify, where nobody says."""
 RESERVED_SECONDS = 1.2
-"""Of a call's time, from which on other ways than a resident verifier are tried in any case."""
+"""The last part of a call's time, in which other ways than a resident verifier are tried in any case."""
 LEAST_SECONDS = 0.1
 """For a resident verifier, however late the call is."""
 MAX_CLOSED = 3
 """Connections that are closed before the call is accepted, after which other ways are tried as well."""
 MAX_CUT = 2
-"""Connections that are closed after that: the call may be what ends verifiers."""
+"""Connections that are closed after the call was accepted: the call itself may be what ends verifiers."""
 VARIABLES = ("RATIFY_VERIFIER_COMMAND", "RATIFY_VERIFIER_VERSION", "RATIFY_VERIFIER_SUBJECT")
 """What Ratify sets, in the order in which its own skeleton looks."""
 _CHUNK = 65536
@@ -243,6 +243,7 @@ class _Search:
         """Return a turn for a process of its own, ``own_turns.NO_PLACE`` where there are none to take; None for none in time."""
         from slsa_verifier_plugin.resident.client import own_turns
 
+        # Taken beside the search already; or the call's time is over, and whoever begins now would answer too late.
         if self._turn is not None or self._time_is_over:
             return self._turn
         try:
@@ -311,10 +312,12 @@ class _Search:
             self.problem = "the resident verifier ended before it had answered"
             # A killed process may close its connections before its listening socket, so the first ones tell little.
             if self._closed >= MAX_CLOSED:
+                # In the past: other ways are tried at the next look.
                 self._due = 0.0
             else:
                 self._wait_for_the_next()
             return None
+        # Busy, silent or hung: less is to be hoped for than of a verifier that has just been started.
         self._due = min(self._due, self._begun + protocol.ACCEPT_SECONDS)
         return None
 
@@ -328,6 +331,7 @@ class _Search:
             # Once this call is at starting one, the starter connects by itself, in an order that it needs.
             if self._starter is None:
                 return open_channel(place, min(time.monotonic() + protocol.ACCEPT_SECONDS, end))
+        # Not an end yet: the starter below has one started.
         except NobodyListensError:
             pass
         from slsa_verifier_plugin.resident import spawn

@@ -7,6 +7,7 @@ from slsa_verifier_plugin.resident.client.held_process import HeldProcess
 from slsa_verifier_plugin.resident.locks import is_locked, try_lock
 from slsa_verifier_plugin.resident.place import Place
 
+# For a killed process to end, in seconds.
 _END_SECONDS = 0.3
 
 
@@ -18,6 +19,7 @@ def end_hung(watch: ProcessWatch, place: Place) -> bool:
     """
     try:
         lock = try_lock(place.lock)
+        # Another caller ends it or starts the next one; both take the lock.
         if lock is None:
             return True
         try:
@@ -26,6 +28,7 @@ def end_hung(watch: ProcessWatch, place: Place) -> bool:
             os.close(lock)
     except ProcessLookupError:
         return True
+    # It cannot be held (no pidfd_open before Linux 5.3) or has no claim: it is left alone, and this call goes other ways.
     except OSError:
         return False
 
@@ -59,7 +62,7 @@ def _is_claimed_by(place: Place, process: int) -> bool:
     """Return True where the file that verifiers claim a place with is claimed, by ``process``."""
     claim = os.open(place.claim, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        # A number without the lock is what one that has ended left behind.
+        # A number without the lock is what one that has ended left behind. No number has fifteen digits: a longer text is none.
         return os.read(claim, 15) == b"%d" % process and is_locked(claim)
     finally:
         os.close(claim)

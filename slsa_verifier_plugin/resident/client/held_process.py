@@ -36,5 +36,5 @@ class HeldProcess:
             return
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
         os.close(self._descriptor)

@@ -94,6 +94,7 @@ def start(environ: Mapping[str, str], command: Sequence[str], seconds: float = 1
     with usage_errors("start the resident verifier"):
         place = find_place(environ)
     now = _status_at(place, ASK_SECONDS)
+    # Who listens and does not answer counts as not running: the report is what a person waits for.
     was_running = now.report is not None
     if not now.listens:
         with usage_errors("start the resident verifier"):
@@ -137,6 +138,7 @@ def stop(environ: Mapping[str, str], seconds: float = 10.0) -> Stopped:
         if pid <= 1:
             # The kernel names a peer of another namespace 0; 1 is a container's own init, which nothing here starts.
             raise UsageError("the resident verifier runs in another process namespace; stop it there")
+        # Held before it is told to stop: once it has ended, its number may be another process's.
         with usage_errors(f"watch process {pid}"):
             process = _held(pid)
         if process is None:
@@ -166,6 +168,7 @@ def _stop(channel: Channel, process: HeldProcess, end: float) -> bool:
     try:
         channel.send(protocol.frame(protocol.STOP), time.monotonic() + ASK_SECONDS)
         answered = channel.receive(time.monotonic() + ASK_SECONDS)[0] == protocol.ANSWER
+    # It hangs, or is of another version: no answer will come.
     except (TimeoutError, ClosedError, protocol.FrameError):
         answered = False
     # One that has answered finishes its calls first; one that has not is not waited for.

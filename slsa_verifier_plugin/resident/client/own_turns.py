@@ -11,7 +11,7 @@ from slsa_verifier_plugin.resident.processors import usable_processors
 
 MOST_TURNS = 2
 TURN_SECONDS = 0.6
-"""Of the call's time, in which no process of its own begins."""
+"""The last part of a call's time, in which no process of its own is started any more."""
 NO_PLACE = -1
 """In place of a descriptor: turns cannot be taken here, so nobody waits for one."""
 

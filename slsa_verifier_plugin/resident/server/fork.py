@@ -90,7 +90,7 @@ class Fork:
                 ours.close()
             return
         self._process, self.state = child, f"process {child}"
-        # From here on every ask ends: late replies are as good as none.
+        # With a time limit, so that every ask ends: a reply that is late is of no use.
         for ours, _ in pairs:
             ours.settimeout(ASK_SECONDS)
             self._free.put(ours)
@@ -179,6 +179,7 @@ def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoRet
                 signal.alarm(WORK_SECONDS)
                 by_descriptor[descriptor].send(_worked(work, request))
                 signal.alarm(0)
+    # Whoever asks sees the end of the connection, and does the work itself.
     finally:
         os._exit(1)
 

@@ -41,6 +41,7 @@ def share_arenas() -> None:
 
     choose = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc, as above
     if choose is not None:
+        # Without it glibc makes up to eight heaps a processor.
         choose(_M_ARENA_MAX, 2)
 
 

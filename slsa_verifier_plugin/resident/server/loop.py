@@ -62,7 +62,9 @@ class Loop:
         self._release = release
         self._counters = Counters()
         self._unsent: queue.SimpleQueue[tuple[socket.socket, bytes]] = queue.SimpleQueue()
+        # Workers and signals write a byte here, which ends the wait for events.
         self._waker, self._woken = socket.socketpair()
+        # Where the buffer is full, there are bytes enough to wake for.
         self._waker.setblocking(False)
         self._woken.setblocking(False)
         self._selector = selectors.DefaultSelector()
@@ -179,6 +181,7 @@ class Loop:
             return False
 
     def _is_full(self) -> bool:
+        # Calls count as well: each keeps its connection until it is answered.
         waiting, running, _ = self._pool.load()
         return len(self._peers) + waiting + running >= self._settings.connections
 

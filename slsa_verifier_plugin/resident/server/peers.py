@@ -28,7 +28,7 @@ class Peer:
 
 
 class Peers:
-    """All of them, oldest first; each has ``FRAME_SECONDS`` from its beginning on.
+    """All such connections, oldest first; each has ``FRAME_SECONDS`` from the moment at which it was added.
 
     Args:
         selector: where they are registered for what they wait for.
@@ -55,8 +55,8 @@ class Peers:
     def wait(self, peer: Peer) -> None:
         """Have the selector tell when a connection can be read from or written to.
 
-        Not before it is known that it cannot: most requests are there by the time they are accepted, and each call of the system
-        gives the interpreter to the threads that work.
+        Called only once a read or a write would block. Most requests are there by the time they are accepted, and each system
+        call gives the interpreter to the threads that work.
         """
         # Registered for one direction only: a connection first sends all of its request, and then reads.
         if not peer.is_registered:

@@ -51,9 +51,9 @@ class PermitPool(ABC, Generic[J]):
     """Runs calls in threads that are started as they are needed.
 
     A call works while it has one of ``ThreadLimits.workers`` permits, and gives it away while it waits (``permit.aside``). A call
-    that has worked for a while without waiting counts no more, for Python cannot kill threads: another works in its place. Who
-    comes back from waiting is next, then the calls that wait for a thread. How many may wait is for the one thread that
-    submits them to decide, by ``load``.
+    that has worked for a while without waiting counts no more, for Python cannot kill threads: another works in its place. A call
+    that comes back from waiting goes before those that wait for a thread. The one thread that submits calls limits how many may
+    wait, by ``load``.
 
     Args:
         limits: how many.
@@ -112,6 +112,7 @@ class PermitPool(ABC, Generic[J]):
     @property
     def threads(self) -> int:
         """Threads that there are."""
+        # Read without the lock: it is only shown in the status.
         return self._threads
 
     def late(self, seconds: float) -> int:

@@ -167,6 +167,7 @@ def _watched(place: Place, watch: ProcessWatch | None) -> ProcessWatch | None:
             number = file.read(15)
     except OSError:
         return None
+    # Empty between lock and number, or where a full disk took no number (``_sign``).
     if not number.isdigit():
         return None
     return watch if watch is not None and watch.process == int(number) else ProcessWatch(int(number))

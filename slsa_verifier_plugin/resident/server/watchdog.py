@@ -48,13 +48,13 @@ class Watchdog:
         self._frozen = False
 
     def heartbeat(self) -> None:
-        """Put the watchdog off."""
+        """Restart the watchdog's time."""
         # A thread of C code: it also ends a process whose interpreter lock a loop in a library never gives back.
         descriptor = self._log.descriptor if self._log.descriptor >= 0 else 2
         faulthandler.dump_traceback_later(self._settings.watchdog_seconds, exit=True, file=descriptor)
 
     def stop(self) -> None:
-        """Call the watchdog off."""
+        """Switch the watchdog off."""
         faulthandler.cancel_dump_traceback_later()
 
     def owns_socket(self) -> bool:
@@ -84,6 +84,7 @@ class Watchdog:
         # A call that loops in C code keeps its thread and a processor for ever.
         if self._pool.late(self._settings.late_seconds):
             return self._reported("a verification does not end")
+        # Once a few seconds: it walks over the whole package.
         if now >= self._next_sources:
             self._next_sources = now + self._settings.source_seconds
             # An upgrade in place: a module that is imported later would be of the new version, among old ones.
