@@ -1,4 +1,4 @@
-"""Reads files again when they change. Where the new ones are broken, the last good ones stay in use, and log and metrics say so."""
+"""Reads files again when they change. Where they are broken then, the last good ones stay in use; log and metrics say so."""
 
 from __future__ import annotations
 
