@@ -1,4 +1,4 @@
-"""Tells whoever guards memory how much of a content has come, while it comes (``capacity``).
+"""Reports how many bytes of a content are held while it arrives, to whoever limits memory (``capacity``).
 
 What a slow registry has not sent takes no memory, so nobody else has to wait for it.
 """
@@ -14,9 +14,8 @@ _own = threading.local()
 
 @contextmanager
 def told(listener: Callable[[int], None]) -> Iterator[None]:
-    """Have ``listener`` told in this thread, within the block, how many bytes of one content are held."""
-    # By thread and not by argument: it passes through oblivious layers, from the capacity of verification to the
-    # socket.
+    """Within the block, call ``listener`` in this thread with the number of bytes that are held of one content."""
+    # By thread and not by argument: the layers between the limit on memory and the socket need not know of it.
     _own.listener = listener
     try:
         yield
@@ -25,7 +24,7 @@ def told(listener: Callable[[int], None]) -> Iterator[None]:
 
 
 def hold(size: int) -> None:
-    """Tell that ``size`` bytes of the content that this thread is after are about to be held; may wait for room.
+    """Report that this thread is about to hold ``size`` bytes of its content; may wait for room.
 
     Raises:
         DeadlineError: there was no room in time.

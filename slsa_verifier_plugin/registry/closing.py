@@ -1,4 +1,4 @@
-"""What is closed at the end of a ``with`` block."""
+"""Base of what a ``with`` block closes at its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Closeable:
-    """Has connections."""
+    """Something with connections, which a ``with`` block closes at its end."""
 
     def close(self) -> None:
         """Close every connection that is not in use; new ones are opened when they are needed."""

@@ -68,6 +68,7 @@ def _receive(reply: Reply, received: bytearray, descriptor: Descriptor, operatio
             # Before it is held: many calls at once share the memory that there is.
             arrival.hold(len(received) + len(piece))
             received += piece
+        # Of a chunked body, whose length is not announced, this is the first sign.
         if len(received) > descriptor.size:
             why = f"the body is longer than its descriptor's {descriptor.size} bytes"
             raise faults.invalid_response(operation, why)

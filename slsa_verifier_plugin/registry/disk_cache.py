@@ -43,6 +43,7 @@ class LayoutCache:
     def has(self, digest: Digest) -> bool:
         """Return True where there is an entry of this digest, usable or not."""
         try:
+            # A link that leads nowhere is an entry as well: ``read`` says what is wrong with it.
             return os.path.lexists(self._path(digest))
         except ValueError:  # no path, such as one with a NUL
             return False

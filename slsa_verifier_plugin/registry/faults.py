@@ -82,6 +82,7 @@ def redacted(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
+        # urlsplit refuses brackets around what is no IPv6 address.
         return "(not a URL)"
     return plain(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
@@ -111,6 +112,7 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
     transient = is_passing(status)
     # Told by status alone: what a registry writes beside it may hold the token that it was shown.
     reason, advice = _ADVICE.get(status, (Reason.REGISTRY_ERROR, "the registry cannot serve the request"))
+    # Whatever its number, it is the server that failed (RFC 9110, 15.6).
     if status >= 500:
         advice = "the registry or something before it failed; look at its logs"
     shown = ", ".join(code for code in codes if code in OCI_CODES)
@@ -159,6 +161,7 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
     """
     failure = failure_of(error)
     said = failure.sentence(redacted(url))
+    # An answer came, so the host was reached: it is the answer that is wrong.
     if failure.trouble is Trouble.NOT_HTTP:
         return invalid_response(operation, said)
     is_tls = failure.trouble in (Trouble.TLS, Trouble.UNTRUSTED)
@@ -180,6 +183,7 @@ def error_codes(body: bytes) -> tuple[str, ...]:
     try:
         value = strict_json.loads(body)
     except strict_json.JsonError:
+        # Proxies answer with pages for people.
         return ()
     errors = value.get("errors") if isinstance(value, dict) else None
     if not isinstance(errors, list):

@@ -102,6 +102,7 @@ class GitHubAttestations:
 
     def _about(self, digest: str, deadline: Deadline) -> list[bytes]:
         operation = f"reading the attestations of {self._shown} about {digest}"
+        # A hundred is the most that GitHub puts on a page.
         url = f"{self._api}/repos/{self._repository}/attestations/{quote(digest, safe=':')}?per_page=100"
         found: list[bytes] = []
         for reply in Pages(url, MAX_PAGES, operation).read(
@@ -127,6 +128,7 @@ class GitHubAttestations:
         fields = entry if isinstance(entry, dict) else {}
         bundle, address = fields.get("bundle"), fields.get("bundle_url")
         if isinstance(bundle, dict):
+            # On one line, for lines are what tells the documents apart.
             return json.dumps(bundle).encode()
         # Plain HTTP only where the API itself is spoken to so, as in tests on this machine.
         schemes = ("https", urlsplit(self._api).scheme)
@@ -185,6 +187,7 @@ def _api_of(host: str, environ: Mapping[str, str]) -> str:
     parts = urlsplit(api)
     # For tests on this machine: the token leaves it on no wire.
     is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")
+    # The token is sent there.
     if (parts.scheme != "https" and not is_local) or "@" in parts.netloc or not parts.hostname:
         raise UsageError(
             f"GITHUB_API_URL is {quoted(faults.redacted(api))}, expected an https address, which may get a token"

@@ -48,7 +48,7 @@ MAX_AUTHENTICATIONS = 2
 """Answers to a 401 within one request: the first token, and one more if that had been revoked."""
 
 GUESS_PART = 1 / 3
-"""Part of the time left that goes into a token for a repository that has not asked for one yet, as others of its registry did."""
+"""Part of the time left that is spent on a token that this repository has not asked for yet, but others of its registry have."""
 
 MAX_ATTEMPTS = 4
 """Times one request is sent, all transient failures together, however much time is left."""
@@ -60,7 +60,7 @@ MAX_BACKOFF_SECONDS = 2.0
 """Longest wait between two attempts that no ``Retry-After`` asked for."""
 
 MAX_HOSTS = 32
-"""Registries of which it is remembered what they asked for."""
+"""Registries whose last challenge is remembered."""
 
 MAX_PROBED_BLOB_BYTES = 16 * 1024 * 1024
 """Bytes of the blob that ``registry check`` fetches: the default of ``maxAttestationBytes``."""

@@ -38,6 +38,7 @@ def _loopback(registry: str) -> tuple[str, int] | None:
         # The name is never looked up: whoever answers for it may answer with any address.
         is_here = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
+        # Another name than localhost, or a port that is none.
         return None
     return ("127.0.0.1" if host == "localhost" else host, port) if is_here else None
 

@@ -68,6 +68,7 @@ class Pages:
             following = urljoin(url, target)
             elsewhere = "@" in following or origin_of(following) != self._home
         except ValueError:
+            # A link that is no URL is refused like one to another host.
             elsewhere = True
         # Our token goes with each page, so a link must not send it to somebody else.
         if elsewhere:

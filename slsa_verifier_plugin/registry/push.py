@@ -29,7 +29,7 @@ from slsa_verifier_plugin.registry.repository import RepositoryClient
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
 
 PUSH_SECONDS = 300.0
-"""For one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""
+"""Seconds for one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""
 
 ACTIONS = "pull,push"
 """What is done in the repository: whatever a challenge asks for, a token is asked for this."""
@@ -175,6 +175,7 @@ class Pusher(Closeable):
         """
         deadline = Deadline(PUSH_SECONDS)
         try:
+            # One attempt: whoever calls repeats the operation as a whole (``_retries``, ``keep_entry``).
             reply = self.client.send(request, deadline, Retries(deadline, most=1))
             if expected and reply.status not in expected:
                 raise reply.refusal()

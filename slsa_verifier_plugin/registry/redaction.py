@@ -58,6 +58,7 @@ class Redactor:
             yield
         except RegistryError as error:
             message = self.hide(error.message)
+            # Nothing was hidden: the error goes on as it is, with its type and its cause.
             if message == error.message:
                 raise
             # ``from None``: the error before has the secret in it, and a traceback would show it.
@@ -77,10 +78,12 @@ def explained(text: object, secrets: Iterable[str] = (), limit: int = MAX_EXPLAN
     # Withheld and not redacted: a foreign service may cut, encode or wrap what it repeats.
     if any(_gives_away(text, form) for secret in secrets for form in _forms(secret)):
         return "an explanation that repeats a secret and is not shown"
+    # Double quotes within become single ones, so that the message shows where the foreign text ends.
     return '"' + plain(" ".join(text.split()), limit).replace('"', "'") + '"'
 
 
 def _forms(secret: str) -> tuple[str, ...]:
+    # Without padding, which some writers leave out.
     encoded = base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode("ascii").rstrip("=")
     safe = secret.encode("utf-8", "replace").decode("utf-8")
     return secret, quote(safe), quote_plus(safe), encoded

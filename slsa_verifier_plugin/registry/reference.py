@@ -89,6 +89,7 @@ def _digest(text: str) -> Digest | None:
     try:
         return Digest.parse(text)
     except ArtifactError:
+        # ``parse`` words the error, for the whole reference.
         return None
 
 
@@ -105,6 +106,7 @@ def _is_reachable(registry: str) -> bool:
     """Return False for a port or bracketed address that no URL may have."""
     # In "[::1]" the last colon is the address's own.
     host, _, port = registry.rpartition(":") if registry[-1:] != "]" else (registry, "", "")
+    # The pattern takes any digits and colons within brackets.
     if host.startswith("["):
         try:
             ipaddress.IPv6Address(host[1:-1])

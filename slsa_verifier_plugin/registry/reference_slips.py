@@ -8,6 +8,7 @@ from slsa_verifier_plugin.text import plain
 
 _USER = re.compile(r"[^/@]*@.*/.*|[^/@]*//[^@]*@.*", re.DOTALL)
 """A user name, perhaps with a password, before the registry. No digest has a slash."""
+# In this order: the first pattern that fits is told, so the narrow ones stand before the wide ones.
 _SLIPS = tuple(
     (re.compile(pattern, re.DOTALL), remedy)
     for pattern, remedy in (

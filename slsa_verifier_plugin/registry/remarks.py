@@ -25,7 +25,7 @@ class Remarks:
         self._call = threading.local()
 
     def add(self, remark: str | None) -> None:
-        """Keep a remark, and log it the first time; None is none."""
+        """Keep a remark, and log it the first time; do nothing for None."""
         if remark is None:
             return
         call: dict[str, None] | None = getattr(self._call, "remarks", None)

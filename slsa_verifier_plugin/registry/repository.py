@@ -31,7 +31,7 @@ _ALWAYS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
 def _ignore(_: Challenge) -> None:
-    """Forget a challenge at once: whoever writes has one repository."""
+    """Ignore a challenge: a writer has one repository, so no other could use it."""
 
 
 class RepositoryClient:

@@ -160,6 +160,7 @@ class RegistryStore(Closeable):
         except RegistryError as error:
             if error.reason is not Reason.LIMIT_EXCEEDED:
                 raise
+            # With the registry's filter the list may be short enough.
             entries = self._referrers(image, artifact_type, deadline)
         said, silent, others = referrers.by_doubt(entries, artifact_type)
         # A list's word is enough for those that name the type: the manifest is read by the verification anyway.
@@ -244,6 +245,7 @@ class RegistryStore(Closeable):
                     asked=lambda challenge: self._asked.put(image.registry, challenge),
                 )
                 challenge = self._asked.get(image.registry)
+                # Another repository of this registry has been asked already, and this one will mostly be asked the same.
                 if challenge is not None:
                     client.auth.expect(challenge)
                 # The least recently used goes: its next use asks for a challenge and a token again, and nothing worse.
@@ -310,8 +312,10 @@ class RegistryStore(Closeable):
         # By repository: one host may route its repositories to several registries.
         if (self._without_api.get(image.name) or 0.0) < time.monotonic():
             found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
+            # With a filter an empty list is an answer, too: the API has listed too much before (``matching_referrers``).
             if found or (found is not None and artifact_type is not None):
                 return found
+            # No API: for a while calls go to the tag at once.
             if found is None:
                 self._without_api.put(image.name, time.monotonic() + limits.API_SUPPORT_SECONDS)
             # GHCR answers with an empty list while the tag has entries. Nothing of that is remembered: with something attached

@@ -124,7 +124,7 @@ class _Writer:
         there = {str(item.get("digest")): item for item in entries}
         # Whoever overwrote ours, overwrote what others had written too, which they need not write again.
         missing = [item for digest, item in self.seen.items() if digest not in there]
-        # As it must be, with what others had there as well.
+        # The index holds our entry, and all that others had there.
         if there.get(self.own["digest"]) == self.own and not missing:
             assert kept is not None
             return self._time_left(Digest.of(kept.content))
@@ -176,6 +176,7 @@ class _Writer:
             # Not the strict parser: what another client wrote loosely must not keep ours from being attached.
             value = json.loads(kept.content) if len(kept.content) <= MAX_INDEX else None
         except ValueError:
+            # No JSON: refused below, like any other content that is no index.
             value = None
         manifests = value.get("manifests") if isinstance(value, dict) else None
         # Overwriting it could take away an image.

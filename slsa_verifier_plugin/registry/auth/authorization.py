@@ -81,7 +81,7 @@ class RepositoryAuth:
         self.redactor = Redactor()
 
     def expect(self, challenge: Challenge) -> None:
-        """Take it that the registry will ask as it did for another repository, which saves asking it first."""
+        """Assume that the registry will ask for what it asked for another repository; this saves one request."""
         # The scope was the other repository's.
         # Realm and service are the registry's; nearly all registries ask for the same of each repository.
         parameters = {name: text for name, text in challenge.parameters.items() if name != "scope"}
@@ -106,6 +106,7 @@ class RepositoryAuth:
             # Part of the time only, so that a guess cannot take the time of the request itself.
             return self._answer(challenge, deadline.within(deadline.remaining() * limits.GUESS_PART))
         except (RegistryError, DeadlineError):
+            # Out of the call's own time: that is a deadline, and not a failed guess.
             deadline.check(f"getting a token for {self._image.name}")
             # A guess must not fail what would succeed without it: now the registry is asked first.
             self._challenge, self._is_guess = None, False

@@ -25,10 +25,10 @@ EARLY_SECONDS = 300.0
 """Time before its end at which a cloud's value is renewed (Ratify v1.4.4: 5 minutes, for AWS and Azure)."""
 
 SKEW_SECONDS = 15.0
-"""Time before its end at which a cloud's value is no longer handed out: it has a way to go, and clocks differ."""
+"""Time before its end at which a cloud's value is no longer handed out: the request takes its time, and clocks differ."""
 
 EARLY_PART = 0.1
-"""Part of its life before whose end a token is no longer handed out, so that it does not expire on its way."""
+"""Last part of a token's life, in which it is no longer handed out: it could expire on its way."""
 
 BACKGROUND_SECONDS = 10.0
 """Longest renewal of a value that is still good; nobody waits for it."""
@@ -172,6 +172,7 @@ class Leases(Generic[K, V]):
         fetch: _Fetch[V] = _Fetch(deadline, time.monotonic())
         try:
             threading.Thread(target=self._run, args=(key, fetch), name="lease", daemon=True).start()
+        # Python raises it where the system gives no further thread.
         except RuntimeError:
             raise self._failed("no thread could be started", transient=True) from None
         self._running += 1
@@ -188,6 +189,7 @@ class Leases(Generic[K, V]):
                 lease = None
                 # Handed out, it would be refused by the registry, and the credentials blamed for it.
                 fetch.error = self._failed("it had expired when it arrived; check this machine's clock")
+        # Handed to whoever waits: an error does not leave its thread by itself.
         except VerifierError as caught:
             fetch.error = caught
         except Exception as caught:  # noqa: BLE001  a thread's error would be printed, with what it holds

@@ -138,6 +138,7 @@ def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> Non
     # A blank or a line's end in the realm would end up in the request's first line.
     if not valid or not _HEADER_SAFE.fullmatch(realm):
         raise faults.invalid_response(operation, "the realm that it names for tokens is not an HTTP URL")
+    # Over TLS it may be any host; its address is judged when it is connected to.
     if parts.scheme == "https":
         return
     # A bearer token is as good as a password for as long as it lives: not even an anonymous one is asked for in clear
@@ -210,6 +211,7 @@ def _is_ours(item: str) -> bool:
 def _refusal(operation: str, realm: str, status: int, credentials: Credentials | None) -> RegistryError:
     # 400 is OAuth2's answer to a refresh token that is not good (RFC 6749, 5.2).
     denied = status in (401, 403) or (status == 400 and credentials is not None)
+    # Anything else says nothing about the credentials, which are kept (``RepositoryAuth._issue``).
     if not denied:
         return faults.invalid_response(
             operation, f"the token server {faults.redacted(realm)} answered HTTP {status}"
@@ -234,6 +236,7 @@ def _token_of(body: bytes, operation: str) -> tuple[str, float]:
     fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
     # Both names are in use: the first is docker's, the second OAuth2's.
     token = fields.get("token") or fields.get("access_token")
+    # It becomes a part of a header: a line's end in it would begin another header.
     if not isinstance(token, str) or not _HEADER_SAFE.fullmatch(token):
         raise faults.invalid_response(operation, "the token server's answer has no usable token")
     seconds = fields.get("expires_in")

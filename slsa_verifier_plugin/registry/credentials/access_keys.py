@@ -54,6 +54,7 @@ class RoleKeys:
         """
         # Half a key is no key: the clouds' chains go on to the role then.
         has_own = self._own.key_id and self._own.secret
+        # One role, so one lease under one key.
         return self._own if has_own else self._leases.get("", deadline)
 
 

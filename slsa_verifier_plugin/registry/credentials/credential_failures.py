@@ -43,6 +43,7 @@ def libraries(provider: str, extra: str, modules: Sequence[str], loggers: Sequen
     try:
         found = [importlib.import_module(name) for name in modules]
     except ImportError as error:
+        # The module that was not found may be one that the SDK itself imports.
         missing = plain(error.name or modules[0])
         raise failed(
             provider,

@@ -29,7 +29,9 @@ def matching(entries: Mapping[str, object], registry: str) -> Iterator[str]:
         yield registry
     wanted = _DOCKER_HUB if registry in _DOCKER_HUB else {registry.lower()}
     for name in entries:
+        # ``docker login`` writes "https://index.docker.io/v1/" for Docker Hub, and bare hosts for others.
         host, _, path = (name.partition("://")[2] or name).partition("/")
+        # Any other path is an entry for a part of the registry, which Ratify does not keep.
         if name != registry and host.lower() in wanted and path.strip("/") in _ROOTS:
             yield name
 
@@ -41,6 +43,7 @@ def login_in(entry: object) -> Credentials | None:
         EntryError: the entry is broken.
     """
     fields = entry if isinstance(entry, Mapping) else {}
+    # Absent and null are empty, as to Docker.
     values = [fields.get(key) or "" for key in ("auth", "username", "password", "identitytoken")]
     # An error and not anonymous access: somebody meant this entry to be used.
     if not isinstance(entry, Mapping) or not all(isinstance(value, str) for value in values):
@@ -64,6 +67,7 @@ def login_from(auth: str) -> tuple[str, str]:
     try:
         username, colon, password = base64.b64decode(auth, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
+        # One error, below, for everything that is not such a text.
         colon = ""
     # Without a user name docker refuses it, too (cli/config/configfile, decodeAuth).
     if not colon or not username:

@@ -153,12 +153,14 @@ def token_file(provider: str, variable: str, path: str) -> str:
         with Path(path).open("rb") as file:
             # Read at each use: the kubelet replaces the file before its token ends.
             content = file.read(MAX_TOKEN_BYTES + 1)
+    # ValueError: a NUL byte in the path.
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or "the path is not usable"
         raise failed(provider, step, f"{quoted(path)}: {plain(detail)}") from None
     # A path in the environment may lead to anything, /dev/zero included.
     if len(content) > MAX_TOKEN_BYTES:
         raise failed(provider, step, f"{quoted(path)} has more than {MAX_TOKEN_BYTES} bytes")
+    # latin-1 takes every byte; what is not ASCII is refused below, in words of our own.
     token = content.decode("latin-1").strip()
     # An empty file may be in the middle of being renewed; anything else stays as it is.
     if not token or not token.isascii() or not token.isprintable() or " " in token:

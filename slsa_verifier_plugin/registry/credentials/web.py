@@ -1,4 +1,4 @@
-"""A provider's HTTP: its own exchanges over the room's transport, and the room's rules in the terms of an SDK.
+"""Sends a provider's own HTTP requests over the registry room's transport, and applies the same rules to an SDK's calls.
 
 Own exchanges are bounded in time and size, follow no redirect (a token would go along) and are never repeated.
 An SDK sends over the room's transport or a session of it (``sdk_sessions``), so its calls are bounded as well.
@@ -40,6 +40,7 @@ class CloudAnswer:
         try:
             value = strict_json.loads(self.body)
         except strict_json.JsonError:
+            # No error here: whoever asked names the field that is missing, or the status.
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -76,6 +77,7 @@ class Web:
                 return CloudAnswer(reply.status, reply.read(limits.MAX_CLOUD_ANSWER_BYTES))
         except RegistryError as error:
             failure = own_failure(self._provider, request.operation, error)
+        # Outside the handler: the transport's own error would otherwise go along as context.
         raise failure
 
     def json(
@@ -197,6 +199,7 @@ def own_failure(provider: str, step: str, error: RegistryError) -> RegistryError
     if error.reason is Reason.REGISTRY_CREDENTIALS:
         # Worded as one already.
         return error
+    # ``failed`` adds the step and the hint anew.
     detail = error.message.removesuffix(RETRY_HELPS).removeprefix(f"{step} failed: ")
     return failed(provider, step, detail, transient=error.transient)
 

@@ -20,6 +20,7 @@ NEEDED_SECONDS = 0.02
 
 T = TypeVar("T")
 
+# Only for its parser, which reads seconds and dates.
 _RETRY = Retry(retry_after_max=24 * 3600)
 
 

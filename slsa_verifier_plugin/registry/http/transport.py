@@ -189,6 +189,7 @@ def _worded(error: Exception, request: HttpRequest, deadline: Deadline) -> Regis
         # Whatever else it looks like: sockets are closed, and answers broken off, because time is over.
         return deadline.error(request.operation)
     host = faults.redacted(request.url)
+    # Of urllib3 and of IDNA, for a host that is none.
     if isinstance(error, (LocationValueError, UnicodeError)):
         return faults.invalid_response(request.operation, f"{host} is not a URL that can be asked")
     # Two Content-Lengths: which one counts is how requests are smuggled (RFC 9112, 6.3).

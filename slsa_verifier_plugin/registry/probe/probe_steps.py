@@ -145,6 +145,7 @@ class Probing:
         try:
             found = self._resolver.resolve(host, port, self._deadline)
         except OSError as error:
+            # Where the time is over, that is said, and not what the network made of it.
             self._deadline.check(operation)
             raise faults.unreachable(operation, self._client.origin, error) from None
         addresses = list(dict.fromkeys(str(item.sockaddr[0]) for item in found))
@@ -162,6 +163,7 @@ class Probing:
             sock = Dialer(self._resolver, None, socket.socket).dial(host, port, self._deadline)
             with contextlib.closing(sock):
                 facts = {"peer": str(sock.getpeername()[0])}
+                # TLS with the registry needs a tunnel through the proxy, which the next step opens.
                 if proxy:
                     return "connected to the proxy", facts
                 if self._client.origin.startswith("http:"):
@@ -171,6 +173,7 @@ class Probing:
                 with context.wrap_socket(sock, server_hostname=host) as wrapped:
                     facts |= _certificate(wrapped)
         except OSError as error:
+            # As above: first whether the time is over.
             self._deadline.check(operation)
             raise faults.unreachable(operation, self._client.origin, error) from None
         return f"connected with {facts['TLS']}, and the certificate is trusted", facts
@@ -254,7 +257,7 @@ class Probing:
 
 
 class _WatchedProvider:
-    """The configured provider, made when it is first asked; says what it found, never what that is."""
+    """The configured provider, made when it is first asked. It tells what kind of credentials it found, never their content."""
 
     def __init__(self, settings: StoreSettings, environ: Mapping[str, str]) -> None:
         self._settings = settings

@@ -54,8 +54,8 @@ _PORT = 80
 def _session(core: Any, key: str, session: requests.Session) -> Iterator[None]:
     """Let the SDK send one call with ``session``.
 
-    It keeps a session by host and size of the pool, and its own limits are for the silence between two bytes: a peer that
-    trickles would keep the thread for ever. With a size of its own each call finds the session that was put there for it.
+    The SDK keeps one session for each host and pool size. Its own limits bound only the silence between two bytes: a peer
+    that trickles would hold the thread for ever. So each call names a pool size of its own, and finds the session put there.
     """
     with session:
         # Private, and the only way in: the SDK takes no session as an argument.
@@ -63,6 +63,7 @@ def _session(core: Any, key: str, session: requests.Session) -> Iterator[None]:
         try:
             yield
         finally:
+            # The table is the process's, and each call has a key of its own: left in, it would grow with every call.
             core._sessions.pop(key, None)
 
 
@@ -105,12 +106,15 @@ class AlibabaCalls:
         client, models, api, api_exceptions, runtime, tea, core = libraries(
             self._provider, "alibaba", _MODULES, _LOGGERS
         )
+        # ACR answers at one host for each region.
         host = f"cr.{target.region}.aliyuncs.com"
         number = next(_NUMBERS)
+        # The SDK counts in whole milliseconds.
         milliseconds = max(1, int(seconds(deadline, self._provider, step) * 1000))
         config = api.Config(
             access_key_id=keys.key_id,
             access_key_secret=keys.secret,
+            # Keys from the environment may be lasting ones, which have no token.
             security_token=keys.token or None,
             endpoint=host,
             region_id=target.region,
@@ -124,6 +128,7 @@ class AlibabaCalls:
             ignore_ssl=False,
         )
         request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
+        # Written exactly as the SDK writes it, or it would make a session without our limits.
         key = f"https://{host}:{_PORT}:pool={number}"
 
         def work() -> Any:
@@ -135,8 +140,10 @@ class AlibabaCalls:
             raise unreadable(self._provider, step, body)
 
         def judge(error: Any) -> RegistryError | None:
+            # Alibaba answered, and refused.
             if isinstance(error, api_exceptions.AlibabaCloudException):
                 return self._refused(step, error, keys)
+            # The SDK wraps what stopped it in an UnretryableException.
             inner = getattr(error, "inner_exception", error)
             # "RetryError" is the SDK's name for every failure to get an answer, though it has not tried again.
             if type(inner).__name__ == "RetryError":

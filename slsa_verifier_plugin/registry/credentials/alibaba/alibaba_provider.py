@@ -145,8 +145,10 @@ class AlibabaCredentials:
         values = filled(found, names) if isinstance(found, Mapping) else None
         if values is None:
             raise _failed(step, "the answer has no keys, or no time when they expire")
+        # In the order of ``names``: the time is the last.
         *keys, expiration = values
         try:
+            # Without their end the keys would be used until Alibaba refuses them.
             ends = datetime.strptime(expiration, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
         except ValueError:
             raise _failed(step, "the time when the keys expire cannot be read") from None
@@ -156,10 +158,12 @@ class AlibabaCredentials:
         keys = self._keys.get(deadline)
         step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
         body = self._calls.get_authorization_token(step, target, keys, deadline)
+        # The SDK puts the answer's fields into its object unchecked.
         values = filled(vars(body), ("temp_username", "authorization_token"))
         # Alibaba answers some refusals with HTTP 200.
         if body.is_success is False or values is None:
             raise _failed(step, f"the answer has no token: {explained(body.code, keys.secrets())}")
+        # Without its end the password would be used until the registry refuses it.
         if not isinstance(body.expire_time, int):
             raise _failed(step, "the answer does not say when its token expires")
         # In milliseconds.

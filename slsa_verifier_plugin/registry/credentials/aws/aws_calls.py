@@ -127,6 +127,7 @@ class AwsCalls:
         )
 
     def _client(self, session: Any, call: AwsCall, timeout: float) -> Any:
+        # Not at the top: botocore is an extra, which ``libraries`` has found by now.
         from botocore import UNSIGNED
         from botocore.config import Config
 
@@ -150,7 +151,9 @@ class AwsCalls:
         else:
             named["aws_access_key_id"] = call.keys.key_id
             named["aws_secret_access_key"] = call.keys.secret
+            # Keys from the environment may be lasting ones, which have no token.
             named["aws_session_token"] = call.keys.token or None
+        # No proxy here: the room's transport, which sends the request, chooses it.
         return session.client(call.service, config=Config(**settings, proxies={}), **named)
 
     def _judge(self, call: AwsCall, error: Exception) -> RegistryError | None:
@@ -171,6 +174,7 @@ class AwsCalls:
             own = f"https://{call.service}.{call.region}.amazonaws.com/"
             endpoint = call.endpoint or _configured_endpoint(call.service, self._environ) or own
             return unanswered(self._provider, call.step, endpoint, error)
+        # Neither: an answer that botocore cannot read, which ``SdkCall`` words.
         return None
 
 
@@ -187,14 +191,16 @@ class _BotoHttp:
         from botocore.awsrequest import AWSResponse
 
         headers = {name: _text(value) for name, value in request.headers.items()}
-        # Exchanges are hours apart: a connection that is kept would only be in the server's way.
+        # Exchanges are hours apart: a kept connection would only burden the server. Identity: nothing below unpacks the body.
         headers |= {"Accept-Encoding": "identity", "Connection": "close"}
         body = request.body.encode() if isinstance(request.body, str) else bytes(request.body or b"")
         reply = self._transport.send(
             HttpRequest(self._step, request.url, request.method, headers, body), self._deadline
         )
         with contextlib.closing(reply):
+            # Read here, where the size is bounded: botocore itself reads whatever comes.
             content = reply.read(limits.MAX_CLOUD_ANSWER_BYTES)
+        # botocore takes a urllib3 answer whose body is still to be read.
         raw = urllib3.HTTPResponse(io.BytesIO(content), preload_content=False)
         return AWSResponse(request.url, reply.status, reply.headers(), raw)
 

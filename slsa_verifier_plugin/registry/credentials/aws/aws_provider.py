@@ -48,7 +48,7 @@ _REGISTRY = re.compile(
     r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z]{2,}(?:-[a-z]+)+-[0-9]{1,2})\.(?P<suffix>[a-z0-9.-]+)"
 )
 """A private registry's host. Ratify takes the fourth label of any host with six; here it must be ECR's, since the
-password opens every registry of the role and would else be shown to whoever names a host so."""
+password opens every registry of the role, and an attacker could name a host of his own in that form."""
 
 
 class EcrCredentials:
@@ -67,6 +67,7 @@ class EcrCredentials:
     def __init__(
         self, config: Mapping[str, object], environ: Mapping[str, str], clock: Callable[[], float] = time
     ) -> None:
+        # Refuses every other key: region and role come from the environment alone, as in Ratify.
         Options(NAME, config, ())
         self._region, self._role, self._token_path = variables(
             NAME,
@@ -136,6 +137,7 @@ class EcrCredentials:
         try:
             username, password = login_from(token)
         except EntryError:
+            # One error, below, for a token that is no base64 and for one without a password.
             password = ""
         # Without one the registry would be asked anonymously, and blamed for its refusal.
         if not password:

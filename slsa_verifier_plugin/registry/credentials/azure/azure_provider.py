@@ -77,7 +77,7 @@ class AzureCredentials:
         self._web = Web(provider, environ)
         self._entra = Leases[str, Lease[str]](
             f"a Microsoft Entra access token for {provider}",
-            # The value says itself when it ends: no password outlives the token it was made from.
+            # The value is the lease itself: ``_exchange`` needs its end, so that no password outlives the token it was made from.
             lambda _, deadline: Lease.until(lease := tokens.token(deadline), lease.ends),
             clock,
         )
@@ -90,10 +90,13 @@ class AzureCredentials:
             RegistryError: an exchange failed.
             DeadlineError: out of time.
         """
+        # Host names know no case, and the endpoints are kept in lower case.
         host = image.registry.lower()
+        # Any other host is asked anonymously: a token shown to it would open every registry of the identity.
         return self._acr.get(host, deadline) if is_endpoint(host, self._endpoints) else None
 
     def _exchange(self, host: str, deadline: Deadline) -> Lease[Credentials]:
+        # One identity, so one access token for all registries.
         access = self._entra.get("", deadline)
         step = f"exchanging the access token with {host}"
         form = {
@@ -118,6 +121,7 @@ class AzureCredentials:
 
 def is_endpoint(host: str, endpoints: tuple[str, ...]) -> bool:
     """Return True if a token may be sent to ``host`` (lower case): it is an endpoint, or one label before ``*.``'s."""
+    # The host goes into a URL: "/", "@" or "?" in it would send the token elsewhere.
     if not _HOST.fullmatch(host):
         return False
     # One label: "*.azurecr.io" must not mean a.b.azurecr.io, as with certificates (RFC 6125, 6.4.3).
@@ -163,6 +167,7 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
         advice = "the workload identity webhook sets them in Pods with the label azure.workload.identity/use"
         names = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
         tenant, path, authority = variables(name, environ, names, advice)
+        # As in Ratify the configuration counts first; the variable must be set only where that is silent.
         client = options.text("clientID") or variables(name, environ, ("AZURE_CLIENT_ID",), advice)[0]
         tokens = WorkloadIdentity(name, tenant, client, path, authority, environ)
     else:

@@ -53,7 +53,9 @@ class WorkloadIdentity:
     def __init__(
         self, provider: str, tenant: str, client: str, path: str, authority: str, environ: Mapping[str, str]
     ) -> None:
+        # azure-identity, too, takes a bare host for an https URL.
         parts = urlsplit(authority if "://" in authority else f"https://{authority}")
+        # The service account's token is sent there, so never in clear text.
         if parts.scheme != "https" or not parts.hostname:
             raise failed(
                 provider,
@@ -112,6 +114,7 @@ class WorkloadIdentity:
                 advice = f"check the federated credential of the identity {quoted(self._client, 60)}"
                 transient = is_transient(error.status_code)
                 return refused(self._provider, step, detail, advice, transient=transient)
+            # No answer: azure-core keeps what the network raised in ``inner_exception``.
             if isinstance(error, exceptions.AzureError):
                 return unanswered(self._provider, step, self._authority, error.inner_exception or error)
             return None
@@ -146,6 +149,7 @@ class ManagedIdentity:
         def work() -> Mapping[str, Any]:
             # No environment, so that no proxy is asked: the service is on this machine or its link.
             with session_until(deadline, {}, self._trust) as session:
+                # MSAL hands on the fields of an answer without its status.
                 session.hooks["response"] = [lambda answer, **_: statuses.append(answer.status_code)]
                 identity = msal.UserAssignedManagedIdentity(client_id=self._client)
                 client = msal.ManagedIdentityClient(identity, http_client=session)
@@ -161,6 +165,7 @@ class ManagedIdentity:
             return refused(self._provider, step, text, advice, transient=transient)
 
         def judge(error: Any) -> RegistryError:
+            # Nothing answered, so it was the network.
             if not statuses:
                 asked = getattr(error, "request", None)
                 return unanswered(self._provider, step, str(getattr(asked, "url", "")), error)
@@ -171,5 +176,6 @@ class ManagedIdentity:
         token, life = found.get("access_token"), found.get("expires_in")
         if isinstance(token, str) and token and isinstance(life, int):
             return Lease.until(token, begun + life)
+        # MSAL returns a refusal as fields and does not raise it.
         said = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
         raise refusal(explained(said, [str(token or "")]))

@@ -54,6 +54,7 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
     Raises:
         RegistryError: ``configPath`` is no string.
     """
+    # An empty path is the default one, as in Ratify.
     path = config.get("configPath") or ""
     if not isinstance(path, str):
         raise _failed(STEP_CONFIG, "configPath is not a string")
@@ -86,6 +87,7 @@ class DockerConfig:
                 found = login_in(entries[key])
             except EntryError as error:
                 raise _failed(STEP_FILE, f"{quoted(key)}: {error}") from None
+            # An empty entry is passed over: another way to write the host may hold the password.
             if found is not None:
                 return found
         # Asked only now: ``docker login`` leaves an empty entry in the file where a helper has the password.
@@ -99,11 +101,13 @@ class DockerConfig:
             RegistryError: it cannot be read or understood.
         """
         path = self._path or self._default()
+        # Neither DOCKER_CONFIG nor HOME is set: there is no file to look for.
         if path is None:
             return {}
         shown = quoted(str(path))
         try:
             with path.open("rb") as file:
+                # One byte over the limit is enough to see that the file is too long.
                 content = file.read(limits.MAX_CONFIG_BYTES + 1)
         except OSError as error:
             # A file that nobody named need not be there: most machines have none, and are anonymous.
@@ -137,6 +141,7 @@ class DockerConfig:
         # The name becomes a program's: "../x" would lead out of the PATH.
         if not _HELPER.fullmatch(name):
             raise _failed(step, "this is not a helper's name")
+        # On the PATH of the call's environment, which need not be this process's.
         program = shutil.which(f"docker-credential-{name}", path=self._environ.get("PATH", ""))
         if program is None:
             raise _failed(step, "it is not on the PATH; install it, or give the credentials in auths")
@@ -151,6 +156,7 @@ class DockerConfig:
                 deadline.within(limits.HELPER_SECONDS),
             )
         except HelperError as error:
+            # Out of the call's own time: that is a deadline, and not the helper's failure.
             deadline.check(f"asking the {step}")
             raise _failed(step, str(error), transient=True) from None
         if status != 0:
@@ -163,6 +169,7 @@ class DockerConfig:
 
 def _object(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = config.get(name)
+    # Absent and null are the same to Docker, a Go program.
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -175,6 +182,7 @@ def _helper_for(config: Mapping[str, Any], registry: str) -> str | None:
     for key in matching(helpers, registry):
         if isinstance(helpers[key], str) and helpers[key]:
             return str(helpers[key])
+    # The store for all registries counts after a helper for this one, as in Docker.
     store = config.get("credsStore")
     return store if isinstance(store, str) and store else None
 
@@ -191,4 +199,5 @@ def _from_helper(output: bytes, step: str) -> Credentials | None:
     # docker-credential-helpers' way to say that the secret is no password.
     if username == TOKEN_USER:
         return Credentials(username, identity_token=secret)
+    # Two empty fields are no login, as in an entry of the file.
     return Credentials(username, secret) if username or secret else None

@@ -48,6 +48,7 @@ def run_helper(
         raise HelperError(f"it cannot be run ({error.strerror})") from None
     try:
         output = _converse(process, given, deadline)
+        # The output is complete; a helper may still run on after it has closed its end.
         status = process.wait(timeout=max(deadline.remaining(), 0.001))
     except subprocess.TimeoutExpired:
         raise HelperError("it did not end in time") from None
@@ -55,9 +56,11 @@ def run_helper(
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # Also after it ended well: it may have left a child that holds the pipe.
             os.killpg(process.pid, signal.SIGKILL)
+        # Takes the exit status, or the process would stay as a zombie.
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
+                # Closing sends what is left in the buffer, and the helper may have ended without reading it.
                 with contextlib.suppress(OSError):
                     stream.close()
     return status, output
@@ -77,6 +80,7 @@ def _converse(process: subprocess.Popen[bytes], given: bytes, deadline: Deadline
             if deadline.expired() or not selector.select(deadline.remaining()):
                 raise HelperError("it did not answer in time")
             piece = os.read(process.stdout.fileno(), 4096)
+            # The end: every process that had the pipe has closed it.
             if not piece:
                 return bytes(output)
             output += piece

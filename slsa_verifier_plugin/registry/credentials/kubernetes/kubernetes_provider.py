@@ -104,6 +104,7 @@ class KubernetesSecrets:
         self._api = _address(host, port)
         self._token_path = str(Path(mount) / "token")
         self._ca_path = str(Path(mount) / "ca.crt")
+        # Said when the store is configured, not at the first image.
         if not Path(self._ca_path).is_file():
             raise _failed(
                 "reading the cluster's CA",
@@ -126,6 +127,7 @@ class KubernetesSecrets:
         """
         for namespace, name, is_named in self._candidates(deadline):
             secret = self._pull_secrets.get((namespace, name), deadline)
+            # A secret that does not exist is passed over: another one may have the entry.
             if secret is None:
                 continue
             # A secret that somebody named and that cannot be used is a mistake to be said; among those of a service account there
@@ -134,6 +136,7 @@ class KubernetesSecrets:
                 raise self._unfit(
                     namespace, name, f"its type is {quoted(secret.kind)}, not {DOCKER_CONFIG_JSON}"
                 )
+            # A service account's secret of any other type is passed over.
             if secret.kind in DATA_KEYS:
                 found = self._find(secret, namespace, name, image.registry)
                 if found is not None:
@@ -147,6 +150,7 @@ class KubernetesSecrets:
         yield from ((self._namespace, name, False) for name in self._accounts.get(self._account, deadline))
 
     def _find(self, secret: _Secret, namespace: str, name: str, registry: str) -> Credentials | None:
+        # Told to each call that needs the secret, though it was found when the secret was read.
         problem = secret.problem
         if secret.entries is not None:
             try:
@@ -163,6 +167,7 @@ class KubernetesSecrets:
         path = f"namespaces/{namespace}/secrets/{name}"
         value = self._get(f"reading the secret {namespace}/{name}", path, deadline)
         if value is None:
+            # Kept, too: a secret that is not there is not asked for by every call.
             return self._lease(None)
         kind = str(value.get("type") or "")
         try:
@@ -174,6 +179,7 @@ class KubernetesSecrets:
 
     def _read_account(self, name: str, deadline: Deadline) -> Lease[tuple[str, ...]]:
         step = f"reading the service account {self._namespace}/{name}"
+        # Always in Ratify's own namespace: the configuration names the account alone.
         value = self._get(step, f"namespaces/{self._namespace}/serviceaccounts/{name}", deadline)
         if value is None:
             raise _failed(
@@ -182,6 +188,7 @@ class KubernetesSecrets:
         return self._lease(tuple(_pull_secret_names(value)))
 
     def _lease(self, value: T) -> Lease[T]:
+        # Read again after FRESH_SECONDS; until KEPT_SECONDS it serves while the API cannot be reached.
         return Lease.until(value, self._clock() + KEPT_SECONDS, early=KEPT_SECONDS - FRESH_SECONDS)
 
     def _get(self, step: str, path: str, deadline: Deadline) -> Mapping[str, Any] | None:
@@ -212,6 +219,7 @@ def _address(host: str, port: str) -> str:
     address = literal(host)
     # An IPv6 cluster has the bare address in the variable.
     shown = f"[{host}]" if address is not None and ":" in host else host
+    # Both become part of the URL that the mounted token is sent to.
     if not (address or _HOST.fullmatch(host)) or not re.fullmatch(r"[0-9]{1,5}", port):
         raise _failed(
             "reading the environment",

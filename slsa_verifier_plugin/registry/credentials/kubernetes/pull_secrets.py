@@ -38,9 +38,11 @@ class PullSecret:
         try:
             document = strict_json.loads(base64.b64decode(text, validate=True))
         except (binascii.Error, ValueError):
+            # One error, below, for what is no base64, no JSON and no object.
             document = None
         # The older type is the object of entries itself, without "auths" around it.
         if kind == DOCKER_CONFIG_JSON and isinstance(document, Mapping):
+            # Without "auths" nobody has logged in: no entries, and nothing broken.
             document = document.get("auths", {})
         if not isinstance(document, Mapping):
             raise EntryError(f"its {key} is not docker's configuration in JSON")
