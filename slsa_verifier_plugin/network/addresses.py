@@ -107,6 +107,7 @@ REACH = {
     Kind.PRIVATE: frozenset({Kind.GLOBAL, Kind.PRIVATE}),
     Kind.LINK_LOCAL: frozenset({Kind.GLOBAL, Kind.PRIVATE, Kind.LINK_LOCAL}),
     Kind.LOOPBACK: frozenset({Kind.GLOBAL, Kind.PRIVATE, Kind.LOOPBACK}),
+    # No registry is at these: what claims to be one gets no more than a public one.
     Kind.METADATA: frozenset({Kind.GLOBAL}),
     Kind.UNUSABLE: frozenset({Kind.GLOBAL}),
 }
@@ -125,16 +126,18 @@ class AddressRefused(Exception):  # noqa: N818  (not an error of its own: the tr
 def kind_of(text: str) -> Kind:
     """Return the kind of the IP address written in ``text``, in any form; an IPv4 address within an IPv6 one decides.
 
-    Where it is not known which IPv4 address is inside, the kind is that of the one that the fewest may be sent to.
+    Where several IPv4 addresses may be inside, the most restricted kind counts.
 
     Raises:
         ValueError: it is no address.
     """
+    # A zone names the interface, and changes nothing of the kind.
     return _kind_of(canonical_host(text).partition("%")[0])
 
 
 @functools.lru_cache(maxsize=256)
 def _kind_of(text: str) -> Kind:
+    # Kinds are listed by how few may be sent there: the last of them decides.
     return max(map(_kind_of_one, _embedded(ipaddress.ip_address(text))), key=list(Kind).index)
 
 
@@ -200,12 +203,12 @@ def check_name(host: str, allowed: frozenset[Kind]) -> None:
         name = canonical_host(host)
     except ValueError:
         raise AddressRefused(host, Kind.UNUSABLE) from None
-    kind = Kind.GLOBAL  # what cannot be told from the name: the proxy's operator decides where it leads
+    # What cannot be told from the name passes: the proxy's operator decides where it leads.
+    kind = Kind.GLOBAL
     if literal(name) is not None:
         kind = kind_of(name)
-    # A name that a proxy in a cloud resolves to that cloud's own metadata service
+    # A proxy in a cloud resolves these to that cloud's metadata service, at an address that we never see.
     elif name in METADATA_NAMES:
-        # Refused by name, for the proxy would find an address that we never see.
         kind = Kind.METADATA
     # The proxy's own machine: services there trust whoever comes from loopback.
     elif name in LOOPBACK_NAMES or name.endswith(".localhost"):

@@ -43,6 +43,7 @@ def system_lookup(host: str, port: int) -> list[Endpoint]:
     Raises:
         socket.gaierror: there are none.
     """
+    # With a type, or each address would come again for UDP and for raw sockets.
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
 
@@ -50,8 +51,8 @@ def system_lookup(host: str, port: int) -> list[Endpoint]:
 class Resolver:
     """Looks names up in threads of their own, because the system's resolver knows no deadline.
 
-    All who ask for one name at a time share one lookup: a name whose servers are dead takes one of the lookups that there are,
-    however many calls wait for it, and leaves the others to other names.
+    Calls that ask for one name at the same time share one lookup. So a name whose servers are dead takes one of
+    ``MAX_LOOKUPS``, however many calls wait for it.
 
     Args:
         lookup: what asks the system; tests replace it.
@@ -65,14 +66,15 @@ class Resolver:
 
     def note(self, host: str, address: str) -> None:
         """Note that ``host`` was spoken to at ``address`` just now."""
-        # Each kind with its own time: what was met an hour ago says nothing of where the host is now.
+        # Each kind keeps its own time: an address met an hour ago does not show where the host is now.
         met = self._met.get(host) or {}
         self._met.put(host, {**met, kind_of(address): time.monotonic()})
 
     def reach(self, host: str, port: int, deadline: Deadline) -> frozenset[Kind]:
         """Return the kinds of address to which ``host`` may send its client, from where it is itself.
 
-        Where it is, its name says now, and what was connected to: whoever owns the name answers the second lookup as he likes.
+        Its name is looked up now, and the addresses that were connected to count as well: the owner of a name can answer
+        the second lookup as he likes.
 
         Raises:
             socket.gaierror: the name has no address.
@@ -83,6 +85,7 @@ class Resolver:
         # reach.
         since = time.monotonic() - limits.MET_SECONDS
         kinds |= {kind for kind, moment in (self._met.get(host) or {}).items() if moment >= since}
+        # Of a name with several kinds of address, only what all of them allow.
         return frozenset.intersection(*(REACH[kind] for kind in kinds)) if kinds else REACH[Kind.GLOBAL]
 
     def resolve(self, host: str, port: int, deadline: Deadline) -> Sequence[Endpoint]:
@@ -95,12 +98,14 @@ class Resolver:
         address = literal(host)
         # A literal is only parsed: nothing is asked, so no thread is needed.
         if address is not None:
-            return system_lookup(address, port)  # a literal is only parsed: nothing is asked
+            return system_lookup(address, port)
         try:
             return self._ask((host, port)).result(deadline.remaining())
         except FutureTimeout:
+            # The lookup goes on in its thread; whoever asks again while it lasts waits for the same one.
             raise TimeoutError("the system's resolver did not answer") from None
         except UnicodeError:
+            # Python encodes the name by IDNA first, which refuses an empty label and one over 63 characters.
             raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
         except OSError as error:
             # One for each thread that waits, with a traceback of its own.
@@ -118,6 +123,7 @@ class Resolver:
                 raise TimeoutError("too many name lookups are waiting for the system's resolver")
             asked = self._under_way[key] = Future()
         try:
+            # A daemon: a lookup that hangs must not keep the process from ending.
             threading.Thread(target=self._run, args=(key, asked), name="name-lookup", daemon=True).start()
         except RuntimeError:
             # The lookup never began, so nobody would take it out of the list.
@@ -188,7 +194,7 @@ class Dialer:
                 # An equal part of what is left, so that a dead address leaves time for the next.
                 sock.settimeout(left / (len(endpoints) - index))
                 sock.connect(endpoint.sockaddr)
-                # From here on the caller's time counts, for TLS and the request.
+                # From here on the caller's time counts, for TLS and the request; never 0, which would mean "non-blocking".
                 sock.settimeout(max(deadline.remaining(), 0.001))
             except OSError as error:
                 with contextlib.suppress(OSError):

@@ -87,6 +87,7 @@ class Downloader:
         """
         # The configured server; a redirect is judged by it, not by where the redirect before led.
         home = url
+        # The request itself, and after it as many redirects as the limit allows.
         for _ in range(limits.MAX_DOWNLOAD_REDIRECTS + 1):
             answer = self._send(url, home)
             location = answer.headers.get("Location")
@@ -98,8 +99,6 @@ class Downloader:
             target = target_of(url, location)
             # In clear text anybody between could change the file; TUF would notice, and stay without its update.
             if target is None or (urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"):
-                # As for a registry: whoever controls a mirror must not have us ask this machine, its link or a private
-                # network.
                 raise NotDownloaded("it redirects to what is no URL, or from HTTPS to plain HTTP")
             url = target
         raise NotDownloaded(f"it redirects more than {limits.MAX_DOWNLOAD_REDIRECTS} times")
@@ -116,6 +115,7 @@ class Downloader:
                 raise self._worded(error) from None
 
         try:
+            # As for a registry: whoever controls a mirror must not have us ask this machine, its link or a private network.
             return within_reach(url, home, ask, lambda: reach_of(home, self._pools.resolver, self._deadline))
         except AddressRefused as refused:
             raise NotDownloaded(f"it redirects to a {refused.kind} address, and is at none itself") from None

@@ -85,6 +85,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     found: list[BaseException] = []
     pending: list[object] = [error]
     while pending:
+        # Level by level, so that the innermost comes last.
         item = pending.pop(0)
         # Chains may be circles.
         if isinstance(item, BaseException) and item not in found:

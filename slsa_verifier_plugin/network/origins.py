@@ -52,4 +52,5 @@ def target_of(url: str, location: str) -> str | None:
     except ValueError:
         # Whoever asks refuses the redirect, with words of its own.
         return None
+    # A space or a line break in it would end the request's first line early.
     return target if valid and _URL.fullmatch(target) else None

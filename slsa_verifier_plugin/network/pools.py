@@ -91,6 +91,7 @@ class Pools:
             body=body,
             headers=headers,
             timeout=timeout,
+            # The callers follow redirects and repeat requests: each judges every target anew, within its own limits.
             redirect=False,
             retries=False,
             preload_content=False,
@@ -125,6 +126,7 @@ class Pools:
         # A proxy that is spoken to over TLS has a certificate of its own, beside the server's inside the tunnel.
         own = self._trust.context(_host_of(proxy)) if parts.scheme == "https" else None
         has_login = parts.username is not None
+        # ":" and "@" in a password stand percent-encoded in the URL.
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if has_login else None
         # urllib3 leaves out the user's name and password in a proxy's URL.
         headers = urllib3.make_headers(proxy_basic_auth=login) if login else {}
@@ -167,4 +169,5 @@ def reach_of(home: str, resolver: Resolver, deadline: Deadline) -> frozenset[Kin
 
 
 def _host_of(url: str) -> str:
+    # With the port, for which ``certs.d`` may have a directory of its own.
     return urlsplit(url).netloc.rpartition("@")[2]

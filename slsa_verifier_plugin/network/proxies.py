@@ -28,8 +28,8 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     name = f"{parts.scheme}_proxy"
-    # As curl has it; Go itself knows no ALL_PROXY.
     # By the scheme of what is asked for, not of the proxy (Go: ``HTTPS_PROXY`` is for https URLs).
+    # ALL_PROXY as curl has it; Go itself knows none.
     value = _get(environ, name) or _get(environ, "all_proxy")
     if not value or bypassed(host, parts.port or _PORTS[parts.scheme], _get(environ, "no_proxy")):
         return None
@@ -58,6 +58,7 @@ def bypassed(host: str, port: int, no_proxy: str) -> bool:
     """
     host = host.lower().rstrip(".")
     text = literal(host)
+    # "::ffff:10.0.0.1" must match an entry for 10.0.0.1: the kernel connects to that.
     address = _unmapped(text) if text else None
     # Go never sends loopback to a proxy, whatever NO_PROXY says.
     if host == "localhost" or (address is not None and address.is_loopback):
@@ -84,6 +85,7 @@ def _matches(
             # "10.1.2.3/8" is the network 10.0.0.0/8 to Go as well.
             return address is not None and address in ipaddress.ip_network(entry, strict=False)
         except ValueError:
+            # An entry that is no range matches nothing, and takes none of the other entries away.
             return False
     # "host:port" matches that port alone (httpproxy).
     name, wanted_port = entry, ""
@@ -102,6 +104,7 @@ def _matches(
     # ".example" matches below example, not example itself (httpproxy).
     if suffix.startswith("."):
         return host.endswith(suffix)
+    # A bare name matches its subdomains, too, but not "notexample" for "example" (httpproxy).
     return host == suffix or host.endswith(f".{suffix}")
 
 

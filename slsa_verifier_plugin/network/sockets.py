@@ -28,7 +28,7 @@ from slsa_verifier_plugin.network.dialing import Dialer, Resolver
 
 
 class TimeLimit:
-    """When an exchange must have ended (``time.monotonic``); all sockets of one connection share one. The first is over."""
+    """The end of an exchange (``time.monotonic``), shared by all sockets of one connection. A new one has already ended."""
 
     end = 0.0
 
@@ -43,6 +43,7 @@ class TimeLimit:
 class DeadlineSocket(socket.socket):
     """A TCP socket of which no call waits longer than its ``limit``."""
 
+    # One that is over: a socket that nobody gave a limit waits for nothing.
     limit = TimeLimit()
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
@@ -103,6 +104,7 @@ class FinalAnswer(http.client.HTTPResponse):
                 return version, status, reason
             # Bounded in bytes and not in number: one answer could have headers without end.
             budget -= len(version) + len(reason.strip()) + len("  100\r\n")
+            # The interim answer's headers mean nothing here. The one byte more shows a line over the budget.
             while line := self.fp.readline(max(budget, 0) + 1):
                 budget -= len(line)
                 if budget < 0:

@@ -82,6 +82,7 @@ class TrustStore:
         self._bundles = bundles
         self._directories = directories
         self._host_directories = host_directories
+        # The user's own directory is looked at before the machine's (containers-certs.d(5)).
         if environ.get("HOME"):
             self._host_directories = (
                 str(Path(environ["HOME"]) / ".config/containers/certs.d"),
@@ -159,7 +160,7 @@ def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
 
 
 def _is_directory(path: Path) -> bool:
-    """Return True if there is a directory that may be looked for; one behind a closed directory is as good as none."""
+    """Return True if there is a directory; one that this user cannot reach counts as absent."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -183,6 +184,7 @@ def _files(directory: Path) -> list[Path]:
         for item in directory.iterdir():
             # One that may not be looked at does not hide the others.
             with contextlib.suppress(OSError):
+                # Neither a directory nor a pipe, whose reader would wait.
                 if item.is_file():
                     found.append(item)
     # Sorted, so that two looks at the same files make the same key.
@@ -198,11 +200,13 @@ def _is_twin(path: Path) -> bool:
 
 
 def _make(sources: TrustSources) -> ssl.SSLContext:
+    # This protocol verifies the certificate and the host's name without being told to.
     context = DeadlineContext(ssl.PROTOCOL_TLS_CLIENT)
     # As Go's default (RFC 8996 retires the older two).
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Any certificate listed is an anchor, as in Go: OpenSSL alone would ask for a self-signed one at the end.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # Each once: the bundle and the directories repeat one another, and ``_load_roots`` compares numbers.
     _load_roots(context, list(dict.fromkeys(_certificates(sources))))
     if not context.cert_store_stats()["x509"]:
         # Certifi's roots in place of those that somebody named would trust whom he did not.
@@ -216,6 +220,7 @@ def _make(sources: TrustSources) -> ssl.SSLContext:
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())
+    # A host's own certificates add to the roots, and do not replace them.
     if sources.host_directory is not None:
         _load_host(context, sources.host_directory)
     return context

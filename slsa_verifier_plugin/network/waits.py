@@ -27,7 +27,7 @@ DOWNLOAD_SECONDS = 60.0
 """Seconds for one file of a repository, within the limit for all of them, so that a silent mirror leaves time to say so."""
 
 MAX_MET_HOSTS = 256
-"""Hosts of which it is kept where they were spoken to."""
+"""Hosts whose addresses are remembered after they were connected to."""
 
 MET_SECONDS = 600.0
-"""For which that counts: longer than what is known of where a registry may lead."""
+"""Seconds for which such an address counts: longer than the registry room remembers a reach (``REACH_SECONDS``)."""
