@@ -37,7 +37,7 @@ MAX_TOKEN = 32 << 10
 """Characters of a signed timestamp, in base64; with its certificates one has some 8,000."""
 
 MAX_BESIDES = 1 << 20
-"""Bytes of a bundle that are not its payload; more are not parsed once more to be told what they are."""
+"""Bytes of a bundle beside its payload; a bundle with more is refused before it is parsed here."""
 
 MAX_OTHER = 64 << 10
 """Characters of all other text of a bundle together: ids, times, signatures; not the payload, whose limit is the blob's."""
@@ -71,6 +71,7 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
     is_whole = True
     # More than one entry is refused by sigstore-python later; each is looked at here, for its own fault says more.
     for entry in entries or ():
+        # What is no object is refused by the model that reads it.
         if isinstance(entry, dict):
             _require_entry(entry)
             is_whole &= not _fill(entry)
@@ -82,6 +83,7 @@ def parse(candidate: Candidate) -> bundle_v1.Bundle:
     # Unchanged: the bytes are handed on as they came, and not written once more, which would take as long as reading.
     elif is_whole:
         return bundle_v1.Bundle.from_json(candidate.content)
+    # Written anew, with the zeros and lists that protobuf's JSON mapping left out.
     return bundle_v1.Bundle.from_json(json.dumps(value))
 
 
@@ -103,6 +105,7 @@ def with_tokens(bundle: bundle_v1.Bundle, kept: frozenset[bytes]) -> bundle_v1.B
     stamps = [stamp for stamp in data.rfc3161_timestamps if stamp.signed_timestamp in kept]
     # Copied, for the parsed bundle is shared with whoever looks at all of its timestamps.
     update = {"timestamp_verification_data": data.model_copy(update={"rfc3161_timestamps": stamps})}
+    # With none left the member is None, as in a bundle that never had a timestamp.
     material = bundle.verification_material.model_copy(update=update if stamps else dict.fromkeys(update))
     return bundle.model_copy(update={"verification_material": material})
 
@@ -131,6 +134,7 @@ def verified_index(bundle: bundle_v1.Bundle) -> int:
     Raises:
         SignatureError: the proof is of a tree of another size than the checkpoint's, so that its index may be a lie.
     """
+    # Exactly one: sigstore-python has refused any other number by now.
     (entry,) = bundle.verification_material.tlog_entries
     if logged_at(bundle) is not None:
         # The promise's signature covers this index, so nobody else could have written it.

@@ -69,8 +69,10 @@ def signer_of(certificate: x509.Certificate) -> Signer:
     try:
         claims = _claims(certificate)
         identity = _identity(certificate)
+    # Said in our own words already.
     except SignatureError:
         raise
+    # As in ``load``: cryptography raises several types.
     except Exception as error:
         raise SignatureError(
             "the certificate's extensions cannot be read: one is not encoded as X.509 or Fulcio has it",
@@ -82,6 +84,7 @@ def signer_of(certificate: x509.Certificate) -> Signer:
     if issuer is not None and issuer_v2 is not None and issuer != issuer_v2:
         # Fulcio writes the same into both; a certificate that does not was made to be read in two ways.
         raise SignatureError(f"the certificate names two issuers: {quoted(issuer)} and {quoted(issuer_v2)}")
+    # The DER form counts first; certificates older than it have the bare string alone.
     return Signer(identity, issuer_v2 or issuer or "", claims)
 
 

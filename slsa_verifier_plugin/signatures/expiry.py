@@ -1,4 +1,4 @@
-"""When certificates in a PEM file end: for a server that tells before its own does."""
+"""When certificates in a PEM file expire, so that a server can warn before its own does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a trusted root was in service at a moment, in the form in which sigstore-python takes a root.
+"""The parts of a trusted root that were in service at a moment, as a root that sigstore-python takes.
 
 sigstore-python 4.5 looks at no windows of logs and certificate authorities, and finds a log's key by the id that a bundle claims;
 where no key has that id, it tries every one. So a retired key would verify under another's name. Here it gets a root that holds

@@ -75,6 +75,7 @@ def load_key(configured: str) -> TrustedKey:
             f"{what} is not ECDSA P-256 or P-384, Ed25519, or RSA of at least {MIN_RSA_BITS} bits"
         )
     assert isinstance(key, PublicKey)
+    # DER, so that one key has one identity however its PEM is written.
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return TrustedKey(key, f"{KEY_PREFIX}{hashlib.sha256(der).hexdigest()}")
 
@@ -103,6 +104,7 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
         if any(_is_made_with(trusted.key, signature, message) for signature in signatures)
     ]
     if identities:
+        # Each key once: a policy may name one key twice, as PEM and as a path.
         signer, *cosigners = (Signer(identity, "") for identity in dict.fromkeys(identities))
         claim = Claim(candidate.payload_type, candidate.payload, signer)
         return Verified(claim, cosigners=tuple(cosigners))
@@ -114,6 +116,7 @@ def verify_with_keys(candidate: Candidate, keys: Sequence[TrustedKey]) -> Verifi
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     """Return what a DSSE signature is over (DSSE 1.0.2 "PAE")."""
+    # Lengths are in bytes, not in characters (DSSE 1.0.2, "PAE").
     kind = payload_type.encode("utf-8")
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
@@ -167,6 +170,7 @@ class Message:
 def is_valid(key: PublicKey, signature: bytes, message: Message) -> bool:
     """Return True if ``signature`` over ``message`` was made with ``key``; an ECDSA signature is in DER (RFC 3279, 2.2.3)."""
     if isinstance(key, ed25519.Ed25519PublicKey):
+        # Ed25519 hashes the whole message itself (RFC 8032), so no digest can be made once for all.
         return len(signature) == _ED25519_BYTES and _verifies(partial(key.verify, signature, message.content))
     if isinstance(key, ec.EllipticCurvePublicKey):
         # Signers with a P-384 key use either digest: Sigstore's specification SHA-384, older cosign SHA-256.
@@ -199,6 +203,7 @@ def _is_made_with(key: PublicKey, signature: bytes, message: Message) -> bool:
     """
     if is_valid(key, signature, message):
         return True
+    # Only ECDSA signatures are written in two forms.
     if not isinstance(key, ec.EllipticCurvePublicKey):
         return False
     # P-521 (66 bytes each) is not accepted, so this is 32 or 48.

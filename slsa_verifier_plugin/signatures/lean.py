@@ -1,7 +1,7 @@
 """Imports sigstore without what only signers need, which is more than half of the time that importing it takes.
 
 - ``securesystemslib.signer``, which tuf imports, imports the key services of every cloud wherever their packages are installed,
-  and takes their absence in its stride. While it is imported they are absent.
+  and works without them. While it is imported they are absent.
 - ``sigstore.oidc`` fetches identities for signers. Fulcio's client, which ``sigstore.models`` imports, names one class of it in
   annotations.
 - ``rekor_types`` builds models for eleven kinds of log entry. sigstore reads two of them; of the others no entry is valid here.
@@ -55,6 +55,7 @@ def load(name: str) -> None:
     before = frozenset(sys.modules)
     finder = _Finder(threading.get_ident())
     with _without_collector(), _without_plugins():
+        # In front of the finders that would find the real modules.
         sys.meta_path.insert(0, finder)
         try:
             importlib.import_module(name)
@@ -63,6 +64,7 @@ def load(name: str) -> None:
         finally:
             sys.meta_path.remove(finder)
             finder.take_back()
+        # A look-up where the import above succeeded, the usual import of everything where it did not.
         importlib.import_module(name)
 
 
@@ -97,8 +99,10 @@ class _Finder(MetaPathFinder, Loader):
     def take_back(self) -> None:
         """Let whoever imports a stand-in's name from now on have the real module."""
         for module in self._made:
+            # Only a stand-in of ours: the real module may be there by now.
             if sys.modules.get(module.__name__) is module:
                 del sys.modules[module.__name__]
+            # Importing a submodule also sets it as an attribute of its package.
             above, _, name = module.__name__.rpartition(".")
             parent = sys.modules.get(above)
             if parent is not None and vars(parent).get(name) is module:
@@ -116,6 +120,7 @@ class _Annotations(ModuleType):
     """A module whose classes are named in annotations only."""
 
     def __getattr__(self, name: str) -> type:
+        # The import system asks for ``__path__`` and the like, which a plain module does not have.
         if name.startswith("__"):
             raise AttributeError(name)
         return object
@@ -147,6 +152,7 @@ def _refuse(value: object) -> NoReturn:
 def _asked_by(prefix: str) -> bool:
     """Return True where the innermost frame that is not of the import system is of a module with this prefix."""
     # Who imports decides: ``boto3`` is absent for securesystemslib's signers alone.
+    # Two frames up is whoever called ``find_spec``.
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
@@ -171,6 +177,7 @@ def _without_collector() -> Iterator[None]:
     try:
         yield
     finally:
+        # It stays off where the caller had it off.
         if is_enabled:
             gc.enable()
 

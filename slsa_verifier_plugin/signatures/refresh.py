@@ -124,6 +124,7 @@ def _download(repository: RootRepository, work: Path, environ: Mapping[str, str]
             str(work),
             f"{repository.url}/targets",
             fetcher=_Fetcher(environ),
+            # Trust begins with this root, whatever lies in the folder.
             bootstrap=repository.bootstrap,
         )
         updater.refresh()
@@ -165,6 +166,7 @@ class _Fetcher(FetcherInterface):
         try:
             yield from answer.chunks(_CHUNK_BYTES)
         except NotDownloaded as error:
+            # As in ``_fetch``: python-tuf takes nothing but its own type.
             raise DownloadError(str(error)) from None
 
 
@@ -187,6 +189,7 @@ def _remove_others(repository: RootRepository, keep: Path) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock, so that two refreshes do not remove each other's copies."""
+    # Made where it is missing; what stands in it does not matter.
     with path.open("a") as file:
         # Tried again and again: flock cannot wait for a limited time, and a signal to end its wait would hit the whole process.
         for _ in range(round(LOCK_SECONDS / _LOCK_PAUSE)):

@@ -57,6 +57,7 @@ def model_of(content: bytes) -> trustroot.TrustedRoot:
     Raises:
         ValueError: it is no JSON, or not a trusted root.
     """
+    # Without the byte order mark of editors on Windows, as in ``documents``.
     value: Any = _without_nulls(loads(content.removeprefix(b"\xef\xbb\xbf")))
     # Said here: pydantic would name a type of Python's.
     if not isinstance(value, dict):
@@ -70,6 +71,7 @@ def model_of(content: bytes) -> trustroot.TrustedRoot:
         # ``baseUrl`` is for people and optional in protobuf; pydantic's model demands it.
         for log in _objects(value[name]):
             log.setdefault("baseUrl", log.pop("base_url", ""))
+    # The two lists of authorities.
     for names in _LISTS[1::2]:
         for authority in _objects(next(value[name] for name in names if name in value)):
             # The same for the names of an authority, which its certificates have anyway.
@@ -88,7 +90,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _packed(content: bytes) -> str:
-    """Return what a file that is no JSON is instead, and what unpacks it; PowerShell's ``>`` writes UTF-16."""
+    """Name the form of a file that is not JSON, such as a packed one or the UTF-16 of PowerShell's ``>``; "" if unknown."""
     form = name_of(content)
     return f"it is {form}" if form else ""
 

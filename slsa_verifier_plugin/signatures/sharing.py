@@ -1,4 +1,4 @@
-"""Signatures that another process verifies: one bundle and one trusted root to bytes, and what became of it back.
+"""Lets another process verify a signature: encodes one bundle and one trusted root, and decodes the result.
 
 What comes back is believed only about the bytes that were sent. The other process is a fork of this one
 (``resident.fork``); where it gives no such answer, the bundle is verified here.

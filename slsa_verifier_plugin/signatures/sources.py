@@ -68,6 +68,7 @@ def repository_of(source: RootSource, environ: Mapping[str, str]) -> RootReposit
     if source.kind == "tuf":
         url, bootstrap = source.location, read_root_file(source.bootstrap)
     else:
+        # One of Sigstore's own instances, whose first root the package carries.
         url, bootstrap = SHIPPED[source.kind], shipped_file(source.kind, "root.json")
     # The first root is part of the key: two policies with one URL and different roots trust different keys.
     key = hashlib.sha256(url.encode() + b"\0" + bootstrap).hexdigest()[:16]
@@ -79,6 +80,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     # Where the home directory is not writable, as in most containers, this names a mounted folder.
     if own := environ.get("SLSA_VERIFIER_TUF_DIR"):
         return Path(own)
+    # Without HOME there is no cache: this folder does not exist.
     base = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or "/nonexistent", ".cache")  # noqa: PTH118
     return Path(base) / "slsa-verifier-plugin" / "tuf"
 
@@ -93,6 +95,7 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
         # ``service`` keeps what it reads by the file's stamp, so that a replaced ConfigMap counts at once.
         return read_root_file(source.location), source.location
     repository = repository_of(source, environ)
+    # None is for plain files, which have returned above.
     assert repository is not None
     try:
         refreshed = read_cached(repository)
@@ -167,6 +170,7 @@ def _current_copy(repository: RootRepository) -> Path | None:
         name = os.readlink(repository.current)  # noqa: PTH115 (a Path would have lost what a name must not hold)
     except FileNotFoundError:
         return None
+    # It is no link, or this user may not read it.
     except OSError as error:
         raise TrustRootError(
             f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}",
@@ -214,6 +218,7 @@ def verified_copy(repository: RootRepository, folder: Path) -> Copy:
         content = _bounded(folder / TARGET, MAX_ROOT)
         # The target itself, held against the signed metadata: here the bytes become trusted.
         info.verify_length_and_hashes(content)
+    # A refresh may have removed the file meanwhile: ``read_cached`` looks again.
     except OSError:
         raise
     except Exception as error:

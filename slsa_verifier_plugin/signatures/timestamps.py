@@ -74,6 +74,7 @@ def names_authority(tokens: Sequence[bytes], authorities: Iterable[Authority]) -
         SignatureError: one cannot be read.
     """
     try:
+        # ``verified_times`` refuses a bundle with more.
         responses = [decode_timestamp_response(token) for token in tokens[:MAX_TIMESTAMPS]]
         # The first certificate of an authority is the one that signs timestamps; the others are its issuers.
         leaves = [authority.certificates[0] for authority in authorities]
@@ -111,6 +112,7 @@ def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Autho
     )
     try:
         builder.build().verify_message(response, message)
+    # Left out and not refused (``verified_times``).
     except TimestampError:
         return False
     # Last: the time is the authority's own word, which counts only once the signature has verified.
@@ -184,6 +186,7 @@ def chain_at(
         .store(verification.Store(trusted))
         .time(moment)
         .extension_policies(ca_policy=ca, ee_policy=leaf)
+        # A client's: the verifier for servers would ask for a host name.
         .build_client_verifier()
     )
     try:
@@ -199,5 +202,6 @@ def _require_usage(certificate: x509.Certificate) -> None:
         extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound as error:
         raise SignatureError("the certificate does not say what its key is for") from error
+    # What sigstore-python asks of a bundle with a log entry, too.
     if not usage.digital_signature or ExtendedKeyUsageOID.CODE_SIGNING not in extended:
         raise SignatureError("the certificate's key is not for signing code")

@@ -43,6 +43,7 @@ class Window:
 
     def holds(self, moment: datetime) -> bool:
         """Return True if ``moment`` lies in it."""
+        # Both ends belong to it (protobuf-specs, ``TimeRange``).
         return self.start <= moment and (self.end is None or moment <= self.end)
 
 
@@ -62,6 +63,7 @@ class Authority:
         # Authorities keep their name when they change their key; the key id tells them apart (RFC 5280, 4.2.1.1). Old ones
         # have none.
         wanted = _key_id(certificate, x509.AuthorityKeyIdentifier)
+        # A certificate of the root without a key id is recognized by its name alone.
         return any(
             known.subject == certificate.issuer
             and (wanted is None or _key_id(known, x509.SubjectKeyIdentifier) in (wanted, None))
@@ -105,6 +107,7 @@ class Parts:
 
     def chosen(self, counting: tuple[bool, ...]) -> Parts:
         """Return the parts that ``counting`` has True for."""
+        # One flag for each part, in the order of ``windows``.
         flags = iter(counting)
         return Parts(
             tuple(item for item in self.authorities if next(flags)),
@@ -235,6 +238,7 @@ def shipped_file(kind: str, name: str) -> bytes:
     Raises:
         TrustRootError: the installed package has none.
     """
+    # The package names the folder after the repository's URL, percent-encoded.
     folder = quote(SHIPPED[kind], safe="")
     try:
         return resources.files("sigstore._store").joinpath(folder, name).read_bytes()

@@ -72,7 +72,7 @@ class RootVerifier:
 
     @property
     def voucher(self) -> str:
-        """What stands for this root, as of now, in the cache of what it has verified."""
+        """The part of a cache key that stands for this root as of now."""
         return f"{self.root.info.digest}@{self.root.begun(self._clock())}"
 
     def require_begun(self) -> None:
@@ -92,10 +92,11 @@ class RootVerifier:
         6. What was verified is what the candidate was read as.
 
         Raises:
-            SignatureError: it does not verify; of ``_UNKNOWN`` where this root knows its CA or log not at all.
+            SignatureError: it does not verify; its reason is one of ``_UNKNOWN`` where this root does not list its CA or log.
         """
         try:
             return self._verify(candidate, certificate)
+        # Said in our own words already.
         except VerifierError:
             raise
         except Exception as error:
@@ -118,7 +119,9 @@ class RootVerifier:
     # Step 2
 
     def _require_known(self, bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
-        """Raise an error of ``_UNKNOWN`` unless this root lists the parties that the bundle names, whenever they were in service.
+        """Raise an error with a reason of ``_UNKNOWN`` unless this root lists all parties that the bundle names.
+
+        Whether they were in service is not asked here.
 
         Nothing is verified here. It tells "signed in another Sigstore instance" from "signed wrongly", which people mend in
         different ways.
@@ -132,6 +135,7 @@ class RootVerifier:
         # The CT logs. Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
         if parts.ct_logs or parts.logs:
             _require_listed("certificate transparency", certificates.ct_log_ids(certificate), parts.ct_logs)
+        # Without logs the time comes from timestamps alone, which ``_by_timestamps`` verifies.
         if not parts.logs:
             return
         # The timestamp authority, where no log gives the time. Beside a log's time an unknown one is left out like any other
@@ -162,7 +166,9 @@ class RootVerifier:
         needs_sct = bool(self.root.parts.ct_logs)
         verify_stamped_bundle(bundle, certificate, times, self._in_service, needs_sct=needs_sct)
         envelope = bundle.dsse_envelope
+        # ``verify_stamped_bundle`` has refused a bundle without one.
         assert envelope is not None
+        # The earliest, as with a log: whoever adds a later timestamp makes nothing younger (maxAge).
         return (envelope.payload_type, envelope.payload), min(times), None
 
     def _by_log(
@@ -175,6 +181,7 @@ class RootVerifier:
         # Step 3: the log's time where its promise covers it (Rekor v1), else the earliest timestamp (Rekor v2 has no time).
         stamped = self._stamped(bundle)
         logged = bundles.logged_at(bundle)
+        # Without a vouched time a certificate of ten minutes proves nothing: its key may have been stolen since.
         if logged is None and not stamped:
             raise _invalid("no time that a trusted log or timestamp authority vouches for")
         moment = min(stamped.values()) if logged is None else logged
@@ -186,6 +193,7 @@ class RootVerifier:
             chain_at(certificate, self._in_service(other).parts.authorities, other)
         # Step 5: sigstore-python. It verifies each timestamp again, so it gets the one that it cannot do without.
         needed = [token for token, time in stamped.items() if time == moment][:1]
+        # Where the log gives the time, no timestamp is needed.
         kept = frozenset(needed if logged is None else ())
         verified = Bundle(bundles.with_tokens(bundle, kept))
         content = service.verifier.verify_dsse(verified, _AnySigner())
@@ -252,6 +260,7 @@ class AttestationVerifier:
         self._keys = keys
         self._cache = cache
         self._now = now or datetime.now(UTC)
+        # Sorted: policies that name the same keys in another order share what was verified.
         self._key_ring = ",".join(sorted(key.identity for key in keys.values()))
 
     @property
@@ -273,6 +282,7 @@ class AttestationVerifier:
             SignatureError: its certificate cannot be read.
         """
         if candidate.certificate is None:
+            # Any of them may have signed; which one did is known only once it has verified.
             signers = [Signer(key.identity, "") for key in self._keys.values()]
         else:
             signers = [certificates.signer_of(certificates.load(candidate.certificate))]
@@ -282,7 +292,7 @@ class AttestationVerifier:
         """Return the verified payload of ``candidate`` and its signer.
 
         Raises:
-            SignatureError: it does not verify; of ``_UNKNOWN`` where no trusted root knows its CA or log.
+            SignatureError: it does not verify; its reason is one of ``_UNKNOWN`` where no trusted root lists its CA or log.
         """
         # Only what verified is kept: a failure may be one of a root that is refreshed in a moment.
         if (known := self._known(candidate)) is not None:
@@ -327,6 +337,7 @@ class AttestationVerifier:
         return verified
 
     def _with_ages(self, unknown: SignatureError | None) -> SignatureError:
+        # Never negative: a root may announce a key whose time is still to come.
         ages = "; ".join(
             f"{plain(root.source)} of {root.date:%Y-%m-%d} ({max(0, (self._now - root.date).days)} days old)"
             for root in self.roots

@@ -120,6 +120,7 @@ def reason_of(error: BaseException) -> str:
         # One of ours has been worded already.
         if isinstance(cause, VerifierError):
             return cause.message
+        # Sentences of this program, which may quote the input.
         if isinstance(cause, (MalformedError, JsonError, NotDownloaded)):
             return plain(str(cause), 240)
         if isinstance(cause, FieldsError):
@@ -140,6 +141,7 @@ def reason_of(error: BaseException) -> str:
 
 def _fields(error: FieldsError) -> str:
     """Return the first thing that pydantic finds wrong, and how many others there are."""
+    # Without the input, which is the file's and may be anything.
     found = error.errors(include_url=False, include_context=False, include_input=False)
     place = ""
     for step in found[0]["loc"]:
