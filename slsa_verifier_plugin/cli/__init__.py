@@ -1,1 +1,1 @@
-"""The command line: parsing, building and executing apart; rendering in ``render`` and ``render_*`` alone."""
+"""The command line. Commands parse, build and execute apart; only ``render`` knows how results look."""

@@ -9,6 +9,7 @@ _VALUED = frozenset({"--color"})
 _NO_COMMANDS = frozenset({"help", "version"})
 _JSON = "json"
 _FORMATS = frozenset({"text", "table", "sarif", "markdown", "html", "csv", "junit"})
+# Only these have --format; the others know text and --json.
 _WITH_FORMATS = frozenset({"verify", "audit"})
 _WRITERS = frozenset({"fetch", "policy init", "trust export"})
 """Commands whose ``-o`` is a file or folder and that have no ``--json``: there a file may be named ``json``."""
@@ -71,6 +72,7 @@ def _formats(arguments: list[str]) -> list[str]:
         # Elsewhere -o is left alone: click then says what the command takes.
         elif value in _FORMATS and command in _WITH_FORMATS:
             made += ["--format", value]
+        # An option of another meaning, or a word: passed on as it is.
         else:
             taken = 1
             made.append(arguments[index])
@@ -83,6 +85,7 @@ def _output_at(arguments: list[str], index: int, has_format: bool) -> tuple[int,
     argument = arguments[index]
     # Where there is an option --format, it is left to click.
     names = ("-o", "--output", *(() if has_format else ("--format",)))
+    # At the end of the line no value follows: left alone, so that click says that it is missing.
     if argument in names:
         return (2, arguments[index + 1]) if index + 1 < len(arguments) else (0, "")
     for prefix in (*(f"{name}=" for name in names), "-o"):

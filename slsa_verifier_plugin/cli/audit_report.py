@@ -52,6 +52,7 @@ class Output:
         is_special = self._target.exists() and not self._target.is_file()
         self._fresh = self._target if is_special else Path(f"{self._target}.part")
         if not is_special:
+            # A report that fails leaves no part behind; after the rename there is none to delete.
             self._stack.callback(self._fresh.unlink, missing_ok=True)
         try:
             self._file = self._stack.enter_context(self._fresh.open("w", encoding="utf-8"))

@@ -31,6 +31,7 @@ REFRESH_DAYS = 90
 RELEASES_DAYS = 180
 """Age of the list of the source workflow's releases from which a warning is given: upstream has had a few a year."""
 KUBECTL_SECONDS = 20
+# With their groups: a kind of another operator may have the same short name.
 KINDS = (
     "verifiers.config.ratify.deislabs.io",
     "stores.config.ratify.deislabs.io",
@@ -84,6 +85,7 @@ def node_findings(environ: Mapping[str, str], config: Path) -> Iterator[DoctorFi
     yield from gaps(read, policy_folder.BASE)
     for profile in profiles(read):
         folder = policy_folder.folder_of(profile)
+        # A call of containerd has this environment, and a resident verifier belongs to one environment.
         seen = surroundings(environ, folder, is_launched=EXECUTABLE_VARIABLE in environ)
         yield policies_gap(folder, Service(seen))
         yield from credentials_gap(folder)
@@ -153,6 +155,7 @@ def _version_of(path: Path) -> str:
     # Something else lies there under the plugin's name; what it is is not found out by running it longer.
     except (OSError, subprocess.TimeoutExpired):
         return ""
+    # "--version" prints the name and then the version.
     return plain(done.stdout.strip().rpartition(" ")[2], 32)
 
 
@@ -177,6 +180,7 @@ def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
         return
     errors = status.report.get("latestErrors")
     message = f"process {status.pid}, version {plain(status.report.get('version', '?'))}"
+    # The latest only: "resident status" shows the others.
     if errors:
         yield DoctorFinding(
             "resident verifier", WARNING, f"{message}; {plain(errors[-1], 256)}", "see 'resident status'"
@@ -215,9 +219,11 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
     shown = f"{state.source}, newest part of {state.date:%Y-%m-%d}" if state.date else state.source
     try:
         repository = repository_of(source, environ)
+        # Only a plain file has no TUF repository, and public-good is none.
         assert repository is not None
         # TUF renews this file at each refresh, even where the root stays the same.
         stamp = (repository.current / "timestamp.json").stat().st_mtime
+    # No copy has ever been fetched here, or it cannot be read.
     except (OSError, TrustRootError):
         return DoctorFinding(
             "trusted root",
@@ -288,6 +294,7 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
             "set KUBECONFIG to look at Ratify and Gatekeeper",
         )
         return
+    # All kinds in one stream: what they say of each other is checked, too.
     content = b""
     for kind in KINDS:
         found = _kubectl(kind, environ)
@@ -305,6 +312,7 @@ def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | DoctorFinding:
     """Return the resources of one kind; a finding where there is no such kind, or no cluster."""
     try:
         return run_kubectl(
+            # Half of the time, so that kubectl still says what failed before it is ended.
             ["get", kind, "-o", "json", f"--request-timeout={KUBECTL_SECONDS // 2}s"],
             environ,
             KUBECTL_SECONDS,

@@ -42,6 +42,7 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> l
     left = iter(arguments)
     for argument in left:
         name, equals, value = argument.partition("=")
+        # Behind "--" everything is a name, also one that looks like an option of kubectl's.
         if argument == "--":
             rest += [argument, *left]
         elif name in _VALUED and (equals or argument == name):
@@ -52,6 +53,7 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> l
                 environ["KUBECONFIG"] = value
             else:
                 options += [_VALUED[name], value]
+        # kubectl's flags may be written with a value as well.
         elif argument in _ALL or argument == f"{_ALL[1]}=true":
             everywhere = True
         else:

@@ -37,6 +37,7 @@ class StrictCommand(click.Command):
             for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
                 # Options that may be repeated collect; flags have one value.
                 if option.action in ("store", "store_const"):
+                    # The parser's own hook for one option: a callback of click's would see the last value alone.
                     option.process = partial(_once, option, option.process, ctx)  # type: ignore[method-assign]
                 if isinstance(option.obj.type, click.Path):
                     option.process = partial(_named, option, option.process, ctx)  # type: ignore[method-assign]
@@ -46,6 +47,7 @@ class StrictCommand(click.Command):
 def _once(
     option: Any, process: Callable[[Any, Any], None], ctx: click.Context, value: Any, state: Any
 ) -> None:
+    # Before click's own step, which replaces the value.
     before = state.opts.get(option.dest)
     process(value, state)
     # The same value twice contradicts nothing; scripts put defaults in front of arguments.

@@ -89,6 +89,7 @@ HELP = """Admit an image only if its source met its SLSA level: Ratify's verifie
 def program(context: click.Context, debug: bool, color: str) -> None:
     """Keep the program's own options for the command."""
     context.obj = Session(debug=debug, color=color)
+    # None lets click ask whether the stream is a terminal.
     context.color = {"always": True, "never": False}.get(color)
 
 
@@ -105,6 +106,7 @@ def run(arguments: Sequence[str]) -> int:
         # Flushed inside, so that a reader that has gone shows here and not at the interpreter's end.
         result = _invoke(usual(arguments))
         sys.stdout.flush()
+    # No fault: in "... | head -1" the reader has seen enough.
     except BrokenPipeError:
         return _broken_pipe()
     except KeyboardInterrupt as interrupt:
@@ -117,10 +119,12 @@ def run(arguments: Sequence[str]) -> int:
             return _broken_pipe()
         message, status = explain(error)
         # A usage error is the person's, and its line says all; where it was raised helps nobody.
+        # Asked of the words that were typed: parsing them may be what failed.
         if "--debug" in arguments and status != Status.USAGE:
             import traceback
 
             for text in traceback.format_exc().splitlines():
+                # Line by line through say: a traceback may quote an attestation.
                 _quietly(partial(say, text, error=True))
         return _fail(message, status)
     return result
@@ -149,6 +153,7 @@ def explain(error: Exception) -> tuple[str, Status]:
     # Not 1: nothing was decided, and a pipeline may try again.
     if isinstance(error, VerifierError):
         return error.message, Status.UNDECIDED
+    # A full disk or a file without rights: the person's to put right, and no defect.
     if isinstance(error, OSError):
         folder = os.path.dirname(os.fsdecode(error.filename or ""))  # noqa: PTH120 (pathlib is not loaded for the help)
         # The system's own words name the file, which is not what is missing.
@@ -178,6 +183,7 @@ def _invoke(arguments: list[str]) -> int:
     # --help and --version end the parsing this way.
     except click.exceptions.Exit as end:
         return end.exit_code
+    # No error: whoever types nothing wants to see what there is.
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return Status.ADMITTED

@@ -97,6 +97,7 @@ def require_folder(path: Path | None) -> None:
     """
     from slsa_verifier_plugin.errors import UsageError
 
+    # Told now: the system would say it only when the report is written, perhaps hours later.
     if path is not None and path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it")
     # Asked before the work: an artifact that was pushed cannot be taken back for a report that nobody can write.
@@ -133,6 +134,7 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
     """
     from slsa_verifier_plugin.errors import UsageError
 
+    # As an unset variable of a script leaves it; no artifact has an empty type.
     if "" in options["artifact_types"]:
         raise UsageError(
             "--artifact-type: must not be empty; write the type that 'slsa-verifier-plugin inspect IMAGE' shows"

@@ -85,6 +85,7 @@ def is_installed(path: Path, environ: Mapping[str, str]) -> bool:
     one_file = environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
     try:
         if one_file:
+            # By content: two builds may have the same size and time.
             return os.access(path, os.X_OK) and filecmp.cmp(one_file, path, shallow=False)
         # A script names the interpreter and the folders: after an upgrade it is another text.
         return os.access(path, os.X_OK) and path.read_text("utf-8") == script()
@@ -121,6 +122,7 @@ def import_paths() -> list[str]:
     """Return the folders that this package and what it needs are imported from, beside the standard library's."""
     own = str(Path(slsa_verifier_plugin.__file__).absolute().parent.parent)
     # Only these folders: the working directory and PYTHONPATH are the caller's, not the installation's.
+    # Debian's own packages are in dist-packages.
     packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     return list(dict.fromkeys([*packages, own]))
 
@@ -162,5 +164,6 @@ def _try_out(path: Path) -> None:
             f"files in {quoted(str(path.parent.parent))} may not be executed; is it mounted with noexec?"
         ) from error
     if done.returncode != 0 or __version__.encode() not in done.stdout:
+        # The last line: there a traceback says what went wrong.
         detail = plain(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
         raise UsageError(f"what was put into {quoted(str(path.parent.parent))} does not run: {detail}")

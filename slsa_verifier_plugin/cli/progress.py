@@ -59,6 +59,7 @@ def _progress(session: Session) -> RichProgress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     painter = session.painter(sys.stderr)
+    # Bar has asked whether this is a terminal, so rich need not guess.
     console = Console(
         file=sys.stderr, force_terminal=True, no_color=not painter.color, width=painter.width, markup=False
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from slsa_verifier_plugin.policy.carried import carried
 
 _CODE = re.compile(r"`([A-Z][A-Z_]+)`")
+# An escaped bar belongs to the cell (GitHub Flavored Markdown, "Tables").
 _CELL = re.compile(r"(?<!\\)\|")
 _LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 CONTRACT = "contract error"
@@ -36,6 +37,7 @@ def entries() -> dict[str, ReasonEntry]:
     found: dict[str, ReasonEntry] = {}
     # The page is ours and has two tables; whatever is no row of theirs is prose.
     for line in page().splitlines():
+        # A row begins and ends with a bar, so the first and the last part are empty.
         cells = [cell.strip() for cell in _CELL.split(line)[1:-1]]
         if len(cells) == 4 and (code := _CODE.fullmatch(cells[0])):
             found[code[1]] = ReasonEntry(code[1], cells[1], _bare(cells[2]), _bare(cells[3]))

@@ -41,6 +41,7 @@ class Session:
 
         stream = stream or sys.stdout
         terminal = stream.isatty()
+        # With or without its dash; a stream without an encoding, such as StringIO, counts as ASCII.
         encoding = (stream.encoding or "ascii").lower().replace("-", "")
         # A pipe has no width: what reads it breaks lines as it likes.
         width = min(max(_columns(stream), NARROWEST), WIDEST) if terminal else None
@@ -113,6 +114,8 @@ def record(lines: Iterable[Json]) -> None:
 
 def _columns(stream: TextIO) -> int:
     try:
+        # A pseudo-terminal whose size nobody has set reports 0 columns.
         return os.get_terminal_size(stream.fileno()).columns or 80
+    # Not a terminal after all, or a stream without a descriptor.
     except OSError:
         return 80

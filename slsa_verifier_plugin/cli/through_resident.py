@@ -1,4 +1,4 @@
-"""``verify`` of one image or file by a resident verifier that runs, where the answer is the one of a process of its own.
+"""Lets a resident verifier that runs answer ``verify`` for one image or file, where a process of its own would say the same.
 
 The caller reads the files that it names, and sends what is in them; the verifier does what ``verify`` does, with what it keeps
 warm, and returns what is to be printed. Whatever could make that another answer, or none, sends the caller to a process of its
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.service.service import Service
 
 SPARE_SECONDS = 5.0
-"""That a question may wait in the verifier, beside what a process of its own takes for an image."""
+"""For the wait in the verifier, beside the time that a process of its own would have."""
 DECLINED: Answer = (Status.USAGE, b"", b"")
-"""Not for this verifier. Like the lines that a client prints by itself, it has no proof."""
+"""Says that the caller must verify by itself. It has no proof, as the lines that a client prints by itself have none."""
 _PRINTED = re.compile(r"(?:[^\x00-\x09\x0b-\x1f\x7f-\x9f]|\033\[[0-9;]*m)*")
 """What ``verify`` prints: text, the ends of lines, and colours."""
 
@@ -56,6 +56,7 @@ def ask(
     from slsa_verifier_plugin.resident import protocol
     from slsa_verifier_plugin.resident.client.client import ask_running
 
+    # From here on: reading a slow file or pipe takes up the call's time as well.
     started = time.monotonic()
     # One image, or a file: what else a name may stand for is found out where it is verified.
     is_file = inputs.bundle is not None and (inputs.bundle == STANDARD_INPUT or Path(inputs.bundle).is_file())
@@ -67,27 +68,35 @@ def ask(
     names = [name for name in (demands.policy, inputs.bundle) if name is not None]
     try:
         files = {name: read(name) for name in names}
+    # The process of its own meets the same error (ReadOnce keeps it), and tells it.
     except UsageError:
         return None
+    # As long as listing an image may take or the person allows, and the wait for a turn.
     seconds = max(LISTING_SECONDS, demands.seconds or 0.0) + SPARE_SECONDS
     told = {
+        # Whether it is a file is found out here: the verifier looks for no file by a caller's name.
         "inputs": {**asdict(inputs), "at": inputs.at and inputs.at.isoformat(), "is_file": is_file},
         "demands": asdict(demands),
         "look": asdict(look),
         "files": [
             [name, len(content), shown, str(folder)] for name, (content, shown, folder) in files.items()
         ],
+        # The verifier compares this with its own, and declines where they differ.
         "standing": standing(),
     }
+    # In the order of "files", whose sizes cut them apart again.
     content = b"".join(file[0] for file in files.values())
+    # A name on the command line need not be UTF-8.
     image = os.fsencode(inputs.images[0]) if inputs.images else b""
     fields = (json.dumps(told).encode(), image, b"%d" % round(seconds * 1000), content)
     answer = ask_running(environ, protocol.Question(protocol.REPORT, fields, seconds), started)
+    # The lines that a client prints by itself have the status 0, which would admit; they have no proof.
     if answer is None or answer[2] != _proof(fields):
         return None
     status, printed, _ = answer
     try:
         text = printed.decode()
+    # A verifier prints UTF-8: this is something else that listens there.
     except UnicodeDecodeError:
         return None
     # Any process of this user may listen there. What it says moves no cursor, and is no status but a verdict's.
@@ -107,9 +116,11 @@ def answer(service: Service, request: Request, elapsed: float) -> Answer:
     from slsa_verifier_plugin.resident import protocol
 
     told = json.loads(request[1] or b"{}")
+    # With other rights, files or networks the caller may come to another verdict.
     if told["standing"] != standing():
         return DECLINED
     demands = _demands(told["demands"])
+    # Less what the question has waited: the caller counts from its own start.
     within = Deadline(
         min(max(LISTING_SECONDS, demands.seconds or 0.0), protocol.report_seconds(request) - elapsed)
     )
@@ -125,23 +136,28 @@ def answer(service: Service, request: Request, elapsed: float) -> Answer:
         return DECLINED
     printed = "".join(rendered(reports, look, inputs.bundle)).encode()
     made = status_of(report.decision for report in reports), printed, _proof(request[1:])
+    # A caller that verifies by itself may print more than a frame holds.
     return made if _fits(made) else DECLINED
 
 
 def standing() -> list[object]:
-    """Return whose rights, files and networks a process has: where a verifier has others, its answer may be another."""
+    """Return what tells this process's rights, files and networks. A verifier with others may come to another answer."""
+    # Mounts decide which files are read, networks which registry answers, users what an id means.
     links = []
     for name in ("mnt", "net", "user"):
         try:
             links.append(os.readlink(f"/proc/self/ns/{name}"))  # noqa: PTH115 (as text)
         except OSError:  # no /proc: of neither, or the two differ
             links.append("")
+    # A changed root directory shows in no namespace.
     root = os.stat("/")  # noqa: PTH116
+    # Sorted: groups mean the same in any order.
     ids = [*os.getresuid(), *os.getresgid(), *sorted(os.getgroups())]
     return [links, ids, root.st_dev, root.st_ino, _capabilities()]
 
 
 def _capabilities() -> str:
+    # Root in a container may have fewer capabilities than root outside of it.
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
             return next((line for line in file if line.startswith("CapEff:")), "")
@@ -150,9 +166,10 @@ def _capabilities() -> str:
 
 
 def _proof(fields: tuple[bytes | None, ...]) -> bytes:
-    """Return the digest of a question's fields, without which no answer is one: a client's own lines have the status 0."""
+    """Return the digest of a question's fields. Only an answer that has it is an answer to this question."""
     whole = hashlib.sha256()
     for value in fields:
+        # The length goes first, so that no byte can move from one field to the next unnoticed.
         whole.update(b"%d," % len(value or b"") + (value or b""))
     return whole.digest()
 
@@ -160,6 +177,7 @@ def _proof(fields: tuple[bytes | None, ...]) -> bytes:
 def _fits(made: Answer) -> bool:
     from slsa_verifier_plugin.resident import protocol
 
+    # Encoded to find out; the server encodes it once more when it answers.
     try:
         return bool(protocol.encode_answer(made))
     except protocol.FrameError:
@@ -178,6 +196,7 @@ def _reader(listed: list[list[Any]], content: bytes) -> Read:
 
 def _inputs(told: dict[str, Any]) -> Inputs:
     at = told["at"] and datetime.fromisoformat(told["at"])
+    # JSON has lists where the values have tuples.
     return replace(Inputs(**told), images=tuple(told["images"]), at=at)
 
 

@@ -1,4 +1,4 @@
-"""What options take: values that say what was meant, where they are no such value."""
+"""Types of options' values. A wrong value gets a message that names the nearest right one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Choice(click.Choice[str]):
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return click's message, and the nearest word."""
+        # click ends its message with a full stop, and a question follows here.
         return super().get_invalid_choice_message(value, ctx).rstrip(".") + meant(str(value), self.choices)
 
 

@@ -1,4 +1,4 @@
-"""What ``verify`` does once its options are read: reports on images or a file, and those as text. In whatever process."""
+"""Does the work of ``verify`` once its options are read: reports on images or a file, and their text. Runs in any process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What is verified, where it comes from, and as of when. ``is_file``: the bundle is known to be no reference."""
+    """What is verified, where it comes from, and as of when. ``is_file``: the bundle is known to be a file."""
 
     images: tuple[str, ...]
     bundle: str | None = None
@@ -75,6 +75,7 @@ def reports_on(
     setup = setup_of(demands, read)
     store: Store | None = None
     reference = reference_in(inputs.bundle) if inputs.bundle is not None and not inputs.is_file else None
+    # Before anything is asked: --offline promises that no network is used.
     if reference is not None and inputs.offline:
         raise UsageError(f"{reference} is in a registry; with --offline give --bundle FILE")
     # A check of a file that reached for a registry would be a defect; it fails then.
@@ -82,6 +83,7 @@ def reports_on(
         store = unreachable_store("a file is verified without a registry")
     elif inputs.layout is not None:
         store = LayoutStore(Path(inputs.layout))
+    # With hints: a person waits for this, and wants to know where else an attestation hangs.
     checker = replace(decider_of(setup, demands, service, store), hints=True, within=within)
     if (at := inputs.at) is not None:
         checker = replace(checker, now=lambda: at)
@@ -89,6 +91,7 @@ def reports_on(
         if reference is None:
             content, name, _ = read(inputs.bundle)
             return [_check_file(checker, content, name, inputs.images)]
+        # The artifact comes from its registry; what checks it still has the store that refuses.
         own = service.store(store_settings(setup.store, demands.plain_http))
         found = read_artifact(own, reference, Deadline(LISTING_SECONDS))
         report = _check_file(checker, found.content, found.name, inputs.images)
@@ -118,6 +121,7 @@ def rendered(reports: list[ImageReport], look: Look, bundle: str | None = None) 
     if look.form == "json":
         yield ended(render_verify.json_of(reports))
     elif look.form == "sarif":
+        # A dashboard would take "-" for a file of that name.
         yield ended(render_verify.sarif_of(reports, "stdin" if bundle == "-" else bundle or ""))
     elif look.form == "junit":
         yield from map(ended, render_verify.verify_junit(reports))

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.attach import AttachRequest
     from slsa_verifier_plugin.checking.reports import ImageReport
 
+# For each image that fetch takes along, where --timeout says nothing.
 SECONDS = 120.0
 MAX_WAIT = 6 * 3600
 """Seconds that ``--wait`` may be: as long as a job of GitHub Actions may run."""
+# Five digits are enough for the limit in any unit: six hours are 21,600 seconds.
 _WAIT = re.compile(r"(?P<count>[0-9]{1,5})(?P<unit>[smh])")
+# Whole, of SHA-1 or SHA-256: attestations never abbreviate a commit, so a short one would match none.
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 ATTACH_EPILOG = """\b
 Examples:
@@ -141,6 +144,7 @@ def _wait_of(text: str | None) -> float:
     from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.text import quoted
 
+    # Without --wait there is one look and no second.
     if text is None:
         return 0.0
     found = _WAIT.fullmatch(text)
@@ -210,4 +214,5 @@ def _refused(session: Session, report: ImageReport) -> int:
 
     say_all(text_of([report], session.painter(), verbose=False))
     say("nothing was attached")
+    # Denied or undecided: after the second a pipeline may try again.
     return status_of([report.decision])

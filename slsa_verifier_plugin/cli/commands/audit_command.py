@@ -42,6 +42,7 @@ looked at and --fail-on undecided is given, 130 interrupted.
 """
 
 
+# A key of click's context.meta, which every part of a program shares: hence the full name.
 _TYPED = "slsa_verifier_plugin.audit.typed"
 
 
@@ -54,6 +55,7 @@ class _AuditGroup(StrictCommand):
         """Return a context of the command that the arguments are for."""
         # The parser takes the arguments out of the list; the report says what was typed.
         typed = shlex.join([PROGRAM, "audit", *args])
+        # Not a click group: that would take the first image's name for a subcommand.
         if args[:1] == ["merge"]:
             return merge.make_context(f"{info_name} merge", args[1:], parent, **extra)
         context = super().make_context(info_name, args, parent, **extra)
@@ -148,10 +150,12 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
         options["registries"],
         _clusters(options, session.environ),
     )
+    # Before a policy is read or the report's file is touched.
     sources.check(demands)
     # Before the policy is read: a slip in an option costs nothing yet.
     shard = _shard(options["shard"])
     service = Service(session.environ)
+    # The report's file and the state are closed however the audit ends.
     with ExitStack() as stack:
         report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
         asked = Asked(demands, sources, shard, context.meta.get(_TYPED, ""))
@@ -250,6 +254,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _shard(text: str | None) -> tuple[int, int]:
+    # Without --shard the one shard is the whole list.
     if text is None:
         return 0, 1
     # From 0, as an Indexed Job of Kubernetes counts its Pods (JOB_COMPLETION_INDEX).

@@ -11,6 +11,7 @@ from slsa_verifier_plugin.cli.session import show
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.sinks import Script
 
+# The plugin's names are the same program, so each shell completes them too.
 NAMES = (PROGRAM, "slsa", "slsla")
 ARGUMENT = "--help"
 """Without an argument, and without a terminal, the program is the plugin; completion may run without a terminal."""
@@ -46,4 +47,5 @@ def script(shell: str, name: str = PROGRAM) -> str:
     source = completer.source_template % completer.source_vars()
     # click's bash function is handed the command's name; the other shells write it out.
     called = "$1" if shell == "bash" else name
+    # The call of the program is the first place where its name stands before a bracket.
     return source.replace(f"{called})", f"{called} {ARGUMENT})", 1)

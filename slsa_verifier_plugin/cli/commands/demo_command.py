@@ -149,8 +149,10 @@ def keep(folder: Path, port: int) -> int:
         policy = folder / "verifier.yaml"
         policy.write_text(scene.verifier_resource(), "utf-8")
         say_all(kept_lines(registry.host, prepared, policy))
+        # Into a pipe as well: the registry stays for hours, and these lines say where it is.
         sys.stdout.flush()
         try:
+            # Nothing sets this event: only Ctrl-C ends the wait.
             threading.Event().wait()
         except KeyboardInterrupt:
             say("ended")
@@ -180,6 +182,7 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
         home = Path(temporary)
         place = home if folder is None else folder.absolute()
         place.mkdir(parents=True, exist_ok=True)
+        # The provider runs as an installed program, in a process of its own, and not inside of this one.
         install(home / "plugins", session.environ)
         prepared = scene.prepare(registry, place)
         environment = calls.environment_of(session.environ, home)
@@ -192,6 +195,7 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
             else:
                 say_all(render_provider_demo.text_of(running, exchanges, session.painter(), stays))
             if stays:
+                # As in keep: what is shown must not wait for the end.
                 sys.stdout.flush()
                 try:
                     threading.Event().wait()
@@ -213,6 +217,7 @@ def perform(session: Session, ratify: Path | None) -> Show:
         DemoRegistry(scene.REPOSITORY) as registry,
     ):
         home = Path(folder)
+        # Where Ratify looks below HOME, which environment_of sets to this folder.
         plugins = home / ".ratify" / "plugins"
         install(plugins, session.environ)
         environment = calls.environment_of(session.environ, home)

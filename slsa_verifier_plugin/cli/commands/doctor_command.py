@@ -61,6 +61,7 @@ def doctor(
         parse_image(image)
     session = session_of(context)
     painter = session.painter()
+    # Without a home directory: a folder that exists nowhere, so that the finding says that there is none.
     folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"
     found: list[DoctorFinding] = []
     if containerd is not None:
@@ -74,4 +75,5 @@ def doctor(
             say_all(render_doctor.lines_of(finding, painter))
     if as_json:
         show(render_doctor.json_of(found))
+    # Warnings leave the status 0: only what cannot work counts.
     return Status.DENIED if any(item.outcome == FAILED for item in found) else Status.ADMITTED

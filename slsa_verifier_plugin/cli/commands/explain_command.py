@@ -65,6 +65,7 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
         near = nearest(name, known) or part
         hint = f"did you mean {near}?" if near else "'slsa-verifier-plugin explain' lists all"
         raise UsageError(f"there is no reason code '{name[:80]}'; {hint}")
+    # A number is an error of Ratify's contract: the page has its meaning and no summary.
     summary = SUMMARIES[Reason(name)] if name in set(Reason) else entry.example
     remedy = REMEDIES[Reason(name)] if name in set(Reason) else ""
     if as_json:
@@ -75,6 +76,7 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
         CONTRACT if entry.steps == CONTRACT else f"step {entry.steps}" if entry.steps else "no step failed"
     )
     say(f"{painter.paint(entry.code, 'bold')}  ({where})")
+    # A contract error has a typical cause on the page, a reason has a remedy.
     last = "usually: " if entry.steps == CONTRACT else "to do: "
     for title, text in (("", summary), ("example: ", entry.example), (last, entry.remedy)):
         # The example of a contract error is its meaning, which is said already.

@@ -119,7 +119,9 @@ def signature_check(service: Service, root: str) -> Verify:
     """
     from slsa_verifier_plugin.policy.parameters import Policy, RootSource
 
+    # Relative to where the person is, as for verify.
     source = RootSource(root) if root in ROOTS else RootSource("path", str(Path(root).absolute()))
+    # A policy with a root and nothing else: the question is whether signatures verify, not what they say.
     policy = Policy("inspect", "", (), (), (), (), (source,))
     verifier = service.verifier(policy)
     # Of several roots in the file those that work are used.

@@ -136,6 +136,7 @@ def _put_on_node(session: Session, wanted: _NodePlan) -> None:
         target = Path(folder_of(parse_program(name)))
     except CallError as error:
         raise click.UsageError(f"--profile: {error}") from error
+    # Before the executable: a verifier without policies blocks every pull.
     if wanted.policies is not None:
         # In the surroundings that a call of containerd has: what decides here decides there.
         service = Service(surroundings(session.environ, str(target), is_launched=False))
@@ -146,6 +147,7 @@ def _put_on_node(session: Session, wanted: _NodePlan) -> None:
     # With --follow it is looked at every half minute: a node's file that is the same is left alone.
     if not is_installed(folder / name, session.environ):
         _told(put(folder, session.environ, (name,), work_beside=True))
+    # Asked each time: with --follow, rights may have changed since the file was put there.
     try:
         check_owned(str((folder / name).absolute()))
     except FolderError as error:

@@ -86,6 +86,7 @@ def check(
         show(render_policy.json_of(found, read.passed_over))
     else:
         say_all(render_policy.text_of(found, read.passed_over, session_of(context).painter()))
+    # Warnings alone leave the status 0, unless --strict says otherwise.
     counted = [problem for problem in found.problems if options["strict"] or problem.severity == ERROR]
     return Status.DENIED if counted else Status.ADMITTED
 
@@ -123,12 +124,14 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     from slsa_verifier_plugin.checking.attach import write_new
 
     session = session_of(context)
+    # Before the registry is asked: a slip in the file's name costs nothing yet.
     require_folder(options["output"])
     proposal = _propose(session, image, options)
     # No proposal: the text says why, and there is nothing to write.
     if isinstance(proposal, str):
         say(proposal, error=True)
         return Status.DENIED
+    # On standard error: standard output is the resource alone, and may be piped into kubectl.
     for remark in proposal.remarks:
         say(f"note: {remark}", error=True)
     text = policy_init.resource_of(proposal, options["name"])
@@ -139,6 +142,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     else:
         write_new(output, text.encode(), options["force"])
         schema_file = output.parent / policy_init.SCHEMA_FILE
+        # Replaced without --force: a schema of another version would tell an editor wrong things.
         schema_file.write_text(f"{json_text(resource_schema())}\n", "utf-8")
         say(f"wrote {output}, and {schema_file} for editors")
     return Status.ADMITTED
@@ -179,6 +183,7 @@ def resource_schema() -> dict[str, Any]:
     # A Verifier's parameters stand inside of spec, so their definitions move to the top.
     parameters = parameters_schema()
     definitions = parameters.pop("$defs")
+    # Both are of a document's root: a part with an $id would look for $defs in itself (JSON Schema, "$id").
     for key in ("$schema", "$id"):
         parameters.pop(key, None)
     text = {"type": "string", "minLength": 1}
@@ -206,6 +211,7 @@ def resource_schema() -> dict[str, Any]:
                     "address": {"type": "string"},
                     "parameters": parameters,
                 },
+                # An editor is to underline a misspelt field.
                 "additionalProperties": False,
             },
         },
@@ -235,6 +241,7 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
     store = store_for(service, options["layout"], options["plain_http"])
     # With signatures checked: only what verifies may be demanded.
     view = look_at_image(reference, store, deadline, signature_check(service, root))
+    # By digest from here on: a tag that moves meanwhile would mix two images.
     pinned = reference.with_digest(view.descriptor.digest)
     # The default one is left out: the policy then follows whatever later becomes the default.
     trusted = None if root == "public-good" else root_parameter(root)
@@ -245,6 +252,7 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
         if problem := proposal.problem():
             refused = refused or f"no policy can say what its attestation says: {plain(problem, 1024)}"
             continue
+        # Under both rules: a remark tells where "any" alone admits the image.
         reports = {
             rule: _checker(proposal, rule, options, service, store).image(str(pinned))
             for rule in ("any", "all")

@@ -104,11 +104,13 @@ def serve(context: click.Context, /, detached: bool) -> int:
     # Until a signal or the idle limit; what it kept goes with it.
     run(service, environ, echo=None if detached else partial(say, error=True))
     service.close()
+    # os._exit leaves out the flush that Python does at its end.
     sys.stdout.flush()
     # A verification that loops in a thread must not keep the process.
     os._exit(Status.ADMITTED)
 
 
+# One for the process: it keeps the policies of the folders that it has read.
 @cache
 def _decider() -> ImageDecider:
     """Return what decides about images; loaded at the first of them, for whoever starts this waits for its socket."""
@@ -122,6 +124,7 @@ def _check_image(service: Service, request: Request, elapsed: float) -> Answer:
 
 
 def _report_image(service: Service, request: Request, elapsed: float) -> Answer:
+    # Loaded with the first such question: Ratify's calls never need it.
     from slsa_verifier_plugin.cli.through_resident import answer
 
     return answer(service, request, elapsed)

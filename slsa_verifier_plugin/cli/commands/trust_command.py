@@ -59,6 +59,7 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
         show(render_trust.json_of(found))
     else:
         say_all(render_trust.text_of(found, painter))
+    # 3 as for a registry that fails: without a root nothing can be decided.
     return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
 
 
@@ -108,6 +109,7 @@ def export(context: click.Context, /, root: str, output: Path, force: bool) -> i
 
     require_folder(output)
     content, shown = read_root(RootSource(root), session_of(context).environ)
+    # Parsed before it is written: a broken file would be found out only where there is no network.
     loaded = load_root(content, shown)
     write_new(output, content, force)
     say(f"wrote {output}: {shown} of {loaded.info.date:%Y-%m-%d}, sha256:{loaded.info.digest}")

@@ -83,12 +83,14 @@ def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -
         )
     session, demands = session_of(context), demands_of(options)
     look = Look(options["form"], options["verbose"], session.painter())
+    # One reader for both ways: standard input that was read for the resident verifier is still at hand here.
     read = ReadOnce()
     answered = ask(session.environ, inputs, demands, look, read)
     if answered is not None:
         status, printed = answered
         pass_on([printed])
         return status
+    # Imported only now: an answer of the resident verifier needs none of it.
     from slsa_verifier_plugin.service.service import Service
 
     reports = reports_on(inputs, demands, Service(session.environ), read)

@@ -55,6 +55,7 @@ class Painter:
         shown = plain(text, MAX_LINE)
         # A pipe or a file: a broken line could not be searched for.
         if self.width is None:
+            # A label without a text would leave blanks at the end of the line.
             return [(first + shown).rstrip()]
         # Not at hyphens, which images and signers have; a word that is wider than the terminal is broken all the same.
         broken = textwrap.wrap(shown, max(self.width - indent, 16), break_on_hyphens=False) or [""]
@@ -70,6 +71,7 @@ class Painter:
         if self.width is None:
             return [painted]
         lines = [""]
+        # 16 columns at least: deep in the tree a narrow terminal would show one letter a line.
         room = max(self.width - columns, 16)
         # At blanks alone; colours are not counted, for they take no column.
         for word in painted.split(" "):

@@ -91,6 +91,8 @@ def reasons_page() -> str:
     # The one-file plugin carries no metadata of its own.
     except PackageNotFoundError:
         urls = []
+    # A Project-URL is a label, a comma and the address (core metadata specification).
     named = dict(url.split(", ", 1) for url in urls if ", " in url)
     repository = named.get("Repository", "").rstrip("/")
+    # Reports open it in a browser, so nothing but https counts.
     return f"{repository}/blob/main/docs/reasons.md" if repository.startswith("https://") else SPECIFICATION

@@ -39,6 +39,7 @@ def _row(row: Row, painter: Painter) -> Iterator[str]:
     yield from painter.lines(row.message, "    ", 4)
     # An image from a list has no workload: its place is the line, which nobody needs to be told.
     places = [f"{use.namespace}/{use.workload}" if use.namespace else use.workload for use in row.uses]
+    # Each once: ten Pods of one Deployment are one place.
     places = sorted({place for place in places if place})
     if places:
         yield from painter.lines(f"used by {some_of(places, MAX_SHOWN_USES)}", "    ", 4)
@@ -71,6 +72,7 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
 
 def _numbers(counts: Any, painter: Painter) -> str:
     return " ".join(
+        # A zero is dim, so that the eye finds the others.
         painter.paint(f"{counts[decision]:>9}", *([_STYLES[decision]] if counts[decision] else ["dim"]))
         for decision in (Decision.ADMITTED, Decision.DENIED, Decision.UNDECIDED)
     )
@@ -160,6 +162,7 @@ def csv_of(rows: Iterable[Row]) -> Iterator[Csv]:
         )
         # An image that nothing uses any more has no line: it is not in this audit's list.
         for use in row.uses:
+            # Pods and registries have no line: an empty cell, for 0 would look like one.
             yield csv_line((*facts, use.namespace, use.workload, use.source, use.line or ""))
 
 
@@ -193,4 +196,5 @@ def _items(row: Row) -> Iterator[SarifItem]:
 
 
 def _plain_counts(counts: Any) -> dict[str, int]:
+    # All decisions, also those without an image: readers need not ask whether a member is there.
     return {str(decision): counts[decision] for decision in Decision}

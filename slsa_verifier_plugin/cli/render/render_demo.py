@@ -31,6 +31,7 @@ class Show:
     @property
     def as_expected(self) -> bool:
         """True where every image met with what it must, for the reason it must."""
+        # all() of nothing is true, and a demo without images has shown nothing.
         return bool(self.outcomes) and all(outcome.as_expected for outcome in self.outcomes)
 
 

@@ -17,6 +17,7 @@ _NAME = 19
 
 def lines_of(finding: DoctorFinding, painter: Painter) -> Iterator[str]:
     """Yield the lines on one finding: how it is, and the remedy unless all is well."""
+    # A symbol has one column and a letter two (Painter.mark); a blank follows.
     columns = (2 if painter.symbols else 3) + _NAME
     name = painter.paint(f"{finding.name:<{_NAME}}", "bold")
     yield from painter.lines(finding.message, f"{painter.mark(finding.outcome)} {name}", columns)

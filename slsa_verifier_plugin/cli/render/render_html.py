@@ -120,6 +120,7 @@ def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
     admitted = row.decision is Decision.ADMITTED
     return {
         "image": row.image,
+        # Only where it says more than the name itself.
         "resolved": row.resolved if row.resolved != row.image else "",
         "digest": row.resolved.partition("@")[2],
         "decision": row.decision,
@@ -127,6 +128,7 @@ def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
         "reason": row.reason,
         "level": highest_of(row),
         "rank": ranks.get(row.highest, 0),
+        # Empty where no place has one, as for a list: a column of "(no namespace)" tells nothing.
         "namespaces": some_of(namespaces, MAX_NAMES) if any(use.namespace for use in row.uses) else "",
         # The script compares with a button's value, which is encoded likewise; "|" is in no namespace's name.
         "namespace_keys": f"|{'|'.join(map(plain, namespaces))}|",
@@ -188,8 +190,10 @@ def _style(step: str) -> str:
 
 
 def _asset(name: str) -> str:
+    # Stripped: the browser hashes each character between the tags, and the template adds none.
     return resources.files("slsa_verifier_plugin.cli.render.assets").joinpath(name).read_text("utf-8").strip()
 
 
 def _digest(content: str) -> str:
+    # In the form of a source in a Content Security Policy (CSP Level 3, "hash-source").
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

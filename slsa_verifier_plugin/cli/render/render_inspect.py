@@ -50,6 +50,7 @@ def text_of(view: ImageView | BlobView, painter: Painter, *, verified: bool, ver
 
 def has_failed(view: ImageView | BlobView) -> bool:
     """Return True if a signature was checked and does not verify."""
+    # None: nobody checked. An empty text: it verifies. Any other text is the failure.
     return any(line.checked for line in _all_lines(view))
 
 
@@ -77,6 +78,7 @@ def _branches(nodes: tuple[_Node, ...], indent: str, painter: Painter) -> Iterat
         last = number == len(nodes)
         below = indent + ("   " if last else signs[2])
         first, *more = painter.broken(node.text, len(below) + 3)
+        # A bool is the index: the first sign for a branch in the middle, the second for the last.
         yield f"{indent}{signs[last]}{first}"
         # A wrapped line keeps the bar of the branch beside it where something hangs below.
         hanging = below + (signs[2] if node.children else "   ")
@@ -108,6 +110,7 @@ class _Tree:
         kind = view.artifact_type or "no artifact type"
         text = f"{self._painter.paint(plain(kind), 'cyan')} {plain(str(view.descriptor.digest))}"
         children = [_Node(self._problem(view.problem))] if view.problem else []
+        # Of an artifact that could not be read the own type is unknown, so nothing can be compared.
         if not view.problem:
             children += [_Node(self._problem(text)) for text in _misreported(view)]
         # A base image brings dozens of annotations along.
@@ -137,6 +140,7 @@ class _Tree:
         # What cannot be parsed still has a kind, such as bundle or envelope.
         if line.statement is not None:
             what += f", {plain(line.statement.predicate_type)}"
+        # A line that is neither bundle nor envelope has no facts: its kind says all.
         facts = list(self._facts(line)) if line.candidate is not None else []
         return _Node(
             f"{self._painter.paint(f'line {line.number}', 'bold')}: {what}", tuple(map(_Node, facts))

@@ -26,7 +26,7 @@ class JunitCase:
 def junit_of(
     cases: Iterable[JunitCase], decisions: Mapping[Decision, int], gaps: Sequence[str] = ()
 ) -> Iterator[Xml]:
-    """Yield the parts of the document, one case at a time; its head counts them all, so the counts come from before.
+    """Yield the parts of the document, one case at a time. Its head has the counts, so the caller must know them already.
 
     Args:
         cases: the images.
@@ -47,6 +47,7 @@ def junit_of(
 
 
 def _case(case: JunitCase) -> Xml:
+    # CI systems group tests by classname; an image without a group goes under the program.
     name = xml('<testcase classname="{}" name="{}"', case.group or PROGRAM, case.name)
     # A test without a child has passed; JUnit has no word for success.
     if case.decision is Decision.ADMITTED:

@@ -35,6 +35,7 @@ def markdown_of(reports: Sequence[ImageReport]) -> Markdown:
         ["image", "decision", "reason", "message"],
         (
             [
+                # A file, or an image that was not resolved, has only the name that was typed.
                 markdown_code(report.resolved or report.asked),
                 _WORDS[report.decision],
                 markdown_code(report.reason),
@@ -62,6 +63,7 @@ def _details(report: ImageReport, artifact: ArtifactReport) -> Iterator[Markdown
             [
                 _MARKS[step.outcome],
                 markdown("{} {}", step.number, step.name),
+                # A step that was not reached has no sentence.
                 markdown_text(step.sentence or step.outcome),
             ]
             for step in artifact.verdict.steps

@@ -45,6 +45,7 @@ def text_of(
     for what in findings.not_checked:
         yield from painter.lines(f"not checked: {what}", "", 2)
     total = sum(findings.checked.values()) + sum(findings.not_looked_at.values())
+    # "nothing is wrong" would mislead where nothing was checked.
     outcome = (
         f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
         if findings.problems

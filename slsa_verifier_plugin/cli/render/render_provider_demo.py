@@ -65,6 +65,7 @@ def json_of(exchanges: Sequence[ProviderExchange]) -> Json:
     """Return the exchanges as JSON."""
     return json_text(
         {
+            # all() of nothing is true, and without an exchange nothing was shown.
             "asExpected": bool(exchanges) and all(exchange.as_expected for exchange in exchanges),
             "exchanges": [
                 {

@@ -1,4 +1,4 @@
-"""How it is shown what ``demo --push`` has put into a registry, and what to type next."""
+"""Shows what ``demo --push`` has put into a registry, and what to type next."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def text_of(pushed: Sequence[Pushed], folder: Path, painter: Painter) -> Iterato
         yield painter.paint(
             f"{one.tag} is {one.report.decision} from this registry: {one.report.message}", "red"
         )
+    # No lines to type then: with these images a cluster would show the wrong thing.
     if wrong:
         yield "These are not the verdicts that the images are there to show. Delete the repository, or name another place."
         return

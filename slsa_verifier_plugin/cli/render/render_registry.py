@@ -21,6 +21,7 @@ def step_lines(step: ProbeStep, painter: Painter, verbose: bool) -> Iterator[str
     mark = painter.mark(_MARKS[step.outcome])
     # A step that was skipped took no time, and "0 ms" would say that it was fast.
     took = f"{step.seconds * 1000:>6.0f} ms" if step.outcome != "skipped" else f"{'':>9}"
+    # Sign and blank, the name, then the time: nine columns and two blanks.
     columns = (2 if painter.symbols else 3) + _NAME + 11
     yield from painter.lines(
         step.message, f"{mark} {step.name:<{_NAME}}{painter.paint(took, 'dim')}  ", columns

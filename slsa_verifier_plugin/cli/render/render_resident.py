@@ -108,4 +108,5 @@ def _duration(seconds: int) -> str:
 
 
 def _of(values: Mapping[str, Any], name: str) -> str:
+    # A resident verifier of another version may not have the member.
     return plain(values.get(name, "?"), 512)

@@ -16,6 +16,7 @@ from slsa_verifier_plugin.text import plain
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {Decision.ADMITTED: "none", Decision.DENIED: "error", Decision.UNDECIDED: "warning"}
+# Undecided is a "fail": no other kind may have a level (SARIF 2.1.0, 3.27.10).
 _KINDS = {Decision.ADMITTED: "pass", Decision.DENIED: "fail", Decision.UNDECIDED: "fail"}
 _IMAGE_SCHEME = "oci"
 
@@ -38,6 +39,7 @@ def sarif_of(items: Iterable[SarifItem]) -> Json:
 
     Denied images are of level ``error``, undecided ones ``warning``; admitted ones are of kind ``pass``.
     """
+    # A list, for the rules come before the results and are taken from them.
     results = list(items)
     # Only rules with a result: a dashboard lists every rule that it is told of.
     used = sorted({item.reason for item in results})
@@ -55,6 +57,7 @@ def sarif_of(items: Iterable[SarifItem]) -> Json:
                     }
                 },
                 "columnKind": "unicodeCodePoints",
+                # The tool itself ran well: what it found wrong stands in the results.
                 "invocations": [{"executionSuccessful": True}],
                 "results": [_result(item, used.index(item.reason)) for item in results],
             }
@@ -92,6 +95,7 @@ def _result(item: SarifItem, index: int) -> dict[str, Any]:
         "ruleIndex": index,
         "kind": _KINDS[item.decision],
         "level": _LEVELS[item.decision],
+        # Room for a name of 1,024 characters and a message of 4,096.
         "message": {"text": sarif_text(f"{image}: {item.message}", 5200)},
         "locations": [
             {

@@ -66,6 +66,7 @@ def refreshed(
     source: RootSource, outcome: Refreshed | TrustRootError | None, painter: Painter
 ) -> Iterator[str]:
     """Yield the lines on one refresh: what it brought, that there is nothing to refresh (None), or why it failed."""
+    # A built-in root has no location: its kind is its name.
     name = plain(source.location or source.kind, 512)
     # A file has no repository that could bring a newer one.
     if outcome is None:

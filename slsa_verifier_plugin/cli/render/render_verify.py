@@ -52,6 +52,7 @@ def summary_of(reports: Sequence[ImageReport], painter: Painter) -> str:
 
 def _image(report: ImageReport, painter: Painter, verbose: bool) -> Iterator[str]:
     decision = painter.paint(report.decision.upper(), *_STYLES[report.decision])
+    # VERIFIED beside ADMITTED would say the same twice.
     reason = "" if report.decision is Decision.ADMITTED else f"  {painter.paint(report.reason, 'bold')}"
     yield f"{decision}{reason}  {plain(report.resolved or report.asked, 512)}"
     yield from painter.lines(report.message, "  ", 2)
@@ -83,6 +84,7 @@ def _artifact(artifact: ArtifactReport, painter: Painter, verbose: bool) -> Iter
         yield from painter.lines(warning, f"    {painter.mark('warning')} ", 6)
     if verbose:
         for finding in verdict.findings:
+            # A candidate that passed has no reason.
             reason = finding.reason or "VERIFIED"
             yield from painter.lines(
                 f"blob {finding.blob}, line {finding.line}: {reason} {finding.message}", "    candidate ", 14
