@@ -92,8 +92,7 @@ def _misfit(reply: Reply, received: bytearray, descriptor: Descriptor) -> str:
         received.clear()
         return "a partial answer (HTTP 206) of another part than asked for"
     left = descriptor.size - len(received)
-    # Known before a byte is read.
-    # Of a compressed or chunked answer the length is not known here; ``_checked`` looks at it in the end.
+    # Refused before a byte is read. The length of a chunked answer is not known here: ``_checked`` looks at it in the end.
     if reply.length is not None and reply.length != left:
         return f"the answer announces {reply.length} bytes where its descriptor leaves {left}"
     return ""

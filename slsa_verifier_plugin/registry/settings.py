@@ -62,6 +62,7 @@ class StoreSettings:
         return cls(
             use_http=bool(read("useHttp", bool, "true or false")),
             auth_provider=None if provider is None else dict(provider),
+            # An empty path is "not set" to Go.
             local_cache_path=read("localCachePath", str, "a string") or None,
             cosign_enabled=bool(read("cosignEnabled", bool, "true or false")),
             cache_enabled=bool(read("cacheEnabled", bool, "true or false")),

@@ -92,6 +92,7 @@ def keep_entry(
             pause(random.uniform(0.2, 0.5) * left)  # noqa: S311  (no secret)
             continue
         attempts += 1
+        # Longer each time, for there may be many writers; at random, so that they do not meet again.
         most = min(MAX_PAUSE, 0.02 * 2**attempts)
         pause(random.uniform(0.0, most))  # noqa: S311
 
@@ -138,6 +139,7 @@ class _Writer:
         if len(content) > MAX_INDEX:
             raise faults.too_large(self.doing, len(content), MAX_INDEX)
         self._write(content, kept)
+        # What was just written has yet to stay for a while.
         self.unchanged = None
         # A slow registry makes others slow as well: wait in its own measure.
         self.quiet = max(self.quiet, QUIET_TIMES * (time.monotonic() - began))

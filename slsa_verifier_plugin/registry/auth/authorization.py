@@ -82,8 +82,7 @@ class RepositoryAuth:
 
     def expect(self, challenge: Challenge) -> None:
         """Assume that the registry will ask for what it asked for another repository; this saves one request."""
-        # The scope was the other repository's.
-        # Realm and service are the registry's; nearly all registries ask for the same of each repository.
+        # The scope was the other repository's. Realm and service are the registry's: nearly all ask for the same everywhere.
         parameters = {name: text for name, text in challenge.parameters.items() if name != "scope"}
         self._challenge = Challenge(challenge.scheme, parameters)
         self._is_guess = True

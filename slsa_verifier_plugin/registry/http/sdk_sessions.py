@@ -51,7 +51,7 @@ class _SdkAdapter(requests.adapters.HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         # The SDK's own limits are left aside: they are for the silence between two bytes, so a peer that trickles would hold the
-        # call for ever. So are its own words on proxies and certificates.
+        # call for ever. So are its own words on proxies and certificates. No keep-alive: a session serves one call.
         headers = {**request.headers, "Accept-Encoding": "identity", "Connection": "close"}
         # requests leaves forms as text.
         body = request.body.encode() if isinstance(request.body, str) else request.body

@@ -148,6 +148,7 @@ class Probing:
             # Where the time is over, that is said, and not what the network made of it.
             self._deadline.check(operation)
             raise faults.unreachable(operation, self._client.origin, error) from None
+        # Each once, in the order in which they are connected to.
         addresses = list(dict.fromkeys(str(item.sockaddr[0]) for item in found))
         kinds = sorted({str(kind_of(address)) for address in addresses})
         facts = {"addresses": ", ".join(addresses), "kind": ", ".join(kinds)}
@@ -201,6 +202,7 @@ class Probing:
         if reply.status in (401, 403):
             raise reply.refusal()
         reply.error_body()
+        # What the next request carries; None where the registry has asked for nothing.
         header = self._client.auth.authorization(self._deadline)
         facts = {"authProvider": self._provider.name, "credentials": self._provider.told}
         if header is None:
@@ -251,6 +253,7 @@ class Probing:
             return "there is none", {}
         limit = limits.MAX_PROBED_BLOB_BYTES
         content = self._store.blob(self._image, self._blob, limit, self._deadline)
+        # Where the blob really came from: mostly the registry and its object store.
         hosts = dict.fromkeys(urlsplit(seen.url).netloc for seen in self._seen)
         facts = {"digest": str(self._blob.digest), "size": str(len(content)), "hosts": ", ".join(hosts)}
         return "its first blob has its digest and size", facts

@@ -143,6 +143,7 @@ class AwsCalls:
         }
         named: dict[str, Any] = {
             "region_name": call.region,
+            # None lets boto3 take AWS's own.
             "endpoint_url": call.endpoint or _configured_endpoint(call.service, self._environ),
         }
         # AssumeRoleWithWebIdentity is the one call that the token itself authorizes.

@@ -69,7 +69,7 @@ def run_helper(
 def _converse(process: subprocess.Popen[bytes], given: bytes, deadline: Deadline) -> bytes:
     assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # it may not want to know
+    with contextlib.suppress(BrokenPipeError):  # it may end without reading
         process.stdin.write(given)  # far less than a pipe holds, so this does not wait
         process.stdin.close()
     output = bytearray()
