@@ -94,6 +94,7 @@ class Pools:
             # The callers follow redirects and repeat requests: each judges every target anew, within its own limits.
             redirect=False,
             retries=False,
+            # The body is the caller's to read, within its limit; it is never unpacked, which could fill the memory.
             preload_content=False,
             decode_content=False,
         )

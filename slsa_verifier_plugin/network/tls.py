@@ -104,6 +104,7 @@ class TrustStore:
             # Looking at some hundred files takes milliseconds, which every request would pay.
             if known is not None and time.monotonic() - known[0] < RECHECK_SECONDS:
                 return self._contexts[known[1]]
+            # Looked at again: a file that has changed makes another key, and so another context.
             sources = self._sources(host)
             context = self._contexts.get(sources) or _make(sources)
             self._contexts[sources] = context
