@@ -30,6 +30,7 @@ def loopback_certificate() -> tuple[bytes, bytes]:
         .not_valid_before(now - datetime.timedelta(minutes=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(alternatives, critical=False)
+        # No authority: with its key nobody can make a certificate for another name.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

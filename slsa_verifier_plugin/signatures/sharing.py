@@ -101,6 +101,7 @@ class Answerer:
 
 
 def _encoded(*parts: bytes) -> bytes:
+    # Each part behind its length, so that no content can pass for the next part.
     return b"".join(len(part).to_bytes(_LENGTH_BYTES) + part for part in parts)
 
 

@@ -80,7 +80,7 @@ def names_authority(tokens: Sequence[bytes], authorities: Iterable[Authority]) -
         leaves = [authority.certificates[0] for authority in authorities]
         return any(_names(response, leaf) for response in responses for leaf in leaves)
     except Exception as error:
-        # As above.
+        # As in ``verified_times``: the library raises what comes to hand.
         raise SignatureError("a signed timestamp cannot be read") from error
 
 
@@ -106,6 +106,7 @@ def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Autho
     if len(chain) < 2 or not _names(response, chain[0]) or not _is_about(response, message):
         return False
     builder = (
+        # The signer stands first and the root last (protobuf-specs, ``CertificateAuthority``).
         VerifierBuilder(intermediates=list(chain[1:-1]))
         .tsa_certificate(chain[0])
         .add_root_certificate(chain[-1])
@@ -183,6 +184,7 @@ def chain_at(
     )
     verifier = (
         verification.PolicyBuilder()
+        # Intermediates are anchors as well: all of them come from the trusted root.
         .store(verification.Store(trusted))
         .time(moment)
         .extension_policies(ca_policy=ca, ee_policy=leaf)
