@@ -50,7 +50,7 @@ class SignedProvenance:
 
 @dataclass(slots=True)
 class PassedOver:
-    """What was seen while provenance was looked for, and not counted: how many of each kind, with the first as an example."""
+    """Provenance that was found and does not count: how many of each kind, and the first of each kind as an example."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Shortfall:
 
     @property
     def is_of_trusted(self) -> bool:
-        """True where a trusted builder says it: the others' word is not worth a look at its signature."""
+        """True where a trusted builder claims to have made the provenance: of others the signature is not even checked."""
         # The checks run in order: whatever failed behind ``_builder`` has passed it.
         return self.rank > _CHECKS.index(_builder)
 
@@ -236,8 +236,7 @@ def check_provenance(
             (source,) = item.provenance.built
             step = passed(14, f"built by {plain(item.provenance.builder_id)} from {source.commit}")
             return Bound(step, _narrowed(demand.examination, source.commit))
-        # Of many that do not bind the message is about the one that failed last, which is the one that people meant to
-        # count.
+        # Where none binds, the message is about the one that passed the most checks: most likely it was meant to count.
         if closest is None or found.rank > closest.rank:
             closest = found
     # Not one was there to be judged: the message names what is expected and what was passed over.
@@ -362,7 +361,7 @@ _CHECKS: tuple[Callable[[SignedProvenance, Demand], _Found | None], ...] = (
     _certificate,
     _source,
 )
-"""What must be true of a provenance that binds an image, in this order: the first that is not is what is said of it."""
+"""What must be true of a provenance that binds an image. The message is about the first check that fails."""
 
 
 def _commits(examination: Examination) -> list[str]:

@@ -28,6 +28,7 @@ def certified(signer: Signer, arcs: tuple[int, int]) -> str | None:
         # Taken from the new extension, so that the two can be compared where there are both.
         host = new.removesuffix(f"/{old}") if new else GITHUB
         old = f"{host}/{old}" if new or signer.issuer == GITHUB_ISSUER else None
+    # Which of the two counts would depend on the reader.
     if new is not None and old is not None and new != old:
         raise CheckError(
             Reason.CERTIFICATE_MISMATCH,

@@ -1,8 +1,8 @@
 """Steps 6 to 13: what one attestation must say.
 
 ``examine`` is pure. It is run on what a candidate claims, to look at the promising ones first, and on what was verified. Only the
-second counts; ``verify`` sees to that. Where the two are the same, to the byte and by the same signer, running it again could
-only give the same but for the time, which ``with_time`` adds.
+second counts; ``verify`` sees to that. Where both have the same bytes and the same signer, a second run
+could differ only in the time: ``with_time`` then checks that alone.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Examination:
     levels: tuple[str, ...] = ()
     sources: tuple[SourceSubject, ...] = ()
     bound_by_digest: bool = False
-    """The summary is about the admitted image and about no commit: a commit that it names must be bound like any other."""
+    """True where the summary is about the admitted image and names no commit. A commit that it named would have to be bound."""
 
     @property
     def reached(self) -> int:
@@ -95,7 +95,7 @@ def examine_verified(
         claim: what was verified.
         context: what it is held against.
         reading: what its payload says, None where that was not read yet.
-        earlier: what came of the same payload before it was verified, in the same context but for the times; None for nothing.
+        earlier: how far the same payload got before it was verified, in a context that differs in its times alone; None for none.
     """
     # The same payload by the same signer: the checks are pure, so they would say the same.
     if earlier is not None and earlier.signer == claim.signer:
@@ -188,6 +188,7 @@ class _Examiner:
         self._trusted = [
             signer for signer in known if signer.is_signer(self._signer, self._context.key_identities)
         ]
+        # The id is text that anybody can write into a summary of theirs; only the signer shows who wrote it.
         if not self._trusted:
             raise CheckError(
                 Reason.SIGNER_UNTRUSTED, self._untrusted(known), hints.for_signer(self._signer, known)
@@ -205,6 +206,7 @@ class _Examiner:
     def _subject(self, summary: VerificationSummary) -> Step:
         """Step 7: about a commit, or about the admitted image itself."""
         self._sources = summary.sources
+        # A summary of a commit says nothing of an image yet: step 14 binds the image to the commit.
         if summary.sources:
             return passed(7, f"commit {summary.sources[0].commit}")
         # Without a commit only the image's own digest ties the summary to what is admitted.
@@ -226,7 +228,7 @@ class _Examiner:
         return str(self._context.image) in summary.digests
 
     def _certificate(self, summary: VerificationSummary) -> Step:
-        """Step 8: what is certified of the CI run is what the summary says. GitHub certifies all of it, others what they do."""
+        """Step 8: the summary agrees with what is certified of the CI run. GitHub certifies all of it, other providers a part."""
         # A person's certificate, or a key's signature, names no run that could be compared.
         if not self._signer.is_ci_run:
             return not_checked(8, "the signer is no CI run")
@@ -244,6 +246,7 @@ class _Examiner:
         # Without a certified commit each that the summary names may be the one; GitHub's certificate picks one.
         is_any = commit is None and not is_github
         matching = tuple(source for source in summary.sources if is_any or source.commit == commit)
+        # The run was for a commit that the summary does not name, so it vouches for none of those that are named.
         if not matching:
             raise _mismatch("source commit", commit, summary.sources[0].commit, "gitCommit")
         # A summary may name several commits. The run was for one, and no image may be bound to another.
@@ -345,7 +348,7 @@ class _Examiner:
         )
 
     def _certified_ref(self, summary: VerificationSummary) -> str:
-        """Say that the ref is the certificate's, where step 8 took it for the summary's."""
+        """Say that the ref comes from the certificate, where step 8 put it in the place of the summary's."""
         named = [ref for source in summary.sources for ref in source.refs]
         # The refs are the summary's own, as usual: there is nothing to explain.
         if not self._sources or set(self._sources[0].refs) <= set(named):
@@ -362,6 +365,7 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
         return not_checked(13, "the time is not verified yet")
     # The log's time is a witness's; the summary's own is the signer's word, which is all that a key's signature has.
     moment = context.signed_at or summary.time_verified
+    # What has no date cannot be shown to be young enough.
     if moment is None:
         raise CheckError(
             Reason.TIME_INVALID,

@@ -8,6 +8,7 @@ MAX_DURATION = 64
 """Characters of a duration, as in the schema of the parameters."""
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+# Longer units come first, or the m of ``5ms`` would be minutes.
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 

@@ -116,7 +116,7 @@ def for_signer(signer: Signer, known: Iterable[TrustedSigner]) -> str:
 
 
 def near_signer(known: Iterable[TrustedSigner], signer: Signer) -> str:
-    """Return a remark on the first of ``known`` that is ``signer`` but for how its issuer or identity is written."""
+    """Return a remark on the first of ``known`` that has ``signer``'s issuer or identity in another spelling; empty for none."""
     for entry in list(known)[:MAX_COMPARED]:
         # A key has neither issuer nor identity that somebody could write otherwise.
         if entry.public_key or not signer.issuer:
@@ -154,7 +154,7 @@ def _is_expression_of(pattern: str, identity: str) -> bool:
 
 @lru_cache(maxsize=256)
 def near_level(name: str) -> str:
-    """Return the known level or control that ``name``, an expected one, is a misspelling of; empty for none."""
+    """Return the known level or control that the expected ``name`` misspells; empty for none."""
     track = track_level(name)
     # Spelt right, so not reached: no remark.
     if name in _KNOWN_LEVELS or (track and track[0] in _TRACKS):
@@ -174,7 +174,8 @@ def near_level(name: str) -> str:
 def _near_track_level(name: str) -> str:
     """Return the level that a name such as ``SLSA_LEVEL_3``, ``L3`` or ``slsa-source-l3`` is meant for; empty for none.
 
-    Compared as a whole, a name without its track is closer to the track with the shorter name.
+    Letters and number are compared apart: as a whole, a name without its track would be nearest to the track with the shorter
+    name.
     """
     # A level is what has one number at its end; a name of one's own seldom has.
     found = _NUMBERED.fullmatch(name[:_LONGEST_NAME].lower())
@@ -186,13 +187,13 @@ def _near_track_level(name: str) -> str:
 
 
 def other_track(name: str) -> str:
-    """Return the source track's level for one of another track, which no source summary states; empty for none."""
+    """Return the source track's level of the same number where ``name`` is of another track; empty for other names."""
     level = track_level(name)
     return f"SLSA_SOURCE_LEVEL_{level[1]}" if level and level[0] != "SOURCE" else ""
 
 
 def above_highest(name: str) -> str:
-    """Return the highest level of the source track for one above it, which nobody states; empty for none."""
+    """Return the source track's highest level where ``name`` is one above it, which nobody states; empty for other names."""
     level = track_level(name)
     is_above = level is not None and level[0] == "SOURCE" and level[1] > HIGHEST_SOURCE_LEVEL
     return f"SLSA_SOURCE_LEVEL_{HIGHEST_SOURCE_LEVEL}" if is_above else ""
@@ -228,7 +229,7 @@ def for_levels(missing: Sequence[str], summary: VerificationSummary) -> tuple[st
 
 
 def near_text(expected: Sequence[str], found: Sequence[str]) -> str:
-    """Return a remark on the first expected text, or pattern of a ref, that only other letters keep from matching."""
+    """Return a remark on the first expected text, or pattern of a ref, that would match if case did not count; empty for none."""
     for pattern in expected[:MAX_COMPARED]:
         in_lower_case = RefPattern(pattern.lower())
         if any(in_lower_case.matches(text.lower()) for text in found[:MAX_COMPARED]):
@@ -259,7 +260,7 @@ def full_ref(name: str) -> str:
 
 
 def near_ref_kind(ref: str) -> str:
-    """Return the prefix that a ref's first two parts are a misspelling of; empty for none."""
+    """Return ``refs/heads/`` or ``refs/tags/`` where a ref's first two parts misspell it; empty for none."""
     head = "/".join(ref.split("/", 2)[:2]) + "/"
     # Spelt right, or a short name, which has no kind that could be misspelt.
     if head in _REF_KINDS or ref.count("/") < 2:
@@ -279,7 +280,7 @@ def near_type(expected: Iterable[str], present: Iterable[str]) -> str:
 
 
 def near_uri(expected: Iterable[str], found: str) -> str:
-    """Return a remark on how ``found`` differs from the first of ``expected`` that writes the same repository otherwise."""
+    """Return a remark on the first of ``expected`` that names the repository of ``found`` in another form; empty for none."""
     for pattern in list(expected)[:MAX_COMPARED]:
         # OWNER/NAME, as people call a repository.
         if pattern.count("/") == 1 and found.lower().endswith(f"/{pattern.lower()}") and "@" not in pattern:
@@ -290,7 +291,7 @@ def near_uri(expected: Iterable[str], found: str) -> str:
 
 
 def near_repository(one: str | None, other: str) -> str:
-    """Return a remark on what alone keeps two texts from naming one repository, in any of its forms; empty for more."""
+    """Return a remark where only case or scheme keeps two texts from naming one repository; empty where more differs."""
     differences = differences_of(one or "", other)
     if any(item == _REF or item.endswith("not the repository's") for item in differences):
         return ""
@@ -300,7 +301,7 @@ def near_repository(one: str | None, other: str) -> str:
 
 
 def differences_of(expected: str, found: str) -> tuple[str, ...]:
-    """Return what alone differs in how two URIs write one repository; nothing where they name different ones or are the same.
+    """Return in what two forms of one repository differ; nothing where the two URIs are the same or name two repositories.
 
     Args:
         expected: a URI, or a pattern of one.

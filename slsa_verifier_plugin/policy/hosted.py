@@ -14,6 +14,7 @@ from slsa_verifier_plugin.model.signer import GITHUB_ISSUER, RUNNER, Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
 from slsa_verifier_plugin.policy.certified import WORKFLOW, WORKFLOW_COMMIT
 
+# A workflow's file in a repository of github.com, and the ref at which it ran.
 _WORKFLOW_URL = re.compile(
     r"(https://github\.com/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)/\.github/workflows/[^/@\s]+@\S+"
 )

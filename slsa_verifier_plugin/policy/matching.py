@@ -29,6 +29,7 @@ _UNLOCATED = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _DOT_SEGMENT = re.compile(r"(^|[/@])(\.{0,2}(?=/|$)|\.{1,2}(?=@))")
 # In lower case alone: hosts are compared in lower case.
 _IN_HOST = {"*": "[a-z0-9_-]*", "**": "[a-z0-9_.-]*"}
+# No wildcard matches an ``@``, behind which the ref begins.
 _IN_PATH = {"*": "[A-Za-z0-9._~-]*", "**": "[A-Za-z0-9._~/-]*"}
 # What a ``**`` at a pattern's end matches beyond the path.
 _ANY_REF = "(?:@[A-Za-z0-9._~/-]*)?"
@@ -37,6 +38,7 @@ _NO_REF_NAME = re.compile(
     r"[\x00-\x20\x7f-\x9f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|[/.]$|^/|^@?$"
 )
 """What ``git check-ref-format`` refuses; ``#``, ``%``, ``@`` and letters of any alphabet are legal in a ref's name."""
+# A ref is a name of git's and no URI; ``_NO_REF_NAME`` has refused what git refuses.
 _IN_REF = {"*": "[^/]*", "**": ".*"}
 
 # A URI whose host ends for certain; what begins with ``@``, ``?`` or ``#`` keeps the case of its letters.
@@ -84,6 +86,7 @@ class UriPattern:
         With a wildcard in the pattern, no text matches that has a query, a fragment, a user name, empty or dot segments, or a
         character that no URI has as it is: it may name something else than it seems to.
         """
+        # One URI as it is written, of whatever form: there is no wildcard that could reach into a wrong part of it.
         if not self.has_wildcard:
             return _folded(text) == _folded(_literal(self.pattern))
         if self.pattern == "**":
@@ -224,7 +227,7 @@ def _path(pattern: str) -> str:
 
 
 def _translated(pattern: str, wildcards: Mapping[str, str]) -> str:
-    """Return the regular expression of a pattern. Between every two tokens stands a text, which stands for itself."""
+    """Return the regular expression of a pattern: wildcards become what they match, text between them stands for itself."""
     return "".join(
         wildcards[part] if part in wildcards else re.escape(_literal(part)) for part in _TOKEN.split(pattern)
     )

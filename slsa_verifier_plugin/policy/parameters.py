@@ -28,6 +28,7 @@ from slsa_verifier_plugin.policy.trusted import (
 from slsa_verifier_plugin.problem import Key, Problem
 from slsa_verifier_plugin.text import plain, quoted
 
+# Below Ratify's own limit, so that a slow registry ends in a reason and not in Ratify's error.
 DEFAULT_TIMEOUT = 4.0
 MIN_TIMEOUT, MAX_TIMEOUT = 0.1, 300.0
 """Seconds. Ratify itself gives up after 5 s of validation by default."""
@@ -134,8 +135,8 @@ class _Builder:
 
     Args:
         config: the configuration.
-        broken: its parameters that do not fit the schema; they are left out, so that the others are checked all the same. The
-            policy then is of no use, for what is left out or missing.
+        broken: its parameters that do not fit the schema. They are left out, so that the others are checked all the same; the
+            policy is then incomplete, and only the violations are of use.
     """
 
     def __init__(self, config: Mapping[str, Any], broken: Set[str]) -> None:

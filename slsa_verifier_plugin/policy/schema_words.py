@@ -23,7 +23,7 @@ def explained(error: Any) -> list[Problem]:
     # The library says only that no alternative fits; what is wrong stands in the errors of the alternatives.
     if error.validator == "oneOf":
         return _of_alternatives(error)
-    # That it is empty is a violation of its own there.
+    # An empty text breaks minLength as well, which says it better than the pattern.
     if error.validator == "pattern" and not error.instance and error.schema.get("minLength"):
         return []
     return [_explain(error, tuple(error.absolute_path))]
@@ -37,7 +37,7 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
             missing = [name for name in error.validator_value if name not in error.instance]
             return Problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required")
         case "type":
-            # The only text of a list is written without its brackets.
+            # A list of one text was written without its brackets.
             alone = error.validator_value == "array" and isinstance(error.instance, str)
             remedy = f"write [{plain(error.instance)}]" if alone else ""
             return Problem(where, found, _article(error.validator_value), remedy)
@@ -118,6 +118,7 @@ def _of_alternatives(error: Any) -> list[Problem]:
     for item in error.context:
         alternatives[item.relative_schema_path[0]].append(item)
     fitting = [items for items in alternatives.values() if not any(map(_is_of_other_type, items))]
+    # Of a type that no alternative takes, say a number.
     if not fitting:
         is_root = where[0] == "trustedRoot"
         return [Problem(where, f"found {_found(error.instance)}", _A_ROOT if is_root else _ONE_OR_MANY)]
@@ -130,7 +131,7 @@ _ONE_OR_MANY = "a non-empty string or a non-empty list of strings"
 
 
 def _is_of_other_type(error: Any) -> bool:
-    """Return True for an objection to the value itself, and not to something inside of it."""
+    """Return True for an error about the value's own type, and not about something inside it."""
     return error.validator in ("type", "enum") and not error.relative_path
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from slsa_verifier_plugin.model.signer import COMMIT, REF, Signer
 from slsa_verifier_plugin.model.vsa import SourceSubject
 
+# git's own folders of refs (gitrevisions).
 _TAGS, _BRANCHES = "refs/tags/", "refs/heads/"
 
 

@@ -55,6 +55,7 @@ class TrustedSigner:
         # The schema has seen the entry: what is here is of the right type, and either a certificate's or a key's.
         caps = item.get("maxLevel", ())
         pattern = IdentityPattern(item["identityPattern"]) if "identityPattern" in item else None
+        # Compiled here, so that a broken pattern is reported as a parameter and not in the middle of a verification.
         if pattern is not None:
             pattern.check()
         return cls(
@@ -87,7 +88,7 @@ class TrustedSigner:
         return signer.issuer == self.issuer and self._is_identity(signer.identity)
 
     def unlisted_commit(self, signer: Signer) -> str:
-        """Return the commit after the ``@`` that alone keeps ``signer`` from being this one; empty for none."""
+        """Return the commit after the ``@`` where ``signer`` would be this one if that commit were listed; empty otherwise."""
         commit = signer.identity.rpartition("@")[2]
         if self.public_key or commit in self.workflow_digests or not _COMMIT.fullmatch(commit):
             return ""

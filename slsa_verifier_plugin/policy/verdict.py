@@ -134,7 +134,7 @@ def result(verdict: Verdict, name: str, type_: str, duration_ms: int) -> dict[st
 
 
 def result_line(verdict: Verdict, name: str, type_: str, duration_ms: int) -> bytes:
-    """Return ``result`` as ``encode`` writes it, which had to be written to be measured."""
+    """Return ``result`` as the line that ``encode`` writes."""
     return _fitted(verdict, name, type_, duration_ms)[1]
 
 
@@ -244,7 +244,7 @@ def _candidate(finding: Finding) -> dict[str, Any]:
         "message": plain(finding.message, 400),
         "steps": [_step(step, with_detail=False) for step in finding.steps],
     }
-    # Told only where it is not so, which is the exception: hundreds of hopeless candidates, of which some are looked at.
+    # Left out in the usual case. Only where there are many hopeless candidates some are not checked.
     if not finding.signature_checked:
         entry["signatureChecked"] = False
     examination = finding.examination
