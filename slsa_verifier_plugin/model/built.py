@@ -22,6 +22,7 @@ from typing import Any
 from slsa_verifier_plugin.model.source_uri import SourceUri, same_repository
 from slsa_verifier_plugin.model.vsa import is_commit
 
+# GitHub's definition of the type, and the SLSA project's; both name the repository and the ref.
 _WORKFLOW = (
     "https://actions.github.io/buildtypes/workflow/v1",
     "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
@@ -160,6 +161,7 @@ def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
     """Return the only git dependency, or two that differ where there are several."""
     first: Material | None = None
     for item in dependencies:
+        # Base images, packages and downloads are no source.
         if not isinstance(item, Mapping) or not _is_git(item):
             continue
         material = _pinned("", item)

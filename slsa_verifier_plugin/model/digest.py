@@ -43,7 +43,7 @@ class Digest:
 
     def matches(self, content: bytes) -> bool:
         """Return True if ``content`` has this digest."""
-        # It takes the same time however much of it agrees; it costs nothing, so nobody has to think whether it matters.
+        # In constant time. That costs nothing, so nobody has to think about whether it matters here.
         return hmac.compare_digest(Digest.of(content, self.algorithm).hex, self.hex)
 
     def __str__(self) -> str:

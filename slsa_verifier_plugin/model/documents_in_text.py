@@ -4,9 +4,9 @@ Three layouts are read: a document a line, documents over several lines one afte
 the answer of GitHub's attestation API (``{"attestations": [{"bundle": ...}]}``). What is returned are parts of the file's own
 bytes, never a rewritten form: a signature, a cache and a report are about the same bytes.
 
-The cost is linear in the bytes, whatever they are: lines without a bundle are passed over by searching alone, each look at a
-text takes ``SHORT_BYTES`` at least, and a document over several lines that does not parse is looked at from ``MAX_BROKEN``
-places at most.
+The cost is linear in the bytes, whatever they are: lines without a bundle are passed over by searching alone, short texts
+are looked at only once for each ``SHORT_BYTES`` of the file, and a document over several lines that does not parse is looked at
+from ``MAX_BROKEN`` places at most.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MAX_LINES = 65536
 MAX_BROKEN = 4
 """Places where a document over several lines begins and never ends. Each costs a parse of what follows it."""
 SHORT_BYTES = 512
-"""Bytes that a look at a text may cost as much as: the smallest summary or provenance, signed, has more."""
+"""A text with fewer bytes is short, and is looked at only so often. The smallest signed summary or provenance has more."""
 MAX_SHORT = 64
-"""Shorter texts that are looked at all the same, beside one for each ``SHORT_BYTES`` of the file."""
+"""Short texts that are looked at in any file, and one more for each ``SHORT_BYTES`` of it."""
 MAX_WRAPPING = 6
 """Arrays and wrapping objects around a bundle. Each costs a parse of what is inside; GitHub's tools use four."""
 
@@ -37,12 +37,14 @@ _WRAPPERS = ("attestations", "attestation", "bundle")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What editors and shells may put before the first line of a file."""
 _MARK, _OTHER_MARK = b'"payloadType"', b'"payload"'
-"""What every bundle and envelope has; text without both is passed over unparsed. Who escapes a name is passed over too."""
+"""What every bundle and envelope has; text without both is passed over unparsed, also where it escapes a name."""
 _LONG_LINE = re.compile(rb"\n[^\n]{%d}" % SHORT_BYTES)
 _OPEN_LINE = re.compile(rb"\n[ \t\r\f\v]*[{\[](?![^\n]*[}\]][ \t\r\f\v]*(?:\n|\Z))")
 """A line that begins as a document does and does not end as one: it may go on in the next line."""
 _BLANKS = b" \t\r\f\v"
+# Turns every byte into an x, but for the end of a line: lines with text are then counted by one search.
 _TEXT_OR_LINE = bytes(ord("\n") if byte == ord("\n") else ord("x") for byte in range(256))
+# The white space of JSON (RFC 8259, section 2), and with a comma or colon what stands between two values.
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NEXT = re.compile(r"[ \t\r\n]*[,:]?[ \t\r\n]*")
 _SPANS = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -53,7 +55,7 @@ _SPANS = json.JSONDecoder(parse_int=str, parse_float=str)
 class Part:
     """One JSON value of a file: its own bytes, the line where it begins, and its value; None for what is no strict JSON.
 
-    ``count`` is how many lines it stands for that are not blank: lines of other kinds come together, as they stand in the file.
+    Lines of other kinds come together in one part, as they stand in the file: ``count`` is how many of them are not blank.
     """
 
     content: bytes
@@ -96,6 +98,7 @@ def parts_of(content: bytes) -> Iterator[Part]:
             first, stop, value = document
             looked += 1
         else:
+            # Looked at, and no document begins here: the line is passed on by itself.
             if is_look:
                 stop = content.find(b"\n", start) + 1 or len(content)
             looked += content.count(b"\n", start, stop - 1) + 1
@@ -118,7 +121,7 @@ def parts_of(content: bytes) -> Iterator[Part]:
 
 
 def _not_blank(content: bytes, start: int, stop: int) -> int:
-    """Return how many of the whole lines from ``start``, behind the first line, to ``stop`` are not blank."""
+    """Return how many of the whole lines from ``start`` to ``stop`` are not blank; ``start`` is not in the first line."""
     lines = content[content.rindex(b"\n", 0, start) : stop]
     return lines.translate(_TEXT_OR_LINE, _BLANKS).count(b"\nx")
 
@@ -151,6 +154,7 @@ class _Splitter:
             found = min(found, self._open)
         # Short texts have their turn again once the file has gone on far enough.
         again = max(start, (self._short - MAX_SHORT) * SHORT_BYTES)
+        # Lines with the mark are looked for only where a short text may cost a look again.
         if again < found:
             if self._marked < again:
                 place = self._content.find(_MARK, again)
@@ -159,7 +163,7 @@ class _Splitter:
         return found
 
     def _line(self, pattern: re.Pattern[bytes], start: int) -> int:
-        """Return where a line of the kind begins, not before ``start``, where one begins, too, but for its blanks."""
+        """Return where the next line of the kind begins, at ``start`` or behind it. A line, or its text, begins at ``start``."""
         match = pattern.search(self._content, self._content.rindex(b"\n", 0, start))
         return len(self._content) if match is None else max(start, match.start() + 1)
 
@@ -195,6 +199,7 @@ class _Splitter:
                 return None
             try:
                 return first, end + 1, loads(text)
+            # No JSON by itself: it may be the first line of a document over several.
             except JsonError:
                 return self._over_lines(first)
         # Almost any other line is a whole value without a bundle, which is not worth a parse. The first line tells more: it is

@@ -16,6 +16,7 @@ from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.documents_in_text import Part, parts_of
 from slsa_verifier_plugin.model.forms import form_of, likeness_of
 
+# Versions 0.1 to 0.3 of Sigstore's protobuf-specs; 0.3 is written in two ways.
 BUNDLE_MEDIA_TYPES = (
     "application/vnd.dev.sigstore.bundle+json;version=0.1",
     "application/vnd.dev.sigstore.bundle+json;version=0.2",
@@ -23,7 +24,7 @@ BUNDLE_MEDIA_TYPES = (
     "application/vnd.dev.sigstore.bundle.v0.3+json",
 )
 PREDICATE_TYPE_ANNOTATION = "dev.sigstore.bundle.predicateType"
-"""By which tools of Sigstore's say, beside a bundle, what kind of statement it holds."""
+"""The annotation in which Sigstore's tools say what kind of statement a bundle holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ def _certificate(material: Mapping[str, Any]) -> bytes | None:
     if isinstance(chain, dict) and isinstance(chain.get("certificates"), list) and chain["certificates"]:
         # Bundles until 0.2 have a chain, whose first is the signer's (protobuf-specs, "x509_certificate_chain").
         single = single or chain["certificates"][0]
+    # Signed with a key, which has no certificate.
     if not isinstance(single, dict):
         return None
     # Empty and not None: a certificate that cannot be read must not make it a key's signature.
@@ -229,5 +231,6 @@ def from_base64(value: object) -> bytes | None:
     try:
         # Strict: characters that a lenient reader skips would let two texts be one payload.
         return base64.b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
+    # ValueError: a character that is not ASCII.
     except (binascii.Error, ValueError):
         return None

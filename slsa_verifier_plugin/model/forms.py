@@ -8,8 +8,9 @@ import re
 import zlib
 
 _LOOKED_AT = 1 << 16
-"""Bytes of a file that is text in which it is looked for what it is."""
+"""Bytes of a text file that are searched for what it is."""
 
+# Tags of literals of 1 to 60 bytes: two bits of zero, and the length less one above them.
 _SHORT_LITERAL = re.escape(bytes(range(0, 60 << 2, 4)))
 _RAW_SNAPPY = re.compile(
     rb"(?!\s*[{\[\"]|\xef\xbb\xbf)[\x80-\xff]{0,4}[\x00-\x7f](?:["
@@ -22,6 +23,7 @@ _RAW_SNAPPY = re.compile(
 What begins as JSON does is JSON, with a byte order mark or not.
 """
 
+# The first bytes of each format, its name, and the command that unpacks it.
 _BEGINNINGS = (
     (b"\x1f\x8b", "gzip data", "gunzip <FILE >bundle.jsonl (where that is an archive, tar -xf)"),
     (b"\x28\xb5\x2f\xfd", "zstd data", "zstd -d <FILE >bundle.jsonl"),
@@ -48,6 +50,7 @@ _YAML = re.compile(
     rb"^(?:- |  |  - )?(?:mediaType|dsseEnvelope|verificationMaterial|payloadType|attestations|bundle):",
     re.MULTILINE,
 )
+# Of both alphabets (RFC 4648, sections 4 and 5).
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-\r\n]+={0,2}\s*")
 _QUOTED_JSON = re.compile(rb'\s*"\s*[{\[]+\s*\\["n]')
 
@@ -163,7 +166,7 @@ def _is_tar(content: bytes) -> bool:
 
 
 def _gunzipped(content: bytes) -> bytes:
-    """Return the first 512 bytes of what is packed, all that is made of it: however much it is, it costs no more."""
+    """Return the first 512 bytes of what is packed. Nothing more is unpacked, so a large file costs no more than a small one."""
     try:
         # 31 is 16, for gzip's own header, and 15, for the largest window.
         return zlib.decompressobj(31).decompress(content[:4096], 512)

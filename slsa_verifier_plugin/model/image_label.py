@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from slsa_verifier_plugin.model.source_uri import SourceUri
 
+# As long as a repository's URI may be (``source_uri``).
 MAX_CHARACTERS = 2048
 
 _SCHEME = re.compile(r"(?:git\+)?(?:https?|ssh)://", re.IGNORECASE)
-# The user is always "git": another one's paths may begin in another one's folder. A port of SSH says nothing of HTTPS.
+# The user is always "git": paths of another user may begin in a folder of that user. A port of SSH says nothing of HTTPS.
 _SSH = re.compile(r"(?:git\+)?ssh://(?:git@)?(?P<host>[A-Za-z0-9.-]+)(?::22)?/(?P<path>[A-Za-z0-9._/-]+)")
 _SCP = re.compile(r"git@(?P<host>[A-Za-z0-9.-]+):(?P<path>[A-Za-z0-9._-][A-Za-z0-9._/-]*)")
 _PAGE = re.compile(

@@ -11,6 +11,7 @@ from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import quoted
 
+# The OCI type, and Docker's from before it (schema 2).
 IMAGE_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -23,6 +24,7 @@ ARTIFACT_TYPES = (
     "application/vnd.oci.artifact.manifest.v1+json",
     "application/vnd.cncf.oras.artifact.manifest.v1+json",
 )
+# Each blob may be a request, each child of an index a platform to look at.
 MAX_BLOBS = 1024
 MAX_MANIFESTS = 1024
 

@@ -58,6 +58,7 @@ def _varint(content: bytes) -> tuple[int, int]:
     # Section 1: seven bits a byte, the lowest first. Lengths have 32 bits, so at most five bytes.
     for at, byte in enumerate(content[:5]):
         size |= (byte & 127) << 7 * at
+        # The highest bit says that another byte follows.
         if byte < 128:
             return size, at + 1
     raise SnappyError("its length cannot be read")
@@ -76,6 +77,7 @@ def _literal(content: bytes, coded: int, at: int) -> tuple[int, int]:
 
 def _copy(found: bytearray, offset: int, length: int) -> None:
     """Repeat ``length`` bytes from ``offset`` bytes back, which may run into what is being written (section 2.2)."""
+    # An offset of zero has nothing to copy, one beyond what is there begins before the first byte.
     if not 0 < offset <= len(found):
         raise SnappyError("a copy begins before the beginning")
     begin = len(found) - offset

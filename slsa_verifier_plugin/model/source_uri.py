@@ -50,6 +50,7 @@ class SourceUri:
         if match is None:
             return None
         segments = match["path"].rstrip("/").removesuffix(".git").split("/")
+        # Whoever normalizes the path (RFC 3986, section 5.2.4) would read another repository's name.
         if any(segment in ("", ".", "..") for segment in segments) or segments[-1].endswith(".git"):
             return None
         return cls(match["scheme"], match["host"].lower(), "/".join(segments), match["ref"])

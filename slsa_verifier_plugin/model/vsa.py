@@ -13,6 +13,7 @@ from slsa_verifier_plugin.model.statement import Statement, Subject
 from slsa_verifier_plugin.text import quoted
 
 PREDICATE_TYPE = "https://slsa.dev/verification_summary/v1"
+# Bounds of what is compared: each ref is held against every pattern in expectedSourceRefs.
 MAX_LEVELS = 256
 MAX_REFS = 1024
 MAX_TEXT = 2048
