@@ -47,6 +47,7 @@ class AnnotationBinder:
             except (RegistryError, ArtifactError) as error:
                 # DeadlineError is not kept: it ends the whole verification at once.
                 self._found = error
+        # The same answer for every summary: asking again would cost a request for each.
         if isinstance(self._found, VerifierError):
             raise self._found
         # What the labels say is compared with each summary anew; only fetching is done once.

@@ -23,6 +23,7 @@ MAX_CONFIG = 4 << 20
 EMPTY = Digest.of(b"{}")
 """The empty JSON object that artifacts carry where they have nothing to say (OCI image specification 1.1)."""
 
+# How BuildKit marks the attestations that it puts into an index.
 _NO_PLATFORM = "unknown/unknown"
 
 

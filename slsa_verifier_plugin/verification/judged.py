@@ -129,6 +129,7 @@ class AttachedArtifact:
                 f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}", "attach it anew"
             )
         manifest = self._readings.manifest(content, descriptor.media_type)
+        # An index has manifests and no blobs, so there is nothing to read in it.
         if manifest.kind == "index":
             raise ArtifactError(
                 "the attestation is an index, expected an image or artifact manifest", "use oras attach"

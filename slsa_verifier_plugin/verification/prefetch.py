@@ -1,4 +1,4 @@
-"""Fetches several things at once, no more of them ahead than a bound, for one that takes them one after the other."""
+"""Fetches several things at once, and only so many ahead, for a caller that takes them one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.permit import aside
 
 PARTING = 0.25
-"""Seconds for which what is under way is waited for in the end, so that a fetch seldom outlives the call that it was for."""
+"""Seconds that the end waits for fetches that are under way, so that one seldom outlives the call that it was for."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 def prefetched(
     keys: Sequence[Key], fetch: Callable[[Key], Value], workers: int, deadline: Deadline, doing: str
 ) -> Generator[tuple[Key, Value | Exception]]:
-    """Yield each of ``keys`` with what ``fetch`` returned or raised for it, in the order in which that is there.
+    """Yield each of ``keys`` with what ``fetch`` returned or raised for it, as soon as that is there.
 
     At most twice ``workers`` results exist at a time. Once the iterator is closed, nothing more is begun; what is under way is
     waited for no longer than ``PARTING`` and then ends by itself in the background, so ``fetch`` must have its own end.

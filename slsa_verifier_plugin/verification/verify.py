@@ -46,10 +46,10 @@ from slsa_verifier_plugin.verification.ports import ArtifactStore, Binder, Signa
 from slsa_verifier_plugin.verification.readings import NOTHING_KEPT, Readings
 
 MAX_REPORTED = 16
-"""Hopeless candidates whose signatures verify; of more than these no signature is checked just to be reported."""
+"""Hopeless candidates with good signatures that a report needs; once there are so many, no more signatures are checked for it."""
 MAX_SOUGHT = 128
-"""Hopeless candidates whose signatures are checked to find those. Both count and do not time, so that what is reported depends
-on what is judged alone, not on how fast the registry or the machine is."""
+"""Hopeless candidates whose signatures are checked to find those. Both limits are counts and no times, so
+that what is reported depends on what is judged alone, not on how fast the registry or the machine is."""
 
 
 def verify(
@@ -222,8 +222,8 @@ class _Verification:
             # no more.
             if finding.reason is None:
                 return self._admit(finding)
-        # Once more, and now in full: before this no summary had all attached provenance read, for what binds another summary
-        # may lie on top. Each is asked again, also where nothing is left to read: what one summary had read may bind the next.
+        # The thorough look: up to here only a little of each referrer was read for step 14. Every summary is asked again, also
+        # where nothing is left to read, for what was read for one summary may bind the next.
         for number, finding in enumerate(self._findings):
             self._findings[number] = self._bound(finding, binder, thorough=True)
             if self._findings[number].reason is None:
