@@ -67,6 +67,7 @@ class Document:
         node, mark = self.node, self.node.start_mark
         for part in path:
             found = _child(node, part)
+            # A parent is the best place there is for a field that is missing.
             if found is None:
                 break
             mark, node = found
@@ -300,6 +301,7 @@ class _Reader:
         # YAML 1.1 "Merge Key": of several sources the earlier goes before the later.
         for source in sources:
             self._bound(source, depth)
+            # YAML 1.1, "Merge Key": the value is an object, or a list of objects.
             if not isinstance(source, yaml.MappingNode):
                 raise self._error(source, "<< takes an object or a list of objects")
             # A source may merge others itself; the depth bounds how far, so that a circle ends.

@@ -61,6 +61,7 @@ _MATCH: Names = (
 _KINDS: Names = ("apiGroups", "kinds")
 _APPLY: Names = ("groups", "versions", "kinds")
 _SCOPES: Names = ("*", "Cluster", "Namespaced")
+# ``Generated`` are the Pods of a Deployment and the like, which Gatekeeper expands.
 _SOURCES: Names = ("All", "Generated", "Original")
 
 

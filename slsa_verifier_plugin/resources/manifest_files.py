@@ -1,4 +1,4 @@
-"""Which files a path to manifests stands for: a file, a folder with all below it, or a pattern with ``*``."""
+"""Finds the files that a path to manifests stands for: a file, a folder with all below it, or a pattern with ``*``."""
 
 from __future__ import annotations
 

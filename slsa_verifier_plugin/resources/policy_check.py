@@ -144,6 +144,7 @@ class _PolicyReview:
 
     def _count(self, resource: Resource) -> None:
         kind = kind_of(resource)
+        # Reported by kind, so that nobody takes the file for checked as a whole.
         if not kind:
             self._not_looked_at[resource.kind] += 1
         # Counted apart, so that nobody takes another plugin's parameters for checked.
@@ -175,6 +176,7 @@ class _PolicyReview:
         # A constraint is known by its group alone, for templates name the kinds: its group cannot be wrong here.
         if not kind or kind == CONSTRAINT:
             return
+        # In another group it is another kind, which Ratify and Gatekeeper never see.
         if group != expected:
             whose = "Ratify v1's" if expected == GROUP else f"that of kind {kind}"
             found = f"apiVersion {quoted(resource.api_version)} is not {whose}"
@@ -262,6 +264,7 @@ class _PolicyReview:
             return None, {tuple(violation.where) for violation in error.violations}
 
     def _limits(self, resource: Resource, policy: Policy) -> None:
+        # Ratify ends the call first, and its error has no reason in it.
         if policy.timeout >= RATIFY_SECONDS:
             self._problems.warn(
                 resource,
@@ -315,6 +318,7 @@ class _PolicyReview:
                 # Of one name the cluster holds one: a folder may have a variant of it for each environment.
                 if verifier.shown() == other.shown():
                     continue
+                # Ratify keeps Verifiers by namespace, so two in different ones never meet.
                 if shared and verifier.namespace == other.namespace and verifier.resource is not None:
                     self._problems.error(
                         verifier.resource,

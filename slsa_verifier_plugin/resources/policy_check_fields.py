@@ -1,4 +1,4 @@
-"""Misspelt names of fields, and texts where only fixed ones count, in the kinds that ``kinds.SHAPES`` describes."""
+"""Finds misspelt names of fields, and values that are none of the fixed ones, in the kinds that ``kinds.SHAPES`` describes."""
 
 from __future__ import annotations
 

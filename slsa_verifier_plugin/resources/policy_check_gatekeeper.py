@@ -79,6 +79,7 @@ class _GatekeeperReview:
     def _version(self, resource: Resource) -> None:
         group, _, version = resource.api_version.partition("/")
         served = SERVED.get(group, ())
+        # The API server refuses an object of a version that is not served.
         if served and kind_of(resource) and version not in served:
             self._problems.error(
                 resource,
@@ -209,6 +210,7 @@ class _GatekeeperReview:
             self._not_checked[
                 "whether templates make the kinds of constraints (no ConstraintTemplate is here)"
             ] = None
+        # The API server has no such kind and refuses the constraint, so nothing is enforced.
         elif resource.kind not in self._constraint_kinds:
             self._problems.error(
                 resource,

@@ -1,4 +1,4 @@
-"""What a constraint or mutator of Gatekeeper is for: kinds and API groups that no object has, and places that none has."""
+"""Checks what Gatekeeper's constraints and mutators apply to: finds kinds, API groups and places that no object has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLACE = re.compile(r"spec\.([A-Za-z]+)\[.*\]\.(?:image|image\.reference)")
 
 
 def check_match(resource: Resource, problems: Problems) -> None:
-    """Note kinds, API groups and places in a constraint or mutator by which it is for nothing.
+    """Note kinds, API groups and places that no object has, so that a constraint or mutator applies to nothing.
 
     Args:
         resource: of whatever kind; others are passed by.

@@ -1,4 +1,4 @@
-"""What is wrong with Gatekeeper's mutators, by which tags become digests: the provider that they ask, and what failing does."""
+"""Checks Gatekeeper's mutators that turn tags into digests: the provider that they ask, and what happens where it fails."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def check_mutator(resource: Resource, providers: Mapping[str, Resource], problem
             "failurePolicy: Ignore leaves an image as it is where it cannot be resolved: a tag, which the plugin refuses",
             "set failurePolicy: Fail",
         )
+    # Whoever writes the default decides what runs wherever the provider is away.
     elif data.get("failurePolicy") == "UseDefault":
         problems.warn(
             resource,

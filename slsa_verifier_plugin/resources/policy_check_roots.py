@@ -1,4 +1,4 @@
-"""Trusted roots that a policy names, as far as this machine has them: in a list, a broken one goes unnoticed otherwise."""
+"""Checks the trusted roots that a policy names, as far as this machine has them: in a list nobody notices a broken one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
 
 
 def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, Problem]]:
-    """Yield why roots of ``source`` cannot be used, whether that is for a file that is not here, and whether others of it can."""
+    """Yield for each problem with ``source``: is its file missing here, can other roots in it be used, and what is wrong."""
     from slsa_verifier_plugin.resources.trust_roots import not_begun
     from slsa_verifier_plugin.signatures.trust import load_roots, read_root_file
 
@@ -61,6 +61,7 @@ def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, Problem]]:
         if source.kind == "tuf":
             return
         found = load_roots(content, str(path))
+    # A file that is not here may be where Ratify runs; the caller knows whether that matters.
     except TrustRootError as error:
         yield not path.exists(), False, error.problem
         return

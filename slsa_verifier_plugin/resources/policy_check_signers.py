@@ -1,4 +1,4 @@
-"""Signers in a Verifier's parameters that nobody can be: near misses of issuers, identities and ids, patterns that are none."""
+"""Finds signers in a Verifier's parameters that nobody can be: misspelt issuers, identities and ids, and broken patterns."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LIKENESS = 0.9
 
 
 def signer_slips(config: Mapping[str, Any]) -> Iterator[Remark]:
-    """Yield what keeps an entry from being anybody. Of what does not fit the schema nothing is said here.
+    """Yield what keeps an entry from matching any signer. What does not fit the schema is passed over.
 
     Args:
         config: the parameters as they are written.

@@ -1,4 +1,4 @@
-"""Values of a Verifier's parameters that fit the schema and that no summary can have: near misses, and patterns of nothing."""
+"""Finds values in a Verifier's parameters that fit the schema and match no summary: misspelt ones, and impossible patterns."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def type_slips(artifact_types: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
-    """Yield what can match no summary. Of what does not fit the schema nothing is said here.
+    """Yield what can match no summary. What does not fit the schema is passed over.
 
     Args:
         config: the parameters as they are written, whatever else is wrong with them.
@@ -129,6 +129,7 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
             "host, nor in a URI with a query, a fragment, a user name or escapes",
             "write host and path, such as git+https://github.com/OWNER/*; docs/parameters.md has all of it",
         )
+    # It matches names that begin with a dot alone; people who write it mean any name.
     if "/.*" in uri:
         return (
             f"{quoted(uri)} has .*, which is no regular expression here: a dot, and any name",

@@ -140,6 +140,7 @@ def _is_kustomization(resource: Resource) -> bool:
 
 def _is_of_chart(path: Path) -> bool:
     """Return True for a chart's own files: below ``templates`` beside a ``Chart.yaml``, or that file itself."""
+    # Helm's own description of the chart, and no resource of a cluster.
     if path.name in ("Chart.yaml", "Chart.lock"):
         return True
     folders = path.parents

@@ -1,4 +1,4 @@
-"""Ratify's resources as files: what the plugin would be handed by a Verifier, a Store and a Policy.
+"""Reads Ratify's resources from files, and builds from a Verifier, a Store and a Policy what Ratify hands to the plugin.
 
 Built as Ratify v1.4.4 builds it (``pkg/controllers/utils/verifier.go``): ``name`` is the resource's own, ``type`` is
 ``spec.type`` or else ``spec.name``, and ``spec.parameters`` lies beside them.

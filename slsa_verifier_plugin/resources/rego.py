@@ -1,4 +1,4 @@
-"""Whether a template's Rego has the closed form: deny each image that is not among those with a positive answer.
+"""Tells whether a template's Rego has the closed form: deny each image that is not among those with a positive answer.
 
 Read by pattern, not by meaning: what is not recognised counts as open, so that a person looks at it.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 _COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*"|`[^`]*`)|#[^\n]*')
 # ``x.isSuccess``, ``x["isSuccess"]`` and ``object.get(x, "isSuccess", false)``, each compared with true.
 _POSITIVE = re.compile(r"""\bisSuccess\b(?:"\s*(?:,\s*false\s*\)|\])|)\s*==\s*true\b""")
+# ``not image in verified`` and ``not verified[image]``; below, ``not verified(image)``.
 _NOT_AMONG = re.compile(r"\bnot\s+[\w.\[\]]+\s+in\s+(\w+)\b|\bnot\s+(\w+)\[")
 _NOT_TRUE_OF = re.compile(r"\bnot\s+(\w+)\(")
 _HEAD = re.compile(r"(?:default\s+)?(\w+)")
