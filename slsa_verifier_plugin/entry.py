@@ -8,7 +8,7 @@ import sys
 OWN_PROCESS = "own-process"
 """First argument with which the launcher runs a verification of its own; for nobody else, so the help does not list it."""
 IMAGE_VERIFIER = "image-verifier"
-"""First argument with which the launcher passes on a call of containerd's, with the executed path after it; the same."""
+"""First argument with which the launcher passes on a call of containerd's, with the executed path after it; not in the help."""
 CONTAINERD = frozenset(("-name", "-digest", "-stdin-media-type"))
 """containerd's arguments (``node.call_arguments``); the command line has none of them. One alone, anywhere, makes a call
 containerd's: such a call must never end with the status of ``--help``."""

@@ -1,4 +1,4 @@
-"""What the system gives no more of, in words: limits that pass, so that the same call may succeed later.
+"""Says in words what the system has run out of. Such limits pass, so the same call may succeed later.
 
 The thin client imports this module, so it imports nothing.
 """
@@ -13,18 +13,19 @@ _ROOM = 16 << 20
 
 
 def sentence(number: int) -> str:
-    """Return what there is no more of, by the system's number of the error; what it calls another error."""
+    """Return what the system has run out of, by its error number; of another error, that number."""
     return _SENTENCES.get(number, f"system error {number}")
 
 
 def number_of(error: BaseException) -> int:
-    """Return the number of the limit that an exception, or one behind it, is from; 0 for none.
+    """Return the error number of the limit behind an exception, or behind one that it came from; 0 for none.
 
     Python says ``RuntimeError`` where no thread can be started, and libraries wrap what the system said.
     """
     found: BaseException | None = error
-    # Chains may be circles.
+    # A chain of causes may be a circle, so it is followed only so far.
     for _ in range(_MAX_DEPTH):
+        # The end of the chain: none of its errors names a limit.
         if found is None:
             break
         # EAGAIN of a file or socket says "not now" and is no limit of processes; that comes as the RuntimeError below.

@@ -21,12 +21,13 @@ class Permit(Protocol):
         """Wait until this call may work again."""
 
 
+# Of each thread its own: a call's permit is held by the one thread that works on it.
 _own = threading.local()
 
 
 @contextmanager
 def held(permit: Permit) -> Iterator[None]:
-    """Let what this thread does in the block give ``permit`` away while it waits."""
+    """Make ``permit`` the one that ``aside`` gives away while this thread waits in the block."""
     _own.permit = permit
     try:
         yield

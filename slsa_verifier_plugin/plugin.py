@@ -120,9 +120,9 @@ def _parsed(environment: dict[str, str], stdin: bytes) -> tuple[float, Callable[
 def process_age(oldest: float | None = None) -> float:
     """Return the seconds since this process was started; 0 where that cannot be told.
 
-    So too where it is older than ``oldest`` seconds, ``OLDEST_SECONDS`` by default.
+    Also 0 where it is older than ``oldest`` seconds, ``OLDEST_SECONDS`` by default.
 
-    Of many interpreters that start at once each waits long for its turn, and whoever called them counts that too.
+    Where many interpreters start at once, each waits long for the processor, and the caller's clock counts that wait.
     """
     try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 (pathlib is slow to import)

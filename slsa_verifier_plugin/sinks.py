@@ -169,6 +169,7 @@ def uri_text(value: object, scheme: str = "", limit: int = 4096) -> str:
     return quote(re.sub(r"\A//+", "/", text), safe="/@+~.-_")
 
 
+# Signs at which the parts of a level, an image's name, a digest or a URI join.
 _JOINTS = re.compile(r"([_/:@.=-])")
 _FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
 """What a formula begins with, in full width too; the tabs and line ends that some programs skip before it are gone by then."""

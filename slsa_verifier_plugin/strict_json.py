@@ -22,6 +22,7 @@ FREE_VALUES = 64
 BYTES_A_VALUE = 12
 """Bytes that each further value must have on average, with its name, quotes and brackets. Parsing costs by the value."""
 
+# An escape of half a pair; whether the other half follows is asked of the value.
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
