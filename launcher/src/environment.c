@@ -64,6 +64,7 @@ static bool is_one_of(const char *entry, const char *const *names, size_t count)
 static bool is_listed(const char *entry, const char *list)
 {
     const size_t length = name_length(entry);
+    /* An entry without a name would be equal to an empty item of the list. */
     while (length > 0 && list != NULL) {
         const size_t item = strcspn(list, ",");
         if (item == length && memcmp(entry, list, length) == 0)
@@ -177,6 +178,7 @@ char **environment_with(char *const *environment, char *const *changes)
             result[used++] = environment[i];
     }
     for (size_t j = 0; j < extra; j++) {
+        /* An entry without "=" is no variable; a name alone in `changes` takes the variable away. */
         if (strchr(changes[j], '=') != NULL)
             result[used++] = changes[j];
     }

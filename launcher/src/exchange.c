@@ -95,6 +95,7 @@ enum outcome exchange(int fd, struct call *call, struct watch *watch, uint64_t a
     size_t size = 0;
     if (first.size == 0) /* more variables than fit, or more standard input than a frame may have */
         return unusable(call, "the request is longer than the resident verifier takes");
+    /* All that VERIFY needs is sent before anything is read: the verifier accepts only a whole request. */
     enum io result = send_all(fd, first, accept_until);
     if (result == IO_DONE)
         result = send_all(fd, call->input, accept_until);

@@ -15,6 +15,7 @@ struct writer {
 
 static void put(struct writer *writer, const void *data, size_t size)
 {
+    /* What does not fit makes all that follows void: half a frame is never sent. */
     if (size > writer->left)
         writer->fits = false;
     if (!writer->fits || size == 0)
@@ -43,6 +44,7 @@ size_t frame_verify(unsigned char *buffer, size_t size, uint32_t elapsed_ms, con
     uint64_t body = 4 + 4 + (uint64_t)input_size;
     for (unsigned i = 0; i < 3; i++)
         body += 4 + (variables[i] != NULL ? strlen(variables[i]) : 0);
+    /* The lengths first: a frame that is too long is not begun. */
     if (body > most)
         return 0;
     struct writer writer = {.to = buffer, .left = size, .fits = true};

@@ -31,6 +31,7 @@ enum {
 static uint64_t used_before(uint64_t most)
 {
     const char *value = environment_value("SLSA_VERIFIER_ELAPSED_MS");
+    /* What is no number counts as not set; ten digits always fit. */
     if (value == NULL || strlen(value) > 10 || strspn(value, "0123456789") != strlen(value))
         return 0;
     const uint64_t used = strtoull(value, NULL, 10);
@@ -46,6 +47,7 @@ static void become_python(struct runtime *runtime, char *const *arguments, uint6
     enum runtime_state state;
     if (payload_own_path(path)) /* for the command that installs this file */
         (void)snprintf(name, sizeof name, "SLSA_VERIFIER_EXECUTABLE=%s", path);
+    /* A directory from which nothing can be executed is noted, and the next one is tried. */
     while ((state = runtime_find(runtime, true, until)) == RUNTIME_READY)
         runtime_reject(runtime, runtime_run(runtime, arguments, changes));
     runtime_describe(runtime, state, text, size);
@@ -138,6 +140,7 @@ static int ask_or_verify(struct runtime *runtime, struct call *call)
     const bool is_required = mode != NULL && strcmp(mode, "require") == 0;
     const char *problem = place_find(runtime->payload->digest, &place);
     int turn = -1;
+    /* Turns bound the memory of such processes in any case; without a place there are none to take. */
     if (is_off)
         return verify_alone(runtime, call, problem == NULL ? &place : NULL, turn);
     call->problem = problem;
@@ -148,6 +151,7 @@ static int ask_or_verify(struct runtime *runtime, struct call *call)
         case OUTCOME_LATE:
             return answer_late();
         case OUTCOME_NOBODY:
+            /* The call's time is over, and no turn was to be had. */
             if (turn == -1 && !is_required)
                 return refuse_without_turn(call);
             break;
@@ -188,6 +192,7 @@ int main(int argc, char **argv)
 {
     const uint64_t started = clock_ms();
     const bool by_containerd = called_by_containerd(argc, argv);
+    /* Set is enough, even to nothing: for an empty variable Ratify's contract has an error. */
     const bool called_by_ratify = argc <= 1 && getenv("RATIFY_VERIFIER_COMMAND") != NULL;
     static struct payload payload;
     static struct runtime runtime;
@@ -195,12 +200,14 @@ int main(int argc, char **argv)
      * end of its children must not hide it from this process. */
     (void)signal(SIGXFSZ, SIG_IGN);
     (void)signal(SIGCHLD, SIG_DFL);
+    /* A file that is opened later would become standard output otherwise. */
     if (!io_standard_files())
         return 1;
     if (!payload_open(&payload)) {
         static const char damaged[] = "the plugin's file is damaged, since it ends without a runtime; install the file again.";
         const int error = errno;
         const char *const lack = answer_lacking(error);
+        /* Each caller looks elsewhere: Ratify for a line of JSON, containerd at standard output, a person at standard error. */
         if (called_by_ratify)
             return lack != NULL ? answer_lack(error) : answer_denial(damaged, false);
         if (by_containerd)

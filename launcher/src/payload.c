@@ -87,6 +87,7 @@ static bool lines_hold(char *lines, int directory)
         if (end == NULL || path == line || *path != ' ' || errno != 0)
             return false;
         *end = '\0';
+        /* A file that is missing or has another length was removed or cut since it was unpacked (by what tidies /tmp, say). */
         if (fstatat(directory, path + 1, &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode) ||
             (unsigned long long)status.st_size != size)
             return false;

@@ -62,6 +62,7 @@ const char *place_find(const char *build, struct place *place)
     for (unsigned i = 0; i < 2; i++) {
         const int fd = directory_open_private(levels[i]);
         if (fd < 0)
+            /* ELOOP, ENOTDIR: a link or a file in its place. EPERM: it is not this user's alone (directory_open_private). */
             return errno == EPERM || errno == ELOOP || errno == ENOTDIR ? NOT_PRIVATE : "a directory cannot be made";
         (void)close(fd);
     }

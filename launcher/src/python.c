@@ -23,12 +23,14 @@ int main(int argc, char **argv)
     if (length > 0) {
         self[length] = '\0';
     } else {
+        /* No /proc, as in some containers: the kernel's record of the path that was executed has to do. */
         const char *path = (const char *)getauxval(AT_EXECFN); // NOLINT: the kernel hands over an address
         if (path == NULL || realpath(path, self) == NULL)
             return 127;
     }
     char *const slash = strrchr(self, '/');
     const size_t root = slash == NULL ? 0 : (size_t)(slash - self);
+    /* Loader and libraries lie beside bin: under another path there are none to be found. */
     if (root < 4 || strncmp(self + root - 4, "/bin", 4) != 0)
         return 127;
     const int prefix = (int)root - 4;

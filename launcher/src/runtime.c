@@ -73,6 +73,7 @@ static void note_failure(struct runtime *runtime, const char *path, int director
 {
     char text[96];
     struct space space;
+    /* Where there is room, a quota or the inodes are used up, or the lack has passed: numbers of MiB would mislead. */
     if (error != ENOSPC || slot_has_space(directory, runtime->payload, &space)) {
         note(runtime, path, error == EPERM ? strerror(error) : problem_of(error));
         return;
@@ -186,6 +187,7 @@ int runtime_run(const struct runtime *runtime, char *const *arguments, char *con
     char *const fixed[] = {loader,      "--inhibit-cache", "--library-path", libraries,             "--argv0", name,
                            interpreter, "-I",              "-m",             "slsa_verifier_plugin"};
     /* clang-format on */
+    /* -I: neither the current directory nor variables of Python's may put modules in front of the carried ones. */
     const size_t first = sizeof fixed / sizeof *fixed;
     size_t count = 0;
     size_t changed = 0;

@@ -64,6 +64,7 @@ static enum unpacked unpack_in(const struct slot *slot, const struct payload *pa
         (void)close(fd);
         errno = error;
     }
+    /* Before the finished name is given: a directory that is not whole may still have it. */
     if (result == UNPACKED && (!directory_remove(slot->directory, slot->name) ||
                                renameat(slot->directory, slot->temporary, slot->directory, slot->name) != 0))
         result = UNPACK_FAILED;
@@ -90,6 +91,7 @@ static bool begin_unpacking(const struct slot *slot, const struct payload *paylo
     const pid_t child = fork();
     if (child == 0) {
         struct report report = {.result = UNPACK_FAILED};
+        /* The caller may be gone by the time of the report. */
         (void)signal(SIGPIPE, SIG_IGN);
         (void)setsid();
         (void)umask(077);
@@ -136,6 +138,7 @@ static enum io unpack_once(const struct slot *slot, const struct payload *payloa
         (void)close(lock);
         return IO_DONE;
     }
+    /* The child has a copy, and holds the lock until it ends. */
     (void)close(lock);
     const enum io result = io_read(reports, report, sizeof *report, until);
     (void)close(reports);
@@ -176,6 +179,7 @@ static bool unpack_as_holder(const struct slot *slot, const struct payload *payl
         errno = EIO;
         return true;
     default:
+        /* Another directory would hold the same payload, so a damaged one ends the search. */
         *state = report.result == UNPACK_DAMAGED ? RUNTIME_DAMAGED : RUNTIME_NOWHERE;
         errno = report.error;
         return report.result != UNPACKED;

@@ -33,6 +33,7 @@ static bool has_right_checksum(const unsigned char block[TAR_BLOCK])
     uint64_t stated = 0;
     uint64_t sum = 0;
     for (size_t i = 0; i < TAR_BLOCK; i++)
+        /* Blanks stand for the checksum itself while it is computed (POSIX pax, "ustar Interchange Format"). */
         sum += i >= CHECKSUM && i < CHECKSUM + CHECKSUM_SIZE ? (unsigned char)' ' : block[i];
     return octal(block + CHECKSUM, CHECKSUM_SIZE, &stated) && stated == sum;
 }
@@ -66,6 +67,7 @@ static bool read_path(const unsigned char block[TAR_BLOCK], struct tar_entry *en
     const size_t prefix = strnlen((const char *)block + PREFIX, PREFIX_SIZE);
     const size_t name = strnlen((const char *)block + NAME, NAME_SIZE);
     size_t length = 0;
+    /* The prefix and a slash go in front of a name that is too long for its own field. */
     if (prefix > 0) {
         memcpy(entry->path, block + PREFIX, prefix);
         entry->path[prefix] = '/';
@@ -101,6 +103,7 @@ bool tar_entry(const unsigned char block[TAR_BLOCK], struct tar_entry *entry)
         entry->kind = TAR_DIRECTORY;
         break;
     default:
+        /* The payload has files and directories alone; a link could lead out of the directory. */
         return false;
     }
     if (entry->kind == TAR_DIRECTORY && entry->size != 0)

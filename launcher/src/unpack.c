@@ -177,6 +177,7 @@ static enum unpacked extract(const struct payload *payload, const struct buffers
     enum unpacked result = fprintf(to.list, "%s\n", payload->digest) < 0 ? UNPACK_FAILED : UNPACKED;
     if (result == UNPACKED)
         result = stream(payload, with, &to);
+    /* errno is the write's, and not that of the tidying up. */
     const int error = errno;
     if (to.file >= 0)
         (void)close(to.file);

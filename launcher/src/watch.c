@@ -29,6 +29,7 @@ static bool time_used(pid_t process, uint64_t *used)
 void watch_process(struct watch *watch, pid_t process)
 {
     watch->hung = false;
+    /* What was seen of the same process over an earlier connection still counts. */
     if (process == watch->process)
         return;
     *watch = (struct watch){.process = process, .since = clock_ms()};
@@ -39,6 +40,7 @@ void watch_process(struct watch *watch, pid_t process)
 bool watch_looks_hung(struct watch *watch, unsigned patience)
 {
     uint64_t used = 0;
+    /* One that is gone does not hang: the connection will tell. Number 0 is a process of another namespace (SO_PEERCRED). */
     if (watch->process == 0 || !time_used(watch->process, &used) || used != watch->used) {
         watch->used = used;
         watch->since = clock_ms();
