@@ -111,6 +111,7 @@ class DemoRegistry:
         if tag:
             self._tags.append(tag)
             self._answer(f"{self.repository}/tags/list", {"name": self.repository, "tags": self._tags})
+        # An image begins a list of its own, which is empty so far; what has a subject joins the subject's list.
         subject = manifest["subject"]["digest"] if "subject" in manifest else str(descriptor.digest)
         listed = self._referrers.setdefault(subject, [])
         if "subject" in manifest:

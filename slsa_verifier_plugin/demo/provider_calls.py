@@ -126,6 +126,7 @@ def running(
     # A busy machine may take longer than an admission may, as in ``scene.prepare``.
     options += ["--policy", str(folder / POLICIES), "--timeout", "30s"]
     options += ["--tls-cert", str(folder / CERTIFICATE), "--tls-key", str(folder / KEY)]
+    # A file, for nobody reads along: a pipe that is full would stop the provider.
     with log.open("wb") as output:
         try:
             process = subprocess.Popen(  # noqa: S603 (the plugin installed a moment ago)

@@ -146,6 +146,7 @@ def _imported(file: Path, patterns: list[str]) -> Iterator[Path]:
     A pattern without a star is a file that must be there.
     """
     for pattern in patterns:
+        # A relative one begins at the file that imports it.
         path = os.path.normpath(file.parent / pattern)
         if "*" not in path:
             yield Path(path)

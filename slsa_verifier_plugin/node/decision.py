@@ -157,6 +157,7 @@ def _load(folder: str, files: Mapping[str, tuple[int, ...]], service: Service) -
         return NodePolicies(files, exemptions, problem=problem)
     # What is exempt starts even where the policies are broken: the network that would bring better ones may depend on it.
     try:
+        # Without namespaces: containerd does not say for whose Pod it pulls.
         scope = load_policies(resources, False, service, 0).scope_of(CLUSTER)
     except UsageError as error:
         return NodePolicies(files, exemptions, problem=f"the policies cannot be used: {error}")

@@ -14,6 +14,7 @@ from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
+# An entry has no tag, and a star only at its end and behind a slash.
 _ENTRY = re.compile(
     r"(?P<registry>[A-Za-z0-9.:-]+)/(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?P<rest>/\*|@sha256:[0-9a-f]{64}|@sha512:[0-9a-f]{128})"
 )

@@ -256,6 +256,7 @@ class Application:
         content = response(
             API_VERSION, (), f"{words}; expected POST to {ROOT}/v1/verify, v1/mutate, v2/verify or v2/mutate"
         )
+        # A body that it may have is not read: the connection ends with the answer.
         return Response(content, status, {"Connection": "close"}, _JSON)
 
     async def _failed(self, request: Request, error: Exception) -> Response:

@@ -249,6 +249,7 @@ def _check_known(resource: Resource) -> None:
         UsageError: it is of Ratify's group, in a version or of a kind that Ratify v1 does not have.
     """
     group, _, version = resource.api_version.partition("/")
+    # What is of another group (a ConfigMap in the same file) does not look like a policy.
     if group == GROUP and (version not in VERSIONS or resource.kind.removeprefix("Namespaced") not in KINDS):
         raise UsageError(
             f"{resource.position('kind')}: {quoted(resource.api_version, 80)} {quoted(resource.kind, 80)} is not known; expected "

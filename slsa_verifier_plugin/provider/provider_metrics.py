@@ -136,6 +136,7 @@ class _ServiceUsage(Collector):
         for root in usage["loadedRoots"]:
             # Asked at each scrape: an age that was written down would stand still.
             since = self._now() - datetime.fromisoformat(f"{root['date']}T00:00:00+00:00")
+            # Twelve digits of a digest tell the roots of one server apart.
             age.add_metric([root["source"], root["digest"][:12]], since.total_seconds())
         unusable = GaugeMetricFamily(f"{PREFIX}_trusted_roots_unusable", "Trusted roots that cannot be used.")
         unusable.add_metric([], len(usage["unusableRoots"]))

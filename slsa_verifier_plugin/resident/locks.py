@@ -17,6 +17,7 @@ def try_lock(path: str) -> int | None:
     """
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
+        # Never waited for here: callers look again when they like, and have other things to look at meanwhile.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException as error:
         # Without the lock the descriptor is of no use.

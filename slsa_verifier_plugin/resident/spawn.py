@@ -65,6 +65,7 @@ class Starter:
         # Before the attempt to connect: a verifier that ends because another one serves here has not failed.
         ended = _how_ended(self._child) if self._child else None
         connection = _try_connect(self._place)
+        # Somebody listens, or this caller's verifier is on its way: there is nothing more to do at this look.
         if connection is not None or (self._child and ended is None):
             return connection
         if self._child:
@@ -80,6 +81,7 @@ class Starter:
             if self._lock is None:
                 self._has_waited = True
                 return None
+            # The previous holder's verifier ended by itself; another one would do the same.
             if self._has_waited and os.pread(self._lock, len(_FAILED), 0) == _FAILED:
                 raise NotStartedError
             # The previous holder's verifier may have come to listen since the attempt above.

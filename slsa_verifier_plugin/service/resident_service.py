@@ -197,6 +197,7 @@ class ResidentService:
 
     def _ask(self, request: bytes) -> bytes | None:
         """Have the fork verify a signature where that leaves this process something to do meanwhile."""
+        # Without the lock: a count that is not the newest changes who does the work, and nothing else.
         return self._fork.ask(request) if self._fork is not None and self._running > 1 else None
 
     def _follow(self, source: RootSource) -> None:
@@ -227,6 +228,7 @@ class ResidentService:
         except Exception as failure:  # noqa: BLE001 (the thread must outlive what a library raises; the status tells)
             error = f"an unforeseen {type(failure).__name__}"
         self._note(source, refreshed, error)
+        # The loop sleeps until another root is due: this one may be due before.
         self._wake.set()
 
     def _note(self, source: RootSource, refreshed: Refreshed | None, error: str) -> None:
@@ -291,6 +293,7 @@ def _fork(environ: Mapping[str, str]) -> Fork | None:
 
 
 def _answerer() -> Callable[[bytes], bytes]:
+    # In the fork alone, which has told by now that it is ready.
     from slsa_verifier_plugin.signatures.sharing import Answerer
 
     return Answerer()

@@ -302,6 +302,7 @@ class Service:
             return _stamp(source.location)
         # The first root of a TUF repository may be replaced as well; it decides where the copy lies.
         key = (source, *_stamp(source.bootstrap))
+        # Looked for once: where the copy lies depends on the repository and its first root alone.
         link = self._links.get(key)
         if link is None:
             from slsa_verifier_plugin.signatures.sources import repository_of

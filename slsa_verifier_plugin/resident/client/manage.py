@@ -110,6 +110,7 @@ def start(environ: Mapping[str, str], command: Sequence[str], seconds: float = 1
     while now.report is not None and not now.report.get("warm") and time.monotonic() < end:
         time.sleep(_PAUSE)
         now = _status_at(place, ASK_SECONDS)
+    # It listens and does not answer: while it keeps the place no other one can serve there.
     if now.report is None:
         raise UsageError(f"{now.problem}; stop it first")
     if not now.report.get("warm"):

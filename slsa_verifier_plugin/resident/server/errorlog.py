@@ -39,6 +39,7 @@ class ErrorLog:
                 os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
                 0o600,
             )
+        # The lines stay in memory alone, and the status says how many were not written.
         except OSError:
             self.descriptor = -1
 
@@ -78,6 +79,7 @@ class ErrorLog:
             # The older half goes at once: cutting a little at each line would write the file anew each time.
             kept = os.pread(self.descriptor, MAX_BYTES // 2, max(size - MAX_BYTES // 2, 0))
             os.ftruncate(self.descriptor, 0)
+            # From the first whole line on.
             os.write(self.descriptor, kept[kept.find(b"\n") + 1 :])
         os.write(self.descriptor, line)
 

@@ -92,6 +92,7 @@ class FairQueue(Generic[J]):
         # The least busy registry is at the limit, so all are.
         if busy[registry] >= self._most:
             return None
+        # Taken out, and put back below if more wait: callers name registries, and those that are done with are forgotten.
         jobs = self._waiting.pop(registry)
         job = jobs.popleft()
         if jobs:

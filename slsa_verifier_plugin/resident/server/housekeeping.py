@@ -68,6 +68,7 @@ def source_state() -> tuple[int, int]:
             if name.endswith(".py"):
                 try:
                     found = os.stat(f"{directory}/{name}")  # noqa: PTH116 (some dozens, every few seconds)
+                # Removed since it was listed: the smaller count tells.
                 except OSError:
                     continue
                 count += 1

@@ -200,6 +200,7 @@ class Loop:
             self._peers.wait(peer)
             return
         except OSError:
+            # A connection that was reset has ended, too.
             data = b""
         # The other side has sent no whole request and closed: nobody is there to be answered.
         if not data:
@@ -334,6 +335,7 @@ class Loop:
 
     def _take_over(self) -> None:
         try:
+            # Many bytes at once: they say nothing but that there is something to take over.
             self._woken.recv(4096)
         except BlockingIOError:
             return

@@ -147,8 +147,10 @@ class PermitPool(ABC, Generic[J]):
                 return
             # A lock for each and not one condition for all: who is next is woken, and nobody else.
             gate = threading.Lock()
+            # Held from the beginning, so that the next acquire waits until ``_dispatch`` releases it.
             gate.acquire()
             self._returning.append((job, gate))
+        # Outside of the pool's lock, which whoever releases the gate needs.
         gate.acquire()
 
     def _dispatch(self) -> None:
