@@ -69,7 +69,7 @@ class Row:
         """The highest level at which it would be admitted, empty where at none."""
         # Levels stand lowest first, and none above a denied one is admitted: the last is the highest.
         admitted = [name for name, decision in self.levels.items() if decision is Decision.ADMITTED]
-        # A level below a denied one may stand last: nothing is made up for what was not tried.
+        # Admitted at no level: an empty text, which highest_of shows as "no level".
         return admitted[-1] if admitted else ""
 
 

@@ -64,7 +64,7 @@ class AuditSources:
         )
 
     def check(self, demands: Demands) -> None:
-        """Raise ``UsageError`` where there is nothing to audit, or standard input would be two things."""
+        """Raise ``UsageError`` where there is nothing to audit, or where two options name standard input."""
         files = [*self.lists, *self.pods, *self.manifests]
         # An audit of nothing would end with status 0, which a pipeline takes for success.
         if not (self.images or files or self.registries or self.clusters):

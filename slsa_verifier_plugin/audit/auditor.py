@@ -114,7 +114,7 @@ class Auditor:
     def _alone_with(self, key: str) -> Iterator[None]:
         """Hold the lock of one image: threads with the same image wait for each other, and for no other image's registry."""
         with self._lock:
-            # A lock each image, counted, so that neither ten thousand of them stay nor one is taken away from who waits.
+            # One lock for each image, with a count of its users: the last one deletes it, and nobody loses a lock in use.
             turn, users = self._alone.setdefault(key, (threading.Lock(), []))
             users.append(None)
         # Outside of the lock on the table: other images must not wait for this image's registry.
@@ -146,7 +146,7 @@ class Auditor:
         """Yield each level's decision, lowest first: what one level denies, every higher one denies."""
         # Before the lowest level nothing is denied yet.
         decision = Decision.ADMITTED
-        # One that is about something else stays as it is, where another is about the track.
+        # A verifier without a level of the track stays as it is, if another verifier demands one.
         asked = [_demands_track(check, self._track) for check in checker.verifiers]
         # A policy that names no level of the track has one added: the question was what each level would mean.
         if not any(asked):

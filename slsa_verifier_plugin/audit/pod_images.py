@@ -36,7 +36,7 @@ Owners = Mapping[tuple[str, str, str], Owner]
 
 
 def from_pods(path: str) -> Iterator[Use]:
-    """Yield the images of running Pods, of Deployments and CronJobs where it can be told that a Pod belongs to one.
+    """Yield the images of running Pods, each with its Deployment, CronJob or other owner as far as that is known.
 
     Where a Pod's status says which digest runs, that is the image, whatever its tag means today.
 
@@ -50,7 +50,7 @@ def from_pods(path: str) -> Iterator[Use]:
 def current_context(environ: Mapping[str, str]) -> str:
     """Return the name of kubectl's current context, so that a report names the cluster; empty where there is none.
 
-    Who asks by it asks one cluster, though somebody else changes the kubeconfig meanwhile.
+    Whoever asks by this name asks one cluster, even if somebody switches the context meanwhile.
     """
     try:
         # Asked once at the start: the context may be switched in another shell while the Pods are listed.
