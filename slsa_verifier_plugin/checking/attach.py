@@ -158,12 +158,12 @@ def _found(
         reference = parse_image(origin.target)
         found = origins.patiently(lambda deadline: read_artifact(store, reference, deadline), request.wait)
         return found, request.commit
+    # Only notes and GitHub are asked by a commit, so only they need the labels.
     labels = image_labels(store, image, descriptor, Deadline(SECONDS))
     # A dict keeps the order and each URI once: several Verifiers may name one repository.
     expected = (
         {uri: None for check in checker.verifiers for uri in check.policy.resource_uris} if checker else {}
     )
-    # Only notes and GitHub are asked by a commit, so only they need the labels.
     source = origins.ImageSource(labels, tuple(expected))
     # What a person typed goes before what the image says of itself.
     commit = request.commit or source.commit()

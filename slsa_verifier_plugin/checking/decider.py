@@ -271,7 +271,7 @@ _FROM_NOTES = (
 
 
 def _misreported(image: Reference, descriptor: Descriptor, artifact_type: str) -> str:
-    """Return the sentence on an artifact that is of ``artifact_type`` and listed as another: whose word it is, what helps."""
+    """Return the sentence on an artifact that is listed under a wrong type: who wrote that type, and the remedy."""
     from slsa_verifier_plugin.registry.referrers import fallback_tag
 
     listed = f"as {quoted(descriptor.artifact_type)}" if descriptor.artifact_type else "without a type"

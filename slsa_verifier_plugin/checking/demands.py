@@ -1,4 +1,4 @@
-"""What a caller demands of images: policy files and what changes in them, to verifiers that check (``Decider``)."""
+"""Turns a caller's demands (policy files, and options that change them) into a ``Decider``."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _without_password(text: str) -> str:
 
 
 def _authority(url: str, scheme: str) -> str:
-    """Return host and user of ``url``; of ssh's, where the user is part of the address, nothing."""
+    """Return user and host of ``url``, but an empty text for ssh, where the user belongs to the address."""
     return "" if scheme == "ssh" else url.removeprefix(f"{scheme}://").partition("/")[0]
 
 
@@ -246,11 +246,12 @@ class _Git:
         settings = [text for setting in _SETTINGS for text in ("-c", setting)]
         # init makes the folder that the others are told of.
         place = [] if arguments[0] == "init" else [f"--git-dir={self.place}"]
+        # Files, not pipes: a pipe that nobody empties would hold git up for ever.
         with (self._folder / "out").open("w+b") as out, (self._folder / "err").open("w+b") as errors:
             status = self._run([self._git, *settings, *place, *arguments], out.fileno(), errors.fileno())
             out.seek(0)
             errors.seek(0)
-            # A file, not a pipe: a pipe that nobody empties would hold git up for ever.
+            # One byte more than a note may have; fetch_note has asked for its size before.
             self.output = out.read(MAX_NOTE + 1)
             self._said = errors.read(4096).decode("utf-8", "replace")
         return status

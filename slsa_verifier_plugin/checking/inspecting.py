@@ -36,7 +36,7 @@ _IMAGE_TYPES = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 )
-"""The types of images' configs, which stand for an artifact type where there is no other: what runs, holds no attestations."""
+"""Config types of images. A manifest without an artifact type goes by its config's type; an image holds no attestations."""
 NO_JSON = "no JSON"
 """The kind of a line that is no JSON, or JSON that is open to more than one reading."""
 

@@ -30,10 +30,10 @@ _REFERENCE = re.compile(
 
 
 def reference_in(text: str) -> Reference | None:
-    """Return the reference that ``text`` is, None where it is rather a file: that exists, or no registry and tag or digest.
+    """Return the reference in ``text``; None for a file that exists, or a text without a registry and a tag or digest.
 
     Raises:
-        UsageError: it is neither, for a slip in it.
+        UsageError: it looks like a reference, and is not a valid one.
     """
     # A file goes before a reference of the same spelling: to read it asks nobody.
     if text == "-" or Path(text).exists() or not ("://" in text or _REFERENCE.fullmatch(text)):

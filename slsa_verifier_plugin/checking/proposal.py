@@ -36,7 +36,7 @@ class Proposal:
     signer: Signer
     binding: str
     builder: tuple[str, Signer] | None = None
-    """Whose provenance binds the image, where that is nobody who is trusted without configuration."""
+    """The builder whose provenance binds the image; None where no builder must be named."""
     root: Any = None
     """``trustedRoot``, where it is not the default."""
     remarks: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Proposal:
         return next((commit for known in entries if (commit := known.unlisted_commit(self.signer))), "")
 
     def problem(self) -> str:
-        """Return what a policy cannot say of what the attestation says; empty where it can say all of it."""
+        """Return why the attestation's values are no valid parameters; empty where they are."""
         # Parsed as a call of Ratify would be.
         try:
             parse_policy({"name": "proposal", **self.parameters()})

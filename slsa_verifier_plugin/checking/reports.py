@@ -137,7 +137,7 @@ def combined(
 def with_required(
     report: ImageReport, rules: Mapping[str, str], is_ours: Callable[[str], bool]
 ) -> ImageReport:
-    """Return the report once Ratify's Policy has its say on absent types: each that it names must have passed.
+    """Return the report after a look at the types that Ratify's Policy names: each must be there and have passed.
 
     Every named type but ``default`` begins as failed, and all must become true (Ratify v1.4.4, ``configpolicy.go``,
     ``OverallVerifyResult``).

@@ -32,7 +32,7 @@ class Decision(StrEnum):
 
 
 _UNDECIDING = frozenset({"TRUST_ROOT_UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL_ERROR"})
-"""Reason codes of ``errors.Reason``, which help and completion need not load; so is every ``REGISTRY_*``."""
+"""Reasons that decide nothing, as every ``REGISTRY_*``. Written out: help and completion need not load ``errors.Reason``."""
 
 
 def decision_of(success: bool, reason: str) -> Decision:
