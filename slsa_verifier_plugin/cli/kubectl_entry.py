@@ -19,7 +19,7 @@ _VALUED = {
 }
 _ALL = ("-A", "--all-namespaces")
 SOURCES = ("--images", "--pods", "--manifests", "--registry", "--cluster", "merge", "-h", "--help")
-"""What says that an audit is of something else, or of the cluster already."""
+"""Arguments with which an audit has a source already, or asks for help: then ``--cluster`` is not added."""
 
 
 def main() -> NoReturn:
@@ -62,10 +62,10 @@ def translated(arguments: Sequence[str], environ: MutableMapping[str, str]) -> l
     if everywhere and "--namespace" in options:
         at = options.index("--namespace")
         del options[at : at + 2]
-    # Of kubectl's plugin people expect that it is about the cluster.
+    # People expect a plugin of kubectl to look at the cluster.
     if rest[:1] == ["audit"]:
         names_other = any(item.partition("=")[0] in SOURCES for item in rest[1:])
-        # Of another source the options say nothing: the audit refuses them with a word.
+        # With another source these options mean nothing: the audit refuses them, and says why.
         return ["audit", *options, *([] if names_other else ["--cluster"]), *rest[1:]]
-    # Of the other commands doctor alone reads a cluster, and takes its kubeconfig from the environment.
+    # doctor is the only other command that reads a cluster; it takes the kubeconfig from the environment.
     return [*rest, *options]

@@ -215,7 +215,7 @@ def _quietly(write: Callable[[], object]) -> None:
 
 
 def _prepare_output() -> None:
-    """Let neither a closed stream nor a character that the terminal's encoding lacks fail a report."""
+    """Keep reports from failing at a closed stream, or at a character that the terminal's encoding lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

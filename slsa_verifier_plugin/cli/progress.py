@@ -19,16 +19,16 @@ BAR_COLUMNS = 24
 
 
 class Bar:
-    """Shows how far an audit is and how long it will take, as long as a ``with`` block; says nothing where nobody watches.
+    """Shows how far an audit is, for the length of a ``with`` block. Shows nothing where standard error is no terminal.
 
-    Nothing but numbers is shown: no text from outside comes past the sinks here.
+    Only numbers are shown, so no foreign text reaches the terminal past the sinks.
 
     Args:
         session: says whether there are colours.
     """
 
     def __init__(self, session: Session) -> None:
-        # Only who watches pays for the import. A terminal that cannot go back to a line's start would get a line a picture.
+        # rich is imported only for a terminal. A dumb one cannot redraw a line: each update would be a new one.
         watched = sys.stderr.isatty() and session.environ.get("TERM") != "dumb"
         self._progress = _progress(session) if watched else None
 

@@ -1,12 +1,12 @@
 """Lets a resident verifier that runs answer ``verify`` for one image or file, where a process of its own would say the same.
 
-The caller reads the files that it names, and sends what is in them; the verifier does what ``verify`` does, with what it keeps
-warm, and returns what is to be printed. Whatever could make that another answer, or none, sends the caller to a process of its
-own: several images, a layout, an artifact, an error, a decision that was not to be had, more bytes than a frame holds, other
-rights, files or networks than the verifier's. So the verifier's errors are never shown, and a verdict is never kept by anybody.
+The caller reads the files that it names and sends their content. The verifier does what ``verify`` does, with its warm caches,
+and returns the text to print. The caller verifies by itself wherever the answer could differ, or where there is none: for
+several images, a layout, an artifact, an error, an undecided image (a registry's failure aside), more bytes than a frame holds,
+and where the verifier has other rights, files or networks. So the verifier's errors are never shown, and nobody keeps a verdict.
 
-None is started for a person: what one command saves (0.4 s) is less than a start costs, and whoever tries a command once, or
-runs it in CI, would be left with a process that stays for an hour. ``resident start``, and Ratify's calls, are what starts one.
+``verify`` starts no verifier: it would save 0.4 s, which is less than a start costs, and somebody who runs one command, perhaps
+in CI, would be left with a process that stays for an hour. ``resident start`` and Ratify's calls start one.
 """
 
 from __future__ import annotations

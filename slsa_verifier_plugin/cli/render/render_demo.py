@@ -30,7 +30,7 @@ class Show:
 
     @property
     def as_expected(self) -> bool:
-        """True where every image met with what it must, for the reason it must."""
+        """True where each image has the expected decision, for the expected reason."""
         # all() of nothing is true, and a demo without images has shown nothing.
         return bool(self.outcomes) and all(outcome.as_expected for outcome in self.outcomes)
 
