@@ -41,10 +41,10 @@ def credential_leases(provider: CredentialProvider | None) -> CredentialLeases:
     def fetch(registry: str, deadline: Deadline) -> Lease[Credentials | None]:
         # Every provider decides by the registry alone, as Ratify does: the repository is left out.
         found = provider.credentials(Reference(registry, ""), deadline) if provider is not None else None
+        # For what has no end of its own: a rotated password must not need a restart.
         seconds = limits.CREDENTIALS_SECONDS
         if found is not None and found.expires_at is not None:
-            # The wall clock: clouds say a time of day.
-            # Never longer than an hour: a cloud's clock, or its answer, may be wrong.
+            # By the wall clock, for clouds say a time of day; at most an hour, for that time may be wrong.
             seconds = min(found.expires_at - time.time(), limits.MAX_TOKEN_SECONDS)
         return Lease.lasting(found, seconds)
 

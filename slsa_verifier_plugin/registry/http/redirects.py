@@ -99,6 +99,7 @@ class HttpClient:
                 lambda allowed: self._transport.send(request, deadline, allowed),
                 lambda: self._reach.get(home, deadline),
             )
+        # A public registry with a private object store ends here (docs/registries.md, "What is sent where").
         except AddressRefused as refused:
             why = (
                 f"the registry sends its client to {faults.redacted(request.url)}, a {refused.kind} address, and is not at "

@@ -152,6 +152,7 @@ class DockerConfig:
             status, output = run_helper(
                 [program, "get"],
                 server.encode(),
+                # Of the environment only what helpers read (docs/registries.md), and what SLSA_VERIFIER_PASS_ENV names.
                 passed_on(self._environ),
                 deadline.within(limits.HELPER_SECONDS),
             )
