@@ -41,6 +41,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     except ValueError:
         # urlsplit raises for ports and brackets that are none.
         usable = False
+    # SOCKS proxies are refused as well (docs/registries.md, "What is sent where").
     if not usable:
         raise RegistryError(
             f"the proxy in {name.upper()} (or ALL_PROXY) is not an http:// or https:// URL with a host; "

@@ -141,6 +141,7 @@ class TrustStore:
         # People name the directory after what they write in references.
         names = [host, "docker.io"] if host == "registry-1.docker.io" else [host]
         candidates = (Path(root) / name for root in self._host_directories for name in names)
+        # The first that exists counts alone: the directories do not add up.
         return next(filter(_is_directory, candidates), None)
 
 
