@@ -213,6 +213,7 @@ def verified_copy(repository: RootRepository, folder: Path) -> Copy:
         # TUF 1.0, 5.4 to 5.6: timestamp, snapshot, targets, each signed by keys of the root.
         trusted.update_timestamp(_bounded(folder / "timestamp.json"))
         trusted.update_snapshot(_bounded(folder / "snapshot.json"))
+        # The top-level targets alone: delegated ones are not followed (docs/limits.md).
         targets = trusted.update_delegated_targets(_bounded(folder / "targets.json"), "targets", "root")
         info = targets.targets[TARGET]
         content = _bounded(folder / TARGET, MAX_ROOT)
