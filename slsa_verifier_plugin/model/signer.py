@@ -36,10 +36,10 @@ class Signer:
     def is_github(self) -> bool:
         """True where the certificate speaks of a GitHub Actions run: by its issuer, or by extensions that only GitHub has."""
         return (
-            # Arcs 2 to 6 are GitHub's own extensions (Fulcio ``docs/oid-info.md``): a GitHub server with an issuer of
-            # its own has them as well.
             self.issuer == GITHUB_ISSUER
             or self.issuer.startswith(f"{GITHUB_ISSUER}/")  # an enterprise's own
+            # Arcs 2 to 6 are GitHub's own extensions (Fulcio ``docs/oid-info.md``): a GitHub server with an issuer of
+            # its own has them as well.
             or any(arc in self.claims for arc in (2, 3, 4, 5, 6))
         )
 

@@ -17,7 +17,7 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     Resource,
 )
 
-# Gatekeeper's groups; the last of them is Kubernetes' own.
+# Gatekeeper's four groups, and one of Kubernetes' own.
 MUTATION_GROUP = "mutations.gatekeeper.sh"
 PROVIDER_GROUP = "externaldata.gatekeeper.sh"
 TEMPLATE_GROUP = "templates.gatekeeper.sh"
