@@ -99,6 +99,7 @@ def push(
                 pusher.manifest(piece.image.manifest, image.media_type, piece.tag)
             if piece.artifact is not None:
                 pusher.attach(image, piece.artifact.manifest, piece.artifact.artifact_type, {})
+    # The Verifier by which the images are judged below is one of these files.
     write(folder)
     demands = Demands(policy=str(folder / VERIFIER_FILE), rule="any", plain_http=plain_http, seconds=SECONDS)
     # By what the registry gives back, not by what was sent: a cluster will see the same.

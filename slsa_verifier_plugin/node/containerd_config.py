@@ -99,6 +99,7 @@ def read_config(path: Path) -> ContainerdConfig:
         versions.append(version)
         for name in lists:
             lists[name] |= dict.fromkeys(_list(file, document, name), str(file))
+        # Brought to the newest form one by one, so that files of several versions can be merged.
         for key, value in _leaves(_newest(document, version)):
             _put(settings, key, Setting(value, str(file)))
         # At the end of those that wait: what is imported later counts over what was read before.

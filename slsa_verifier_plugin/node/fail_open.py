@@ -201,6 +201,7 @@ def _directory(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
             name, FAILED, f"{plain(path)} has no {PROGRAM}, but {quoted(names[0], 80)}", install
         )
         return
+    # The folder, then each entry: containerd runs every one of them for every image.
     problems = [*_owner(path), *(problem for item in names for problem in _entry(folder / item))]
     if not problems:
         # What others may change is not run, not even to try it.

@@ -134,6 +134,7 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
     verifiers: list[VerifierResource] = []
     others: set[str] = set()
     remarks: list[str] = []
+    # All files first: what decides for a namespace may stand in several of them.
     for file in files:
         found, folder = read_resources(file)
         resources += found
@@ -155,6 +156,7 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
         raise UsageError(
             f"{', '.join(map(quoted, paths))} has no Verifier of type {' or '.join(PLUGIN_TYPES)}; nothing would be decided"
         )
+    # One scope for each namespace that has something of its own, and one for the cluster.
     by_scope = _Grouped(resources, verifiers, namespaced)
     scopes = {name: by_scope.scope(name, service, generation) for name in by_scope.names()}
     for scope in scopes.values():

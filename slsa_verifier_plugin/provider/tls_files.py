@@ -89,6 +89,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
                 "renew it"
             )
         first["client-ca"] = min(authorities)
+        # Any client of that authority will do: Gatekeeper's has issued one certificate (docs/limits.md).
         context.verify_mode = ssl.CERT_REQUIRED
         try:
             # What was read, not the file again: it may be another by now. Comments between certificates may be in any letters.

@@ -219,6 +219,7 @@ class Exchanger:
             FrameError: what it says is not of this protocol, or the call fits in no frame.
         """
         try:
+            # Step 3: the verifier learns how much of the time is used by now.
             sent = time.monotonic()
             accept = min(sent + self._patience, end)
             channel.send(self._question.frame(sent - self._started), accept)
@@ -227,7 +228,7 @@ class Exchanger:
                 raise BusyError
             if kind != protocol.ACCEPTED:
                 raise FrameError("a frame that is not expected")
-            # Counted from the sending: a verifier that accepts late, on a busy machine, must not answer late.
+            # Step 4, counted from the sending: a verifier that accepts late, on a busy machine, must not answer late.
             promised = sent + min(protocol.decode_accepted(body), self._most)
             try:
                 kind, body = self._receive(channel, promised, HUNG_AT_WORK_SECONDS)

@@ -179,6 +179,7 @@ class Service:
             RegistryError: the settings name a credential provider that is unknown or not installed.
         """
         key = _key_of(settings)
+        # Kept for the process, and with it its connections, tokens and what they have fetched.
         store = self._stores.get(key)
         if store is None:
             from slsa_verifier_plugin.registry.credentials.select import provider_for

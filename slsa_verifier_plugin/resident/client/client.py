@@ -62,6 +62,7 @@ class StdinError(Exception):
 
 def refusal(environ: "Mapping[str, str]") -> Answer | None:
     """Return the contract's error 4 where Ratify's variables are missing or empty: nothing need be read or started for it."""
+    # Step 0: nothing is read, nobody is asked, nothing is started.
     missing = [name for name in VARIABLES if not environ.get(name)]
     return (1, protocol.MISSING_VARIABLES % ", ".join(missing).encode(), b"") if missing else None
 
@@ -117,12 +118,14 @@ def ask(
     mode = environ.get(RESIDENT_VARIABLE)
     search = _Search(environ, question, started, start_command, turns=mode != "require")
     if mode != "off":
+        # Steps 3 to 6.
         answer = search.ask()
         if answer is not None:
             return answer
         # Chosen by people who have no memory for a process of a call's own.
         if mode == "require":
             return 0, protocol.REQUIRED_LINE, b"warn: " + search.problem.encode() + b"\n"
+    # Step 7.
     turn = search.turn()
     if turn is None:
         return 0, protocol.NO_TURN_LINE, _warning(search.problem)
@@ -168,6 +171,7 @@ def read_stdin(descriptor: int, end: float) -> bytes:
     """
     chunks: list[bytes] = []
     size = 0
+    # poll takes any descriptor, select none above 1023.
     waiter = select.poll()
     waiter.register(descriptor, select.POLLIN)
     try:
@@ -304,6 +308,7 @@ class _Search:
                 self._wait_for_the_next()
                 return None
         except ClosedError as error:
+            # Step 5: what ended calls is counted apart from what ended before a call was accepted.
             self._cut += error.accepted
             self._closed += not error.accepted
             # A call that ends two verifiers (a fault of ours in C code, a limit of memory) must not end a third one.
@@ -334,6 +339,7 @@ class _Search:
         # Not an end yet: the starter below has one started.
         except NobodyListensError:
             pass
+        # Step 6: nobody listens. Loaded only now, for most calls find a verifier that runs.
         from slsa_verifier_plugin.resident import spawn
 
         if self._starter is None:

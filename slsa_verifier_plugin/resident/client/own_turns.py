@@ -21,6 +21,7 @@ def take_turn(place: Place) -> int | None:
 
     Turns are ``DIR/KEY/own-N``, one a usable processor, two at most.
     """
+    # Step 7 of docs/resident-protocol.md, "The client".
     for number in range(min(usable_processors(), MOST_TURNS)):
         try:
             turn = try_lock(f"{place.directory}/own-{number}")

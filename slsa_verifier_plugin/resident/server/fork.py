@@ -23,6 +23,7 @@ from slsa_verifier_plugin.resident.spawn import close_from, detach_standard_file
 MAX_REQUEST = 128 << 10
 """Bytes of a request; what is larger is done by whoever asks."""
 MAX_REPLY = 64 << 10
+# Measured: on busy processors one second was too short.
 ASK_SECONDS = 2.0
 """How long a reply is waited for; a fork that is later than this is ended."""
 READY_SECONDS = 2.0
@@ -77,6 +78,7 @@ class Fork:
                 for end in pair:
                     end.close()
             return
+        # The fork never returns from here: it serves until its parent has ended.
         if child == 0:
             _serve(self._prepare, [theirs for _, theirs in pairs])
         for _, theirs in pairs:

@@ -172,6 +172,7 @@ class Loop:
             elif self._is_full() and not self._peers.drop_oldest():
                 self._refuse(connection)
             else:
+                # At once: most requests are there by the time their connections are accepted.
                 self._read(self._peers.add(connection))
 
     def _is_own(self, connection: socket.socket) -> bool:

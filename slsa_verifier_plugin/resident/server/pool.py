@@ -104,6 +104,7 @@ class Pool(PermitPool[Job]):
         except Exception as error:  # noqa: BLE001 (too large, or no answer at all)
             self._counters.add("failed")
             self._log.add(f"an answer fits in no frame: {describe(error)}")
+            # The caller gets a word all the same, and need not wait for its time to be over.
             data = encode_answer((0, INTERNAL_LINE, b""))
         # Most answers fit into the socket's buffer; of the others the loop sends the rest, so that no thread waits for a caller.
         try:
