@@ -99,6 +99,7 @@ void answer_plain(char *to, size_t size, const char *text)
     size_t i = 0;
     if (size == 0)
         return;
+    /* Neither quotes nor backslashes are left, so the text may stand in a JSON string as it is. */
     for (; text[i] != '\0' && i + 1 < size; i++) {
         const char c = text[i];
         if (c < ' ' || c > '~')

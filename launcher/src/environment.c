@@ -137,6 +137,7 @@ bool environment_key(const char *build, char *const *environment, char key[KEY_S
         if (environment_is_relevant(environment[i], further) && !is_shadowed(environment, i))
             chosen[used++] = environment[i];
     }
+    /* The order of an environment means nothing; place.py sorts by bytes, too. */
     qsort(chosen, used, sizeof *chosen, compare);
 
     struct sha256 hash;
@@ -171,6 +172,7 @@ char **environment_with(char *const *environment, char *const *changes)
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         bool kept = !is_one_of(environment[i], LOADER_NAMES, COUNT(LOADER_NAMES));
+        /* A variable that is changed is added below, once. */
         for (size_t j = 0; kept && j < extra; j++)
             kept = name_length(environment[i]) != name_length(changes[j]) ||
                    memcmp(environment[i], changes[j], name_length(changes[j])) != 0;

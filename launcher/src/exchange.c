@@ -118,6 +118,7 @@ enum outcome exchange(int fd, struct call *call, struct watch *watch, uint64_t a
     result = await(fd, watch, HUNG_AT_WORK_MS, until);
     if (result == IO_DONE)
         result = read_frame(fd, body, &kind, &size, until);
+    /* The promised time is over, and it is not seen to hang: its own word should have come 250 ms before. */
     if (result == IO_LATE && !(watch != NULL && watch->hung))
         return OUTCOME_LATE;
     if (result != IO_DONE)

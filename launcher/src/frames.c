@@ -41,6 +41,7 @@ uint32_t frame_number(const unsigned char *bytes)
 size_t frame_verify(unsigned char *buffer, size_t size, uint32_t elapsed_ms, const char *const variables[3], size_t input_size,
                     size_t most)
 {
+    /* The time, then a length with its bytes for standard input and for each variable. */
     uint64_t body = 4 + 4 + (uint64_t)input_size;
     for (unsigned i = 0; i < 3; i++)
         body += 4 + (variables[i] != NULL ? strlen(variables[i]) : 0);
@@ -85,6 +86,7 @@ bool frame_answer(const unsigned char *body, size_t size, struct answer *answer)
         const size_t length = frame_number(body);
         body += 4;
         size -= 4;
+        /* A field that is longer than the rest of its frame. */
         if (length > size)
             return false;
         *fields[i] = (struct bytes){.data = body, .size = length};

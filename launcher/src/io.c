@@ -22,6 +22,8 @@ void sleep_between(uint64_t begun, unsigned least, uint64_t until)
 {
     const uint64_t now = clock_ms();
     const uint64_t left = now < until ? until - now : 0;
+    /* A tenth of the time waited so far: many callers that look without rest keep the server that they wait for from a
+     * processor. */
     uint64_t length = (now - begun) / 10;
     if (length > left)
         length = left;
@@ -38,6 +40,7 @@ enum io io_wait(int fd, short events, uint64_t until)
         const uint64_t left = now < until ? until - now : 0;
         struct pollfd one = {.fd = fd, .events = events};
         const int ready = poll(&one, 1, left > INT_MAX ? INT_MAX : (int)left);
+        /* poll counts a descriptor that is not open as ready. */
         if (ready > 0)
             return (one.revents & POLLNVAL) != 0 ? IO_FAILED : IO_DONE;
         /* Who waits for more than poll can (24 days) waits again. */

@@ -178,6 +178,7 @@ static int plugin(struct runtime *runtime, uint64_t started)
     unsigned char *const input = mmap(NULL, INPUT_LIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (input == MAP_FAILED)
         return answer_lack(ENOMEM);
+    /* Step 2 of docs/resident-protocol.md, "The client". */
     const enum io read = io_read_all(STDIN_FILENO, input, INPUT_LIMIT, &call.input.size, started + INPUT_MS);
     call.input.data = input;
     if (read == IO_LATE)

@@ -11,6 +11,7 @@
 
 int print_answer(const struct answer *answer)
 {
+    /* In this order: docs/resident-protocol.md, "The client", step 4. */
     if (!io_write(STDERR_FILENO, answer->errors.data, answer->errors.size) ||
         !io_write(STDOUT_FILENO, answer->output.data, answer->output.size))
         return 1;
@@ -34,6 +35,7 @@ static pid_t start(struct runtime *runtime, const struct call *call, int connect
     (void)close(connections[1]);
     if (process > 0)
         return process;
+    /* The runtime is there, so the system gave no process; else the runtime itself is missing. */
     if (state == RUNTIME_READY) {
         *status = answer_lack(error);
     } else {

@@ -56,6 +56,7 @@ static pid_t start_once(const struct runtime *runtime, const struct program *pro
     if (error == 0)
         return child;
     if (child > 0)
+        /* It has said that it could not be executed, so it ends at once. */
         (void)waitpid(child, NULL, 0);
     errno = error;
     return -1;

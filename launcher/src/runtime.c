@@ -149,6 +149,7 @@ static enum runtime_state try_candidate(struct runtime *runtime, const char *pat
 
 enum runtime_state runtime_find(struct runtime *runtime, bool thorough, uint64_t until)
 {
+    /* Goes on where the last search ended: what was rejected is not tried again. */
     for (bool last = false; !last; runtime->candidate++) {
         char path[PATH_MAX];
         bool nested = false;

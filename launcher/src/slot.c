@@ -128,6 +128,7 @@ static enum io unpack_once(const struct slot *slot, const struct payload *payloa
 {
     int reports = -1;
     struct space space;
+    /* Asked before half of it is written. */
     if (!slot_has_space(slot->directory, payload, &space)) {
         *report = (struct report){.result = UNPACK_FAILED, .error = ENOSPC};
         (void)close(lock);

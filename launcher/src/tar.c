@@ -75,6 +75,7 @@ static bool read_path(const unsigned char block[TAR_BLOCK], struct tar_entry *en
     }
     memcpy(entry->path + length, block + NAME, name);
     length += name;
+    /* Directories have a slash at the end, which is_plain would take for an empty name. */
     if (entry->kind == TAR_DIRECTORY && length > 1 && entry->path[length - 1] == '/')
         length--;
     entry->path[length] = '\0';
@@ -86,10 +87,12 @@ bool tar_entry(const unsigned char block[TAR_BLOCK], struct tar_entry *entry)
     static const unsigned char zeros[TAR_BLOCK];
     uint64_t mode = 0;
     memset(entry, 0, sizeof *entry);
+    /* Blocks of zeros end an archive. */
     if (memcmp(block, zeros, TAR_BLOCK) == 0) {
         entry->kind = TAR_END;
         return true;
     }
+    /* Magic and version of POSIX; GNU's own form has others. */
     if (memcmp(block + MAGIC, "ustar\00000", MAGIC_SIZE) != 0 || !has_right_checksum(block))
         return false;
     if (!octal(block + MODE, MODE_SIZE, &mode) || !octal(block + LENGTH, LENGTH_SIZE, &entry->size))
@@ -106,6 +109,7 @@ bool tar_entry(const unsigned char block[TAR_BLOCK], struct tar_entry *entry)
         /* The payload has files and directories alone; a link could lead out of the directory. */
         return false;
     }
+    /* Its bytes would be read as the next entry. */
     if (entry->kind == TAR_DIRECTORY && entry->size != 0)
         return false;
     return read_path(block, entry);

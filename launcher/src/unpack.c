@@ -158,6 +158,7 @@ static enum unpacked stream(const struct payload *payload, const struct buffers 
     }
     sha256_end(&hash, digest);
     hex_of(digest, SHA256_SIZE, text);
+    /* One whole frame, and in it an archive with its end, as large as the trailer says. */
     const bool whole = pending == 0 && to->ended && to->held == 0 && to->left == 0 && to->taken == payload->unpacked;
     return whole && strcmp(text, payload->digest) == 0 ? UNPACKED : UNPACK_DAMAGED;
 }
@@ -179,9 +180,11 @@ static enum unpacked extract(const struct payload *payload, const struct buffers
         result = stream(payload, with, &to);
     /* errno is the write's, and not that of the tidying up. */
     const int error = errno;
+    /* An entry that was cut short left it open. */
     if (to.file >= 0)
         (void)close(to.file);
     errno = error;
+    /* What is buffered is written only here. */
     if (fclose(to.list) != 0 && result == UNPACKED)
         result = UNPACK_FAILED;
     if (result == UNPACKED && renameat(directory, partial, directory, PAYLOAD_LIST) != 0)
