@@ -98,6 +98,7 @@ class PluginCaller:
         # All in one go: Ratify writes standard input and waits for the end.
         done = _run([str(self.plugin)], {**self.environment, **variables}, json.dumps(call).encode())
         result = _json(done, str(self.plugin))
+        # Both, as for Ratify: a plugin that ends with another status has failed, whatever it has printed.
         return DemoOutcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
 
 

@@ -43,6 +43,7 @@ class ProviderExchange:
             (report,) = item["value"]["verifierReports"]
         except (KeyError, TypeError, ValueError):
             return {}
+        # A report under another key is no answer about this image.
         return report if isinstance(report, dict) and item["key"] == self.exhibit.image else {}
 
     @property

@@ -27,7 +27,7 @@ class ExemptionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Exemptions:
-    """What is exempt: references with their digests, and what names begin with, up to and with a slash."""
+    """What is exempt: references with their digests, and beginnings of names that end with a slash."""
 
     exact: frozenset[str] = frozenset()
     paths: tuple[str, ...] = ()

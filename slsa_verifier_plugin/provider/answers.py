@@ -134,6 +134,7 @@ def value_1(found: Decided, room: int = MAX_REPORTED) -> bytes:
     # Success is said here and in ``value_2`` alone, of a decision that admits.
     return (
         f'{{"version":"{VERSION}","isSuccess":{_admits(found)},"traceID":"{secrets.token_hex(16)}",'
+        # isoformat ends with "+00:00", where Go writes "Z".
         f'"timestamp":"{datetime.now(UTC).isoformat(timespec="microseconds")[:-6]}Z","verifierReports":'
     ).encode() + b"%b}" % found.v1.listed(room)
 

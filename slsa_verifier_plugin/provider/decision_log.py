@@ -81,6 +81,7 @@ class DecisionLog:
             with self._changed:
                 while not self._lines and not self._closing:
                     self._changed.wait()
+                # The log is closing, and all is written.
                 if not self._lines:
                     return
             # Ends at once when the server does.

@@ -61,7 +61,7 @@ class State:
 
 
 class _InPieces(Response):
-    """An answer that counts while it is held, written piece by piece, each when the client has taken most of those before.
+    """An answer whose bytes count while it is held. Each piece is written when the client has taken most of those before.
 
     asyncio's TLS transport takes over whatever it is given in one go, and never says that nobody takes it (CPython 3.11 to 3.14,
     ``sslproto``): written whole, answers that are left untaken would be memory that no limit ends.
@@ -77,6 +77,7 @@ class _InPieces(Response):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
+            # An empty answer has one piece as well, which ends it.
             for start in range(0, max(len(content), 1), PIECE):
                 end = start + PIECE
                 more = end < len(content)
@@ -244,6 +245,7 @@ class Application:
         """Return what ``look`` does, in a thread."""
         async with self._probe:
             found = await asyncio.to_thread(look)
+            # The pause is part of the turn: the next look waits for its end.
             await asyncio.sleep(PROBE_SECONDS)
             return found
 

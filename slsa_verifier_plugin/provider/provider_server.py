@@ -206,6 +206,7 @@ class _Run:
         )
         tasks: list[asyncio.Task[None]] = []
 
+        # A function, for the listeners' tasks begin only after the server that ends them is made.
         def leave() -> None:
             for task in tasks:
                 task.cancel()

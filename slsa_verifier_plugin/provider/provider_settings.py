@@ -86,7 +86,7 @@ class Address:
 class ProviderSettings:
     """What the command line asks for; ``seconds`` is the time for each key, ``drain_seconds`` that of a leaving server.
 
-    ``any_client``: whoever reaches the address may ask, which somebody has thought about.
+    ``any_client``: clients need no certificate, and the administrator has asked for that.
     """
 
     policies: tuple[str, ...]
@@ -135,6 +135,7 @@ def read_address(text: str, option: str) -> Address:
     # Without brackets nobody can say where the address ends.
     elif ":" in host:
         host = ""
+    # isdigit alone is true of Arabic digits, too, and int() refuses thousands of digits with an exception.
     is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
     if not colon or not host or not is_port:
         raise UsageError(

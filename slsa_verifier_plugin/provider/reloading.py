@@ -42,6 +42,7 @@ class Reloader:
         Raises:
             UsageError: they are broken, and there is nothing else to count.
         """
+        # Taken before the files are read, as in ``look``.
         self._stamp = self._now()
         return self._load()
 

@@ -1,4 +1,4 @@
-"""Where a resident verifier lives, who may be believed there, and whether one listens (``docs/resident-protocol.md``).
+"""Finds the place of a resident verifier, and connects to one of this user that listens (``docs/resident-protocol.md``).
 
 The thin client imports this module at every call: only what the interpreter has loaded anyway, and three small C modules.
 """

@@ -1,4 +1,4 @@
-"""Starts a resident verifier, so that of many first callers one starts it and nobody ever waits for its end.
+"""Starts a resident verifier. Of many first callers one starts it; none of them waits for its end.
 
 Loaded only when nobody listens; still nothing heavy, for the caller may be one of many on one CPU.
 """

@@ -89,6 +89,7 @@ class PermitPool(ABC, Generic[J]):
         with self._lock:
             self._waiting.add(job)
             self._queued_bytes += job.size
+            # The latest end of any call: beyond it nobody waits (``unfinished``).
             self._last_deadline = max(self._last_deadline, job.deadline)
             self._dispatch()
 
@@ -206,6 +207,7 @@ class PermitPool(ABC, Generic[J]):
         except RuntimeError:  # the system has no more; the others go on
             self._log.add("the system allows no more threads")
             return False
+        # Counted here, not by the thread itself: the next look at the counts may come before it runs.
         self._threads += 1
         self._idle += 1
         return True
@@ -243,6 +245,7 @@ class PermitPool(ABC, Generic[J]):
         with self._lock:
             self._running.discard(job)
             self._working -= 1
+            # Idle before the next call is handed over, so that this thread may get it.
             self._idle += 1
             self._dispatch()
             # Those that still wait for a call may be done now.

@@ -71,4 +71,5 @@ def report(
 
 
 def _encode(value: object) -> bytes:
+    # NaN and Infinity are no JSON (RFC 8259, section 6), and the status is read strictly.
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
