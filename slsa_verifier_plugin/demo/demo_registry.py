@@ -1,4 +1,4 @@
-"""A registry on loopback that answers for what it was given and for nothing else; it takes no uploads.
+"""Serves a registry on loopback: it answers for what it was given, and takes no uploads.
 
 It is as much of the OCI distribution specification 1.1 as pulling needs: manifests, blobs, tags, the catalog and
 referrers. A whole registry, with uploads and pages, is among the tests' support.

@@ -1,4 +1,4 @@
-"""The demonstration's images, attestations and Verifier resource, in a registry of its own."""
+"""Makes the demonstration's images, attestations and Verifier resource, and puts them into its own registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""containerd's way in: one image a call. Exit status 0 lets it be pulled, any other blocks it; standard output has the reason.
+"""Answers one call of containerd: exit status 0 lets the image be pulled, any other blocks it; standard output has the reason.
 
 The resident verifier decides (``node.decision``); where there is none, a process of the call's own does. Nothing heavy is
 imported here. Status 0 needs all of this: arguments that are containerd's and nothing else, a folder of policies that nobody else

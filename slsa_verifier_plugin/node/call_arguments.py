@@ -1,4 +1,4 @@
-"""The arguments with which containerd runs an image verifier, read strictly: whatever is not exactly a call of its own blocks.
+"""Reads the arguments with which containerd runs an image verifier. Whatever is not exactly such a call blocks the image.
 
 ``FILE -name REFERENCE -digest sha256:... -stdin-media-type application/vnd.oci.descriptor.v1+json`` (containerd 2.4,
 ``pkg/imageverifier/bindir``). Imports next to nothing: it runs before the resident verifier is asked.

@@ -1,4 +1,4 @@
-"""containerd's configuration as containerd reads it: several files, four versions of their form, merged into one.
+"""Reads containerd's configuration as containerd does: several files, of four versions of the form, merged into one.
 
 Every file is brought to the newest form by itself, then merged over those before it, tables key by key, in the order in which
 they are imported (containerd 2.4, ``cmd/containerd/server/config``). Decides nothing.

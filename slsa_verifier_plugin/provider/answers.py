@@ -1,4 +1,4 @@
-"""What is said about an image, in the shapes of Ratify v1 and v2.
+"""Renders a report on an image in the forms of Ratify v1 and v2.
 
 A report on an image is rendered once and kept (``decisions``); only the time and the trace of an answer are new each time.
 """

@@ -1,4 +1,4 @@
-"""Connections with an end to each of their waits: what uvicorn leaves open is closed here.
+"""Limits connections: each wait of a client has an end, where uvicorn itself has none.
 
 uvicorn on httptools bounds neither the time of a handshake, nor time and size of a head, nor how many connections there are
 before it answers 503, nor the time for which a client may leave its answer untaken. And its listening socket keeps the TLS

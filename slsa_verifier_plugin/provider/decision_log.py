@@ -1,4 +1,4 @@
-"""The provider's log: one JSON object a line, written by a thread of its own.
+"""Writes the provider's log: one JSON object a line, in a thread of its own.
 
 Whoever reads the log may stop reading, and then a write waits for ever. Nothing else waits for that thread: lines that find no
 room are counted and left out.

@@ -1,4 +1,4 @@
-"""The paths that are answered: Ratify's, and those of health and metrics."""
+"""Answers the paths of HTTP: Ratify's, and those of health and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transport that writes an answer's head and body in one go: uvicorn writes each by itself."""
+"""Writes an answer's head and body together: uvicorn writes each by itself."""
 
 from __future__ import annotations
 

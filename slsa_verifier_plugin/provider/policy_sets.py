@@ -1,4 +1,4 @@
-"""The policies that a provider decides by: Verifier, Policy and Store resources in files, by namespace.
+"""Reads the policies that a provider decides by: Verifier, Policy and Store resources in files, by namespace.
 
 Namespaces are as in Ratify v1.4.4 (``pkg/customresources``): a NamespacedVerifier, NamespacedPolicy or NamespacedStore is for its
 ``metadata.namespace``, and what a namespace has none of is the cluster's.

@@ -1,4 +1,4 @@
-"""What the provider counts, for Prometheus (names in ``docs/operations/provider.md``)."""
+"""Counts for Prometheus what the provider does (names in ``docs/operations/provider.md``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The provider as a process: policies, TLS, lanes and doors, from the first byte to a graceful end."""
+"""Runs the provider: reads policies and certificates, opens both ports, answers, and ends gracefully."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's certificate, its key and the clients' authority, as a TLS context that is made anew when the files change."""
+"""Makes the TLS context: of the server's certificate, its key and the clients' authority, anew when the files change."""
 
 from __future__ import annotations
 

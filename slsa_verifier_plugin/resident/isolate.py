@@ -1,4 +1,4 @@
-"""A verification in a process of its own, which may crash, hang or be killed without taking the answer with it.
+"""Runs a verification in a process of its own. It may crash, hang or be killed, and the caller still gets an answer.
 
 The parent only waits. Success is printed only if the child said so in full and in time; whatever else becomes of the child is
 a denial of the parent's own. The frames are those of the resident verifier: ACCEPTED with the call's time, then ANSWER.

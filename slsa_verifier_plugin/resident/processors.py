@@ -1,4 +1,4 @@
-"""How many processors this process may use; for the thin client too, so that it imports next to nothing."""
+"""Counts the processors that this process may use. The thin client needs it too, so it imports next to nothing."""
 
 import os
 

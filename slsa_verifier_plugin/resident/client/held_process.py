@@ -1,4 +1,4 @@
-"""Another process, held so that its number can never mean a later one. Loaded only where one is to be ended."""
+"""Holds another process, so that its number cannot mean a later one. Loaded only where one is to be ended."""
 
 import os
 import select

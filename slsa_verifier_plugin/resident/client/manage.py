@@ -1,4 +1,4 @@
-"""Starting, stopping and asking a resident verifier, for the command line."""
+"""Starts, stops and asks a resident verifier, for the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns of verifications in processes of their own: each takes a hundred megabytes and a second of a processor.
+"""Limits the verifications in processes of their own: each takes a hundred megabytes and a second of a processor.
 
 Loaded only where one is due. The launcher takes its turns by the same files.
 """

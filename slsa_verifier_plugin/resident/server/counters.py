@@ -1,4 +1,4 @@
-"""Counts of what became of calls, for the status."""
+"""Counts what became of calls, for the status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The latest errors of a resident verifier: some in memory for its status, more in a file that stays small."""
+"""Keeps the latest errors of a resident verifier: some in memory for its status, more in a file that stays small."""
 
 from __future__ import annotations
 

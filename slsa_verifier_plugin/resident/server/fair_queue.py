@@ -1,4 +1,4 @@
-"""Fair scheduling: the calls that wait for a thread, and which of them is next."""
+"""Schedules calls fairly: keeps those that wait for a thread, and chooses which is next."""
 
 from __future__ import annotations
 

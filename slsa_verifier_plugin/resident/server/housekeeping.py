@@ -1,4 +1,4 @@
-"""What a resident verifier looks at: its memory, its socket, and the code that it was started from."""
+"""Looks at a resident verifier's memory, its files, and the code that it was started from; gives memory back."""
 
 from __future__ import annotations
 

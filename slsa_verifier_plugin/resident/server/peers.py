@@ -1,4 +1,4 @@
-"""The connections of a resident verifier whose request is incomplete, or whose reply is not read yet."""
+"""Keeps the connections of a resident verifier whose request is incomplete, or whose reply is not read yet."""
 
 from __future__ import annotations
 

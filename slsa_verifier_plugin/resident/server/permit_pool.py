@@ -1,4 +1,4 @@
-"""Threads for calls: many of them, of which few work while the others wait.
+"""Runs calls in threads: there may be many, of which few work while the others wait.
 
 A thread that waits for a registry takes some ten kilobytes and no processor; threads that work take turns at the interpreter, and
 each that wants it keeps the one that accepts calls from it. So the number of threads is what memory allows, and the

@@ -1,4 +1,4 @@
-"""The calls of a resident verifier: each is one job, which a thread of the pool works on and answers."""
+"""Runs the calls of a resident verifier: each is one job, which a thread of the pool works on and answers."""
 
 from __future__ import annotations
 

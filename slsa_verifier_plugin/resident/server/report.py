@@ -1,4 +1,4 @@
-"""What a resident verifier says about itself: the body of STATUS_REPLY."""
+"""Makes a resident verifier's report on itself: the body of STATUS_REPLY."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resident verifier: claims its place, listens there, and serves until there is a reason to end.
+"""Runs the resident verifier: claims its place, listens there, and serves until there is a reason to end.
 
 One thread accepts, reads and keeps house (``loop``, ``watchdog``); workers verify (``pool``). See ``docs/resident-protocol.md``,
 "The server".

@@ -1,4 +1,4 @@
-"""How large a resident verifier may become, and how long it lives."""
+"""Reads the limits of a resident verifier: how large it may become, and how long it lives."""
 
 from __future__ import annotations
 

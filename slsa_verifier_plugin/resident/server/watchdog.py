@@ -1,4 +1,4 @@
-"""What a resident verifier asks itself once a second: whether there is a reason to end."""
+"""Looks once a second whether a resident verifier has a reason to end."""
 
 from __future__ import annotations
 
