@@ -1,4 +1,4 @@
-"""Reads and matches the list of images that a node pulls unverified: those that must start before anything can be verified (pause, the CNI).
+"""Reads the list of images that a node pulls unverified: those that must start before anything else (pause, the CNI).
 
 An entry means what one of the constraint's ``exemptImages`` means (``deploy/gatekeeper/template``): an exact reference, or a
 registry and path that ends in ``/*``. Both are compared, as text, with what containerd hands over and is about to pull: no short

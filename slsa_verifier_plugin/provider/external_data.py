@@ -1,4 +1,4 @@
-"""Reads and writes Gatekeeper's external data protocol: bytes to a request, items to an answer (``externaldata.gatekeeper.sh/v1beta1``).
+"""Reads requests of Gatekeeper's external data protocol, and writes answers (``externaldata.gatekeeper.sh/v1beta1``).
 
 Nothing here decides anything. What each path answers for an image is in ``answers``.
 """

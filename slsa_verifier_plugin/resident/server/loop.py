@@ -1,4 +1,4 @@
-"""Accepts connections and reads requests, in the resident verifier's one thread for that (``docs/resident-protocol.md``, "The server").
+"""Accepts connections and reads requests, in one thread of the resident verifier (``docs/resident-protocol.md``, "The server").
 
 Whatever comes over a connection ends at most that connection.
 """
