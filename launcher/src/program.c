@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { REAP_MS = 250 }; /* one in an uninterruptible call of the kernel may take longer to die */
+enum { REAP_MS = 100 }; /* one in an uninterruptible call of the kernel may take longer to die */
 
 /* In the child. Returns only where it could not be executed, with the error's number. */
 static int become(const struct runtime *runtime, const struct program *program, pid_t parent)
