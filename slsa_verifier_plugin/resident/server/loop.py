@@ -239,22 +239,24 @@ class Loop:
         # A slice of the buffer itself would be one more copy.
         body = bytes(memoryview(peer.buffer)[protocol.HEADER_BYTES :])
         if kind in (protocol.VERIFY, protocol.CHECK, protocol.REPORT):
-            request = protocol.decode_request(body)
-            # Before the connection is let go: one that is refused here must be closed as every other with a broken frame.
-            seconds = self._seconds(kind, request)
-            self._accept_call(self._peers.detach(peer), kind, request, seconds)
+            self._accept_call(peer, kind, protocol.decode_request(body))
         elif kind == protocol.STATUS and not body:
-            self._send(self._peers.detach(peer), protocol.frame(protocol.STATUS_REPLY, self._report()))
+            self._reply(peer, protocol.frame(protocol.STATUS_REPLY, self._report()))
         elif kind == protocol.STOP and not body:
-            self._send(self._peers.detach(peer), protocol.encode_answer((0, b"", b"")))
+            self._reply(peer, protocol.encode_answer((0, b"", b"")))
             self.end("it was told to stop")
         else:
             raise protocol.FrameError("a frame that no client sends")
 
-    def _accept_call(
-        self, connection: socket.socket, kind: int, request: protocol.Request, budget: float
-    ) -> None:
-        """Accept a call and queue it, or refuse it; ``budget`` is all of its seconds."""
+    def _accept_call(self, peer: Peer, kind: int, request: protocol.Request) -> None:
+        """Accept a call and queue it, or refuse it.
+
+        Raises:
+            FrameError: it does not say its time.
+        """
+        # Before the connection is let go: whoever catches the error closes those that are still kept, and no others.
+        budget = self._seconds(kind, request)
+        connection = self._peers.detach(peer)
         self._last_call = time.monotonic()
         waiting, _, waiting_bytes = self._pool.load()
         held = waiting_bytes + self._peers.held_bytes
@@ -306,6 +308,10 @@ class Loop:
         except OSError:
             self._counters.add("abandoned")
         connection.close()
+
+    def _reply(self, peer: Peer, data: bytes) -> None:
+        """Send a reply, which is made before the connection is let go: what fails on the way leaves it to be closed."""
+        self._send(self._peers.detach(peer), data)
 
     def _send(self, connection: socket.socket, data: bytes) -> None:
         """Send a reply; what the other side does not take at once is sent as it takes it."""
