@@ -54,11 +54,10 @@ class ProviderExchange:
     @property
     def as_expected(self) -> bool:
         """True where the right thing was answered, and for the right reason."""
-        expected = "VERIFIED" if self.exhibit.admit else "LEVEL_TOO_LOW"
         # An error of the provider itself has no extensions.
         extensions = self.report.get("extensions")
         reason = extensions.get("reason") if isinstance(extensions, dict) else None
-        return self.admitted is self.exhibit.admit and reason == expected
+        return self.exhibit.meets(self.admitted, reason)
 
 
 @dataclass(frozen=True, slots=True)

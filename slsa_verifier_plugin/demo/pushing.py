@@ -36,11 +36,15 @@ class Pushed:
     """One image in the registry. ``new`` is False where it was there; ``report`` is what the demo's policy says of it."""
 
     tag: str
-    admit: bool
     image: Reference
     new: bool
     expected: Reason
     report: ImageReport
+
+    @property
+    def admit(self) -> bool:
+        """True where the image must be admitted."""
+        return self.expected is Reason.VERIFIED
 
     @property
     def as_expected(self) -> bool:
@@ -106,16 +110,9 @@ def push(
     decider = decider_of(setup_of(demands), demands, Service(environ))
     pushed = []
     for piece in pieces:
-        expected = (
-            Reason.VERIFIED
-            if piece.admit
-            else Reason.LEVEL_TOO_LOW
-            if piece.artifact
-            else Reason.NO_ATTESTATION
-        )
         named = repository.with_digest(piece.image.descriptor.digest)
         report = decider.image(str(named))
-        pushed.append(Pushed(piece.tag, piece.admit, named, there[piece.tag] is None, expected, report))
+        pushed.append(Pushed(piece.tag, named, there[piece.tag] is None, piece.expected, report))
     return tuple(pushed)
 
 

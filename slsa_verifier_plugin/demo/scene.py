@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.demo.demo_registry import MANIFEST_TYPE, DemoRegistry, Made, fields_of
+from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 
 ARTIFACT_TYPE = "slsla/attestation"
@@ -24,8 +25,8 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _BUNDLE = "application/vnd.dev.sigstore.bundle+json"
-_IMAGES = {"level-1": False, "level-3": True}
-"""Tag, which names the attestation's file too, and whether its image is to be admitted."""
+_IMAGES = {"level-1": Reason.LEVEL_TOO_LOW, "level-3": Reason.VERIFIED}
+"""Tag, which names the attestation's file too, and what must become of its image."""
 UNATTESTED = "unattested"
 """The tag of an image that nothing is attached to."""
 
@@ -35,19 +36,28 @@ class Piece:
     """An image and what is attached to it, if anything; in every registry the same to the byte."""
 
     tag: str
-    admit: bool
+    expected: Reason
     image: Made
     artifact: Made | None
 
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One image with what is attached to it. ``admit`` is what must become of it."""
+    """One image with what is attached to it. ``expected`` is the reason of the verdict that must become of it."""
 
     tag: str
     image: str
     artifact: Descriptor
-    admit: bool
+    expected: Reason
+
+    @property
+    def admit(self) -> bool:
+        """True where the image must be admitted."""
+        return self.expected is Reason.VERIFIED
+
+    def meets(self, admitted: bool, reason: object) -> bool:
+        """Return True for the right verdict with the right reason: one that is denied for want of a network shows nothing."""
+        return admitted is self.admit and reason == self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +73,15 @@ def pieces() -> tuple[Piece, ...]:
     data = resources.files("slsa_verifier_plugin.demo.data")
     made = []
     # The denied one first: it is what the plugin is for.
-    for tag, admit in _IMAGES.items():
+    for tag, expected in _IMAGES.items():
         image = _image(tag)
         bundles = data.joinpath(f"{tag}.intoto.jsonl").read_bytes()
         # As "oras attach" makes it, but for the time: what is pushed twice is the same artifact.
         subject = {"artifactType": ARTIFACT_TYPE, "subject": fields_of(image.descriptor)}
         # An empty configuration (OCI image specification 1.1, "Guidance for an Empty Descriptor").
         artifact = _made({_EMPTY: b"{}", _BUNDLE: bundles}, subject)
-        made.append(Piece(tag, admit, image, artifact))
-    return (*made, Piece(UNATTESTED, False, _image(UNATTESTED), None))
+        made.append(Piece(tag, expected, image, artifact))
+    return (*made, Piece(UNATTESTED, Reason.NO_ATTESTATION, _image(UNATTESTED), None))
 
 
 def trusted_root() -> bytes:
@@ -95,7 +105,7 @@ def prepare(registry: DemoRegistry, folder: Path) -> Scene:
             registry.add(piece.image, piece.tag)
             registry.add(piece.artifact)
             image = f"{registry.host}/{REPOSITORY}@{piece.image.descriptor.digest}"
-            exhibits.append(Exhibit(piece.tag, image, piece.artifact.descriptor, piece.admit))
+            exhibits.append(Exhibit(piece.tag, image, piece.artifact.descriptor, piece.expected))
     parameters = {
         "expectedVerifiedLevels": [EXPECTED_LEVEL],
         "expectedResourceUri": SOURCE,

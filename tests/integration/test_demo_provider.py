@@ -20,6 +20,7 @@ from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.render.render_provider_demo import text_of
 from slsa_verifier_plugin.demo.provider_calls import ProviderExchange, RunningProvider
 from slsa_verifier_plugin.demo.scene import Exhibit
+from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from tests.support.command_line import process
 from tests.support.interrupts import heard
@@ -123,7 +124,7 @@ def test_there_is_no_ratify_in_it(option: str) -> None:
 )
 def test_another_answer_is_not_as_expected(answer: dict[str, object]) -> None:
     artifact = Descriptor("a/b", Digest.of(b""), 0)
-    exchange = ProviderExchange(Exhibit("level-3", "image", artifact, True), "{}", answer, "curl")
+    exchange = ProviderExchange(Exhibit("level-3", "image", artifact, Reason.VERIFIED), "{}", answer, "curl")
     assert not exchange.as_expected
     running = RunningProvider(Path("folder"), "127.0.0.1:1", "127.0.0.1:2")
     assert "This is not what must happen" in "\n".join(text_of(running, [exchange], Painter(), stays=False))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.problem import PASSED, DoctorFinding
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.problem import DoctorFinding
 
 _NAME = 19
 
@@ -22,7 +20,7 @@ def lines_of(finding: DoctorFinding, painter: Painter) -> Iterator[str]:
     name = painter.paint(f"{finding.name:<{_NAME}}", "bold")
     yield from painter.lines(finding.message, f"{painter.mark(finding.outcome)} {name}", columns)
     # A remedy for what is well would read as something left to do.
-    if finding.remedy and finding.outcome != "passed":
+    if finding.remedy and finding.outcome != PASSED:
         yield from painter.lines(finding.remedy, " " * columns, columns)
 
 
