@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.text import Text
 from tests.support import interrupts
 from tests.support.command_line import ROOT
 from tests.support.terminal import run_on_terminal
+from tests.support.typing_person import installed, typed
 
 TOUR = ROOT / "docs" / "tour.md"
 UPDATE = bool(os.environ.get("SLSA_UPDATE_DOCS"))
@@ -49,17 +49,7 @@ class Reader:
 
     def type(self, command: str) -> str:
         """Return what a command prints, with the names that the document has for what differs."""
-        done = subprocess.run(
-            ["bash", "-c", command.replace(REGISTRY, self.host)],
-            cwd=self.folder,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        done = typed(command.replace(REGISTRY, self.host), self.folder, self.environ, SECONDS)
         return self.named(done.stdout)
 
     def named(self, text: str) -> str:
@@ -70,16 +60,8 @@ class Reader:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Reader, str]]:
     """A reader, while the demonstration's registry runs; and what it said when it began."""
     folder = tmp_path_factory.mktemp("tour")
+    environ = installed(folder, folder / "home")
     program = folder / "bin" / "slsa-verifier-plugin"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m slsa_verifier_plugin "$@"\n')
-    program.chmod(0o755)
-    environ = {
-        "PATH": f"{program.parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUTF8": "1",
-        "HOME": str(folder / "home"),
-    }
     found = Reader(folder, environ)
     with interrupts.heard():
         served = subprocess.Popen(

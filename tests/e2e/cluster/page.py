@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.support.typing_person import typed
 
 _BLOCK = re.compile(
     r"(?:^<!-- lab: left out: ([^\n]+) -->\n)?^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE
@@ -77,17 +78,8 @@ class Reader:
         """
         if step.command.startswith(_SETTINGS):
             self._settings.append(step.command)
-        done = subprocess.run(
-            ["bash", "-c", "\n".join([*self._settings, step.command])],
-            cwd=self.folder,
-            env={"PATH": os.environ["PATH"], **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        environ = {"PATH": os.environ["PATH"], **self.environment}
+        done = typed("\n".join([*self._settings, step.command]), self.folder, environ, _SECONDS)
         printed = done.stdout
         for here, there in self.names.items():
             printed = printed.replace(here, there)

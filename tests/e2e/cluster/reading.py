@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,7 @@ from tests.e2e.cluster import bring_up, builds
 from tests.e2e.cluster.lab import Lab
 from tests.e2e.cluster.page import Reader, Step, section, steps
 from tests.e2e.shared import REPOSITORY
+from tests.support.typing_person import installed
 
 PAGE = REPOSITORY / "docs" / "operations" / "install.md"
 BEFORE, DIRECT, RATIFY = "Before either: what is yours", "Without Ratify", "With Ratify"
@@ -39,15 +39,8 @@ def new_reader(lab: Lab) -> Reader:
         text, count = re.subn(rf"^{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
         assert count == 1, name
     file.write_text(text)
-    program = folder / "bin" / "slsa-verifier-plugin"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m slsa_verifier_plugin "$@"\n')
-    program.chmod(0o755)
     environment = {
-        "PATH": f"{program.parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONUTF8": "1",
-        "HOME": str(folder),
+        **installed(folder, folder),
         "KUBECONFIG": str(lab.plane.folder / "admin.kubeconfig"),
         "CRANE": f"{lab.programs['crane']} --insecure",
         "PLUGIN": os.environ[builds.PLUGIN],
