@@ -7,16 +7,10 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,87 +19,22 @@ from slsa_verifier_plugin.cli import through_resident
 from slsa_verifier_plugin.cli.commands import verify_command
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import manage
-from slsa_verifier_plugin.resident.place import find_place
 from tests.support.command_line import (
     ARTIFACT_TYPE,
     LEVEL_1,
     LEVEL_3,
     SOURCE,
-    TESTDATA,
     TRUSTED_ROOT,
     Done,
     cli,
     process,
-    verifier,
     write_yaml,
 )
 from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.interrupts import heard
-from tests.support.users import OTHER_USER, as_root
+from tests.support.resident_reports import NOTES, OWN, REPOSITORY, TAMPERED, patient, verified_alone
+from tests.support.users import as_root
 
-TAMPERED = TESTDATA / "tampered.intoto.jsonl"
-REPOSITORY = "team/app"
-NOTES = {
-    "low": [LEVEL_1],
-    "high": [LEVEL_3],
-    "tampered": [TAMPERED],
-    "both": [LEVEL_1, LEVEL_3],
-    "many": [TAMPERED, LEVEL_1, LEVEL_3, LEVEL_1],
-    "none": [],
-}
-OWN = {"SLSA_VERIFIER_RESIDENT": "off"}
 _MILLISECONDS = re.compile(r'("durationMs": |time=")[0-9.]+')
-
-
-def patient(level: int = 2) -> dict[str, Any]:
-    """Return a Verifier whose time no busy machine takes up."""
-    found = verifier(level=level)
-    found["spec"]["parameters"]["timeout"] = "60s"
-    return found
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[dict[str, str]]:
-    """Variables of a resident verifier that runs for these tests."""
-    with tempfile.TemporaryDirectory(prefix="v-") as folder:
-        environ = {"SLSA_VERIFIER_DIR": f"{folder}/d", "HOME": folder, "SLSA_VERIFIER_REFRESH_HOURS": "0"}
-        try:
-            assert cli("resident", "start", environ=environ).status == Status.ADMITTED
-            yield environ
-        finally:
-            cli("resident", "stop", environ=environ)
-
-
-@pytest.fixture
-def deserted() -> Iterator[dict[str, str]]:
-    """Variables of a place at which no resident verifier runs."""
-    with tempfile.TemporaryDirectory(prefix="v-") as folder:
-        yield {"SLSA_VERIFIER_DIR": f"{folder}/d", "HOME": folder, "SLSA_VERIFIER_REFRESH_HOURS": "0"}
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[EmbeddedRegistry]:
-    with EmbeddedRegistry() as running:
-        for tag, notes in NOTES.items():
-            image = running.push_image(REPOSITORY, tag)
-            for note in notes:
-                running.attach(REPOSITORY, image, ARTIFACT_TYPE, [note.read_bytes()])
-        yield running
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    return write_yaml(tmp_path / "verifier.yaml", patient())
-
-
-@pytest.fixture
-def never_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail where this process verifies by itself."""
-    monkeypatch.setattr(verify_command, "reports_on", _refuse)
-
-
-def _refuse(*_: object) -> None:
-    raise AssertionError("verified by itself")
 
 
 def accepted(place: dict[str, str]) -> int:
@@ -149,7 +78,7 @@ def test_an_image_in_every_form(
     statuses = {"high": 0, "low": 1, "tampered": 1, "none": 1, "absent": 3}
     statuses |= dict.fromkeys(("both", "many"), int(rule == "--all"))
     own = cli(*arguments, environ={**place, **OWN})
-    monkeypatch.setattr(verify_command, "reports_on", _refuse)
+    monkeypatch.setattr(verify_command, "reports_on", verified_alone)
     assert same(cli(*arguments, environ=place)) == same(own)
     assert own.status == statuses[tag]
 
@@ -191,7 +120,7 @@ def test_a_bundle_is_read_by_the_caller(
     arguments = ("verify", *image, "--bundle", named, "--policy", policy.name, *form)
     stdin = bundle.read_bytes() if way == "stdin" else b""
     own = cli(*arguments, environ={**place, **OWN}, stdin=stdin)
-    monkeypatch.setattr(verify_command, "reports_on", _refuse)
+    monkeypatch.setattr(verify_command, "reports_on", verified_alone)
     assert same(cli(*arguments, environ=place, stdin=stdin)) == same(own)
     assert own.status in (Status.ADMITTED, Status.DENIED)
     assert own.err == ""
@@ -316,7 +245,7 @@ def test_other_rights_have_a_process_of_their_own(
     before = accepted(place)
     assert cli("verify", image, "--policy", policy, environ=place).status == Status.ADMITTED
     assert accepted(place) == before + 1
-    monkeypatch.setattr(verify_command, "reports_on", _refuse)
+    monkeypatch.setattr(verify_command, "reports_on", verified_alone)
     # The defect is this test's own: the verifier has declined.
     assert cli("verify", image, "--policy", policy, environ=place).status == Status.UNDECIDED
     monkeypatch.setattr(through_resident, "standing", lambda: own)
@@ -339,146 +268,6 @@ def test_rights_are_groups_capabilities_and_networks() -> None:
     assert said(lambda: os.setegid(4242)) != usual
 
 
-@contextlib.contextmanager
-def listener(place: dict[str, str], answer: Callable[[socket.socket, bytes], None]) -> Iterator[None]:
-    """Listen at a place in the stead of a resident verifier."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in place.items():
-            patch.setenv(name, value)
-        where = find_place(os.environ)
-    Path(where.directory).mkdir(mode=0o700, parents=True)
-    Path(where.parent).chmod(0o700)
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(where.socket)
-    server.listen(8)
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                buffer = bytearray()
-                while (taken := protocol.take_frame(buffer, protocol.MAX_REQUEST)) is None:
-                    buffer += connection.recv(65536)
-                answer(connection, taken[1])
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join()
-
-
-def _says(status: int, printed: bytes, with_proof: bool = True) -> Callable[[socket.socket, bytes], None]:
-    def answer(connection: socket.socket, body: bytes) -> None:
-        proof = through_resident._proof(protocol.decode_request(body)[1:]) if with_proof else b""
-        connection.sendall(protocol.encode_accepted(5.0) + protocol.encode_answer((status, printed, proof)))
-
-    return answer
-
-
-def _sends(data: bytes) -> Callable[[socket.socket, bytes], None]:
-    return lambda connection, _: connection.sendall(data)
-
-
-HOSTILE = {
-    "closed at once": _sends(b""),
-    "no frame": _sends(b"HTTP/1.1 200 OK\r\n\r\nADMITTED"),
-    "busy": _sends(protocol.frame(protocol.BUSY)),
-    "accepted and closed": _sends(protocol.encode_accepted(5.0)),
-    "half an answer": _sends(
-        protocol.encode_accepted(5.0) + protocol.encode_answer((0, b"ADMITTED", b""))[:-3]
-    ),
-    "a huge answer": _sends(protocol.encode_accepted(5.0) + b"SLSV\0\1\0\2" + b"\xff" * 4 + b"x" * 65536),
-    "a line of the client's own": _says(0, protocol.DEADLINE_LINE, with_proof=False),
-    "an admission without proof": _says(0, b"ADMITTED  x\n", with_proof=False),
-    "nothing": _says(0, b""),
-    "a usage error": _says(2, b"ADMITTED  x\n"),
-    "another status": _says(141, b"ADMITTED  x\n"),
-    "a terminal's command": _says(0, b"ADMITTED \033[2J x\n"),
-    "a title": _says(0, b"ADMITTED \033]0;x\007\n"),
-    "a line's start": _says(0, b"DENIED\rADMITTED\n"),
-    "an eight-bit command": _says(0, "ADMITTED \x9b2J\n".encode()),
-    "no text": _says(0, b"\xff\xfeADMITTED\n"),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_who_listens_and_is_no_verifier(
-    name: str, deserted: dict[str, str], registry: EmbeddedRegistry, policy: Path
-) -> None:
-    image = f"{registry.host}/{REPOSITORY}:low"
-    own = cli("verify", image, "--policy", policy, environ={**deserted, **OWN})
-    assert own.status == Status.DENIED
-    with listener(deserted, HOSTILE[name]):
-        assert cli("verify", image, "--policy", policy, environ=deserted) == own
-
-
-def test_an_honest_answer_is_printed(
-    deserted: dict[str, str], registry: EmbeddedRegistry, policy: Path
-) -> None:
-    with listener(deserted, _says(3, "UNDECIDED \033[1mä\033[0m\n".encode())):
-        done = cli("verify", f"{registry.host}/{REPOSITORY}:low", "--policy", policy, environ=deserted)
-    assert done == Done(3, "UNDECIDED \033[1mä\033[0m\n", "")
-
-
-def test_who_never_answers_is_not_waited_for_without_end(
-    deserted: dict[str, str], registry: EmbeddedRegistry, policy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(through_resident, "LISTING_SECONDS", 0.5)
-    monkeypatch.setattr(through_resident, "SPARE_SECONDS", 0.5)
-    over = threading.Event()
-
-    def wait(connection: socket.socket, _: bytes) -> None:
-        connection.sendall(protocol.encode_accepted(600.0))
-        over.wait(60)
-
-    started = time.monotonic()
-    with listener(deserted, wait):
-        done = cli("verify", f"{registry.host}/{REPOSITORY}:low", "--policy", policy, environ=deserted)
-        assert not over.is_set()
-        over.set()
-    assert (done.status, done.err) == (Status.DENIED, "")
-    assert time.monotonic() - started < 30
-
-
-def test_a_person_who_does_not_want_to_wait(deserted: dict[str, str], policy: Path) -> None:
-    asked, over = threading.Event(), threading.Event()
-
-    def wait(connection: socket.socket, _: bytes) -> None:
-        connection.sendall(protocol.encode_accepted(20.0))
-        asked.set()
-        over.wait(60)
-
-    command = [
-        sys.executable,
-        "-m",
-        "slsa_verifier_plugin",
-        "verify",
-        "localhost:1/app:1",
-        "--policy",
-        str(policy),
-    ]
-    with listener(deserted, wait), heard():
-        caller = subprocess.Popen(
-            command,
-            env={**os.environ, **deserted},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert asked.wait(30)
-        caller.send_signal(signal.SIGINT)
-        out, err = caller.communicate(timeout=30)
-        over.set()
-    assert (caller.returncode, out) == (Status.INTERRUPTED, b"")
-    assert err == b"slsa-verifier-plugin: interrupted\n"
-
-
 def test_what_fits_in_no_request_is_verified_here(
     place: dict[str, str], policy: Path, tmp_path: Path
 ) -> None:
@@ -488,35 +277,6 @@ def test_what_fits_in_no_request_is_verified_here(
     own = cli("verify", "--bundle", large, "--policy", policy, environ={**place, **OWN})
     assert cli("verify", "--bundle", large, "--policy", policy, environ=place) == own
     assert accepted(place) == before
-
-
-@as_root
-def test_another_user_s_socket_is_left_alone(
-    deserted: dict[str, str], registry: EmbeddedRegistry, policy: Path
-) -> None:
-    def answer(connection: socket.socket, body: bytes) -> None:
-        raise AssertionError("asked")
-
-    with listener(deserted, answer):
-        (path,) = Path(deserted["SLSA_VERIFIER_DIR"]).glob("*/socket")
-        os.lchown(path, OTHER_USER, OTHER_USER)
-        done = cli("verify", f"{registry.host}/{REPOSITORY}:low", "--policy", policy, environ=deserted)
-    assert (done.status, done.err) == (Status.DENIED, "")
-
-
-@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_verifier_that_was_stopped_or_killed(
-    number: signal.Signals, deserted: dict[str, str], registry: EmbeddedRegistry, policy: Path
-) -> None:
-    arguments = ("verify", f"{registry.host}/{REPOSITORY}:high", "--policy", policy)
-    own = cli(*arguments, environ={**deserted, **OWN})
-    assert cli("resident", "start", environ=deserted).status == Status.ADMITTED
-    try:
-        pid = json.loads(cli("resident", "status", "--json", environ=deserted).out)["pid"]
-        os.kill(pid, number)
-        assert cli(*arguments, environ=deserted) == own
-    finally:
-        cli("resident", "stop", environ=deserted)
 
 
 HEAVY = (
