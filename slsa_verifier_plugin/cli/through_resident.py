@@ -146,11 +146,11 @@ def standing() -> list[object]:
     links = []
     for name in ("mnt", "net", "user"):
         try:
-            links.append(os.readlink(f"/proc/self/ns/{name}"))  # noqa: PTH115 (as text)
+            links.append(str(Path(f"/proc/self/ns/{name}").readlink()))
         except OSError:  # no /proc: of neither, or the two differ
             links.append("")
     # A changed root directory shows in no namespace.
-    root = os.stat("/")  # noqa: PTH116
+    root = Path("/").stat()
     # Sorted: groups mean the same in any order.
     ids = [*os.getresuid(), *os.getresgid(), *sorted(os.getgroups())]
     return [links, ids, root.st_dev, root.st_ino, _capabilities()]
@@ -159,7 +159,7 @@ def standing() -> list[object]:
 def _capabilities() -> str:
     # Root in a container may have fewer capabilities than root outside of it.
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+        with Path("/proc/self/status").open(encoding="ascii", errors="replace") as file:
             return next((line for line in file if line.startswith("CapEff:")), "")
     except OSError:
         return ""

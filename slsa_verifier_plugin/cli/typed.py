@@ -27,7 +27,7 @@ class TrustedRootFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value; what is neither is a usage error, before anything is asked."""
-        if value not in ROOTS and not os.path.isfile(value):  # noqa: PTH113
+        if value not in ROOTS and not os.path.isfile(value):  # noqa: PTH113 (as below)
             found = f"there is no file '{value}'{meant(value, ROOTS)}"
             self.fail(f"{found}; name a trusted_root.json, or {' or '.join(ROOTS)}", param, ctx)
         return super().convert(value, param, ctx)

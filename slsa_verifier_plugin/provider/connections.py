@@ -110,7 +110,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # uvicorn's part first: it sets what the timers below abort.
         super().connection_made(transport)
         self._joining = JoiningTransport(transport)
-        self.transport = self._joining  # type: ignore[assignment]
+        self.transport = self._joining  # type: ignore[assignment]  # stands for the transport
         # A handshake without tickets ends with nothing to send, and the system would keep its acknowledgement for 40 ms, for
         # which a client that gathers small writes (Nagle's algorithm) waits with its request.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

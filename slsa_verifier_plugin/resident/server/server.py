@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
@@ -176,9 +177,8 @@ def _watched(place: Place, watch: ProcessWatch | None) -> ProcessWatch | None:
 def _has_open(process: int, path: str) -> bool:
     """Return True where a process has a file open: its number in the claim may be one of another namespace of processes."""
     try:
-        file = os.stat(path)  # noqa: PTH116
-        folder = f"/proc/{process}/fd"
-        return any(os.path.samestat(file, os.stat(f"{folder}/{name}")) for name in os.listdir(folder))  # noqa: PTH116, PTH208
+        file = Path(path).stat()
+        return any(os.path.samestat(file, opened.stat()) for opened in Path(f"/proc/{process}/fd").iterdir())
     except OSError:
         return False
 
@@ -191,7 +191,7 @@ def _open_claim(path: str, flags: int) -> int:
 def _is_there(claim: int, path: str) -> bool:
     """Return True while an open file is the one at its path."""
     try:
-        return os.path.samestat(os.fstat(claim), os.stat(path))  # noqa: PTH116
+        return os.path.samestat(os.fstat(claim), Path(path).stat())
     # Whoever ended a frozen verifier has removed its file.
     except FileNotFoundError:
         return False

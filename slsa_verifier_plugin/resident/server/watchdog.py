@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import os
 import time
+from pathlib import Path
 
 from slsa_verifier_plugin.resident.server import housekeeping
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
@@ -41,7 +41,7 @@ class Watchdog:
         self._log = log
         self._identity = housekeeping.file_identity(path)
         # Beside it (``place.Place``); a verifier whose claim is gone could not be ended by callers, once it hangs.
-        self._claim = f"{os.path.dirname(path)}/server"  # noqa: PTH120
+        self._claim = str(Path(path).with_name("server"))
         self._claimed = housekeeping.file_identity(self._claim)
         self._sources = housekeeping.source_state()
         self._next_sources = time.monotonic() + settings.source_seconds
