@@ -54,7 +54,19 @@ _YAML = re.compile(
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-\r\n]+={0,2}\s*")
 _QUOTED_JSON = re.compile(rb'\s*"\s*[{\[]+\s*\\["n]')
 
+BUNDLE = "a Sigstore bundle, as --bundle takes it"
+ROOT = "a trusted root, as --trusted-root takes it"
+RESOURCE = "a Kubernetes resource, as --policy takes it where it is a Verifier"
+_OWN_KINDS = (
+    (re.compile(rb'"application/vnd\.dev\.sigstore\.bundle'), BUNDLE),
+    (re.compile(rb'"application/vnd\.dev\.sigstore\.trustedroot'), ROOT),
+    (re.compile(rb'^[\s{\[]*"?apiVersion"?\s*:', re.MULTILINE), RESOURCE),
+)
+"""The kinds of files that commands read, by what only they have: two that were given for each other are a common slip."""
+
 _ALIKE = (
+    # A whole bundle would have been read as one; what is left of one is named below.
+    *_OWN_KINDS[1:],
     (
         re.compile(rb'"attestations_subject_digests"\s*:'),
         "GitHub's answer about several digests at once, whose bundles "
@@ -120,9 +132,16 @@ def form_of(content: bytes) -> str:
     return _text_form(content[:_LOOKED_AT])
 
 
-def name_of(content: bytes) -> str:
-    """Return what a file of whatever kind is and a command that unpacks it, ``FILE`` to another ``FILE``; "" where not known."""
-    return form_of(content).partition(", and take")[0].replace(">bundle.jsonl", ">OTHER-FILE")
+def name_of(content: bytes, meant: str) -> str:
+    """Return what was given in the place of another file, with a command that unpacks it or the option that takes it.
+
+    Args:
+        content: the file.
+        meant: the kind that it should be of; "" is returned where it is, or where the file's kind is not known.
+    """
+    form = form_of(content).partition(", and take")[0].replace(">bundle.jsonl", ">OTHER-FILE")
+    kind = form or _first(_OWN_KINDS, content)
+    return kind if kind != meant else ""
 
 
 def likeness_of(content: bytes) -> str:
@@ -131,8 +150,12 @@ def likeness_of(content: bytes) -> str:
     Args:
         content: the file, of which the beginning is looked at.
     """
+    return _first(_ALIKE, content)
+
+
+def _first(kinds: tuple[tuple[re.Pattern[bytes], str], ...], content: bytes) -> str:
     head = content[:_LOOKED_AT]
-    return next((name for pattern, name in _ALIKE if pattern.search(head)), "")
+    return next((name for pattern, name in kinds if pattern.search(head)), "")
 
 
 def _text_form(head: bytes) -> str:

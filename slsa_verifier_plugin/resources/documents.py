@@ -17,6 +17,7 @@ import yaml
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import text_at
+from slsa_verifier_plugin.model.forms import RESOURCE, name_of
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.named_files import MAX_FILE
 from slsa_verifier_plugin.text import quoted
@@ -103,8 +104,9 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
     # Once more: what kubectl prints comes here without having been read from a file.
     if len(content) > MAX_FILE:
         raise UsageError(f"{source} is larger than {MAX_FILE >> 20} MiB")
+    is_json = content.lstrip()[:1] in (b"{", b"[")
     # YAML knows no surrogate pairs; JSON writes emoji with them.
-    if content.lstrip()[:1] in (b"{", b"["):
+    if is_json:
         content = _PAIR.sub(_character, content)
     try:
         # A pass over events alone: nothing is built before the limits are known to hold.
@@ -122,15 +124,17 @@ def parse_documents(content: bytes, source: str) -> list[Document]:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
+        # Lines of JSON, as a bundle's file has them. Of a resource with a slip the slip is what is wrong.
+        if is_json and (name := name_of(content, RESOURCE)):
+            raise UsageError(f"{source} is {name}") from error
         # Where the parser tripped; where it only knows where the broken part began, that.
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise UsageError(f"{where}: not YAML: {_problem(error.problem)}") from error
     # The reader of bytes has no mark, and its sentence may quote the bytes.
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{source}: not YAML: it has bytes or characters that YAML does not allow"
-        ) from error
+        found = name_of(content, RESOURCE) or "it has bytes or characters that YAML does not allow"
+        raise UsageError(f"{source}: not YAML: {found}") from error
     return documents
 
 

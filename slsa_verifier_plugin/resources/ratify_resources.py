@@ -13,6 +13,7 @@ from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import at, object_at, text_at
+from slsa_verifier_plugin.model.forms import RESOURCE, name_of
 from slsa_verifier_plugin.problem import Key, Problem
 from slsa_verifier_plugin.resources.documents import (
     Document,
@@ -127,7 +128,11 @@ def read_resources(path: str, read: Read = read_file) -> tuple[list[Resource], P
         UsageError: it cannot be read, or is no YAML of Kubernetes resources.
     """
     content, source, folder = read(path)
-    found = list(flattened(parse_documents(content, source)))
+    documents = parse_documents(content, source)
+    # One bundle, or a trusted root, is YAML as well, as all JSON is.
+    if any(isinstance(at(each.value, "mediaType"), str) for each in documents):
+        raise UsageError(f"{source} is {name_of(content, RESOURCE) or 'no Kubernetes resource'}")
+    found = list(flattened(documents))
     if not found:
         raise UsageError(f"{source} is empty; expected a Verifier resource ({GROUP}/{VERSIONS[0]})")
     return found, folder

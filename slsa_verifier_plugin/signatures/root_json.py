@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from slsa_verifier_plugin.model.forms import name_of
+from slsa_verifier_plugin.model.forms import ROOT, name_of
 from slsa_verifier_plugin.signatures.libraries import trustroot
 from slsa_verifier_plugin.signatures.wording import MalformedError
 from slsa_verifier_plugin.strict_json import JsonError, loads
@@ -91,7 +91,7 @@ def _without_nulls(value: Any) -> Any:
 
 def _packed(content: bytes) -> str:
     """Name the form of a file that is not JSON, such as a packed one or the UTF-16 of PowerShell's ``>``; "" if unknown."""
-    form = name_of(content)
+    form = name_of(content, ROOT)
     return f"it is {form}" if form else ""
 
 

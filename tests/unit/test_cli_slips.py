@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -316,3 +318,56 @@ def test_what_is_wrong_in_the_file_is_told_with_its_place(tmp_path: Path) -> Non
     done = cli("verify", "--bundle", LEVEL_3, "--policy", policy, "--source-ref", "refs/heads/main")
     assert f"{policy}:" in done.err
     assert "maxAge" in done.err
+
+
+def _policy_file(folder: Path) -> Path:
+    return write_yaml(
+        folder / "policy.yaml",
+        verifier(spec={"parameters": parameters(trustedRoot={"path": str(TRUSTED_ROOT)})}),
+    )
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_bundle_as_the_policy_is_told_as_such(lines: int, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.jsonl"
+    bundle.write_bytes((LEVEL_3.read_bytes().strip() + b"\n") * lines)
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", bundle)
+    assert (done.status, done.out) == (Status.USAGE, "")
+    assert f"{bundle} is a Sigstore bundle, as --bundle takes it" in done.err
+
+
+def test_other_files_as_the_policy_are_told_as_such(tmp_path: Path) -> None:
+    packed = tmp_path / "policy.yaml.gz"
+    packed.write_bytes(gzip.compress(_policy_file(tmp_path).read_bytes()))
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", packed)
+    assert done.status == Status.USAGE
+    assert "gzip data; unpack it with: gunzip <FILE >OTHER-FILE" in done.err
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", TRUSTED_ROOT)
+    assert done.status == Status.USAGE
+    assert f"{TRUSTED_ROOT} is a trusted root, as --trusted-root takes it" in done.err
+
+
+def test_a_policy_and_a_trusted_root_as_the_bundle_are_told_as_such(tmp_path: Path) -> None:
+    policy = _policy_file(tmp_path)
+    as_json = tmp_path / "policy.json"
+    as_json.write_text(json.dumps({"apiVersion": "config.ratify.deislabs.io/v1beta1", "kind": "Verifier"}))
+    for file, kind in (
+        (policy, "a Kubernetes resource, as --policy takes it where it is a Verifier"),
+        (as_json, "a Kubernetes resource, as --policy takes it where it is a Verifier"),
+        (TRUSTED_ROOT, "a trusted root, as --trusted-root takes it"),
+    ):
+        done = cli("verify", "--bundle", file, "--policy", policy)
+        assert (done.status, f"(seen: {kind})" in done.out) == (Status.DENIED, True), done
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", policy)
+    assert done.status == Status.ADMITTED, done
+
+
+def test_a_slip_in_a_policy_of_json_is_told_and_not_its_kind(tmp_path: Path) -> None:
+    slip = tmp_path / "policy.json"
+    slip.write_text(
+        '{"apiVersion": "config.ratify.deislabs.io/v1beta1",\n "kind": "Verifier" "metadata": {}}'
+    )
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", slip)
+    assert done.status == Status.USAGE
+    assert f"{slip}:2:" in done.err
+    assert "not YAML" in done.err
