@@ -9,7 +9,7 @@
 
 enum {
     VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
-    MOST_MS = 600 * 1000 + 250,  /* that ACCEPTED may promise: no call has longer */
+    MOST_MS = 600 * 1000 + GRACE_MS,          /* that ACCEPTED may promise: no call has longer */
 };
 
 uint32_t call_elapsed(const struct call *call)
@@ -118,7 +118,7 @@ enum outcome exchange(int fd, struct call *call, struct watch *watch, uint64_t a
     result = await(fd, watch, HUNG_AT_WORK_MS, until);
     if (result == IO_DONE)
         result = read_frame(fd, body, &kind, &size, until);
-    /* The promised time is over, and it is not seen to hang: its own word should have come 250 ms before. */
+    /* The promised time is over, and it is not seen to hang: its own word should have come GRACE_MS before. */
     if (result == IO_LATE && !(watch != NULL && watch->hung))
         return OUTCOME_LATE;
     if (result != IO_DONE)

@@ -10,7 +10,7 @@
 
 enum {
     CALL_MS = 4000,    /* for a call, where nobody says */
-    GRACE_MS = 250,    /* beyond it, in which the verifier's own word is waited for */
+    GRACE_MS = 200,    /* beyond it, in which the verifier's own word is waited for */
     SILENCE_MS = 1250, /* without ACCEPTED, after which other ways are tried as well */
 };
 

@@ -35,7 +35,7 @@ FRAME_SECONDS = 2.0
 """How long a frame may stay incomplete."""
 STDIN_SECONDS = 2.0
 """How long a client reads standard input."""
-GRACE_SECONDS = 0.25
+GRACE_SECONDS = 0.2
 """What ACCEPTED promises beyond the request's own deadline, so that the verifier's own word comes first."""
 MAX_BUDGET = 600.0
 """Seconds that any call may take, whatever it asks for."""
