@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.signatures.expiry import expiries
+from slsa_verifier_plugin.signatures.expiry import lifetimes
 from slsa_verifier_plugin.text import quoted
 
 MAX_FILE = 1 << 20
@@ -49,7 +49,8 @@ def load_tls(files: TlsFiles) -> TlsContext:
     A new context each time: certificates of clients' authorities can be added to a context but not taken out of it.
 
     Raises:
-        UsageError: a file cannot be read, is not what it must be, or has ended; or key and certificate do not belong together.
+        UsageError: a file cannot be read, is not what it must be, has ended or not begun; or key and certificate do not belong
+            together.
     """
     # Gatekeeper speaks TLS 1.3 alone, Kyverno 1.2 too; nothing older is answered.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -60,13 +61,13 @@ def load_tls(files: TlsFiles) -> TlsContext:
     # Gatekeeper resumes no session, and a ticket costs as much as the rest of a handshake: the client's chain is in it.
     # Nor is a resumed session's certificate looked at again.
     context.num_tickets = 0
-    own = _ends(_content(files.certificate, "--tls-cert"), files.certificate, "--tls-cert")
+    own = _lives(_content(files.certificate, "--tls-cert"), files.certificate, "--tls-cert")
     # The first certificate is the server's: others may be of authorities that cross-signed and have ended since.
-    if own[0] <= datetime.now(UTC):
+    if problem := _out_of_time(own[:1]):
         raise UsageError(
-            f"{quoted(files.certificate)} (--tls-cert) ended on {own[0]:%Y-%m-%d}, and no client connects to it; renew it"
+            f"{quoted(files.certificate)} (--tls-cert) {problem}, and no client connects to it; renew it"
         )
-    first = {"certificate": min(own)}
+    first = {"certificate": min(end for _, end in own)}
     clients = b""
     # Read for its error alone: OpenSSL does not say which of the two files it cannot read.
     _content(files.key, "--tls-key")
@@ -81,16 +82,17 @@ def load_tls(files: TlsFiles) -> TlsContext:
     # Without it whoever reaches the address may ask (``ProviderSettings.check``).
     if files.client_ca:
         clients = _content(files.client_ca, "--client-ca")
-        authorities = _ends(clients, files.client_ca, "--client-ca")
+        authorities = _lives(clients, files.client_ca, "--client-ca")
         # One of several may have ended: Gatekeeper keeps its authority's last one beside the next.
-        if max(authorities) <= datetime.now(UTC):
+        if problem := _out_of_time(authorities):
             raise UsageError(
-                f"{quoted(files.client_ca)} (--client-ca) ended on {max(authorities):%Y-%m-%d}, and no client would be accepted; "
-                "renew it"
+                f"{quoted(files.client_ca)} (--client-ca) {problem}, and no client would be accepted; renew it"
             )
-        first["client-ca"] = min(authorities)
+        first["client-ca"] = min(end for _, end in authorities)
         # Any client of that authority will do: Gatekeeper's has issued one certificate (docs/limits.md).
         context.verify_mode = ssl.CERT_REQUIRED
+        # As Go, and so Ratify, has it: any authority in the file will do, though who signed it (a company's root) is not there.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         try:
             # What was read, not the file again: it may be another by now. Comments between certificates may be in any letters.
             context.load_verify_locations(cadata=clients.decode("ascii", "ignore"))
@@ -101,14 +103,26 @@ def load_tls(files: TlsFiles) -> TlsContext:
         if not context.get_ca_certs():
             # OpenSSL takes a server's certificate for an authority's, and then no client is ever accepted.
             raise UsageError(f"{quoted(files.client_ca)} holds no certificate of an authority (CA:TRUE)")
-    return TlsContext(context, first, own[0], clients)
+    return TlsContext(context, first, own[0][1], clients)
 
 
-def _ends(content: bytes, path: str, option: str) -> list[datetime]:
+def _lives(content: bytes, path: str, option: str) -> list[tuple[datetime, datetime]]:
     try:
-        return expiries(content)
+        return lifetimes(content)
     except ValueError:
         raise UsageError(f"{quoted(path)} ({option}) holds no certificate in PEM") from None
+
+
+def _out_of_time(lives: list[tuple[datetime, datetime]]) -> str:
+    """Return why none of the certificates counts now; empty where one does."""
+    now = datetime.now(UTC)
+    if any(begin <= now < end for begin, end in lives):
+        return ""
+    # Renewed too early, or on a machine whose clock is ahead: what was there before counts until then.
+    later = [begin for begin, end in lives if end > now]
+    return (
+        f"begins on {min(later):%Y-%m-%d}" if later else f"ended on {max(end for _, end in lives):%Y-%m-%d}"
+    )
 
 
 def _content(path: str, option: str) -> bytes:

@@ -1,4 +1,4 @@
-"""When certificates in a PEM file expire, so that a server can warn before its own does."""
+"""When certificates in a PEM file count, so that a server can warn before its own ends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import datetime
 from cryptography import x509
 
 
-def expiries(content: bytes) -> list[datetime]:
-    """Return when each of the certificates in ``content`` (PEM) ends, in their order.
+def lifetimes(content: bytes) -> list[tuple[datetime, datetime]]:
+    """Return when each of the certificates in ``content`` (PEM) begins and ends, in their order.
 
     Raises:
         ValueError: there is none, or one is broken.
     """
-    return [item.not_valid_after_utc for item in x509.load_pem_x509_certificates(content)]
+    found = x509.load_pem_x509_certificates(content)
+    return [(item.not_valid_before_utc, item.not_valid_after_utc) for item in found]

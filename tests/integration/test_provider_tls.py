@@ -60,6 +60,7 @@ def test_no_certificate_another_authoritys_and_an_expired_one_are_refused(
         other,
         namesake,
         own.client("expired", days=-1),
+        own.client("not-begun", begins=1),
         own.server("a-server", "127.0.0.1"),
     ):
         assert is_refused(place, trusting(place, client)), client

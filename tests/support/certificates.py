@@ -29,22 +29,26 @@ class Authority:
         directory: where the files go.
         name: the root's common name.
         days: days for which it lasts; negative for one that is over.
+        above: the authority that has signed it; None for a root.
     """
 
-    def __init__(self, directory: Path, name: str = "test root", days: int = 365) -> None:
+    def __init__(
+        self, directory: Path, name: str = "test root", days: int = 365, above: Authority | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(self._name, self._name, self._key.public_key(), days=days)
+        signer = above or self
+        builder = _builder(self._name, signer._name, self._key.public_key(), days=days)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(_usage(signs=True), critical=True)
-        root = builder.sign(self._key, hashes.SHA256())
+        root = builder.sign(signer._key, hashes.SHA256())
         self.root = directory / "root.crt"
         self.root.write_bytes(root.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, name: str, *hosts: str, days: int = 30) -> Pair:
-        """Issue a server's certificate for host names and IP addresses; negative ``days`` for one that is over."""
+    def server(self, name: str, *hosts: str, days: int = 30, begins: int = -60) -> Pair:
+        """Issue a server's certificate for host names and IP addresses, good from one day until another, counted from today."""
         alternatives: list[x509.GeneralName] = []
         for host in hosts:
             try:
@@ -52,11 +56,11 @@ class Authority:
             except ValueError:
                 alternatives.append(x509.DNSName(host))
         extension = x509.SubjectAlternativeName(alternatives)
-        return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, extension, days)
+        return self._issue(name, ExtendedKeyUsageOID.SERVER_AUTH, extension, (begins, days))
 
-    def client(self, name: str, days: int = 30) -> Pair:
-        """Issue a client's certificate; negative ``days`` for one that is over."""
-        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, None, days)
+    def client(self, name: str, days: int = 30, begins: int = -60) -> Pair:
+        """Issue a client's certificate, good from one day until another, counted from today."""
+        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, None, (begins, days))
 
     def server_context(self, pair: Pair, *, wants_client: bool = False) -> ssl.SSLContext:
         """Return a server's TLS context; with ``wants_client`` it demands a certificate of this authority."""
@@ -72,11 +76,11 @@ class Authority:
         name: str,
         purpose: x509.ObjectIdentifier,
         alternatives: x509.SubjectAlternativeName | None,
-        days: int,
+        days: tuple[int, int],
     ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(subject, self._name, key.public_key(), days=days)
+        builder = _builder(subject, self._name, key.public_key(), days[1], days[0])
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         if alternatives is not None:
@@ -95,7 +99,7 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int, begins: int = -60
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -104,7 +108,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=60))
+        .not_valid_before(now + datetime.timedelta(days=begins))
         .not_valid_after(now + datetime.timedelta(days=days))
     )
 
