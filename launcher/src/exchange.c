@@ -49,7 +49,8 @@ static enum io await(int fd, struct watch *watch, unsigned patience, uint64_t un
     const unsigned pause = patience / 10 > LOOK_MS ? patience / 10 : LOOK_MS; /* many that wait long wake seldom */
     for (;;) {
         const uint64_t next = clock_ms() + pause;
-        const enum io ready = io_wait(fd, POLLIN, watch != NULL && next < until ? next : until);
+        /* Also where nobody is watched: who holds the lock meanwhile is watched itself, and must be seen to live. */
+        const enum io ready = io_wait(fd, POLLIN, next < until ? next : until);
         if (ready != IO_LATE || (watch != NULL && watch_looks_hung(watch, patience)) || clock_ms() >= until)
             return ready;
     }

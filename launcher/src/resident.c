@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -23,7 +24,7 @@ enum {
     CUTS = 2,           /* of calls that were accepted: the call may be what ends servers */
 };
 
-/* What the lock file says after a holder whose server ended by itself without listening; else it is empty. */
+/* What the lock file says after a holder whose server ended by itself without listening; else the number of the last holder. */
 static const char FAILED[] = "failed";
 
 /* What a call knows while it looks for a resident verifier. */
@@ -32,15 +33,16 @@ struct search {
     struct call *call;
     struct runtime *runtime;
     bool turns;
-    uint64_t due;       /* when other ways are tried as well */
-    uint64_t reserved;  /* when they are in any case */
-    int lock;           /* -1: not held */
-    pid_t server;       /* that it has started; 0: none */
-    bool has_waited;    /* another caller held the lock before */
-    unsigned closed;    /* connections, before ACCEPTED */
-    unsigned cut;       /* connections, after it */
-    unsigned killed;    /* servers that it started */
-    struct watch watch; /* of the process that listened last */
+    uint64_t due;        /* when other ways are tried as well */
+    uint64_t reserved;   /* when they are in any case */
+    int lock;            /* -1: not held */
+    pid_t server;        /* that it has started; 0: none */
+    bool has_waited;     /* another caller held the lock before */
+    unsigned closed;     /* connections, before ACCEPTED */
+    unsigned cut;        /* connections, after it */
+    unsigned killed;     /* servers that it started */
+    struct watch watch;  /* of the process that listened last */
+    struct watch holder; /* of the caller that holds the lock */
 };
 
 static uint64_t earlier(uint64_t one, uint64_t other)
@@ -178,18 +180,33 @@ static enum outcome look_at_server(struct search *search)
     return unusable(search->call, "no resident verifier could be started in time");
 }
 
+/* Removes the lock file of a holder that does not live any more, so that the next look makes another. The holder is not ended:
+ * it may go on, and finds then that somebody listens. */
+static void pass_over_stopped(struct search *search)
+{
+    watch_process(&search->holder, watch_named_in(search->place->lock));
+    /* Two that remove it at the same time may start two servers: one of them finds the place claimed, and ends. */
+    if (watch_looks_hung(&search->holder, HUNG_MS))
+        (void)unlink(search->place->lock);
+}
+
 /* Takes the lock, and with it the part of the one who starts a server, if no other caller has it. OUTCOME_NOBODY: this caller
  * has it, or, where `search->lock` is -1 then, another one does. Any other outcome: somebody listens by now. */
 static enum outcome become_starter(struct search *search, struct answer *answer)
 {
+    char number[16];
     if (!take_lock(search)) {
         search->has_waited = true;
-        return errno == EWOULDBLOCK || errno == EINTR ? OUTCOME_NOBODY
-                                                      : unusable(search->call, "the resident verifier's lock cannot be opened");
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return unusable(search->call, "the resident verifier's lock cannot be opened");
+        pass_over_stopped(search);
+        return OUTCOME_NOBODY;
     }
-    /* Where the previous holder was killed, the file says nothing, and this one starts another. */
+    /* Where the previous holder was killed, the file has its number, and this one starts another. */
     if (search->has_waited && lock_says_failed(search->lock))
         return unusable(search->call, "no resident verifier could be started in time");
+    (void)snprintf(number, sizeof number, "%d", (int)getpid());
+    lock_write(search->lock, number);
     /* The previous holder's server may have come to listen since the last look. */
     return ask(search, answer);
 }
@@ -207,7 +224,6 @@ static enum outcome start_or_watch(struct search *search, struct answer *answer)
         outcome = become_starter(search, answer);
     if (outcome != OUTCOME_NOBODY || search->lock < 0)
         return outcome;
-    lock_write(search->lock, "");
     search->server = start_server(search);
     return search->server > 0 ? OUTCOME_NOBODY : unusable(search->call, "no resident verifier could be started");
 }

@@ -54,19 +54,38 @@ bool watch_looks_hung(struct watch *watch, unsigned patience)
     return watch->hung;
 }
 
+/* Opens a file of locks to read; a pipe in its place has nobody who writes. */
+static int open_lock(const char *path)
+{
+    return open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
+static pid_t number_in(int file)
+{
+    char text[16] = "";
+    return read(file, text, sizeof text - 1) > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
+}
+
+pid_t watch_named_in(const char *path)
+{
+    const int file = open_lock(path);
+    if (file < 0)
+        return 0;
+    const pid_t number = number_in(file);
+    (void)close(file);
+    return number;
+}
+
 /* True where the file that servers claim a place with is claimed, by `process`. */
 static bool is_claimed_by(const struct place *place, pid_t process)
 {
-    char text[16] = "";
-    const int claim = open(place->claim, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    const int claim = open_lock(place->claim);
     if (claim < 0)
         return false;
-    const ssize_t size = read(claim, text, sizeof text - 1);
     /* A number without the lock is what one that has ended left behind. */
-    const bool is_named = size > 0 && strtol(text, NULL, 10) == process;
-    const bool is_held = flock(claim, LOCK_SH | LOCK_NB) != 0;
+    const bool is_claimed = number_in(claim) == process && flock(claim, LOCK_SH | LOCK_NB) != 0;
     (void)close(claim);
-    return is_named && is_held;
+    return is_claimed;
 }
 
 bool watch_end_hung(const struct watch *watch, const struct place *place)

@@ -3,6 +3,9 @@
 import fcntl
 import os
 
+MAX_DIGITS = 15
+"""Bytes of a file that are read for a number: no process's is as long."""
+
 
 def try_lock(path: str) -> int | None:
     """Return a descriptor that holds the lock of a file until all its copies are closed; None while another holds it.
@@ -26,6 +29,23 @@ def try_lock(path: str) -> int | None:
             return None
         raise
     return lock
+
+
+def named_in(path: str) -> int:
+    """Return the number of the process that a lock file names, 0 for none; who holds the lock is another question."""
+    try:
+        # A pipe in its place has nobody who writes.
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        text = os.read(file, MAX_DIGITS)
+    except OSError:
+        return 0
+    finally:
+        os.close(file)
+    # Empty between lock and number, or where a full disk took none.
+    return int(text) if text.isdigit() else 0
 
 
 def is_locked(descriptor: int) -> bool:

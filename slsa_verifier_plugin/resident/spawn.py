@@ -8,7 +8,8 @@ import os
 import time
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE, LOADER, passed_on
-from slsa_verifier_plugin.resident.locks import try_lock
+from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
+from slsa_verifier_plugin.resident.locks import named_in, try_lock
 from slsa_verifier_plugin.resident.place import NobodyListensError, Place, check_directories, connect, pause
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ MAX_DESCRIPTOR = 65536
 MAX_KILLED = 3
 """Verifiers that may be killed while they start, of one caller's."""
 _FAILED = b"failed"
-"""What the lock file says after a holder whose verifier ended without listening; else it is empty."""
+"""What the lock file says after a holder whose verifier ended without listening; else the number of the last holder."""
 
 
 class NotStartedError(Exception):
@@ -33,7 +34,8 @@ class Starter:
     """One caller's part in starting a verifier. Whoever gets the lock starts one; the others look until it listens.
 
     Where the holder's verifier ends by itself, the holder writes so into the lock file and goes away, and those who waited need
-    not try the same. Where the holder itself is killed, the file says nothing, and the next one to get the lock starts another.
+    not try the same. Where the holder itself is killed, the next one to get the lock starts another; where it is stopped or
+    frozen, those who wait remove its lock file. It is not ended: it may go on, and finds then that somebody listens.
 
     Args:
         place: where it must listen; the directories are made where they are missing.
@@ -51,6 +53,7 @@ class Starter:
         self._environ = environ
         self._lock: int | None = None
         self._has_waited = False
+        self._holder = ProcessWatch(0)
         self._child = 0
         self._killed = 0
 
@@ -80,16 +83,17 @@ class Starter:
             self._lock = try_lock(self._place.lock)
             if self._lock is None:
                 self._has_waited = True
+                self._pass_over_stopped()
                 return None
             # The previous holder's verifier ended by itself; another one would do the same.
             if self._has_waited and os.pread(self._lock, len(_FAILED), 0) == _FAILED:
                 raise NotStartedError
+            # Whatever it said was about another verifier.
+            self._write(b"%d" % os.getpid())
             # The previous holder's verifier may have come to listen since the attempt above.
             connection = _try_connect(self._place)
             if connection is not None:
                 return connection
-        # Whatever it said was about another verifier.
-        self._write(b"")
         self._child = start_detached(self._command, self._environ)
         return None
 
@@ -103,6 +107,18 @@ class Starter:
         if self._lock is not None and (not self._child or _how_ended(self._child) is not None):
             os.close(self._lock)
             self._lock = None
+
+    def _pass_over_stopped(self) -> None:
+        """Remove the lock file of a holder that does not live any more, so that the next look makes another."""
+        number = named_in(self._place.lock)
+        if number != self._holder.process:
+            self._holder = ProcessWatch(number)
+        # Two that remove it at the same time may start two verifiers: one of them finds the place claimed, and ends.
+        elif self._holder.looks_hung(HUNG_SECONDS):
+            try:
+                os.unlink(self._place.lock)  # noqa: PTH108 (pathlib is slow to import)
+            except FileNotFoundError:
+                return
 
     def _write(self, word: bytes) -> None:
         """Have the lock file say a word, as far as limits of file sizes and disks let it: else others only try in vain."""

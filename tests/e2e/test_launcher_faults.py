@@ -25,7 +25,7 @@ from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.place import check_directories
 from slsa_verifier_plugin.resident.protocol import DEADLINE_LINE, NO_TURN_LINE
 from tests.support.load import PROMISE
-from tests.support.processes import kill, wait_for_end
+from tests.support.processes import kill, wait_for_end, wait_until
 from tests.support.waiting import at_once
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
@@ -165,6 +165,42 @@ def test_a_stopped_server_is_ended_and_followed_by_another(plugin: Plugin) -> No
     for done in results:
         if done.stdout not in pids | {DEADLINE_LINE, NO_TURN_LINE}:
             assert told(done)["called"] == []
+
+
+def test_a_starter_that_is_stopped_is_passed_over(plugin: Plugin) -> None:
+    plugin.run()
+    kill(plugin.pids()[0])
+    with plugin.began(TEST_RESIDENT_START_DELAY="1") as starter:
+        wait_until(lambda: len(plugin.pids()) == 2)
+        starter.send_signal(signal.SIGSTOP)
+        os.kill(plugin.pids()[1], signal.SIGKILL)
+        done = plugin.run(TEST_RESIDENT_START_DELAY="1")
+        # A busy machine may leave too little time for the next one; then it is there for the next call.
+        assert (
+            done.stdout in {b"resident %d\n" % plugin.pids()[-1], DEADLINE_LINE} or told(done)["called"] == []
+        )
+        assert len(plugin.pids()) == 3
+        starter.send_signal(signal.SIGCONT)
+        output, _ = starter.communicate(timeout=20)
+        # Its own time is counted from its start, however long it was stopped.
+        assert output.startswith((b"resident ", b"{"))
+
+
+def test_a_pipe_in_the_place_of_a_claim_is_not_waited_for(plugin: Plugin) -> None:
+    place = plugin.place
+    check_directories(place, make=True)
+    os.mkfifo(place.claim, 0o600)
+    pipe = os.open(place.claim, os.O_RDWR)
+    listener = subprocess.Popen([sys.executable, "-c", LISTENS, place.socket], stdout=subprocess.PIPE)
+    with listener:
+        assert listener.stdout is not None
+        assert listener.stdout.read(1) == b"x"
+        listener.send_signal(signal.SIGSTOP)
+        try:
+            assert told(plugin.run())["called"] == []
+        finally:
+            listener.kill()
+            os.close(pipe)
 
 
 def test_one_that_is_silent_and_no_server_is_never_ended(plugin: Plugin) -> None:

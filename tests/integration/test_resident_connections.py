@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import resource
 import socket
@@ -16,10 +17,10 @@ import pytest
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client
 from slsa_verifier_plugin.resident.place import Place
-from slsa_verifier_plugin.resident.server.server import DESCRIPTORS
+from slsa_verifier_plugin.resident.server.server import LIMITS
 from tests.support.answers import pid_of
 from tests.support.processes import wait_until
-from tests.support.resident import OWN, World
+from tests.support.resident import OWN, ROOT, World
 
 
 @contextmanager
@@ -75,7 +76,29 @@ def test_as_many_descriptors_as_it_may_have() -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        assert (soft, hard) == (min(DESCRIPTORS, hard), before[1])
+        assert (soft, hard) == (min(LIMITS[0][2], hard), before[1])
+
+
+@pytest.mark.parametrize(("number", "least", "most", "what"), LIMITS)
+def test_a_starter_with_narrow_limits_starts_none_for_others(
+    number: int, least: int, most: int, what: str
+) -> None:
+    """A verifier has its starter's limits, and would deny others for what only the starter lacks."""
+    with World({"idle_seconds": 1}) as world:
+        for limit in (least - 1, least):
+            done = subprocess.run(
+                world.start,
+                env=world.environ,
+                cwd=ROOT,
+                capture_output=True,
+                preexec_fn=functools.partial(resource.setrlimit, number, (limit, limit)),
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == (2 if limit < least else 0), done
+            assert (what.encode() in done.stderr) == (limit < least)
+        # Who may have enough is served by one all the same.
+        assert world.server()
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,28 @@ def test_its_starter_killed_while_starting(world: World) -> None:
     assert world.server() == pid
 
 
+def test_its_starter_stopped_while_starting(world: World) -> None:
+    """Who holds the lock and does not live is passed over, and not ended: where it goes on, it is answered."""
+    world.environ[START_DELAY] = "1"
+    starter = world.begin()
+    wait_until(world.pids)
+    os.kill(starter.pid, signal.SIGSTOP)
+    os.kill(world.pids()[0], signal.SIGKILL)
+    others = [world.begin() for _ in range(3)]
+    (pid,) = {pid_of(caller.result()) for caller in others}
+    os.kill(starter.pid, signal.SIGCONT)
+    assert pid_of(starter.result()) == pid
+    assert world.server() == pid
+
+
+def test_a_starter_that_works_keeps_its_lock(hasty: World) -> None:
+    with claimant(hasty, works=True, path=hasty.place.lock):
+        before = Path(hasty.place.lock).stat().st_ino
+        assert is_own(hasty.call(), b"could be started in time")
+        assert Path(hasty.place.lock).stat().st_ino == before
+    assert hasty.pids() == []
+
+
 def test_stopped(hasty: World) -> None:
     pid = hasty.server()
     os.kill(pid, signal.SIGSTOP)
@@ -112,13 +134,18 @@ def test_stopped_but_no_verifier_of_this_place(hasty: World) -> None:
 
 
 @contextmanager
-def claimant(world: World, number: int | None = None, *, works: bool = False) -> Iterator[int]:
-    """A process that has claimed the place and does not listen: stopped, or at work. ``number`` is what it says of itself."""
+def claimant(
+    world: World, number: int | None = None, *, works: bool = False, path: str = ""
+) -> Iterator[int]:
+    """A process that has claimed the place (or holds the lock ``path``) and does not listen: stopped, or at work.
+
+    ``number`` is what it says of itself.
+    """
     check_directories(world.place, make=True)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        claim = os.open(world.place.claim, os.O_RDWR | os.O_CREAT, 0o600)
+        claim = os.open(path or world.place.claim, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(claim, fcntl.LOCK_EX)
         os.write(claim, b"%d" % (number or os.getpid()))
         os.write(writer, b"x")

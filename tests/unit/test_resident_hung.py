@@ -13,6 +13,7 @@ import pytest
 
 from slsa_verifier_plugin.resident.channel import ProcessWatch
 from slsa_verifier_plugin.resident.client.end_hung import end_hung
+from slsa_verifier_plugin.resident.locks import named_in
 from slsa_verifier_plugin.resident.place import Place
 
 
@@ -101,6 +102,26 @@ def test_nothing_else_is_ended(stopped: int, place: Place) -> None:
         finally:
             os.close(lock)
     assert not ended(stopped)
+
+
+def test_a_pipe_in_the_place_of_its_claim_is_not_waited_for(stopped: int, place: Place) -> None:
+    watch = watched(stopped)
+    os.mkfifo(place.claim, 0o600)
+    # As a verifier opens its claim: there is somebody who could write.
+    pipe = os.open(place.claim, os.O_RDWR)
+    try:
+        assert not end_hung(watch, place)
+        assert named_in(place.claim) == 0
+    finally:
+        os.close(pipe)
+    assert not ended(stopped)
+
+
+def test_what_a_lock_file_names(place: Place) -> None:
+    assert named_in(place.lock) == 0
+    for content, number in ((b"", 0), (b"failed", 0), (b"-1", 0), (b"12 ", 0), (b"4711", 4711)):
+        Path(place.lock).write_bytes(content)
+        assert named_in(place.lock) == number
 
 
 def test_one_that_has_ended_needs_no_ending(stopped: int, place: Place) -> None:

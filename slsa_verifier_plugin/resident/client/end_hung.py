@@ -4,7 +4,7 @@ import os
 
 from slsa_verifier_plugin.resident.channel import ProcessWatch, time_used
 from slsa_verifier_plugin.resident.client.held_process import HeldProcess
-from slsa_verifier_plugin.resident.locks import is_locked, try_lock
+from slsa_verifier_plugin.resident.locks import MAX_DIGITS, is_locked, try_lock
 from slsa_verifier_plugin.resident.place import Place
 
 # For a killed process to end, in seconds.
@@ -60,9 +60,10 @@ def end_claimant(watch: ProcessWatch, place: Place) -> bool:
 
 def _is_claimed_by(place: Place, process: int) -> bool:
     """Return True where the file that verifiers claim a place with is claimed, by ``process``."""
-    claim = os.open(place.claim, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # A pipe in its place has nobody who writes.
+    claim = os.open(place.claim, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        # A number without the lock is what one that has ended left behind. No number has fifteen digits: a longer text is none.
-        return os.read(claim, 15) == b"%d" % process and is_locked(claim)
+        # A number without the lock is what one that has ended left behind.
+        return os.read(claim, MAX_DIGITS) == b"%d" % process and is_locked(claim)
     finally:
         os.close(claim)

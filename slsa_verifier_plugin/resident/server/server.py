@@ -22,7 +22,7 @@ from pathlib import Path
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
 from slsa_verifier_plugin.resident.client.end_hung import end_claimant
-from slsa_verifier_plugin.resident.locks import try_lock
+from slsa_verifier_plugin.resident.locks import named_in, try_lock
 from slsa_verifier_plugin.resident.place import (
     NobodyListensError,
     Place,
@@ -48,8 +48,14 @@ STACK_BYTES = 1 << 20
 SWITCH_SECONDS = 0.001
 """How long a thread keeps the interpreter that others want. The one that accepts calls wants it a few times for each, and with
 the interpreter's own five milliseconds it may wait for seconds where many call at once."""
-DESCRIPTORS = 4096
-"""Open files that this process may want, two for each call: the caller's connection and the registry's."""
+LIMITS = (
+    # Two for each call: the caller's connection and the registry's.
+    (resource.RLIMIT_NOFILE, 64, 4096, "open files (nofile)"),
+    # A few hundred threads have a megabyte of stack each.
+    (resource.RLIMIT_AS, 512 << 20, 1 << 30, "bytes of addresses (as)"),
+    (resource.RLIMIT_DATA, 512 << 20, 1 << 30, "bytes of data (data)"),
+)
+"""Limits that this process has from its starter, the least that will do, and what it may want."""
 
 
 def serve(
@@ -73,6 +79,7 @@ def serve(
             another resident verifier serves here.
     """
     configured, problems = read_settings(environ)
+    _take_limits()
     # Undone in the opposite order: the claim is given up last, when nothing of this verifier is there any more.
     with ExitStack() as stack:
         with usage_errors("use the resident verifier's directory"):
@@ -153,7 +160,7 @@ def _claim(place: Place) -> int:
             )
         # Callers watch the one that listens. One that was stopped before it does, or after, would keep its claim for ever.
         watch = _watched(place, watch)
-        if watch is not None and watch.looks_hung(HUNG_SECONDS) and _has_open(watch.process, place.claim):
+        if watch.looks_hung(HUNG_SECONDS) and _has_open(watch.process, place.claim):
             try:
                 end_claimant(watch, place)
             except OSError:
@@ -161,17 +168,10 @@ def _claim(place: Place) -> int:
         time.sleep(_CLAIM_PAUSE)
 
 
-def _watched(place: Place, watch: ProcessWatch | None) -> ProcessWatch | None:
-    """Return the watch of the process that holds the claim now: ``watch``, if it is that one's; None where none is named."""
-    try:
-        with open(place.claim, "rb", opener=_open_claim) as file:
-            number = file.read(15)
-    except OSError:
-        return None
-    # Empty between lock and number, or where a full disk took no number (``_sign``).
-    if not number.isdigit():
-        return None
-    return watch if watch is not None and watch.process == int(number) else ProcessWatch(int(number))
+def _watched(place: Place, watch: ProcessWatch | None) -> ProcessWatch:
+    """Return the watch of the process that the claim names now: ``watch``, if it is that one's."""
+    number = named_in(place.claim)
+    return watch if watch is not None and watch.process == number else ProcessWatch(number)
 
 
 def _has_open(process: int, path: str) -> bool:
@@ -181,11 +181,6 @@ def _has_open(process: int, path: str) -> bool:
         return any(os.path.samestat(file, opened.stat()) for opened in Path(f"/proc/{process}/fd").iterdir())
     except OSError:
         return False
-
-
-def _open_claim(path: str, flags: int) -> int:
-    # A pipe in its place has nobody who writes.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _is_there(claim: int, path: str) -> bool:
@@ -225,7 +220,6 @@ def _run(
     claim: int,
 ) -> str:
     loop = Loop(service, settings, place.socket, listener, log, lambda: fcntl.flock(claim, fcntl.LOCK_UN))
-    _allow_descriptors()
     with ExitStack() as undo:
         undo.callback(threading.stack_size, threading.stack_size(STACK_BYTES))
         # Whoever starts it may have blocked signals, which is inherited: SIGTERM must end it, and reach what it starts.
@@ -244,13 +238,23 @@ def _run(
         return loop.run()
 
 
-def _allow_descriptors() -> None:
-    """Allow this process as many open files as it may want, up to what it may allow itself."""
-    # The soft limit is often 1024 for the sake of select(2), which nothing here uses.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+def _take_limits() -> None:
+    """Allow this process what it may want, up to what it may allow itself.
+
+    Raises:
+        UsageError: that is too little to serve others. Their limits may be wider, and each of them would be denied.
+    """
+    for number, least, most, what in LIMITS:
+        soft, hard = resource.getrlimit(number)
+        wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        if wanted < least:
+            raise UsageError(
+                f"a resident verifier may have {hard} {what} here, expected {least} at least; raise the limit (ulimit), or leave "
+                "each call to a process of its own"
+            )
+        # The soft limit is often 1024 files for the sake of select(2), which nothing here uses.
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(number, (wanted, hard))
 
 
 def _remove(name: str) -> None:
