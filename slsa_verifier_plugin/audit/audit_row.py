@@ -77,12 +77,16 @@ class Row:
 class AuditRun:
     """What one run was asked, so that its report is evidence.
 
-    ``command`` is what was typed, ``sources`` where the images came from, ``parameters`` those of each verifier by its name.
+    ``command`` is what was typed, ``sources`` where the images came from, ``parameters`` those of each verifier by its name,
+    ``gaps`` says for people what was not looked at, and ``mentioned`` are images that variables and arguments name, and no
+    container.
     """
 
     command: str
     sources: tuple[str, ...]
     parameters: Mapping[str, Mapping[str, Any]]
+    gaps: tuple[str, ...] = ()
+    mentioned: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
@@ -90,9 +94,13 @@ class AuditRun:
             "command": self.command,
             "sources": list(self.sources),
             "parameters": {name: dict(found) for name, found in self.parameters.items()},
+            "gaps": list(self.gaps),
+            "mentioned": list(self.mentioned),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return what ``to_json`` wrote."""
-        return cls(value["command"], tuple(value["sources"]), value["parameters"])
+        # A state of an earlier version has no word on the last two.
+        gaps, mentioned = tuple(value.get("gaps", ())), tuple(value.get("mentioned", ()))
+        return cls(value["command"], tuple(value["sources"]), value["parameters"], gaps, mentioned)

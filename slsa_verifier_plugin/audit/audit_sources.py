@@ -30,6 +30,8 @@ class AuditSources:
     clusters: Sequence[Cluster] = ()
     unread: Counter[str] = field(default_factory=Counter)
     """Objects in manifests that name images in places that are not known here, by kind; counted by ``uses``."""
+    mentioned: set[str] = field(default_factory=set)
+    """Images that variables and arguments name, and no container; filled by ``uses``."""
     # A Counter, for the dataclass is frozen: a plain number could not be counted up.
     _found: Counter[str] = field(default_factory=Counter)
 
@@ -92,9 +94,12 @@ class AuditSources:
             *(from_cluster(cluster, os.environ) for cluster in self.clusters),
         )
         # Counted as they are drawn: a list of a million is never in memory.
-        for use in map(images.storable, chain.from_iterable(sources)):
-            self._found["uses"] += 1
-            yield use
+        for use in chain.from_iterable(sources):
+            if use.runs:
+                self._found["uses"] += 1
+                yield images.storable(use)
+            else:
+                self.mentioned.add(use.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,10 @@ class Asked:
     typed: str
 
     def run(self, setup: Setup) -> AuditRun:
-        """Return what the report says about it."""
+        """Return what the report says about it, once ``sources.uses`` has been drawn."""
         # By the verifiers' own names: the report says which policy demanded what.
         parameters = {verifier.shown(): verifier.config for verifier in setup.verifiers}
-        return AuditRun(self.typed, self.sources.names(), parameters)
+        sources = self.sources
+        return AuditRun(
+            self.typed, sources.names(), parameters, sources.gaps(), tuple(sorted(sources.mentioned))
+        )

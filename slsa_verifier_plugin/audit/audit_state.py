@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,9 @@ class AuditState(Closeable):
         """What was asked: the one run of this state's images, or those of all states that were joined."""
         return tuple(AuditRun.from_json(value) for value in self._list("runs"))
 
-    def begin(self, uses: Iterable[Use], shard: tuple[int, int], run: AuditRun | None = None) -> None:
+    def begin(
+        self, uses: Iterable[Use], shard: tuple[int, int], run: Callable[[], AuditRun] | None = None
+    ) -> None:
         """Take ``uses`` in the place of those of earlier runs, whose decisions stay.
 
         Where they cannot all be had, the state stays as it was.
@@ -119,14 +121,14 @@ class AuditState(Closeable):
         Args:
             uses: where images are used.
             shard: which part of how many they are.
-            run: what was asked, for the report.
+            run: gives what was asked, for the report, once all uses are known.
         """
         try:
             # One transaction: a list that breaks off half-way would otherwise look like a smaller cluster.
             self._run("DELETE FROM uses", [()])
             self.add_uses(uses)
             self._set("shards", json.dumps([shard]))
-            self._set("runs", json.dumps([run.to_json()] if run else []))
+            self._set("runs", json.dumps([run().to_json()] if run else []))
         # Ctrl-C too: half of a new list must not take the place of the old one.
         except BaseException:
             self._database.rollback()

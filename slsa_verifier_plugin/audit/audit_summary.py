@@ -10,11 +10,14 @@ from datetime import datetime
 from slsa_verifier_plugin.audit.audit_row import AuditRun, Row
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.text import counted, plain, some_of
 
 # No namespace can have brackets in its name, so none is taken for this one.
 NO_NAMESPACE = "(no namespace)"
 NO_LEVEL = "no level"
 UNDECIDED = "undecided"
+MAX_MENTIONED = 8
+"""Images that are only mentioned, by name; of more the number is said, and the JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Summary:
 
     ``by_level`` has a counter of decisions for each level's name; ``by_namespace`` one of the highest levels at which an image
     would be admitted (a level's name, ``no level`` or ``undecided``). ``roots`` are the trusted roots that took part; of what
-    was asked there are the policy's digest (``fingerprint``) and the ``runs``.
+    was asked there are the policy's digest (``fingerprint``) and the ``runs``. ``mentioned`` are images that variables and
+    arguments name, and that nothing here runs.
     """
 
     policy: str
@@ -40,11 +44,19 @@ class Summary:
     roots: tuple[RootInfo, ...] = ()
     fingerprint: str = ""
     runs: tuple[AuditRun, ...] = ()
+    mentioned: tuple[str, ...] = ()
 
     @property
     def is_incomplete(self) -> bool:
         """True where something that should have been looked at was not."""
         return bool(self.missing or self.gaps)
+
+    @property
+    def remark(self) -> str:
+        """What is said of ``mentioned``, empty where there is none: no gap, for where such an image runs it is looked at."""
+        named = f"{counted(len(self.mentioned), 'image')} named in environment variables or arguments"
+        shown = some_of([plain(name, 512) for name in self.mentioned], MAX_MENTIONED)
+        return f"not looked at, for no container here runs it: {named} ({shown})" if self.mentioned else ""
 
 
 def summary_of(

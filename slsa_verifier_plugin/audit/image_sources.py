@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from slsa_verifier_plugin.audit.manifest_images import images_in, names_more
+from slsa_verifier_plugin.audit.manifest_images import images_in, mentioned_in, names_more
 from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import UsageError
@@ -31,13 +31,17 @@ LISTING_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One image in one place: what it is called there, where it runs or is meant to, and where that is written."""
+    """One image in one place: what it is called there, where it runs or is meant to, and where that is written.
+
+    ``runs`` is False where a variable or an argument names it and no container does.
+    """
 
     image: str
     namespace: str = ""
     workload: str = ""
     source: str = ""
     line: int = 0
+    runs: bool = True
 
 
 class Catalog(Protocol):
@@ -172,6 +176,7 @@ def _object_uses(
         # The line is what a person opens; a manifest of a hundred objects has one image wrong.
         position = document.position((*path, *place))
         yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
+    yield from (Use(image, runs=False) for image in mentioned_in(value))
     # Counted and not refused: one custom resource must not keep a cluster from being audited.
     if names_more(value, found):
         unread[f"{value.get('kind', 'object')} of {value.get('apiVersion', 'no apiVersion')}"] += 1

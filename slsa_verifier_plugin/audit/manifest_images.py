@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
-from slsa_verifier_plugin.members import text_at
+from slsa_verifier_plugin.errors import ArtifactError
+from slsa_verifier_plugin.members import list_at, objects_at, text_at
 from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.registry.reference import Reference
 
 CONTAINER_KEYS = ("containers", "initContainers", "ephemeralContainers", "extraContainers")
 """Lists of containers; the last is of kagent's Agents. ``deploy/gatekeeper/template`` looks at the same ones."""
 
-KNOWN_KINDS: Mapping[str, frozenset[str]] = {
+KNOWN_KINDS: Mapping[str, str] = {
     # Steps, sidecars, the steps' template, and a StepAction's own image (Tekton Pipelines v1).
-    "tekton.dev": frozenset(
-        {"Task", "ClusterTask", "TaskRun", "Pipeline", "PipelineRun", "StepAction", "CustomRun"}
-    ),
+    "tekton.dev": "Task ClusterTask TaskRun Pipeline PipelineRun StepAction CustomRun",
     # Containers, scripts, sets of containers, sidecars and plugins of templates (Argo Workflows v3), and Rollouts.
-    "argoproj.io": frozenset(
-        {
-            "Workflow",
-            "WorkflowTemplate",
-            "ClusterWorkflowTemplate",
-            "CronWorkflow",
-            "WorkflowEventBinding",
-            "Rollout",
-            "AnalysisTemplate",
-            "ClusterAnalysisTemplate",
-            "Sensor",
-            "EventSource",
-        }
-    ),
-    "serving.knative.dev": frozenset({"Service", "Configuration", "Revision"}),
+    "argoproj.io": "Workflow WorkflowTemplate ClusterWorkflowTemplate CronWorkflow WorkflowEventBinding Rollout "
+    "AnalysisTemplate ClusterAnalysisTemplate Sensor EventSource",
+    "serving.knative.dev": "Service Configuration Revision",
     # A predictor's model server has an image of its own beside containers.
-    "serving.kserve.io": frozenset(
-        {
-            "InferenceService",
-            "InferenceGraph",
-            "ServingRuntime",
-            "ClusterServingRuntime",
-            "ClusterStorageContainer",
-        }
-    ),
-    "sparkoperator.k8s.io": frozenset({"SparkApplication", "ScheduledSparkApplication"}),
-    "kubevirt.io": frozenset(
-        {"VirtualMachine", "VirtualMachineInstance", "VirtualMachineInstanceReplicaSet"}
-    ),
-    "monitoring.coreos.com": frozenset({"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}),
-    "operators.coreos.com": frozenset({"CatalogSource", "ClusterServiceVersion"}),
-    "actions.github.com": frozenset({"AutoscalingRunnerSet", "EphemeralRunnerSet", "EphemeralRunner"}),
-    "jenkins.io": frozenset({"Jenkins"}),
+    "serving.kserve.io": "InferenceService InferenceGraph ServingRuntime ClusterServingRuntime ClusterStorageContainer",
+    "sparkoperator.k8s.io": "SparkApplication ScheduledSparkApplication",
+    "kubevirt.io": "VirtualMachine VirtualMachineInstance VirtualMachineInstanceReplicaSet",
+    "monitoring.coreos.com": "Prometheus PrometheusAgent Alertmanager ThanosRuler",
+    "operators.coreos.com": "CatalogSource ClusterServiceVersion",
+    "actions.github.com": "AutoscalingRunnerSet EphemeralRunnerSet EphemeralRunner",
+    "jenkins.io": "Jenkins",
 }
 """Kinds, by group, of which every key ``image`` with a text below ``spec`` names an image that runs."""
 
@@ -93,9 +72,45 @@ def names_more(value: Mapping[str, Any], found: Container[Path]) -> bool:
     return _has_unread(value, (), found, is_known=False)
 
 
+def mentioned_in(value: Any) -> Iterator[str]:
+    """Yield the images that a container's environment and arguments name, or those of any object below ``value``.
+
+    An operator is told so what to run. No container runs them here; a report says that they were not looked at.
+
+    Args:
+        value: a container, or a Kubernetes object of whatever kind.
+    """
+    if isinstance(value, list):
+        for item in value:
+            yield from mentioned_in(item)
+    if not isinstance(value, dict):
+        return
+    named = [(text_at(item, "name"), text_at(item, "value")) for item in objects_at(value, "env")]
+    # Cut at blanks: one argument may be a shell's whole line.
+    lines = (text for key in ("command", "args") for text in list_at(value, key) if isinstance(text, str))
+    words = [word for line in lines for word in line.split()]
+    # "--image=NAME", and "--image NAME".
+    named += [(name, text) for name, _, text in (word.partition("=") for word in words)]
+    named += pairwise(["", *words])
+    yield from (text for name, text in named if _is_image(name, text))
+    for item in value.values():
+        yield from mentioned_in(item)
+
+
+def _is_image(name: str, text: str) -> bool:
+    """Return True for a text that reads as an image where ``name`` is that of its variable or option."""
+    try:
+        found = Reference.parse(text)
+    except ArtifactError:
+        return False
+    # Any word can be read as an image of Docker's, and any address as a name with a tag: of three signs two must be there.
+    signs = "image" in name.lower(), found.tag is not None, text.startswith(f"{found.registry}/")
+    return found.digest is not None or sum(signs) > 1
+
+
 def _is_known(value: Mapping[str, Any]) -> bool:
     group = str(value.get("apiVersion", "")).rpartition("/")[0]
-    return str(value.get("kind", "")) in KNOWN_KINDS.get(group, frozenset())
+    return str(value.get("kind", "")) in KNOWN_KINDS.get(group, "").split()
 
 
 def _is_kubernetes(value: Mapping[str, Any]) -> bool:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.audit.image_sources import Use
-from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS
+from slsa_verifier_plugin.audit.manifest_images import CONTAINER_KEYS, mentioned_in
 from slsa_verifier_plugin.errors import ArtifactError, UsageError
-from slsa_verifier_plugin.members import at, object_at, objects_at, text_at
+from slsa_verifier_plugin.members import at, list_at, object_at, objects_at, text_at
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.documents import parse_documents
 from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
-from slsa_verifier_plugin.resources.named_files import read_file
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.resources.named_files import MAX_FILE, read_file
+from slsa_verifier_plugin.text import quoted
 
 STATUS_KEYS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 KUBECTL_SECONDS = 300.0
@@ -98,15 +98,19 @@ def pods_in(content: bytes, source: str) -> Iterator[Use]:
     """Yield the images of the Pods in what kubectl prints.
 
     Args:
-        content: one Pod or a list, in JSON or YAML.
+        content: a Pod or list in JSON, or some in YAML.
         source: where it is from, for people.
 
     Raises:
         UsageError: it is no list of Pods.
     """
-    value = _json_or_yaml(content, source)
-    items = at(value, "items")
-    listed = items if isinstance(items, list) else [value]
+    # Several where a shell asked for one namespace after the other.
+    listed: list[Any] = []
+    for value in _json_or_yaml(content, source):
+        items = at(value, "items")
+        # Only in a list may the kind be left out: a document without one is something else.
+        alone = [value] if text_at(value, "kind") else [None]
+        listed += items if isinstance(items, list) else alone
     for item in listed:
         # kubectl leaves the kind out of the items of a PodList that an API server wrote.
         if not isinstance(item, dict) or item.get("kind", "Pod") not in ("Pod", *OWNING):
@@ -144,6 +148,9 @@ def _pod(pod: Mapping[str, Any], owners: Owners, source: str) -> Iterator[Use]:
                 # A container that has not started has no digest yet: then the name in the spec counts.
                 running = _running(image, digests.get(str(container.get("name")), ""))
                 yield Use(running, namespace, workload, source)
+            # By list and not whole: the reader of JSON takes deeper structures than can be gone through like this.
+            lists = {key: list_at(container, key) for key in ("env", "command", "args")}
+            yield from (Use(text, runs=False) for text in mentioned_in(lists))
     # Container statuses say nothing of volumes, so the name in the spec counts.
     for volume in objects_at(spec, "volumes"):
         if image := text_at(volume, "image", "reference"):
@@ -199,20 +206,28 @@ def _running(image: str, image_id: str) -> str:
     return image
 
 
-def _json_or_yaml(content: bytes, source: str) -> Any:
-    """Return the value of one document; JSON by its own parser, for a cluster's Pods are many megabytes."""
+def _json_or_yaml(content: bytes, source: str) -> list[Any]:
+    """Return the values of its documents; JSON by its own parser, for a cluster's Pods are many megabytes."""
     # The reader of YAML takes JSON too, but notes the place of each value, which takes far longer.
     if content.lstrip()[:1] == b"{":
         try:
-            return json.loads(content)
+            return [json.loads(content)]
         except ValueError as error:
-            raise UsageError(f"{source}: not JSON: {plain(str(error))}") from error
+            where = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise UsageError(
+                f"{source}{where}: not one JSON document from here on; expected what 'kubectl get pods -A -o json' prints"
+            ) from error
         # Python's parser of JSON recurses; a hostile file must not end the program with a traceback.
         except RecursionError as error:
             raise UsageError(f"{source}: too deeply nested a structure to be a list of Pods") from error
     if not content.strip():
         raise UsageError(f"{source} is empty, expected Pods; did 'kubectl get pods -A -o json' fail?")
+    # Told here, where a way out is known: JSON may have MAX_PODS.
+    if len(content) > MAX_FILE:
+        raise UsageError(
+            f"{source} has more than {MAX_FILE >> 20} MiB of YAML; give it as JSON ('kubectl get pods -A -o json', or yq -o json)"
+        )
     documents = parse_documents(content, source)
-    if len(documents) != 1:
-        raise UsageError(f"{source}: expected one list of Pods; use 'kubectl get pods -A -o json'")
-    return documents[0].value
+    if not documents:
+        raise UsageError(f"{source}: expected a list of Pods; use 'kubectl get pods -A -o json'")
+    return [document.value for document in documents]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from slsa_verifier_plugin.checking.status import Decision, status_of
 from slsa_verifier_plugin.cli.options import require_folder
-from slsa_verifier_plugin.cli.session import Session
+from slsa_verifier_plugin.cli.session import Session, say
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,19 +89,24 @@ class Report:
     output: Output
 
     def write(self, session: Session, state: AuditState, gaps: tuple[str, ...] = ()) -> int:
-        """Write the report on ``state`` and return the exit status; ``gaps`` say what else is not in it."""
+        """Write the report on ``state`` and return the exit status; ``gaps`` say what is not in it beside what its runs say."""
         from slsa_verifier_plugin.audit.audit_summary import summary_of
 
         total, _ = state.counts()
         # Rows are read anew to be counted and to be written: thousands of images are never in memory together.
         seen = sum(1 for _ in state.rows())
         runs, digest = state.runs, state.fingerprint
+        # Each shard has read the same sources; each sentence is told once.
+        gaps = (*gaps, *dict.fromkeys(gap for run in runs for gap in run.gaps))
+        # What some container runs as well has been looked at.
+        looked_at = (name for row in state.rows() for name in (row.image, row.image.partition("@")[0]))
+        mentioned = {name for run in runs for name in run.mentioned}.difference(looked_at)
         # Merged states name their verifiers many times; each is shown once, in order.
         names = dict.fromkeys(name for run in runs for name in run.parameters)
         policy = ", ".join(names) or f"policy {digest[:12]}"
         # First the counts, for the report's head; then the rows are read once more to be written.
         counted = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen, gaps)
-        summary = replace(counted, fingerprint=digest, runs=runs)
+        summary = replace(counted, fingerprint=digest, runs=runs, mentioned=tuple(sorted(mentioned)))
         self.output.write(self._text(session, state, summary))
         decisions = {decision for decision, count in summary.decisions.items() if count}
         # What nobody looked at may be anything: --fail-on undecided must not pass over it.
@@ -124,9 +129,12 @@ class Report:
             yield from render_audit.json_of(summary, state.rows())
         # Not in parts: each result points into the list of rules, which is known only at the end.
         elif self.form == "sarif":
-            yield render_audit.audit_sarif(state.rows())
+            yield render_audit.audit_sarif(state.rows(), render_audit.remarks(summary))
         elif self.form == "csv":
             yield from render_audit.csv_of(state.rows())
+            # Its lines are images. To the report's reader the list looks whole, so it is said beside it.
+            for remark in render_audit.remarks(summary):
+                say(remark, error=True)
         elif self.form == "junit":
             yield from render_audit.audit_junit(summary, state.rows())
         else:

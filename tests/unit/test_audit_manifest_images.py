@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.audit.manifest_images import images_in, names_more
+from slsa_verifier_plugin.audit.manifest_images import images_in, mentioned_in, names_more
 
 
 def thing(api_version: str, kind: str, **spec: Any) -> dict[str, Any]:
@@ -82,3 +82,50 @@ def test_a_parameter_in_a_kind_of_kubernetes_stays_in_the_audit() -> None:
     # It is no image reference: the audit denies it, and so does the cluster.
     value = thing("apps/v1", "Deployment", template={"spec": {"containers": [{"image": "$(IMAGE)"}]}})
     assert list(images_in(value).values()) == ["$(IMAGE)"]
+
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+def told(
+    *, env: dict[str, str] | None = None, args: list[Any] | None = None, command: list[Any] | None = None
+) -> set[str]:
+    """What a Deployment's container mentions."""
+    variables = [{"name": name, "value": value} for name, value in (env or {}).items()]
+    container = {"name": "c", "image": "operator:1", "env": variables, "args": args, "command": command}
+    return set(mentioned_in(thing("apps/v1", "Deployment", template={"spec": {"containers": [container]}})))
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        # As operators of OLM do, and others.
+        ({"env": {"RELATED_IMAGE_WEB": f"quay.io/team/web@{DIGEST}"}}, {f"quay.io/team/web@{DIGEST}"}),
+        ({"env": {"RELATED_IMAGE_WEB": "quay.io/team/web:1.2"}}, {"quay.io/team/web:1.2"}),
+        ({"env": {"SIDECAR_IMAGE": "nginx:1.25"}}, {"nginx:1.25"}),
+        ({"env": {"RELATED_IMAGE_WEB": "quay.io/team/web"}}, {"quay.io/team/web"}),
+        ({"env": {"PROXY": "registry.example:5000/team/proxy:v2"}}, {"registry.example:5000/team/proxy:v2"}),
+        ({"env": {"WEB": f"web@{DIGEST}"}}, {f"web@{DIGEST}"}),
+        ({"args": ["--acme-http01-solver-image=quay.io/jetstack/solver:v1"]}, {"quay.io/jetstack/solver:v1"}),
+        ({"args": ["--config-reloader", "quay.io/x/reloader:v1"]}, {"quay.io/x/reloader:v1"}),
+        ({"args": ["-image", "reloader:v1"]}, {"reloader:v1"}),
+        ({"command": ["sh", "-c", "docker run --rm ghcr.io/team/tool:3 --verbose"]}, {"ghcr.io/team/tool:3"}),
+        # What is no image, though some of it could be read as one.
+        ({"env": {"IMAGE_PULL_POLICY": "Always", "IMAGE_TAG": "v1", "HOME": "/home/app", "MODE": "web"}}, set()),
+        ({"env": {"ENDPOINT": "localhost:8080", "URL": "https://quay.io/a/b:1", "HOST": "db.example:5432"}}, set()),
+        ({"env": {"RELATED_IMAGE_WEB": "$(WEB)", "IMAGE": "", "IMAGE_PATH": "/images/a:1"}}, set()),
+        ({"args": ["--listen=0.0.0.0:8080", "--leader-elect", 7, None, {"image": "a:1"}]}, set()),
+        ({}, set()),
+    ],
+)  # fmt: skip
+def test_images_in_variables_and_arguments_are_mentioned(how: dict[str, Any], expected: set[str]) -> None:
+    assert told(**how) == expected
+
+
+def test_what_a_container_runs_is_not_mentioned_beside_it() -> None:
+    pod = {
+        "containers": [
+            {"name": "c", "image": "quay.io/a/b:1", "env": [{"name": "X", "valueFrom": {}}, "odd"]}
+        ]
+    }
+    assert list(mentioned_in(thing("v1", "Pod", **pod))) == []

@@ -154,8 +154,15 @@ def test_pods_are_read_from_yaml_too(tmp_path: Path) -> None:
     [
         ('{"kind": "List", "items": [{"kind": "Service"}]}', 'found "Service", expected Pods'),
         ('{"items": [7]}', "found something else, expected Pods"),
-        ('{"items": ', "not JSON"),
-        ("a: 1\n---\nb: 2\n", "expected one list of Pods"),
+        (
+            '{"items": ',
+            r"p:1:11: not one JSON document from here on; expected what 'kubectl get pods -A -o json' prints",
+        ),
+        ('{"items": []}\n{"items": []}', "p:2:1: not one JSON document"),
+        ('{"items": [' + "1" * 5000 + "]}", "not one JSON document"),
+        ("a: 1\n---\nb: 2\n", "found something else, expected Pods"),
+        ("items: []\n---\nkind: Service\n", 'found "Service", expected Pods'),
+        ("# nothing\n", "expected a list of Pods"),
         ("- 1\n", "found something else, expected Pods"),
         ('{"items": ' + "[" * 200_000, "too deeply nested"),
     ],
@@ -164,6 +171,14 @@ def test_what_is_no_list_of_pods(tmp_path: Path, text: str, expected: str) -> No
     (tmp_path / "p").write_text(text)
     with pytest.raises(UsageError, match=expected):
         list(from_pods(str(tmp_path / "p")))
+
+
+def test_lists_of_several_namespaces_may_follow_each_other(tmp_path: Path) -> None:
+    pod = "{metadata: {name: p}, spec: {containers: [{image: '%s'}]}}"
+    for ends in ("\n", "\r\n"):
+        text = f"\ufeffitems: [{pod % 'a:1'}]\n---\nkind: Pod\nspec: {{containers: [{{image: b:1}}]}}\n---\n"
+        (tmp_path / "p.yaml").write_bytes(text.replace("\n", ends).encode())
+        assert [use.image for use in from_pods(str(tmp_path / "p.yaml"))] == ["a:1", "b:1"]
 
 
 MANIFESTS = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
         state = _audited(session, asked, service, options, stack)
         # Of several shards one may be empty: what counts is whether all of them together had an image.
         _refuse_empty(sources.found, sources.gaps(), options["allow_empty"])
-        return report.write(session, state, sources.gaps())
+        return report.write(session, state)
 
 
 @click.command("merge", cls=StrictCommand)
@@ -232,7 +233,7 @@ def _audited(session: Session, asked: Asked, service: Service, options: Any, sta
     found = asked.sources.uses(checker.store)
     # By the image's name, so that one image is in one shard, however many places use it.
     ours = (use for use in found if in_shard(use.image, *asked.shard))
-    state.begin(ours, asked.shard, asked.run(setup))
+    state.begin(ours, asked.shard, partial(asked.run, setup))
     try:
         with Bar(session) as bar:
             run(auditor, state, options["jobs"], bar.show)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from slsa_verifier_plugin.audit.audit_row import Row
@@ -53,11 +53,9 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
         f"{counted(summary.images, 'image')} in {counted(summary.uses, 'place')}, policy {plain(summary.policy)}",
         "bold",
     )
-    if summary.missing:
-        yield painter.paint(f"{summary.missing} more have not been looked at yet", "yellow")
     # Above the counts, which nobody should read without it.
-    for gap in summary.gaps:
-        yield painter.paint(f"incomplete: {plain(gap, 1024)}", "yellow")
+    for remark in remarks(summary):
+        yield painter.paint(plain(remark, 4096), "yellow")
     # The column is as wide as the longest level, so that numbers stand below each other.
     width = max((len(name) for name in summary.levels), default=0)
     width = max(width, len("as it stands"))
@@ -68,6 +66,13 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
     # The commonest first: what is to be done about most images.
     for reason, count in summary.by_reason.most_common():
         yield from painter.lines(f"{reason}: {SUMMARIES[Reason(reason)]}", f"  {count:>6} ", 9)
+
+
+def remarks(summary: Summary) -> tuple[str, ...]:
+    """Return what a reader is told before the counts: what is missing, what was not looked at."""
+    missing = (f"{counted(summary.missing, 'image')} not looked at yet",) if summary.missing else ()
+    remark = (summary.remark,) if summary.remark else ()
+    return (*(f"incomplete: {gap}" for gap in (*missing, *summary.gaps)), *remark)
 
 
 def _numbers(counts: Any, painter: Painter) -> str:
@@ -94,6 +99,7 @@ def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Json]:
             "places": summary.uses,
             "missing": summary.missing,
             "gaps": [plain(gap, 1024) for gap in summary.gaps],
+            "mentioned": [plain(name, 1024) for name in summary.mentioned],
             "asItStands": _plain_counts(summary.decisions),
             "levels": {name: _plain_counts(counts) for name, counts in summary.by_level.items()},
             "reasons": dict(summary.by_reason),
@@ -171,16 +177,16 @@ def audit_junit(summary: Summary, rows: Iterable[Row]) -> Iterator[Xml]:
     # JUnit knows no "incomplete": an error is what no CI system shows in green.
     missing = (f"{counted(summary.missing, 'image')} not looked at yet",) if summary.missing else ()
     cases = (JunitCase(row.image, _group(row), row.decision, row.reason, row.message) for row in rows)
-    return junit_of(cases, summary.decisions, (*missing, *summary.gaps))
+    return junit_of(cases, summary.decisions, (*missing, *summary.gaps), summary.remark)
 
 
 def _group(row: Row) -> str:
     return next((use.namespace or use.source for use in row.uses if use.namespace or use.source), "")
 
 
-def audit_sarif(rows: Iterable[Row]) -> Json:
+def audit_sarif(rows: Iterable[Row], remarks: Sequence[str] = ()) -> Json:
     """Return the rows as a SARIF log: a result for each place in a file where an image stands, else one for the image."""
-    return sarif_of(item for row in rows for item in _items(row))
+    return sarif_of((item for row in rows for item in _items(row)), remarks)
 
 
 def _items(row: Row) -> Iterator[SarifItem]:

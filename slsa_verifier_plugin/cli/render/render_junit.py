@@ -24,7 +24,7 @@ class JunitCase:
 
 
 def junit_of(
-    cases: Iterable[JunitCase], decisions: Mapping[Decision, int], gaps: Sequence[str] = ()
+    cases: Iterable[JunitCase], decisions: Mapping[Decision, int], gaps: Sequence[str] = (), remark: str = ""
 ) -> Iterator[Xml]:
     """Yield the parts of the document, one case at a time. Its head has the counts, so the caller must know them already.
 
@@ -32,6 +32,7 @@ def junit_of(
         cases: the images.
         decisions: how many there are of each decision.
         gaps: what was not looked at, for people: each is an error, so that no CI system calls the whole a success.
+        remark: for people, on the whole; no error.
     """
     total = sum(decisions.values()) + len(gaps)
     errors = decisions.get(Decision.UNDECIDED, 0) + len(gaps)
@@ -43,6 +44,8 @@ def junit_of(
     # After the images, so that a reader who stops at the first error has seen them all.
     for gap in gaps:
         yield _case(JunitCase("the whole", "", Decision.UNDECIDED, INCOMPLETE, gap))
+    if remark:
+        yield xml("<system-out>{}</system-out>\n", remark)
     yield xml("</testsuite>\n</testsuites>\n")
 
 

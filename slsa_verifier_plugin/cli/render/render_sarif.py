@@ -34,8 +34,8 @@ class SarifItem:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-def sarif_of(items: Iterable[SarifItem]) -> Json:
-    """Return a SARIF log of one run.
+def sarif_of(items: Iterable[SarifItem], remarks: Iterable[str] = ()) -> Json:
+    """Return a SARIF log of one run; ``remarks`` are on the run as a whole (SARIF 3.20.21).
 
     Denied images are of level ``error``, undecided ones ``warning``; admitted ones are of kind ``pass``.
     """
@@ -58,7 +58,15 @@ def sarif_of(items: Iterable[SarifItem]) -> Json:
                 },
                 "columnKind": "unicodeCodePoints",
                 # The tool itself ran well: what it found wrong stands in the results.
-                "invocations": [{"executionSuccessful": True}],
+                "invocations": [
+                    {
+                        "executionSuccessful": True,
+                        "toolExecutionNotifications": [
+                            {"level": "note", "message": {"text": sarif_text(remark, 5200)}}
+                            for remark in remarks
+                        ],
+                    }
+                ],
                 "results": [_result(item, used.index(item.reason)) for item in results],
             }
         ],

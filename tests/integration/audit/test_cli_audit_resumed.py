@@ -193,6 +193,6 @@ def test_an_incomplete_state_is_reported_as_such(
         kept.add_uses([Use("registry.example/not-yet")])
         assert [row.decision for row in kept.rows()] == [Decision.ADMITTED]
     done = cli("audit", "merge", state)
-    assert "1 more have not been looked at yet" in done.out
+    assert "incomplete: 1 image not looked at yet" in done.out
     page = cli("audit", "merge", state, "--format", "html").out
     assert "Incomplete: 1 image not looked at yet." in page
