@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -38,6 +38,18 @@ def list_at(value: Any, *path: str | int) -> list[Any]:
 def objects_at(value: Any, *path: str | int) -> list[Mapping[str, Any]]:
     """Return the objects in the list at ``path``; items of other types are left out."""
     return [item for item in list_at(value, *path) if isinstance(item, Mapping)]
+
+
+def texts_below(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the path and text of every text below ``value``, itself included."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from texts_below(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from texts_below(item, (*path, index))
 
 
 def text_at(value: Any, *path: str | int) -> str:

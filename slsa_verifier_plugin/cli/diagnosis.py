@@ -183,7 +183,10 @@ def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     # The latest only: "resident status" shows the others.
     if errors:
         yield DoctorFinding(
-            "resident verifier", WARNING, f"{message}; {plain(errors[-1], 256)}", "see 'resident status'"
+            "resident verifier",
+            WARNING,
+            f"{message}; {plain(errors[-1], 256)}",
+            "see 'slsa-verifier-plugin resident status'",
         )
     else:
         yield DoctorFinding("resident verifier", PASSED, message)
@@ -205,7 +208,9 @@ def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     for root in roots if isinstance(roots, list) else []:
         if isinstance(root, Mapping) and root.get("error"):
             what, _, remedy = plain(str(root["error"]), 512).partition("; ")
-            yield DoctorFinding("trusted root", WARNING, what, remedy or "see 'resident status'")
+            yield DoctorFinding(
+                "trusted root", WARNING, what, remedy or "see 'slsa-verifier-plugin resident status'"
+            )
 
 
 def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
@@ -235,7 +240,10 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
     # Beyond it signatures by a new log would be UNKNOWN_LOG.
     if days > REFRESH_DAYS:
         return DoctorFinding(
-            "trusted root", WARNING, f"{shown}, refreshed {days} days ago", "run 'trust refresh'"
+            "trusted root",
+            WARNING,
+            f"{shown}, refreshed {days} days ago",
+            "run 'slsa-verifier-plugin trust refresh'",
         )
     return DoctorFinding("trusted root", PASSED, f"{shown}, refreshed {days} days ago")
 
@@ -253,7 +261,8 @@ def producers(today: date) -> DoctorFinding:
         "producers",
         WARNING,
         f"{shown}: a summary signed at the commit of a newer release is denied",
-        "update the plugin, or list the commits in allowedWorkflowDigests; 'policy producers' shows what is known",
+        "update the plugin, or list the commits in allowedWorkflowDigests; "
+        "'slsa-verifier-plugin policy producers' shows what is known",
     )
 
 
@@ -333,14 +342,17 @@ def _resources(content: bytes) -> Iterator[DoctorFinding]:
             "cluster", FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version"
         )
         return
-    problems = check_resources(resources).problems
+    problems = check_resources(resources, allow_empty=True).problems
     counts: dict[str, int] = {}
     for resource in resources:
         counts[resource.kind] = counts.get(resource.kind, 0) + 1
     # Ratify without a Verifier denies every image.
     if not any(kind.endswith("Verifier") for kind in counts):
         yield DoctorFinding(
-            "cluster", WARNING, "there is no Verifier", "apply one; 'policy init IMAGE' writes it"
+            "cluster",
+            WARNING,
+            "there is no Verifier",
+            "apply one; 'slsa-verifier-plugin policy init IMAGE' writes it",
         )
     for problem in problems:
         outcome = FAILED if problem.severity == ERROR else WARNING

@@ -6,9 +6,12 @@ constraint apply to the whole cluster, and a misspelt ``excludedNamespaces`` to 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 
+from slsa_verifier_plugin.policy.carried import carried
 from slsa_verifier_plugin.resources.ratify_resources import (
     GROUP,
     POLICY_KINDS,
@@ -23,9 +26,12 @@ PROVIDER_GROUP = "externaldata.gatekeeper.sh"
 TEMPLATE_GROUP = "templates.gatekeeper.sh"
 CONSTRAINT_GROUP = "constraints.gatekeeper.sh"
 WEBHOOK_GROUP = "admissionregistration.k8s.io"
+KYVERNO_GROUP = "policies.kyverno.io"
 # The first two may ask a provider (``externalData``), the others may not.
 MUTATOR_KINDS = ("Assign", "AssignMetadata", "ModifySet", "AssignImage")
 WEBHOOK_KINDS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+# Of Kyverno's kinds those that ``deploy/kyverno`` has; only they may deny what an answer over HTTP says nothing of.
+KYVERNO_KINDS = ("ValidatingPolicy", "NamespacedValidatingPolicy")
 CONSTRAINT = "constraint"
 """Stands for every kind of the group ``CONSTRAINT_GROUP``: templates name them."""
 
@@ -35,6 +41,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     PROVIDER_GROUP: ("Provider",),
     TEMPLATE_GROUP: ("ConstraintTemplate",),
     WEBHOOK_GROUP: WEBHOOK_KINDS,
+    KYVERNO_GROUP: KYVERNO_KINDS,
 }
 """The kinds that are looked at, by API group; constraints are of a group of their own."""
 
@@ -44,25 +51,30 @@ SERVED: Mapping[str, tuple[str, ...]] = {
     TEMPLATE_GROUP: ("v1", "v1beta1", "v1alpha1"),
     CONSTRAINT_GROUP: ("v1beta1", "v1alpha1"),
     WEBHOOK_GROUP: ("v1",),
+    KYVERNO_GROUP: ("v1", "v1beta1", "v1alpha1"),
 }
 """The versions that Gatekeeper 3.14 and later, and Kubernetes, serve; the first is the one to write."""
 
 PASSED_BY = {
     GROUP: ("KeyManagementProvider", "NamespacedKeyManagementProvider", "CertificateStore"),
     WEBHOOK_GROUP: ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
+    KYVERNO_GROUP: (
+        "ImageValidatingPolicy",
+        "NamespacedImageValidatingPolicy",
+        "MutatingPolicy",
+        "NamespacedMutatingPolicy",
+        "GeneratingPolicy",
+        "NamespacedGeneratingPolicy",
+        "DeletingPolicy",
+        "NamespacedDeletingPolicy",
+        "PolicyException",
+    ),
 }
 """Kinds of these groups that exist and that are not looked at."""
 
 Names = tuple[str, ...]
-# The names in ``spec.match``, which Gatekeeper has alike in constraints and mutators.
-_MATCH: Names = (
-    "kinds", "scope", "namespaces", "excludedNamespaces", "labelSelector", "namespaceSelector", "name", "source",
-)  # fmt: skip
-_KINDS: Names = ("apiGroups", "kinds")
-_APPLY: Names = ("groups", "versions", "kinds")
-_SCOPES: Names = ("*", "Cluster", "Namespaced")
-# ``Generated`` are the Pods of a Deployment and the like, which Gatekeeper expands.
-_SOURCES: Names = ("All", "Generated", "Original")
+AT_ADMISSION: Names = ("validation.gatekeeper.sh", "*")
+"""The points of enforcement at which a constraint can keep a Pod out (Gatekeeper 3.17, "scoped")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,126 +87,31 @@ class Shape:
     """
 
     fields: Mapping[Names, Names]
-    values: Mapping[Names, Names] = field(default_factory=dict)
+    values: Mapping[Names, Names]
 
 
-_VERIFIER = Shape(
-    {
-        ("spec",): (
-            "name", "type", "version", "artifactTypes", "artifactType", "address", "source", "parameters",
-        ),
-        ("spec", "source"): ("artifact", "authProvider"),
-    },
-)  # fmt: skip
-_MATCH_FIELDS: Mapping[Names, Names] = {
-    ("spec", "match"): _MATCH,
-    ("spec", "match", "kinds", "*"): _KINDS,
-    ("spec", "match", "labelSelector"): ("matchLabels", "matchExpressions"),
-    ("spec", "match", "namespaceSelector"): ("matchLabels", "matchExpressions"),
-}
-_MATCH_VALUES: Mapping[Names, Names] = {
-    ("spec", "match", "scope"): _SCOPES,
-    ("spec", "match", "source"): _SOURCES,
-}
-_EXTERNAL: Mapping[Names, Names] = {
-    ("spec", "parameters", "assign"): ("value", "fromMetadata", "externalData"),
-    ("spec", "parameters", "assign", "externalData"): ("provider", "dataSource", "failurePolicy", "default"),
-}
-_EXTERNAL_VALUES: Mapping[Names, Names] = {
-    ("spec", "parameters", "assign", "externalData", "dataSource"): ("ValueAtLocation", "Username"),
-    ("spec", "parameters", "assign", "externalData", "failurePolicy"): ("Fail", "Ignore", "UseDefault"),
-}
-# The fields of a webhook in admissionregistration.k8s.io/v1.
-_WEBHOOK = Shape(
-    {
-        ("webhooks", "*"): (
-            "name", "clientConfig", "rules", "failurePolicy", "matchPolicy", "namespaceSelector", "objectSelector",
-            "sideEffects", "timeoutSeconds", "admissionReviewVersions", "matchConditions", "reinvocationPolicy",
-        )
-    },
-    {("webhooks", "*", "failurePolicy"): ("Fail", "Ignore"), ("webhooks", "*", "matchPolicy"): ("Exact", "Equivalent")},
-)  # fmt: skip
+@cache
+def shape_of(kind: str) -> Shape | None:
+    """Return what may stand in a kind of resource, or in one of the parts that ``shapes.json`` has for several; None for others.
 
-SHAPES: Mapping[str, Shape] = {
-    **dict.fromkeys(VERIFIER_KINDS, _VERIFIER),
-    **dict.fromkeys(
-        STORE_KINDS, Shape({("spec",): ("name", "type", "version", "address", "source", "parameters")})
-    ),
-    **dict.fromkeys(
-        POLICY_KINDS,
-        Shape(
-            {
-                ("spec",): ("type", "parameters"),
-                ("spec", "parameters"): (
-                    "artifactVerificationPolicies", "passthroughEnabled", "policy", "policyPath",
-                ),
-            },
-            {("spec", "type"): ("config-policy", "configpolicy", "rego-policy", "regopolicy")},
-        ),
-    ),
-    "Provider": Shape({("spec",): ("url", "timeout", "caBundle")}),
-    "ConstraintTemplate": Shape(
-        {
-            ("spec",): ("crd", "targets"),
-            ("spec", "targets", "*"): ("target", "rego", "libs", "code", "operations"),
-            ("spec", "targets", "*", "code", "*"): ("engine", "source"),
-        },
-        {
-            ("spec", "targets", "*", "target"): ("admission.k8s.gatekeeper.sh",),
-            ("spec", "targets", "*", "code", "*", "engine"): ("Rego", "K8sNativeValidation"),
-        },
-    ),
-    CONSTRAINT: Shape(
-        {
-            ("spec",): ("match", "parameters", "enforcementAction", "scopedEnforcementActions"),
-            **_MATCH_FIELDS,
-            ("spec", "scopedEnforcementActions", "*"): ("action", "enforcementPoints"),
-        },
-        {
-            **_MATCH_VALUES,
-            ("spec", "enforcementAction"): ("deny", "dryrun", "warn", "scoped"),
-            ("spec", "scopedEnforcementActions", "*", "action"): ("deny", "dryrun", "warn"),
-        },
-    ),
-    "Assign": Shape(
-        {
-            ("spec",): ("applyTo", "match", "location", "parameters"),
-            ("spec", "applyTo", "*"): _APPLY,
-            ("spec", "parameters"): ("assign", "pathTests", "assignIf"),
-            **_MATCH_FIELDS,
-            **_EXTERNAL,
-        },
-        {**_MATCH_VALUES, **_EXTERNAL_VALUES},
-    ),
-    "AssignMetadata": Shape(
-        {
-            ("spec",): ("match", "location", "parameters"),
-            ("spec", "parameters"): ("assign",),
-            **_MATCH_FIELDS,
-            **_EXTERNAL,
-        },
-        {**_MATCH_VALUES, **_EXTERNAL_VALUES},
-    ),
-    "ModifySet": Shape(
-        {
-            ("spec",): ("applyTo", "match", "location", "parameters"),
-            ("spec", "applyTo", "*"): _APPLY,
-            ("spec", "parameters"): ("operation", "values", "pathTests"),
-            **_MATCH_FIELDS,
-        },
-        {**_MATCH_VALUES, ("spec", "parameters", "operation"): ("merge", "prune")},
-    ),
-    "AssignImage": Shape(
-        {
-            ("spec",): ("applyTo", "match", "location", "parameters"),
-            ("spec", "applyTo", "*"): _APPLY,
-            ("spec", "parameters"): ("assignDomain", "assignPath", "assignTag", "pathTests"),
-            **_MATCH_FIELDS,
-        },
-        _MATCH_VALUES,
-    ),
-    **dict.fromkeys(WEBHOOK_KINDS, _WEBHOOK),
-}  # fmt: skip
+    Args:
+        kind: as ``kind_of`` returns it.
+    """
+    # Our own file, so the lenient parser does. A way has dots in it, and names have blanks between them.
+    told = json.loads(carried("slsa_verifier_plugin.resources", "shapes.json")).get(kind)
+    if told is None:
+        return None
+    shape = Shape({}, {})
+    for part in told.get("like", "").split():
+        if like := shape_of(part):
+            shape = Shape({**shape.fields, **like.fields}, {**shape.values, **like.values})
+    return Shape(
+        {**shape.fields, **_ways(told.get("fields", {}))}, {**shape.values, **_ways(told.get("values", {}))}
+    )
+
+
+def _ways(told: Mapping[str, str]) -> Mapping[Names, Names]:
+    return {tuple(filter(None, way.split("."))): tuple(names.split()) for way, names in told.items()}
 
 
 def kind_of(resource: Resource) -> str:

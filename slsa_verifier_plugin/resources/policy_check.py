@@ -18,6 +18,7 @@ from slsa_verifier_plugin.resources.kinds import (
     CONSTRAINT,
     CONSTRAINT_GROUP,
     GROUPS,
+    KYVERNO_KINDS,
     MUTATOR_KINDS,
     PASSED_BY,
     WEBHOOK_KINDS,
@@ -26,9 +27,11 @@ from slsa_verifier_plugin.resources.kinds import (
 )
 from slsa_verifier_plugin.resources.policy_check_fields import check_fields
 from slsa_verifier_plugin.resources.policy_check_gatekeeper import check_gatekeeper
+from slsa_verifier_plugin.resources.policy_check_kyverno import asks_verifier
 from slsa_verifier_plugin.resources.policy_check_roots import check_roots
+from slsa_verifier_plugin.resources.policy_check_stores import check_store
 from slsa_verifier_plugin.resources.policy_check_values import type_slips, unmatchable, zero_digests
-from slsa_verifier_plugin.resources.problems import Problems, ResourceProblem
+from slsa_verifier_plugin.resources.problems import ERROR, Problems, ResourceProblem
 from slsa_verifier_plugin.resources.ratify_resources import (
     GROUP,
     PLUGIN_TYPES,
@@ -42,7 +45,7 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     VerifierResource,
     verifier_of,
 )
-from slsa_verifier_plugin.text import nearest, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted, some_of
 
 POLICY_NAME = "ratify-policy"
 """Ratify v1.4.4 takes a Policy of no other name."""
@@ -51,7 +54,7 @@ RATIFY_SECONDS = 5.0
 
 CHECKED_FOR: Mapping[str, str] = {
     **dict.fromkeys(VERIFIER_KINDS, "type, artifact types, parameters and trusted roots"),
-    **dict.fromkeys(STORE_KINDS, "useHttp"),
+    **dict.fromkeys(STORE_KINDS, "name, parameters and authProvider"),
     **dict.fromkeys(POLICY_KINDS, "rules and artifact types"),
     "Provider": "url, caBundle and timeout",
     "ConstraintTemplate": "provider and closed form",
@@ -59,6 +62,7 @@ CHECKED_FOR: Mapping[str, str] = {
     **dict.fromkeys(MUTATOR_KINDS[:2], "provider and failurePolicy"),
     **dict.fromkeys(MUTATOR_KINDS[2:], "match"),
     **dict.fromkeys(WEBHOOK_KINDS, "failurePolicy and timeoutSeconds"),
+    **dict.fromkeys(KYVERNO_KINDS, "address, question, failurePolicy and validationActions"),
 }
 """What each kind is checked for, beside the names of its fields."""
 
@@ -120,10 +124,10 @@ class _PolicyReview:
         looks: Iterable[Callable[[Resource], None]] = (
             self._count,
             self._api_version,
-            lambda resource: check_fields(resource, self._problems),
+            self._fields,
             self._zero_digests,
             self._verifier,
-            self._store,
+            lambda resource: check_store(resource, self._problems),
             self._policy,
         )
         # One method after the other: rules of a Policy are compared with all Verifiers.
@@ -146,12 +150,19 @@ class _PolicyReview:
         kind = kind_of(resource)
         # Reported by kind, so that nobody takes the file for checked as a whole.
         if not kind:
-            self._not_looked_at[resource.kind] += 1
+            self._not_looked_at[resource.kind or "object without a kind"] += 1
         # Counted apart, so that nobody takes another plugin's parameters for checked.
-        elif kind != CONSTRAINT and kind in VERIFIER_KINDS and not self._may_be_ours(resource):
+        elif kind in VERIFIER_KINDS and not self._may_be_ours(resource):
             self._not_looked_at[f"{kind} of another plugin"] += 1
+        elif kind in KYVERNO_KINDS and not asks_verifier(resource):
+            self._not_looked_at[f"{kind} that asks no verifier"] += 1
         else:
             self._checked[kind] += 1
+
+    def _fields(self, resource: Resource) -> None:
+        # Whose policy asks somebody else may be of any version of Kyverno.
+        if resource.kind not in KYVERNO_KINDS or asks_verifier(resource):
+            check_fields(resource, self._problems)
 
     def _may_be_ours(self, resource: Resource) -> bool:
         try:
@@ -163,11 +174,9 @@ class _PolicyReview:
     def _zero_digests(self, resource: Resource) -> None:
         if kind_of(resource):
             for where, text in zero_digests(resource.spec):
+                what = f"{quoted(text, 120)} has a digest of zeros, which nothing has"
                 self._problems.warn(
-                    resource,
-                    ["spec", *where],
-                    f"{quoted(text, 120)} has a digest of zeros, which nothing has",
-                    "write the digest or commit that is meant",
+                    resource, ["spec", *where], what, "write the digest or commit that is meant"
                 )
 
     def _api_version(self, resource: Resource) -> None:
@@ -229,19 +238,12 @@ class _PolicyReview:
         # The directory decides: a plugin may be installed there under any name.
         if self._plugins is not None:
             if not os.access(self._plugins / verifier.type, os.X_OK):
-                self._problems.error(
-                    resource,
-                    path,
-                    f"the plugin directory {quoted(str(self._plugins))} has no executable {quoted(verifier.type)}",
-                    "install the plugin there ('slsa-verifier-plugin install'), or correct the type",
-                )
+                what = f"the plugin directory {quoted(str(self._plugins))} has no executable {quoted(verifier.type)}"
+                remedy = "install the plugin there ('slsa-verifier-plugin install'), or correct the type"
+                self._problems.error(resource, path, what, remedy)
         elif verifier.type not in PLUGIN_TYPES:
-            self._problems.error(
-                resource,
-                path,
-                f"the type {quoted(verifier.type)} is no name that this plugin is installed under",
-                f"write {' or '.join(PLUGIN_TYPES)}",
-            )
+            what = f"the type {quoted(verifier.type)} is no name that this plugin is installed under"
+            self._problems.error(resource, path, what, f"write {' or '.join(PLUGIN_TYPES)}")
 
     def _artifact_types(self, resource: Resource, verifier: VerifierResource) -> None:
         for severity, said, remedy in type_slips(verifier.artifact_types):
@@ -255,61 +257,45 @@ class _PolicyReview:
             return parse_policy(verifier.config), set()
         except ParameterError as error:
             for violation in error.violations:
-                self._problems.error(
-                    resource,
-                    ["spec", "parameters", *violation.where],
-                    f"{violation.place}: {violation.what}" if violation.where else violation.what,
-                    violation.remedy or "docs/parameters.md lists all parameters",
-                )
+                what = f"{violation.place}: {violation.what}" if violation.where else violation.what
+                remedy = violation.remedy or "docs/parameters.md lists all parameters"
+                self._problems.error(resource, ["spec", "parameters", *violation.where], what, remedy)
             return None, {tuple(violation.where) for violation in error.violations}
 
     def _limits(self, resource: Resource, policy: Policy) -> None:
         # Ratify ends the call first, and its error has no reason in it.
         if policy.timeout >= RATIFY_SECONDS:
-            self._problems.warn(
-                resource,
-                ["spec", "parameters", "timeout"],
-                f"the time limit of {policy.timeout:g} s is not below Ratify's own {RATIFY_SECONDS:g} s: a slow registry ends in "
-                "Ratify's error instead of a reason",
-                "lower it, or raise Ratify's provider.timeout.validationTimeoutSeconds",
-            )
+            limit = f"the time limit of {policy.timeout:g} s is not below Ratify's own {RATIFY_SECONDS:g} s"
+            what = f"{limit}: a slow registry ends in Ratify's error instead of a reason"
+            remedy = "lower it, or raise Ratify's provider.timeout.validationTimeoutSeconds"
+            self._problems.warn(resource, ["spec", "parameters", "timeout"], what, remedy)
         if policy.source_binding == "none":
-            self._problems.warn(
-                resource,
-                ["spec", "parameters"],
-                "sourceBinding is none: whoever may push to the repository can attach another commit's attestation to any image",
-                "set sourceBinding: provenance, or annotation",
-            )
+            who = "whoever may push to the repository can attach another commit's attestation to any image"
+            what, remedy = f"sourceBinding is none: {who}", "set sourceBinding: provenance, or annotation"
+            self._problems.warn(resource, ["spec", "parameters"], what, remedy)
 
     def _nothing_known(self) -> None:
         """Say so where nothing here is of a kind that is looked at: silence would pass for approval."""
         unknown = [item for item in self._resources if not kind_of(item)]
-        nothing = len(unknown) == len(self._resources) and not self.is_empty_right
-        for number, resource in enumerate(unknown):
+        for resource in unknown:
             group = resource.api_version.partition("/")[0]
-            meant = GROUPS.get(group) or GROUPS.get(nearest(group, list(GROUPS), 0.85), ())
-            # A kind that exists in the group and is not looked at is no slip.
-            near = nearest(resource.kind, meant, 0.8) if resource.kind not in PASSED_BY.get(group, ()) else ""
-            # Templates name the kinds of constraints: of those the group alone can be looked at.
-            if not meant and nearest(group, (CONSTRAINT_GROUP,), 0.85):
-                self._problems.error(
-                    resource,
-                    ["apiVersion"],
-                    f"the apiVersion {quoted(resource.api_version)} is none that is known here: nothing of it is checked",
-                    f"write the group {CONSTRAINT_GROUP}",
-                )
-                continue
-            if near or (nothing and number == 0):
+            meant = group if group in GROUPS else nearest(group, (*GROUPS, CONSTRAINT_GROUP), 0.85)
+            known = (*GROUPS.get(meant, ()), *PASSED_BY.get(meant, ()))
+            # A kind that exists in the group and is not looked at is no slip. Templates name the kinds of constraints.
+            near = resource.kind if meant == CONSTRAINT_GROUP else nearest(resource.kind, known, 0.8)
+            if near and (near, meant) != (resource.kind, group):
                 # The right kind in a group that is nearly the right one.
                 place: Key = "apiVersion" if near == resource.kind else "kind"
                 named = quoted(resource.api_version if place == "apiVersion" else resource.kind)
-                remedy = f"write {near}" if place == "kind" else f"write the group {group_of(near)}"
-                self._problems.error(
-                    resource,
-                    [place],
-                    f"the {place} {named} is none that is known here: nothing of it is checked",
-                    remedy if near else f"give a file with a {VERIFIER_KINDS[0]}, or what surrounds one",
-                )
+                remedy = f"write {near}" if place == "kind" else f"write the group {meant}"
+                what = f"the {place} {named} is none that is known here: nothing of it is checked"
+                self._problems.error(resource, [place], what, remedy)
+        is_told = any(problem.severity == ERROR for problem in self._problems.found)
+        if self._resources and not (self._checked or is_told or self.is_empty_right):
+            only = plain(some_of(sorted(self._not_looked_at), 4), 512)
+            what = f"nothing here is looked at, for there is only {only}"
+            remedy = f"give a file with a {VERIFIER_KINDS[0]} of this plugin, or what surrounds one"
+            self._problems.error(self._resources[0], ["kind"], what, remedy)
 
     def _same_types(self) -> None:
         for index, verifier in enumerate(self._verifiers):
@@ -320,33 +306,20 @@ class _PolicyReview:
                     continue
                 # Ratify keeps Verifiers by namespace, so two in different ones never meet.
                 if shared and verifier.namespace == other.namespace and verifier.resource is not None:
-                    self._problems.error(
-                        verifier.resource,
-                        ["spec", "artifactTypes"],
-                        f"{verifier.name} and {other.name} are both for {', '.join(sorted(shared))}; Ratify runs one of them",
+                    both = f"{verifier.name} and {other.name} are both for {', '.join(sorted(shared))}"
+                    what, remedy = (
+                        f"{both}; Ratify runs one of them",
                         "give each a type of its own, or keep one",
                     )
-
-    def _store(self, resource: Resource) -> None:
-        if resource.is_ratify(STORE_KINDS) and at(resource.spec, "parameters", "useHttp") is True:
-            self._problems.warn(
-                resource,
-                ["spec", "parameters", "useHttp"],
-                "useHttp: attestations and credentials travel unencrypted",
-                "leave it out unless the registry is a test's",
-            )
+                    self._problems.error(verifier.resource, ["spec", "artifactTypes"], what, remedy)
 
     def _policy(self, resource: Resource) -> None:
         rules = at(resource.spec, "parameters", "artifactVerificationPolicies")
         if not resource.is_ratify(POLICY_KINDS):
             return
         if resource.name != POLICY_NAME:
-            self._problems.error(
-                resource,
-                ["metadata", "name"],
-                f"the {resource.kind} is named {quoted(resource.name)}: Ratify reads the one named {POLICY_NAME} alone",
-                f"write {POLICY_NAME}",
-            )
+            what = f"the {resource.kind} is named {quoted(resource.name)}: Ratify reads the one named {POLICY_NAME} alone"
+            self._problems.error(resource, ["metadata", "name"], what, f"write {POLICY_NAME}")
         # A Policy of Rego has no rules by artifact type.
         if not isinstance(rules, dict):
             return
@@ -354,34 +327,18 @@ class _PolicyReview:
         handled = {kind for verifier in self._verifiers for kind in verifier.artifact_types}
         for name, rule in rules.items():
             if rule not in RULES:
-                self._problems.error(
-                    resource,
-                    [*path, name],
-                    f"found {quoted(rule)}, expected any or all",
-                    "write any or all",
-                )
+                what = f"found {quoted(rule)}, expected any or all"
+                self._problems.error(resource, [*path, name], what, "write any or all")
             near = nearest(name, handled, 0.8)
             # ``default`` is Ratify's name for all types without a rule of their own.
             if name not in ("default", *handled) and near:
-                self._problems.error(
-                    resource,
-                    [*path, name],
-                    f"no Verifier here is for {quoted(name)}: the rule can never be met, and every image is denied",
-                    f"write {near}",
-                )
+                what = f"no Verifier here is for {quoted(name)}: the rule can never be met, and every image is denied"
+                self._problems.error(resource, [*path, name], what, f"write {near}")
             # Whoever may push could deny an image by attaching rubbish to it.
             if name in handled and rule == "all":
-                self._problems.warn(
-                    resource,
-                    [*path, name],
-                    "all: one bad attestation, which anybody who may push can attach, takes the image down",
-                    "write any: one that passes is enough",
-                )
+                what = "all: one bad attestation, which anybody who may push can attach, takes the image down"
+                self._problems.warn(resource, [*path, name], what, "write any: one that passes is enough")
         # Ratify requires what its Policy names, and nothing else (v1.4.4, configpolicy.go).
         for kind in sorted(handled - set(rules) - {"*"}):
-            self._problems.error(
-                resource,
-                path,
-                f"{kind} is not named: an image without such an attestation is admitted if something else on it passes",
-                f"add {kind}: any",
-            )
+            then = "an image without such an attestation is admitted if something else on it passes"
+            self._problems.error(resource, path, f"{kind} is not named: {then}", f"add {kind}: any")

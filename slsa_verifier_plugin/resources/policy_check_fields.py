@@ -1,4 +1,4 @@
-"""Finds misspelt names of fields, and values that are none of the fixed ones, in the kinds that ``kinds.SHAPES`` describes."""
+"""Finds misspelt names of fields, and values that are none of the fixed ones, in the kinds that ``shapes.json`` describes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slsa_verifier_plugin.problem import Key
-from slsa_verifier_plugin.resources.kinds import SHAPES, kind_of
+from slsa_verifier_plugin.resources.kinds import kind_of, shape_of
 from slsa_verifier_plugin.resources.problems import Problems
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.text import nearest, plain, quoted
@@ -19,7 +19,7 @@ def check_fields(resource: Resource, problems: Problems) -> None:
         resource: of whatever kind; what has no shape is passed by.
         problems: where to note them.
     """
-    shape = SHAPES.get(kind_of(resource))
+    shape = shape_of(kind_of(resource))
     if shape is None:
         return
     for way, names in shape.fields.items():
@@ -33,10 +33,12 @@ def check_fields(resource: Resource, problems: Problems) -> None:
             # null is YAML's way to leave a field out.
             if value is not None and value not in texts:
                 near = nearest(str(value), texts)
+                # An item of a list has no name of its own.
+                name = next(key for key in reversed(place) if isinstance(key, str))
                 problems.error(
                     resource,
                     place,
-                    f"{place[-1]} is {quoted(value) if isinstance(value, str) else plain(str(value), 80)}, expected "
+                    f"{name} is {quoted(value) if isinstance(value, str) else plain(str(value), 80)}, expected "
                     f"{' or '.join(texts)}",
                     f"is {near} meant?" if near else f"write {texts[0]}",
                 )

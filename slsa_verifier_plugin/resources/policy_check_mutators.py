@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from slsa_verifier_plugin.members import at
@@ -11,6 +12,13 @@ from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.text import nearest, quoted
 
 _DATA = ("spec", "parameters", "assign", "externalData")
+_PLACES = (
+    *(f"spec.{name}[name:*].image" for name in ("containers", "initContainers", "ephemeralContainers")),
+    "spec.volumes[name:*].image.reference",
+)
+_PLACE = re.compile(
+    r"\.(?:(?:c|initC|ephemeralC)ontainers\[name:[^]]+\]\.image|volumes\[name:[^]]+\]\.image\.reference)$"
+)
 VERIFYING, MUTATING = "/verify", "/mutate"
 """How the addresses end at which Ratify verifies, and resolves tags (Ratify v1.4.4, ``httpserver``)."""
 
@@ -47,6 +55,12 @@ def check_mutator(resource: Resource, providers: Mapping[str, Resource], problem
                 f"the provider {quoted(name)} verifies images, expected one that resolves them (its url ends with {MUTATING})",
                 f"write {mutating[0]}" if mutating else "apply a Provider whose url ends with /mutate",
             )
+    # Gatekeeper's paths name the key of a list's items, and only some members are images. Lists are ``check_match``'s.
+    location = "".join(str(resource.spec.get("location")).split())
+    place = nearest(location, _PLACES, 0.8)
+    if place.startswith(location.partition("[")[0]) and place and not _PLACE.search(location):
+        what = f"the location {quoted(resource.spec.get('location'))} is no image's: nothing is changed"
+        problems.error(resource, ["spec", "location"], what, f"is {place} meant?")
     # Safe, and confusing: the plugin denies a tag, and nobody sees why it stayed one.
     if data.get("failurePolicy") == "Ignore":
         problems.warn(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from slsa_verifier_plugin.members import texts_below
 from slsa_verifier_plugin.model.levels import Levels, track_level
 from slsa_verifier_plugin.policy.hints import (
     HIGHEST_SOURCE_LEVEL,
@@ -23,6 +24,7 @@ from slsa_verifier_plugin.resources.policy_check_signers import Remark, near_hos
 from slsa_verifier_plugin.resources.problems import ERROR, WARNING
 from slsa_verifier_plugin.text import nearest, plain, quoted
 
+# 40 or 64 of them, and no digit beside: git writes forty for "no commit".
 _ZEROS = re.compile(r"(?<![0-9a-zA-Z])0{40}(?:0{24})?(?![0-9a-zA-Z])")
 
 _OWNER_AND_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9._-]+")
@@ -156,19 +158,10 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
     return None
 
 
-def zero_digests(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[list[Key], str]]:
+def zero_digests(value: Any) -> Iterator[tuple[tuple[Key, ...], str]]:
     """Yield the place of each text below ``value`` that has a digest or commit id of zeros, as placeholders have."""
-    if isinstance(value, str):
-        # 40 or 64 of them, and no digit beside: git writes forty for "no commit".
-        if _ZEROS.search(value):
-            yield list(path), value
     # Anywhere: a placeholder may have been left in any field.
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from zero_digests(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from zero_digests(item, (*path, index))
+    yield from ((path, text) for path, text in texts_below(value) if _ZEROS.search(text))
 
 
 def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:

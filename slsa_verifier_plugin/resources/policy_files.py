@@ -124,7 +124,9 @@ def _is_resource(document: Document, files: PolicyFiles) -> bool:
     if isinstance(value.get("kind"), str):
         return True
     # Without a kind the API server refuses the document, so a misspelt one is looked for.
-    near = next((key for key in value if key != "kind" and nearest(str(key), ["kind"], 0.7)), "")
+    # Values of a chart may have a "bind" or "kinds"; of those only another case is a slip.
+    likeness = 0.7 if "apiVersion" in value or {"metadata", "spec"} <= value.keys() else 1.0
+    near = next((key for key in value if key != "kind" and nearest(str(key), ["kind"], likeness)), "")
     # It was meant to be a resource, and the API server would refuse it.
     if near or "kind" in value or "apiVersion" in value:
         found = f"{quoted(near)} is no field of a resource" if near else "a resource without a kind"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import subprocess
@@ -24,6 +25,8 @@ SOURCE = "git+https://github.com/example/source-demo"
 LEVEL_1, LEVEL_3 = TESTDATA / "level-1.intoto.jsonl", TESTDATA / "level-3.intoto.jsonl"
 ARTIFACT_TYPE = "slsla/attestation"
 SECONDS = 60
+CA_BUNDLE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n").decode()
+"""As a Provider has it; nobody here looks into the certificate."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 from slsa_verifier_plugin.checking.status import Status
 from tests.support.command_line import (
     ARTIFACT_TYPE,
+    CA_BUNDLE,
     ROOT,
     cli,
     parameters,
@@ -32,7 +33,7 @@ def policy_resource(rules: dict[str, str]) -> dict[str, Any]:
 
 
 def provider(**spec: Any) -> dict[str, Any]:
-    usual = {"url": "https://ratify.svc/verify", "timeout": 7, "caBundle": "Q0E="}
+    usual = {"url": "https://ratify.svc/verify", "timeout": 7, "caBundle": CA_BUNDLE}
     return {
         "apiVersion": "externaldata.gatekeeper.sh/v1beta1",
         "kind": "Provider",
@@ -46,7 +47,7 @@ def template(rego: str, kind: str = "RatifyVerification", engine: bool = False) 
     return {
         "apiVersion": "templates.gatekeeper.sh/v1",
         "kind": "ConstraintTemplate",
-        "metadata": {"name": "t"},
+        "metadata": {"name": kind.lower()},
         "spec": {"crd": {"spec": {"names": {"kind": kind}}}, "targets": [code]},
     }
 
@@ -148,7 +149,7 @@ def with_parameters(**changes: Any) -> dict[str, Any]:
         ([BOUND, webhook(timeoutSeconds=3)], "error", 23, "waits 3 s, not more than the plugin's 4 s"),
         ([provider(url="http://ratify/verify")], "error", 6, "is not HTTPS"),
         ([provider(caBundle="")], "error", 5, "there is no caBundle"),
-        ([provider(timeout=4)], "error", 7, "the provider is given 4 s"),
+        ([provider(timeout=4)], "error", 7, "Gatekeeper waits 4 s"),
         ([template(CLOSED.replace("ratify-provider", "ratify")), provider()], "error", 11, 'asks the provider "ratify"'),
         ([template('external_data({"provider": "r"}).errors')], "error", 11, "looks at errors alone"),
         ([template('external_data({"provider": "r"}).errors # responses')], "error", 11, "looks at errors alone"),
@@ -248,7 +249,10 @@ def test_a_kind_that_is_none_is_told_with_the_nearest(tmp_path: Path) -> None:
 def test_files_with_nothing_that_is_known_are_not_called_good(tmp_path: Path) -> None:
     others = [{"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}} for kind in ("Pod", "Secret")]
     status, (problem,) = check(tmp_path, *others)
-    assert (status, 'the kind "Pod" is none that is known' in problem["message"]) == (Status.DENIED, True)
+    assert (status, problem["message"]) == (
+        Status.DENIED,
+        "nothing here is looked at, for there is only Pod, Secret",
+    )
     assert check(tmp_path, BOUND, *others) == (Status.ADMITTED, [])
 
 
@@ -274,7 +278,11 @@ def test_verifiers_of_other_plugins_are_left_alone(tmp_path: Path) -> None:
     other = verifier(
         spec={"name": "notation", "artifactTypes": "application/vnd.cncf.notary.signature", "parameters": {}}
     )
-    assert check(tmp_path, other)[1] == []
+    assert check(tmp_path, BOUND, other) == (Status.ADMITTED, [])
+    # Alone it is nothing to check, which must not pass for a check.
+    status, (problem,) = check(tmp_path, other)
+    assert (status, "only Verifier of another plugin" in problem["message"]) == (Status.DENIED, True)
+    assert check(tmp_path, other, options=("--allow-empty",)) == (Status.ADMITTED, [])
 
 
 def test_the_plugin_directory_is_looked_into(tmp_path: Path) -> None:

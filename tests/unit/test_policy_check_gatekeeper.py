@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
-from tests.support.command_line import cli, write_yaml
+from tests.support.command_line import CA_BUNDLE, cli, write_yaml
 
 MUTATOR = "mutations.gatekeeper.sh/v1"
 
@@ -19,7 +20,7 @@ def provider(name: str, way: str) -> dict[str, Any]:
         "apiVersion": "externaldata.gatekeeper.sh/v1beta1",
         "kind": "Provider",
         "metadata": {"name": name},
-        "spec": {"url": f"https://ratify.svc/{way}", "timeout": 5, "caBundle": "Q0E="},
+        "spec": {"url": f"https://ratify.svc/{way}", "timeout": 5, "caBundle": CA_BUNDLE},
     }
 
 
@@ -40,6 +41,12 @@ def constraint(**spec: Any) -> dict[str, Any]:
         "metadata": {"name": "c"},
         "spec": spec,
     }
+
+
+def webhook(kind: str, **changes: Any) -> dict[str, Any]:
+    hook = {"name": "validation.gatekeeper.sh", "failurePolicy": "Fail", "timeoutSeconds": 8, **changes}
+    version = "admissionregistration.k8s.io/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "w"}, "webhooks": [hook]}
 
 
 def problems(tmp_path: Path, *resources: object) -> list[dict[str, Any]]:
@@ -126,10 +133,117 @@ def test_near_misses_are_named(
     assert remedy in found["remedy"]
 
 
-def webhook(kind: str, **changes: Any) -> dict[str, Any]:
-    hook = {"name": "validation.gatekeeper.sh", "failurePolicy": "Fail", "timeoutSeconds": 8, **changes}
-    version = "admissionregistration.k8s.io/v1"
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": "w"}, "webhooks": [hook]}
+URL = "https://r.svc/ratify/gatekeeper/v1/verify"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "remedy"),
+    [
+        ({"caBundle": "cGxhY2Vob2xkZXI="}, "holds no certificate", "base64 -w0"),
+        ({"caBundle": "REPLACE_ME"}, "holds no certificate", "base64 -w0"),
+        # The PEM itself, as people paste it.
+        ({"caBundle": base64.b64decode(CA_BUNDLE).decode()}, "holds no certificate", "base64 -w0"),
+        ({"caBundle": 7}, "holds no certificate", "base64 -w0"),
+        ({"url": URL.replace("verify", "verfiy")}, "nothing answers at", "is /ratify/gatekeeper/v1/verify meant?"),
+        ({"url": URL.replace("gatekeeper", "gatekeper")}, "nothing answers at", "is /ratify/gatekeeper/v1/verify meant?"),
+        ({"url": f"{URL}/"}, "nothing answers at", "is /ratify/gatekeeper/v1/verify meant?"),
+        ({"timeout": 4}, "Gatekeeper waits 4 s", "raise it"),
+    ],
+)  # fmt: skip
+def test_slips_of_a_provider_are_found(
+    tmp_path: Path, changes: dict[str, Any], says: str, remedy: str
+) -> None:
+    one = provider("one", "verify")
+    (found,) = problems(tmp_path, {**one, "spec": {**one["spec"], **changes}})
+    assert says in found["message"]
+    assert remedy in found["remedy"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"url": URL},
+        {"url": URL.replace("v1/verify", "v2/mutate")},
+        # Another project's, and a proxy before ours.
+        {"url": "https://cosign-provider.svc:8090/validate"},
+        # As base64 wraps it, in a block of YAML.
+        {"caBundle": f"{CA_BUNDLE[:30]}\n{CA_BUNDLE[30:]}\n"},
+    ],
+)
+def test_honest_providers_are_good(tmp_path: Path, changes: dict[str, Any]) -> None:
+    one = provider("one", "verify")
+    assert problems(tmp_path, {**one, "spec": {**one["spec"], **changes}}) == []
+
+
+TEMPLATE = {
+    "apiVersion": "templates.gatekeeper.sh/v1",
+    "kind": "ConstraintTemplate",
+    "metadata": {"name": "ratifyverification"},
+    "spec": {"crd": {"spec": {"names": {"kind": "RatifyVerification"}}}, "targets": []},
+}
+EXPRESSION = {"key": "tier", "operator": "NotIn", "values": ["test"]}
+RULE = {
+    "operations": ["CREATE"],
+    "apiGroups": [""],
+    "apiVersions": ["v1"],
+    "resources": ["pods"],
+    "scope": "*",
+}
+
+
+def scoped(*points: str) -> dict[str, Any]:
+    enforced = {"action": "deny", "enforcementPoints": [{"name": point} for point in points]}
+    return constraint(enforcementAction="scoped", scopedEnforcementActions=[enforced])
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "says", "remedy"),
+    [
+        (TEMPLATE, {**TEMPLATE, "metadata": {"name": "ratify-verification"}}, "is not its kind's", "write ratifyverification"),
+        (TEMPLATE, {**TEMPLATE, "metadata": {"name": "RatifyVerification"}}, "is not its kind's", "write ratifyverification"),
+        # Without its spec a constraint is for everything, and a template makes nothing.
+        (constraint(), {**constraint(), "spce": {}}, '"spce" is no field of the resource', "is spec meant?"),
+        (constraint(), {**constraint(), "metadta": {}}, '"metadta" is no field of the resource', "is metadata meant?"),
+        (
+            {**constraint(), "metadata": {"name": "c", "namespace": "x"}},
+            {**constraint(), "metadata": {"name": "c", "namspace": "x"}},
+            '"namspace" is no field of metadata', "is namespace meant?",
+        ),
+        (
+            constraint(match={"namespaceSelector": {"matchExpressions": [EXPRESSION]}}),
+            constraint(match={"namespaceSelector": {"matchExpressions": [{**EXPRESSION, "operator": "NotIN"}]}}),
+            "operator is", "is NotIn meant?",
+        ),
+        (
+            constraint(match={"labelSelector": {"matchExpressions": [EXPRESSION]}}),
+            constraint(match={"labelSelector": {"matchExpressions": [{"key": "tier", "operator": "Exists", "value": ["x"]}]}}),
+            '"value" is no field of labelSelector.matchExpressions', "is values meant?",
+        ),
+        (scoped("validation.gatekeeper.sh"), scoped("validation.gatekeper.sh"), "name is", "is validation.gatekeeper.sh meant?"),
+        (scoped("*"), scoped("audit.gatekeeper.sh"), "denies nothing", "set deny"),
+        (
+            webhook("ValidatingWebhookConfiguration", rules=[RULE]),
+            webhook("ValidatingWebhookConfiguration", rules=[{**RULE, "operations": ["CREAT"]}]),
+            'operations is "CREAT"', "is CREATE meant?",
+        ),
+        (
+            webhook("MutatingWebhookConfiguration", rules=[RULE]),
+            webhook("MutatingWebhookConfiguration", rules=[{**RULE, "resource": ["pods"]}]),
+            '"resource" is no', "is resources meant?",
+        ),
+        (
+            {"apiVersion": "config.ratify.deislabs.io/v1beta1", "kind": "KeyManagementProvider", "metadata": {"name": "k"}},
+            {"apiVersion": "config.ratify.deislabs.io/v1beta1", "kind": "KeyManagmentProvider", "metadata": {"name": "k"}},
+            'the kind "KeyManagmentProvider" is none', "write KeyManagementProvider",
+        ),
+    ],
+)  # fmt: skip
+def test_near_misses_of_whole_kinds_and_their_neighbours(
+    tmp_path: Path, good: dict[str, Any], bad: dict[str, Any], says: str, remedy: str
+) -> None:
+    assert problems(tmp_path, *PROVIDERS, good) == []
+    found = problems(tmp_path, *PROVIDERS, bad)
+    assert any(says in one["message"] and remedy in one["remedy"] for one in found), found
 
 
 @pytest.mark.parametrize("kind", ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"])

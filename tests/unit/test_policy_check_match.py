@@ -59,6 +59,8 @@ def problems(tmp_path: Path, text: str) -> list[tuple[str, str]]:
         (PROVIDERS, "timeout: 5", "timeout: 0", "timeout is 0", "write a number such as 5"),
         (ASSIGN, "spec.containers[", "spec.container[", "is in no Pod", "is containers meant?"),
         (ASSIGN, "spec.initContainers[", "spec.initcontainers[", "is in no Pod", "is initContainers meant?"),
+        (ASSIGN, "containers[name:*].image", "containers[*].image", "is no image's", "is spec.containers[name:*].image"),
+        (ASSIGN, "containers[name:*].image", "containers[name:*].images", "is no image's", "is spec.containers[name:*].i"),
         (ASSIGN, 'kinds: ["Pod"]', 'kinds: ["Pods"]', 'the kind "Pods"', "is Pod meant?"),
         (ASSIGN, 'groups: [""]', 'groups: ["core"]', 'the API group "core"', 'write "",'),
         (ASSIGN, "gatekeeper.sh/v1", "gatekeeper.sh/v2", "is served by nobody", "write mutations.gatekeeper.sh/v1"),
@@ -84,6 +86,19 @@ def test_a_near_miss_is_found_with_what_is_meant(
 @pytest.mark.parametrize("file", [CONSTRAINT, PROVIDERS, ASSIGN, WEBHOOK, CEL])
 def test_the_nearest_right_one_is_fine(tmp_path: Path, file: Path | str) -> None:
     assert problems(tmp_path, file.read_text() if isinstance(file, Path) else file) == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "spec.containers[name: *].image", 'spec.containers[name: "web"].image', "spec.volumes[name:*].image.reference",
+        "spec.template.spec.containers[name:*].image", "spec.byo.deployment.image",
+    ],
+)  # fmt: skip
+def test_places_of_images_are_fine(tmp_path: Path, location: str) -> None:
+    text = ASSIGN.read_text()
+    assert '"spec.containers[name:*].image"' in text
+    assert problems(tmp_path, text.replace('"spec.containers[name:*].image"', f"'{location}'")) == []
 
 
 @pytest.mark.parametrize("kinds", ['["Pod", "Deployment"]', '["*"]', '["Widget"]'])

@@ -93,6 +93,13 @@ def test_what_was_meant_to_be_a_resource_is_a_problem(tmp_path: Path, text: str,
     assert done.out.endswith("0 resources: 1 error, 0 warnings\n")
 
 
+def test_values_of_a_chart_may_have_names_like_kind(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "verifier.yaml", GOOD)
+    write_yaml(tmp_path / "values.yaml", {"bind": "0.0.0.0", "kinds": ["Pod"], "find": True, "metadata": {}})
+    done = cli("policy", "check", tmp_path)
+    assert (done.status, "1 file of chart values" in done.out) == (Status.ADMITTED, True), done.out
+
+
 def test_variants_of_one_name_are_alternatives(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
