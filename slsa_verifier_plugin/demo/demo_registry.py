@@ -22,6 +22,15 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 JSON_TYPE = "application/json"
 BLOB_TYPE = "application/octet-stream"
+READ_ONLY = {
+    "errors": [
+        {
+            "code": "UNSUPPORTED",
+            "message": "the demo's registry takes no uploads; 'slsa-verifier-plugin demo --push REGISTRY' fills one of yours",
+        }
+    ]
+}
+"""What a push is answered (OCI distribution 1.1, "Error Codes"); clients such as oras and crane print the message."""
 POLL_SECONDS = 0.02
 """How soon the server sees that it is to end."""
 
@@ -147,8 +156,21 @@ def _handler_of(answers: Mapping[str, DemoAnswer]) -> type[BaseHTTPRequestHandle
             missing = DemoAnswer(
                 JSON_TYPE, b'{"errors": [{"code": "NOT_FOUND", "message": "not in the demo"}]}'
             )
-            answer = found or missing
-            self.send_response(200 if found else 404)
+            self._send(200 if found else 404, found or missing)
+
+        def do_POST(self) -> None:
+            # Before the body is read, so the connection cannot be used again.
+            self.close_connection = True
+            self._send(405, DemoAnswer(JSON_TYPE, json.dumps(READ_ONLY).encode()))
+
+        do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 (http.server asks for these names)
+
+        def _send(self, status: int, answer: DemoAnswer) -> None:
+            self.send_response(status)
+            if status == 405:
+                # RFC 9110, 15.5.6: such an answer says what is allowed.
+                self.send_header("Allow", "GET, HEAD")
+                self.send_header("Connection", "close")
             self.send_header("Content-Type", answer.media_type)
             self.send_header("Content-Length", str(len(answer.body)))
             # Clients take the digest of a tag from this header (OCI distribution 1.1, "Pulling manifests").

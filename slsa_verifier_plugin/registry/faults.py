@@ -63,6 +63,12 @@ _ADVICE = {
         Reason.REGISTRY_NOT_FOUND,
         "the registry does not have it; check the reference, and that it was pushed or replicated there",
     ),
+    # As of mirrors and pull-through caches, and of the demo's registry (OCI distribution 1.1, "UNSUPPORTED").
+    405: (
+        Reason.REGISTRY_ERROR,
+        "the registry takes no such request; for a push name one that takes uploads, which mirrors, caches and the demo's own "
+        "do not ('slsa-verifier-plugin demo --push REGISTRY' puts the demo's images into one of yours)",
+    ),
     407: (Reason.REGISTRY_UNREACHABLE, "the proxy asks for credentials; set them in its URL"),
     429: (Reason.REGISTRY_THROTTLED, "the registry limits the rate of requests; use credentials or a mirror"),
 }

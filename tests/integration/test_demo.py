@@ -22,7 +22,7 @@ from slsa_verifier_plugin.cli.session import Session
 from slsa_verifier_plugin.demo import scene
 from slsa_verifier_plugin.demo.calls import DemoOutcome
 from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
-from tests.support.command_line import Done, process
+from tests.support.command_line import LEVEL_1, Done, cli, process
 
 COMMITS = {
     "level-1": "0c6a3d2f1b5e4987a6c8d0e2f4b6a8c0d1e3f507",
@@ -232,5 +232,19 @@ def test_the_registry_answers_for_what_it_was_given_alone(tmp_path: Path) -> Non
             assert requests.get(base + path, timeout=5).status_code == 404
         head = requests.head(f"{base}demo/app/manifests/level-1", timeout=5)
         assert (head.headers["Docker-Content-Digest"], head.content) == (image, b"")
-        # It takes nothing.
-        assert requests.post(f"{base}demo/app/blobs/uploads/", timeout=5).status_code == 501
+        # It takes nothing, and says to other clients in plain words what to do.
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            refused = requests.request(
+                method, f"{base}demo/app/blobs/uploads/", data=b"x" * 100_000, timeout=5
+            )
+            (error,) = refused.json()["errors"]
+            assert (refused.status_code, refused.headers["Allow"], error["code"]) == (
+                405,
+                "GET, HEAD",
+                "UNSUPPORTED",
+            )
+            assert "'slsa-verifier-plugin demo --push REGISTRY'" in error["message"]
+        done = cli("attach", f"{registry.host}/demo/app:level-1", LEVEL_1)
+        assert (done.status, done.out) == (Status.UNDECIDED, "")
+        assert "answered HTTP 405 (UNSUPPORTED); the registry takes no such request; for a push" in done.err
+        assert "and the demo's own do not ('slsa-verifier-plugin demo --push REGISTRY' puts" in done.err

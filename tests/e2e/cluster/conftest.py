@@ -180,7 +180,7 @@ def agent_images(bare_lab: Lab, level_1: bytes, level_3: bytes) -> dict[str, str
     """The two images that deploy/kagent names, under the tags it names."""
     images = {}
     for tag, attestation in {"level-1": level_1, "level-3": level_3}.items():
-        repository = f"{bare_lab.registry}/agents/demo-agent"
+        repository = f"{bare_lab.registry}/slsa-demo"
         image = bare_lab.oras.push_image(repository, annotations={"example.level": tag})
         bare_lab.oras.attach(image, attestation)
         bare_lab.crane.run("tag", image, tag)
