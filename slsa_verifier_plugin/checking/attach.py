@@ -375,7 +375,8 @@ def read_back(
     )
     raise RegistryError(
         f"{image.registry} took {attached.digest}, expected to find it attached to {plain(str(image))} as "
-        f"{attached.artifact_type}, but the registry {said}; 'registry check {plain(str(image))}' shows what it answers",
+        f"{attached.artifact_type}, but the registry {said}; "
+        f"'slsa-verifier-plugin registry check {plain(str(image))}' shows what it answers",
         reason=Reason.REGISTRY_INVALID_RESPONSE,
     )
 

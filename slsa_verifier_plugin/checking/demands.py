@@ -99,6 +99,9 @@ def setup_of(demands: Demands, read: Read = read_file) -> Setup:
         )
     # Options are a policy by themselves, under a name that no resource can have.
     if demands.policy is None:
+        # Passed over, it would leave somebody in the belief that a file was read.
+        if demands.verifier is not None:
+            raise UsageError("--verifier chooses a Verifier of a file; give that with --policy FILE")
         missing = [OPTIONS[name] for name in REQUIRED if name not in demands.parameters]
         if missing:
             raise UsageError(

@@ -48,7 +48,7 @@ def remark(reference: Reference) -> str:
     """Return what a cluster needs beside such an artifact, for people."""
     return (
         f"{plain(str(reference))} is an artifact of its own, which no cluster finds: Ratify asks for what is attached to an "
-        f"image. 'attach IMAGE --from {plain(str(reference))}' makes it a referrer of the image"
+        f"image. 'slsa-verifier-plugin attach IMAGE --from {plain(str(reference))}' makes it a referrer of the image"
     )
 
 

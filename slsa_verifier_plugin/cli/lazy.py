@@ -71,7 +71,7 @@ def _names_of(dest: str | None, ctx: click.Context) -> list[str]:
     return [option.opts[0] for option in ctx.command.params if option.name == dest and option.opts]
 
 
-class LazyGroup(click.Group):
+class LazyGroup(StrictCommand, click.Group):
     """A group that knows its commands by name.
 
     Args:

@@ -29,7 +29,9 @@ _POLICY = (
         help="Verifier resource(s) in YAML; - for standard input.",
     ),
     click.option(
-        "--verifier", metavar="NAME", help="Which Verifier of the file; needed where it has several."
+        "--verifier",
+        metavar="NAME",
+        help="Which Verifier of the file; needed where two are for one artifact type.",
     ),
     click.option(
         "--level", "levels", multiple=True, metavar="LEVEL", help="expectedVerifiedLevels; may be repeated."

@@ -99,6 +99,7 @@ def test_debug_shows_no_traceback_for_what_the_person_must_put_right(arguments: 
         (["verify", "a", "--timeout", "1s", "--timeout", "2s"], "--timeout is given twice"),
         (["verify", "a", "--json", "--format", "sarif"], "--format or --json is given twice"),
         (["verify", "a", "--any", "--all"], "--any or --all is given twice"),
+        (["--color", "always", "explain", "--color", "never"], "--color is given twice"),
         (["audit", "a", "--state", "x", "--state", "y"], "--state is given twice"),
         (["audit", "merge", "a", "-o", "x", "-o", "y"], "--output is given twice"),
         (["registry", "check", "a", "--store", "x", "--store", "y"], "--store is given twice"),
@@ -107,6 +108,11 @@ def test_debug_shows_no_traceback_for_what_the_person_must_put_right(arguments: 
 def test_an_option_of_which_one_counts_is_not_given_twice(arguments: list[str], expected: str) -> None:
     done = cli(*arguments)
     assert (done.status, expected in done.err) == (Status.USAGE, True), done.err
+
+
+def test_a_verifier_without_a_file_to_choose_it_from_is_told() -> None:
+    done = cli("verify", "a", *POLICY, "--verifier", "slsla")
+    assert (done.status, "--verifier chooses a Verifier of a file" in done.err) == (Status.USAGE, True)
 
 
 def test_the_same_twice_and_several_levels_are_fine() -> None:

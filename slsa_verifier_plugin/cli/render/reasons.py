@@ -76,7 +76,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.SOURCE_NOT_BOUND: "Build the image with the label of its commit, or attach its build provenance.",
     Reason.SOURCE_REVISION_MISMATCH: "Attach the attestation of the commit that the image was built from.",
     Reason.DEADLINE_EXCEEDED: "Try again; look at the registry's latency.",
-    Reason.INTERNAL_ERROR: "Give the verifier more memory or processes; report what 'verify --debug' shows.",
+    Reason.INTERNAL_ERROR: "Give the verifier more memory or processes; report what 'slsa-verifier-plugin verify --debug' shows.",
 }
 """What helps against each, in one sentence; the denial itself says it with the names and values of its case."""
 
