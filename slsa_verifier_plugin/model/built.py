@@ -17,8 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from slsa_verifier_plugin.members import object_at, text_at
 from slsa_verifier_plugin.model.source_uri import SourceUri, same_repository
 from slsa_verifier_plugin.model.vsa import is_commit
 
@@ -80,7 +82,7 @@ def built_v02(
     uri = source.get("uri")
     if uri or source.get("digest"):
         # Something was named; where that cannot be read, nothing else stands in for it.
-        return (_pinned(build_type, source),) if isinstance(uri, str) and uri else ()
+        return _stated(build_type, source)
     # The specification has configSource optional; where it is left out, a builder of one's own may have one source alone.
     # A documented build type always names it; where it does not, nothing may be guessed.
     return () if build_type.startswith(_DOCUMENTED) else _only(materials)
@@ -98,21 +100,19 @@ def built_v1(
     """
     # GitHub writes the build type with and without a slash at the end.
     if build_type.rstrip("/") in _WORKFLOW:
-        workflow = _object(external, "workflow")
+        workflow = object_at(external, "workflow")
         return _resolved(build_type, workflow.get("repository"), workflow.get("ref"), dependencies)
     # slsa-github-generator v1: ``source`` for container-based builds; else the first dependency is the source, as its
     # document says.
     if build_type.startswith(_GENERATOR):
-        source = _object(external, "source") or _first(dependencies)
-        return (_pinned(build_type, source),) if isinstance(source.get("uri"), str) else ()
+        return _stated(build_type, object_at(external, "source") or object_at(dependencies, 0))
     # GitLab names its project without a ref, so the one dependency of that repository is it.
     if build_type.startswith(_GITLAB):
         return _resolved(build_type, external.get("source"), None, dependencies)
     if build_type.startswith(_BUILDKIT):
         # BuildKit's ``resolvedDependencies`` are base images, which may come from git as well: only the context was built.
-        source = _object(external, "configSource")
-        return (_pinned(build_type, source),) if isinstance(source.get("uri"), str) else ()
-    config = _object(external, "buildConfigSource")
+        return _stated(build_type, object_at(external, "configSource"))
+    config = object_at(external, "buildConfigSource")
     if build_type.startswith(_CLOUD_BUILD) and config:
         return _resolved(build_type, config.get("repository"), config.get("ref"), dependencies)
     # Cloud Build names no buildConfigSource where the configuration is the trigger's own.
@@ -159,44 +159,42 @@ def _resolved(
 
 def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
     """Return the only git dependency, or two that differ where there are several."""
-    first: Material | None = None
-    for item in dependencies:
-        # Base images, packages and downloads are no source.
-        if not isinstance(item, Mapping) or not _is_git(item):
-            continue
-        material = _pinned("", item)
-        # The first of its kind; a second that differs ends the search.
-        if first is None:
-            first = material
-        # Two forms of one repository at one commit are one source.
-        elif material != first and not (
-            material.commit == first.commit and same_repository(material.repository, first.repository)
-        ):
-            return (first, material)
-    return (first,) if first else ()
+    # Base images, packages and downloads are no source.
+    found = (_pinned("", item) for item in dependencies if isinstance(item, Mapping) and _is_git(item))
+    first = next(found, None)
+    if first is None:
+        return ()
+    # The first that differs ends the search: there may be thousands.
+    return (first, *islice((other for other in found if not _is_same(other, first)), 1))
+
+
+def _is_same(one: Material, other: Material) -> bool:
+    # Two forms of one repository at one commit are one source.
+    return one == other or (one.commit == other.commit and same_repository(one.repository, other.repository))
 
 
 def _is_git(item: Mapping[str, Any]) -> bool:
     """Return True for a dependency that is a git repository, also for one that cannot be read: it makes the source unclear."""
-    uri, digest = item.get("uri"), _object(item, "digest")
+    text, digest = text_at(item, "uri").lower(), object_at(item, "digest")
     # A digest that only git has makes it a repository, whatever its URI looks like.
     if any(name.startswith("git") for name in digest):  # gitCommit, gitTree, gitTag (in-toto, "DigestSet")
         return True
-    if not isinstance(uri, str):
-        return False
-    text = uri.lower()
     # A web address is a repository where it is pinned by a commit, or is named like one; else it is a download.
     is_web = text.startswith(("https://", "http://"))
     return text.startswith(_GIT) or (is_web and ("sha1" in digest or _NAMED_GIT.search(text) is not None))
 
 
+def _stated(build_type: str, source: Mapping[str, Any]) -> tuple[Material, ...]:
+    """Return the source that a build type has in a place of its own; none where it has no URI that can be read."""
+    return (_pinned(build_type, source),) if text_at(source, "uri") else ()
+
+
 def _pinned(build_type: str, item: Mapping[str, Any]) -> Material:
     """Return the repository and commit of a resource descriptor."""
-    uri = item.get("uri")
-    text = uri if isinstance(uri, str) else ""
+    text = text_at(item, "uri")
     if build_type.startswith(_BUILDKIT):
         text = text.partition("#")[0]  # git contexts are REPOSITORY#REF:FOLDER
-    digest = _object(item, "digest")
+    digest = object_at(item, "digest")
     # v0.2 calls a git commit sha1 (SLSA v0.2 provenance, "materials"), GitLab's runner sha256.
     names = ("gitCommit", "sha1", "sha256") if build_type.startswith(_GITLAB) else ("gitCommit", "sha1")
     # Under several names the same commit must stand: with two, nobody could say which was built.
@@ -209,12 +207,3 @@ def _pinned(build_type: str, item: Mapping[str, Any]) -> Material:
 def _ref(material: Material) -> str | None:
     uri = SourceUri.parse(material.repository)
     return uri.ref if uri else None
-
-
-def _first(items: Sequence[Any]) -> Mapping[str, Any]:
-    return items[0] if items and isinstance(items[0], Mapping) else {}
-
-
-def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, Mapping) else {}

@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.text import quoted
@@ -87,12 +88,6 @@ class Descriptor:
         artifact_type = value.get("artifactType")
         if artifact_type is not None and not isinstance(artifact_type, str):
             raise ArtifactError("a descriptor's artifactType is not a string")
-        # Go writes null for an empty map.
-        annotations = value.get("annotations") or {}
-        if not isinstance(annotations, Mapping) or not all(
-            isinstance(text, str) for text in annotations.values()
-        ):
-            raise ArtifactError("a descriptor's annotations are not strings")
         # For people alone, and to leave out what is for no platform; it decides nothing.
         platform = value.get("platform")
         return cls(
@@ -100,8 +95,25 @@ class Descriptor:
             digest=Digest.parse(value.get("digest")),
             size=size,
             artifact_type=artifact_type or None,
-            annotations=dict(annotations),
+            annotations=annotations_of(value, "a descriptor"),
             platform=f"{platform.get('os')}/{platform.get('architecture')}"
             if isinstance(platform, Mapping)
             else "",
         )
+
+
+def annotations_of(value: Mapping[str, Any], what: str) -> dict[str, str]:
+    """Return the annotations of a descriptor or manifest.
+
+    Args:
+        value: a decoded JSON object.
+        what: it is, for the message.
+
+    Raises:
+        ArtifactError: they are no object of strings.
+    """
+    # null and {} say the same: Go writes null for an empty map.
+    annotations = value.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
+        raise ArtifactError(f"{what}'s annotations are not an object of strings")
+    return annotations

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
@@ -131,13 +132,18 @@ class _Splitter:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._text: str | None = None
+        self._is_measured = False
         self._broken = 0
         self._is_first = True
         self._behind = -1
         self._short = 0
         # Where the next line of each kind begins that may be worth a look, as far as it has been looked for.
         self._long = self._open = self._marked = 0
+
+    @cached_property
+    def _text(self) -> str:
+        # Only where a document over several lines, or a wrapper, is looked into.
+        return self._content.decode("latin-1")
 
     def next_look(self, start: int) -> int:
         """Return where the next line begins that is worth a look, at ``start`` or behind it; the file's end for none."""
@@ -221,14 +227,14 @@ class _Splitter:
         # Enough was lost on what begins like a document and is none: from here on only whole lines are read.
         if self._broken >= MAX_BROKEN:
             return None
-        if self._text is None:
+        if not self._is_measured:
+            self._is_measured = True
             # Memory is as for one line: with too many values in all, only lines are read, each with its own limit.
             if sum(map(self._content.count, (b",", b"[", b"{"))) > MAX_VALUES:
                 self._broken = MAX_BROKEN
                 return None
             if is_dense(self._content):
                 self._broken = max(self._broken, MAX_BROKEN - 1)  # values are what a parse costs by
-            self._text = self._content.decode("latin-1")
         try:
             stop = _SPANS.raw_decode(self._text, first)[1]
         # No end, or nested deeper than Python's parser goes: counted, for each such try parses what follows once more.
@@ -236,10 +242,9 @@ class _Splitter:
             self._broken += 1
             return None
         # What follows must be another document or the line's end: a value with other text behind it is no JSON.
-        follows = _SPACE.match(self._text, stop)
-        assert follows is not None
-        behind = self._text[follows.end() : follows.end() + 1]
-        if behind not in ("", "{", "[") and "\n" not in follows[0]:
+        end = self._after(_SPACE, stop)
+        is_over = "\n" in self._text[stop:end]
+        if self._text[end : end + 1] not in ("", "{", "[") and not is_over:
             self._broken += 1
             return None
         document = self._content[first:stop]
@@ -252,8 +257,8 @@ class _Splitter:
         if _MARK in document and _OTHER_MARK in document and not is_dense(document):
             with suppress(JsonError):
                 value = loads(document)
-        self._behind = follows.end() if "\n" not in follows[0] else -1
-        return first, follows.end(), value
+        self._behind = -1 if is_over else end
+        return first, end, value
 
     def _inside(self, start: int, stop: int, value: Any, depth: int) -> Iterator[tuple[int, int, Any]]:
         """Yield begin, end and value of what stands in wrappers in ``value``; ``loads`` has read all of it by now."""
@@ -262,8 +267,6 @@ class _Splitter:
         if not children:
             yield start, stop, value
             return
-        if self._text is None:
-            self._text = self._content.decode("latin-1")
         position = self._after(_SPACE, start + 1)
         for name, child in children:
             if name is not None:  # a member: its name comes first
@@ -278,7 +281,6 @@ class _Splitter:
             position = self._after(_NEXT, end)
 
     def _after(self, pattern: re.Pattern[str], position: int) -> int:
-        assert self._text is not None
         found = pattern.match(self._text, position)
         assert found is not None
         return found.end()

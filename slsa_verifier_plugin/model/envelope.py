@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
+from slsa_verifier_plugin.members import text_at
 from slsa_verifier_plugin.model.documents_in_text import Part, parts_of
 from slsa_verifier_plugin.model.forms import form_of, likeness_of
 
@@ -165,51 +166,28 @@ def candidate_in(part: Part) -> Candidate | None:
     value = part.value
     if not isinstance(value, dict):
         return None
-    if isinstance(value.get("dsseEnvelope"), dict):
-        # Sigstore's own member; a bare envelope has its payload at the top.
-        return _bundle(value, part.content, part.line)
-    return _envelope(value, part.content, part.line)
-
-
-def _bundle(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | None:
-    material = value.get("verificationMaterial")
-    # Sigstore's protobuf-specs: later versions may mean other things by the same members, so an unknown one is not read.
-    if value.get("mediaType") not in BUNDLE_MEDIA_TYPES or not isinstance(material, dict):
-        return None
-    envelope = value["dsseEnvelope"]
-    payload = from_base64(envelope.get("payload"))
-    payload_type = envelope.get("payloadType")
+    # Sigstore's own member; a bare envelope has its payload at the top.
+    is_bundle = isinstance(value.get("dsseEnvelope"), dict)
+    if is_bundle:
+        envelope, material = value["dsseEnvelope"], value.get("verificationMaterial")
+        # Sigstore's protobuf-specs: later versions may mean other things by the same members, so an unknown one is not read.
+        if value.get("mediaType") not in BUNDLE_MEDIA_TYPES or not isinstance(material, dict):
+            return None
+        # For people: which key of theirs it may have been.
+        certificate, hint = _certificate(material), text_at(material, "publicKey", "hint")
+    else:
+        envelope, signatures = value, value.get("signatures")
+        # DSSE's three members are all required; JSON without them is something else, and counted as such.
+        if not isinstance(signatures, list):
+            return None
+        # For people alone: key ids are not signed (DSSE, "keyid"), so no key is chosen by them.
+        hints = (text_at(item, "keyid") for item in signatures)
+        certificate, hint = None, next(filter(None, hints), "")
+    payload, payload_type = from_base64(envelope.get("payload")), envelope.get("payloadType")
     # No envelope that could be signed (DSSE: payload and payloadType are required).
     if payload is None or not isinstance(payload_type, str):
         return None
-    key = material.get("publicKey")
-    # For people: which key of theirs it may have been.
-    hint = key.get("hint", "") if isinstance(key, dict) else ""
-    return Candidate(
-        line,
-        number,
-        True,
-        payload_type,
-        payload,
-        _certificate(material),
-        hint if isinstance(hint, str) else "",
-    )
-
-
-def _envelope(value: Mapping[str, Any], line: bytes, number: int) -> Candidate | None:
-    payload, payload_type, signatures = (
-        from_base64(value.get("payload")),
-        value.get("payloadType"),
-        value.get("signatures"),
-    )
-    # DSSE's three members are all required; JSON without them is something else, and counted as such.
-    if payload is None or not isinstance(payload_type, str) or not isinstance(signatures, list):
-        return None
-    # For people alone: key ids are not signed (DSSE, "keyid"), so no key is chosen by them.
-    hints = [item.get("keyid") for item in signatures if isinstance(item, dict)]
-    return Candidate(
-        line, number, False, payload_type, payload, None, next((h for h in hints if isinstance(h, str)), "")
-    )
+    return Candidate(part.content, part.line, is_bundle, payload_type, payload, certificate, hint)
 
 
 def _certificate(material: Mapping[str, Any]) -> bytes | None:

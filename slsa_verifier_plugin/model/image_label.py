@@ -8,10 +8,9 @@ where somebody pushes over SSH, and the page of a folder such as ``https://githu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
-from slsa_verifier_plugin.model.source_uri import SourceUri
+from slsa_verifier_plugin.model.source_uri import GITLAB, SourceUri, is_github
 
 # As long as a repository's URI may be (``source_uri``).
 MAX_CHARACTERS = 2048
@@ -24,7 +23,6 @@ _PAGE = re.compile(
     r"https://(?P<host>[A-Za-z0-9.-]+)/(?P<path>[A-Za-z0-9._/-]+?)/(?P<kind>-/(?:tree|blob|commit)|tree|blob|commit)"
     r"/(?P<rest>[A-Za-z0-9._/@+-]+)"
 )
-_GITHUB, _GHE, _GITLAB = "github.com", ".ghe.com", "gitlab.com"
 _GITHUB_SEGMENTS = 2
 
 
@@ -36,18 +34,17 @@ def names_repository(label: str, repository: str) -> bool:
         repository: a summary's ``resourceUri``.
     """
     wanted = SourceUri.parse(repository)
-    return wanted is not None and any(
-        found.same_repository(wanted) for found in _readings(label, wanted.scheme)
-    )
+    found = _repository(label, wanted.scheme) if wanted else None
+    return wanted is not None and found is not None and found.same_repository(wanted)
 
 
 def repository_in(label: str) -> SourceUri | None:
     """Return the repository that ``label`` names, by HTTPS where it names it over SSH; None where it names none."""
-    return next(_readings(label, "https"), None)
+    return _repository(label, "https")
 
 
-def _readings(label: str, scheme: str) -> Iterator[SourceUri]:
-    """Yield the repository that ``label`` names, None or one: no label can be read in two ways.
+def _repository(label: str, scheme: str) -> SourceUri | None:
+    """Return the repository that ``label`` names: no label can be read in two ways.
 
     Args:
         label: the text.
@@ -55,27 +52,20 @@ def _readings(label: str, scheme: str) -> Iterator[SourceUri]:
     """
     # Labels are as long as whoever built the image likes.
     if len(label) > MAX_CHARACTERS:
-        return
+        return None
     # A scheme has no case (RFC 3986, section 3.1); the patterns below have it in lower case.
     text = _SCHEME.sub(lambda match: match[0].lower(), label, count=1) if _SCHEME.match(label) else label
     # ``git@host:path`` is no URI; git documents both forms (git-clone, "GIT URLS").
     over_ssh = _SSH.fullmatch(text) or _SCP.fullmatch(text)
     page = _PAGE.fullmatch(text)
-    found: SourceUri | None
     if over_ssh is not None:
         found = SourceUri.parse(f"https://{over_ssh['host']}/{over_ssh['path']}")
         # A label over SSH names no repository of a summary whose scheme is http or git: these are compared as they are
         # written.
-        if found is not None and scheme in ("https", "ssh"):
-            yield replace(found, scheme=scheme)
-    elif page is not None and _is_page(page["host"].lower(), page["path"], page["kind"], page["rest"]):
-        found = SourceUri.parse(f"https://{page['host']}/{page['path']}")
-        if found is not None:
-            yield found
-    else:
-        found = SourceUri.parse(text)
-        if found is not None:
-            yield found
+        return replace(found, scheme=scheme) if found and scheme in ("https", "ssh") else None
+    if page is not None and _is_page(page["host"].lower(), page["path"], page["kind"], page["rest"]):
+        text = f"https://{page['host']}/{page['path']}"
+    return SourceUri.parse(text)
 
 
 def _is_page(host: str, path: str, kind: str, rest: str) -> bool:
@@ -87,7 +77,6 @@ def _is_page(host: str, path: str, kind: str, rest: str) -> bool:
     # What is normalized away could make another page of it.
     if any(segment in ("", ".", "..") for segment in rest.rstrip("/").split("/")):
         return False
-    if host == _GITLAB:
+    if host == GITLAB:
         return kind.startswith("-/") and "-" not in path.split("/")
-    on_github = host == _GITHUB or (host.endswith(_GHE) and host != _GHE)
-    return on_github and not kind.startswith("-/") and len(path.split("/")) == _GITHUB_SEGMENTS
+    return is_github(host) and not kind.startswith("-/") and len(path.split("/")) == _GITHUB_SEGMENTS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
-from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.model.digest import Descriptor, annotations_of
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import quoted
 
@@ -77,7 +77,7 @@ def parse_manifest(content: bytes, media_type: str) -> Manifest:
         manifests=_descriptors(value, "manifests" if kind == "index" else None, MAX_MANIFESTS),
         config=config,
         subject=Descriptor.parse(value["subject"]) if value.get("subject") is not None else None,
-        annotations=_annotations(value),
+        annotations=annotations_of(value, "the manifest"),
     )
 
 
@@ -121,11 +121,3 @@ def _descriptors(value: Mapping[str, Any], key: str | None, most: int) -> tuple[
             f"the manifest has {len(items)} {key}, more than {most}", reason=Reason.LIMIT_EXCEEDED
         )
     return tuple(Descriptor.parse(item) for item in items)
-
-
-def _annotations(value: Mapping[str, Any]) -> Mapping[str, str]:
-    # null and {} say the same: Go writes null for an empty map.
-    annotations = value.get("annotations") or {}
-    if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
-        raise ArtifactError("the manifest's annotations are not an object of strings")
-    return annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slsa_verifier_plugin.errors import StatementError
+from slsa_verifier_plugin.members import object_at, text_at
 from slsa_verifier_plugin.model.built import Material, built_v02, built_v1, git_materials
 from slsa_verifier_plugin.model.statement import Statement
 from slsa_verifier_plugin.text import quoted
@@ -47,13 +48,15 @@ def parse_provenance(statement: Statement) -> Provenance:
         # SLSA v1.x, "Provenance": ``runDetails.builder.id`` and ``buildDefinition``.
         builder = _object(_object(predicate, "runDetails"), "builder").get("id")
         definition = _object(predicate, "buildDefinition")
-        dependencies = _list(definition.get("resolvedDependencies", []))
-        built = built_v1(_text(definition), _optional(definition, "externalParameters"), dependencies)
+        dependencies = _list(definition.get("resolvedDependencies"))
+        external = object_at(definition, "externalParameters")
+        # Without a build type nothing is documented: then a source is taken only where there is one alone.
+        built = built_v1(text_at(definition, "buildType"), external, dependencies)
     elif statement.predicate_type == PREDICATE_V02:
         # SLSA v0.2, "Provenance": ``builder.id``, ``invocation`` and ``materials``.
         builder = _object(predicate, "builder").get("id")
-        dependencies = _list(predicate.get("materials", []))
-        built = built_v02(_text(predicate), _optional(predicate, "invocation"), dependencies)
+        dependencies = _list(predicate.get("materials"))
+        built = built_v02(text_at(predicate, "buildType"), object_at(predicate, "invocation"), dependencies)
     else:
         raise StatementError(
             f"the predicate type is {quoted(statement.predicate_type)}, expected one of {', '.join(PREDICATE_TYPES)}"
@@ -65,21 +68,13 @@ def parse_provenance(statement: Statement) -> Provenance:
 
 
 def _list(value: object) -> list[Any]:
+    # Optional; Go writes null for an empty list.
+    if value is None:
+        return []
     # A large build has some thousands; each is compared once.
     if not isinstance(value, list) or len(value) > MAX_MATERIALS:
         raise StatementError("the provenance's dependencies are no list, or too many")
     return value
-
-
-def _text(value: Mapping[str, Any]) -> str:
-    # Without a build type nothing is documented: ``built`` then takes a source only where there is one alone.
-    build_type = value.get("buildType")
-    return build_type if isinstance(build_type, str) else ""
-
-
-def _optional(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -14,9 +14,14 @@ _URI = re.compile(
     r"/(?P<path>[A-Za-z0-9._~/-]+?)(?:@(?P<ref>[^\s?]+))?"
 )
 
-_IGNORING_CASE = frozenset({"github.com", "gitlab.com"})
+GITHUB, GITLAB = "github.com", "gitlab.com"
 _GHE = ".ghe.com"
 """GitHub's hosts with data residency: one a customer, below this name."""
+
+
+def is_github(host: str) -> bool:
+    """Return True if ``host`` (lower case) is GitHub's own: the public one, or one with data residency."""
+    return host == GITHUB or (host.endswith(_GHE) and host != _GHE)
 
 
 def ignores_case(host: str) -> bool:
@@ -25,7 +30,7 @@ def ignores_case(host: str) -> bool:
     github.com, ``*.ghe.com`` and gitlab.com do, everywhere on the platform: nobody else can register the other spelling there.
     Of any other host this is not known, so case counts. A port makes another host of it.
     """
-    return host in _IGNORING_CASE or (host.endswith(_GHE) and host != _GHE)
+    return host == GITLAB or is_github(host)
 
 
 @dataclass(frozen=True, slots=True)

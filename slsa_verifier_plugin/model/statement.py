@@ -112,10 +112,11 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
     # Before the library reads them: reading one takes ten times as long as its JSON.
     if isinstance(subjects, list) and len(subjects) > MAX_SUBJECTS:
         raise StatementError(f"the statement has {len(subjects)} subjects, more than {MAX_SUBJECTS}")
+    if what := _malformation(value):
+        raise StatementError(f"the statement is malformed: {what}")
     # What is verified is read again without the flag, so a claim that was read more loosely never counts.
     if not is_claim:
         _require_shape(value)
-    _require_subjects(value)
     return Statement(
         value["_type"],
         tuple(Subject(item["digest"], item.get("annotations") or {}) for item in value["subject"]),
@@ -125,7 +126,10 @@ def statement_in(value: Any, *, is_claim: bool = False) -> Statement:
 
 
 def _require_shape(value: dict[str, Any]) -> None:
-    """Raise StatementError unless the framework's library accepts the statement; predicates stay opaque."""
+    """Raise StatementError unless the framework's library accepts the statement; predicates stay opaque.
+
+    What is read on has been looked at by now, for protobuf's JSON mapping takes numbers and null for texts.
+    """
     # Imported here: a mere claim is read without these libraries.
     from google.protobuf import json_format
     from in_toto_attestation.v1 import statement_pb2
@@ -134,53 +138,36 @@ def _require_shape(value: dict[str, Any]) -> None:
 
     # The library knows v1 only, whose other fields have the shape of v0.1.
     shape = {**value, "_type": STATEMENT_TYPE_URI, "predicate": {"opaque": True}}
-    # Of another type it is handed on as it is, and the library refuses it.
-    if isinstance(value["subject"], list):
-        # Reading a subject by protobuf's mapping takes ten times as long as its JSON. What is read of all is checked below.
-        shape["subject"] = value["subject"][:SUBJECTS_BY_LIBRARY]
+    # Reading a subject by protobuf's mapping takes ten times as long as its JSON. What is read on of all has been checked.
+    shape["subject"] = value["subject"][:SUBJECTS_BY_LIBRARY]
     try:
         message = json_format.ParseDict(shape, statement_pb2.Statement(), ignore_unknown_fields=True)
         Checked.copy_from_pb(message).validate()
     except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
         # The library's own sentence names its types and repeats the input.
-        raise StatementError(f"the statement is malformed: {_malformation(value)}") from error
-
-
-def _require_subjects(value: dict[str, Any]) -> None:
-    """Raise StatementError for what protobuf's JSON mapping would also accept (numbers as strings, null): it is not read on.
-
-    All subjects are looked at, also those that the library did not read.
-    """
-    subjects = value.get("subject")
-    if not isinstance(subjects, list):
-        raise StatementError("the statement's subjects are no list of objects")
-    # Every one, for the admitted image may be the last of a thousand.
-    for subject in subjects:
-        # in-toto Statement v1, "subject": a digest is required; without one it is about nothing.
-        if not isinstance(subject, dict) or subject.get("digest", {}) == {}:
-            raise StatementError(f"the statement is malformed: {_malformation(value)}")
-        digests, annotations = subject["digest"], subject.get("annotations")
-        if not isinstance(digests, dict) or not all(isinstance(text, str) for text in digests.values()):
-            raise StatementError("a subject's digest is not an object of strings")
-        if annotations is not None and not isinstance(annotations, dict):
-            raise StatementError("a subject's annotations are not an object")
-    if not isinstance(value.get("predicateType"), str):
-        raise StatementError("the statement's predicateType is not a string")
+        raise StatementError(
+            "the statement is malformed: a part of a subject is not of the type that in-toto gives it"
+        ) from error
 
 
 def _malformation(value: dict[str, Any]) -> str:
-    """Return what is wrong with a statement that the framework's library does not accept (in-toto Statement v1)."""
+    """Return what is wrong with what is read of a statement (in-toto Statement v1); empty for nothing."""
     if not isinstance(value["predicateType"], str):
         return "its predicateType is not a string"
     subjects = value["subject"]
     if not isinstance(subjects, list):
         return "its subject is not a list"
+    # Every one, for the admitted image may be the last of a thousand.
     for number, subject in enumerate(subjects, 1):
-        digests = subject.get("digest") if isinstance(subject, dict) else None
         if not isinstance(subject, dict):
             return f"its subject {number} is not an object"
+        digests, annotations = subject.get("digest"), subject.get("annotations")
+        # Required: without a digest a subject is about nothing.
         if not isinstance(digests, dict) or not digests:
             return f"its subject {number} has no digest"
         if not all(isinstance(text, str) for text in digests.values()):
             return f"a digest of its subject {number} is not a string"
-    return "a part of a subject is not of the type that in-toto gives it"
+        # Optional; null says as much as none.
+        if annotations is not None and not isinstance(annotations, dict):
+            return f"the annotations of its subject {number} are not an object"
+    return ""

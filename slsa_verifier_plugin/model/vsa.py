@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slsa_verifier_plugin.errors import StatementError
-from slsa_verifier_plugin.model.statement import Statement, Subject
+from slsa_verifier_plugin.model.statement import Statement, Subject, decode, statement_in
 from slsa_verifier_plugin.text import quoted
 
 PREDICATE_TYPE = "https://slsa.dev/verification_summary/v1"
@@ -51,6 +51,27 @@ class VerificationSummary:
     sources: tuple[SourceSubject, ...]
     digests: frozenset[str]
     algorithms: tuple[str, ...] = ()
+
+
+Reading = VerificationSummary | StatementError
+"""What a payload says: a summary, or why it is none (step 6). This verifies nothing."""
+
+
+def read(payload_type: str, payload: bytes) -> Reading:
+    """Return what a payload says."""
+    try:
+        return read_decoded(decode(payload_type, payload))
+    except StatementError as error:
+        # Kept and not raised: whether it matters depends on the step that asks.
+        return error
+
+
+def read_decoded(value: Any) -> Reading:
+    """Return what a decoded payload says."""
+    try:
+        return parse_vsa(statement_in(value))
+    except StatementError as error:
+        return error
 
 
 def parse_vsa(statement: Statement) -> VerificationSummary:
@@ -124,7 +145,8 @@ def _source(subject: Subject) -> SourceSubject:
     refs: list[str] = []
     # source-tool wrote ``source_branches``, then ``source_refs``; SLSA v1.2 has ``sourceRefs``.
     for key in _REF_KEYS:
-        if key in subject.annotations:
+        # Go writes null for an empty list, which says as much as none.
+        if subject.annotations.get(key) is not None:
             refs.extend(_texts(subject.annotations[key], f"annotation {key}", MAX_REFS))
     # A producer may write one ref under two of these names.
     return SourceSubject(commit, tuple(dict.fromkeys(refs)))

@@ -90,8 +90,8 @@ def test_what_is_empty_says_nothing(harmless: dict[str, Any]) -> None:
         ({"digest": None}, "is not a sha256 or sha512 digest"),
         ({"digest": "sha256:00"}, "is not a sha256 or sha512 digest"),
         ({"artifactType": 1}, "artifactType is not a string"),
-        ({"annotations": ["a"]}, "annotations are not strings"),
-        ({"annotations": {"a": 1}}, "annotations are not strings"),
+        ({"annotations": ["a"]}, "annotations are not an object of strings"),
+        ({"annotations": {"a": 1}}, "annotations are not an object of strings"),
     ],
 )
 def test_a_malformed_descriptor_is_refused(change: dict[str, Any], problem: str) -> None:

@@ -121,12 +121,12 @@ def test_a_malformed_statement_is_refused(changes: dict[str, Any], problem: str)
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"subject.1.digest": "c"}, "digest is not an object of strings"),
-        ({"subject.1.digest": None}, "digest is not an object of strings"),
-        ({"subject.1.digest.gitCommit": 1}, "digest is not an object of strings"),
-        ({"subject.1.digest.gitCommit": None}, "digest is not an object of strings"),
-        ({"subject.1.annotations": ["x"]}, "annotations are not an object"),
-        ({"subject.1.annotations": False}, "annotations are not an object"),
+        ({"subject.1.digest": "c"}, "subject 2 has no digest"),
+        ({"subject.1.digest": None}, "subject 2 has no digest"),
+        ({"subject.1.digest.gitCommit": 1}, "a digest of its subject 2 is not a string"),
+        ({"subject.1.digest.gitCommit": None}, "a digest of its subject 2 is not a string"),
+        ({"subject.1.annotations": ["x"]}, "annotations of its subject 2 are not an object"),
+        ({"subject.1.annotations": False}, "annotations of its subject 2 are not an object"),
         ({"subject.1.annotations": None}, None),
         ({}, None),
     ],
@@ -134,7 +134,7 @@ def test_a_malformed_statement_is_refused(changes: dict[str, Any], problem: str)
 def test_a_shape_is_not_taken_on_protobufs_word(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], problem: str | None
 ) -> None:
-    """Today's library refuses first what is refused here; one that was laxer would change nothing that we go on to read."""
+    """What we go on to read is looked at here, whatever the library takes."""
     accepted = json_format.ParseDict({**GOOD, "predicate": {"opaque": True}}, statement_pb2.Statement())
     monkeypatch.setattr(json_format, "ParseDict", lambda *_, **__: accepted)
     payload = encoded(changed(GOOD, changes))

@@ -74,6 +74,13 @@ def test_refs_are_taken_from_all_three_names_once_each() -> None:
     assert summary.sources == (SourceSubject(COMMIT, ("a", "b", "c", "d")),)
 
 
+@pytest.mark.parametrize("name", ["sourceRefs", "source_refs", "source_branches"])
+def test_null_is_an_empty_list_of_refs_as_go_writes_it(name: str) -> None:
+    annotations = {"sourceRefs": ["a"], name: None}
+    summary = parse(vsa(subjects=[{"digest": {"gitCommit": COMMIT}, "annotations": annotations}]))
+    assert summary.sources == (SourceSubject(COMMIT, () if name == "sourceRefs" else ("a",)),)
+
+
 def test_what_may_be_absent_or_empty() -> None:
     summary = parse(
         vsa(levels=[], refs=None, changes={"predicate.timeVerified": REMOVED, "predicate.policy": REMOVED})
@@ -110,6 +117,8 @@ def test_what_may_be_absent_or_empty() -> None:
         ({"subject.0.digest.gitCommit": ""}, "full commit id"),
         ({"subject.0.annotations.source_refs": "refs/heads/main"}, "source_refs is no list"),
         ({"subject.0.annotations.source_refs": [1]}, "source_refs is"),
+        ({"subject.0.annotations.source_refs": [None]}, "has no annotation source_refs"),
+        ({"subject.0.annotations.source_refs": False}, "source_refs is no list"),
         ({"subject.0.annotations.source_refs": ["r"] * (MAX_REFS + 1)}, "at most 1024"),
     ],
 )

@@ -172,6 +172,10 @@ def test_lines_are_read_where_there_are_too_many_values_for_one_document() -> No
     many = b"[" + b"1," * MAX_VALUES + b"1]\n"
     assert values(many + text(BUNDLE)) == [BUNDLE]
     assert values(text(BUNDLE, 1) + many) == []
+    # A wrapper in front, which is looked into, is no way around it.
+    wrapped = text([BUNDLE]) + b"\n" + text(BUNDLE, 1) + b"\n"
+    assert values(wrapped) == [BUNDLE, BUNDLE]
+    assert values(wrapped + many) == [BUNDLE]
 
 
 SHORT = text({"payload": 1, "payloadType": "x"})
@@ -219,6 +223,9 @@ def test_a_file_of_dense_values_is_looked_at_once_for_a_document_over_several_li
     assert values(text(REAL, 1) + b"\n" + dense * 9) == [REAL]
     assert values(b"{\n" + text(REAL, 1) + b"\n" + dense * 9) == []
     assert values(b"{\n" + text(REAL, 1) + b"\n") == [REAL]
+    wrapped = text([REAL]) + b"\n"
+    assert values(wrapped + b"{\n" + text(REAL, 1) + b"\n") == [REAL, REAL]
+    assert values(wrapped + b"{\n" + text(REAL, 1) + b"\n" + dense * 9) == [REAL]
 
 
 PIECES = [

@@ -7,8 +7,7 @@ import pytest
 from slsa_verifier_plugin.errors import ArtifactError, Reason, StatementError
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import IMAGE_TYPES, INDEX_TYPES, parse_manifest
-from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE, VerificationSummary
-from slsa_verifier_plugin.policy.reading import read
+from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE, VerificationSummary, read
 from slsa_verifier_plugin.verification.readings import Readings
 from tests.support.sigstore import IN_TOTO, Lab, source_provenance, vsa
 from tests.support.sigstore.envelope import payload_bytes
