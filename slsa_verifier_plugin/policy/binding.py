@@ -52,21 +52,18 @@ class SignedProvenance:
 class PassedOver:
     """Provenance that was found and does not count: how many of each kind, and the first of each kind as an example."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, kind: str, example: str = "", count: int = 1) -> None:
         """Count ``count`` more of ``kind``."""
-        self.counts[kind] = self.counts.get(kind, 0) + count
-        self.examples.setdefault(kind, example)
+        before, first = self.kinds.get(kind, (0, example))
+        self.kinds[kind] = (before + count, first)
 
     def __str__(self) -> str:
         parts = []
-        for kind, count in self.counts.items():
-            example = self.examples[kind]
-            parts.append(
-                f"{count} {kind}" + (f" ({'such as ' if count > 1 else ''}{example})" if example else "")
-            )
+        for kind, (count, example) in self.kinds.items():
+            shown = f" ({'such as ' if count > 1 else ''}{example})" if example else ""
+            parts.append(f"{count} {kind}{shown}")
         return f", having passed over {', '.join(parts)}" if parts else ""
 
 

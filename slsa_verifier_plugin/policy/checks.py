@@ -1,13 +1,13 @@
 """Steps 6 to 13: what one attestation must say.
 
 ``examine`` is pure. It is run on what a candidate claims, to look at the promising ones first, and on what was verified. Only the
-second counts; ``verify`` sees to that. Where both have the same bytes and the same signer, a second run
-could differ only in the time: ``with_time`` then checks that alone.
+second counts; ``verify`` sees to that. Where both have the same bytes and the same signer, a second run would say the same. No
+time is looked at there: ``aged`` asks for it, of what was verified alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -16,11 +16,10 @@ from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.levels import Levels, is_failure
 from slsa_verifier_plugin.model.signer import COMMIT, REF, REPOSITORY, Claim, Signer
 from slsa_verifier_plugin.model.source_uri import same_repository
-from slsa_verifier_plugin.model.vsa import SourceSubject, VerificationSummary
+from slsa_verifier_plugin.model.vsa import Reading, SourceSubject, VerificationSummary, read
 from slsa_verifier_plugin.policy import hints
 from slsa_verifier_plugin.policy.certified import certified, runner_problem
 from slsa_verifier_plugin.policy.parameters import Policy
-from slsa_verifier_plugin.policy.reading import Reading, read
 from slsa_verifier_plugin.policy.steps import CheckError, Step, failed, not_checked, passed
 from slsa_verifier_plugin.policy.tag_runs import tag_run
 from slsa_verifier_plugin.policy.trusted import TrustedSigner
@@ -34,15 +33,12 @@ CLOCK_SKEW = timedelta(minutes=5)
 class Context:
     """What a claim is held against.
 
-    ``image`` is None for a file that is meant for no image; ``now`` and ``signed_at`` are None where time is not to be checked
-    yet.
+    ``image`` is None for a file that is meant for no image.
     """
 
     policy: Policy
     image: Digest | None
     key_identities: Mapping[str, str] = field(default_factory=dict)
-    now: datetime | None = None
-    signed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +72,7 @@ class Examination:
 
 
 def examine(claim: Claim, context: Context, reading: Reading | None = None) -> Examination:
-    """Return how far ``claim`` gets through steps 6 to 13.
+    """Return how far ``claim`` gets through steps 6 to 12.
 
     Args:
         claim: what is said, and by whom.
@@ -95,28 +91,34 @@ def examine_verified(
         claim: what was verified.
         context: what it is held against.
         reading: what its payload says, None where that was not read yet.
-        earlier: how far the same payload got before it was verified, in a context that differs in its times alone; None for none.
+        earlier: how far the same payload got before it was verified, in the same context; None for none.
     """
     # The same payload by the same signer: the checks are pure, so they would say the same.
     if earlier is not None and earlier.signer == claim.signer:
-        return with_time(earlier, context)
+        return earlier
     return examine(claim, context, reading)
 
 
-def with_time(examination: Examination, context: Context) -> Examination:
-    """Return what ``examine`` gives for the same claim in a context that differs in its times alone.
+def aged(
+    examination: Examination, max_age: float | None, now: datetime, signed_at: datetime | None
+) -> Examination:
+    """Return ``examination`` with step 13, where it passed all steps before.
 
-    Steps 6 to 12 look at no time, so that what they say stays. Step 13 is the last, and is made anew.
+    Args:
+        examination: of what was verified.
+        max_age: in seconds, None where any age will do.
+        now: the current time.
+        signed_at: the earliest time that a log or a timestamp authority vouches for, None for none.
     """
-    # What failed earlier stays failed, and without ``maxAge`` no time matters.
-    if examination.reason is not None or examination.summary is None or context.policy.max_age is None:
+    # The first check that fails ends it.
+    if examination.reason is not None or examination.summary is None:
         return examination
     try:
-        step, reason, message = _age(examination.summary, context), None, ""
+        step = _age(max_age, now, signed_at or examination.summary.time_verified)
     except CheckError as error:
-        step, reason, message = failed(13, error.problem), error.reason, error.message
-    steps = (*examination.steps[:-1], step)
-    return replace(examination, steps=steps, reason=reason, message=message)
+        steps = (*examination.steps, failed(13, error.problem))
+        return replace(examination, steps=steps, reason=error.reason, message=error.message)
+    return replace(examination, steps=(*examination.steps, step))
 
 
 class _Examiner:
@@ -138,7 +140,14 @@ class _Examiner:
         try:
             steps.append(self._statement_and_signer())
             assert self._summary is not None
-            for check in self._checks():
+            for check in (
+                self._subject,
+                self._certificate,
+                self._result,
+                self._resource_uri,
+                self._reached_levels,
+                self._source_refs,
+            ):
                 steps.append(check(self._summary))
         except CheckError as error:
             reason, message = error.reason, error.message
@@ -154,17 +163,6 @@ class _Examiner:
             levels=tuple(self._levels.shown()),
             sources=self._sources,
             bound_by_digest=summary is not None and not summary.sources and self._is_about_image(summary),
-        )
-
-    def _checks(self) -> tuple[Callable[[VerificationSummary], Step], ...]:
-        return (
-            self._subject,
-            self._certificate,
-            self._result,
-            self._resource_uri,
-            self._reached_levels,
-            self._source_refs,
-            lambda summary: _age(summary, self._context),
         )
 
     def _statement_and_signer(self) -> Step:
@@ -233,7 +231,8 @@ class _Examiner:
         if not self._signer.is_ci_run:
             return not_checked(8, "the signer is no CI run")
         # First: on a runner that its owner controls, nothing else that the certificate says of the run holds.
-        self._runner()
+        if problem := runner_problem(self._signer, self._policy):
+            raise CheckError(Reason.CERTIFICATE_MISMATCH, problem.found, problem.remedy)
         if not summary.sources:
             return passed(8, "the runner; the summary is about an image")
         repository, commit, ref = (certified(self._signer, arcs) for arcs in (REPOSITORY, COMMIT, REF))
@@ -265,10 +264,6 @@ class _Examiner:
         if not is_github:
             return passed(8, "what is certified of repository, commit, ref and runner agrees")
         return passed(8, "repository, commit, ref and runner agree")
-
-    def _runner(self) -> None:
-        if problem := runner_problem(self._signer, self._policy):
-            raise CheckError(Reason.CERTIFICATE_MISMATCH, problem.found, problem.remedy)
 
     def _result(self, summary: VerificationSummary) -> Step:
         """Step 9."""
@@ -356,15 +351,13 @@ class _Examiner:
         return f" (the certificate's ref, which counts; the summary names {hints.alternatives(named)})"
 
 
-def _age(summary: VerificationSummary, context: Context) -> Step:
-    """Step 13: by the log's or the timestamp authority's time, else by the summary's own."""
-    if context.policy.max_age is None:
+def _age(max_age: float | None, now: datetime, moment: datetime | None) -> Step:
+    """Step 13. ``moment``: the log's or the timestamp authority's time, else the summary's own.
+
+    The log's is a witness's; the summary's own is the signer's word, which is all that a key's signature has.
+    """
+    if max_age is None:
         return not_checked(13, "maxAge is not set")
-    # A mere claim, looked at to order the candidates.
-    if context.now is None:
-        return not_checked(13, "the time is not verified yet")
-    # The log's time is a witness's; the summary's own is the signer's word, which is all that a key's signature has.
-    moment = context.signed_at or summary.time_verified
     # What has no date cannot be shown to be young enough.
     if moment is None:
         raise CheckError(
@@ -372,7 +365,7 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
             "the summary has no timeVerified, and no log or timestamp says when it was signed, which maxAge demands",
             "have the commit attested anew",
         )
-    age = context.now - moment
+    age = now - moment
     # From the future: a clock is wrong, and with it every age.
     if age < -CLOCK_SKEW:
         raise CheckError(
@@ -381,10 +374,10 @@ def _age(summary: VerificationSummary, context: Context) -> Step:
             "check this machine's clock",
         )
     # Revocation for source levels is time: a repository's controls may have been taken away since.
-    if age.total_seconds() > context.policy.max_age:
+    if age.total_seconds() > max_age:
         raise CheckError(
             Reason.TOO_OLD,
-            f"signed {hints.days(age.total_seconds())} ago, expected at most {hints.days(context.policy.max_age)} (maxAge)",
+            f"signed {hints.days(age.total_seconds())} ago, expected at most {hints.days(max_age)} (maxAge)",
             "rebuild from a commit attested since",
         )
     return passed(13, f"signed {hints.days(max(0.0, age.total_seconds()))} ago")

@@ -5,7 +5,6 @@ Nothing here decides. What is compared comes from outside, so everything takes t
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from slsa_verifier_plugin.policy.trusted import (
     FIRST_VERIFIER_ID,
     TrustedSigner,
 )
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import nearest, plain
 
 MAX_COMPARED = 4
 """Expected values that are compared for near misses, of up to 256: candidates have messages before signatures are checked."""
@@ -163,12 +162,11 @@ def near_level(name: str) -> str:
     if as_level := _near_track_level(name):
         return as_level
     written = name.upper()[:_LONGEST_NAME]
-    if near := difflib.get_close_matches(written, sorted(_KNOWN_LEVELS), 1, _LIKENESS):
-        return near[0]
+    if near := nearest(written, sorted(_KNOWN_LEVELS), _LIKENESS):
+        return near
     # A control's name without the prefix that all of them have since source-tool 0.7.
     bare = {_OWN_PREFIX.sub("", control): control for control in sorted(CONTROLS)}
-    found = difflib.get_close_matches(_OWN_PREFIX.sub("", written), bare, 1, _LIKENESS)
-    return bare[found[0]] if found else ""
+    return bare.get(nearest(_OWN_PREFIX.sub("", written), bare, _LIKENESS), "")
 
 
 def _near_track_level(name: str) -> str:
@@ -182,8 +180,9 @@ def _near_track_level(name: str) -> str:
     if found is None or len(name) > _LONGEST_NAME:
         return ""
     letters = _NO_LETTERS.sub("", found[1])
-    near = [""] if not letters else difflib.get_close_matches(letters, _LEVEL_WORDS, 1, _LIKENESS)
-    return f"SLSA_{_LEVEL_WORDS[near[0]]}_LEVEL_{int(found[2])}" if near else ""
+    near = nearest(letters, _LEVEL_WORDS, _LIKENESS)
+    # A number alone is a level of the source; letters that are near nothing are something else.
+    return f"SLSA_{_LEVEL_WORDS[near]}_LEVEL_{int(found[2])}" if near or not letters else ""
 
 
 def other_track(name: str) -> str:
@@ -250,7 +249,7 @@ def full_ref(name: str) -> str:
     # "^" and "$" of who takes it for a regular expression; "refs/" in other letters, or misspelt.
     name = name.strip().removeprefix("^").removesuffix("$")
     head, slash, rest = name.partition("/")
-    if slash and difflib.get_close_matches(head.lower()[:_LONGEST_KIND], ["refs"], 1, _LIKENESS):
+    if slash and nearest(head[:_LONGEST_KIND], ["refs"], _LIKENESS):
         name = rest
     kind, slash, rest = name.partition("/")
     if slash and kind.lower() in ("head", "heads", "tag", "tags"):
@@ -265,18 +264,15 @@ def near_ref_kind(ref: str) -> str:
     # Spelt right, or a short name, which has no kind that could be misspelt.
     if head in _REF_KINDS or ref.count("/") < 2:
         return ""
-    return next(iter(difflib.get_close_matches(head[:_LONGEST_KIND], _REF_KINDS, 1, _LIKENESS)), "")
+    return nearest(head[:_LONGEST_KIND], _REF_KINDS, _LIKENESS)
 
 
 def near_type(expected: Iterable[str], present: Iterable[str]) -> str:
     """Return the artifact type that is there and nearly an expected one; empty for none."""
     known = sorted(item[:_LONGEST_TYPE] for item in present)[:MAX_COMPARED]
     wanted = [item[:_LONGEST_TYPE] for item in expected][:MAX_COMPARED]
-    folded = {item.lower(): item for item in known if item not in wanted}
-    for item in wanted:
-        if near := difflib.get_close_matches(item.lower(), folded, 1, _LIKENESS):
-            return folded[near[0]]
-    return ""
+    others = [item for item in known if item not in wanted]
+    return next(filter(None, (nearest(item, others, _LIKENESS) for item in wanted)), "")
 
 
 def near_uri(expected: Iterable[str], found: str) -> str:

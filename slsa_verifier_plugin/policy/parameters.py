@@ -6,7 +6,6 @@ A misspelt parameter is an error: passed over in silence, it would be a check th
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from slsa_verifier_plugin.policy.trusted import (
     built_in_verifiers,
 )
 from slsa_verifier_plugin.problem import Key, Problem
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 # Below Ratify's own limit, so that a slow registry ends in a reason and not in Ratify's error.
 DEFAULT_TIMEOUT = 4.0
@@ -247,12 +246,11 @@ class _Builder:
         if not any(item.where[0] == "trustedVerifiers" for item in self.violations):
             for verifier_id in policy.verifier_ids:
                 if verifier_id not in known:
-                    # Cut: difflib takes the product of two lengths in time.
-                    near = difflib.get_close_matches(verifier_id[:256], known, 1, 0.8)
+                    near = nearest(verifier_id, sorted(known), 0.8)
                     self._note(
                         ("expectedVerifierId",),
                         f"nobody in {where} may sign for {quoted(verifier_id)}; known are {', '.join(sorted(known))}",
-                        f"is {plain(near[0])} meant?"
+                        f"is {plain(near)} meant?"
                         if near
                         else "set expectedVerifierId to one of those, or add a trustedVerifiers entry",
                     )

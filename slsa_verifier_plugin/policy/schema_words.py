@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import defaultdict
 from typing import Any
 
 from slsa_verifier_plugin.policy.hints import full_ref, near_level
 from slsa_verifier_plugin.problem import Key, Problem
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 
 def explained(error: Any) -> list[Problem]:
@@ -43,8 +42,8 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
             return Problem(where, found, _article(error.validator_value), remedy)
         case "enum":
             words = [str(word) for word in error.validator_value]
-            nearest = difflib.get_close_matches(str(error.instance)[:64], words, 1, 0.6)
-            remedy = f"is {nearest[0]} meant?" if nearest else ""
+            near = nearest(str(error.instance), words)
+            remedy = f"is {near} meant?" if near else ""
             return Problem(where, found, f"one of {', '.join(words)}", remedy)
         case "minItems" | "minLength":
             return Problem(where, "must not be empty")
@@ -94,10 +93,8 @@ def _unknown_names(error: Any) -> set[str]:
 
 def _unknown(error: Any, name: str) -> Problem:
     known = sorted(error.schema["properties"])
-    # Without case, for difflib takes another case for another letter.
-    near = difflib.get_close_matches(name.lower(), [item.lower() for item in known], 1, 0.5)
-    nearest = next((item for item in known if near and item.lower() == near[0]), None)
-    remedy = f"did you mean {nearest}?" if nearest else f"known are {', '.join(known)}"
+    near = nearest(name, known, 0.5)
+    remedy = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
     return Problem((*error.absolute_path, name), "unknown parameter", remedy=remedy)
 
 

@@ -143,30 +143,25 @@ def built_in_verifiers(more_digests: Iterable[str] = ()) -> tuple[TrustedSigner,
         re.escape(ACTIONS_WORKFLOW) + r"@(?:refs/tags/v[0-9]+\.[0-9]+\.[0-9]+|[0-9a-f]{40})"
     )
 
-    def current(verifier_id: str, note: str) -> TrustedSigner:
-        return TrustedSigner(
-            verifier_id,
-            GITHUB_ISSUER,
-            pattern=pattern,
-            workflow_digests=digests,
-            note=note,
-            is_current_workflow=True,
-        )
-
-    def earlier(repository: str, note: str) -> TrustedSigner:
-        return TrustedSigner(
-            f"https://github.com/slsa-framework/{repository}",
-            GITHUB_ISSUER,
-            identity=f"{_source_workflow(repository)}@refs/heads/main",
-            note=note,
-        )
-
+    moved = TrustedSigner(
+        CURRENT_VERIFIER_ID,
+        GITHUB_ISSUER,
+        pattern=pattern,
+        workflow_digests=digests,
+        note="since the workflow moved: source-tool after 0.7.0",
+        is_current_workflow=True,
+    )
+    source_actions, poc = (
+        f"{_source_workflow(name)}@refs/heads/main" for name in ("source-actions", "slsa-source-poc")
+    )
+    earlier = "before the workflow moved: source-tool until 0.6.2"
+    first = "the first workflow, before source-actions"
     return (
-        current(CURRENT_VERIFIER_ID, "since the workflow moved: source-tool after 0.7.0"),
+        moved,
         # source-tool 0.7.0 runs in the moved workflow and still writes the id from before.
-        current(EARLIER_VERIFIER_ID, "source-tool 0.7.0: moved, under its earlier id"),
-        earlier("source-actions", "before the workflow moved: source-tool until 0.6.2"),
-        earlier("slsa-source-poc", "the first workflow, before source-actions"),
+        replace(moved, id=EARLIER_VERIFIER_ID, note="source-tool 0.7.0: moved, under its earlier id"),
+        TrustedSigner(EARLIER_VERIFIER_ID, GITHUB_ISSUER, source_actions, note=earlier),
+        TrustedSigner(FIRST_VERIFIER_ID, GITHUB_ISSUER, poc, note=first),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.model.vsa import Reading
 from slsa_verifier_plugin.policy.checks import Examination
-from slsa_verifier_plugin.policy.reading import Reading
 from slsa_verifier_plugin.policy.steps import failed
 from slsa_verifier_plugin.policy.verdict import Finding
 from slsa_verifier_plugin.problem import Problem

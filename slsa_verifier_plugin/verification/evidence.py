@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason
+from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import Blob, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
@@ -112,15 +112,10 @@ def _labels(
 
 def _config_labels(content: bytes) -> dict[str, str]:
     try:
-        value: Any = loads(content)
+        value = loads(content)
     # A config that cannot be read has no labels. Step 14 then denies for the missing label, which says what to do.
     except JsonError:
         return {}
     # OCI image specification 1.1, "config.md": labels are below "config", not at the top.
-    config = value.get("config") if isinstance(value, dict) else None
-    labels = config.get("Labels") if isinstance(config, dict) else None
-    return (
-        {key: text for key, text in labels.items() if isinstance(text, str)}
-        if isinstance(labels, dict)
-        else {}
-    )
+    labels = object_at(value, "config", "Labels")
+    return {key: text for key, text in labels.items() if isinstance(text, str)}

@@ -6,8 +6,8 @@ same for both, and are in ``verify``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -47,25 +47,6 @@ class FileRequest:
     policy: Policy
 
 
-@dataclass(slots=True)
-class Contents:
-    """The candidates of all blobs, with the blobs' numbers from 1, and what was seen beside them."""
-
-    candidates: list[tuple[int, Candidate]] = field(default_factory=list)
-    others: int = 0
-    form: str = ""
-    likeness: str = ""
-
-    def add(self, number: int, blob: Blob) -> None:
-        """Add what blob ``number`` holds."""
-        self.candidates += [(number, candidate) for candidate in blob.candidates]
-        # Counted for the report alone.
-        self.others += blob.others
-        # The first blob that is something else, or nearly something, is the one to tell people of.
-        self.form = self.form or blob.form
-        self.likeness = self.likeness or blob.likeness
-
-
 class AttachedArtifact:
     """An artifact that hangs on the admitted image.
 
@@ -94,12 +75,12 @@ class AttachedArtifact:
         self.steps: list[Step] = [passed(1)]
         self._request = request
         self._store = store
-        self._readings = readings
+        self.readings = readings
         self._deadline = deadline
         self._subject: Descriptor | None = None
 
-    def read(self) -> Contents:
-        """Return the artifact's candidates (steps 2 and 3), and note each step that passes in ``steps``.
+    def read(self) -> Iterator[tuple[int, Blob]]:
+        """Yield the artifact's blobs with their numbers from 1 (steps 2 and 3), and note each step that passes in ``steps``.
 
         Raises:
             RegistryError: the registry does not deliver.
@@ -109,13 +90,9 @@ class AttachedArtifact:
         # Steps are noted one by one, so that a failure is of the first that is missing.
         manifest = self._manifest()
         self.steps.append(passed(2, f"{self.digest} hangs on the admitted image"))
-        contents = Contents()
         place = (self._store, self._request.image, manifest, self.policy, self._deadline)
-        for number, blob in read_blobs(*place, self._readings.blob):
-            # Each blob may hold a whole file of attestations, so candidates are named by blob and line.
-            contents.add(number, blob)
+        yield from read_blobs(*place, self.readings.blob)
         self.steps.append(passed(3, f"{counted(len(manifest.blobs), 'blob')} as the manifest says"))
-        return contents
 
     def _manifest(self) -> Manifest:
         """Step 2: the manifest is the descriptor's, an artifact, and hangs on the admitted image."""
@@ -128,7 +105,7 @@ class AttachedArtifact:
             raise ArtifactError(
                 f"the manifest is not the {descriptor.size} bytes of {descriptor.digest}", "attach it anew"
             )
-        manifest = self._readings.manifest(content, descriptor.media_type)
+        manifest = self.readings.manifest(content, descriptor.media_type)
         # An index has manifests and no blobs, so there is nothing to read in it.
         if manifest.kind == "index":
             raise ArtifactError(
@@ -183,18 +160,16 @@ class LooseFile:
         self.binding = "none" if asked == "none" else f"{asked} (not checked)"
         self.steps: list[Step] = [passed(1)]
         self._content = request.content
-        self._readings = readings
+        self.readings = readings
 
-    def read(self) -> Contents:
-        """Return the file's candidates.
+    def read(self) -> Iterator[tuple[int, Blob]]:
+        """Yield the file as the one blob that it is.
 
         Raises:
-            ArtifactError: it holds more of them than ``maxBundles``, or more lines than any file may.
+            ArtifactError: it holds more candidates than ``maxBundles``, or more lines than any file may.
         """
-        contents = Contents()
         # A file has no descriptor that could bound it; its bytes were bounded by whoever read it.
-        contents.add(1, self._readings.blob(self._content, self.policy.max_bundles))
-        return contents
+        yield 1, self.readings.blob(self._content, self.policy.max_bundles)
 
     def binder(self, own: Sequence[Candidate], verifier: SignatureVerifier) -> Binder:
         """Return what says that step 14 is not checked."""

@@ -41,7 +41,7 @@ def prefetched(
     count = min(workers, len(keys))
     crew = _Crew(keys, fetch, count if count > 1 else 0)
     # No threads, by choice or because the system gives none: the caller fetches, one after the other.
-    if not crew.size:
+    if not crew.threads:
         for key in keys:
             deadline.check(doing)
             yield key, _outcome(fetch, key)
@@ -72,19 +72,14 @@ class _Crew(Generic[Key, Value]):
         self._results: queue.Queue[tuple[Key, Value | Exception]] = queue.Queue(count)
         self._next = threading.Lock()
         self._dismissed = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
         for number in range(count):
             thread = threading.Thread(target=self._work, name=f"prefetch-{number}", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
                 break  # a limit of processes: fewer do, or none, and the caller fetches
-            self._threads.append(thread)
-
-    @property
-    def size(self) -> int:
-        """How many threads there are."""
-        return len(self._threads)
+            self.threads.append(thread)
 
     def take(self, deadline: Deadline, doing: str) -> tuple[Key, Value | Exception]:
         """Return the next result."""
@@ -103,7 +98,7 @@ class _Crew(Generic[Key, Value]):
         # Workers look at this before each fetch, and never in the middle of one: a request has its own deadline.
         self._dismissed.set()
         parting = Deadline(PARTING)
-        for thread in self._threads:
+        for thread in self.threads:
             while not self._results.empty():
                 self._results.get()  # nobody takes it: whoever waits to hand over may go
             with aside():

@@ -10,8 +10,7 @@ from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.envelope import Blob, Candidate, read_blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.model.statement import decode, predicate_type_in
-from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
-from slsa_verifier_plugin.policy.reading import Reading, read_decoded
+from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE, Reading, read_decoded
 from slsa_verifier_plugin.strict_json import is_dense
 
 Said = tuple[str | None, Reading | None]

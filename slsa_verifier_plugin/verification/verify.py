@@ -10,7 +10,7 @@ of the policy (6 to 13) and is bound to the image as demanded (14).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,11 +25,10 @@ from slsa_verifier_plugin.errors import (
     SignatureError,
     VerifierError,
 )
-from slsa_verifier_plugin.model.envelope import Candidate
+from slsa_verifier_plugin.model.envelope import Blob, Candidate
 from slsa_verifier_plugin.model.signer import Verified
-from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE
-from slsa_verifier_plugin.policy.checks import Context, Examination, examine, examine_verified
-from slsa_verifier_plugin.policy.reading import Reading
+from slsa_verifier_plugin.model.vsa import PREDICATE_TYPE, Reading
+from slsa_verifier_plugin.policy.checks import Context, Examination, aged, examine, examine_verified
 from slsa_verifier_plugin.policy.steps import CheckError, StepOutcome, completed, failed, passed
 from slsa_verifier_plugin.policy.verdict import Finding, Verdict
 from slsa_verifier_plugin.text import counted, plain, quoted
@@ -38,7 +37,6 @@ from slsa_verifier_plugin.verification.entries import RankedCandidate
 from slsa_verifier_plugin.verification.judged import (
     ArtifactRequest,
     AttachedArtifact,
-    Contents,
     FileRequest,
     LooseFile,
 )
@@ -71,7 +69,7 @@ def verify(
         readings: what earlier calls have read.
     """
     artifact = AttachedArtifact(request, store, readings, deadline)
-    return _Verification(artifact, verifier, deadline, now(), readings).verdict()
+    return _Verification(artifact, verifier, deadline, now()).verdict()
 
 
 def verify_file(
@@ -89,7 +87,7 @@ def verify_file(
         now: the current time in UTC.
     """
     file = LooseFile(request, NOTHING_KEPT)
-    return _Verification(file, verifier, deadline, now(), NOTHING_KEPT).verdict()
+    return _Verification(file, verifier, deadline, now()).verdict()
 
 
 class _Verification:
@@ -101,15 +99,14 @@ class _Verification:
         verifier: SignatureVerifier,
         deadline: Deadline,
         now: datetime,
-        readings: Readings,
     ) -> None:
         self._judged = judged
-        self._policy = judged.policy
         self._verifier = verifier
+        self._context = Context(judged.policy, judged.image, verifier.key_identities)
         self._deadline = deadline
         self._now = now
-        self._readings = readings
-        self._contents = Contents()
+        self._blobs: list[tuple[int, Blob]] = []
+        self._others = 0
         self._steps = judged.steps
         self._findings: list[Finding] = []
         self._total = 0
@@ -118,10 +115,13 @@ class _Verification:
         """Run the steps."""
         try:
             # Steps 2 and 3, in the order of docs/verification.md: nothing is parsed before its digest is known to be right.
-            self._contents = self._judged.read()
-            entries = self._entries()
+            self._blobs = list(self._judged.read())
+            # Each blob may hold a whole file of attestations, so candidates are named by blob and line.
+            candidates = [(number, item) for number, blob in self._blobs for item in blob.candidates]
+            self._others = sum(blob.others for _, blob in self._blobs)
+            entries = self._entries(candidates)
             # All candidates, those of other kinds as well: build provenance in the same file may bind the image.
-            own = [candidate for _, candidate in self._contents.candidates]
+            own = [candidate for _, candidate in candidates]
             # Closed in every case: threads that still fetch referrers must not outlive the call.
             with closing(self._judged.binder(own, self._verifier)) as binder:
                 return self._judge(entries, binder)
@@ -132,48 +132,46 @@ class _Verification:
 
     # Step 4
 
-    def _entries(self) -> list[RankedCandidate]:
+    def _entries(self, candidates: Sequence[tuple[int, Candidate]]) -> list[RankedCandidate]:
         """Step 4: the candidates that may be summaries, the most promising first."""
         entries = []
-        candidates = self._contents.candidates
         for blob, candidate in candidates:
             self._deadline.check(f"reading {len(candidates)} attestations")
-            _, reading = self._readings.said(candidate)
+            _, reading = self._judged.readings.said(candidate)
             if reading is None:
                 # An attestation of another kind, say build provenance: it belongs there, and says nothing here.
-                self._contents.others += 1
+                self._others += 1
                 continue
             entries.append(RankedCandidate(blob, candidate, reading, self._claimed(candidate, reading)))
         # A denial here says what was attached instead: a wrong file is the most common mistake of all.
         if not entries:
-            self._no_candidates()
+            self._no_candidates([candidate for _, candidate in candidates])
         self._steps.append(
-            passed(4, f"{counted(len(entries), 'candidate')}, {counted(self._contents.others, 'other line')}")
+            passed(4, f"{counted(len(entries), 'candidate')}, {counted(self._others, 'other line')}")
         )
         # Anybody who may push can attach a thousand bundles. What a candidate claims costs microseconds to look at and a
         # signature a millisecond, so one good summary is found at once among any number of others.
         entries.sort(key=lambda entry: -entry.outlook)
         return entries
 
-    def _no_candidates(self) -> None:
-        seen = self._contents
-        others = counted(seen.others, "line of other kinds") if seen.others else "nothing"
-        if not seen.candidates and seen.form:
+    def _no_candidates(self, others: Sequence[Candidate]) -> None:
+        # The first blob that is something else, or nearly something, is the one to tell people of.
+        form = next((blob.form for _, blob in self._blobs if blob.form), "")
+        if not others and form:
             # A known other form (a packed file, an unsigned statement, ...) has its own advice.
-            raise ArtifactError(f"found {seen.form}", reason=Reason.NO_ATTESTATION)
-        # A guess, which decides nothing: most wrong files are one of a few well-known ones.
-        likeness = f" (seen: {seen.likeness})" if seen.likeness else ""
-        if not seen.candidates:
+            raise ArtifactError(f"found {form}", reason=Reason.NO_ATTESTATION)
+        if not others:
+            found = counted(self._others, "line of other kinds") if self._others else "nothing"
+            # A guess, which decides nothing: most wrong files are one of a few well-known ones.
+            alike = next((f" (seen: {blob.likeness})" for _, blob in self._blobs if blob.likeness), "")
             raise ArtifactError(
-                f"found {others}, expected Sigstore bundles as JSON lines{likeness}",
+                f"found {found}, expected Sigstore bundles as JSON lines{alike}",
                 "attach the source workflow's signed_bundle.intoto.jsonl",
                 reason=Reason.NO_ATTESTATION,
             )
         # Statements of another kind were read, so the step itself passed; what is missing is a summary (reason NO_VSA).
-        kinds = sorted({str(self._readings.said(candidate)[0]) for _, candidate in seen.candidates})
-        self._steps.append(
-            passed(4, f"{counted(len(seen.candidates), 'attestation')}, none a verification summary")
-        )
+        kinds = sorted({str(self._judged.readings.said(candidate)[0]) for candidate in others})
+        self._steps.append(passed(4, f"{counted(len(others), 'attestation')}, none a verification summary"))
         raise ArtifactError(
             f"found attestations of {', '.join(quoted(kind) for kind in kinds[:4])}, expected a verification "
             f"summary ({PREDICATE_TYPE})",
@@ -188,9 +186,8 @@ class _Verification:
         # No certificate, no signer: nothing can be claimed, and it is looked at last.
         except SignatureError:
             return None
-        # Without a time: step 13 asks for a time that is vouched for, which a mere claim does not have.
-        context = Context(self._policy, self._judged.image, self._verifier.key_identities)
-        examined = (examine(claim, context, reading) for claim in claims)
+        # Without step 13, which asks for a time that is vouched for: a mere claim has none.
+        examined = (examine(claim, self._context, reading) for claim in claims)
         # A key's signature names no key that counts (DSSE: "keyid" is a hint), so there is a claim for each configured key.
         # The one that would get furthest decides when the candidate has its turn.
         return max(examined, key=lambda item: item.reached, default=None)
@@ -229,7 +226,15 @@ class _Verification:
             if self._findings[number].reason is None:
                 return self._admit(self._findings[number])
         # The one that got furthest is the one that people meant to count: its reason is the verdict's.
-        return self._deny(max(self._findings, key=lambda finding: finding.reached))
+        best = max(self._findings, key=lambda finding: finding.reached)
+        assert best.reason is not None
+        return self._verdict(
+            success=False,
+            reason=best.reason,
+            sentence=f"{best.message}.",
+            best=best,
+            transient=best.transient,
+        )
 
     def _find(self, entry: RankedCandidate) -> Finding:
         """Steps 5 to 13: return what comes of one candidate once its signature has been checked."""
@@ -242,9 +247,6 @@ class _Verification:
             return Finding(
                 entry.blob, entry.candidate.line, (step,), error.reason, error.message, error.transient
             )
-        context = Context(
-            self._policy, self._judged.image, self._verifier.key_identities, self._now, verified.signed_at
-        )
         # What was read of the candidate is what was verified only if it is the same, to the byte.
         said = (entry.candidate.payload_type, entry.candidate.payload)
         # Two parsers could read one bundle in two ways (a member twice, say). What the policy looked at before counts only
@@ -253,8 +255,10 @@ class _Verification:
         reading = entry.reading if is_same else None
         earlier = entry.claimed if is_same else None
         # Of several signers, each as good as the other, the one whom the policy trusts most counts.
+        context = self._context
         examined = [(examine_verified(claim, context, reading, earlier), claim) for claim in verified.claims]
-        examination, claim = max(examined, key=lambda pair: pair[0].reached)
+        furthest, claim = max(examined, key=lambda pair: pair[0].reached)
+        examination = aged(furthest, self._context.policy.max_age, self._now, verified.signed_at)
         # The report names the signer that decided, not the first one in the envelope, whose order a relay may change.
         steps = (passed(5, plain(claim.signer.identity)), *examination.steps)
         named = verified if claim is verified.claim else replace(verified, claim=claim)
@@ -318,16 +322,6 @@ class _Verification:
         sentence = f"{levels} for {about}, signed by {plain(verified.claim.signer.identity)}{note}."
         return self._verdict(success=True, reason=Reason.VERIFIED, sentence=sentence, best=finding)
 
-    def _deny(self, best: Finding) -> Verdict:
-        assert best.reason is not None
-        return self._verdict(
-            success=False,
-            reason=best.reason,
-            sentence=f"{best.message}.",
-            best=best,
-            transient=best.transient,
-        )
-
     def _deny_early(self, error: VerifierError) -> Verdict:
         """Return the denial for a failure outside any one candidate."""
         # The end of the time is no failure of a step: what was not reached stays "not checked".
@@ -363,7 +357,7 @@ class _Verification:
             findings=tuple(self._findings),
             # Candidates behind the one that was admitted, or behind the end of the time.
             unseen=max(0, self._total - len(self._findings)),
-            others=self._contents.others,
+            others=self._others,
             roots=self._verifier.roots,
             warnings=self._verifier.warnings,
         )

@@ -16,10 +16,8 @@ EQUIVALENT: dict[str, str] = {
     "_compiled(pattern).fullmatch(text) is not None": (
         "what is matched has been looked through for characters that names do not have, the end of a line among them"
     ),
-    "policy/checks.py:with_time: without examination.summary is None: examination.reason is not None or "
-    "examination.summary is None or context.policy.max_age is": (
-        "where there is no summary there is a reason"
-    ),
+    "policy/checks.py:aged: without examination.summary is None: examination.reason is not None or "
+    "examination.summary is None": ("where there is no summary there is a reason"),
     "policy/matching.py:_located: without found is None: found is None or not _is_plain(text, _LOCATED)": (
         "what is plain has that form"
     ),

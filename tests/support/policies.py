@@ -11,7 +11,7 @@ from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.model.signer import Claim, Signer
 from slsa_verifier_plugin.model.statement import PAYLOAD_TYPE
-from slsa_verifier_plugin.policy.checks import Context, Examination, examine
+from slsa_verifier_plugin.policy.checks import Context, Examination, aged, examine
 from slsa_verifier_plugin.policy.parameters import Policy, parse_policy
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from tests.support.sigstore import (
@@ -61,8 +61,16 @@ NOW = datetime(2025, 11, 4, tzinfo=UTC)
 KEY = Signer("key:" + "ab" * 32, "")
 
 
-def run(a_claim: Claim, a_policy: Policy | None = None, **context: Any) -> Examination:
-    return examine(a_claim, Context(a_policy or policy(), IMAGE, **context))
+def run(
+    a_claim: Claim,
+    a_policy: Policy | None = None,
+    now: datetime = NOW,
+    signed_at: datetime | None = None,
+    **context: Any,
+) -> Examination:
+    """Return what steps 6 to 13 say of ``a_claim`` as if it were verified."""
+    wanted = a_policy or policy()
+    return aged(examine(a_claim, Context(wanted, IMAGE, **context)), wanted.max_age, now, signed_at)
 
 
 def assert_passed(examination: Examination) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.signer import GITHUB_ISSUER
-from slsa_verifier_plugin.policy.checks import Context, examine, with_time
+from slsa_verifier_plugin.policy.checks import Context, aged, examine
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from tests.support.policies import (
     IMAGE,
@@ -217,9 +218,11 @@ def test_step_13_no_time_at_all() -> None:
 
 
 def test_step_13_is_left_open_while_nothing_is_verified() -> None:
-    examination = run(claim(vsa(time_verified="2001-01-01T00:00:00Z")), policy(maxAge="24h"))
-    assert_passed(examination)
-    assert examination.steps[-1].outcome is StepOutcome.NOT_CHECKED
+    old = claim(vsa(time_verified="2001-01-01T00:00:00Z"))
+    examination = examine(old, Context(policy(maxAge="24h"), IMAGE))
+    assert examination.reason is None
+    assert [step.number for step in examination.steps] == list(range(6, 13))
+    assert examination.reached == 13
 
 
 @pytest.mark.parametrize(
@@ -289,9 +292,17 @@ def test_step_12_says_that_only_letters_differ() -> None:
     ],
     ids=["honest", "old", "timeless", "low", "nothing"],
 )
-def test_what_came_of_a_claim_with_the_time_added_is_what_comes_of_it_at_that_time(
+def test_the_age_adds_step_13_to_what_passed_and_changes_nothing_else(
     statement: Any, max_age: str | None, signed_at: datetime | None
 ) -> None:
-    a_claim, a_policy = claim(statement), policy(maxAge=max_age)
-    timed = Context(a_policy, IMAGE, now=NOW, signed_at=signed_at)
-    assert with_time(examine(a_claim, Context(a_policy, IMAGE)), timed) == examine(a_claim, timed)
+    a_policy = policy(maxAge=max_age)
+    examination = examine(claim(statement), Context(a_policy, IMAGE))
+    timed = aged(examination, a_policy.max_age, NOW, signed_at)
+    # What failed stays as it is.
+    if examination.reason is not None:
+        assert timed == examination
+        return
+    *before, step = timed.steps
+    assert (tuple(before), step.number) == (examination.steps, 13)
+    assert (timed.reason is not None) == (step.outcome is StepOutcome.FAILED)
+    assert replace(timed, steps=examination.steps, reason=None, message="") == examination

@@ -158,9 +158,9 @@ def test_a_finding_that_did_not_pass_is_not_admitted_by_mistake(scene: Scene, sp
     """The last line of defence asks for everything once more; whatever else is broken, it does not admit."""
     request = ArtifactRequest(reference(scene.image.digest), scene.attach(scene.notary.sign()), policy())
     artifact = AttachedArtifact(request, scene.store, Readings(), Deadline(30))
-    run = verifying._Verification(artifact, scene.notary, Deadline(30), SIGNED_AT, Readings())
-    run._contents = artifact.read()
-    (entry,) = run._entries()
+    run = verifying._Verification(artifact, scene.notary, Deadline(30), SIGNED_AT)
+    ((number, blob),) = artifact.read()
+    (entry,) = run._entries([(number, candidate) for candidate in blob.candidates])
     finding = run._bound(run._find(entry), NoBinder())
     assert finding.examination is not None
     assert run._admit(finding).success

@@ -20,7 +20,7 @@ stdin = sys.stdin.buffer.read()
 marks[0] = ("start", time.perf_counter())
 from slsa_verifier_plugin import ratify  # noqa: E402 (imports are what is timed)
 from slsa_verifier_plugin.deadline import Deadline  # noqa: E402
-from slsa_verifier_plugin.policy.checks import Context, examine  # noqa: E402
+from slsa_verifier_plugin.policy.checks import Context, aged, examine  # noqa: E402
 from slsa_verifier_plugin.service.service import Service  # noqa: E402
 
 mark("imports, light")
@@ -46,9 +46,9 @@ mark("trusted root")
 verified = [verifier.verify(candidate) for candidate in candidates]
 mark("signatures")
 assert call.image.digest is not None
-context = Context(policy, call.image.digest, now=datetime.now(UTC))
+context = Context(policy, call.image.digest)
 for item in verified:
-    examine(item.claim, context)
+    aged(examine(item.claim, context), policy.max_age, datetime.now(UTC), item.signed_at)
 mark("policy")
 parts = {name: end - marks[index][1] for index, (name, end) in enumerate(marks[1:])}
 sys.stdout.write(json.dumps(parts))
