@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
+from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.problem import Problem
 
 
@@ -124,7 +125,26 @@ class DeadlineError(VerifierError):
 
 
 class InternalError(VerifierError):
-    """A defect of this program, reported as a denial."""
+    """A defect of this program, or a shortage of the machine's, reported as a denial."""
+
+
+def unforeseen(error: BaseException) -> InternalError:
+    """Return the denial for an exception that nobody foresaw.
+
+    It names the exception's kind and nothing of its content, which may be anything, a secret too.
+    """
+    # An attestation may need more than the Pod has; the next call may be a smaller one.
+    if isinstance(error, MemoryError):
+        return InternalError(
+            "out of memory", "give the pod more, or lower maxAttestationBytes", transient=True
+        )
+    # A limit of files or processes passes; whoever asks again in a moment may be served.
+    if number := lacks.number_of(error):
+        found = f"the verification could not go on: {lacks.sentence(number)}"
+        return InternalError(found, "try again, or raise the limit", transient=True)
+    return InternalError(
+        f"an unforeseen {type(error).__name__}", "please report it with 'slsa-verifier-plugin --debug'"
+    )
 
 
 class ContractCode(IntEnum):

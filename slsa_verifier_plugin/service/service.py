@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from slsa_verifier_plugin import lacks, ratify
+from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ContractError, InternalError, TrustRootError, VerifierError
+from slsa_verifier_plugin.errors import ContractError, TrustRootError, VerifierError, unforeseen
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.policy.parameters import ParameterError, Policy, RootSource, parse_policy
 from slsa_verifier_plugin.policy.verdict import Verdict, denial
@@ -120,20 +120,8 @@ class Service:
             raise
         except VerifierError as error:
             failure = error
-        # An attestation may need more than the Pod has; the next call may be a smaller one.
-        except MemoryError:
-            failure = InternalError(
-                "out of memory", "give the pod more, or lower maxAttestationBytes", transient=True
-            )
         except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is a denial)
-            if number := lacks.number_of(error):
-                # A limit of files or processes passes; whoever asks again in a moment may be served.
-                found = f"the verification could not go on: {lacks.sentence(number)}"
-                failure = InternalError(found, "try again, or raise the limit", transient=True)
-            else:
-                # It names the error's kind and nothing of its content, which may be anything, a secret too.
-                found = f"an unforeseen {type(error).__name__}"
-                failure = InternalError(found, "please report it with 'slsa-verifier-plugin --debug'")
+            failure = unforeseen(error)
         return denial(str(call.image), str(call.artifact.digest), failure, policy.source_binding)
 
     def decide(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
