@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -106,11 +106,11 @@ def decided(report: ImageReport, asked: Reference, policy: str) -> Decided:
         asked: the image of the key.
         policy: the name of what decided.
     """
-    image, digest = f"{asked.registry}/{asked.repository}", report.digest
+    image, digest = asked.name, report.digest
     # Gatekeeper tells errors of a key from answers: the template denies for both, with other words.
     if report.decision is Decision.UNDECIDED and not report.artifacts:
         failed = refused(str(report.reason), report.message, policy, report.transient)
-        return Decided(failed.decision, failed.reason, policy, image, digest, failed.error, failed.transient)
+        return replace(failed, image=image, digest=digest)
     subject = plain(str(asked), 1200)
     return Decided(
         report.decision,

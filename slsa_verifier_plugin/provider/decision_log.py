@@ -6,9 +6,10 @@ room are counted and left out.
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,9 +38,7 @@ class DecisionLog:
     def __init__(self, write: Write, dropped: Callable[[], None] = lambda: None) -> None:
         self._write = write
         self._dropped = dropped
-        self._lines: deque[Json] = deque()
-        self._changed = threading.Condition()
-        self._closing = False
+        self._lines: queue.Queue[Json | None] = queue.Queue(MAX_LINES)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -47,16 +46,11 @@ class DecisionLog:
     def event(self, name: str, **facts: Any) -> None:
         """Log what happened. Texts in ``facts`` may come from outside; they are encoded, and hold no secret."""
         moment = f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
-        text = json_text({"time": moment, "event": name, **facts}, None)
-        with self._changed:
+        try:
+            self._lines.put_nowait(json_text({"time": moment, "event": name, **facts}, None))
+        except queue.Full:
             # The newest is left out: those before it tell how it came to this.
-            if len(self._lines) >= MAX_LINES:
-                self._dropped()
-                return
-            self._lines.append(text)
-            # Only a thread that found nothing waits to be told: to wake one costs more than the line.
-            if len(self._lines) == 1:
-                self._changed.notify()
+            self._dropped()
 
     def add(self, text: str) -> None:
         """Log what went wrong in a thread (``resident.server.permit_pool.Log``)."""
@@ -69,27 +63,21 @@ class DecisionLog:
 
     def close(self) -> None:
         """Write what is left, so far as it is taken at once."""
-        with self._changed:
-            self._closing = True
-            self._closed.set()
-            self._changed.notify()
+        self._closed.set()
+        # Wakes the thread where it waits for a line; where there is no room for that, it has lines enough.
+        with suppress(queue.Full):
+            self._lines.put_nowait(None)
         # Not for ever: whoever reads the log may have stopped.
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._lines and not self._closing:
-                    self._changed.wait()
-                # The log is closing, and all is written.
-                if not self._lines:
-                    return
+        # Until it is closed, and all is written.
+        while not (self._closed.is_set() and self._lines.empty()):
+            first = self._lines.get()
             # Ends at once when the server does.
             self._closed.wait(GATHER_SECONDS)
-            with self._changed:
-                # Taken out before they are written: a write that waits holds no lock.
-                lines = list(self._lines)
-                self._lines.clear()
+            rest = [self._lines.get() for _ in range(self._lines.qsize())]
+            lines = [line for line in (first, *rest) if line is not None]
             try:
                 self._write(lines)
             except (OSError, ValueError):

@@ -20,10 +20,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, Reason, VerifierError
+from slsa_verifier_plugin.errors import ArtifactError, Reason, VerifierError, unforeseen
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.provider.answers import Decided, decided, refused
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
@@ -77,6 +76,7 @@ class KeyPool(PermitPool[KeyWork]):
         self, limits: LaneLimits, log: DecisionLog, working: Callable[[], AbstractContextManager[None]]
     ) -> None:
         super().__init__(limits, log)
+        self.limits = limits
         self._most = limits.queue + limits.threads
         self._busy = working
         self._unfinished = 0
@@ -157,8 +157,8 @@ class Decisions:
         self._policies = policies
         self._log = log
         self._metrics = metrics
-        self._seen_lane = KeyPool(settings.seen, log, working)
-        self._new_lane = KeyPool(settings.unseen, log, working)
+        limits = {"seen": settings.seen, "new": settings.unseen}
+        self._lanes = {name: KeyPool(limit, log, working) for name, limit in limits.items()}
         self._kept: LruCache[KeptUnder, _Kept] = LruCache(settings.limits.kept_bytes)
         self._seen: LruCache[tuple[str, str, str], bool] = LruCache(settings.limits.seen)
         self._under_way: dict[KeptUnder, asyncio.Future[Decided]] = {}
@@ -178,13 +178,12 @@ class Decisions:
 
     def reinforce(self) -> None:
         """Let others work in the place of those that take long; called now and then."""
-        self._seen_lane.reinforce()
-        self._new_lane.reinforce()
+        for lane in self._lanes.values():
+            lane.reinforce()
 
     def is_stuck(self) -> bool:
         """Return True where half of a lane's threads are long past their deadline: only a new process helps."""
-        lanes = ((self._seen_lane, self._settings.seen), (self._new_lane, self._settings.unseen))
-        return any(lane.late(LATE_SECONDS) * 2 >= limits.threads for lane, limits in lanes)
+        return any(lane.late(LATE_SECONDS) * 2 >= lane.limits.threads for lane in self._lanes.values())
 
     def trim(self) -> None:
         """Forget every decision: they are kept only for speed."""
@@ -192,8 +191,8 @@ class Decisions:
 
     def close(self) -> None:
         """Let the threads end, each after its work."""
-        self._seen_lane.close()
-        self._new_lane.close()
+        for lane in self._lanes.values():
+            lane.close()
 
     async def _answer(self, path: str, key: str, kind: str, look: Look) -> Decided:
         started = time.monotonic()
@@ -211,7 +210,7 @@ class Decisions:
             found = refused(KEY_INVALID, error.message)
         except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is an error of this key)
             self._log.add(f"an unforeseen {type(error).__name__} while a key was answered")
-            found = _unforeseen(error)
+            found = _failed(unforeseen(error))
         self._tell(path, kind, asked, found, lane, time.monotonic() - started)
         return found
 
@@ -229,7 +228,7 @@ class Decisions:
                 f"neither the namespace {asked.namespace or '(none)'} nor the cluster has a Verifier that is evaluated here; add "
                 "one to --policy"
             )
-            if self._policies().is_foreign(asked.namespace):
+            if asked.namespace in self._policies().foreign:
                 words = (
                     f"the namespace {asked.namespace} has Verifiers of its own, none of which is evaluated here; add one of type "
                     f"{' or '.join(PLUGIN_TYPES)} to --policy"
@@ -252,11 +251,11 @@ class Decisions:
                 if (
                     age > scope.keep_seconds / 2
                     and under not in self._under_way
-                    and self._seen_lane.has_room(image.registry)
+                    and self._lanes["seen"].has_room(image.registry)
                 ):
                     self._begin(under, scope, image, look, deadline)
                 return kept.found, "kept"
-        lane = "seen" if self._seen.get(_seen_as(under)) else "new"
+        lane = self._lane_of(under)
         # Begun anew only where a key has time left and the work that it joined had none.
         while True:
             work = self._under_way.get(under)
@@ -264,7 +263,7 @@ class Decisions:
             is_own = work is None
             if work is None:
                 # Refused at once: in a flood a late answer is as good as none, for the API server has given up.
-                if not (self._seen_lane if lane == "seen" else self._new_lane).has_room(image.registry):
+                if not self._lanes[lane].has_room(image.registry):
                     words = "too many images wait to be verified; try again, or run more replicas"
                     return refused(PROVIDER_BUSY, words, scope.name, transient=True), lane
                 work = self._begin(under, scope, image, look, deadline)
@@ -272,12 +271,14 @@ class Decisions:
             await asyncio.wait({work}, timeout=deadline.remaining() + GRACE_SECONDS)
             # A registry or a computation that outlasts its limit: the work ends by itself, later.
             if not work.done():
-                words = deadline.error("verifying the image").message
-                return refused(str(Reason.DEADLINE_EXCEEDED), words, scope.name, transient=True), lane
+                return _failed(deadline.error("verifying the image"), scope.name), lane
             found = work.result()
             # Whoever began it had less time left than this key has: its end is not this one's.
             if is_own or found.reason != Reason.DEADLINE_EXCEEDED or deadline.expired():
                 return found, lane
+
+    def _lane_of(self, under: KeptUnder) -> str:
+        return "seen" if self._seen.get(_seen_as(under)) else "new"
 
     def _begin(
         self, under: KeptUnder, scope: PolicyScope, image: Reference, look: Look, deadline: Deadline
@@ -289,15 +290,15 @@ class Decisions:
                 deadline.check("waiting for its turn behind other images")
                 return look(scope, image, deadline)
             except VerifierError as error:
-                return refused(str(error.reason), error.message, scope.name, error.transient)
+                return _failed(error, scope.name)
             # An exception in a future would be raised into every request that waits for it.
             except Exception as error:  # noqa: BLE001 (the last boundary of the thread: a denial with a word)
-                return _unforeseen(error, scope.name)
+                return _failed(unforeseen(error), scope.name)
 
         job = KeyWork(image.registry, deadline, guarded)
         work = asyncio.wrap_future(job.future)
         self._under_way[under] = work
-        lane = self._seen_lane if self._seen.get(_seen_as(under)) else self._new_lane
+        lane = self._lanes[self._lane_of(under)]
         work.add_done_callback(lambda done: self._ended(under, scope, (lane, job), done))
         lane.begin(job)
         return work
@@ -370,20 +371,9 @@ def _pin(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
     return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), pinned=text)
 
 
-def _unforeseen(error: Exception, policy: str = "") -> Decided:
-    """Return the error for what nobody foresaw; it names the kind and nothing of its content, which may be anything."""
-    # A shortage of the machine's passes, so a retry may help; what remains is a fault of this program.
-    number = lacks.number_of(error)
-    if isinstance(error, MemoryError):
-        words, transient = "out of memory; give the Pod more, or lower maxAttestationBytes", True
-    elif number:
-        words, transient = (
-            f"the verification could not go on: {lacks.sentence(number)}; try again, or raise the limit",
-            True,
-        )
-    else:
-        words, transient = f"an unforeseen {type(error).__name__}; please report it", False
-    return refused(str(Reason.INTERNAL_ERROR), words, policy, transient)
+def _failed(error: VerifierError, policy: str = "") -> Decided:
+    """Return the error of a key that nothing could be decided about."""
+    return refused(str(error.reason), error.message, policy, error.transient)
 
 
 def _seen_as(under: KeptUnder) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -222,20 +222,17 @@ class Application:
         """Return 200 as long as the process can work; a kubelet starts it anew where it cannot."""
         # Python cannot end threads; a new process can.
         if self._decisions.is_stuck():
-            return Response(
-                "verifications hang, and their threads cannot be ended\n", 503, media_type="text/plain"
-            )
-        return Response("ok\n", media_type="text/plain")
+            return PlainTextResponse("verifications hang, and their threads cannot be ended\n", 503)
+        return PlainTextResponse("ok\n")
 
     async def _readyz(self, request: Request) -> Response:
         """Return 200 where policies count and their trusted roots are loaded."""
         # Endpoints are updated by this answer, so that new requests go elsewhere.
         if self._state.is_stopping:
-            return Response("stopping\n", 503, media_type="text/plain")
-        problems = await self._in_turn(self._state.problems)
-        if problems:
-            return Response("".join(f"{problem}\n" for problem in problems), 503, media_type="text/plain")
-        return Response("ok\n", media_type="text/plain")
+            return PlainTextResponse("stopping\n", 503)
+        if problems := await self._in_turn(self._state.problems):
+            return PlainTextResponse("".join(f"{problem}\n" for problem in problems), 503)
+        return PlainTextResponse("ok\n")
 
     async def _show_metrics(self, request: Request) -> Response:
         text = await self._in_turn(self._metrics.text)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from slsa_verifier_plugin.checking.decider import Decider, ready_verifiers
 from slsa_verifier_plugin.errors import ContractError, RegistryError, TrustRootError, UsageError
+from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.provider.external_data import is_namespace
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.resources.ratify_resources import (
@@ -35,6 +36,7 @@ ENDINGS = (".yaml", ".yml", ".json")
 MAX_FILES = 1000
 KINDS = ("Verifier", "Policy", "Store", "CertificateStore", "KeyManagementProvider")
 """Kinds that Ratify v1 has, each also with ``Namespaced`` in front; the last two are for other verifiers."""
+_NAMESPACED_KINDS = tuple(f"Namespaced{kind}" for kind in KINDS[:3])
 CLUSTER = ""
 """The scope of what has no namespace."""
 CHART_SECONDS = 10
@@ -69,13 +71,9 @@ class PolicySet:
     def scope_of(self, namespace: str) -> PolicyScope | None:
         """Return what decides for a namespace: its own policies, or those of the cluster; None where there are neither."""
         # Ratify would ask the namespace's own verifiers alone: the cluster's do not speak for them.
-        if self.is_foreign(namespace):
+        if namespace in self.foreign:
             return None
         return self.scopes.get(namespace) or self.scopes.get(CLUSTER)
-
-    def is_foreign(self, namespace: str) -> bool:
-        """Return True where a namespace has Verifiers of its own, and none that is evaluated here."""
-        return namespace in self.foreign
 
     def root_problems(self) -> list[str]:
         """Return why trusted roots or keys of the policies cannot be used now; nothing where all can."""
@@ -131,7 +129,7 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
             f"{', '.join(map(quoted, paths))} has no file that ends with {', '.join(ENDINGS)}; expected Verifier resources"
         )
     resources: list[Resource] = []
-    verifiers: list[VerifierResource] = []
+    verifiers: dict[str, list[VerifierResource]] = {}
     others: set[str] = set()
     remarks: list[str] = []
     # All files first: what decides for a namespace may stand in several of them.
@@ -140,11 +138,12 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
         resources += found
         for resource in found:
             _check_known(resource)
+            _check_namespace(resource, namespaced)
             if resource.is_ratify(VERIFIER_KINDS):
                 verifier = verifier_of(resource, folder)
                 # Others have parameters of their own, which cannot be judged here.
                 if verifier.type in PLUGIN_TYPES:
-                    verifiers.append(verifier)
+                    verifiers.setdefault(_scope_of(resource), []).append(verifier)
                 else:
                     others.add(_scope_of(resource))
                     remarks.append(
@@ -156,92 +155,50 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
         raise UsageError(
             f"{', '.join(map(quoted, paths))} has no Verifier of type {' or '.join(PLUGIN_TYPES)}; nothing would be decided"
         )
+    policies, stores = _one_each(resources, POLICY_KINDS), _one_each(resources, STORE_KINDS)
+    scopes: dict[str, PolicyScope] = {}
     # One scope for each namespace that has something of its own, and one for the cluster.
-    by_scope = _Grouped(resources, verifiers, namespaced)
-    scopes = {name: by_scope.scope(name, service, generation) for name in by_scope.names()}
-    for scope in scopes.values():
-        remarks += _unmet(scope)
+    for name in sorted({CLUSTER, *verifiers, *policies, *stores}):
+        # Each kind by itself, as in Ratify: a namespace may have Verifiers of its own and the cluster's Policy.
+        own = verifiers.get(name) or verifiers.get(CLUSTER)
+        policy, store = (kind.get(name) or kind.get(CLUSTER) for kind in (policies, stores))
+        # A namespace with a Policy and no Verifier anywhere has nothing that could decide.
+        if own:
+            checker, keep_seconds = _decider(own, policy, store, service)
+            # It stands in every line of the log, and is a label of the metrics.
+            shown = ",".join(verifier.shown() for verifier in own)[:200]
+            scopes[name] = PolicyScope(generation, name, shown, checker, keep_seconds)
+            remarks += _unmet(checker)
     # The cluster's own Verifiers of other types change nothing: every namespace may still be answered by those that are
     # evaluated.
-    foreign = others - {CLUSTER} - by_scope.decided()
-    return PolicySet(
-        {name: scope for name, scope in scopes.items() if scope}, tuple(remarks), frozenset(foreign)
-    )
+    return PolicySet(scopes, tuple(remarks), frozenset(others - {CLUSTER, *verifiers}))
 
 
-class _Grouped:
-    """Resources by the namespace that they are for.
-
-    Raises:
-        UsageError: one is for a namespace where none may have its own, or names none.
-    """
-
-    def __init__(
-        self, resources: Sequence[Resource], verifiers: Sequence[VerifierResource], namespaced: bool
-    ) -> None:
-        kinds = (*VERIFIER_KINDS, *POLICY_KINDS, *STORE_KINDS)
-        for resource in resources:
-            if resource.is_ratify(kinds) and resource.kind.startswith("Namespaced"):
-                place = resource.position("metadata")
-                # Passed over, the namespace's owner would believe that it counts.
-                if not namespaced:
-                    raise UsageError(
-                        f"{place}: a {resource.kind} counts for one namespace, which only 'serve --namespaced' is told; expected "
-                        f"a {resource.kind.removeprefix('Namespaced')}"
-                    )
-                # Ratify takes the namespace of the request; a file has none but this.
-                if not resource.namespace:
-                    raise UsageError(f"{place}: the {resource.kind} has no metadata.namespace")
-                # No key would ever ask for it, and the cluster's policies would decide in its place.
-                if not is_namespace(resource.namespace):
-                    raise UsageError(f"{place}: {quoted(resource.namespace, 80)} is no name of a namespace")
-        self._verifiers: dict[str, list[VerifierResource]] = {}
-        for verifier in verifiers:
-            assert verifier.resource is not None
-            self._verifiers.setdefault(_scope_of(verifier.resource), []).append(verifier)
-        self._policies = _one_each(resources, POLICY_KINDS)
-        self._stores = _one_each(resources, STORE_KINDS)
-
-    def decided(self) -> set[str]:
-        """Return every namespace that has a Verifier of its own."""
-        return set(self._verifiers)
-
-    def names(self) -> list[str]:
-        """Return every namespace that has something of its own, and that of the cluster."""
-        return sorted({CLUSTER, *self._verifiers, *self._policies, *self._stores})
-
-    def scope(self, name: str, service: Service, generation: int) -> PolicyScope | None:
-        """Return what decides for one namespace; None where not even the cluster has a verifier."""
-        verifiers = self._verifiers.get(name) or self._verifiers.get(CLUSTER)
-        if not verifiers:
-            return None
-        # Each kind by itself, as in Ratify: a namespace may have Verifiers of its own and the cluster's Policy.
-        policy = self._policies.get(name) or self._policies.get(CLUSTER)
-        store = self._stores.get(name) or self._stores.get(CLUSTER)
-        # As ``verify`` reads them; a Policy in Rego has no rules that are known here.
-        rules = rules_of([policy]) if policy is not None else {}
-        if policy is not None and "rego" in str(policy.spec.get("type") or policy.spec.get("name")):
-            raise UsageError(
-                f"{policy.position('spec')}: a Policy in Rego cannot be evaluated here; expected type config-policy"
-            )
-        parameters = store.spec.get("parameters") if store is not None else None
-        settings = {"name": "oras", **(parameters if isinstance(parameters, dict) else {})}
-        try:
-            parsed = StoreSettings.parse(settings)
-            used = service.store(settings)
-        except ContractError as error:
-            raise UsageError(f"{error.message}: {error.details}") from error
-        except RegistryError as error:
-            # A provider of credentials that is unknown or not installed: every image would be undecided.
-            raise UsageError(error.message) from error
-        # Ratify's own cache settings say for how long an answer counts again.
-        asked_for = parsed.cache_ttl if parsed.cache_enabled else 0
-        keep = float(CHART_SECONDS if store is None else asked_for)
-        # brief: an API server waits, so one passing attestation ends the search where the rule is any.
-        checker = Decider(ready_verifiers(verifiers, service), service, used, rules, brief=True)
-        # It stands in every line of the log, and is a label of the metrics.
-        shown = ",".join(verifier.shown() for verifier in verifiers)
-        return PolicyScope(generation, name, shown[:200], checker, max(0.0, min(keep, MOST_SECONDS)))
+def _decider(
+    verifiers: Sequence[VerifierResource], policy: Resource | None, store: Resource | None, service: Service
+) -> tuple[Decider, float]:
+    """Return what decides for one namespace, and the seconds for which what it decided counts again."""
+    # As ``verify`` reads them; a Policy in Rego has no rules that are known here.
+    rules = rules_of([policy]) if policy is not None else {}
+    if policy is not None and "rego" in str(policy.spec.get("type") or policy.spec.get("name")):
+        raise UsageError(
+            f"{policy.position('spec')}: a Policy in Rego cannot be evaluated here; expected type config-policy"
+        )
+    settings = object_at(store.spec, "parameters") if store is not None else {}
+    try:
+        parsed = StoreSettings.parse(settings)
+        used = service.store(settings)
+    except ContractError as error:
+        raise UsageError(f"{error.message}: {error.details}") from error
+    except RegistryError as error:
+        # A provider of credentials that is unknown or not installed: every image would be undecided.
+        raise UsageError(error.message) from error
+    # Ratify's own cache settings say for how long an answer counts again.
+    asked_for = parsed.cache_ttl if parsed.cache_enabled else 0
+    keep = float(CHART_SECONDS if store is None else asked_for)
+    # brief: an API server waits, so one passing attestation ends the search where the rule is any.
+    checker = Decider(ready_verifiers(verifiers, service), service, used, rules, brief=True)
+    return checker, max(0.0, min(keep, MOST_SECONDS))
 
 
 def _check_known(resource: Resource) -> None:
@@ -257,6 +214,29 @@ def _check_known(resource: Resource) -> None:
             f"{resource.position('kind')}: {quoted(resource.api_version, 80)} {quoted(resource.kind, 80)} is not known; expected "
             f"a {', '.join(KINDS[:3])} of {GROUP}/{VERSIONS[0]}"
         )
+
+
+def _check_namespace(resource: Resource, namespaced: bool) -> None:
+    """Refuse what is for a namespace where none may have its own, or names none.
+
+    Raises:
+        UsageError: says which.
+    """
+    if not resource.is_ratify(_NAMESPACED_KINDS):
+        return
+    place = resource.position("metadata")
+    # Passed over, the namespace's owner would believe that it counts.
+    if not namespaced:
+        raise UsageError(
+            f"{place}: a {resource.kind} counts for one namespace, which only 'serve --namespaced' is told; expected "
+            f"a {resource.kind.removeprefix('Namespaced')}"
+        )
+    # Ratify takes the namespace of the request; a file has none but this.
+    if not resource.namespace:
+        raise UsageError(f"{place}: the {resource.kind} has no metadata.namespace")
+    # No key would ever ask for it, and the cluster's policies would decide in its place.
+    if not is_namespace(resource.namespace):
+        raise UsageError(f"{place}: {quoted(resource.namespace, 80)} is no name of a namespace")
 
 
 def _scope_of(resource: Resource) -> str:
@@ -281,13 +261,10 @@ def _one_each(resources: Iterable[Resource], kinds: tuple[str, ...]) -> dict[str
     return found
 
 
-def _unmet(scope: PolicyScope | None) -> list[str]:
+def _unmet(checker: Decider) -> list[str]:
     """Return a remark for each artifact type that a Policy requires and no verifier here is for: nothing is admitted then."""
-    # A namespace with a Policy and no Verifier anywhere.
-    if scope is None:
-        return []
     return [
         f"the Policy requires {quoted(kind, 80)}, which no Verifier here is for: no image will be admitted"
-        for kind in scope.checker.rules
-        if kind != "default" and not any(check.is_for(kind) for check in scope.checker.verifiers)
+        for kind in checker.rules
+        if kind != "default" and not any(check.is_for(kind) for check in checker.verifiers)
     ]

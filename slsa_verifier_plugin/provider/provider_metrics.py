@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from prometheus_client import (
@@ -35,58 +36,38 @@ class ProviderMetrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
-        own = self._registry
-        self.decisions = Counter(
+        count, show = partial(Counter, registry=self._registry), partial(Gauge, registry=self._registry)
+        self.decisions = count(
             f"{PREFIX}_decisions",
             "Keys answered, by what was decided and the policy that did.",
             ["path", "decision", "reason", "policy"],
-            registry=own,
         )
         self.seconds = Histogram(
             f"{PREFIX}_decision_seconds",
             "Time from a key's arrival to its answer; lane says whether it was kept, seen before or new.",
             ["lane"],
             buckets=SECONDS,
-            registry=own,
+            registry=self._registry,
         )
-        self.requests = Counter(
-            f"{PREFIX}_requests", "Requests, by path and status.", ["path", "status"], registry=own
+        self.requests = count(f"{PREFIX}_requests", "Requests, by path and status.", ["path", "status"])
+        self.registry_errors = count(
+            f"{PREFIX}_registry_errors", "Images that a registry did not deliver, by reason.", ["reason"]
         )
-        self.registry_errors = Counter(
-            f"{PREFIX}_registry_errors",
-            "Images that a registry did not deliver, by reason.",
-            ["reason"],
-            registry=own,
+        self.reloads = count(
+            f"{PREFIX}_reloads", "Files read anew, by what they are and how it went.", ["what", "outcome"]
         )
-        self.reloads = Counter(
-            f"{PREFIX}_reloads",
-            "Files read anew, by what they are and how it went.",
-            ["what", "outcome"],
-            registry=own,
+        self.stale = show(
+            f"{PREFIX}_reload_failed", "1 while the newest files are broken and older ones count.", ["what"]
         )
-        self.stale = Gauge(
-            f"{PREFIX}_reload_failed",
-            "1 while the newest files are broken and older ones count.",
-            ["what"],
-            registry=own,
+        self.dropped = count(
+            f"{PREFIX}_connections_dropped", "Connections ended for a limit, by which.", ["limit"]
         )
-        self.dropped = Counter(
-            f"{PREFIX}_connections_dropped",
-            "Connections ended for a limit, by which.",
-            ["limit"],
-            registry=own,
+        self.connections = show(
+            f"{PREFIX}_connections", "Open connections, by door and state.", ["door", "state"]
         )
-        self.connections = Gauge(
-            f"{PREFIX}_connections", "Open connections, by door and state.", ["door", "state"], registry=own
-        )
-        self.unlogged = Counter(
-            f"{PREFIX}_log_lines_dropped", "Log lines that nobody took in time.", registry=own
-        )
-        self.expiry = Gauge(
-            f"{PREFIX}_certificate_expiry_timestamp_seconds",
-            "When a certificate ends (Unix time).",
-            ["file"],
-            registry=own,
+        self.unlogged = count(f"{PREFIX}_log_lines_dropped", "Log lines that nobody took in time.")
+        self.expiry = show(
+            f"{PREFIX}_certificate_expiry_timestamp_seconds", "When a certificate ends (Unix time).", ["file"]
         )
 
     def follow(self, usage: Callable[[], Mapping[str, Any]], now: Callable[[], datetime]) -> None:

@@ -104,6 +104,8 @@ class Files:
 class ProviderServer(Server):
     """uvicorn's server without sockets of its own. It ends in two steps: it first tells clients to leave, then it stops.
 
+    Made on the event loop that it answers on, which signals come to.
+
     Args:
         config: uvicorn's.
         state: told that it ends.
@@ -116,26 +118,19 @@ class ProviderServer(Server):
         self._state = state
         self._drain_seconds = drain_seconds
         self._left = left
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def begin(self) -> None:
-        """Note the event loop, for signals."""
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a second signal ends at once. Replaces uvicorn's own, which would close every connection now."""
-        # Before the loop runs there is nobody to answer; a second signal is somebody who will not wait.
-        if self._loop is None or self._state.is_stopping:
+        # A second signal is somebody who will not wait.
+        if self._state.is_stopping:
             self.should_exit = True
             return
         self._state.is_stopping = True
         # Ctrl-C is a person who waits; SIGTERM is a kubelet, while Services still send requests here for a while.
         seconds = 0.0 if sig == signal.SIGINT else self._drain_seconds
         # A signal's handler may run at any moment of the loop: of the loop's methods only this one is made for that.
-        self._loop.call_soon_threadsafe(lambda: self._end_in(seconds))
-
-    def _end_in(self, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._end)
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, self._end)
 
     def _end(self) -> None:
         self._left()
@@ -212,7 +207,6 @@ class _Run:
                 task.cancel()
 
         server = ProviderServer(config, state, self.settings.drain_seconds, leave)
-        server.begin()
         guards = [Guard(self.settings.limits, self.metrics, name) for name in ("provider", "health")]
         tasks += [
             asyncio.create_task(Listener(door, server.server_state, guard).run())

@@ -1,4 +1,4 @@
-"""Resident verifiers for the tests of a folder, each pair of a service and its callers in a world of its own."""
+"""What the tests of this folder run against: resident verifiers, each with its callers in a world of its own, and a provider."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.provider_place import Place, assert_still_well, place_of_three
 from tests.support.resident import World
 
 
@@ -20,3 +21,17 @@ def hasty() -> Iterator[World]:
     """A world whose callers wait exactly as long as the product's."""
     with World(patient=False) as world:
         yield world
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A provider with its registry, for the tests of one module."""
+    with place_of_three(tmp_path_factory.mktemp("provider")) as running:
+        yield running
+
+
+@pytest.fixture
+def still_well(place: Place) -> Iterator[None]:
+    """After each attack an honest request is answered, and memory is what it may be."""
+    yield
+    assert_still_well(place)

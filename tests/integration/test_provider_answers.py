@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,7 @@ from tests.support.provider import (
     store,
     wait_for,
 )
-from tests.support.provider_place import REPOSITORY, CountingRegistry, Place, place_of_three, push
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with place_of_three(tmp_path_factory.mktemp("provider")) as running:
-        yield running
+from tests.support.provider_place import REPOSITORY, CountingRegistry, Place, push
 
 
 def test_the_value_is_ratifys(place: Place) -> None:

@@ -7,7 +7,6 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -23,25 +22,12 @@ from tests.support.provider_place import (
     DROP_SECONDS,
     MEMORY_MIB,
     Place,
-    assert_still_well,
-    place_of_three,
     push,
     tcp,
     tls,
 )
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with place_of_three(tmp_path_factory.mktemp("provider")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _still_well(place: Place) -> Iterator[None]:
-    """After each attack an honest request is answered, and memory is what it may be."""
-    yield
-    assert_still_well(place)
+pytestmark = pytest.mark.usefixtures("still_well")
 
 
 def test_a_body_of_a_hundred_megabytes_is_refused_unread(place: Place) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,20 +11,9 @@ from tests.support.provider import (
     is_closed,
     provider_request,
 )
-from tests.support.provider_place import DROP_SECONDS, Place, assert_still_well, place_of_three, tls
+from tests.support.provider_place import DROP_SECONDS, Place, tls
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with place_of_three(tmp_path_factory.mktemp("provider")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _still_well(place: Place) -> Iterator[None]:
-    """After each attack an honest request is answered, and memory is what it may be."""
-    yield
-    assert_still_well(place)
+pytestmark = pytest.mark.usefixtures("still_well")
 
 
 @pytest.mark.parametrize(

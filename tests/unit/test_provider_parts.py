@@ -23,11 +23,10 @@ from slsa_verifier_plugin.provider import answers, external_data
 from slsa_verifier_plugin.provider.answers import Decided, decided, refused, value_1, value_2
 from slsa_verifier_plugin.provider.decision_log import MAX_LINES, DecisionLog
 from slsa_verifier_plugin.provider.decisions import Decisions, KeyWork
-from slsa_verifier_plugin.provider.file_stamps import stamp_of
 from slsa_verifier_plugin.provider.policy_sets import PolicyScope, PolicySet
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings, read_address
-from slsa_verifier_plugin.provider.reloading import Reloader
+from slsa_verifier_plugin.provider.reloading import Reloader, stamp_of
 from slsa_verifier_plugin.provider.tls_files import TlsFiles
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.sinks import Json
@@ -305,7 +304,7 @@ def test_files_that_failed_are_read_once_more_though_none_has_changed(
 
 def test_a_registry_that_hangs_leaves_room_for_the_images_of_others() -> None:
     decisions, log = deciding(None, 60.0)
-    lane = decisions._new_lane
+    lane = decisions._lanes["new"]
     jobs = []
     while lane.has_room("hangs.example"):
         # Counted, and not worked on.
