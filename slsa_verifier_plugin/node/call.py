@@ -28,6 +28,7 @@ MAX_OUTPUT = 30 << 10
 """Bytes of a reason; containerd reads 32 KiB of it."""
 OLDEST_SECONDS = 60.0
 """A process that is older was something else before, say a shell: no limit of containerd's is that long."""
+_EXPECTED = "expected the image's descriptor, as containerd writes it"
 _EXECUTABLE = "SLSA_VERIFIER_EXECUTABLE"
 # Written out: policy.verdict, which has the same words, would be one more import at every call.
 _FAILED = "SLSA attestation verified FAILED: "
@@ -139,23 +140,14 @@ def _check_descriptor(call: ImageCall) -> None:
         value = loads(content)
     # Too long, too late, or closed: the contract's own sentence says which.
     except client.StdinError as error:
-        raise CallError(_problem_of(error.line)) from error
+        raise CallError(f"{loads(error.line)['msg']}; {_EXPECTED}") from error
     except JsonError as error:
-        raise CallError(
-            "standard input is no JSON; expected the image's descriptor, as containerd writes it"
-        ) from error
+        raise CallError(f"standard input is no JSON; {_EXPECTED}") from error
     # Two accounts of one image that differ: whichever is pulled, something else may have been verified.
     if not isinstance(value, dict) or value.get("digest") != call.digest:
         raise CallError(
             "standard input describes another digest than the arguments; expected the same image in both"
         )
-
-
-def _problem_of(line: bytes) -> str:
-    """Return what the contract's line on standard input says is wrong with it."""
-    from slsa_verifier_plugin.strict_json import loads
-
-    return f"{loads(line)['msg']}; expected the image's descriptor, as containerd writes it"
 
 
 def _start_command(is_launched: bool) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.text import plain, quoted
 
 NEWEST = 4
@@ -46,12 +47,14 @@ class Setting:
 class ContainerdConfig:
     """The merged configuration. ``files`` were read, in this order.
 
-    ``settings`` have paths of keys as their names: a plugin's name, and below it keys in lower case.
+    ``settings`` have paths of keys as their names: a plugin's name, and below it keys in lower case. ``disabled`` are the plugins
+    that do not run, each with the file that says so: lists of several files are joined, not replaced.
     """
 
     files: tuple[str, ...]
     versions: tuple[int, ...]
     settings: Mapping[tuple[str, ...], Setting]
+    disabled: Mapping[str, str]
 
     def setting(self, *path: str) -> Setting | None:
         """Return the value at a path, None where no file has one."""
@@ -65,11 +68,6 @@ class ContainerdConfig:
                 seen.add(key[len(path)])
                 yield key[len(path)], found
 
-    def listed(self, name: str) -> dict[str, str]:
-        """Return the entries of a list at the top of all files, each with its file: lists are joined, not replaced."""
-        found = self.settings.get((name,))
-        return dict(found.value) if found is not None else {}
-
 
 def read_config(path: Path) -> ContainerdConfig:
     """Return the configuration that containerd would have with ``--config PATH``.
@@ -80,7 +78,7 @@ def read_config(path: Path) -> ContainerdConfig:
     waiting, seen = [Path(os.path.normpath(path.absolute()))], dict[str, None]()
     versions: list[int] = []
     settings: dict[tuple[str, ...], Setting] = {}
-    lists: dict[str, dict[str, str]] = {"disabled_plugins": {}, "required_plugins": {}}
+    disabled: dict[str, str] = {}
     while waiting:
         file = waiting.pop(0)
         # Files may import each other; each counts once.
@@ -97,8 +95,9 @@ def read_config(path: Path) -> ContainerdConfig:
                 f"{quoted(str(file))} is of version {quoted(version)}; versions up to {NEWEST} are known here"
             )
         versions.append(version)
-        for name in lists:
-            lists[name] |= dict.fromkeys(_list(file, document, name), str(file))
+        # Asked for its form alone: containerd does not start with another.
+        _list(file, document, "required_plugins")
+        disabled |= dict.fromkeys(_list(file, document, "disabled_plugins"), str(file))
         # Brought to the newest form one by one, so that files of several versions can be merged.
         for key, value in _leaves(_newest(document, version)):
             _put(settings, key, Setting(value, str(file)))
@@ -107,9 +106,7 @@ def read_config(path: Path) -> ContainerdConfig:
     # Files are merged with their keys as they are written. Then containerd reads those of a plugin in any case, sorted, and the
     # last one counts (go-toml v2, which it uses, does not tell "Max_Verifiers" from "max_verifiers").
     folded = {(key[0], *map(str.lower, key[1:])): settings[key] for key in sorted(settings)}
-    for name, values in lists.items():
-        folded[(name,)] = Setting(tuple(values.items()), "")
-    return ContainerdConfig(tuple(seen), tuple(versions), folded)
+    return ContainerdConfig(tuple(seen), tuple(versions), folded, disabled)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -149,6 +146,11 @@ def _imported(file: Path, patterns: list[str]) -> Iterator[Path]:
     for pattern in patterns:
         # A relative one begins at the file that imports it.
         path = os.path.normpath(file.parent / pattern)
+        # TOML has an escape for it, and no system a path with it.
+        if "\0" in path:
+            raise UsageError(
+                f"{quoted(str(file))} imports {quoted(pattern, 120)}, which is no path, and containerd does not start then"
+            )
         if "*" not in path:
             yield Path(path)
             continue
@@ -172,14 +174,14 @@ def _newest(document: Mapping[str, Any], version: int) -> dict[str, Any]:
     Version 2 moves ``containerd.disable_snapshot_annotations`` and its like only beside ``containerd.runtimes``. Here they always
     count: a runtime that is added later must not open the door.
     """
-    plugins = dict(_table(document, "plugins"))
+    plugins = dict(object_at(document, "plugins"))
     if version < NEWEST:
         # Short names of plugins are version 1's.
-        old = {**(_table(plugins, "cri") if version < 2 else {}), **_table(plugins, OLD_CRI)}
+        old = {**(object_at(plugins, "cri") if version < 2 else {}), **object_at(plugins, OLD_CRI)}
         moved = {name: old[name] for name in _FROM_CRI if name in old}
-        containerd = _table(old, "containerd")
+        containerd = object_at(old, "containerd")
         moved |= {name: containerd[name] for name in _FROM_CRI_CONTAINERD if name in containerd}
-        plugins[IMAGES] = {**_table(plugins, IMAGES), **moved}
+        plugins[IMAGES] = {**object_at(plugins, IMAGES), **moved}
     return plugins
 
 
@@ -200,11 +202,6 @@ def _put(settings: dict[tuple[str, ...], Setting], key: tuple[str, ...], setting
     for other in [other for other in settings if key[: len(other)] == other or other[: len(key)] == key]:
         del settings[other]
     settings[key] = setting
-
-
-def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _list(file: Path, document: Mapping[str, Any], name: str) -> list[str]:

@@ -48,6 +48,8 @@ MAX_FOLDERS = 16
 MAX_MESSAGE = 8192
 """Characters of a reason; containerd takes 32 KiB of all that is said."""
 MAX_NOTES = 4
+_UNUSABLE = (FolderError, ExemptionError, UsageError)
+"""What a folder may be refused for; ``str()`` is the sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class ImageDecider:
                 return _refused(policies.problem)
             _check_references(policies.checker)
             report = replace(policies.checker, within=deadline, hints=True).image(str(image))
-        except (FolderError, ExemptionError, UsageError) as error:
+        except _UNUSABLE as error:
             return _refused(str(error))
         # Undecided is a no with transient, so that whoever reads it knows that a retry may help.
         except VerifierError as error:
@@ -127,7 +129,7 @@ def policies_gap(folder: str, service: Service) -> DoctorFinding:
         seconds_of_call(folder)
         policies = ImageDecider().policies(folder, service)
         if policies.checker is None:
-            return DoctorFinding(name, FAILED, policies.problem, remedy)
+            raise UsageError(policies.problem)
         _check_references(policies.checker)
         for check in policies.checker.verifiers:
             # Loads roots and keys, as a call would: a missing file shows here and not at the first pull.
@@ -135,10 +137,8 @@ def policies_gap(folder: str, service: Service) -> DoctorFinding:
         # A slip in it would show only at the first pull that needs a password.
         if CREDENTIALS in policies.files:
             DockerConfig(Path(folder) / CREDENTIALS, {}).read()
-    except (FolderError, ExemptionError) as error:
+    except (*_UNUSABLE, VerifierError) as error:
         return DoctorFinding(name, FAILED, str(error), remedy)
-    except VerifierError as error:
-        return DoctorFinding(name, FAILED, error.message, remedy)
     verifiers = ", ".join(check.resource.shown() for check in policies.checker.verifiers)
     exempt = len(policies.exemptions.exact) + len(policies.exemptions.paths)
     return DoctorFinding(name, PASSED, f"{folder}: {plain(verifiers)}; {exempt} entries are exempt")
@@ -157,15 +157,11 @@ def _load(folder: str, files: Mapping[str, tuple[int, ...]], service: Service) -
         return NodePolicies(files, exemptions, problem=problem)
     # What is exempt starts even where the policies are broken: the network that would bring better ones may depend on it.
     try:
-        # Without namespaces: containerd does not say for whose Pod it pulls.
-        scope = load_policies(resources, False, service, 0).scope_of(CLUSTER)
-    except UsageError as error:
+        # Without namespaces: containerd does not say for whose Pod it pulls. So what is loaded is all the cluster's.
+        scopes = load_policies(resources, False, service, 0).scopes
+    except (UsageError, VerifierError) as error:
         return NodePolicies(files, exemptions, problem=f"the policies cannot be used: {error}")
-    except VerifierError as error:
-        return NodePolicies(files, exemptions, problem=f"the policies cannot be used: {error.message}")
-    if scope is None:
-        return NodePolicies(files, exemptions, problem=f"{folder} has no Verifier that decides here")
-    return NodePolicies(files, exemptions, scope.checker)
+    return NodePolicies(files, exemptions, scopes[CLUSTER].checker)
 
 
 def image_of(name: str, digest: str) -> Reference:

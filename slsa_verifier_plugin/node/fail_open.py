@@ -11,8 +11,9 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ OLDEST = "2.1"
 """The first containerd whose CRI pulls through the transfer service unless told otherwise."""
 BIN_DIR = "/opt/containerd/image-verifier/bin"
 MAX_VERIFIERS = 10
-TIMEOUT_SECONDS = 10.0
+DEFAULT_TIMEOUT = "10s"
 """containerd's defaults."""
 _TRIAL_SECONDS = 30
 """For one that unpacks itself first, on a busy machine."""
@@ -76,6 +77,13 @@ LOCAL_PULL = (
 )
 _REGISTRY = ("mirrors", "configs", "auths")
 
+Gap = tuple[str, str]
+"""What lets images through, or keeps all of them out; and what to change."""
+
+
+class NoVerifierError(Exception):
+    """There is no verifier of ours where containerd looks for it. Its arguments are those of a ``Gap``."""
+
 
 def gaps(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
     """Yield what was found, each with what to change.
@@ -84,138 +92,132 @@ def gaps(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
         config: containerd's.
         base: the folder of all policies.
     """
-    yield _files(config)
-    yield version_gap()
-    yield from _plugin(config)
-    yield from _pull_path(config)
-    yield from _directory(config, base)
-
-
-def _files(config: ContainerdConfig) -> DoctorFinding:
     versions = ", ".join(sorted({str(version) for version in config.versions}))
-    return DoctorFinding("configuration", PASSED, f"looked at {', '.join(config.files)} (version {versions})")
+    yield DoctorFinding("configuration", PASSED, f"looked at {', '.join(config.files)} (version {versions})")
+    yield version_gap()
+    yield from _found("image verifier", _disabled(config), f"{BINDIR} is not disabled")
+    yield from _found("image verifier", _misplaced(config))
+    asks = "the CRI pulls through the transfer service, which asks verifiers"
+    yield from _found("pull path", _pull_path(config), asks)
+    try:
+        path, names = _verifiers(config)
+    except NoVerifierError as error:
+        # Without one of ours the directory is all that there is to correct.
+        yield DoctorFinding("verifier directory", FAILED, *error.args)
+        return
+    fine = f"{plain(path)}: {', '.join(map(plain, names))}"
+    yield from _found("verifier directory", _directory(path, names), fine)
+    limit = _value(config, "max_verifiers", MAX_VERIFIERS)
+    fine = f"at most {limit} files are asked, and there are {len(names)}"
+    yield from _found("verifier limits", _most(limit, names), fine)
+    yield from _found("verifier limits", _times(config, names, base))
 
 
-def _plugin(config: ContainerdConfig) -> Iterator[DoctorFinding]:
-    """Yield whether the plugins run that call verifiers."""
-    disabled = config.listed("disabled_plugins")
+def _found(name: str, found: Iterable[Gap], fine: str = "") -> Iterator[DoctorFinding]:
+    """Yield the gaps in one thing that was looked at; where there is none, what is ``fine``, if that is to be said."""
+    failed = [DoctorFinding(name, FAILED, *gap) for gap in found]
+    yield from failed or ([DoctorFinding(name, PASSED, fine)] if fine else ())
+
+
+def _value(config: ContainerdConfig, key: str, default: Any) -> Any:
+    """Return a setting of the plugin that calls verifiers, of whatever type; containerd's own where no file has it."""
+    setting = config.setting(BINDIR, key)
+    return default if setting is None else setting.value
+
+
+def _disabled(config: ContainerdConfig) -> Iterator[Gap]:
+    """Yield which of the plugins that call verifiers does not run."""
     # Without the one nothing runs verifiers, without the other the CRI's pull does not come to them.
     for name, does in ((BINDIR, "runs verifiers"), (TRANSFER, "pulls through them")):
-        if name in disabled:
-            yield DoctorFinding(
-                "image verifier",
-                FAILED,
-                f"{disabled[name]} disables {name}, which {does}: every image is pulled",
+        if name in config.disabled:
+            yield (
+                f"{config.disabled[name]} disables {name}, which {does}: every image is pulled",
                 f"take {name} out of disabled_plugins, and restart containerd",
             )
-    if BINDIR not in disabled and TRANSFER not in disabled:
-        yield DoctorFinding("image verifier", PASSED, f"{BINDIR} is not disabled")
+
+
+def _misplaced(config: ContainerdConfig) -> Iterator[Gap]:
+    """Yield settings for verifiers that containerd passes over."""
     for key, setting in config.below(BINDIR):
         # containerd has its default in force then, and the administrator believes otherwise.
         if key not in _BINDIR_KEYS:
-            yield DoctorFinding(
-                "image verifier",
-                FAILED,
+            yield (
                 f"{setting.file} has {quoted(key, 80)} in {BINDIR}, which containerd ignores",
                 f"known are {', '.join(_BINDIR_KEYS)}; correct it, and restart containerd",
             )
     # Not every unknown plugin is a slip; one that is told where verifiers are is.
     for path, setting in config.settings.items():
         if path[0] != BINDIR and path[1:] in {(key,) for key in _BINDIR_KEYS}:
-            yield DoctorFinding(
-                "image verifier",
-                FAILED,
+            yield (
                 f"{setting.file} sets {path[1]} for {quoted(path[0], 80)}, which containerd does not know",
                 f'write it below [plugins."{BINDIR}"], and restart containerd',
             )
 
 
-def _pull_path(config: ContainerdConfig) -> Iterator[DoctorFinding]:
+def _pull_path(config: ContainerdConfig) -> Iterator[Gap]:
     """Yield whatever makes the CRI pull without the transfer service."""
-    found = False
     # One of them is enough: containerd then pulls by itself.
     for reason in LOCAL_PULL:
         setting = config.setting(IMAGES, reason.key)
         if setting is not None and not reason.is_harmless(setting.value):
-            found = True
             yield _local(reason.key, quoted(setting.value, 40), setting, reason.remedy)
     # The older ways to configure registries have the same effect.
     for name in _REGISTRY:
-        for key, setting in config.below(IMAGES, "registry", name):
-            found = True
+        # One entry is enough for containerd, and the remedy is the same for all.
+        for key, setting in islice(config.below(IMAGES, "registry", name), 1):
             yield _local(f"registry.{name}", quoted(key, 80), setting, _HOSTS)
-            break  # one entry is enough for containerd, and the remedy is the same for all
-    if not found:
-        yield DoctorFinding(
-            "pull path", PASSED, "the CRI pulls through the transfer service, which asks verifiers"
-        )
 
 
-def _local(key: str, value: str, setting: Setting, remedy: str) -> DoctorFinding:
-    return DoctorFinding(
-        "pull path",
-        FAILED,
+def _local(key: str, value: str, setting: Setting, remedy: str) -> Gap:
+    return (
         f"{setting.file} sets {key} to {value} for the CRI: containerd then pulls by itself, past every verifier",
         f"{remedy}; restart containerd",
     )
 
 
-def _directory(config: ContainerdConfig, base: str) -> Iterator[DoctorFinding]:
-    """Yield what is wrong with ``bin_dir`` and the files in it."""
-    setting = config.setting(BINDIR, "bin_dir")
-    path = BIN_DIR if setting is None else setting.value
-    name = "verifier directory"
-    install = "run 'slsa-verifier-plugin install --containerd"
+def _verifiers(config: ContainerdConfig) -> tuple[str, list[str]]:
+    """Return ``bin_dir`` and the names of the files in it, as containerd sorts them.
+
+    Raises:
+        NoVerifierError: there is none of ours.
+    """
+    path = _value(config, "bin_dir", BIN_DIR)
     # No folder is found behind such a value, and where bin_dir is missing containerd lets every image through.
-    if not isinstance(path, str) or not path.startswith("/"):
-        where = setting.file if setting else ""
-        yield DoctorFinding(
-            name,
-            FAILED,
-            f"{where} sets bin_dir to {quoted(path, 80)}: every image is pulled",
-            f'set it to "{BIN_DIR}"',
-        )
-        return
-    folder = Path(path)
-    install += "'" if path == BIN_DIR else f" --bin-dir {path}'"
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        setting = config.setting(BINDIR, "bin_dir")
+        found = f"{setting.file if setting else ''} sets bin_dir to {quoted(path, 80)}: every image is pulled"
+        raise NoVerifierError(found, f'set it to "{BIN_DIR}"')
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 (names, as containerd sorts them)
+        names = sorted(os.listdir(path))  # noqa: PTH208 (names, as containerd sorts them)
     except FileNotFoundError:
-        yield DoctorFinding(name, FAILED, f"{plain(path)} does not exist: every image is pulled", install)
-        return
+        raise NoVerifierError(
+            f"{plain(path)} does not exist: every image is pulled", _install(path)
+        ) from None
     except OSError as error:
-        yield DoctorFinding(
-            name,
-            FAILED,
-            f"{plain(path)} cannot be read: {plain(error.strerror)}",
-            "make it a folder of root's",
-        )
-        return
+        found = f"{plain(path)} cannot be read: {plain(error.strerror)}"
+        raise NoVerifierError(found, "make it a folder of root's") from error
     if not names:
-        yield DoctorFinding(name, FAILED, f"{plain(path)} is empty: every image is pulled", install)
-        return
+        raise NoVerifierError(f"{plain(path)} is empty: every image is pulled", _install(path))
     # Other verifiers may stand beside ours; none of them stands for it.
-    own = [item for item in names if _is_own(item)]
-    if not own:
-        yield DoctorFinding(
-            name, FAILED, f"{plain(path)} has no {PROGRAM}, but {quoted(names[0], 80)}", install
-        )
-        return
+    if not _own(names):
+        raise NoVerifierError(f"{plain(path)} has no {PROGRAM}, but {quoted(names[0], 80)}", _install(path))
+    return path, names
+
+
+def _install(path: str) -> str:
+    place = "" if path == BIN_DIR else f" --bin-dir {path}"
+    return f"run 'slsa-verifier-plugin install --containerd{place}'"
+
+
+def _directory(path: str, names: list[str]) -> Iterator[Gap]:
+    """Yield what is wrong with ``bin_dir`` and the files in it."""
     # The folder, then each entry: containerd runs every one of them for every image.
-    problems = [*_owner(path), *(problem for item in names for problem in _entry(folder / item))]
+    problems = [*_owner(path), *(problem for name in names for problem in _entry(Path(path, name)))]
     if not problems:
         # What others may change is not run, not even to try it.
-        problems += [problem for item in own for problem in _trial(folder / item)]
-    for problem in problems:
-        yield DoctorFinding(
-            name,
-            FAILED,
-            problem,
-            f"make it an executable file of root's that others may not write to, or remove it; for ours {install}",
-        )
-    if not problems:
-        yield DoctorFinding(name, PASSED, f"{plain(path)}: {', '.join(map(plain, names))}")
-    yield from _bounds(config, names, own, base)
+        problems += [problem for name in _own(names) for problem in _trial(Path(path, name))]
+    remedy = "make it an executable file of root's that others may not write to, or remove it; for ours"
+    yield from ((problem, f"{remedy} {_install(path)}") for problem in problems)
 
 
 def _owner(path: str) -> Iterator[str]:
@@ -263,45 +265,35 @@ def _trial(path: Path) -> Iterator[str]:
             yield f"{plain(str(path))} is not this verifier: it does not block a call without an image (status {done.returncode})"
 
 
-def _bounds(config: ContainerdConfig, names: list[str], own: list[str], base: str) -> Iterator[DoctorFinding]:
-    """Yield whether containerd calls all verifiers, and waits for the answer of ours."""
-    most = config.setting(BINDIR, "max_verifiers")
-    limit = MAX_VERIFIERS if most is None else most.value
-    name = "verifier limits"
+def _most(limit: Any, names: list[str]) -> Iterator[Gap]:
+    """Yield whether containerd calls all verifiers."""
     # TOML's true is an int in Python.
     if not isinstance(limit, int) or isinstance(limit, bool):
-        yield DoctorFinding(
-            name,
-            FAILED,
-            f"max_verifiers is {quoted(limit, 40)}, no number: containerd does not start",
-            "correct it",
-        )
+        yield f"max_verifiers is {quoted(limit, 40)}, no number: containerd does not start", "correct it"
     # In the order of their names, as containerd goes; it takes a negative number for no limit.
     elif 0 <= limit < len(names):
         skipped = ", ".join(map(plain, names[limit:]))
-        yield DoctorFinding(
-            name,
-            FAILED,
+        yield (
             f"max_verifiers is {limit}, and there are {len(names)} files: {skipped} is never asked",
             f"set max_verifiers to {len(names)} or more, or remove files",
         )
-    else:
-        yield DoctorFinding(name, PASSED, f"at most {limit} files are asked, and there are {len(names)}")
-    setting = config.setting(BINDIR, "per_verifier_timeout")
-    allowed = TIMEOUT_SECONDS if setting is None else _duration(setting.value)
-    for item in own:
-        folder = folder_of(_profile(item), base)
+
+
+def _times(config: ContainerdConfig, names: list[str], base: str) -> Iterator[Gap]:
+    """Yield whether containerd waits for the answer of ours."""
+    value = _value(config, "per_verifier_timeout", DEFAULT_TIMEOUT)
+    allowed = _duration(value)
+    for name in _own(names):
+        folder = folder_of(_profile(name), base)
         try:
             needed = seconds_of_call(folder)
         except FolderError:
             continue  # said of the policies
         # A time that cannot be read is not known to be long enough.
         if allowed is None or allowed < needed + SPARE_SECONDS:
-            yield DoctorFinding(
-                name,
-                FAILED,
-                f"per_verifier_timeout is {quoted(setting.value if setting else '10s', 40)}, but {item} may take {needed:g} s "
-                "and a moment to start: containerd ends it, and shows no reason",
+            yield (
+                f"per_verifier_timeout is {quoted(value, 40)}, but {name} may take {needed:g} s and a moment to start: "
+                "containerd ends it, and shows no reason",
                 f'set per_verifier_timeout to "{needed + SPARE_SECONDS:g}s" or more, or a shorter time in {folder}/timeout',
             )
 
@@ -334,14 +326,12 @@ def _duration(value: object) -> float | None:
 
 def profiles(config: ContainerdConfig) -> list[str]:
     """Return the profiles of our files in ``bin_dir``; the default one is the empty name, and stands for none found, too."""
-    setting = config.setting(BINDIR, "bin_dir")
     try:
-        names = sorted(os.listdir(setting.value if setting else BIN_DIR))  # noqa: PTH208 (as above)
-    # It is missing, of another type or holds a null byte; that is said of the verifier directory.
-    except (OSError, TypeError, ValueError):
-        names = []
+        names = _own(_verifiers(config)[1])
+    except NoVerifierError:
+        names = []  # said of the verifier directory
     # Each once: a name that is not understood counts as the default one, which may be there as well.
-    return list(dict.fromkeys(_profile(item) for item in names if _is_own(item))) or [""]
+    return list(dict.fromkeys(map(_profile, names))) or [""]
 
 
 def _profile(name: str) -> str:
@@ -352,8 +342,8 @@ def _profile(name: str) -> str:
         return ""
 
 
-def _is_own(name: str) -> bool:
-    return name.startswith(PROGRAM)
+def _own(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(PROGRAM)]
 
 
 def version_gap() -> DoctorFinding:
@@ -367,21 +357,14 @@ def version_gap() -> DoctorFinding:
         said = ""
     found = _VERSION.search(said)
     if not found:
-        return DoctorFinding(
-            name,
-            NOT_CHECKED,
-            "there is no containerd on the PATH that says its version",
-            f"before {OLDEST} the CRI pulls past every verifier: compare 'containerd --version'",
-        )
+        what = "there is no containerd on the PATH that says its version"
+        remedy = f"before {OLDEST} the CRI pulls past every verifier: compare 'containerd --version'"
+        return DoctorFinding(name, NOT_CHECKED, what, remedy)
     # As numbers: as texts 2.10 would come before 2.9.
     version = (int(found[1]), int(found[2]))
     if version < (2, 1):
-        return DoctorFinding(
-            name,
-            FAILED,
-            f"version {found[0]}: the CRI pulls past every verifier",
-            f"update to {OLDEST} or newer",
-        )
+        what = f"version {found[0]}: the CRI pulls past every verifier"
+        return DoctorFinding(name, FAILED, what, f"update to {OLDEST} or newer")
     return DoctorFinding(name, PASSED, f"version {found[0]}")
 
 

@@ -88,6 +88,7 @@ def test_a_configuration_that_asks_verifiers(failures: Failures, text: str) -> N
         ),
         (f'{OWN}bin_dir = ""\n', "sets bin_dir to"),
         (f'{OWN}bin_dir = "bin"\n', "sets bin_dir to"),
+        (f'{OWN}bin_dir = "/opt/bin\\u0000"\n', "sets bin_dir to"),
         (f'{OWN}bin_dir = "/nonexistent/verifiers"\n', "does not exist"),
         (f'{OWN}bindir = "/opt"\n', "containerd ignores"),
         (
@@ -240,6 +241,7 @@ def test_imports_of_imports_once_each_and_lists_are_joined(failures: Failures, t
         "version = 3\n[plugins.a]\nx = 1\n[plugins.a]\ny = 1\n",
         'imports = ["a.toml"]\nImports = ["b.toml"]\n',
         'imports = ["conf.d/[!a]*"]\n',
+        *('imports = ["a\\u0000.toml"]\n', 'imports = ["a\\u0000/*.toml"]\n'),
     ],
 )
 def test_a_file_that_containerd_does_not_start_with(failures: Failures, text: str) -> None:
