@@ -101,21 +101,8 @@ class AuditSources:
             else:
                 self.mentioned.add(use.image)
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What one call asks for; ``typed`` is the command as a shell would take it."""
-
-    demands: Demands
-    sources: AuditSources
-    shard: tuple[int, int]
-    typed: str
-
-    def run(self, setup: Setup) -> AuditRun:
-        """Return what the report says about it, once ``sources.uses`` has been drawn."""
+    def run(self, typed: str, setup: Setup) -> AuditRun:
+        """Return what the report says of a run, once ``uses`` has been drawn; ``typed`` is the command as a shell would take it."""
         # By the verifiers' own names: the report says which policy demanded what.
         parameters = {verifier.shown(): verifier.config for verifier in setup.verifiers}
-        sources = self.sources
-        return AuditRun(
-            self.typed, sources.names(), parameters, sources.gaps(), tuple(sorted(sources.mentioned))
-        )
+        return AuditRun(typed, self.names(), parameters, self.gaps(), tuple(sorted(self.mentioned)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from slsa_verifier_plugin.audit.audit_row import AuditRun, Row
@@ -77,42 +77,32 @@ def summary_of(
         missing: images that have not been looked at yet.
         gaps: for people, what else is not in it, such as shards.
     """
-    images = uses = 0
-    decisions: Counter[Decision] = Counter()
     by_level: dict[str, Counter[Decision]] = {name: Counter() for name in levels}
-    reasons: Counter[str] = Counter()
-    by_namespace: dict[str, Counter[str]] = {}
+    summary = Summary(policy, tuple(levels), created, by_level=by_level, missing=missing, gaps=gaps)
+    images = uses = 0
     roots: set[RootInfo] = set()
     for row in rows:
         images += 1
         uses += len(row.uses)
         # By image and not by place: one image in a hundred Pods is one thing to put right.
-        decisions[row.decision] += 1
+        summary.decisions[row.decision] += 1
         # Of admitted images too: the page names every root that had a say.
         roots.update(row.seen.roots)
         # The reason of an admitted image is VERIFIED, which is no news.
         if row.decision is not Decision.ADMITTED:
-            reasons[row.reason] += 1
+            summary.by_reason[row.reason] += 1
         for name in levels:
             # Where no level was tried, each has the decision of the image as a whole.
             by_level[name][row.levels.get(name, row.decision)] += 1
         # A set: an image in ten places of one namespace is one image there.
         for namespace in {use.namespace or NO_NAMESPACE for use in row.uses}:
-            by_namespace.setdefault(namespace, Counter())[highest_of(row)] += 1
-    # By name, so that the same audit gives the same report, to the byte.
-    ordered = dict(sorted(by_namespace.items()))
-    return Summary(
-        policy=policy,
-        levels=tuple(levels),
-        created=created,
+            summary.by_namespace.setdefault(namespace, Counter())[highest_of(row)] += 1
+    return replace(
+        summary,
         images=images,
         uses=uses,
-        decisions=decisions,
-        by_level=by_level,
-        by_reason=reasons,
-        by_namespace=ordered,
-        missing=missing,
-        gaps=gaps,
+        # By name, so that the same audit gives the same report, to the byte.
+        by_namespace=dict(sorted(summary.by_namespace.items())),
         # Sorted: a set of values has another order in each process.
         roots=tuple(sorted(roots, key=lambda root: (root.source, root.date, root.digest))),
     )

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.audit.audit_row import Row, Seen
@@ -28,11 +27,14 @@ from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.signatures.files import read_regular
+from slsa_verifier_plugin.verification.prefetch import prefetched
 
 REMEMBERED = 20_000
 """Decided digests that are kept in memory, a kilobyte or two each."""
 MAX_NAMED_FILE = 64 << 20
 """Bytes of a file named by a policy that stand for it; none that is accepted is larger."""
+NO_END = 31_536_000.0
+"""Seconds, a year: an audit has no time limit of its own, each of its images has."""
 SOURCE_TRACK = "SOURCE"
 HIGHEST = {"SOURCE": 4, "BUILD": 3}
 """The highest level of each track (SLSA v1.2 "Tracks"); of other tracks four are asked for."""
@@ -168,61 +170,6 @@ class Auditor:
             yield name, decision
 
 
-class Workers:
-    """Threads that audit. They are daemons: an interrupted program need not wait for a registry that does not answer.
-
-    Args:
-        work: done for each image.
-        images: what to do; drawn as workers become free.
-        count: how many at once.
-    """
-
-    def __init__(self, work: Callable[[str], Row], images: Iterable[str], count: int) -> None:
-        self._work = work
-        self._images = iter(images)
-        self._count = count
-        self._todo: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Row | BaseException] = queue.SimpleQueue()
-
-    def rows(self) -> Iterator[Row]:
-        """Yield what becomes of each image, in the order in which they are done."""
-        running = 0
-        threads = 0
-        for image in self._images:
-            # Threads are started as work comes: an audit of three images has three.
-            if threads < self._count:
-                # Never more threads than images, so that an audit of one starts in a moment.
-                threads += 1
-                threading.Thread(target=self._run, name=f"audit-{threads}", daemon=True).start()
-            # Unbounded, and yet short: the loop below takes one out for each beyond twice the workers.
-            self._todo.put(image)
-            running += 1
-            # As many wait as work: nobody idles, and a list of a million images is not in the queue.
-            if running >= 2 * self._count:
-                running -= 1
-                yield self._next()
-        # The list has ended; the images that are still under way are waited for.
-        for _ in range(running):
-            yield self._next()
-        # Each thread ends at its own None; there is nothing to join, for they are daemons.
-        for _ in range(threads):
-            self._todo.put(None)
-
-    def _next(self) -> Row:
-        found = self._done.get()
-        # What ends a worker ends the audit; it is no image's row.
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-    def _run(self) -> None:
-        while (image := self._todo.get()) is not None:
-            try:
-                self._done.put(self._work(image))
-            except BaseException as error:  # noqa: BLE001 (handed to the caller's thread)
-                self._done.put(error)
-
-
 def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress], None]) -> None:
     """Decide about every image of ``state`` that has no decision yet.
 
@@ -238,12 +185,17 @@ def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress
     # Read before it is written to: the state is one connection.
     pending: Sequence[str] = list(state.pending())
     show(Progress(total, done, decisions))
-    for row in Workers(auditor.audit, pending, jobs).rows():
-        state.put(row)
-        # Undecided ones count as done here, too: the bar ends where the run ends.
-        done += 1
-        decisions[row.decision] += 1
-        show(Progress(total, done, decisions))
+    # Closed where an interrupt ends the loop: an interrupted program waits for no registry that does not answer.
+    with closing(prefetched(pending, auditor.audit, jobs, Deadline(NO_END), "auditing")) as rows:
+        for _, row in rows:
+            # Whatever fails in an image is in its row; this is a fault of the audit itself.
+            if isinstance(row, Exception):
+                raise row
+            state.put(row)
+            # Undecided ones count as done here, too: the bar ends where the run ends.
+            done += 1
+            decisions[row.decision] += 1
+            show(Progress(total, done, decisions))
 
 
 def in_shard(image: str, index: int, count: int) -> bool:

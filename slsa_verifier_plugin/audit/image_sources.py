@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.documents import Document, objects_in, parse_documents
-from slsa_verifier_plugin.resources.kubectl import said
+from slsa_verifier_plugin.resources.kubectl import run_program
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
 from slsa_verifier_plugin.resources.named_files import read_file
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import quoted
 
 MAX_LIST = 1_000_000
 """Lines of a list of images."""
@@ -190,15 +190,6 @@ def _kustomized(folder: Path) -> bytes:
             f"{quoted(str(folder))} is a kustomization; it needs kubectl or kustomize on the PATH"
         )
     # kubectl has it as a subcommand, the program of its own calls it build.
-    command = [program, *(["kustomize"] if program.endswith("kubectl") else ["build"]), str(folder)]
-    try:
-        done = subprocess.run(  # noqa: S603 (kubectl of the caller's PATH on the folder that the caller named)
-            command, capture_output=True, timeout=KUSTOMIZE_SECONDS, check=False
-        )
-    # A kustomization may fetch remote bases, and those may never answer.
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"{quoted(' '.join(command))} cannot be run: {plain(str(error))}") from error
-    # Half of a kustomization's output would be an audit that misses images without a word.
-    if done.returncode != 0:
-        raise UsageError(f"{quoted(' '.join(command))} failed: {said(done.stderr)}")
-    return done.stdout
+    build = "kustomize" if program.endswith("kubectl") else "build"
+    remedy = "check the kustomization, and what it fetches"
+    return run_program([program, build, str(folder)], os.environ, KUSTOMIZE_SECONDS, remedy)

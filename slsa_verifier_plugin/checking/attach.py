@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,6 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
         VerifierError: the attestation or the registry cannot be had.
     """
     from slsa_verifier_plugin.checking.attestation_origins import check_commit
-    from slsa_verifier_plugin.registry.credentials.select import provider_for
-    from slsa_verifier_plugin.registry.push import Pusher
     from slsa_verifier_plugin.service.service import Service
 
     # Without a policy anything that looks like an attestation is attached; the command says that nothing was
@@ -123,15 +122,22 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
     # After the verdict, for what the policy verified about a commit is worth more than what a line claims.
     if commit is not None:
         check_commit(found.content, commit, report)
-    settings = StoreSettings.parse(store_settings({}, demands.plain_http))
-    # A registry on this machine is asked whether it speaks HTTP; any other has TLS unless --plain-http is given.
-    plain_http = is_plain_http(settings, request.image.registry)
-    # None: the credentials of the Docker configuration, as docker and oras use them.
-    with Pusher(request.image, plain_http, provider_for(None, environ), environ) as pusher:
+    with pusher_for(request.image, demands.plain_http, environ) as pusher:
         attached = attach(pusher, descriptor, artifact, found.content)
     # Some registries accept a referrer and never list it, or list it as another type: Ratify would not find it.
     read_back(store, image, attached, Deadline(READ_BACK_SECONDS))
     return AttachDone(image, kind, count, report, attached)
+
+
+def pusher_for(image: Reference, plain_http: bool, environ: Mapping[str, str]) -> Pusher:
+    """Return what writes to the repository of ``image``; ``plain_http`` is as the store's ``useHttp``."""
+    from slsa_verifier_plugin.registry.credentials.select import provider_for
+    from slsa_verifier_plugin.registry.push import Pusher
+
+    # A registry on this machine is asked whether it speaks HTTP; any other has TLS unless --plain-http is given.
+    is_plain = is_plain_http(StoreSettings.parse(store_settings({}, plain_http)), image.registry)
+    # None: the credentials of the Docker configuration, as docker and oras use them.
+    return Pusher(image, is_plain, provider_for(None, environ), environ)
 
 
 def _found(
@@ -156,8 +162,7 @@ def _found(
     # An artifact of its own is about whatever commit it says; --commit alone restricts it.
     if origin.kind == "artifact":
         reference = parse_image(origin.target)
-        found = origins.patiently(lambda deadline: read_artifact(store, reference, deadline), request.wait)
-        return found, request.commit
+        return origins.patiently(partial(read_artifact, store, reference), request.wait), request.commit
     # Only notes and GitHub are asked by a commit, so only they need the labels.
     labels = image_labels(store, image, descriptor, Deadline(SECONDS))
     # A dict keeps the order and each URI once: several Verifiers may name one repository.
@@ -168,15 +173,10 @@ def _found(
     # What a person typed goes before what the image says of itself.
     commit = request.commit or source.commit()
     if origin.kind == "notes":
-        found = origins.patiently(
-            lambda deadline: origins.from_notes(origin, commit, source, environ, deadline), request.wait
-        )
+        look = partial(origins.from_notes, origin, commit, source, environ)
     else:
-        found = origins.patiently(
-            lambda deadline: origins.from_github(origin, [commit], descriptor, environ, deadline),
-            request.wait,
-        )
-    return found, commit
+        look = partial(origins.from_github, origin, commit, descriptor, environ)
+    return origins.patiently(look, request.wait), commit
 
 
 def check_bundles(content: bytes, name: str) -> int:

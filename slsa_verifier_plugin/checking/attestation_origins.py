@@ -180,13 +180,13 @@ def _commits_of(candidate: Candidate) -> set[str]:
 
 
 def from_github(
-    origin: Origin, commits: Sequence[str], image: Descriptor, environ: Mapping[str, str], deadline: Deadline
+    origin: Origin, commit: str, image: Descriptor, environ: Mapping[str, str], deadline: Deadline
 ) -> Found:
     """Return what GitHub's API has about a commit, else about the image.
 
     Args:
         origin: the repository.
-        commits: the commit, if it is known.
+        commit: its name.
         image: the image.
         environ: token, proxies and certificates.
         deadline: the end of it.
@@ -198,8 +198,8 @@ def from_github(
     from slsa_verifier_plugin.registry.github import GitHubAttestations
 
     # GitHub stores attestations of commits under either algorithm name.
-    digests = [f"{name}:{commit}" for commit in commits for name in ("sha1", "gitCommit")]
-    content = GitHubAttestations(origin.target, environ).bundles([*digests, str(image.digest)], deadline)
+    digests = [f"sha1:{commit}", f"gitCommit:{commit}", str(image.digest)]
+    content = GitHubAttestations(origin.target, environ).bundles(digests, deadline)
     return Found(content, f"attestations of {plain(origin.target)} at GitHub")
 
 

@@ -51,12 +51,8 @@ _SETTINGS = (
     # No hook or monitor of the user's runs, and no housekeeping outlives the call.
     *("core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false"),
     # One file of one pack, so that the limit of a file's size is that of all notes.
-    *(
-        "fetch.unpackLimit=1",
-        "fetch.fsckObjects=true",
-        "fetch.recurseSubmodules=false",
-        "fetch.writeCommitGraph=false",
-    ),
+    *("fetch.unpackLimit=1", "fetch.fsckObjects=true"),
+    *("fetch.recurseSubmodules=false", "fetch.writeCommitGraph=false"),
 )
 
 

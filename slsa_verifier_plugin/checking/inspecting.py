@@ -14,6 +14,7 @@ from typing import Any
 from slsa_verifier_plugin.checking.own_artifact import remark
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, SignatureError, StatementError, VerifierError
+from slsa_verifier_plugin.members import at, object_at, objects_at
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.documents_in_text import parts_of
 from slsa_verifier_plugin.model.envelope import Candidate, candidate_in
@@ -273,15 +274,11 @@ def _material(candidate: Candidate) -> dict[str, Any]:
     if not candidate.is_bundle:
         return {}
     # Read again: a candidate keeps only what verification needs.
-    material = loads(candidate.content).get("verificationMaterial", {})
+    material = object_at(loads(candidate.content), "verificationMaterial")
     # Nothing here is verified: any member may hold a value of any kind.
-    entries = material.get("tlogEntries")
-    stamps = material.get("timestampVerificationData")
     return {
-        "logs": tuple(_entry(item) for item in entries if isinstance(item, dict))
-        if isinstance(entries, list)
-        else (),
-        "stamped": isinstance(stamps, dict) and bool(stamps.get("rfc3161Timestamps")),
+        "logs": tuple(map(_entry, objects_at(material, "tlogEntries"))),
+        "stamped": bool(at(material, "timestampVerificationData", "rfc3161Timestamps")),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -243,14 +243,10 @@ def _identity(signer: Signer) -> dict[str, str]:
     return {"issuer": signer.issuer, "identity": signer.identity}
 
 
-def _preference(proposal: Proposal) -> tuple[bool, bool, tuple[int, int]]:
+def _preference(proposal: Proposal) -> tuple[bool, bool, int, int]:
+    levels = Levels.of(proposal.summary.levels)
     # The signer first: whoever may push can claim any level, but cannot sign as a known signer.
-    return proposal.is_known, proposal.binding != "none", _strength(proposal.summary)
-
-
-def _strength(summary: VerificationSummary) -> tuple[int, int]:
-    levels = Levels.of(summary.levels)
-    return sum(levels.tracks.values()), len(levels.names)
+    return proposal.is_known, proposal.binding != "none", sum(levels.tracks.values()), len(levels.names)
 
 
 def _builder(
@@ -277,8 +273,7 @@ def _builder(
     return named is not None, named
 
 
-def _is_labelled(labels: Iterable[ImageLabels], summary: VerificationSummary) -> bool:
+def _is_labelled(labels: Sequence[ImageLabels], summary: VerificationSummary) -> bool:
     commits = {source.commit for source in summary.sources}
-    found = list(labels)
     # On every platform: one without the label may be of another commit.
-    return bool(found) and all(item.revision in commits for item in found)
+    return bool(labels) and all(item.revision in commits for item in labels)

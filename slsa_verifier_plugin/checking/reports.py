@@ -104,10 +104,9 @@ def combined(
     by_type: dict[str, list[ArtifactReport]] = {}
     for item in artifacts:
         by_type.setdefault(item.artifact_type, []).append(item)
-    deciding = [_of_type(items, rule_of(rules, kind)) for kind, items in by_type.items()]
-    # Every type must be satisfied, so the worst of them is the image's; of equals the one that got furthest tells most.
-    rank = {Decision.DENIED: 0, Decision.UNDECIDED: 1, Decision.ADMITTED: 2}
-    worst = min(deciding, key=lambda item: (rank[item.decision], -item.reached))
+    deciding = [_deciding(items, rule_of(rules, kind)) for kind, items in by_type.items()]
+    # Every type must be satisfied, so the worst of them is the image's.
+    worst = _deciding(deciding, "all")
     verdict = worst.verdict
     of_its_type = by_type[worst.artifact_type]
     passing = sum(item.decision is Decision.ADMITTED for item in of_its_type)
@@ -183,12 +182,9 @@ def rule_of(rules: Mapping[str, str], artifact_type: str) -> str:
     return rules.get(artifact_type) or rules.get("default") or "all"
 
 
-def _of_type(items: Sequence[ArtifactReport], rule: str) -> ArtifactReport:
-    """Return the report that decides for all artifacts of one type."""
-    # "any" takes the best verdict and "all" the worst; of equals the one that got furthest.
-    order = (
-        {Decision.ADMITTED: 0, Decision.UNDECIDED: 1, Decision.DENIED: 2}
-        if rule == "any"
-        else {Decision.DENIED: 0, Decision.UNDECIDED: 1, Decision.ADMITTED: 2}
-    )
-    return min(items, key=lambda item: (order[item.decision], -item.reached))
+def _deciding(items: Sequence[ArtifactReport], rule: str) -> ArtifactReport:
+    """Return the report that decides for all of them."""
+    # "any" takes the best verdict and "all" the worst; of equals the one that got furthest, which tells most.
+    best_first = (Decision.ADMITTED, Decision.UNDECIDED, Decision.DENIED)
+    order = best_first if rule == "any" else best_first[::-1]
+    return min(items, key=lambda item: (order.index(item.decision), -item.reached))

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin import __version__
-from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, EXECUTABLE_VARIABLE, NAMES
+from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, EXECUTABLE_VARIABLE, NAMES, asked_version
 from slsa_verifier_plugin.errors import TrustRootError, UsageError, VerifierError
+from slsa_verifier_plugin.members import list_at, objects_at
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.problem import FAILED, NOT_CHECKED, PASSED, WARNING, DoctorFinding
@@ -40,6 +42,16 @@ KINDS = (
     "constrainttemplates.templates.gatekeeper.sh",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
 )
+
+
+# A finding on each of what is looked at: its outcome, a message, and the remedy unless all is well.
+on_version = partial(DoctorFinding, "version")
+on_directory = partial(DoctorFinding, "plugin directory")
+on_resident = partial(DoctorFinding, "resident verifier")
+on_root = partial(DoctorFinding, "trusted root")
+on_producers = partial(DoctorFinding, "producers")
+on_registry = partial(DoctorFinding, "registry")
+on_cluster = partial(DoctorFinding, "cluster")
 
 
 def findings(
@@ -104,17 +116,14 @@ def _installation(environ: Mapping[str, str]) -> DoctorFinding:
     kind = "one-file plugin" if environ.get(BUILD_VARIABLE) else python
     shown = f"{__version__} ({kind}), {', '.join(versions)}"
     if missing:
-        return DoctorFinding(
-            "version", FAILED, f"{shown}; missing: {', '.join(missing)}", "install the package again"
-        )
-    return DoctorFinding("version", PASSED, shown)
+        return on_version(FAILED, f"{shown}; missing: {', '.join(missing)}", "install the package again")
+    return on_version(PASSED, shown)
 
 
 def _plugins(folder: Path) -> DoctorFinding:
     # On a laptop there is none; that is no failure.
     if not folder.is_dir():
-        return DoctorFinding(
-            "plugin directory",
+        return on_directory(
             NOT_CHECKED,
             f"{folder} does not exist: Ratify does not run here, or has another one",
             "name it with --plugins-dir, or run 'slsa-verifier-plugin install'",
@@ -131,32 +140,22 @@ def _plugins(folder: Path) -> DoctorFinding:
         if version != __version__:
             problems.append(f"{name} is of version {version or 'unknown'}")
     if problems:
-        return DoctorFinding(
-            "plugin directory",
+        return on_directory(
             FAILED,
             f"{folder}: {'; '.join(problems)}",
             f"run 'slsa-verifier-plugin install --plugins-dir {folder}'",
         )
-    return DoctorFinding(
-        "plugin directory", PASSED, f"{folder}: {' and '.join(NAMES)}, version {__version__}"
-    )
+    return on_directory(PASSED, f"{folder}: {' and '.join(NAMES)}, version {__version__}")
 
 
 def _version_of(path: Path) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 (the plugin that Ratify runs, too)
-            [str(path), "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = asked_version(path)
     # Something else lies there under the plugin's name; what it is is not found out by running it longer.
     except (OSError, subprocess.TimeoutExpired):
         return ""
     # "--version" prints the name and then the version.
-    return plain(done.stdout.strip().rpartition(" ")[2], 32)
+    return plain(done.stdout.decode("utf-8", "replace").strip().rpartition(" ")[2], 32)
 
 
 def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
@@ -167,50 +166,38 @@ def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     if status.report is None:
         # It accepted and did not answer: calls go on in processes of their own, slower.
         if status.listens:
-            yield DoctorFinding(
-                "resident verifier", FAILED, status.problem, "run 'slsa-verifier-plugin resident stop'"
-            )
+            yield on_resident(FAILED, status.problem, "run 'slsa-verifier-plugin resident stop'")
             return
-        yield DoctorFinding(
-            "resident verifier",
+        yield on_resident(
             NOT_CHECKED,
             f"{status.problem} for this shell's settings ({status.directory})",
             "the first call starts it; a place that is not private is named here",
         )
         return
-    errors = status.report.get("latestErrors")
+    errors = list_at(status.report, "latestErrors")
     message = f"process {status.pid}, version {plain(status.report.get('version', '?'))}"
     # The latest only: "resident status" shows the others.
     if errors:
-        yield DoctorFinding(
-            "resident verifier",
-            WARNING,
-            f"{message}; {plain(errors[-1], 256)}",
-            "see 'slsa-verifier-plugin resident status'",
+        yield on_resident(
+            WARNING, f"{message}; {plain(errors[-1], 256)}", "see 'slsa-verifier-plugin resident status'"
         )
     else:
-        yield DoctorFinding("resident verifier", PASSED, message)
+        yield on_resident(PASSED, message)
     yield from _roots_of_resident(status.report)
 
 
 def _roots_of_resident(report: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     """Yield the trusted roots that the resident verifier could not use, or not refresh, for the policies it has seen."""
     # A resident verifier of another version may say less.
-    service = report.get("service")
-    if not isinstance(service, Mapping):
-        return
-    unusable = service.get("unusableRoots")
-    for problem in unusable if isinstance(unusable, list) else []:
+    unusable = [(problem, "correct trustedRoot") for problem in list_at(report, "service", "unusableRoots")]
+    roots = objects_at(report, "service", "trustedRoots")
+    failed = [
+        (root["error"], "see 'slsa-verifier-plugin resident status'") for root in roots if root.get("error")
+    ]
+    for problem, otherwise in (*unusable, *failed):
         # One text over the wire; what stands behind the first "; " is what to do.
         what, _, remedy = plain(str(problem), 512).partition("; ")
-        yield DoctorFinding("trusted root", WARNING, what, remedy or "correct trustedRoot")
-    roots = service.get("trustedRoots")
-    for root in roots if isinstance(roots, list) else []:
-        if isinstance(root, Mapping) and root.get("error"):
-            what, _, remedy = plain(str(root["error"]), 512).partition("; ")
-            yield DoctorFinding(
-                "trusted root", WARNING, what, remedy or "see 'slsa-verifier-plugin resident status'"
-            )
+        yield on_root(WARNING, what, remedy or otherwise)
 
 
 def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
@@ -220,7 +207,7 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
     source = RootSource("public-good")
     (state,) = look_at(source, environ)
     if state.problem:
-        return DoctorFinding("trusted root", FAILED, state.problem, "install the sigstore package again")
+        return on_root(FAILED, state.problem, "install the sigstore package again")
     shown = f"{state.source}, newest part of {state.date:%Y-%m-%d}" if state.date else state.source
     try:
         repository = repository_of(source, environ)
@@ -230,8 +217,7 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
         stamp = (repository.current / "timestamp.json").stat().st_mtime
     # No copy has ever been fetched here, or it cannot be read.
     except (OSError, TrustRootError):
-        return DoctorFinding(
-            "trusted root",
+        return on_root(
             WARNING,
             f"{shown}; never refreshed here: new logs of Sigstore's would be unknown",
             "run 'slsa-verifier-plugin trust refresh'; the resident verifier does it by itself",
@@ -239,13 +225,10 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
     days = (datetime.now(UTC) - datetime.fromtimestamp(stamp, tz=UTC)).days
     # Beyond it signatures by a new log would be UNKNOWN_LOG.
     if days > REFRESH_DAYS:
-        return DoctorFinding(
-            "trusted root",
-            WARNING,
-            f"{shown}, refreshed {days} days ago",
-            "run 'slsa-verifier-plugin trust refresh'",
+        return on_root(
+            WARNING, f"{shown}, refreshed {days} days ago", "run 'slsa-verifier-plugin trust refresh'"
         )
-    return DoctorFinding("trusted root", PASSED, f"{shown}, refreshed {days} days ago")
+    return on_root(PASSED, f"{shown}, refreshed {days} days ago")
 
 
 def producers(today: date) -> DoctorFinding:
@@ -256,9 +239,8 @@ def producers(today: date) -> DoctorFinding:
     shown = f"{known.repository} up to {newest}, known on {known.as_of} ({days} days ago)"
     # Upstream has had a few releases a year: an older list may lack one.
     if days <= RELEASES_DAYS:
-        return DoctorFinding("producers", PASSED, shown)
-    return DoctorFinding(
-        "producers",
+        return on_producers(PASSED, shown)
+    return on_producers(
         WARNING,
         f"{shown}: a summary signed at the commit of a newer release is denied",
         "update the plugin, or list the commits in allowedWorkflowDigests; "
@@ -274,19 +256,15 @@ def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -
 
     # Without an image there is no repository to ask; most registries let nobody list them.
     if image is None:
-        return DoctorFinding(
-            "registry", NOT_CHECKED, "no image was named", "run 'slsa-verifier-plugin doctor IMAGE'"
-        )
+        return on_registry(NOT_CHECKED, "no image was named", "run 'slsa-verifier-plugin doctor IMAGE'")
     steps = list(probe(parse_image(image), settings_of(None, plain_http), environ, Deadline(30.0)))
     # Some registries answer the ping with 404 and serve everything else.
     failed = [step for step in steps if step.outcome == "failed" and step.name != "ping"]
     if failed:
         remedy = f"run 'slsa-verifier-plugin registry check {image}'; 'slsa-verifier-plugin explain {failed[0].reason}' says more"
-        return DoctorFinding("registry", FAILED, f"{failed[0].name}: {failed[0].message}", remedy)
+        return on_registry(FAILED, f"{failed[0].name}: {failed[0].message}", remedy)
     seconds = sum(step.seconds for step in steps)
-    return DoctorFinding(
-        "registry", PASSED, f"the attestation of {image} was fetched in {seconds * 1000:.0f} ms"
-    )
+    return on_registry(PASSED, f"the attestation of {image} was fetched in {seconds * 1000:.0f} ms")
 
 
 def _cluster(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
@@ -296,11 +274,8 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     # KUBECONFIG may list several files; one that exists is enough for kubectl.
     if kubectl is None or not (in_cluster or any(Path(part).is_file() for part in config.split(os.pathsep))):
         missing = "kubectl" if kubectl is None else f"kubeconfig ({config})"
-        yield DoctorFinding(
-            "cluster",
-            NOT_CHECKED,
-            f"there is no {missing}",
-            "set KUBECONFIG to look at Ratify and Gatekeeper",
+        yield on_cluster(
+            NOT_CHECKED, f"there is no {missing}", "set KUBECONFIG to look at Ratify and Gatekeeper"
         )
         return
     # All kinds in one stream: what they say of each other is checked, too.
@@ -330,17 +305,15 @@ def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | DoctorFinding:
         # kubectl's own words for a kind whose definition is not installed.
         if "doesn't have a resource type" in str(error):
             owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
-            return DoctorFinding("cluster", WARNING, f"the cluster knows no {kind}", f"install {owner} there")
-        return DoctorFinding("cluster", FAILED, str(error), "check the kubeconfig and your rights")
+            return on_cluster(WARNING, f"the cluster knows no {kind}", f"install {owner} there")
+        return on_cluster(FAILED, str(error), "check the kubeconfig and your rights")
 
 
 def _resources(content: bytes) -> Iterator[DoctorFinding]:
     try:
         resources = list(flattened(parse_documents(content, "cluster")))
     except (UsageError, VerifierError) as error:
-        yield DoctorFinding(
-            "cluster", FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version"
-        )
+        yield on_cluster(FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version")
         return
     problems = check_resources(resources, allow_empty=True).problems
     counts: dict[str, int] = {}
@@ -348,15 +321,12 @@ def _resources(content: bytes) -> Iterator[DoctorFinding]:
         counts[resource.kind] = counts.get(resource.kind, 0) + 1
     # Ratify without a Verifier denies every image.
     if not any(kind.endswith("Verifier") for kind in counts):
-        yield DoctorFinding(
-            "cluster",
-            WARNING,
-            "there is no Verifier",
-            "apply one; 'slsa-verifier-plugin policy init IMAGE' writes it",
+        yield on_cluster(
+            WARNING, "there is no Verifier", "apply one; 'slsa-verifier-plugin policy init IMAGE' writes it"
         )
     for problem in problems:
         outcome = FAILED if problem.severity == ERROR else WARNING
-        yield DoctorFinding("cluster", outcome, problem.message, problem.remedy)
+        yield on_cluster(outcome, problem.message, problem.remedy)
     if not problems:
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        yield DoctorFinding("cluster", PASSED, shown or "nothing of Ratify or Gatekeeper there")
+        yield on_cluster(PASSED, shown or "nothing of Ratify or Gatekeeper there")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from slsa_verifier_plugin.checking.demands import Demands, root_parameter, seconds_of
+from slsa_verifier_plugin.checking.demands import OPTIONS, Demands, root_parameter, seconds_of
 from slsa_verifier_plugin.cli.typed import Choice, PolicyFile, TrustedRootFile
 
 if TYPE_CHECKING:
@@ -18,62 +18,61 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 POLICY_VARIABLE = "SLSA_VERIFIER_POLICY"
 """Names the policy file where no ``--policy`` does."""
 
+
+def valued(
+    name: str, metavar: str, meaning: str, *others: str, **more: Any
+) -> Callable[[Function], Function]:
+    """Return an option that takes a value.
+
+    Args:
+        name: the option, such as ``--output``.
+        metavar: what the help calls its value.
+        meaning: one sentence.
+        others: its short form, and the parameter that it fills, where that has another name.
+        more: what else ``click.option`` takes.
+    """
+    return click.option(name, *others, metavar=metavar, help=meaning, **more)
+
+
+def flag(name: str, meaning: str, *others: str) -> Callable[[Function], Function]:
+    """Return an option that is given or not; ``others`` as of ``valued``."""
+    return click.option(name, *others, is_flag=True, help=meaning)
+
+
+def policy_option(meaning: str) -> Callable[[Function], Function]:
+    """Return the option that names a policy file."""
+    return valued(
+        "--policy", "FILE", meaning, "-p", type=PolicyFile(), envvar=POLICY_VARIABLE, show_envvar=True
+    )
+
+
+def _repeated(parameter: str, metavar: str) -> Callable[[Function], Function]:
+    """Return the option for a parameter of a policy that is a list; it fills a parameter of that name."""
+    return valued(OPTIONS[parameter], metavar, f"{parameter}; may be repeated.", parameter, multiple=True)
+
+
 _POLICY = (
+    policy_option("Verifier resource(s) in YAML; - for standard input."),
+    valued("--verifier", "NAME", "Which Verifier of the file; needed where two are for one artifact type."),
+    _repeated("expectedVerifiedLevels", "LEVEL"),
+    _repeated("expectedResourceUri", "URI"),
+    _repeated("expectedVerifierId", "URI"),
+    _repeated("expectedSourceRefs", "REF"),
     click.option(
-        "--policy",
-        "-p",
-        metavar="FILE",
-        type=PolicyFile(),
-        envvar=POLICY_VARIABLE,
-        show_envvar=True,
-        help="Verifier resource(s) in YAML; - for standard input.",
+        "--source-binding",
+        "sourceBinding",
+        type=Choice(["none", "annotation", "provenance"]),
+        help="sourceBinding.",
     ),
-    click.option(
-        "--verifier",
-        metavar="NAME",
-        help="Which Verifier of the file; needed where two are for one artifact type.",
-    ),
-    click.option(
-        "--level", "levels", multiple=True, metavar="LEVEL", help="expectedVerifiedLevels; may be repeated."
-    ),
-    click.option(
-        "--resource-uri",
-        "resource_uris",
-        multiple=True,
-        metavar="URI",
-        help="expectedResourceUri; may be repeated.",
-    ),
-    click.option(
-        "--verifier-id",
-        "verifier_ids",
-        multiple=True,
-        metavar="URI",
-        help="expectedVerifierId; may be repeated.",
-    ),
-    click.option(
-        "--source-ref",
-        "source_refs",
-        multiple=True,
-        metavar="REF",
-        help="expectedSourceRefs; may be repeated.",
-    ),
-    click.option(
-        "--source-binding", type=Choice(["none", "annotation", "provenance"]), help="sourceBinding."
-    ),
-    click.option("--max-age", metavar="DURATION", help="maxAge, such as 720h."),
-    click.option(
+    valued("--max-age", "DURATION", "maxAge, such as 720h.", "maxAge"),
+    valued(
         "--trusted-root",
-        metavar="FILE|NAME",
+        "FILE|NAME",
+        "A trusted_root.json, public-good or staging.",
+        "trustedRoot",
         type=TrustedRootFile(),
-        help="A trusted_root.json, public-good or staging.",
     ),
-    click.option(
-        "--artifact-type",
-        "artifact_types",
-        multiple=True,
-        metavar="TYPE",
-        help="artifactTypes; may be repeated.",
-    ),
+    valued("--artifact-type", "TYPE", "artifactTypes; may be repeated.", "artifact_types", multiple=True),
     click.option(
         "--any", "rule", flag_value="any", help="One passing attestation suffices (Ratify's policy 'any')."
     ),
@@ -82,12 +81,8 @@ _POLICY = (
     ),
 )
 _REGISTRY = (
-    click.option(
-        "--plain-http",
-        is_flag=True,
-        help="Talk HTTP to the registry (a Store's useHttp); one on loopback needs no word.",
-    ),
-    click.option("--timeout", metavar="DURATION", help="Time for each attestation, instead of the policy's."),
+    flag("--plain-http", "Talk HTTP to the registry (a Store's useHttp); one on loopback needs no word."),
+    valued("--timeout", "DURATION", "Time for each attestation, instead of the policy's."),
 )
 
 
@@ -125,7 +120,13 @@ policy_options = with_options(_POLICY + _REGISTRY)
 """Adds the policy's and the registry's options to a command."""
 registry_options = with_options(_REGISTRY)
 """Adds the registry's options to a command."""
-json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+layout_option = valued(
+    "--layout",
+    "DIR",
+    "An OCI image layout, as 'fetch' writes it, instead of the registry.",
+    type=click.Path(),
+)
+json_option = flag("--json", "As JSON.", "as_json")
 
 
 def demands_of(options: Mapping[str, Any]) -> Demands:
@@ -141,20 +142,17 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
         raise UsageError(
             "--artifact-type: must not be empty; write the type that 'slsa-verifier-plugin inspect IMAGE' shows"
         )
+    typed = {**options, "trustedRoot": root_parameter(options["trustedRoot"])}
+    # What was not typed is left out: an empty list would be a demand of nothing. JSON's lists are Python's.
     parameters = {
-        "expectedVerifiedLevels": list(options["levels"]),
-        "expectedResourceUri": list(options["resource_uris"]),
-        "expectedVerifierId": list(options["verifier_ids"]),
-        "expectedSourceRefs": list(options["source_refs"]),
-        "sourceBinding": options["source_binding"],
-        "maxAge": options["max_age"],
-        "trustedRoot": root_parameter(options["trusted_root"]),
+        name: list(typed[name]) if isinstance(typed[name], tuple) else typed[name]
+        for name in OPTIONS
+        if typed[name]
     }
     return Demands(
         policy=options["policy"],
         verifier=options["verifier"],
-        # What was not typed is left out: an empty list would be a demand of nothing.
-        parameters={key: value for key, value in parameters.items() if value},
+        parameters=parameters,
         artifact_types=options["artifact_types"],
         rule=options["rule"],
         plain_http=options["plain_http"],

@@ -146,15 +146,25 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def asked_version(path: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a plugin for its version.
+
+    Raises:
+        OSError: it cannot be run.
+        subprocess.TimeoutExpired: it does not answer.
+    """
+    return subprocess.run(  # noqa: S603 (what was written a moment ago, or the plugin that Ratify runs, too)
+        [str(path), "--version"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=TRIAL_SECONDS,
+        check=False,
+    )
+
+
 def _try_out(path: Path) -> None:
     try:
-        done = subprocess.run(  # noqa: S603 (what was written a moment ago)
-            [str(path), "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TRIAL_SECONDS,
-            check=False,
-        )
+        done = asked_version(path)
     # Something that waits for input, or a machine that is out of memory.
     except subprocess.TimeoutExpired as error:
         raise UsageError(f"what was put into {quoted(str(path.parent.parent))} does not answer") from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.checking.status import Decision
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.progress import Progress as RichProgress
 
     from slsa_verifier_plugin.audit.auditor import Progress
@@ -18,40 +18,30 @@ if TYPE_CHECKING:
 BAR_COLUMNS = 24
 
 
-class Bar:
-    """Shows how far an audit is, for the length of a ``with`` block. Shows nothing where standard error is no terminal.
+@contextmanager
+def bar(session: Session) -> Iterator[Callable[[Progress], None]]:
+    """Show how far an audit is, for the length of a ``with`` block; yields what is called with it, some times a second.
 
-    Only numbers are shown, so no foreign text reaches the terminal past the sinks.
+    Shows nothing where standard error is no terminal, and only numbers: no foreign text reaches the terminal past the sinks.
 
     Args:
         session: says whether there are colours.
     """
+    # rich is imported only for a terminal. A dumb one cannot redraw a line: each update would be a new one.
+    if not sys.stderr.isatty() or session.environ.get("TERM") == "dumb":
+        yield lambda _: None
+        return
+    # rich gives the terminal back at the end of the block, after an interrupt too.
+    with _progress(session) as drawn:
+        # The total comes with the first call.
+        task = drawn.add_task("", total=None, counts="")
 
-    def __init__(self, session: Session) -> None:
-        # rich is imported only for a terminal. A dumb one cannot redraw a line: each update would be a new one.
-        watched = sys.stderr.isatty() and session.environ.get("TERM") != "dumb"
-        self._progress = _progress(session) if watched else None
-
-    def __enter__(self) -> Self:
-        if self._progress is not None:
-            # The total comes with the first call of ``show``.
-            self._task = self._progress.add_task("", total=None, counts="")
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # rich must give the terminal back, after an interrupt too.
-        if self._progress is not None:
-            self._progress.stop()
-
-    def show(self, progress: Progress) -> None:
-        """Take over how far it is; the bar is drawn some times a second."""
-        if self._progress is not None:
+        def show(progress: Progress) -> None:
             # All three words at all times, so that the line does not jump.
             counts = " ".join(f"{progress.decisions.get(decision, 0)} {decision}" for decision in Decision)
-            self._progress.update(self._task, total=progress.total, completed=progress.done, counts=counts)
+            drawn.update(task, total=progress.total, completed=progress.done, counts=counts)
+
+        yield show
 
 
 def _progress(session: Session) -> RichProgress:
@@ -59,7 +49,7 @@ def _progress(session: Session) -> RichProgress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     painter = session.painter(sys.stderr)
-    # Bar has asked whether this is a terminal, so rich need not guess.
+    # bar has asked whether this is a terminal, so rich need not guess.
     console = Console(
         file=sys.stderr, force_terminal=True, no_color=not painter.color, width=painter.width, markup=False
     )

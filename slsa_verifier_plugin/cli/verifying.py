@@ -122,7 +122,7 @@ def rendered(reports: list[ImageReport], look: Look, bundle: str | None = None) 
         yield ended(render_verify.json_of(reports))
     elif look.form == "sarif":
         # A dashboard would take "-" for a file of that name.
-        yield ended(render_verify.sarif_of(reports, "stdin" if bundle == "-" else bundle or ""))
+        yield ended(render_verify.verify_sarif(reports, "stdin" if bundle == "-" else bundle or ""))
     elif look.form == "junit":
         yield from map(ended, render_verify.verify_junit(reports))
     elif look.form == "markdown":

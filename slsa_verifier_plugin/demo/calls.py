@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, VERIFIER, Exhibit, Scene
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.members import object_at, objects_at
 from slsa_verifier_plugin.text import plain, quoted
 
 CALL_SECONDS = 60
@@ -37,8 +38,7 @@ class DemoOutcome:
     @property
     def extensions(self) -> Mapping[str, Any]:
         """The result's extensions."""
-        found = self.result.get("extensions")
-        return found if isinstance(found, dict) else {}
+        return object_at(self.result, "extensions")
 
 
 class Caller(Protocol):
@@ -123,11 +123,8 @@ class RatifyCaller:
         done = _run(command, self.environment, b"")
         decided = _json(done, str(self.ratify))
         # Ratify may leave the list out where it denies before it asks a verifier.
-        reports = decided.get("verifierReports")
-        result = (
-            reports[0] if isinstance(reports, list) and reports and isinstance(reports[0], dict) else decided
-        )
-        return DemoOutcome(exhibit, decided.get("isSuccess") is True, result)
+        reports = objects_at(decided, "verifierReports")
+        return DemoOutcome(exhibit, decided.get("isSuccess") is True, reports[0] if reports else decided)
 
 
 def _run(

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.registry.closing import Closeable
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -59,8 +59,8 @@ class Made:
         )
 
 
-class DemoRegistry:
-    """Serves one repository, from the start of a ``with`` block to its end.
+class DemoRegistry(Closeable):
+    """Serves one repository until it is closed.
 
     Args:
         repository: its name.
@@ -89,20 +89,16 @@ class DemoRegistry:
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="demo-registry", daemon=True
         )
+        self._thread.start()
 
     @property
     def host(self) -> str:
         """Host and port, as in an image reference."""
         return f"127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Waits until the loop has ended, so that the port is free when the block is left.
+    def close(self) -> None:
+        """End the server: the port is free when this returns."""
+        # Waits until the loop has ended.
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

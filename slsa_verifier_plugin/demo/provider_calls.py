@@ -17,6 +17,7 @@ from typing import Any
 from slsa_verifier_plugin.demo import scene
 from slsa_verifier_plugin.demo.scene import Exhibit
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.members import at
 from slsa_verifier_plugin.text import plain, quoted
 
 START_SECONDS = 60.0
@@ -55,9 +56,7 @@ class ProviderExchange:
     def as_expected(self) -> bool:
         """True where the right thing was answered, and for the right reason."""
         # An error of the provider itself has no extensions.
-        extensions = self.report.get("extensions")
-        reason = extensions.get("reason") if isinstance(extensions, dict) else None
-        return self.exhibit.meets(self.admitted, reason)
+        return self.exhibit.meets(self.admitted, at(self.report, "extensions", "reason"))
 
 
 @dataclass(frozen=True, slots=True)

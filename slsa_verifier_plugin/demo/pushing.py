@@ -9,16 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from slsa_verifier_plugin.checking.demands import Demands, decider_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.attach import pusher_for
+from slsa_verifier_plugin.checking.demands import Demands, decider_of, setup_of
 from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.demo import scene
 from slsa_verifier_plugin.errors import Reason, UsageError
-from slsa_verifier_plugin.registry.credentials.select import provider_for
-from slsa_verifier_plugin.registry.loopback import is_plain_http
-from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.text import quoted
 
@@ -82,8 +79,7 @@ def push(
         VerifierError: the registry refuses.
     """
     pieces = scene.pieces()
-    is_plain = is_plain_http(StoreSettings.parse(store_settings({}, plain_http)), repository.registry)
-    with Pusher(repository, is_plain, provider_for(None, environ), environ) as pusher:
+    with pusher_for(repository, plain_http, environ) as pusher:
         # All of them before the first byte is written: an image of the caller's may have that name.
         there = {piece.tag: pusher.standing(piece.tag) for piece in pieces}
         for piece in pieces:

@@ -7,13 +7,13 @@ import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.demo.demo_registry import MANIFEST_TYPE, DemoRegistry, Made, fields_of
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.policy.carried import carried
 
 ARTIFACT_TYPE = "slsla/attestation"
 VERIFIER = "slsla"
@@ -70,12 +70,11 @@ class Scene:
 
 def pieces() -> tuple[Piece, ...]:
     """Return the images with their attestations, and last one that has none."""
-    data = resources.files("slsa_verifier_plugin.demo.data")
     made = []
     # The denied one first: it is what the plugin is for.
     for tag, expected in _IMAGES.items():
         image = _image(tag)
-        bundles = data.joinpath(f"{tag}.intoto.jsonl").read_bytes()
+        bundles = _data(f"{tag}.intoto.jsonl")
         # As "oras attach" makes it, but for the time: what is pushed twice is the same artifact.
         subject = {"artifactType": ARTIFACT_TYPE, "subject": fields_of(image.descriptor)}
         # An empty configuration (OCI image specification 1.1, "Guidance for an Empty Descriptor").
@@ -86,7 +85,7 @@ def pieces() -> tuple[Piece, ...]:
 
 def trusted_root() -> bytes:
     """Return the trusted root of the Sigstore that signed the attestations; its private keys are public."""
-    return resources.files("slsa_verifier_plugin.demo.data").joinpath(ROOT_FILE).read_bytes()
+    return _data(ROOT_FILE)
 
 
 def prepare(registry: DemoRegistry, folder: Path) -> Scene:
@@ -149,51 +148,19 @@ def verifier_resource(name: str = VERIFIER, root: str = ROOT_FILE) -> str:
         name: its own.
         root: path of the trusted root; as it is by default for a file beside it, for use with the command line.
     """
-    return (
-        "apiVersion: config.ratify.deislabs.io/v1beta1\n"
-        "kind: Verifier\n"
-        "metadata:\n"
-        f"  name: {name}\n"
-        "spec:\n"
-        f"  name: {VERIFIER}\n"
-        f"  artifactTypes: {ARTIFACT_TYPE}\n"
-        "  parameters:\n"
-        f"    expectedVerifiedLevels: [{EXPECTED_LEVEL}]\n"
-        f"    expectedResourceUri: {SOURCE}\n"
-        "    trustedRoot:\n"
-        f"      path: {root}\n"
-    )
+    facts = {"type": VERIFIER, "artifact_type": ARTIFACT_TYPE, "level": EXPECTED_LEVEL, "source": SOURCE}
+    return _data("verifier.yaml").decode().format(name=name, root=root, **facts)
 
 
 def policy_resource() -> str:
     """Return the Policy: one attestation of the Verifier's type is required, and one that passes suffices."""
-    return (
-        "apiVersion: config.ratify.deislabs.io/v1beta1\n"
-        "kind: Policy\n"
-        "metadata:\n"
-        "  name: ratify-policy\n"
-        "spec:\n"
-        "  type: config-policy\n"
-        "  parameters:\n"
-        "    artifactVerificationPolicies:\n"
-        f"      {ARTIFACT_TYPE}: any\n"
-    )
+    return _data("policy.yaml").decode().format(artifact_type=ARTIFACT_TYPE)
 
 
 def provider_resources() -> str:
     """Return all that a provider needs to judge the images: the Verifier, and a Policy and a Store for this registry."""
-    return (
-        f"{verifier_resource()}"
-        "---\n"
-        f"{policy_resource()}"
-        "---\n"
-        "apiVersion: config.ratify.deislabs.io/v1beta1\n"
-        "kind: Store\n"
-        "metadata:\n"
-        "  name: store-oras\n"
-        "spec:\n"
-        "  name: oras\n"
-        "  parameters:\n"
-        "    useHttp: true\n"
-        "    cacheEnabled: true\n"
-    )
+    return "---\n".join((verifier_resource(), policy_resource(), _data("store.yaml").decode()))
+
+
+def _data(name: str) -> bytes:
+    return carried("slsa_verifier_plugin.demo.data", name)

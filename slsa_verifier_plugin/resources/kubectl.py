@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.text import plain
@@ -38,23 +39,39 @@ def run_kubectl(arguments: Sequence[str], environ: Mapping[str, str], seconds: f
         raise KubectlError(
             "there is no kubectl on the PATH; install it, or give what it prints elsewhere as a file"
         )
+    return run_program([program, *arguments], environ, seconds, _REMEDY)
+
+
+def run_program(command: Sequence[str], environ: Mapping[str, str], seconds: float, remedy: str) -> bytes:
+    """Return what kubectl, or a program like it, prints.
+
+    Args:
+        command: the program's path, and its arguments.
+        environ: of the program.
+        seconds: after which it is ended.
+        remedy: what to do where it fails.
+
+    Raises:
+        KubectlError: it cannot be run, takes too long, or fails.
+    """
+    name = Path(command[0]).name
     try:
-        done = subprocess.run(  # noqa: S603 (kubectl of the caller's PATH, with the caller's own arguments)
-            [program, *arguments],
+        done = subprocess.run(  # noqa: S603 (of the caller's PATH, with the caller's own arguments)
+            command,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=seconds,
             check=False,
         )
-    # An unreachable API server keeps kubectl trying for minutes; a person at a terminal would not know why.
+    # An unreachable API server keeps kubectl trying for minutes, and the bases of a kustomization may never answer.
     except subprocess.TimeoutExpired:
-        raise KubectlError(f"kubectl gave no answer within {seconds:g} s; {_REMEDY}") from None
+        raise KubectlError(f"{name} gave no answer within {seconds:g} s; {remedy}") from None
     except OSError as error:
-        raise KubectlError(f"kubectl cannot be run: {error.strerror or type(error).__name__}") from error
-    # kubectl may have printed a part of the list; a part would pass for all of it.
+        raise KubectlError(f"{name} cannot be run: {error.strerror or type(error).__name__}") from error
+    # It may have printed a part of the list; a part would pass for all of it.
     if done.returncode != 0:
-        raise KubectlError(f"kubectl {plain(' '.join(arguments[:2]))}: {said(done.stderr)}; {_REMEDY}")
+        raise KubectlError(f"{name} {plain(' '.join(command[1:3]))}: {said(done.stderr)}; {remedy}")
     return done.stdout
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from slsa_verifier_plugin.members import list_at
 from slsa_verifier_plugin.model.signer import GITHUB_ISSUER
 from slsa_verifier_plugin.policy.hints import READS_LIKE_EXPRESSION, bare_url, full_ref
 from slsa_verifier_plugin.problem import Key
@@ -51,8 +52,7 @@ def signer_slips(config: Mapping[str, Any]) -> Iterator[Remark]:
     for path, text in texts(config, "expectedVerifierId"):
         yield from _id(path, text)
     for key, name in (("trustedVerifiers", "verifierId"), ("trustedBuilders", "builderId")):
-        entries = config.get(key)
-        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        for index, entry in enumerate(list_at(config, key)):
             if isinstance(entry, Mapping):
                 place: list[Key] = [key, index]
                 for _, text in texts(entry, name):
@@ -67,8 +67,7 @@ def signer_slips(config: Mapping[str, Any]) -> Iterator[Remark]:
 
 def near_host(url: str) -> str:
     """Return the well-known host that the one in ``url`` is a misspelling of; empty for none."""
-    found = _URL.fullmatch(url[:512])
-    host = found[2].lower() if found else ""
+    host = _host(url[:512])
     # One that is known is no slip, though others may look like it.
     return "" if host in _HOSTS else nearest(host, _HOSTS, _LIKENESS)
 
@@ -78,7 +77,7 @@ def texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str
     value = config.get(name)
     if isinstance(value, str):
         yield [name], value
-    for index, item in enumerate(value if isinstance(value, list) else ()):
+    for index, item in enumerate(list_at(config, name)):
         if isinstance(item, str):
             yield [name, index], item
 

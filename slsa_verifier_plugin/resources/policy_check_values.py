@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from slsa_verifier_plugin.members import texts_below
+from slsa_verifier_plugin.members import objects_at, text_at, texts_below
 from slsa_verifier_plugin.model.levels import Levels, track_level
 from slsa_verifier_plugin.policy.hints import (
     HIGHEST_SOURCE_LEVEL,
@@ -182,12 +182,7 @@ def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
 
 def _by_known_workflow(config: Mapping[str, Any]) -> bool:
     """Return True where only the built-in table's workflow signs, of which is known how it writes a repository."""
-    entries = config.get("trustedVerifiers")
-    named = (
-        {entry.get("verifierId") for entry in entries or () if isinstance(entry, Mapping)}
-        if isinstance(entries, list)
-        else set()
-    )
+    named = {text_at(entry, "verifierId") for entry in objects_at(config, "trustedVerifiers")}
     # Without expectedVerifierId those of the default ids count that the configured table has.
     usual = [item for item in DEFAULT_VERIFIER_IDS if item in named] if named else DEFAULT_VERIFIER_IDS
     # A pattern is a problem of its own; what was meant by it are the usual ids.

@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator
 from slsa_verifier_plugin import sinks
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.render.render_audit import COLUMNS, csv_of
-from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
+from slsa_verifier_plugin.cli.render.render_junit import junit_of
+from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from tests.support.audit_page import row
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, ROOT, Done, cli, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
@@ -155,7 +156,7 @@ def test_csv_has_a_line_for_each_place() -> None:
 
 @given(HOSTILE)
 def test_junit_and_csv_hold_text_and_nothing_else(text: str) -> None:
-    case = JunitCase(text, text, Decision.DENIED, text, text)
+    case = ReportItem(text, Decision.DENIED, text, text, group=text)
     document = "".join(junit_of([case], {Decision.DENIED: 1}, (text,)))
     assert [item.tag for item in ElementTree.fromstring(document).iter()] == [
         *("testsuites", "testsuite", "testcase", "failure", "testcase", "error")

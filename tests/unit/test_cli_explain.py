@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli import reason_page
 from slsa_verifier_plugin.cli.reason_page import entries, page
-from slsa_verifier_plugin.cli.render import reasons
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.resident import protocol
 from tests.support.command_line import LEVEL_1, ROOT, SOURCE, TRUSTED_ROOT, cli
@@ -90,19 +90,19 @@ def test_the_page_is_the_repositorys_where_the_package_names_one(monkeypatch: py
         message = Message()
         for url in urls:
             message["Project-URL"] = url
-        monkeypatch.setattr(reasons, "metadata", lambda _: message)
+        monkeypatch.setattr(reason_page, "metadata", lambda _: message)
 
     named("Ratify, https://ratify.dev", "Repository, https://github.example/o/r/")
-    assert reasons.reasons_page() == "https://github.example/o/r/blob/main/docs/reasons.md"
+    assert reason_page.reasons_page() == "https://github.example/o/r/blob/main/docs/reasons.md"
     for urls in ([], ["Ratify, https://ratify.dev"], ["Repository, javascript:alert(1)"], ["Repository"]):
         named(*urls)
-        assert reasons.reasons_page() == reasons.SPECIFICATION
+        assert reason_page.reasons_page() == reason_page.SPECIFICATION
 
     def absent(_: str) -> Message:
         raise PackageNotFoundError
 
-    monkeypatch.setattr(reasons, "metadata", absent)
-    assert reasons.reasons_page() == reasons.SPECIFICATION
+    monkeypatch.setattr(reason_page, "metadata", absent)
+    assert reason_page.reasons_page() == reason_page.SPECIFICATION
 
 
 def test_denials_that_need_no_verdict_end_with_their_code() -> None:

@@ -11,10 +11,11 @@ from jsonschema import Draft7Validator
 
 from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.reason_page import entries
 from slsa_verifier_plugin.cli.render import render_verify
-from slsa_verifier_plugin.cli.render.reasons import SUMMARIES
 from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
-from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
+from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
+from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.sinks import markdown_code as code
 from slsa_verifier_plugin.sinks import markdown_table as table
@@ -26,11 +27,11 @@ EVIL = "x|y `code` [a](https://evil.example) <b onclick=x> @someone #1 **b** \\|
 IMAGE = "registry.example/app@sha256:" + "a" * 64
 
 ITEMS = [
-    SarifItem(IMAGE, Decision.ADMITTED, "VERIFIED", "so it is"),
-    SarifItem(
+    ReportItem(IMAGE, Decision.ADMITTED, "VERIFIED", "so it is"),
+    ReportItem(
         IMAGE, Decision.DENIED, "LEVEL_TOO_LOW", "found 1", "deploy/a b.yaml", 12, {"namespace": "shop"}
     ),
-    SarifItem("no image {}\n", Decision.UNDECIDED, "REGISTRY_ERROR", EVIL),
+    ReportItem("no image {}\n", Decision.UNDECIDED, "REGISTRY_ERROR", EVIL),
 ]
 
 
@@ -43,7 +44,7 @@ def schema() -> Draft7Validator:
 
 
 @pytest.mark.parametrize("items", [ITEMS, [], ITEMS * 3])
-def test_sarif_is_valid(schema: Draft7Validator, items: list[SarifItem]) -> None:
+def test_sarif_is_valid(schema: Draft7Validator, items: list[ReportItem]) -> None:
     log = json.loads(sarif_of(items))
     assert [error.message for error in schema.iter_errors(log)] == []
 
@@ -101,8 +102,7 @@ def test_sarif_says_what_where_and_how_bad() -> None:
 
 
 def test_every_reason_has_a_sentence_and_is_documented() -> None:
-    assert set(SUMMARIES) == set(Reason)
-    assert all(re.fullmatch(r"[A-Z][^\n{}]{10,90}\.", text) for text in SUMMARIES.values())
+    assert all(re.fullmatch(r"[A-Z][^\n{}]{10,90}\.", entries()[reason].meaning) for reason in Reason)
     documented = (ROOT / "docs" / "reasons.md").read_text()
     assert [reason for reason in Reason if f"`{reason}`" not in documented] == []
 
@@ -134,5 +134,5 @@ def test_verifys_markdown() -> None:
 def test_a_report_without_an_artifact_has_no_steps() -> None:
     report = ImageReport("a:1", "", Decision.UNDECIDED, Reason.REGISTRY_ERROR, EVIL)
     assert "<details>" not in markdown_of([report])
-    log: dict[str, Any] = json.loads(render_verify.sarif_of([report]))
+    log: dict[str, Any] = json.loads(render_verify.verify_sarif([report]))
     assert log["runs"][0]["results"][0]["ruleId"] == "REGISTRY_ERROR"

@@ -72,7 +72,7 @@ def test_reports_hold_no_control_character_and_no_more_lines(text: str) -> None:
     assert is_shown_safely("".join(shown))
     assert "{" not in "".join(shown)
     json.loads(render_verify.json_of([report]))
-    json.loads(render_verify.sarif_of([report]))
+    json.loads(render_verify.verify_sarif([report]))
     assert is_shown_safely(markdown_of([report]))
     assert len(markdown_of([report]).splitlines()) == 5
 
@@ -240,9 +240,9 @@ def test_broken_lines_lose_nothing(text: str, width: int, columns: int) -> None:
 @FEW
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=60), max_size=3))
 def test_sarif_of_anything_is_json(properties: dict[str, str]) -> None:
-    from slsa_verifier_plugin.cli.render.render_sarif import SarifItem
+    from slsa_verifier_plugin.cli.render.report_item import ReportItem
 
     text = next(iter(properties.values()), "")
-    item = SarifItem(text, Decision.UNDECIDED, "REGISTRY_ERROR", text, text, 1, properties)
+    item = ReportItem(text, Decision.UNDECIDED, "REGISTRY_ERROR", text, text, 1, properties)
     (result,) = json.loads(sarif_of([item]))["runs"][0]["results"]
     assert re.fullmatch(r"[!-~]*", result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"])

@@ -341,7 +341,9 @@ def test_a_kustomization_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_kustomization_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Kustomization").write_text("")
     fake_kubectl(tmp_path, "echo 'error: no such base' >&2; exit 1", monkeypatch)
-    with pytest.raises(UsageError, match=r"failed: error: no such base"):
+    with pytest.raises(
+        UsageError, match=r"kubectl kustomize .*: error: no such base; check the kustomization"
+    ):
         list(images.from_manifests(str(tmp_path), Counter()))
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs kubectl or kustomize on the PATH"):

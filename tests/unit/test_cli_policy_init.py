@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.commands.policy_command import resource_schema
 from slsa_verifier_plugin.policy.parameters import parse_policy
+from slsa_verifier_plugin.resources.ratify_resources import GROUP, VERIFIER_KINDS, VERSIONS
 from tests.support.command_line import (
     ARTIFACT_TYPE,
     LEVEL_1,
@@ -310,3 +311,9 @@ def test_the_schema_of_the_resource_accepts_what_the_plugin_does() -> None:
         assert list(validator.iter_errors(yaml.safe_load(path.read_text()))) == []
     assert list(validator.iter_errors(verifier(spec={"parameters": parameters(expectedLevels=1)})))
     assert list(validator.iter_errors(verifier(kind="Store")))
+
+
+def test_the_schema_of_a_resource_has_the_kinds_and_versions_that_are_read() -> None:
+    properties = resource_schema()["properties"]
+    assert properties["kind"]["enum"] == list(VERIFIER_KINDS)
+    assert properties["apiVersion"]["enum"] == [f"{GROUP}/{version}" for version in VERSIONS]

@@ -283,6 +283,19 @@ def test_an_id_that_nobody_has_is_a_warning(text: str) -> None:
     assert list(unmatchable({"trustedBuilders": [{**entry, "builderId": "http://builder.example/x"}]})) == []
 
 
+@pytest.mark.parametrize("value", [["x"], {"a": 1}, 7, None])
+def test_what_does_not_fit_the_schema_is_passed_over(value: Any, tmp_path: Path) -> None:
+    # The parser of parameters says what is wrong with it, with the place.
+    wrong = [
+        {"verifierId": value, "issuer": value, "identity": value, "identityPattern": value, "maxLevel": value}
+    ]
+    for name in ("trustedVerifiers", "trustedBuilders", "expectedVerifierId", "expectedResourceUri"):
+        assert list(unmatchable({name: wrong, "expectedVerifiedLevels": [value]})) == []
+    broken = verifier(spec={"parameters": parameters(trustedVerifiers=wrong)})
+    done = cli("policy", "check", write_yaml(tmp_path / "v.yaml", broken))
+    assert (done.status, done.err, "trustedVerifiers[0].verifierId" in done.out) == (1, "", True)
+
+
 def test_a_host_and_a_wildcard_that_are_nearly_right_are_told() -> None:
     ((_, _, remedy),) = unmatchable({"expectedResourceUri": "git+https://gihub.com/o/r"})
     assert remedy == "is github.com meant?"

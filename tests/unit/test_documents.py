@@ -39,7 +39,7 @@ def rows(name: str, heading: str | None = None) -> list[list[str]]:
 
 
 def test_reasons_are_all_listed_with_an_example_and_a_remedy() -> None:
-    listed = [row for row in rows("reasons.md") if re.fullmatch(r"`[A-Z_]+`", row[0])]
+    listed = [row for row in rows("reasons.md") if len(row) == 4]
     assert [row[0].strip("`") for row in listed] == [str(reason) for reason in Reason]
     for reason, _, example, remedy in listed:
         assert len(example) > 20, reason
@@ -68,7 +68,7 @@ def test_the_registrys_examples_are_messages_of_this_program() -> None:
             blob, "the body has 1200 bytes, its descriptor says 6000"
         ),
     }
-    listed = {row[0].strip("`"): row[2].strip("`") for row in rows("reasons.md")}
+    listed = {row[0].strip("`"): row[2].strip("`") for row in rows("reasons.md") if len(row) == 4}
     for reason, error in made.items():
         assert (str(error.reason), error.message) == (reason, listed[reason])
 

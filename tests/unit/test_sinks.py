@@ -19,7 +19,8 @@ from jinja2 import TemplateError
 from slsa_verifier_plugin import ratify, sinks
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
+from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
+from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from slsa_verifier_plugin.errors import ContractCode, ContractError, Reason
 from slsa_verifier_plugin.policy.steps import completed
 from slsa_verifier_plugin.policy.verdict import Verdict
@@ -211,7 +212,7 @@ def test_a_table_of_markdown_keeps_its_columns(text: str) -> None:
 
 @given(HOSTILE)
 def test_sarif_links_nowhere(text: str) -> None:
-    item = SarifItem(text, Decision.DENIED, "LEVEL_TOO_LOW", text, text, 3)
+    item = ReportItem(text, Decision.DENIED, "LEVEL_TOO_LOW", text, text, 3)
     written = sarif_of([item])
     assert commands_in(written) == []
     (result,) = json.loads(written)["runs"][0]["results"]

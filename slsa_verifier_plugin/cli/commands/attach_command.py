@@ -11,7 +11,13 @@ import click
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status, status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import demands_of, policy_options, registry_options, require_folder
+from slsa_verifier_plugin.cli.options import (
+    demands_of,
+    policy_options,
+    registry_options,
+    require_folder,
+    valued,
+)
 from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of
 from slsa_verifier_plugin.text import counted
 
@@ -23,8 +29,6 @@ if TYPE_CHECKING:
 SECONDS = 120.0
 MAX_WAIT = 6 * 3600
 """Seconds that ``--wait`` may be: as long as a job of GitHub Actions may run."""
-# Five digits are enough for the limit in any unit: six hours are 21,600 seconds.
-_WAIT = re.compile(r"(?P<count>[0-9]{1,5})(?P<unit>[smh])")
 # Whole, of SHA-1 or SHA-256: attestations never abbreviate a commit, so a short one would match none.
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 ATTACH_EPILOG = """\b
@@ -47,34 +51,19 @@ Examples:
 @click.command(cls=StrictCommand, epilog=ATTACH_EPILOG)
 @click.argument("image")
 @click.argument("file", type=click.Path(), required=False)
-@click.option(
+@valued(
     "--from",
-    "origin",
-    metavar="SOURCE",
-    help="Instead of FILE: notes[:REPOSITORY] (the commit's git note), github:OWNER/NAME (GitHub's attestation API), or the "
+    "SOURCE",
+    "Instead of FILE: notes[:REPOSITORY] (the commit's git note), github:OWNER/NAME (GitHub's attestation API), or the "
     "REFERENCE of an artifact that holds attestations.",
+    "origin",
 )
-@click.option(
-    "--commit",
-    metavar="COMMIT",
-    help="What the attestation must be about; by default the image's revision label.",
-)
-@click.option(
-    "--wait", metavar="DURATION", help="With --from: how long to wait until it is there, such as 10m."
-)
+@valued("--commit", "COMMIT", "What the attestation must be about; by default the image's revision label.")
+@valued("--wait", "DURATION", "With --from: how long to wait until it is there, such as 10m.")
 @policy_options
-@click.option(
-    "--annotation",
-    "annotations",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Of the artifact; may be repeated.",
-)
-@click.option(
-    "--report",
-    metavar="FILE",
-    type=click.Path(),
-    help="Append the policy's verdict as Markdown, for a job's summary.",
+@valued("--annotation", "KEY=VALUE", "Of the artifact; may be repeated.", "annotations", multiple=True)
+@valued(
+    "--report", "FILE", "Append the policy's verdict as Markdown, for a job's summary.", type=click.Path()
 )
 @click.pass_context
 def attach(context: click.Context, /, image: str, file: str | None, **options: Any) -> int:
@@ -142,17 +131,20 @@ def _request(image: str, file: str | None, options: Any) -> AttachRequest:
 
 def _wait_of(text: str | None) -> float:
     from slsa_verifier_plugin.errors import UsageError
+    from slsa_verifier_plugin.policy.durations import parse_duration
     from slsa_verifier_plugin.text import quoted
 
     # Without --wait there is one look and no second.
     if text is None:
         return 0.0
-    found = _WAIT.fullmatch(text)
-    # Minutes and hours: a workflow takes minutes, which nobody writes in seconds.
-    seconds = int(found["count"]) * {"s": 1, "m": 60, "h": 3600}[found["unit"]] if found else -1
-    if not 0 <= seconds <= MAX_WAIT:
+    try:
+        seconds = parse_duration(text)
+    # What is no duration gets the same message as one that is too long.
+    except ValueError:
+        seconds = MAX_WAIT + 1.0
+    if seconds > MAX_WAIT:
         raise UsageError(f"--wait {quoted(text, 40)}: expected a duration up to 6h, such as 10m or 90s")
-    return float(seconds)
+    return seconds
 
 
 def _append_report(path: Path, report: ImageReport) -> None:
@@ -165,17 +157,8 @@ def _append_report(path: Path, report: ImageReport) -> None:
 
 @click.command(cls=StrictCommand, epilog=FETCH_EPILOG)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
-    "--output",
-    "-o",
-    required=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="An OCI image layout.",
-)
-@click.option(
-    "--artifact-type", "artifact_types", multiple=True, metavar="TYPE", help="Only these; all by default."
-)
+@valued("--output", "DIR", "An OCI image layout.", "-o", required=True, type=click.Path(path_type=Path))
+@valued("--artifact-type", "TYPE", "Only these; all by default.", "artifact_types", multiple=True)
 @registry_options
 @click.pass_context
 def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **options: Any) -> int:

@@ -16,16 +16,16 @@ from slsa_verifier_plugin.checking.demands import decider_of, setup_of
 from slsa_verifier_plugin.checking.status import PROGRAM
 from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, Output, Report
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import demands_of, policy_options, with_options
-from slsa_verifier_plugin.cli.session import Session, session_of
+from slsa_verifier_plugin.cli.options import demands_of, flag, policy_options, valued, with_options
+from slsa_verifier_plugin.cli.session import session_of
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.audit.audit_sources import Asked
+    from slsa_verifier_plugin.audit.audit_sources import AuditSources
     from slsa_verifier_plugin.audit.audit_state import AuditState
     from slsa_verifier_plugin.audit.pod_images import Cluster
-    from slsa_verifier_plugin.service.service import Service
+    from slsa_verifier_plugin.checking.demands import Demands
 
 EPILOG = """\b
 Examples:
@@ -74,7 +74,7 @@ _output_options = with_options(
     (
         click.option("--format", "form", type=Choice(FORMATS), default="table", show_default=True),
         click.option("--json", "form", flag_value="json", help="Short for --format json."),
-        click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the report there."),
+        valued("--output", "FILE", "Write the report there.", "-o", type=click.Path()),
         click.option(
             "--fail-on",
             type=Choice(list(FAIL_ON)),
@@ -82,52 +82,37 @@ _output_options = with_options(
             show_default=True,
             help="What makes the exit status 1 (denied) or 3 (undecided).",
         ),
-        click.option("--allow-empty", is_flag=True, help="Finding no image at all is no failure."),
+        flag("--allow-empty", "Finding no image at all is no failure."),
     )
 )
 
 
 @click.command(cls=_AuditGroup, epilog=EPILOG)
 @click.argument("images", nargs=-1, metavar="[IMAGE...|merge STATE...]", shell_complete=_completed)
-@click.option(
-    "--images",
-    "lists",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(),
-    help="Images, one a line; - for stdin.",
+@valued("--images", "FILE", "Images, one a line; - for stdin.", "lists", multiple=True, type=click.Path())
+@valued(
+    "--pods", "FILE", "Pods, as 'kubectl get pods -A -o json' prints them.", multiple=True, type=click.Path()
 )
-@click.option(
-    "--pods",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(),
-    help="Pods, as 'kubectl get pods -A -o json' prints them.",
-)
-@click.option(
+@valued(
     "--manifests",
+    "PATH",
+    "Manifests: a file, - , a folder or kustomization.",
     multiple=True,
-    metavar="PATH",
     type=click.Path(),
-    help="Manifests: a file, - , a folder or kustomization.",
 )
-@click.option("--registry", "registries", multiple=True, metavar="HOST[/REPO]", help="Every tag of it.")
-@click.option("--cluster", is_flag=True, help="The Pods that run in the cluster; kubectl is asked for them.")
-@click.option("--namespace", "-n", metavar="NAME", help="Of the cluster; all by default.")
-@click.option(
-    "--context", "kubernetes", metavar="NAME", help="Of the kubeconfig; the current one by default."
-)
+@valued("--registry", "HOST[/REPO]", "Every tag of it.", "registries", multiple=True)
+@flag("--cluster", "The Pods that run in the cluster; kubectl is asked for them.")
+@valued("--namespace", "NAME", "Of the cluster; all by default.", "-n")
+@valued("--context", "NAME", "Of the kubeconfig; the current one by default.", "kubernetes")
 @policy_options
-@click.option(
+@valued(
     "--state",
-    metavar="FILE",
+    "FILE",
+    "Keep what is found, and go on from there.",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep what is found, and go on from there.",
 )
-@click.option("--restart", is_flag=True, help="Forget what --state holds.")
-@click.option(
-    "--shard", metavar="I/N", help="Only the I-th (from 0) of N parts; 'audit merge' joins their states."
-)
+@flag("--restart", "Forget what --state holds.")
+@valued("--shard", "I/N", "Only the I-th (from 0) of N parts; 'audit merge' joins their states.")
 @click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help="Images at once."
 )
@@ -139,8 +124,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     Each image is looked at once, however many places use it. With --state an audit that was interrupted goes on where it
     was; what could not be decided is tried again.
     """
-    from slsa_verifier_plugin.audit.audit_sources import Asked, AuditSources
-    from slsa_verifier_plugin.service.service import Service
+    from slsa_verifier_plugin.audit.audit_sources import AuditSources
 
     session, demands = session_of(context), demands_of(options)
     sources = AuditSources(
@@ -153,14 +137,10 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     )
     # Before a policy is read or the report's file is touched.
     sources.check(demands)
-    # Before the policy is read: a slip in an option costs nothing yet.
-    shard = _shard(options["shard"])
-    service = Service(session.environ)
     # The report's file and the state are closed however the audit ends.
     with ExitStack() as stack:
         report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
-        asked = Asked(demands, sources, shard, context.meta.get(_TYPED, ""))
-        state = _audited(session, asked, service, options, stack)
+        state = _audited(context, demands, sources, options, stack)
         # Of several shards one may be empty: what counts is whether all of them together had an image.
         _refuse_empty(sources.found, sources.gaps(), options["allow_empty"])
         return report.write(session, state)
@@ -168,12 +148,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
 
 @click.command("merge", cls=StrictCommand)
 @click.argument("states", nargs=-1, required=True, metavar="STATE...", type=click.Path(path_type=Path))
-@click.option(
-    "--state",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep what was joined there.",
-)
+@valued("--state", "FILE", "Keep what was joined there.", type=click.Path(dir_okay=False, path_type=Path))
 @_output_options
 @click.pass_context
 def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | None, **options: Any) -> int:
@@ -216,27 +191,31 @@ def _refuse_empty(found: int, gaps: Sequence[str], allowed: bool) -> None:
     )
 
 
-def _audited(session: Session, asked: Asked, service: Service, options: Any, stack: ExitStack) -> AuditState:
+def _audited(
+    context: click.Context, demands: Demands, sources: AuditSources, options: Any, stack: ExitStack
+) -> AuditState:
     """Return the state once every image in it has been looked at."""
     from slsa_verifier_plugin.audit.audit_state import AuditState, forget
     from slsa_verifier_plugin.audit.auditor import Auditor, in_shard, run
-    from slsa_verifier_plugin.cli.progress import Bar
+    from slsa_verifier_plugin.cli.progress import bar
+    from slsa_verifier_plugin.service.service import Service
 
-    path: Path | None = options["state"]
-    setup = setup_of(asked.demands)
-    checker = decider_of(setup, asked.demands, service)
+    session, path = session_of(context), options["state"]
+    # Before the policy is read: a slip in an option costs nothing yet.
+    shard = _shard(options["shard"])
+    setup = setup_of(demands)
+    checker = decider_of(setup, demands, Service(session.environ))
     auditor = Auditor(checker)
     # After the policy was read: a misspelt policy must not cost the state of a day.
     if options["restart"] and path is not None:
         forget(path)
     state = stack.enter_context(AuditState(path, auditor.fingerprint, auditor.levels))
-    found = asked.sources.uses(checker.store)
     # By the image's name, so that one image is in one shard, however many places use it.
-    ours = (use for use in found if in_shard(use.image, *asked.shard))
-    state.begin(ours, asked.shard, partial(asked.run, setup))
+    ours = (use for use in sources.uses(checker.store) if in_shard(use.image, *shard))
+    state.begin(ours, shard, partial(sources.run, context.meta.get(_TYPED, ""), setup))
     try:
-        with Bar(session) as bar:
-            run(auditor, state, options["jobs"], bar.show)
+        with bar(session) as show:
+            run(auditor, state, options["jobs"], show)
     except KeyboardInterrupt:
         # What is decided is kept: the next run with this state asks for the rest.
         state.commit()

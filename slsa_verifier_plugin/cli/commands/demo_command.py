@@ -13,7 +13,7 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import json_option
+from slsa_verifier_plugin.cli.options import flag, json_option, valued
 from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
 from slsa_verifier_plugin.errors import UsageError
 
@@ -27,43 +27,36 @@ With --push: 0 if the registry gives back what makes the right verdicts; else 1,
 
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
-@click.option(
-    "--ratify", metavar="PATH", help="The ratify to go through; by default the one on the PATH, if any."
-)
-@click.option(
-    "--without-ratify", is_flag=True, help="Run the plugin alone, though there is a ratify on the PATH."
-)
-@click.option(
+@valued("--ratify", "PATH", "The ratify to go through; by default the one on the PATH, if any.")
+@flag("--without-ratify", "Run the plugin alone, though there is a ratify on the PATH.")
+@valued(
     "--serve",
-    metavar="DIR",
+    "DIR",
+    "Keep the registry until Ctrl-C, to try commands on; DIR gets the policy and its trusted root.",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the registry until Ctrl-C, to try commands on; DIR gets the policy and its trusted root.",
 )
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
     help="Where the registry of --serve listens; by default on a free port.",
 )
-@click.option(
+@flag(
     "--provider",
-    is_flag=True,
-    help="Ask 'serve', as Gatekeeper does without Ratify; on a terminal or with --serve DIR it stays until Ctrl-C.",
+    "Ask 'serve', as Gatekeeper does without Ratify; on a terminal or with --serve DIR it stays until Ctrl-C.",
 )
-@click.option(
+@valued(
     "--push",
-    metavar="REGISTRY[/PREFIX]",
-    help="Push three images and their attestations there, as slsa-demo, to try a cluster on: level-1, level-3 and unattested.",
+    "REGISTRY[/PREFIX]",
+    "Push three images and their attestations there, as slsa-demo, to try a cluster on: level-1, level-3 and unattested.",
 )
-@click.option(
+@valued(
     "--output",
+    "DIR",
+    "With --push: for the policy and its trusted root, which is for tests alone; by default slsa-demo.",
     "-o",
-    metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="With --push: for the policy and its trusted root, which is for tests alone; by default slsa-demo.",
 )
-@click.option(
-    "--plain-http", is_flag=True, help="With --push: talk HTTP; to a registry on loopback needs no word."
-)
+@flag("--plain-http", "With --push: talk HTTP; to a registry on loopback needs no word.")
 @json_option
 @click.pass_context
 def demo(context: click.Context, /, **options: Any) -> int:
@@ -149,14 +142,19 @@ def keep(folder: Path, port: int) -> int:
         policy = folder / "verifier.yaml"
         policy.write_text(scene.verifier_resource(), "utf-8")
         say_all(kept_lines(registry.host, prepared, policy))
-        # Into a pipe as well: the registry stays for hours, and these lines say where it is.
-        sys.stdout.flush()
-        try:
-            # Nothing sets this event: only Ctrl-C ends the wait.
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            say("ended")
+        _stay()
     return Status.ADMITTED
+
+
+def _stay() -> None:
+    """Wait until Ctrl-C."""
+    # Into a pipe as well: what was shown says where things are, and it may be hours until the end.
+    sys.stdout.flush()
+    try:
+        # Nothing sets this event: only Ctrl-C ends the wait.
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        say("ended")
 
 
 def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
@@ -195,12 +193,7 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
             else:
                 say_all(render_provider_demo.text_of(running, exchanges, session.painter(), stays))
             if stays:
-                # As in keep: what is shown must not wait for the end.
-                sys.stdout.flush()
-                try:
-                    threading.Event().wait()
-                except KeyboardInterrupt:
-                    say("ended")
+                _stay()
     return Status.ADMITTED if all(exchange.as_expected for exchange in exchanges) else Status.DENIED
 
 

@@ -9,7 +9,7 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import json_option
+from slsa_verifier_plugin.cli.options import flag, json_option, valued
 from slsa_verifier_plugin.cli.session import say_all, session_of, show
 from slsa_verifier_plugin.problem import FAILED
 
@@ -23,20 +23,15 @@ Exit status: 0 nothing failed, 1 something did, 2 usage.
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("image", required=False)
-@click.option(
-    "--plugins-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Ratify's; ~/.ratify/plugins by default.",
-)
-@click.option(
+@valued("--plugins-dir", "DIR", "Ratify's; ~/.ratify/plugins by default.", type=click.Path(path_type=Path))
+@valued(
     "--containerd",
+    "CONFIG",
+    "Look at a node instead: containerd's configuration file, and the door that it leaves open.",
     "containerd",
     type=click.Path(path_type=Path),
-    metavar="CONFIG",
-    help="Look at a node instead: containerd's configuration file, and the door that it leaves open.",
 )
-@click.option("--plain-http", is_flag=True, help="Talk HTTP to the registry; one on loopback needs no word.")
+@flag("--plain-http", "Talk HTTP to the registry; one on loopback needs no word.")
 @json_option
 @click.pass_context
 def doctor(

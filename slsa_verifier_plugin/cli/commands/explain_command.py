@@ -39,18 +39,17 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
     What is printed is docs/reasons.md's, and needs no network. A number is an error code of Ratify's plugin contract.
     """
     from slsa_verifier_plugin.cli.reason_page import CONTRACT, entries
-    from slsa_verifier_plugin.cli.render.reasons import REMEDIES, SUMMARIES
 
     known = entries()
     painter = session_of(context).painter()
     # All of them, for whoever does not know what there is.
     if code is None:
         if as_json:
-            show(json_text([{"code": str(item), "summary": SUMMARIES[item]} for item in Reason]))
+            show(json_text([{"code": str(item), "summary": known[item].meaning} for item in Reason]))
             return Status.ADMITTED
         width = max(map(len, Reason))
         for reason in Reason:
-            say_all(painter.lines(SUMMARIES[reason], f"{reason:<{width}}  ", width + 2))
+            say_all(painter.lines(known[reason].meaning, f"{reason:<{width}}  ", width + 2))
         return Status.ADMITTED
     # A code as it stands in a message may have brackets around it, and people write it in lower case.
     name = code.strip("[]().,:; ").upper().replace("-", "_")
@@ -65,12 +64,14 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
         near = nearest(name, known) or part
         hint = f"did you mean {near}?" if near else "'slsa-verifier-plugin explain' lists all"
         raise UsageError(f"there is no reason code '{name[:80]}'; {hint}")
-    # A number is an error of Ratify's contract: the page has its meaning and no summary.
-    summary = SUMMARIES[Reason(name)] if name in set(Reason) else entry.example
-    remedy = REMEDIES[Reason(name)] if name in set(Reason) else ""
     if as_json:
-        values = {"code": entry.code, "steps": entry.steps, "summary": summary, "example": entry.example}
-        show(json_text({**values, "remedy": entry.remedy, "inShort": remedy}))
+        values = {
+            "code": entry.code,
+            "steps": entry.steps,
+            "summary": entry.meaning,
+            "example": entry.example,
+        }
+        show(json_text({**values, "remedy": entry.remedy, "inShort": entry.in_short}))
         return Status.ADMITTED
     where = (
         CONTRACT if entry.steps == CONTRACT else f"step {entry.steps}" if entry.steps else "no step failed"
@@ -78,8 +79,8 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
     say(f"{painter.paint(entry.code, 'bold')}  ({where})")
     # A contract error has a typical cause on the page, a reason has a remedy.
     last = "usually: " if entry.steps == CONTRACT else "to do: "
-    for title, text in (("", summary), ("example: ", entry.example), (last, entry.remedy)):
+    for title, text in (("", entry.meaning), ("example: ", entry.example), (last, entry.remedy)):
         # The example of a contract error is its meaning, which is said already.
-        if text and not (title == "example: " and text == summary):
+        if text and not (title == "example: " and text == entry.meaning):
             say_all(painter.lines(text, f"  {title}", 4))
     return Status.ADMITTED

@@ -10,7 +10,7 @@ import click
 from slsa_verifier_plugin.checking.demands import ROOTS, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import json_option, registry_options
+from slsa_verifier_plugin.cli.options import flag, json_option, layout_option, registry_options, valued
 from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 
@@ -35,21 +35,16 @@ or some of what is attached could not be had or read).
 @click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("subject", metavar="IMAGE|FILE|-", type=click.Path(), required=False)
 @registry_options
-@click.option(
-    "--layout",
-    metavar="DIR",
-    type=click.Path(),
-    help="An OCI image layout, as 'fetch' writes it, instead of the registry.",
-)
-@click.option("--verify", "check", is_flag=True, help="Check signatures too (not policy: that is 'verify').")
-@click.option(
+@layout_option
+@flag("--verify", "Check signatures too (not policy: that is 'verify').", "check")
+@valued(
     "--trusted-root",
-    metavar="FILE|NAME",
+    "FILE|NAME",
+    "For --verify; public-good by default.",
     type=TrustedRootFile(),
     default="public-good",
-    help="For --verify; public-good by default.",
 )
-@click.option("--verbose", "-v", is_flag=True, help="Annotations, certificate extensions and every line.")
+@flag("--verbose", "Annotations, certificate extensions and every line.", "-v")
 @json_option
 @click.pass_context
 def inspect(context: click.Context, /, subject: str | None, **options: Any) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
+from slsa_verifier_plugin.cli.options import flag, valued
 from slsa_verifier_plugin.cli.session import Session, say, session_of
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.plugin_file import Installed
 
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 EPILOG = """\b
 Examples:
   slsa-verifier-plugin install                          into ~/.ratify/plugins
@@ -28,29 +31,19 @@ FOLLOW_SECONDS = 30
 
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
-@click.option(
+@valued(
     "--plugins-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Ratify's plugin directory; by default .ratify/plugins in the home directory.",
+    "DIR",
+    "Ratify's plugin directory; by default .ratify/plugins in the home directory.",
+    type=_FOLDER,
 )
-@click.option(
-    "--containerd", "for_containerd", is_flag=True, help="Install containerd's image verifier instead."
+@flag("--containerd", "Install containerd's image verifier instead.", "for_containerd")
+@valued(
+    "--bin-dir", "DIR", "containerd's bin_dir; /opt/containerd/image-verifier/bin by default.", type=_FOLDER
 )
-@click.option(
-    "--bin-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="containerd's bin_dir; /opt/containerd/image-verifier/bin by default.",
-)
-@click.option("--profile", metavar="NAME", default="", help="For a verifier with policies of its own.")
-@click.option(
-    "--policies",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Put the files of DIR into the node's policy folder first.",
-)
-@click.option("--follow", is_flag=True, help="Stay, and do all of it again when policies change.")
+@valued("--profile", "NAME", "For a verifier with policies of its own.", default="")
+@valued("--policies", "DIR", "Put the files of DIR into the node's policy folder first.", type=_FOLDER)
+@flag("--follow", "Stay, and do all of it again when policies change.")
 @click.pass_context
 def install(
     context: click.Context,
@@ -70,7 +63,7 @@ def install(
     if for_containerd:
         if plugins_dir is not None:
             raise click.UsageError("--plugins-dir is Ratify's; containerd's directory is --bin-dir")
-        return _install_on_node(session, _NodePlan(bin_dir, profile, policies), follow)
+        return _install_on_node(partial(_put_on_node, session, bin_dir, profile, policies), follow)
     # Passed over, they would make a person believe that containerd's verifier is installed.
     if bin_dir is not None or profile or policies is not None or follow:
         raise click.UsageError("--bin-dir, --profile, --policies and --follow go with --containerd")
@@ -90,16 +83,7 @@ def _install_for_ratify(session: Session, plugins_dir: Path | None) -> int:
     return Status.ADMITTED
 
 
-@dataclass(frozen=True, slots=True)
-class _NodePlan:
-    """What is to be put on a node, as typed."""
-
-    bin_dir: Path | None
-    profile: str
-    policies: Path | None
-
-
-def _install_on_node(session: Session, wanted: _NodePlan, follow: bool) -> int:
+def _install_on_node(put: Callable[[], None], follow: bool) -> int:
     from slsa_verifier_plugin.errors import UsageError
 
     # Taken at a moment of our choice: the first process of a container ignores what it does not wait for.
@@ -108,7 +92,7 @@ def _install_on_node(session: Session, wanted: _NodePlan, follow: bool) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     while True:
         try:
-            _put_on_node(session, wanted)
+            put()
         except UsageError as error:
             # Once: whoever started it sees the error and the status.
             if not follow:
@@ -120,7 +104,7 @@ def _install_on_node(session: Session, wanted: _NodePlan, follow: bool) -> int:
             return Status.ADMITTED
 
 
-def _put_on_node(session: Session, wanted: _NodePlan) -> None:
+def _put_on_node(session: Session, bin_dir: Path | None, profile: str, policies: Path | None) -> None:
     from slsa_verifier_plugin.cli.plugin_file import install as put
     from slsa_verifier_plugin.cli.plugin_file import is_installed
     from slsa_verifier_plugin.errors import UsageError
@@ -131,19 +115,19 @@ def _put_on_node(session: Session, wanted: _NodePlan) -> None:
     from slsa_verifier_plugin.node.surroundings import surroundings
     from slsa_verifier_plugin.service.service import Service
 
-    name = program_of(wanted.profile)
+    name = program_of(profile)
     try:
         target = Path(folder_of(parse_program(name)))
     except CallError as error:
         raise click.UsageError(f"--profile: {error}") from error
     # Before the executable: a verifier without policies blocks every pull.
-    if wanted.policies is not None:
+    if policies is not None:
         # In the surroundings that a call of containerd has: what decides here decides there.
         service = Service(surroundings(session.environ, str(target), is_launched=False))
-        changed = place_policies(wanted.policies, target, service)
+        changed = place_policies(policies, target, service)
         if changed:
             say(f"put into {target}: {', '.join(changed)}")
-    folder = wanted.bin_dir or Path(BIN_DIR)
+    folder = bin_dir or Path(BIN_DIR)
     # With --follow it is looked at every half minute: a node's file that is the same is left alone.
     if not is_installed(folder / name, session.environ):
         _told(put(folder, session.environ, (name,), work_beside=True))

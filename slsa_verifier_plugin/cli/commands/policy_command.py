@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,14 @@ import click
 from slsa_verifier_plugin.checking.demands import decider_of, root_parameter, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Decision, Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import json_option, registry_options, require_folder
+from slsa_verifier_plugin.cli.options import (
+    flag,
+    json_option,
+    layout_option,
+    registry_options,
+    require_folder,
+    valued,
+)
 from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 from slsa_verifier_plugin.sinks import json_text
@@ -54,14 +62,9 @@ def policy() -> None:
 
 @click.command(cls=StrictCommand, epilog=CHECK_EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
-@click.option(
-    "--plugins-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Ratify's plugin directory, to look into.",
-)
-@click.option("--strict", is_flag=True, help="Warnings count, too.")
-@click.option("--allow-empty", is_flag=True, help="Files without anything to check are no failure.")
+@valued("--plugins-dir", "DIR", "Ratify's plugin directory, to look into.", type=click.Path(path_type=Path))
+@flag("--strict", "Warnings count, too.")
+@flag("--allow-empty", "Files without anything to check are no failure.")
 @json_option
 @click.pass_context
 def check(
@@ -94,25 +97,15 @@ def check(
 @click.command(cls=StrictCommand)
 @click.argument("image")
 @registry_options
-@click.option(
-    "--layout", metavar="DIR", type=click.Path(), help="An OCI image layout instead of the registry."
-)
-@click.option(
-    "--trusted-root",
-    metavar="FILE|NAME",
-    type=TrustedRootFile(),
-    default="public-good",
-    help="public-good by default.",
+@layout_option
+@valued(
+    "--trusted-root", "FILE|NAME", "public-good by default.", type=TrustedRootFile(), default="public-good"
 )
 @click.option("--name", default="verifier-slsa", show_default=True, help="Of the Verifier.")
-@click.option(
-    "--output",
-    "-o",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write it, and a schema for editors beside it.",
+@valued(
+    "--output", "FILE", "Write it, and a schema for editors beside it.", "-o", type=click.Path(path_type=Path)
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@flag("--force", "Replace what is there.")
 @click.pass_context
 def init(context: click.Context, /, image: str, **options: Any) -> int:
     """Write a Verifier resource from what an image's attestations show, as strict as they allow, with comments.
@@ -163,7 +156,7 @@ def producers(context: click.Context, /, as_json: bool) -> int:
 
 
 @click.command(cls=StrictCommand)
-@click.option("--resource", is_flag=True, help="Of the whole Verifier resource.")
+@flag("--resource", "Of the whole Verifier resource.")
 def schema(resource: bool) -> int:
     """Print the JSON schema (draft 2020-12) of a Verifier's parameters, or of the whole resource.
 
@@ -177,46 +170,19 @@ def schema(resource: bool) -> int:
 
 def resource_schema() -> dict[str, Any]:
     """Return the JSON schema of a Verifier resource, its parameters included."""
+    from slsa_verifier_plugin.policy.carried import carried
     from slsa_verifier_plugin.policy.parameters import schema as parameters_schema
-    from slsa_verifier_plugin.resources.ratify_resources import GROUP, VERIFIER_KINDS, VERSIONS
 
-    # A Verifier's parameters stand inside of spec, so their definitions move to the top.
+    whole: dict[str, Any] = json.loads(carried("slsa_verifier_plugin.resources", "verifier.schema.json"))
     parameters = parameters_schema()
-    definitions = parameters.pop("$defs")
     # Both are of a document's root: a part with an $id would look for $defs in itself (JSON Schema, "$id").
     for key in ("$schema", "$id"):
         parameters.pop(key, None)
-    text = {"type": "string", "minLength": 1}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Ratify v1 Verifier of the SLSA verifier plugin",
-        "type": "object",
-        "required": ["apiVersion", "kind", "metadata", "spec"],
-        "properties": {
-            "apiVersion": {"enum": [f"{GROUP}/{version}" for version in VERSIONS]},
-            "kind": {"enum": list(VERIFIER_KINDS)},
-            "metadata": {"type": "object", "required": ["name"], "properties": {"name": text}},
-            "spec": {
-                "type": "object",
-                "required": ["name", "artifactTypes"],
-                "properties": {
-                    "name": {**text, "description": "Name of the plugin's file: slsa or slsla."},
-                    "type": {**text, "description": "Name of the plugin's file, where it is not spec.name."},
-                    "version": text,
-                    "artifactTypes": {
-                        **text,
-                        "description": "Types of the attestations, with commas and no blanks.",
-                    },
-                    "source": {"type": "object"},
-                    "address": {"type": "string"},
-                    "parameters": parameters,
-                },
-                # An editor is to underline a misspelt field.
-                "additionalProperties": False,
-            },
-        },
-        "$defs": definitions,
-    }
+    # A Verifier's parameters stand inside of spec, so their definitions move to the top.
+    definitions = parameters.pop("$defs")
+    # An editor is to underline a misspelt field: spec has no others than these.
+    whole["properties"]["spec"]["properties"]["parameters"] = parameters
+    return {**whole, "$defs": definitions}
 
 
 def _propose(session: Session, image: str, options: Any) -> Proposal | str:

@@ -9,7 +9,7 @@ import click
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import json_option, registry_options
+from slsa_verifier_plugin.cli.options import flag, json_option, registry_options, valued
 from slsa_verifier_plugin.cli.session import say_all, session_of, show
 
 if TYPE_CHECKING:
@@ -39,14 +39,9 @@ def registry() -> None:
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("image")
-@click.option(
-    "--store",
-    metavar="FILE",
-    type=click.Path(),
-    help="A Store resource with the settings to use; - for stdin.",
-)
+@valued("--store", "FILE", "A Store resource with the settings to use; - for stdin.", type=click.Path())
 @registry_options
-@click.option("--verbose", "-v", is_flag=True, help="Every fact and every request.")
+@flag("--verbose", "Every fact and every request.", "-v")
 @json_option
 @click.pass_context
 def check(

@@ -12,7 +12,7 @@ import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import json_option
+from slsa_verifier_plugin.cli.options import flag, json_option
 from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def stop(context: click.Context, /) -> int:
 
 
 @click.command(cls=StrictCommand)
-@click.option("--detached", is_flag=True, help="Write nothing; used by the plugin when it starts one.")
+@flag("--detached", "Write nothing; used by the plugin when it starts one.")
 @click.pass_context
 def serve(context: click.Context, /, detached: bool) -> int:
     """Be the resident verifier, in the foreground, until it is stopped or has been idle for an hour."""

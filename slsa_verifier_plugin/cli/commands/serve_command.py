@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from slsa_verifier_plugin.checking.demands import seconds_of
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
+from slsa_verifier_plugin.cli.options import flag, valued
 from slsa_verifier_plugin.cli.session import record, session_of
 from slsa_verifier_plugin.errors import UsageError
 
@@ -25,45 +28,36 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
 
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
-@click.option(
+@valued(
     "--policy",
+    "FILE|DIR",
+    "Verifier, Policy and Store resources in YAML; may be repeated. Read again when they change.",
     "policies",
     multiple=True,
     required=True,
-    metavar="FILE|DIR",
     type=click.Path(),
-    help="Verifier, Policy and Store resources in YAML; may be repeated. Read again when they change.",
 )
-@click.option(
-    "--listen",
-    default="127.0.0.1:6001",
-    show_default=True,
-    metavar="ADDRESS:PORT",
-    help="HTTPS for Gatekeeper.",
-)
-@click.option(
+@valued("--listen", "ADDRESS:PORT", "HTTPS for Gatekeeper.", default="127.0.0.1:6001", show_default=True)
+@valued(
     "--health-listen",
+    "ADDRESS:PORT",
+    "Plain HTTP for /healthz, /readyz and /metrics alone: a kubelet has no client certificate.",
     default="127.0.0.1:8081",
     show_default=True,
-    metavar="ADDRESS:PORT",
-    help="Plain HTTP for /healthz, /readyz and /metrics alone: a kubelet has no client certificate.",
 )
-@click.option(
-    "--tls-cert", required=True, metavar="FILE", type=click.Path(), help="Certificate chain in PEM."
-)
-@click.option("--tls-key", required=True, metavar="FILE", type=click.Path(), help="Its key in PEM.")
-@click.option(
+@valued("--tls-cert", "FILE", "Certificate chain in PEM.", required=True, type=click.Path())
+@valued("--tls-key", "FILE", "Its key in PEM.", required=True, type=click.Path())
+@valued(
     "--client-ca",
-    metavar="FILE",
+    "FILE",
+    "Clients must show a certificate of this authority. Without it only loopback is listened on.",
     type=click.Path(),
-    help="Clients must show a certificate of this authority. Without it only loopback is listened on.",
 )
-@click.option(
+@flag(
     "--any-client",
-    is_flag=True,
-    help="Listen elsewhere without --client-ca: for Kyverno, which shows no certificate, behind a NetworkPolicy.",
+    "Listen elsewhere without --client-ca: for Kyverno, which shows no certificate, behind a NetworkPolicy.",
 )
-@click.option("--timeout", metavar="DURATION", default="4s", show_default=True, help="Time for each image.")
+@valued("--timeout", "DURATION", "Time for each image.", default="4s", show_default=True)
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -71,30 +65,16 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
     show_default=True,
     help="New images that are worked on at once, beside those that wait for a registry.",
 )
-@click.option("--namespaced", is_flag=True, help="Answer keys [namespace]image by that namespace's policies.")
-@click.option(
+@flag("--namespaced", "Answer keys [namespace]image by that namespace's policies.")
+@valued(
     "--drain",
-    metavar="DURATION",
+    "DURATION",
+    "After SIGTERM: answer for so long before connections are closed.",
     default="5s",
     show_default=True,
-    help="After SIGTERM: answer for so long before connections are closed.",
 )
 @click.pass_context
-def serve(
-    context: click.Context,
-    /,
-    policies: tuple[str, ...],
-    listen: str,
-    health_listen: str,
-    tls_cert: str,
-    tls_key: str,
-    client_ca: str | None,
-    any_client: bool,
-    timeout: str,
-    workers: int,
-    namespaced: bool,
-    drain: str,
-) -> int:
+def serve(context: click.Context, /, **options: Any) -> int:
     """Answer Gatekeeper's external data requests: the provider that Ratify is, with this verifier inside.
 
     Images are decided about as 'verify --policy' decides, all keys of a request at once.
@@ -110,15 +90,15 @@ def serve(
     from slsa_verifier_plugin.provider.tls_files import TlsFiles
 
     settings = ProviderSettings(
-        policies=policies,
-        listen=read_address(listen, "--listen"),
-        health=read_address(health_listen, "--health-listen"),
-        tls=TlsFiles(tls_cert, tls_key, client_ca or ""),
-        seconds=seconds_of(timeout) or 4.0,
-        drain_seconds=_drain(drain),
-        namespaced=namespaced,
-        any_client=any_client,
-        unseen=LaneLimits(workers=workers),
+        policies=options["policies"],
+        listen=read_address(options["listen"], "--listen"),
+        health=read_address(options["health_listen"], "--health-listen"),
+        tls=TlsFiles(options["tls_cert"], options["tls_key"], options["client_ca"] or ""),
+        seconds=seconds_of(options["timeout"]) or 4.0,
+        drain_seconds=_drain(options["drain"]),
+        namespaced=options["namespaced"],
+        any_client=options["any_client"],
+        unseen=LaneLimits(workers=options["workers"]),
     )
     run(settings, session_of(context).environ, record)
     return Status.ADMITTED

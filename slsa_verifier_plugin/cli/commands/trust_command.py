@@ -10,9 +10,9 @@ import click
 from slsa_verifier_plugin.checking.demands import ROOTS
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
-from slsa_verifier_plugin.cli.options import POLICY_VARIABLE, json_option, require_folder
+from slsa_verifier_plugin.cli.options import flag, json_option, policy_option, require_folder, valued
 from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
-from slsa_verifier_plugin.cli.typed import Choice, PolicyFile
+from slsa_verifier_plugin.cli.typed import Choice
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.policy.parameters import RootSource
@@ -23,15 +23,7 @@ COMMANDS = {
     "export": Lazy(f"{_HERE}:export", "Write the trusted root in use to a file."),
     "refresh": Lazy(f"{_HERE}:refresh", "Fetch the newest trusted roots through TUF, and verify them."),
 }
-_OPTION = click.option(
-    "--policy",
-    "-p",
-    metavar="FILE",
-    type=PolicyFile(),
-    envvar=POLICY_VARIABLE,
-    show_envvar=True,
-    help="The trusted roots of the Verifiers in FILE; without it, public-good's.",
-)
+_OPTION = policy_option("The trusted roots of the Verifiers in FILE; without it, public-good's.")
 
 
 @click.group(cls=LazyGroup, table=COMMANDS)
@@ -87,18 +79,11 @@ def refresh(context: click.Context, /, policy: str | None) -> int:
 
 
 @click.command(cls=StrictCommand)
-@click.option(
-    "--root",
-    metavar="NAME",
-    type=Choice(ROOTS),
-    default="public-good",
-    show_default=True,
-    help="public-good or staging.",
+@valued(
+    "--root", "NAME", "public-good or staging.", type=Choice(ROOTS), default="public-good", show_default=True
 )
-@click.option(
-    "--output", "-o", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Where to."
-)
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@valued("--output", "FILE", "Where to.", "-o", required=True, type=click.Path(path_type=Path))
+@flag("--force", "Replace what is there.")
 @click.pass_context
 def export(context: click.Context, /, root: str, output: Path, force: bool) -> int:
     """Write the trusted root in use to a file, for machines without internet: trustedRoot: {path: FILE} there."""

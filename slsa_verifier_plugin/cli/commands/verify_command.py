@@ -10,7 +10,7 @@ import click
 
 from slsa_verifier_plugin.checking.status import status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
-from slsa_verifier_plugin.cli.options import demands_of, policy_options
+from slsa_verifier_plugin.cli.options import demands_of, flag, layout_option, policy_options, valued
 from slsa_verifier_plugin.cli.session import pass_on, session_of
 from slsa_verifier_plugin.cli.through_resident import ask
 from slsa_verifier_plugin.cli.typed import Choice
@@ -35,22 +35,17 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("images", nargs=-1, metavar="IMAGE...")
-@click.option(
+@valued(
     "--bundle",
-    metavar="FILE|REFERENCE",
-    type=click.Path(),
-    help="An attestation file, or the REFERENCE of an artifact that holds attestations, instead of what is attached to an "
+    "FILE|REFERENCE",
+    "An attestation file, or the REFERENCE of an artifact that holds attestations, instead of what is attached to an "
     "image; - for stdin.",
+    type=click.Path(),
 )
 @policy_options
-@click.option(
-    "--layout",
-    metavar="DIR",
-    type=click.Path(),
-    help="An OCI image layout, as 'fetch' writes it, instead of the registry.",
-)
-@click.option("--offline", is_flag=True, help="Use no network; needs --layout or --bundle.")
-@click.option("--at", metavar="TIME", help="Judge the age as of this time (2025-11-24T12:00:00Z).")
+@layout_option
+@flag("--offline", "Use no network; needs --layout or --bundle.")
+@valued("--at", "TIME", "Judge the age as of this time (2025-11-24T12:00:00Z).")
 @click.option(
     "--format",
     "form",
@@ -59,9 +54,7 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
     show_default=True,
 )
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
-@click.option(
-    "--verbose", "-v", is_flag=True, help="Every attestation with all its steps, admitted ones too."
-)
+@flag("--verbose", "Every attestation with all its steps, admitted ones too.", "-v")
 @click.pass_context
 def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -> int:
     """Verify images as Ratify would with a Verifier resource, and show each step.

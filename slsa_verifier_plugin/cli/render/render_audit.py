@@ -8,11 +8,11 @@ from typing import Any
 from slsa_verifier_plugin.audit.audit_row import Row
 from slsa_verifier_plugin.audit.audit_summary import Summary
 from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.cli.reason_page import entries
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.cli.render.reasons import SUMMARIES
-from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
-from slsa_verifier_plugin.cli.render.render_sarif import SarifItem, sarif_of
-from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.cli.render.render_junit import junit_of
+from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
+from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.sinks import Csv, Json, Xml, csv_line, json_stream
 from slsa_verifier_plugin.text import counted, plain, some_of
@@ -65,7 +65,7 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
         yield f"  {name:<{width}} {_numbers(summary.by_level[name], painter)}"
     # The commonest first: what is to be done about most images.
     for reason, count in summary.by_reason.most_common():
-        yield from painter.lines(f"{reason}: {SUMMARIES[Reason(reason)]}", f"  {count:>6} ", 9)
+        yield from painter.lines(f"{reason}: {entries()[reason].meaning}", f"  {count:>6} ", 9)
 
 
 def remarks(summary: Summary) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def audit_junit(summary: Summary, rows: Iterable[Row]) -> Iterator[Xml]:
     """Yield the parts of a JUnit document: an image is a test, listed under the first of its namespaces."""
     # JUnit knows no "incomplete": an error is what no CI system shows in green.
     missing = (f"{counted(summary.missing, 'image')} not looked at yet",) if summary.missing else ()
-    cases = (JunitCase(row.image, _group(row), row.decision, row.reason, row.message) for row in rows)
+    cases = (ReportItem(row.image, row.decision, row.reason, row.message, group=_group(row)) for row in rows)
     return junit_of(cases, summary.decisions, (*missing, *summary.gaps), summary.remark)
 
 
@@ -189,16 +189,16 @@ def audit_sarif(rows: Iterable[Row], remarks: Sequence[str] = ()) -> Json:
     return sarif_of((item for row in rows for item in _items(row)), remarks)
 
 
-def _items(row: Row) -> Iterator[SarifItem]:
+def _items(row: Row) -> Iterator[ReportItem]:
     levels = {"levels": {name: str(decision) for name, decision in row.levels.items()}}
     placed = [use for use in row.uses if use.source and use.line]
     # A result for each place: code scanning shows a finding at a line of a file.
     for use in placed:
         facts = {**levels, "namespace": plain(use.namespace), "workload": plain(use.workload)}
-        yield SarifItem(row.image, row.decision, row.reason, row.message, use.source, use.line, facts)
+        yield ReportItem(row.image, row.decision, row.reason, row.message, use.source, use.line, facts)
     # Pods and registries have no file to point to: the image itself is the place.
     if not placed:
-        yield SarifItem(row.image, row.decision, row.reason, row.message, properties=levels)
+        yield ReportItem(row.image, row.decision, row.reason, row.message, properties=levels)
 
 
 def _plain_counts(counts: Any) -> dict[str, int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, EXPECTED_LEVEL, SOURCE
+from slsa_verifier_plugin.members import list_at, text_at
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slsa_verifier_plugin.demo.calls import DemoOutcome
-    from slsa_verifier_plugin.demo.scene import Scene
+    from slsa_verifier_plugin.demo.scene import Exhibit, Scene
 
 _INDENT = 14
 
@@ -39,28 +40,49 @@ def text_of(show: Show, painter: Painter) -> Iterator[str]:
     """Yield the lines for people."""
     # People want to know whether Ratify itself took part.
     asked = f"by {show.ratify}" if show.ratify else "exactly as Ratify runs it"
-    yield from painter.lines(
-        f"Two images in a registry on this machine, each with an attestation ({ARTIFACT_TYPE}) of its source. The plugin, "
-        f"run {asked}, is to admit those of {SOURCE} at {EXPECTED_LEVEL} or above."
-    )
+    yield from painter.lines(introduction(f"The plugin, run {asked}"))
     for outcome in show.outcomes:
         yield ""
         yield from _outcome(outcome, painter)
     yield ""
-    if show.as_expected:
-        yield painter.paint("The demo worked: one image denied, one admitted.", "green")
-    else:
-        yield painter.paint(
-            "This is not what must happen: please report it with the output of --json.", "red"
-        )
+    yield conclusion(show.as_expected, painter)
+
+
+def introduction(asked: str) -> str:
+    """Return what is shown; ``asked`` is who is to decide, and how."""
+    return (
+        f"Two images in a registry on this machine, each with an attestation ({ARTIFACT_TYPE}) of its source. {asked}, is to "
+        f"admit those of {SOURCE} at {EXPECTED_LEVEL} or above."
+    )
+
+
+def headline(exhibit: Exhibit, admitted: bool, painter: Painter) -> str:
+    """Return the line on what became of an image."""
+    style, word = ("green", "ADMITTED") if admitted else ("red", "DENIED")
+    # The sign's column is as wide as the widest; here a word follows.
+    mark = painter.mark("passed" if admitted else "failed").rstrip()
+    return f"{mark} {painter.paint(f'{word:<{_INDENT - 2}}', style, 'bold')}{plain(exhibit.image, 512)}"
+
+
+def conclusion(as_expected: bool, painter: Painter) -> str:
+    """Return the line on whether each image has the right decision: a reader might not see that both are denied."""
+    if as_expected:
+        return painter.paint("The demo worked: one image denied, one admitted.", "green")
+    return painter.paint("This is not what must happen: please report it with the output of --json.", "red")
+
+
+def image_facts(exhibit: Exhibit, admitted: bool) -> dict[str, Any]:
+    """Return what the JSON says of each image first."""
+    return {
+        "image": exhibit.image,
+        "tag": exhibit.tag,
+        "expected": "admitted" if exhibit.admit else "denied",
+        "decision": "admitted" if admitted else "denied",
+    }
 
 
 def _outcome(outcome: DemoOutcome, painter: Painter) -> Iterator[str]:
-    style = "green" if outcome.admitted else "red"
-    word = f"{'ADMITTED' if outcome.admitted else 'DENIED':<{_INDENT - 2}}"
-    # The sign's column is as wide as the widest; here a word follows.
-    mark = painter.mark("passed" if outcome.admitted else "failed").rstrip()
-    yield f"{mark} {painter.paint(word, style, 'bold')}{plain(outcome.exhibit.image, 512)}"
+    yield headline(outcome.exhibit, outcome.admitted, painter)
     found = outcome.extensions
     # An admitted image needs no reason; what it claims follows for both.
     if not outcome.admitted:
@@ -69,12 +91,11 @@ def _outcome(outcome: DemoOutcome, painter: Painter) -> Iterator[str]:
         said = outcome.result.get("message") or outcome.result.get("errorReason") or outcome.result.get("msg")
         yield from _field("message", str(said), painter)
     # Absent where nothing verified; then the line says none.
-    signer = found.get("signer")
-    levels = found.get("verifiedLevels")
-    yield from _field("level", ", ".join(map(str, levels)) if isinstance(levels, list) else "none", painter)
+    levels = list_at(found, "verifiedLevels")
+    yield from _field("level", ", ".join(map(str, levels)) or "none", painter)
     yield from _field("repository", str(found.get("resourceUri", "none")), painter)
     yield from _field("commit", str(found.get("revision", "none")), painter)
-    yield from _field("signer", str(signer.get("identity")) if isinstance(signer, dict) else "none", painter)
+    yield from _field("signer", text_at(found, "signer", "identity") or "none", painter)
 
 
 def _field(name: str, value: str, painter: Painter) -> Iterator[str]:
@@ -99,13 +120,7 @@ def json_of(show: Show) -> Json:
             "ratify": show.ratify or None,
             "parameters": show.scene.parameters,
             "images": [
-                {
-                    "image": outcome.exhibit.image,
-                    "tag": outcome.exhibit.tag,
-                    "expected": "admitted" if outcome.exhibit.admit else "denied",
-                    "decision": "admitted" if outcome.admitted else "denied",
-                    "result": outcome.result,
-                }
+                {**image_facts(outcome.exhibit, outcome.admitted), "result": outcome.result}
                 for outcome in show.outcomes
             ],
         },

@@ -11,7 +11,6 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 from slsa_verifier_plugin import __version__
@@ -25,8 +24,8 @@ from slsa_verifier_plugin.audit.audit_summary import (
     steps_of,
 )
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision
-from slsa_verifier_plugin.cli.render.reasons import REMEDIES, SUMMARIES
-from slsa_verifier_plugin.errors import Reason
+from slsa_verifier_plugin.cli.reason_page import entries
+from slsa_verifier_plugin.policy.carried import carried
 from slsa_verifier_plugin.policy.verdict import RootInfo
 from slsa_verifier_plugin.sinks import Html, html_asset, html_parts
 from slsa_verifier_plugin.text import plain, some_of
@@ -80,7 +79,7 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
         "bars": bars[:MAX_BARS],
         "more_bars": bars[MAX_BARS:],
         "reasons": [
-            {"code": code, "count": count, "meaning": SUMMARIES[Reason(code)]}
+            {"code": code, "count": count, "meaning": entries()[code].meaning}
             for code, count in summary.by_reason.most_common()
         ],
         "heads": [{"key": key, "name": name} for key, name in _HEADS.items()],
@@ -135,7 +134,7 @@ def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
         # A sentence that goes on is there as a whole in the opened row.
         "short": "" if admitted else plain(row.message, MAX_SENTENCE),
         "message": row.message,
-        "remedy": "" if admitted else REMEDIES[Reason(row.reason)],
+        "remedy": "" if admitted else entries()[row.reason].in_short,
         "repository": row.repository,
         "revision": row.revision,
         "commit": row.revision[:SHORT_COMMIT],
@@ -191,7 +190,7 @@ def _style(step: str) -> str:
 
 def _asset(name: str) -> str:
     # Stripped: the browser hashes each character between the tags, and the template adds none.
-    return resources.files("slsa_verifier_plugin.cli.render.assets").joinpath(name).read_text("utf-8").strip()
+    return carried("slsa_verifier_plugin.cli.render.assets", name).decode("utf-8").strip()
 
 
 def _digest(content: str) -> str:

@@ -51,7 +51,7 @@ def text_of(view: ImageView | BlobView, painter: Painter, *, verified: bool, ver
 def has_failed(view: ImageView | BlobView) -> bool:
     """Return True if a signature was checked and does not verify."""
     # None: nobody checked. An empty text: it verifies. Any other text is the failure.
-    return any(line.checked for line in _all_lines(view))
+    return any(line.checked for blob in _blobs(view) for line in blob.lines)
 
 
 def is_incomplete(view: ImageView | BlobView) -> bool:
@@ -64,11 +64,6 @@ def _blobs(view: ImageView | BlobView) -> list[BlobView]:
     if isinstance(view, BlobView):
         return [view]
     return [blob for artifact in view.artifacts for blob in artifact.blobs]
-
-
-def _all_lines(view: ImageView | BlobView) -> Iterator[Line]:
-    for blob in _blobs(view):
-        yield from blob.lines
 
 
 def _branches(nodes: tuple[_Node, ...], indent: str, painter: Painter) -> Iterator[str]:
@@ -111,8 +106,8 @@ class _Tree:
         text = f"{self._painter.paint(plain(kind), 'cyan')} {plain(str(view.descriptor.digest))}"
         children = [_Node(self._problem(view.problem))] if view.problem else []
         # Of an artifact that could not be read the own type is unknown, so nothing can be compared.
-        if not view.problem:
-            children += [_Node(self._problem(text)) for text in _misreported(view)]
+        if not view.problem and (wrong := _misreported(view)):
+            children.append(_Node(self._problem(wrong)))
         # A base image brings dozens of annotations along.
         if self._verbose:
             children += [
@@ -217,19 +212,17 @@ def json_of(view: ImageView | BlobView, *, verified: bool) -> Json:
     return json_text({"verified": verified, **found})
 
 
-def _misreported(view: ArtifactView) -> list[str]:
-    """Return what is wrong with the type under which an artifact is listed, and whose word that is."""
+def _misreported(view: ArtifactView) -> str:
+    """Return what is wrong with the type under which an artifact is listed, and whose word that is; empty for nothing."""
     listed = view.descriptor.artifact_type
     if listed == (view.artifact_type or None):
-        return []
+        return ""
     # The index under a tag is written by the client that attached, so the registry is not to blame.
     if view.descriptor.listed_by_tag:
         shown = f"as {listed}" if listed else "without a type"
-        return [
-            f"the index under the fallback tag lists it {shown}; the client that attached it wrote that: attach it again"
-        ]
+        return f"the index under the fallback tag lists it {shown}; the client that attached it wrote that: attach it again"
     # Without a type the registry says nothing that could be wrong.
-    return [f"the registry reports it as {listed}"] if listed else []
+    return f"the registry reports it as {listed}" if listed else ""
 
 
 def _image_value(view: ImageView) -> dict[str, Any]:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision
+from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from slsa_verifier_plugin.sinks import Xml, xml
 
 INCOMPLETE = "INCOMPLETE"
 """The type of an error that stands for what was not looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class JunitCase:
-    """One image as a test; ``group`` is what a CI system lists it under, such as its namespace."""
-
-    name: str
-    group: str
-    decision: Decision
-    reason: str
-    message: str
-
-
 def junit_of(
-    cases: Iterable[JunitCase], decisions: Mapping[Decision, int], gaps: Sequence[str] = (), remark: str = ""
+    cases: Iterable[ReportItem], decisions: Mapping[Decision, int], gaps: Sequence[str] = (), remark: str = ""
 ) -> Iterator[Xml]:
     """Yield the parts of the document, one case at a time. Its head has the counts, so the caller must know them already.
 
@@ -43,15 +32,15 @@ def junit_of(
         yield _case(case)
     # After the images, so that a reader who stops at the first error has seen them all.
     for gap in gaps:
-        yield _case(JunitCase("the whole", "", Decision.UNDECIDED, INCOMPLETE, gap))
+        yield _case(ReportItem("the whole", Decision.UNDECIDED, INCOMPLETE, gap))
     if remark:
         yield xml("<system-out>{}</system-out>\n", remark)
     yield xml("</testsuite>\n</testsuites>\n")
 
 
-def _case(case: JunitCase) -> Xml:
+def _case(case: ReportItem) -> Xml:
     # CI systems group tests by classname; an image without a group goes under the program.
-    name = xml('<testcase classname="{}" name="{}"', case.group or PROGRAM, case.name)
+    name = xml('<testcase classname="{}" name="{}"', case.group or PROGRAM, case.image)
     # A test without a child has passed; JUnit has no word for success.
     if case.decision is Decision.ADMITTED:
         return xml("{}/>\n", name)

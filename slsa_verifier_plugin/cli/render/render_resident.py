@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.members import at, list_at, object_at, text_at
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
@@ -44,60 +45,52 @@ def text_of(status: ResidentStatus, painter: Painter) -> Iterator[str]:
     # Each fact stands alone: what a report lacks is left out, and the others are shown.
     if isinstance(uptime, int):
         yield f"  uptime      {_duration(uptime)}"
-    calls = report.get("calls")
     # The names are the server's own, whatever version it is of.
-    if isinstance(calls, Mapping):
+    if calls := object_at(report, "calls"):
         counts = ", ".join(f"{plain(name)} {plain(count)}" for name, count in calls.items())
         yield f"  calls       {counts}; {_of(report, 'waiting')} waiting, {_of(report, 'running')} running"
     memory, limit = report.get("memoryBytes"), report.get("memoryLimitBytes")
     if isinstance(memory, int) and isinstance(limit, int):
         yield f"  memory      {memory // _MIB} MiB of {limit // _MIB} MiB"
-    service = report.get("service")
-    # A resident verifier of another version may say less; what it does say is shown.
-    if not isinstance(service, Mapping):
-        service = {}
+    # A resident verifier of another version may say less, or otherwise; what it does say is shown.
+    service = object_at(report, "service")
     # Of one processor or worker there is none, and it says so.
     if "signatureProcess" in service:
         yield f"  signatures  {_of(service, 'signatureProcess')}"
-    caches = service.get("caches")
-    for name, usage in caches.items() if isinstance(caches, Mapping) else ():
+    for name, usage in object_at(service, "caches").items():
         yield f"  cache       {plain(name)}: {_of(usage, 'hits')} hits, {_of(usage, 'misses')} misses, {_kib(usage)} KiB"
-    loaded = service.get("loadedRoots")
-    for root in loaded if isinstance(loaded, list) else []:
+    for root in list_at(service, "loadedRoots"):
         yield from painter.lines(
             f"{_of(root, 'source')} in use: of {_of(root, 'date')}{_age(root)}, sha256:{_of(root, 'digest')}",
             "  root        ",
             14,
         )
-    unusable = service.get("unusableRoots")
-    for problem in unusable if isinstance(unusable, list) else []:
+    for problem in list_at(service, "unusableRoots"):
         yield from painter.lines(plain(str(problem), 512), f"  {painter.mark('warning')} ", 4)
-    roots = service.get("trustedRoots")
-    for root in roots if isinstance(roots, list) else []:
+    for root in list_at(service, "trustedRoots"):
         yield from _root(root, painter)
-    errors = report.get("latestErrors")
     # The latest: earlier ones are in its log.
-    for error in errors[-_SHOWN_ERRORS:] if isinstance(errors, list) else []:
+    for error in list_at(report, "latestErrors")[-_SHOWN_ERRORS:]:
         yield from painter.lines(str(error), f"  {painter.mark('warning')} ", 4)
 
 
-def _root(root: Mapping[str, Any], painter: Painter) -> Iterator[str]:
-    refreshed = f"refreshed {_of(root, 'refreshed')}" if root.get("refreshed") else "not refreshed yet"
-    problem = f"; {_of(root, 'error')}" if root.get("error") else ""
+def _root(root: Any, painter: Painter) -> Iterator[str]:
+    refreshed = f"refreshed {_of(root, 'refreshed')}" if at(root, "refreshed") else "not refreshed yet"
+    problem = f"; {_of(root, 'error')}" if at(root, "error") else ""
     yield from painter.lines(f"{_of(root, 'source')}: {refreshed}{problem}", "  root        ", 14)
 
 
-def _age(root: Mapping[str, Any]) -> str:
+def _age(root: Any) -> str:
     try:
-        days = (datetime.now(UTC).date() - date.fromisoformat(str(root.get("date")))).days
+        days = (datetime.now(UTC).date() - date.fromisoformat(text_at(root, "date"))).days
     # The date is the resident verifier's word, and one of another version may write it otherwise.
     except ValueError:
         return ""
     return f" ({days} days old)"
 
 
-def _kib(usage: Mapping[str, Any]) -> int:
-    held = usage.get("bytes")
+def _kib(usage: Any) -> int:
+    held = at(usage, "bytes")
     return held // 1024 if isinstance(held, int) else 0
 
 
@@ -107,6 +100,6 @@ def _duration(seconds: int) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
 
 
-def _of(values: Mapping[str, Any], name: str) -> str:
-    # A resident verifier of another version may not have the member.
-    return plain(values.get(name, "?"), 512)
+def _of(values: Any, name: str) -> str:
+    # A resident verifier of another version may not have the member, or something else in the place of the object.
+    return plain(object_at(values).get(name, "?"), 512)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision
-from slsa_verifier_plugin.cli.render.reasons import REMEDIES, SUMMARIES, reasons_page
+from slsa_verifier_plugin.cli.reason_page import entries, reasons_page
+from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.sinks import Json, json_text, sarif_text, uri_text
 from slsa_verifier_plugin.text import plain
@@ -21,20 +21,7 @@ _KINDS = {Decision.ADMITTED: "pass", Decision.DENIED: "fail", Decision.UNDECIDED
 _IMAGE_SCHEME = "oci"
 
 
-@dataclass(frozen=True, slots=True)
-class SarifItem:
-    """What became of one image, and where it is used: ``uri`` and ``line`` (from 1, 0 for none) of a file, or the image's own."""
-
-    image: str
-    decision: Decision
-    reason: str
-    message: str
-    uri: str = ""
-    line: int = 0
-    properties: Mapping[str, Any] = field(default_factory=dict)
-
-
-def sarif_of(items: Iterable[SarifItem], remarks: Iterable[str] = ()) -> Json:
+def sarif_of(items: Iterable[ReportItem], remarks: Iterable[str] = ()) -> Json:
     """Return a SARIF log of one run; ``remarks`` are on the run as a whole (SARIF 3.20.21).
 
     Denied images are of level ``error``, undecided ones ``warning``; admitted ones are of kind ``pass``.
@@ -75,24 +62,28 @@ def sarif_of(items: Iterable[SarifItem], remarks: Iterable[str] = ()) -> Json:
 
 
 def _rule(reason: str) -> dict[str, Any]:
-    summary = SUMMARIES[Reason(reason)]
+    entry = entries()[reason]
     return {
         "id": reason,
         "name": "".join(word.capitalize() for word in reason.split("_")),
-        "shortDescription": {"text": summary},
-        "fullDescription": {"text": f"{summary} '{PROGRAM} explain {reason}' has an example and the remedy."},
+        "shortDescription": {"text": entry.meaning},
+        "fullDescription": {
+            "text": f"{entry.meaning} '{PROGRAM} explain {reason}' has an example and the remedy."
+        },
         "helpUri": reasons_page(),
         "help": {
-            "text": f"{summary} {REMEDIES[Reason(reason)]} '{PROGRAM} explain {reason}' says more, without a network."
+            "text": f"{entry.meaning} {entry.in_short} '{PROGRAM} explain {reason}' says more, without a network."
         },
         # A rule for a success would stand in dashboards as a finding.
         "defaultConfiguration": {"level": "none" if reason == Reason.VERIFIED else "error"},
     }
 
 
-def _result(item: SarifItem, index: int) -> dict[str, Any]:
+def _result(item: ReportItem, index: int) -> dict[str, Any]:
     image = plain(item.image, 1024)
-    location: dict[str, Any] = {"artifactLocation": {"uri": _uri(item)}}
+    # An image has no file: its own name is the place, under a scheme that opens nothing.
+    uri = uri_text(item.uri) if item.uri else uri_text(item.image, _IMAGE_SCHEME, 1024)
+    location: dict[str, Any] = {"artifactLocation": {"uri": uri}}
     # SARIF counts lines from 1 (3.30.5): a region that begins at 0 is not valid.
     if item.line > 0:
         location["region"] = {"startLine": item.line}
@@ -115,8 +106,3 @@ def _result(item: SarifItem, index: int) -> dict[str, Any]:
         "partialFingerprints": {"imageAndReason/v1": identity},
         "properties": {"decision": str(item.decision), **item.properties},
     }
-
-
-def _uri(item: SarifItem) -> str:
-    # An image has no file: its own name is the place, under a scheme that opens nothing.
-    return uri_text(item.uri) if item.uri else uri_text(item.image, _IMAGE_SCHEME, 1024)

@@ -8,9 +8,10 @@ from typing import Any
 
 from slsa_verifier_plugin.checking.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision, status_of
-from slsa_verifier_plugin.cli.render import render_sarif as sarif
 from slsa_verifier_plugin.cli.render.painter import Painter, short
-from slsa_verifier_plugin.cli.render.render_junit import JunitCase, junit_of
+from slsa_verifier_plugin.cli.render.render_junit import junit_of
+from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
+from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
 from slsa_verifier_plugin.policy.verdict import result
 from slsa_verifier_plugin.sinks import Json, Xml, json_text
@@ -125,21 +126,21 @@ def json_of(reports: Sequence[ImageReport]) -> Json:
     return json_text(document)
 
 
-def sarif_of(reports: Sequence[ImageReport], file: str = "") -> Json:
+def verify_sarif(reports: Sequence[ImageReport], file: str = "") -> Json:
     """Return the reports as a SARIF log; ``file`` is what they are about where that is no image."""
-    return sarif.sarif_of(
-        sarif.SarifItem(report.resolved or report.asked, report.decision, report.reason, report.message, file)
-        for report in reports
-    )
+    return sarif_of(_items(reports, file))
 
 
 def verify_junit(reports: Sequence[ImageReport]) -> Iterator[Xml]:
     """Yield the parts of a JUnit document: an image is a test."""
-    cases = (
-        JunitCase(report.resolved or report.asked, "", report.decision, report.reason, report.message)
-        for report in reports
-    )
-    return junit_of(cases, Counter(report.decision for report in reports))
+    return junit_of(_items(reports), Counter(report.decision for report in reports))
+
+
+def _items(reports: Sequence[ImageReport], file: str = "") -> Iterator[ReportItem]:
+    for report in reports:
+        yield ReportItem(
+            report.resolved or report.asked, report.decision, report.reason, report.message, file
+        )
 
 
 def image_value(report: ImageReport) -> dict[str, Any]:

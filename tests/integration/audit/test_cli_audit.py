@@ -408,14 +408,6 @@ def test_the_progress_bar_is_for_terminals_only(policy: Path, images: dict[str, 
     assert audit(policy, images["high"]).err == ""
 
 
-def test_workers_hand_on_what_ends_them() -> None:
-    def work(image: str) -> Any:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        list(auditing.Workers(work, ["a"], 2).rows())
-
-
 def peak_kilobytes(pid: int) -> int:
     """Return the most memory that a process has had since it began its program, 0 where it has ended."""
     try:
