@@ -102,7 +102,7 @@ class AuditSources:
                 self.mentioned.add(use.image)
 
     def run(self, typed: str, setup: Setup) -> AuditRun:
-        """Return what the report says of a run, once ``uses`` has been drawn; ``typed`` is the command as a shell would take it."""
+        """Return what the report says of a run, once ``uses`` has been drawn; ``typed`` is the command, for a shell."""
         # By the verifiers' own names: the report says which policy demanded what.
         parameters = {verifier.shown(): verifier.config for verifier in setup.verifiers}
         return AuditRun(typed, self.names(), parameters, self.gaps(), tuple(sorted(self.mentioned)))
