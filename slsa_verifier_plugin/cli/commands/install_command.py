@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,14 +46,7 @@ FOLLOW_SECONDS = 30
 @flag("--follow", "Stay, and do all of it again when policies change.")
 @click.pass_context
 def install(
-    context: click.Context,
-    /,
-    plugins_dir: Path | None,
-    for_containerd: bool,
-    bin_dir: Path | None,
-    profile: str,
-    policies: Path | None,
-    follow: bool,
+    context: click.Context, /, plugins_dir: Path | None, for_containerd: bool, follow: bool, **node: Any
 ) -> int:
     """Put the plugin into Ratify's plugin directory, as slsa and slsla, or into containerd's directory of image verifiers.
 
@@ -63,9 +56,9 @@ def install(
     if for_containerd:
         if plugins_dir is not None:
             raise click.UsageError("--plugins-dir is Ratify's; containerd's directory is --bin-dir")
-        return _install_on_node(partial(_put_on_node, session, bin_dir, profile, policies), follow)
+        return _install_on_node(partial(_put_on_node, session, **node), follow)
     # Passed over, they would make a person believe that containerd's verifier is installed.
-    if bin_dir is not None or profile or policies is not None or follow:
+    if follow or any(node.values()):
         raise click.UsageError("--bin-dir, --profile, --policies and --follow go with --containerd")
     return _install_for_ratify(session, plugins_dir)
 
