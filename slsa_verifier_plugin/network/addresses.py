@@ -51,9 +51,11 @@ METADATA_ADDRESSES = frozenset(
         "fd00:ec2::23",
         "fd00:42::42",
         "fd20:ce::254",
+        # OpenStack, on the link itself
+        "fe80::a9fe:a9fe",
     )
 )
-"""Metadata services of AWS, Azure, Google, Alibaba, Oracle, Tencent and Scaleway: never a registry's object store."""
+"""Metadata services of AWS, Azure, Google, Alibaba, Oracle, Tencent, Scaleway and OpenStack: never a registry's object store."""
 
 METADATA_NAMES = frozenset(
     {
@@ -64,6 +66,8 @@ METADATA_NAMES = frozenset(
         "instance-data.ec2.internal",
         "metadata.tencentyun.com",
         "metadata.platformequinix.com",
+        "metadata.azure.internal",
+        "api.metadata.cloud.ibm.com",
     }
 )
 """Names of the same services, refused where a proxy would look the name up."""

@@ -6,8 +6,9 @@ import re
 
 from slsa_verifier_plugin.text import plain
 
-_USER = re.compile(r"[^/@]*@.*/.*|[^/@]*//[^@]*@.*", re.DOTALL)
-"""A user name, perhaps with a password, before the registry. No digest has a slash."""
+_DIGEST = r"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})"
+_USER = re.compile(rf"[^/@]*@.*/.*|[^/@]*//[^@]*@(?!{_DIGEST}\Z).*", re.DOTALL)
+"""A user name, perhaps with a password, before the registry. No digest has a slash, and no registry is written as one."""
 # In this order: the first pattern that fits is told, so the narrow ones stand before the wide ones.
 _SLIPS = tuple(
     (re.compile(pattern, re.DOTALL), remedy)

@@ -127,6 +127,9 @@ def test_the_same_twice_and_several_levels_are_fine() -> None:
     [
         ("https://ghcr.io/a/b:1", ": take away the https:// at the start"),
         ("oci://ghcr.io/a/b:1", ": take away the oci:// at the start"),
+        # A digest is no registry behind a password.
+        (f"https://ghcr.io/a/b@sha256:{'0' * 64}", ": take away the https:// at the start"),
+        (f"ghcr.io//b@sha256:{'0' * 64}", ": a part between two slashes is empty"),
         ("docker://ghcr.io/a/b:1", ": take away the docker:// at the start"),
         ("ghcr.io/Owner/App:1", ": a repository's name has no upper case; is ghcr.io/owner/app meant?"),
         ("Nginx", ": a repository's name has no upper case; is library/nginx meant?"),

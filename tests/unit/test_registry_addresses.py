@@ -40,6 +40,7 @@ from tests.support.names import endpoint
         ("100.100.100.200", Kind.METADATA),
         ("168.63.129.16", Kind.METADATA),
         ("fd00:ec2::254", Kind.METADATA),
+        ("fe80::a9fe:a9fe%eth0", Kind.METADATA),
         ("::ffff:169.254.169.254", Kind.METADATA),
         ("64:ff9b::a9fe:a9fe", Kind.METADATA),
         ("2002:a9fe:a9fe::", Kind.METADATA),

@@ -80,6 +80,21 @@ def test_what_is_no_reference(text: str) -> None:
         Reference.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://user:secret@registry.example/app@{DIGEST}",
+        f"https://user:secret@{DIGEST}/app",
+        f"https://user:secret@{DIGEST}0",
+        "//user:secret@registry.example",
+    ],
+)
+def test_what_may_be_a_password_is_not_shown(text: str) -> None:
+    with pytest.raises(ArtifactError, match="no user name or password") as raised:
+        Reference.parse(text)
+    assert "secret" not in str(raised.value)
+
+
 @given(st.text(max_size=80) | st.text(alphabet="abz09./:@[]-_%", max_size=60))
 def test_whatever_is_read_makes_a_url_of_the_same_host(text: str) -> None:
     try:
