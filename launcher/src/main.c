@@ -115,7 +115,7 @@ static int verify_alone(struct runtime *runtime, struct call *call, const struct
 {
     const uint64_t begun = clock_ms();
     /* The first look is taken however late it is: the process itself says best what time was left. */
-    while (place != NULL && turn == -1 && (turn = turn_take(place)) == -1) {
+    while (turn == -1 && (turn = turn_take(place)) == -1) {
         if (clock_ms() + TURN_MS >= call->end)
             return refuse_without_turn(call);
         sleep_between(begun, PAUSE_MS, call->end);
@@ -140,7 +140,7 @@ static int ask_or_verify(struct runtime *runtime, struct call *call)
     const bool is_required = mode != NULL && strcmp(mode, "require") == 0;
     const char *problem = place_find(runtime->payload->digest, &place);
     int turn = -1;
-    /* Turns bound the memory of such processes in any case; without a place there are none to take. */
+    /* Turns bound the memory of such processes in any case. */
     if (is_off)
         return verify_alone(runtime, call, problem == NULL ? &place : NULL, turn);
     call->problem = problem;

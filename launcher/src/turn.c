@@ -1,5 +1,7 @@
 #include "turn.h"
 
+#include "directory.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -54,12 +56,12 @@ unsigned usable_processors(void)
     return count > 1 ? (unsigned)count : 1;
 }
 
-int turn_take(const struct place *place)
+static int take_in(const char *directory)
 {
     const unsigned processors = usable_processors();
     char path[PATH_MAX];
     for (unsigned i = 0; i < processors && i < MOST_TURNS; i++) {
-        const int length = snprintf(path, sizeof path, "%s/own-%u", place->directory, i);
+        const int length = snprintf(path, sizeof path, "%s/own-%u", directory, i);
         const int fd = length < (int)sizeof path ? open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
         if (fd < 0)
             return -2;
@@ -67,10 +69,33 @@ int turn_take(const struct place *place)
             return fd;
         const int error = errno;
         (void)close(fd);
-        errno = error;
-        /* A file system without locks: turns save memory, and are no reason to deny. */
         if (error != EWOULDBLOCK && error != EINTR)
-            return -2;
+            return -2; /* a file system without locks */
     }
     return -1;
+}
+
+/* True for a directory of this user's alone, which is made where it is missing. */
+static bool is_private(const char *path)
+{
+    const int fd = directory_open_private(path);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+int turn_take(const struct place *place)
+{
+    static const char *const elsewhere[] = {"/tmp", "/var/tmp", "/dev/shm"};
+    int turn = place != NULL ? take_in(place->directory) : -2;
+    /* A read-only file system, a full disk, another user's directory: a burst must not take the memory of all the same. */
+    for (size_t i = 0; turn == -2 && i < sizeof elsewhere / sizeof *elsewhere; i++) {
+        char parent[64];
+        char directory[72];
+        (void)snprintf(parent, sizeof parent, "%s/slsa-verifier-plugin-%u", elsewhere[i], (unsigned)geteuid());
+        (void)snprintf(directory, sizeof directory, "%s/turns", parent);
+        if (is_private(parent) && is_private(directory))
+            turn = take_in(directory);
+    }
+    return turn;
 }

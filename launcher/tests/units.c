@@ -417,7 +417,10 @@ static void test_turns(const char *base)
     struct place place = {0};
     int turns[2];
     (void)snprintf(place.directory, sizeof place.directory, "%s/missing", base);
-    CHECK(turn_take(&place) == -2);
+    const int elsewhere = turn_take(&place); /* in /tmp, where other callers may have all */
+    CHECK(elsewhere != -2);
+    if (elsewhere >= 0)
+        (void)close(elsewhere);
     (void)snprintf(place.directory, sizeof place.directory, "%s", base);
     for (unsigned i = 0; i < most; i++) {
         turns[i] = turn_take(&place);

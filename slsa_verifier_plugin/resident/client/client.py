@@ -23,7 +23,6 @@ from slsa_verifier_plugin.resident.place import (
     NobodyListensError,
     Place,
     PlaceError,
-    check_directories,
     find_place,
     pause,
 )
@@ -250,12 +249,12 @@ class _Search:
         # Taken beside the search already; or the call's time is over, and whoever begins now would answer too late.
         if self._turn is not None or self._time_is_over:
             return self._turn
+        place: Place | None = None
         try:
             place = find_place(self._environ)
-            check_directories(place, make=True)
+        # Turns bound the memory all the same (``own_turns.ELSEWHERE``).
         except PlaceError:
-            # A read-only file system, say: turns save memory, and are no reason to deny.
-            return own_turns.NO_PLACE
+            place = None
         return own_turns.await_turn(place, self._end)
 
     def _ask_until_the_end(self, place: Place) -> Answer | None:

@@ -3,10 +3,11 @@
 Loaded only where one is due. The launcher takes its turns by the same files.
 """
 
+import os
 import time
 
 from slsa_verifier_plugin.resident.locks import try_lock
-from slsa_verifier_plugin.resident.place import Place, pause
+from slsa_verifier_plugin.resident.place import Place, PlaceError, check_directories, pause
 from slsa_verifier_plugin.resident.processors import usable_processors
 
 MOST_TURNS = 2
@@ -14,26 +15,36 @@ TURN_SECONDS = 0.6
 """The last part of a call's time, in which no process of its own is started any more."""
 NO_PLACE = -1
 """In place of a descriptor: turns cannot be taken here, so nobody waits for one."""
+ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (a directory of our own in it, checked at every use)
+"""Where turns are taken if the verifier's own place cannot be used: one of them is in every container."""
 
 
-def take_turn(place: Place) -> int | None:
+def take_turn(place: Place | None) -> int | None:
     """Return a descriptor that holds a turn until all its copies are closed; None while none is free.
 
-    Turns are ``DIR/KEY/own-N``, one a usable processor, two at most.
+    Turns are ``DIR/KEY/own-N``, one a usable processor, two at most. Without a place, or where it takes no files, they are in the
+    first folder of ``ELSEWHERE`` that does.
     """
     # Step 7 of docs/resident-protocol.md, "The client".
-    for number in range(min(usable_processors(), MOST_TURNS)):
+    places = [] if place is None else [place]
+    for one in (
+        *places,
+        *(Place(f"{folder}/slsa-verifier-plugin-{os.geteuid()}", "turns") for folder in ELSEWHERE),
+    ):
         try:
-            turn = try_lock(f"{place.directory}/own-{number}")
-        except OSError:
-            # A full disk or a directory that is gone: turns save memory, and are no reason to deny.
-            return NO_PLACE
-        if turn is not None:
-            return turn
-    return None
+            check_directories(one, make=True)
+            for number in range(min(usable_processors(), MOST_TURNS)):
+                turn = try_lock(f"{one.directory}/own-{number}")
+                if turn is not None:
+                    return turn
+        except (OSError, PlaceError):
+            # A read-only file system, a full disk, another user's directory: a burst must not take the memory of all the same.
+            continue
+        return None
+    return NO_PLACE
 
 
-def await_turn(place: Place, end: float) -> int | None:
+def await_turn(place: Place | None, end: float) -> int | None:
     """Return a turn once one is free; None where that takes too long for a call that must end at ``end``.
 
     The first look is taken however late it is: the process itself says best what time was left.
