@@ -184,18 +184,9 @@ class LayoutWriter:
         _write(self._folder / "index.json", json.dumps(index, indent=2).encode())
 
     def _add(self, descriptor: Descriptor, name: str) -> None:
-        annotations = dict(descriptor.annotations)
+        entry = descriptor.to_json()
         if name:
-            annotations[IMAGE_NAME] = name
-        entry: dict[str, Any] = {
-            "mediaType": descriptor.media_type,
-            "digest": str(descriptor.digest),
-            "size": descriptor.size,
-        }
-        if descriptor.artifact_type:
-            entry["artifactType"] = descriptor.artifact_type
-        if annotations:
-            entry["annotations"] = annotations
+            entry["annotations"] = {**descriptor.annotations, IMAGE_NAME: name}
         # One image may be fetched under several names; each name is an entry.
         self._entries[str(descriptor.digest), name] = entry
 

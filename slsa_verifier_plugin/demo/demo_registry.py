@@ -120,22 +120,13 @@ class DemoRegistry(Closeable):
         subject = manifest["subject"]["digest"] if "subject" in manifest else str(descriptor.digest)
         listed = self._referrers.setdefault(subject, [])
         if "subject" in manifest:
-            listed.append({**fields_of(descriptor), "artifactType": descriptor.artifact_type})
+            listed.append(descriptor.to_json())
         # An image without referrers has an empty list, not "not found" (OCI distribution 1.1, "Listing Referrers").
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed}
         self._answer(f"{self.repository}/referrers/{subject}", index, INDEX_TYPE)
 
     def _answer(self, path: str, value: object, media_type: str = JSON_TYPE) -> None:
         self._answers[path] = DemoAnswer(media_type, json.dumps(value).encode())
-
-
-def fields_of(descriptor: Descriptor) -> dict[str, Any]:
-    """Return a descriptor as a manifest has it."""
-    return {
-        "mediaType": descriptor.media_type,
-        "digest": str(descriptor.digest),
-        "size": descriptor.size,
-    }
 
 
 def _handler_of(answers: Mapping[str, DemoAnswer]) -> type[BaseHTTPRequestHandler]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slsa_verifier_plugin.demo.demo_registry import MANIFEST_TYPE, DemoRegistry, Made, fields_of
+from slsa_verifier_plugin.demo.demo_registry import MANIFEST_TYPE, DemoRegistry, Made
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.policy.carried import carried
@@ -76,7 +76,7 @@ def pieces() -> tuple[Piece, ...]:
         image = _image(tag)
         bundles = _data(f"{tag}.intoto.jsonl")
         # As "oras attach" makes it, but for the time: what is pushed twice is the same artifact.
-        subject = {"artifactType": ARTIFACT_TYPE, "subject": fields_of(image.descriptor)}
+        subject = {"artifactType": ARTIFACT_TYPE, "subject": image.descriptor.to_json()}
         # An empty configuration (OCI image specification 1.1, "Guidance for an Empty Descriptor").
         artifact = _made({_EMPTY: b"{}", _BUNDLE: bundles}, subject)
         made.append(Piece(tag, expected, image, artifact))
@@ -133,7 +133,7 @@ def _image(tag: str) -> Made:
 def _made(blobs: Mapping[str, bytes], more: Mapping[str, Any]) -> Made:
     """Return an image manifest (OCI image specification 1.1) of a configuration and a layer, by their media types."""
     config, layer = (
-        fields_of(Descriptor(kind, Digest.of(content), len(content))) for kind, content in blobs.items()
+        Descriptor(kind, Digest.of(content), len(content)).to_json() for kind, content in blobs.items()
     )
     parts = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, **more, "config": config, "layers": [layer]}
     # Always written in the same way: the digest is what the attestation is about.

@@ -101,6 +101,16 @@ class Descriptor:
             else "",
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the descriptor as a manifest has it (OCI image specification 1.1, "Content Descriptors")."""
+        fields: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        # Left out where there is nothing: some registries refuse an empty type.
+        if self.artifact_type:
+            fields["artifactType"] = self.artifact_type
+        if self.annotations:
+            fields["annotations"] = dict(self.annotations)
+        return fields
+
 
 def annotations_of(value: Mapping[str, Any], what: str) -> dict[str, str]:
     """Return the annotations of a descriptor or manifest.

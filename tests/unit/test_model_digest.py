@@ -107,3 +107,22 @@ def test_what_is_no_object_is_no_descriptor(value: object) -> None:
 
 def test_size_zero_is_a_size() -> None:
     assert Descriptor.parse({**GOOD, "size": 0}).size == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        GOOD,
+        {**GOOD, "artifactType": "a/b"},
+        {**GOOD, "annotations": {"k": "v"}},
+        {**GOOD, "artifactType": "a/b", "annotations": {"k": "v"}},
+    ],
+)
+def test_a_descriptor_is_written_as_it_was_read(fields: dict[str, Any]) -> None:
+    written = Descriptor.parse(fields).to_json()
+    assert Descriptor.parse(written) == Descriptor.parse(fields)
+    assert set(written) <= {"mediaType", "digest", "size", "artifactType", "annotations"}
+    assert ("artifactType" in written, "annotations" in written) == (
+        bool(fields.get("artifactType")),
+        bool(fields.get("annotations")),
+    )
