@@ -45,8 +45,7 @@ class LruCache(Generic[K, V]):
             return
         with self._lock:
             # Two calls may have made the same value at once: the later one counts, and its cost once.
-            if key in self._items:
-                self._cost -= self._items.pop(key)[1]
+            self._forget(key)
             self._items[key] = (value, cost)
             self._cost += cost
             # What was asked for the longest ago goes first.
@@ -62,6 +61,15 @@ class LruCache(Generic[K, V]):
             # An error is not kept: it passes through here, and the next caller tries again.
             self.put(key, value, cost)
         return value
+
+    def drop(self, key: K) -> None:
+        """Keep the value of ``key`` no longer."""
+        with self._lock:
+            self._forget(key)
+
+    def _forget(self, key: K) -> None:
+        if key in self._items:
+            self._cost -= self._items.pop(key)[1]
 
     def clear(self) -> None:
         """Drop everything."""

@@ -56,3 +56,23 @@ def text_at(value: Any, *path: str | int) -> str:
     """Return the text at ``path``, an empty one where there is none."""
     found = at(value, *path)
     return found if isinstance(found, str) else ""
+
+
+def folded(value: Mapping[str, Any], name: str) -> Any:
+    """Return the member that Go's ``encoding/json`` takes for ``name``, None where there is none.
+
+    It matches names without regard to case; the exact one wins here.
+    """
+    if name in value:
+        return value[name]
+    # Of two names that differ by case alone Go takes the later one; both at once are nobody's intention.
+    found = [member for key, member in value.items() if key.lower() == name.lower()]
+    return found[-1] if found else None
+
+
+_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "nothing"}
+
+
+def kind_of_value(value: object) -> str:
+    """Return what kind of JSON value this is, for messages that must not show the value itself."""
+    return _KINDS.get(type(value), "a number")

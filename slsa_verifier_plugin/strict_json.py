@@ -126,3 +126,13 @@ def loads(content: bytes) -> Any:
         # "\ud83d" alone parses, and breaks whoever writes it as UTF-8 later: in a log, or in the answer to Ratify.
         _check_surrogates(value)
     return value
+
+
+def object_in(content: bytes) -> dict[str, Any]:
+    """Return the JSON object in ``content``, an empty one where it is no JSON or anything else."""
+    try:
+        value = loads(content)
+    except JsonError:
+        # No error: whoever asks misses the member that it looks for, and says so.
+        return {}
+    return value if isinstance(value, dict) else {}

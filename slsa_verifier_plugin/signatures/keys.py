@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from slsa_verifier_plugin.errors import SignatureError, TrustRootError
 from slsa_verifier_plugin.model.envelope import Candidate, from_base64
 from slsa_verifier_plugin.model.signer import KEY_PREFIX, Claim, Signer, Verified
-from slsa_verifier_plugin.signatures.files import read_regular
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.strict_json import loads
 from slsa_verifier_plugin.text import quoted
 

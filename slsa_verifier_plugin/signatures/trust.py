@@ -18,7 +18,7 @@ from cryptography import x509
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.verdict import RootInfo
-from slsa_verifier_plugin.signatures.files import read_regular
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.signatures.libraries import Key, trustroot
 from slsa_verifier_plugin.signatures.root_json import documents, model_of
 from slsa_verifier_plugin.signatures.wording import MalformedError, reason_of

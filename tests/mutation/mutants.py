@@ -36,7 +36,7 @@ SCOPE = (
     "policy/trusted.py",
     "signatures/bundles.py",
     "signatures/certificate.py",
-    "signatures/files.py",
+    "regular_files.py",
     "signatures/in_service.py",
     "signatures/keys.py",
     "signatures/refresh.py",

@@ -36,7 +36,7 @@ TESTS = {
         "test_signatures_timestamp_parts.py",
     ],
     "signatures/certificate.py": ["test_signatures_certificate.py"],
-    "signatures/files.py": ["test_signatures_files.py"],
+    "regular_files.py": ["test_regular_files.py"],
     "signatures/in_service.py": ["test_signatures_windows.py"],
     "signatures/keys.py": ["test_signatures_keys.py"],
     "signatures/refresh.py": [

@@ -105,3 +105,12 @@ def test_many_threads_agree() -> None:
     assert not wrong
     assert len(cache) == 64 == cache._cost
     assert cache.hits + cache.misses == 12_000
+
+
+def test_what_is_dropped_is_gone_and_costs_nothing() -> None:
+    cache: LruCache[str, int] = LruCache(8)
+    cache.put("a", 1, 2)
+    cache.put("b", 2, 2)
+    cache.drop("a")
+    cache.drop("unknown")
+    assert (cache.get("a"), cache.get("b"), cache.usage()["bytes"]) == (None, 2, 2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.members import at, list_at, object_at, objects_at, text_at
+from slsa_verifier_plugin.members import at, folded, list_at, object_at, objects_at, text_at
 
 VALUE = {"a": {"b": [{"c": "text"}, 5]}, "n": None}
 
@@ -43,3 +43,10 @@ def test_what_is_of_another_type_counts_as_empty() -> None:
 def test_what_is_no_object_has_no_members(value: object) -> None:
     assert at(value, "a") is None
     assert object_at(value, "a") == {}
+
+
+def test_names_are_matched_as_go_matches_them() -> None:
+    assert folded({"useHttp": 1, "USEHTTP": 2}, "useHttp") == 1
+    assert folded({"usehttp": 1, "USEHTTP": 2}, "useHttp") == 2
+    assert folded({"use": 1}, "useHttp") is None
+    assert folded({"useHttp": None, "usehttp": 1}, "useHttp") is None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.strict_json import MAX_DEPTH, MAX_VALUES, JsonError, loads
+from slsa_verifier_plugin.strict_json import MAX_DEPTH, MAX_VALUES, JsonError, loads, object_in
 
 
 def nested(depth: int, *inside: object) -> list[object]:
@@ -130,3 +130,9 @@ def test_any_bytes_are_a_value_or_an_error(content: bytes) -> None:
         return
     # What was read has one meaning: written out and read again it is the same, by Python's own reader too.
     assert loads(json.dumps(value).encode()) == value == json.loads(content)
+
+
+def test_an_object_or_an_empty_one() -> None:
+    assert object_in(b'{"a": 1}') == {"a": 1}
+    for content in (b"", b"[]", b"7", b"null", b"\xff", b'{"a": 1, "a": 2}'):
+        assert object_in(content) == {}

@@ -1,4 +1,4 @@
-"""Files that a policy names: read without waiting, and no more of them than is wanted."""
+"""Files that a policy or a setting names: read without waiting, and no more of them than is wanted."""
 
 from __future__ import annotations
 

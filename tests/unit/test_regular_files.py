@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.errors import TrustRootError
-from slsa_verifier_plugin.signatures.files import read_regular
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.signatures.keys import load_key
 from slsa_verifier_plugin.signatures.trust import read_root_file
 from tests.support.sigstore import derive_key
