@@ -19,6 +19,7 @@ from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
     AlibabaCredentials,
     make,
 )
+from slsa_verifier_plugin.registry.credentials.web import Web
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.cloud_scenes import alibaba_scene, nothing_shown
 from tests.support.clouds import (
@@ -277,7 +278,11 @@ def test_the_sdk_s_debug_switch_shows_nothing(alibaba: Alibaba, monkeypatch: pyt
 def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     from darabonba.core import DaraCore
 
-    from slsa_verifier_plugin.registry.credentials.alibaba import alibaba_calls
+    from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
+        AcrInstance,
+        get_authorization_token,
+    )
+    from slsa_verifier_plugin.registry.http import sdk_sessions
 
     class StopError(Exception):
         """Sent with the session of the call."""
@@ -292,14 +297,14 @@ def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: p
         used.append(deadline)
         return Session()
 
-    monkeypatch.setattr(alibaba_calls, "session_until", session_until)
-    calls = alibaba_calls.AlibabaCalls("alibabacloudAcrBasic", {})
+    monkeypatch.setattr(sdk_sessions, "session_until", session_until)
     deadline = Deadline(5)
     before = dict(DaraCore._sessions)
     with pytest.raises((StopError, RegistryError)) as caught:
-        calls.get_authorization_token(
+        get_authorization_token(
+            Web("alibabacloudAcrBasic", {}),
             "asking",
-            alibaba_calls.AcrInstance("cn-hangzhou", "cri-x"),
+            AcrInstance("cn-hangzhou", "cri-x"),
             AccessKeys("key", "secret"),
             deadline,
         )

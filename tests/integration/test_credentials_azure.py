@@ -144,6 +144,7 @@ def test_registries_share_the_access_token(azure: Azure, config: dict[str, str])
         ({"AZURE_TENANT_ID": "99999999-2222-3333-4444-555555555555"}, "AADSTS90002"),
         ({"AZURE_CLIENT_ID": "99999999-2222-3333-4444-555555555555"}, "AADSTS700016"),
         ({"AZURE_AUTHORITY_HOST": "http://login.microsoftonline.com"}, "not an https:// URL"),
+        ({"AZURE_AUTHORITY_HOST": "https://["}, "not an https:// URL"),
         ({"AZURE_AUTHORITY_HOST": "https://login.elsewhere.example"}, "(HTTP 502)"),
     ],
 )
@@ -244,5 +245,7 @@ def test_a_redirect_is_not_followed(azure: Azure) -> None:
     assert "HTTP 307" in failure(azure, MANAGED).message
     azure.fake.acr_answer = None
     azure.fake.entra_answer = Response(307, b"", {"Location": "https://evil.azurecr.io/oauth2/v2.0/token"})
-    failure(azure, WORKLOAD)
+    error = failure(azure, WORKLOAD)
+    assert "HTTP 307" in error.message
+    assert "not followed" in error.message
     assert "evil.azurecr.io:443" not in azure.cloud.proxy.asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -93,7 +94,9 @@ def test_token_files(tmp_path: Path) -> None:
     path.write_text("x" * (MAX_TOKEN_BYTES + 1))
     with pytest.raises(RegistryError, match="more than"):
         token_file("test", "VARIABLE", str(path))
-    for missing in (str(tmp_path), str(tmp_path / "none"), "a\x00b"):
+    # Who opens a pipe waits until somebody writes.
+    os.mkfifo(tmp_path / "pipe")
+    for missing in (str(tmp_path), str(tmp_path / "none"), "a\x00b", str(tmp_path / "pipe")):
         with pytest.raises(RegistryError, match="VARIABLE"):
             token_file("test", "VARIABLE", missing)
 
@@ -243,8 +246,6 @@ def test_what_azure_requires(provider: str, environ: dict[str, str], name: str) 
         azure.make({"name": provider}, {**environ, name: ""})
     with pytest.raises(RegistryError, match="unknown key"):
         azure.make({"name": provider, "tenant": "x"}, environ)
-    with pytest.raises(RegistryError, match="no provider"):
-        azure.make({"name": "azure"}, environ)
 
 
 @pytest.mark.parametrize("name", [*ALIBABA])

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
+from slsa_verifier_plugin.registry.credentials.kubernetes.kubernetes_provider import (
     DOCKER_CFG,
     DOCKER_CONFIG_JSON,
-    PullSecret,
+    login_in_secret,
 )
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError
 from tests.support.clouds import everything_about
 from tests.support.clouds_kubernetes import data_of, entry
 
 
-def secret(auths: dict[str, Any], kind: str = DOCKER_CONFIG_JSON) -> PullSecret:
-    return PullSecret(kind, data_of(kind, auths))
+def found(auths: dict[str, Any], registry: str, kind: str = DOCKER_CONFIG_JSON) -> Credentials | None:
+    return login_in_secret(kind, data_of(kind, auths), registry)
 
 
 @pytest.mark.parametrize("kind", [DOCKER_CONFIG_JSON, DOCKER_CFG])
@@ -42,7 +42,7 @@ def secret(auths: dict[str, Any], kind: str = DOCKER_CONFIG_JSON) -> PullSecret:
     ],
 )
 def test_names_of_a_registry(kind: str, name: str, registry: str) -> None:
-    assert secret({name: entry("u", "p")}, kind).find(registry) == Credentials("u", "p")
+    assert found({name: entry("u", "p")}, registry, kind) == Credentials("u", "p")
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_names_of_a_registry(kind: str, name: str, registry: str) -> None:
     ],
 )
 def test_names_of_other_registries(name: str) -> None:
-    assert secret({name: entry("u", "p")}).find("registry.example") is None
+    assert found({name: entry("u", "p")}, "registry.example") is None
 
 
 def test_ratify_s_exact_name_comes_first() -> None:
     auths = {"https://registry.example/v1/": entry("url", "p"), "registry.example": entry("exact", "p")}
-    assert secret(auths).find("registry.example") == Credentials("exact", "p")
+    assert found(auths, "registry.example") == Credentials("exact", "p")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_ratify_s_exact_name_comes_first() -> None:
     ],
 )
 def test_entries(fields: dict[str, Any], expected: Credentials | None) -> None:
-    assert secret({"registry.example": fields}).find("registry.example") == expected
+    assert found({"registry.example": fields}, "registry.example") == expected
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_entries(fields: dict[str, Any], expected: Credentials | None) -> None:
     [[], "text", None, {"auth": 7}, {"auth": "%%"}, {"auth": "dQ=="}, {"auth": "OnA="}, {"auth": "/w=="}],
 )
 def test_entries_that_are_broken(fields: object) -> None:
-    broken = secret({"registry.example": fields, "other.example": entry("u", "p")})
+    broken = {"registry.example": fields, "other.example": entry("u", "p")}
     with pytest.raises(EntryError):
-        broken.find("registry.example")
-    assert broken.find("other.example") == Credentials("u", "p")
+        found(broken, "registry.example")
+    assert found(broken, "other.example") == Credentials("u", "p")
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_entries_that_are_broken(fields: object) -> None:
 )
 def test_documents_that_are_none(data: object) -> None:
     with pytest.raises(EntryError):
-        PullSecret(DOCKER_CONFIG_JSON, data)
+        login_in_secret(DOCKER_CONFIG_JSON, data, "registry.example")
 
 
 def test_a_document_without_entries() -> None:
     empty = {".dockerconfigjson": base64.b64encode(b"{}").decode()}
-    assert PullSecret(DOCKER_CONFIG_JSON, empty).find("registry.example") is None
+    assert login_in_secret(DOCKER_CONFIG_JSON, empty, "registry.example") is None
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(), st.lists, max_leaves=5))
 def test_errors_never_hold_the_content(value: object) -> None:
     fields = {"auth": "planted-secret", "password": value}
     with pytest.raises(EntryError) as caught:
-        secret({"registry.example": fields}).find("registry.example")
+        found({"registry.example": fields}, "registry.example")
     assert "planted" not in everything_about(caught.value)

@@ -1,4 +1,4 @@
-"""The room's certificates and proxies in the terms of an SDK, and an SDK's silence in the room's words."""
+"""What the network does to a cloud's call, and how the cloud refuses it, in the words of the provider."""
 
 from __future__ import annotations
 
@@ -6,24 +6,9 @@ import ssl
 
 import pytest
 
-from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError
-from slsa_verifier_plugin.registry.credentials.web import (
-    SHORTEST_TIMEOUT,
-    CloudAnswer,
-    is_transient,
-    seconds,
-    unanswered,
-)
-from slsa_verifier_plugin.registry.faults import is_passing
+from slsa_verifier_plugin.registry.credentials.web import Refusal, Web, is_transient, own_failure
+from slsa_verifier_plugin.registry.faults import is_passing, unreachable
 from tests.support.clouds import everything_about
-
-
-def test_timeouts_for_an_sdk() -> None:
-    assert 9 < seconds(Deadline(10), "test", "asking") <= 10
-    assert seconds(Deadline(0.01), "test", "asking") == SHORTEST_TIMEOUT
-    with pytest.raises(DeadlineError, match="asking"):
-        seconds(Deadline(0), "test", "asking")
 
 
 def tls_error() -> ssl.SSLError:
@@ -50,7 +35,8 @@ def tls_error() -> ssl.SSLError:
 def test_what_an_sdk_wraps_is_found(cause: Exception, expected: str, transient: bool) -> None:
     wrapped = RuntimeError("planted-secret in the SDK's own words")
     wrapped.__context__ = cause
-    error = unanswered("test", "asking", "https://sts.example/?query=planted-secret", wrapped)
+    url = "https://sts.example/?query=planted-secret"
+    error = own_failure("test", "asking", unreachable("asking", url, wrapped))
     assert error.message.startswith("the credential provider test failed at: asking: ")
     assert expected in error.message
     assert error.transient is transient
@@ -58,11 +44,20 @@ def test_what_an_sdk_wraps_is_found(cause: Exception, expected: str, transient: 
     assert "planted" not in everything_about(error)
 
 
-def test_answers() -> None:
-    assert CloudAnswer(200, b'{"a": 1}').object() == {"a": 1}
-    for body in (b"", b"[]", b"7", b"null", b"\xff", b'{"a": 1, "a": 2}'):
-        assert CloudAnswer(200, body).object() == {}
-    assert "planted" not in repr(CloudAnswer(200, b"planted"))
+def test_refusals() -> None:
+    web = Web("test", {})
+    error = web.refused("asking", Refusal(403, "not planted-secret", False), ["planted-secret"], "grant it")
+    assert error.message == (
+        "the credential provider test failed at: asking: HTTP 403, an explanation that repeats a secret and is not shown; "
+        "grant it"
+    )
+    passing = web.refused("asking", Refusal(None, "soon", True), (), "grant it")
+    assert passing.message.endswith('asking: "soon"; trying again may help')
+    assert passing.transient
+    assert "planted" not in repr(Refusal(403, "planted", False))
+
+
+def test_statuses_that_pass() -> None:
     # The same statuses as of a registry.
     for status in (200, 301, 401, 404, 408, 425, 429, 500, 501, 503, 505, 507, 520):
         assert is_transient(status) is is_passing(status)

@@ -127,9 +127,20 @@ def test_nothing_means_anonymous(tmp_path: Path, config: object) -> None:
 def test_a_missing_file_is_anonymous_by_default_and_an_error_where_it_was_named(tmp_path: Path) -> None:
     for environ in ({"DOCKER_CONFIG": str(tmp_path)}, {"HOME": str(tmp_path)}, {}):
         assert docker.make({}, environ).credentials(IMAGE, Deadline(1)) is None
-    provider = docker.make({"configPath": str(tmp_path / "missing.json")}, {})
-    with pytest.raises(RegistryError, match="does not exist"):
-        provider.credentials(IMAGE, Deadline(1))
+    # As Go's decoder reads the name, without regard to case.
+    for name in ("configPath", "configpath", "ConfigPath"):
+        provider = docker.make({name: str(tmp_path / "missing.json")}, {})
+        with pytest.raises(RegistryError, match="does not exist"):
+            provider.credentials(IMAGE, Deadline(1))
+
+
+def test_a_path_that_is_no_file_is_told_at_once(tmp_path: Path) -> None:
+    """Who opens a pipe waits until somebody writes."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), str(tmp_path), "/dev/zero", "a\0b"):
+        with pytest.raises(RegistryError) as caught:
+            docker.make({"configPath": path}, {}).credentials(IMAGE, Deadline(5))
+        assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
 
 
 def test_the_files_place(tmp_path: Path) -> None:
@@ -225,10 +236,10 @@ def test_a_helper_that_has_nothing_means_anonymous(tmp_path: Path) -> None:
     [
         ("echo planted; exit 1", "status 1"),
         ("echo planted >&2; exit 2", "status 2"),
-        ("echo planted", "not JSON"),
-        ("echo '[]'", "no Username"),
-        ("""echo '{"Username":7,"Secret":"planted"}'""", "no Username"),
-        ("true", "not JSON"),
+        ("echo planted", "not a JSON object with Username"),
+        ("echo '[]'", "not a JSON object with Username"),
+        ("""echo '{"Username":7,"Secret":"planted"}'""", "not a JSON object with Username"),
+        ("true", "not a JSON object with Username"),
         ("head -c 100000 /dev/zero", "more than"),
         ("kill -9 $$", "status -9"),
     ],

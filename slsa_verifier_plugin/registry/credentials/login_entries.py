@@ -8,7 +8,6 @@ docker-registry`` write them. Entries for a part of a registry (with a path) are
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
 
 from slsa_verifier_plugin.registry.credentials import Credentials
@@ -66,7 +65,7 @@ def login_from(auth: str) -> tuple[str, str]:
     """
     try:
         username, colon, password = base64.b64decode(auth, validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+    except ValueError:
         # One error, below, for everything that is not such a text.
         colon = ""
     # Without a user name docker refuses it, too (cli/config/configfile, decodeAuth).

@@ -8,10 +8,11 @@ errors, because a misspelt key would otherwise be a setting that is silently not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.members import kind_of_value
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.text import nearest, plain, quoted
 
 STEP_CONFIG = "reading its configuration"
@@ -19,15 +20,6 @@ STEP_ENVIRONMENT = "reading the environment"
 
 MAX_TOKEN_BYTES = 64 * 1024
 """Bytes of a token file; service account tokens are under 4 KiB, Alibaba's STS takes 20,000 characters."""
-
-_KINDS = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-}
 
 
 class Options:
@@ -113,8 +105,7 @@ class Options:
         return value
 
     def _wrong(self, key: str, expected: str, value: object) -> RegistryError:
-        kind = _KINDS.get(type(value), "something else")
-        return self.error(f"{self._where}.{key} is {kind}, expected {expected}")
+        return self.error(f"{self._where}.{key} is {kind_of_value(value)}, expected {expected}")
 
 
 def variables(provider: str, environ: Mapping[str, str], names: Sequence[str], advice: str) -> list[str]:
@@ -150,9 +141,8 @@ def token_file(provider: str, variable: str, path: str) -> str:
     """
     step = f"reading the token file of {variable}"
     try:
-        with Path(path).open("rb") as file:
-            # Read at each use: the kubelet replaces the file before its token ends.
-            content = file.read(MAX_TOKEN_BYTES + 1)
+        # Read at each use: the kubelet replaces the file before its token ends.
+        content = read_regular(path, MAX_TOKEN_BYTES + 1)
     # ValueError: a NUL byte in the path.
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or "the path is not usable"

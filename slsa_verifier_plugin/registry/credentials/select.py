@@ -15,19 +15,19 @@ DEFAULT = "dockerConfig"
 _PACKAGE = "slsa_verifier_plugin.registry.credentials"
 
 MODULES = {
-    "dockerConfig": ("docker.docker_config", None),
-    "k8Secrets": ("kubernetes.kubernetes_provider", None),
-    "awsEcrBasic": ("aws.aws_provider", "aws"),
-    "azureWorkloadIdentity": ("azure.azure_provider", "azure"),
-    "azureManagedIdentity": ("azure.azure_provider", "azure"),
-    "alibabacloudAcrBasic": ("alibaba.alibaba_provider", "alibaba"),
+    "dockerConfig": "docker.docker_config",
+    "k8Secrets": "kubernetes.kubernetes_provider",
+    "awsEcrBasic": "aws.aws_provider",
+    "azureWorkloadIdentity": "azure.azure_provider",
+    "azureManagedIdentity": "azure.azure_provider",
+    "alibabacloudAcrBasic": "alibaba.alibaba_provider",
 }
-"""Name to the module that has ``make``, and the extra of this package that it needs."""
+"""Name to the module that has ``make``; a cloud's SDK is imported when it is used (``credential_failures.libraries``)."""
 
 
 def provider_for(
     auth_provider: Mapping[str, object] | None, environ: Mapping[str, str]
-) -> CredentialProvider | None:
+) -> CredentialProvider:
     """Return the provider that a store's ``authProvider`` asks for; only its own module is imported.
 
     Args:
@@ -35,8 +35,8 @@ def provider_for(
         environ: where the provider finds files, endpoints and tokens.
 
     Raises:
-        RegistryError: reason ``REGISTRY_CREDENTIALS``: an unknown name, a missing extra, or settings that the
-            provider does not accept.
+        RegistryError: reason ``REGISTRY_CREDENTIALS``: an unknown name, or settings that the provider does not
+            accept.
     """
     # As Ratify: a store without an authProvider reads Docker's file.
     config = auth_provider if auth_provider is not None else {"name": DEFAULT}
@@ -48,15 +48,7 @@ def provider_for(
             f"the store's authProvider has the name {quoted(name)}, which is none of: {known}",
             reason=Reason.REGISTRY_CREDENTIALS,
         )
-    module, extra = MODULES[name]
-    try:
-        # Only the chosen one: the clouds' SDKs take up to a second to import.
-        make = importlib.import_module(f"{_PACKAGE}.{module}").make
-        provider: CredentialProvider = make(config, environ)
-    except ImportError as error:
-        hint = f"; install slsa-verifier-plugin[{extra}]" if extra else ""
-        raise RegistryError(
-            f"the credential provider {name} cannot be used: the module {quoted(error.name)} is missing{hint}",
-            reason=Reason.REGISTRY_CREDENTIALS,
-        ) from None
+    # Only the chosen one: the clouds' SDKs take up to a second to import.
+    make = importlib.import_module(f"{_PACKAGE}.{MODULES[name]}").make
+    provider: CredentialProvider = make(config, environ)
     return provider

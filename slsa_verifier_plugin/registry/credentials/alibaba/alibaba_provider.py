@@ -5,32 +5,40 @@
 2. ACR ``GetAuthorizationToken`` of the registry's Enterprise Edition instance: the keys for a user name and a
    password of one hour.
 
-Step 2 is by Alibaba's SDK, which signs it. Step 1 needs no signature and is sent from here: Alibaba's library for it
-puts the token into the URL, and writes that URL to standard error when the call fails.
+Step 2 is by Alibaba's SDK, which signs it. It keeps connections for the whole process, takes no limit for the whole of
+a call and reads its proxies from this process's environment; so it is given the session of each call. Step 1 needs no
+signature and is sent from here: Alibaba's library for it puts the token into the URL, and writes that URL to standard
+error when the call fails.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from time import time
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
-from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_calls import AcrInstance, AlibabaCalls
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.web import Web
+from slsa_verifier_plugin.registry.credentials.web import Refusal, SdkCall, Web, explanation, is_transient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
+
+if TYPE_CHECKING:
+    import requests
 
 NAME = "alibabacloudAcrBasic"
 
@@ -48,6 +56,93 @@ _REGISTRY = re.compile(
 )
 """A registry's host, as Ratify's ``domainPattern``, but matched to its end and with a region that can be one: a
 bucket of the object store has a host under aliyuncs.com too, with a name that its owner chooses."""
+
+_MODULES = (
+    "alibabacloud_cr20181201.client",
+    "alibabacloud_cr20181201.models",
+    "alibabacloud_tea_openapi.utils_models",
+    "alibabacloud_tea_openapi.exceptions",
+    "darabonba.runtime",
+    "Tea.exceptions",
+    "darabonba.core",
+)
+
+_LOGGERS = ("alibabacloud-tea", "darabonba-core", "credentials")
+"""All three write to standard error without having been asked."""
+
+_NUMBERS = itertools.count(1000)
+_PORT = 80
+"""What the SDK writes into a session's key, for HTTPS too."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcrInstance:
+    """An Enterprise Edition instance in a region."""
+
+    region: str
+    instance_id: str
+
+
+def get_authorization_token(
+    web: Web, step: str, target: AcrInstance, keys: AccessKeys, deadline: Deadline
+) -> Any:
+    """Return the answer, an instance of the SDK's ``GetAuthorizationTokenResponseBody``.
+
+    Args:
+        web: sends the call.
+        step: what is being done, for messages.
+        target: the instance.
+        keys: sign the call.
+        deadline: the end of it.
+
+    Raises:
+        RegistryError: Alibaba refused it, or did not answer.
+        DeadlineError: out of time.
+    """
+    client, models, api, api_exceptions, runtime, tea, core = libraries(
+        web.provider, "alibaba", _MODULES, _LOGGERS
+    )
+    # ACR answers at one host for each region.
+    host = f"cr.{target.region}.aliyuncs.com"
+    number = next(_NUMBERS)
+    config = api.Config(
+        access_key_id=keys.key_id,
+        access_key_secret=keys.secret,
+        # Keys from the environment may be lasting ones, which have no token.
+        security_token=keys.token or None,
+        endpoint=host,
+        region_id=target.region,
+        user_agent="",
+    )
+    # The SDK keeps one session for each host and pool size. Its own limits bound only the silence between two bytes: a peer that
+    # trickles would hold the thread for ever. So each call names a pool size of its own, and finds the session put there.
+    options = runtime.RuntimeOptions(max_idle_conns=number, ignore_ssl=False)
+    # Written exactly as the SDK writes it, or it would make a session without our limits.
+    key = f"https://{host}:{_PORT}:pool={number}"
+    request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
+
+    def work(session: requests.Session) -> Any:
+        # Private, and the only way in: the SDK takes no session as an argument.
+        core.DaraCore._sessions[key] = session
+        try:
+            body = client.Client(config).get_authorization_token_with_options(request, options).body
+        finally:
+            # The table is the process's, and each call has a key of its own: left in, it would grow with every call.
+            core.DaraCore._sessions.pop(key, None)
+        # The SDK hands on what it got, whatever that is.
+        if isinstance(body, models.GetAuthorizationTokenResponseBody):
+            return body
+        raise web.unreadable(step, body)
+
+    def judge(error: Any) -> Refusal | None:
+        if not isinstance(error, api_exceptions.AlibabaCloudException):
+            return None
+        code, text = explanation(object_at(error.data))
+        return Refusal(error.status_code, text, is_transient(error.status_code, code))
+
+    advice = "check that the role may cr:GetAuthorizationToken on the instance"
+    errors = (api_exceptions.AlibabaCloudException, tea.UnretryableException)
+    return web.call(SdkCall(step, advice, keys.secrets(), errors, judge), work, deadline)
 
 
 class AlibabaCredentials:
@@ -84,7 +179,6 @@ class AlibabaCredentials:
         )
         self._environ = environ
         self._web = Web(NAME, environ)
-        self._calls = AlibabaCalls(NAME, environ)
         names = (
             "ALIBABA_CLOUD_ACCESS_KEY_ID",
             "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
@@ -137,12 +231,11 @@ class AlibabaCredentials:
         answer = self._web.json(
             HttpRequest(step, f"https://{host}/?{urlencode(query)}", "POST", body=form),
             deadline,
-            secrets=[token],
-            advice="check the role's trust policy and the OIDC provider in RAM",
+            [token],
+            "check the role's trust policy and the OIDC provider in RAM",
         )
-        found = answer.get("Credentials")
         names = ("AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration")
-        values = filled(found, names) if isinstance(found, Mapping) else None
+        values = filled(object_at(answer, "Credentials"), names)
         if values is None:
             raise _failed(step, "the answer has no keys, or no time when they expire")
         # In the order of ``names``: the time is the last.
@@ -157,7 +250,7 @@ class AlibabaCredentials:
     def _authorize(self, target: AcrInstance, deadline: Deadline) -> Lease[Credentials]:
         keys = self._keys.get(deadline)
         step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
-        body = self._calls.get_authorization_token(step, target, keys, deadline)
+        body = get_authorization_token(self._web, step, target, keys, deadline)
         # The SDK puts the answer's fields into its object unchecked.
         values = filled(vars(body), ("temp_username", "authorization_token"))
         # Alibaba answers some refusals with HTTP 200.

@@ -4,27 +4,38 @@
    AWS's own chain of credentials, keys in the environment take its place.
 2. ECR ``GetAuthorizationToken`` in the registry's region: the keys for a registry password of 12 hours.
 
-Both by boto3 (``aws_calls``).
+Both by boto3, each call sent once, and told everything: region, keys, endpoint, connections. Nothing comes from this
+process's own environment, from ``~/.aws`` or from an instance's metadata.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from time import time
+from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.members import object_at
+from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
-from slsa_verifier_plugin.registry.credentials.aws.aws_calls import AwsCall, AwsCalls
-from slsa_verifier_plugin.registry.credentials.credential_failures import failed
+from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_from
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
+from slsa_verifier_plugin.registry.credentials.web import Refusal, SdkCall, Web, is_transient
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
+
+if TYPE_CHECKING:
+    import requests
 
 NAME = "awsEcrBasic"
 
@@ -49,6 +60,179 @@ _REGISTRY = re.compile(
 )
 """A private registry's host. Ratify takes the fourth label of any host with six; here it must be ECR's, since the
 password opens every registry of the role, and an attacker could name a host of his own in that form."""
+
+_LOGGERS = ("boto3", "botocore", "s3transfer")
+
+_TRANSIENT_CODES = frozenset(
+    [
+        "IDPCommunicationError",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ThrottledException",
+        "TooManyRequestsException",
+    ]
+)
+"""AWS error codes after which the same call may succeed later, whatever its status ("Common Errors" of STS and ECR).
+
+Beside those that begin with "Throttling", as Alibaba's do.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCall:
+    """An operation of a service in a region; unsigned without keys.
+
+    ``step`` says what is being done, ``advice`` what to look at where AWS refuses it, ``secrets`` what no message may repeat.
+    """
+
+    step: str
+    service: str
+    region: str
+    operation: str
+    advice: str
+    secrets: Sequence[str] = field(repr=False)
+    keys: AccessKeys | None = None
+
+
+class AwsCalls:
+    """Makes calls for one provider; safe for many threads: each call has a client and connections of its own.
+
+    Args:
+        provider: the provider's name, for messages.
+        environ: endpoints, certificates and proxies, in AWS's own variables as well.
+    """
+
+    def __init__(self, provider: str, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        bundle = environ.get("AWS_CA_BUNDLE")
+        # As in AWS's SDKs: it replaces the system's authorities, for AWS alone.
+        trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=()) if bundle else None
+        self._web = Web(provider, environ, trust)
+        # Making a client of a session is not safe for many threads.
+        self._lock = threading.Lock()
+        self._session: Any = None
+
+    def send(self, call: AwsCall, deadline: Deadline, **parameters: str) -> Mapping[str, Any]:
+        """Return the answer of one call.
+
+        Args:
+            call: the operation.
+            deadline: the end of it.
+            parameters: the operation's own.
+
+        Raises:
+            RegistryError: AWS refused it, or did not answer.
+            DeadlineError: out of time.
+        """
+        boto3, botocore, exceptions, parsers = libraries(
+            self._web.provider,
+            "aws",
+            ("boto3.session", "botocore.session", "botocore.exceptions", "botocore.parsers"),
+            _LOGGERS,
+        )
+
+        def work(session: requests.Session) -> Mapping[str, Any]:
+            with self._lock:
+                if self._session is None:
+                    self._session = boto3.Session(botocore_session=_isolated(botocore))
+                client = self._client(self._session, call)
+            # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever.
+            client._endpoint.http_session = _BotoHttp(session)
+            with contextlib.closing(client):
+                # By name: boto3 makes its clients' methods from a description of the service.
+                answer = getattr(client, call.operation)(**parameters)
+            return answer if isinstance(answer, Mapping) else {}
+
+        def judge(error: Any) -> Refusal | None:
+            if not isinstance(error, exceptions.ClientError):
+                return None
+            details = error.response.get("Error", {})
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = str(details.get("Code", "an unknown error"))
+            # Throttling comes with HTTP 400 from STS and ECR.
+            transient = code in _TRANSIENT_CODES or is_transient(status, code)
+            return Refusal(status, f"{code}: {details.get('Message', '')}", transient)
+
+        errors = (exceptions.BotoCoreError, exceptions.ClientError, parsers.ResponseParserError)
+        sdk_call = SdkCall(call.step, call.advice, call.secrets, errors, judge)
+        return self._web.call(sdk_call, work, deadline)
+
+    def _client(self, session: Any, call: AwsCall) -> Any:
+        # Not at the top: botocore is an extra, which ``libraries`` has found by now.
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        settings: dict[str, Any] = {
+            # The SDK would sleep between attempts, past any deadline; who waits decides on another.
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            # Those are read below from the call's environment, not from this process's.
+            "ignore_configured_endpoint_urls": True,
+            "use_fips_endpoint": _flag(self._environ, "AWS_USE_FIPS_ENDPOINT"),
+            "use_dualstack_endpoint": _flag(self._environ, "AWS_USE_DUALSTACK_ENDPOINT"),
+        }
+        named: dict[str, Any] = {
+            "region_name": call.region,
+            # None lets boto3 take AWS's own.
+            "endpoint_url": self._endpoint(call.service, call.region),
+        }
+        # AssumeRoleWithWebIdentity is the one call that the token itself authorizes.
+        if call.keys is None:
+            settings["signature_version"] = UNSIGNED
+        else:
+            named["aws_access_key_id"] = call.keys.key_id
+            named["aws_secret_access_key"] = call.keys.secret
+            # Keys from the environment may be lasting ones, which have no token.
+            named["aws_session_token"] = call.keys.token or None
+        # No proxy here, and no limit of time: the session, which sends the request, has both.
+        return session.client(call.service, config=Config(**settings, proxies={}), **named)
+
+    def _endpoint(self, service: str, region: str) -> str | None:
+        """Return the endpoint that the environment names for a service, None for AWS's own."""
+        environ = self._environ
+        # The chart's ``awsApiOverride``. For one region only: the others keep AWS's own endpoint.
+        if service == "ecr" and environ.get("AWS_API_OVERRIDE_REGION") == region:
+            override = environ.get("AWS_API_OVERRIDE_ENDPOINT")
+            if override:
+                return override
+        # As every AWS SDK has it ("Service-specific endpoints").
+        if _flag(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+            return None
+        return environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL") or None
+
+
+class _BotoHttp:
+    """What botocore sends its requests with: the session of the call."""
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+
+    def send(self, request: Any) -> Any:
+        """Return the answer to a request of botocore's (``AWSPreparedRequest``)."""
+        from botocore.awsrequest import AWSResponse
+
+        # A stream, for botocore takes a urllib3 answer whose body is still to be read.
+        answer = self._session.request(
+            request.method, request.url, data=request.body, headers=request.headers, stream=True
+        )
+        return AWSResponse(request.url, answer.status_code, answer.headers, answer.raw)
+
+    def close(self) -> None:
+        """Do nothing: the session is the call's."""
+
+
+def _isolated(botocore_session: Any) -> Any:
+    """Return a session that reads no variables, profiles or files: they are this process's, not the caller's."""
+    # Each variable keeps its default and loses the place that it would be read from.
+    names = botocore_session.Session().session_var_map
+    settings = {name: (None, None, default, convert) for name, (_, _, default, convert) in names.items()}
+    for name in ("config_file", "credentials_file"):
+        settings[name] = (None, None, os.devnull, None)
+    return botocore_session.Session(session_vars=settings)
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() == "true"
 
 
 class EcrCredentials:
@@ -75,7 +259,6 @@ class EcrCredentials:
             ("AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
             "EKS sets them in Pods whose service account has the annotation eks.amazonaws.com/role-arn",
         )
-        self._environ = environ
         self._calls = AwsCalls(NAME, environ)
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         self._keys = RoleKeys(NAME, environ, names, self._assume_role, clock)
@@ -100,13 +283,13 @@ class EcrCredentials:
             "sts",
             self._region,
             "assume_role_with_web_identity",
-            advice="check the role's trust policy and the cluster's OIDC provider in IAM",
-            secrets=[token],
+            "check the role's trust policy and the cluster's OIDC provider in IAM",
+            [token],
         )
         answer = self._calls.send(
             call, deadline, RoleArn=self._role, RoleSessionName=SESSION_NAME, WebIdentityToken=token
         )
-        found = answer.get("Credentials", {})
+        found = object_at(answer, "Credentials")
         values = filled(found, ("AccessKeyId", "SecretAccessKey", "SessionToken"))
         ends = found.get("Expiration")
         # Without their end the keys would be used until AWS refuses them.
@@ -117,21 +300,18 @@ class EcrCredentials:
     def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
         keys = self._keys.get(deadline)
         step = f"getting an ECR authorization token in {region}"
-        # For one region only: the others keep AWS's own endpoint.
-        overridden = self._environ.get("AWS_API_OVERRIDE_REGION") == region
         call = AwsCall(
             step,
             "ecr",
             region,
             "get_authorization_token",
-            keys,
-            (self._environ.get("AWS_API_OVERRIDE_ENDPOINT") or None) if overridden else None,
             "check that the role may ecr:GetAuthorizationToken",
             keys.secrets(),
+            keys,
         )
         # One entry: its token opens every registry of the role (API reference, GetAuthorizationToken).
-        data = self._calls.send(call, deadline).get("authorizationData") or [{}]
-        token, expires_at = data[0].get("authorizationToken"), data[0].get("expiresAt")
+        data = object_at(self._calls.send(call, deadline), "authorizationData", 0)
+        token, expires_at = data.get("authorizationToken"), data.get("expiresAt")
         if not isinstance(token, str) or not isinstance(expires_at, datetime):
             raise _failed(step, "the answer has no token, or no time when it expires")
         try:

@@ -17,6 +17,7 @@ from typing import Any
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.environment import passed_on
+from slsa_verifier_plugin.members import folded
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
@@ -24,6 +25,7 @@ from slsa_verifier_plugin.registry.credentials.docker.helper_process import Help
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_in, matching
 from slsa_verifier_plugin.registry.credentials.provider_options import STEP_CONFIG
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.text import plain, quoted
 
 HUB = "https://index.docker.io/v1/"
@@ -55,7 +57,7 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
         RegistryError: ``configPath`` is no string.
     """
     # An empty path is the default one, as in Ratify.
-    path = config.get("configPath") or ""
+    path = folded(config, "configPath") or ""
     if not isinstance(path, str):
         raise _failed(STEP_CONFIG, "configPath is not a string")
     return DockerConfig(Path(path) if path else None, environ)
@@ -106,14 +108,16 @@ class DockerConfig:
             return {}
         shown = quoted(str(path))
         try:
-            with path.open("rb") as file:
-                # One byte over the limit is enough to see that the file is too long.
-                content = file.read(limits.MAX_CONFIG_BYTES + 1)
-        except OSError as error:
+            # One byte over the limit is enough to see that the file is too long.
+            content = read_regular(str(path), limits.MAX_CONFIG_BYTES + 1)
+        # ValueError: a NUL byte in the path.
+        except (OSError, ValueError) as error:
             # A file that nobody named need not be there: most machines have none, and are anonymous.
             if isinstance(error, FileNotFoundError) and self._path is None:
                 return {}
-            why = "does not exist" if isinstance(error, FileNotFoundError) else str(error.strerror)
+            why = getattr(error, "strerror", None) or "the path is not usable"
+            if isinstance(error, FileNotFoundError):
+                why = "does not exist"
             raise _failed(STEP_FILE, f"{shown}: {why}") from None
         if len(content) > limits.MAX_CONFIG_BYTES:
             raise _failed(STEP_FILE, f"it has more than {limits.MAX_CONFIG_BYTES} bytes")
@@ -189,14 +193,10 @@ def _helper_for(config: Mapping[str, Any], registry: str) -> str | None:
 
 
 def _from_helper(output: bytes, step: str) -> Credentials | None:
-    try:
-        value = strict_json.loads(output)
-    except strict_json.JsonError:
-        raise _failed(step, "its answer is not JSON") from None
-    username = value.get("Username") if isinstance(value, dict) else None
-    secret = value.get("Secret") if isinstance(value, dict) else None
+    value = strict_json.object_in(output)
+    username, secret = value.get("Username"), value.get("Secret")
     if not isinstance(username, str) or not isinstance(secret, str):
-        raise _failed(step, "its answer has no Username and Secret")
+        raise _failed(step, "its answer is not a JSON object with Username and Secret")
     # docker-credential-helpers' way to say that the secret is no password.
     if username == TOKEN_USER:
         return Credentials(username, identity_token=secret)

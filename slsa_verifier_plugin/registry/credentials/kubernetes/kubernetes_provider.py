@@ -7,6 +7,7 @@ its address from the environment, the mounted token, and TLS verified with the m
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,19 +16,16 @@ from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 
+from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.members import at, objects_at, text_at
 from slsa_verifier_plugin.network.addresses import literal
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
-from slsa_verifier_plugin.registry.credentials.kubernetes.pull_secrets import (
-    DATA_KEYS,
-    DOCKER_CONFIG_JSON,
-    PullSecret,
-)
-from slsa_verifier_plugin.registry.credentials.login_entries import EntryError
+from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_in, matching
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
 from slsa_verifier_plugin.registry.credentials.web import Web, is_transient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest
@@ -56,14 +54,50 @@ T = TypeVar("T")
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
+DOCKER_CONFIG_JSON = "kubernetes.io/dockerconfigjson"
+DOCKER_CFG = "kubernetes.io/dockercfg"
+
+DATA_KEYS = {DOCKER_CONFIG_JSON: ".dockerconfigjson", DOCKER_CFG: ".dockercfg"}
+"""Where a secret of each supported type keeps its document (kubernetes ``core/v1``, "Docker config Secrets")."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Secret:
-    """A secret as it is kept: its type, and its entries where the type is a supported one."""
+    """A secret as it is kept. It is read anew for each call: one that is broken is told to each that needs it."""
 
     kind: str
-    entries: PullSecret | None = field(repr=False)
-    problem: str = ""
+    data: object = field(repr=False)
+
+
+def login_in_secret(kind: str, data: object, registry: str) -> Credentials | None:
+    """Return a pull secret's credentials for a registry, None where it has no entry for it, or an empty one.
+
+    Args:
+        kind: the secret's type, a key of ``DATA_KEYS``.
+        data: the secret's ``data``, base64 as the kubernetes API serves it.
+        registry: host and port.
+
+    Raises:
+        EntryError: its document is missing or is not what docker writes, or the entry is broken.
+    """
+    key = DATA_KEYS[kind]
+    text = at(data, key)
+    if not isinstance(text, str):
+        raise EntryError(f"it has no {key}")
+    try:
+        document = strict_json.loads(base64.b64decode(text, validate=True))
+    except ValueError:
+        # One error, below, for what is no base64, no JSON and no object.
+        document = None
+    # The older type is the object of entries itself, without "auths" around it.
+    if kind == DOCKER_CONFIG_JSON and isinstance(document, Mapping):
+        # Without "auths" nobody has logged in: no entries, and nothing broken.
+        document = document.get("auths", {})
+    if not isinstance(document, Mapping):
+        raise EntryError(f"its {key} is not docker's configuration in JSON")
+    # The first name alone, as Ratify: an empty entry of the exact name means anonymous access.
+    name = next(matching(document, registry), None)
+    return None if name is None else login_in(document[name])
 
 
 class KubernetesSecrets:
@@ -103,16 +137,16 @@ class KubernetesSecrets:
                 raise options.error(f"{quoted(name)} is not the name of a kubernetes object")
         self._api = _address(host, port)
         self._token_path = str(Path(mount) / "token")
-        self._ca_path = str(Path(mount) / "ca.crt")
+        ca_path = str(Path(mount) / "ca.crt")
         # Said when the store is configured, not at the first image.
-        if not Path(self._ca_path).is_file():
+        if not Path(ca_path).is_file():
             raise _failed(
                 "reading the cluster's CA",
-                f"{quoted(self._ca_path)} is missing; mount the service account's token "
+                f"{quoted(ca_path)} is missing; mount the service account's token "
                 "(automountServiceAccountToken)",
             )
         # The cluster's CA and no other: a public certificate for that address proves nothing.
-        trust = TrustStore({"SSL_CERT_FILE": self._ca_path}, directories=(), host_directories=())
+        trust = TrustStore({"SSL_CERT_FILE": ca_path}, directories=(), host_directories=())
         self._web = Web(NAME, environ, trust)
         self._clock = clock
         self._pull_secrets = Leases(f"an image pull secret for {NAME}", self._read_secret, clock)
@@ -137,10 +171,14 @@ class KubernetesSecrets:
                     namespace, name, f"its type is {quoted(secret.kind)}, not {DOCKER_CONFIG_JSON}"
                 )
             # A service account's secret of any other type is passed over.
-            if secret.kind in DATA_KEYS:
-                found = self._find(secret, namespace, name, image.registry)
-                if found is not None:
-                    return found
+            if secret.kind not in DATA_KEYS:
+                continue
+            try:
+                found = login_in_secret(secret.kind, secret.data, image.registry)
+            except EntryError as error:
+                raise self._unfit(namespace, name, str(error)) from None
+            if found is not None:
+                return found
         return None
 
     def _candidates(self, deadline: Deadline) -> Iterator[tuple[str, str, bool]]:
@@ -149,16 +187,6 @@ class KubernetesSecrets:
         # Read only if no named secret had an entry: it takes a request and a right of its own.
         yield from ((self._namespace, name, False) for name in self._accounts.get(self._account, deadline))
 
-    def _find(self, secret: _Secret, namespace: str, name: str, registry: str) -> Credentials | None:
-        # Told to each call that needs the secret, though it was found when the secret was read.
-        problem = secret.problem
-        if secret.entries is not None:
-            try:
-                return secret.entries.find(registry)
-            except EntryError as error:
-                problem = str(error)
-        raise self._unfit(namespace, name, problem)
-
     def _unfit(self, namespace: str, name: str, detail: str) -> RegistryError:
         return _failed(f"reading the secret {namespace}/{name}", f"{detail}; put it right or take it out")
 
@@ -166,16 +194,8 @@ class KubernetesSecrets:
         namespace, name = key
         path = f"namespaces/{namespace}/secrets/{name}"
         value = self._get(f"reading the secret {namespace}/{name}", path, deadline)
-        if value is None:
-            # Kept, too: a secret that is not there is not asked for by every call.
-            return self._lease(None)
-        kind = str(value.get("type") or "")
-        try:
-            entries = PullSecret(kind, value.get("data")) if kind in DATA_KEYS else None
-        except EntryError as error:
-            # Kept, too: a broken secret is not read anew by every call.
-            return self._lease(_Secret(kind, None, str(error)))
-        return self._lease(_Secret(kind, entries))
+        # Kept, too, where there is none: a secret that is not there is not asked for by every call.
+        return self._lease(None if value is None else _Secret(text_at(value, "type"), value.get("data")))
 
     def _read_account(self, name: str, deadline: Deadline) -> Lease[tuple[str, ...]]:
         step = f"reading the service account {self._namespace}/{name}"
@@ -197,21 +217,20 @@ class KubernetesSecrets:
         token = token_file(NAME, "the service account", self._token_path)
         headers = {"Authorization": f"Bearer {token}"}
         request = HttpRequest(step, f"{self._api}/api/v1/{path}", headers=headers)
-        answer = self._web.send(request, deadline)
-        value = answer.object()
-        if answer.status == 200 and value:
+        status, value = self._web.send(request, deadline)
+        if status == 200 and value:
             return value
         # Only the API itself says so in this form; a proxy's 404 must not pass for a secret that is not there.
-        if answer.status == 404 and value.get("kind") == "Status":
+        if status == 404 and value.get("kind") == "Status":
             return None
         advice = {
             200: "; the answer is not a JSON object",
             401: "; the API does not accept the mounted token",
             403: "; grant the service account get on it (RBAC)",
             404: "; what answers is not a kubernetes API",
-        }.get(answer.status, "")
-        detail = f"HTTP {answer.status}, {explained(value.get('message'), [token])}{advice}"
-        raise _failed(step, detail, transient=is_transient(answer.status))
+        }.get(status, "")
+        detail = f"HTTP {status}, {explained(value.get('message'), [token])}{advice}"
+        raise _failed(step, detail, transient=is_transient(status))
 
 
 def _address(host: str, port: str) -> str:
@@ -229,11 +248,10 @@ def _address(host: str, port: str) -> str:
 
 
 def _pull_secret_names(account: Mapping[str, Any]) -> Iterator[str]:
-    items = account.get("imagePullSecrets")
-    for item in items if isinstance(items, list) else []:
-        name = item.get("name") if isinstance(item, Mapping) else None
+    for item in objects_at(account, "imagePullSecrets"):
+        name = text_at(item, "name")
         # Passed over and not refused: the service account is not this store's to correct.
-        if isinstance(name, str) and _OBJECT_NAME.fullmatch(name):
+        if _OBJECT_NAME.fullmatch(name):
             yield name
 
 
