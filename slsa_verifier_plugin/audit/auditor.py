@@ -26,8 +26,8 @@ from slsa_verifier_plugin.model.levels import track_level
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.policy.steps import StepOutcome
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.verification.prefetch import prefetched
 from slsa_verifier_plugin.regular_files import read_regular
+from slsa_verifier_plugin.verification.prefetch import prefetched
 
 REMEMBERED = 20_000
 """Decided digests that are kept in memory, a kilobyte or two each."""

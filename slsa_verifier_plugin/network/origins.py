@@ -54,3 +54,9 @@ def target_of(url: str, location: str) -> str | None:
         return None
     # A space or a line break in it would end the request's first line early.
     return target if valid and _URL.fullmatch(target) else None
+
+
+def is_url(text: str) -> bool:
+    """Return True for an http or https URL that can be asked: with a host that is one, and without user information."""
+    # As it is written, for parsers pass over line ends; and by itself, for nothing is relative to a URL that is absolute.
+    return _URL.fullmatch(text) is not None and target_of(text, text) is not None

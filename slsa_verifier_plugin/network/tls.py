@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+import os
 import re
 import ssl
 import threading
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.sockets import DeadlineContext
 from slsa_verifier_plugin.text import quoted
@@ -91,7 +93,7 @@ class TrustStore:
         # Held while files are read: a hundred calls that begin at once would otherwise read them a hundred times.
         self._lock = threading.Lock()
         self._contexts: dict[TrustSources, ssl.SSLContext] = {}
-        self._by_host: dict[str, tuple[float, TrustSources]] = {}
+        self._by_host: LruCache[str, tuple[float, TrustSources]] = LruCache(limits.MAX_TLS_CONTEXTS)
 
     def context(self, host: str) -> ssl.SSLContext:
         """Return the TLS context for ``host`` (with ``:port`` where the URL has one).
@@ -108,10 +110,7 @@ class TrustStore:
             sources = self._sources(host)
             context = self._contexts.get(sources) or _make(sources)
             self._contexts[sources] = context
-            self._by_host[host] = (time.monotonic(), sources)
-            while len(self._by_host) > limits.MAX_TLS_CONTEXTS:
-                # The host that was met first: a registry in use comes back at the next request.
-                del self._by_host[next(iter(self._by_host))]
+            self._by_host.put(host, (time.monotonic(), sources))
             # A context holds all the system's roots (megabytes): one that no host uses any more goes.
             used = {item[1] for item in self._by_host.values()}
             self._contexts = {key: value for key, value in self._contexts.items() if key in used}
@@ -162,35 +161,21 @@ def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
 
 
 def _is_directory(path: Path) -> bool:
-    """Return True if there is a directory; one that this user cannot reach counts as absent."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+    # Not ``Path.is_dir``: a directory that this user cannot reach counts as absent.
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def _is_readable(path: Path) -> bool:
-    try:
-        if not path.is_file():
-            # A pipe would hold us.
-            return False
-        with path.open("rb"):
-            return True
-    except (OSError, ValueError):
-        return False
+    # A pipe would hold us. Not ``Path.is_file``, as above.
+    return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113
 
 
 def _files(directory: Path) -> list[Path]:
-    found = []
     with contextlib.suppress(OSError):
-        for item in directory.iterdir():
-            # One that may not be looked at does not hide the others.
-            with contextlib.suppress(OSError):
-                # Neither a directory nor a pipe, whose reader would wait.
-                if item.is_file():
-                    found.append(item)
-    # Sorted, so that two looks at the same files make the same key.
-    return sorted(found)
+        # Neither a directory nor a pipe, whose reader would wait. Not ``Path.is_file``: a file that may not be looked at does not
+        # hide the others. Sorted, so that two looks at the same files make the same key.
+        return sorted(item for item in directory.iterdir() if os.path.isfile(item))  # noqa: PTH113
+    return []
 
 
 def _is_twin(path: Path) -> bool:

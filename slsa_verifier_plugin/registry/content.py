@@ -10,7 +10,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry import arrival, faults
-from slsa_verifier_plugin.registry.http.retries import Retries
+from slsa_verifier_plugin.registry.http.retries import retried
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 
@@ -33,7 +33,6 @@ def fetch_content(
         DeadlineError: out of time.
     """
     operation = request.operation
-    retries = Retries(deadline)
     # Kept over all attempts, so that a connection that breaks off every few megabytes still ends with the whole.
     received = bytearray()
 
@@ -43,7 +42,7 @@ def fetch_content(
         if received:
             headers["Range"] = f"bytes={len(received)}-"
         # One attempt each: the attempts are counted out here, where a body that breaks off counts as one.
-        reply = client.send(replace(request, headers=headers), deadline, Retries(deadline, most=1))
+        reply = client.send(replace(request, headers=headers), deadline, most=1)
         if reply.status == 416 and received:
             # What we have is then wrong: once more from the beginning.
             reply.error_body()
@@ -54,7 +53,7 @@ def fetch_content(
             reply.expect(200)
         _receive(reply, received, descriptor, operation)
 
-    retries.run(attempt)
+    retried(attempt, deadline)
     return _checked(received, descriptor, operation)
 
 

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry import arrival
+from slsa_verifier_plugin.registry.remarks import Remarks
 from slsa_verifier_plugin.text import plain, quoted
 
 STALE_SECONDS = 3600.0
@@ -28,32 +30,29 @@ _PREFIX = "slsa-verifier-"
 class LayoutCache:
     """The blobs below one directory; safe for many threads and processes.
 
-    Every failure to read or write is an absent entry or a warning: the registry has the content anyway.
+    Every failure to read or write is an absent entry and a remark: the registry has the content anyway.
 
     Args:
         root: the layout's directory, as in the store's ``localCachePath``. It is used if it exists; Ratify makes it.
+        remarks: gets what went wrong.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, remarks: Remarks) -> None:
         self._root = root
+        self._remarks = remarks
         self._lock = threading.Lock()
         self._swept = False
         self._unwritable: str | None = None
 
-    def has(self, digest: Digest) -> bool:
-        """Return True where there is an entry of this digest, usable or not."""
-        try:
-            # A link that leads nowhere is an entry as well: ``read`` says what is wrong with it.
-            return os.path.lexists(self._path(digest))
-        except ValueError:  # no path, such as one with a NUL
-            return False
-
-    def read(self, digest: Digest, limit: int) -> tuple[bytes | None, str | None]:
-        """Return the content with this digest, or None, and a warning if there was an entry that is not usable.
+    def read(self, digest: Digest, limit: int) -> bytes | None:
+        """Return the content with this digest, None where there is no entry, or one that is not usable.
 
         Args:
             digest: of the content.
             limit: bytes that are read at most.
+
+        Raises:
+            DeadlineError: there was no room for it in time.
         """
         try:
             # By the digest's own name: ``Digest.parse`` lets no slash or dot into it.
@@ -61,54 +60,56 @@ class LayoutCache:
                 state = os.fstat(file.fileno())
                 # A pipe would never end.
                 if not stat.S_ISREG(state.st_mode):
-                    return (
-                        None,
-                        f"the cache entry {digest} in {self._shown} is no file; the registry is asked",
+                    self._remarks.add(
+                        f"the cache entry {digest} in {self._shown} is no file; the registry is asked"
                     )
+                    return None
                 # More than the descriptor says: the registry will have to explain.
                 if state.st_size > limit:
-                    return None, None
+                    return None
+                # Only for an entry that is there: asking for room may have to wait for others.
+                arrival.hold(state.st_size)
                 content = file.read(limit + 1)
         except (FileNotFoundError, NotADirectoryError):
             # Also where the cache's directory is none: there is no entry, and nothing to warn of.
-            return None, None
+            return None
         except (OSError, ValueError) as error:
             # ValueError: no path, such as one with a NUL.
-            return None, self._warning("read", error)
+            self._remarks.add(self._warning("read", error))
+            return None
         # Ratify writes without renaming: a killed process leaves half a file.
         if len(content) > limit or not digest.matches(content):
-            warning = (
+            self._remarks.add(
                 f"the cache entry {digest} in {self._shown} is corrupt; it is fetched again and replaced"
             )
-            return None, warning
-        return content, None
+            return None
+        return content
 
-    def write(self, digest: Digest, content: bytes) -> str | None:
-        """Keep ``content``, which the caller has checked to have ``digest``; return a warning if that failed.
+    def write(self, digest: Digest, content: bytes) -> None:
+        """Keep ``content``, which the caller has checked to have ``digest``.
 
         After a failure that lasts (no permission, a read-only file system) nothing more is written.
         """
         # A read-only file system stays one: each try would cost every call.
         if self._unwritable is not None:
-            return self._unwritable
+            self._remarks.add(self._unwritable)
+            return
         # A name of its own for each writer, and one that the sweep knows.
         temporary = f"{self._root}/ingest/{_PREFIX}{digest.hex[:16]}-{secrets.token_hex(8)}"
         try:
             # Ratify makes it; before that nothing is ours to make in somebody's home.
-            if not self._root.is_dir():
-                return None
-            self._sweep()
-            self._place(temporary, self._path(digest), content)
+            if self._root.is_dir():
+                self._sweep()
+                self._place(temporary, self._path(digest), content)
         except (OSError, ValueError) as error:
             with contextlib.suppress(OSError, ValueError):
                 # Half a file beside the blobs takes room until the sweep; it is never read.
                 os.unlink(temporary)  # noqa: PTH108 (pathlib costs on this path)
             warning = self._warning("written", error)
+            self._remarks.add(warning)
             if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
                 # A full disk passes, so it is tried again; these three do not.
                 self._unwritable = warning
-            return warning
-        return None
 
     def _place(self, temporary: str, path: str, content: bytes) -> None:
         """Write ``content`` and give it its name. The directories are made where they turn out to be missing."""

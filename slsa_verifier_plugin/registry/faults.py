@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.members import objects_at, text_at
 from slsa_verifier_plugin.network.failures import Trouble, failure_of
 from slsa_verifier_plugin.text import plain
 
@@ -186,14 +187,7 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
 
 def error_codes(body: bytes) -> tuple[str, ...]:
     """Return the error codes in a registry's error body (OCI distribution 1.1, "Error Codes"); none if it has none."""
-    try:
-        value = strict_json.loads(body)
-    except strict_json.JsonError:
-        # Proxies answer with pages for people.
-        return ()
-    errors = value.get("errors") if isinstance(value, dict) else None
-    if not isinstance(errors, list):
-        return ()
-    # More than one error in an answer is rare; the limit is for whoever sends thousands.
-    codes = [item.get("code") for item in errors[:8] if isinstance(item, dict)]
-    return tuple(code for code in codes if isinstance(code, str) and code in OCI_CODES)
+    # Proxies answer with pages for people, which have none. More than one error in an answer is rare; the limit is for whoever
+    # sends thousands.
+    errors = objects_at(strict_json.object_in(body), "errors")[:8]
+    return tuple(code for code in (text_at(item, "code") for item in errors) if code in OCI_CODES)

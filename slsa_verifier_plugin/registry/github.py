@@ -15,12 +15,14 @@ from urllib.parse import quote, urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
+from slsa_verifier_plugin.members import at, text_at
 from slsa_verifier_plugin.model.snappy import SnappyError, decompressed
+from slsa_verifier_plugin.network.origins import is_url, target_of
 from slsa_verifier_plugin.registry import faults
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 from slsa_verifier_plugin.registry.manifests import json_object
-from slsa_verifier_plugin.registry.pages import Pages
+from slsa_verifier_plugin.registry.pages import pages_of
 from slsa_verifier_plugin.registry.redaction import Redactor
 from slsa_verifier_plugin.registry.repository import USER_AGENT
 from slsa_verifier_plugin.strict_json import JsonError, loads
@@ -29,6 +31,8 @@ from slsa_verifier_plugin.text import plain, quoted
 API = "https://api.github.com"
 MAX_ANSWER = 64 << 20
 """Bytes of one page, a hundred entries at the most."""
+MAX_BUNDLES_BYTES = 64 << 20
+"""Bytes of all bundles together."""
 MAX_BUNDLE = 16 << 20
 """Bytes of one bundle."""
 MAX_BUNDLES = 256
@@ -105,9 +109,11 @@ class GitHubAttestations:
         # A hundred is the most that GitHub puts on a page.
         url = f"{self._api}/repos/{self._repository}/attestations/{quote(digest, safe=':')}?per_page=100"
         found: list[bytes] = []
-        for reply in Pages(url, MAX_PAGES, operation).read(
-            lambda page: self._get(page, deadline, operation, own=True)
-        ):
+
+        def ask(page: str) -> Reply:
+            return self._get(page, deadline, operation, own=True)
+
+        for reply in pages_of(url, MAX_PAGES, operation, ask):
             # An unknown digest, or one of an algorithm that this GitHub does not know.
             if reply.status in (404, 422):
                 reply.error_body()
@@ -115,24 +121,30 @@ class GitHubAttestations:
             if reply.status != 200:
                 reply.error_body()
                 raise self._refused(operation, reply)
-            for entry in _entries(reply.read(MAX_ANSWER), operation):
+            entries = json_object(reply.read(MAX_ANSWER), operation).get("attestations")
+            if not isinstance(entries, list):
+                raise faults.invalid_response(operation, "the answer has no list of attestations")
+            for entry in entries:
                 # Anybody who may write attestations of the repository makes the list.
                 if len(found) >= MAX_BUNDLES:
                     raise faults.too_many(operation, "attestations", MAX_BUNDLES)
                 # One after the other: the storage's addresses expire in minutes, and people wait for tens of them, not
                 # thousands.
                 found.append(self._bundle(entry, deadline, operation))
+                # All are in memory at once, and whoever may write one makes it as large as it gets.
+                if sum(map(len, found)) > MAX_BUNDLES_BYTES:
+                    raise faults.too_large(operation, None, MAX_BUNDLES_BYTES)
         return found
 
     def _bundle(self, entry: Any, deadline: Deadline, operation: str) -> bytes:
-        fields = entry if isinstance(entry, dict) else {}
-        bundle, address = fields.get("bundle"), fields.get("bundle_url")
+        bundle, stored = at(entry, "bundle"), text_at(entry, "bundle_url")
         if isinstance(bundle, dict):
             # On one line, for lines are what tells the documents apart.
             return json.dumps(bundle).encode()
         # Plain HTTP only where the API itself is spoken to so, as in tests on this machine.
         schemes = ("https", urlsplit(self._api).scheme)
-        if not isinstance(address, str) or urlsplit(address).scheme not in schemes:
+        address = target_of(self._api, stored) if stored else None
+        if address is None or urlsplit(address).scheme not in schemes:
             raise faults.invalid_response(operation, "an entry has neither a bundle nor an address of one")
         reply = self._get(address, deadline, operation, own=False)
         reply.expect()
@@ -167,13 +179,6 @@ class GitHubAttestations:
         )
 
 
-def _entries(body: bytes, operation: str) -> list[Any]:
-    entries = json_object(body, operation).get("attestations")
-    if not isinstance(entries, list):
-        raise faults.invalid_response(operation, "the answer has no list of attestations")
-    return entries
-
-
 def _api_of(host: str, environ: Mapping[str, str]) -> str:
     """Return where a host's REST API is (GitHub's documentation, "About the REST API"), without a slash at its end."""
     # Tenants of GitHub's own cloud.
@@ -184,11 +189,11 @@ def _api_of(host: str, environ: Mapping[str, str]) -> str:
     if host != "github.com":
         return f"https://{host}/api/v3"
     api = environ.get("GITHUB_API_URL", "").rstrip("/") or API
-    parts = urlsplit(api)
+    parts = urlsplit(api if is_url(api) else "")
     # For tests on this machine: the token leaves it on no wire.
     is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")
     # The token is sent there.
-    if (parts.scheme != "https" and not is_local) or "@" in parts.netloc or not parts.hostname:
+    if parts.scheme != "https" and not is_local:
         raise UsageError(
             f"GITHUB_API_URL is {quoted(faults.redacted(api))}, expected an https address, which may get a token"
         )

@@ -37,8 +37,3 @@ class ContentCache(LruCache[Digest, bytes]):
             cost: bytes that it costs; its size and an entry's overhead if left out.
         """
         super().put(key, value, cost or len(value) + ENTRY_OVERHEAD_BYTES)
-
-    @property
-    def used(self) -> int:
-        """Bytes in use, overhead included."""
-        return self.usage()["bytes"]

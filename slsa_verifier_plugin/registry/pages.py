@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from urllib.parse import urljoin
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.network.origins import origin_of
+from slsa_verifier_plugin.network.origins import origin_of, target_of
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.manifests import json_object
@@ -21,66 +20,56 @@ _LINK = re.compile(
 _NEXT = re.compile(r";[ \t]*rel=(?:\"([^\"]*)\"|([^\s,;\"]*))", re.IGNORECASE)
 
 
-class Pages:
-    """Where the next page is, with loops and other hosts refused.
+def pages_of(url: str, limit: int, operation: str, ask: Callable[[str], Reply]) -> Iterator[Reply]:
+    """Yield the pages of a list, each as ``ask`` gets it; its body is read before the next one is asked for.
 
     Args:
         url: the first page.
         limit: pages that are read at most.
         operation: what is being done, for messages.
+        ask: gets the page at a URL.
+
+    Raises:
+        RegistryError: a link leads elsewhere or in a circle, or there are too many pages.
     """
-
-    def __init__(self, url: str, limit: int, operation: str) -> None:
-        self._first = url
-        self._home = origin_of(url)
-        self._seen = {url}
-        self._limit = limit
-        self._operation = operation
-
-    def read(self, ask: Callable[[str], Reply]) -> Iterator[Reply]:
-        """Yield the pages, each as ``ask`` gets it; its body is read before the next one is asked for.
-
-        Raises:
-            RegistryError: as ``next``.
-        """
-        url: str | None = self._first
-        while url is not None:
-            reply = ask(url)
-            yield reply
-            # Only once the caller has read the page: an error in it ends the list before another request.
-            url = self.next(url, reply.header("Link"))
-
-    def next(self, url: str, link: str) -> str | None:
-        """Return the URL of the page after ``url``, None after the last.
-
-        Args:
-            url: the page just read.
-            link: its ``Link`` header, "" where there was none.
-
-        Raises:
-            RegistryError: the link leads elsewhere, in a circle, or there are too many pages.
-        """
-        target = next_link(link)
-        if target is None:
-            return None
-        try:
-            # Relative in most registries (OCI distribution 1.1, "Listing Tags"), absolute in a few.
-            following = urljoin(url, target)
-            elsewhere = "@" in following or origin_of(following) != self._home
-        except ValueError:
-            # A link that is no URL is refused like one to another host.
-            elsewhere = True
-        # Our token goes with each page, so a link must not send it to somebody else.
-        if elsewhere:
-            raise faults.invalid_response(self._operation, "the link to its next page leads to another host")
+    seen: set[str] = set()
+    following: str | None = url
+    while following is not None:
         # A page that links to itself would be read until the time is over.
-        if following in self._seen:
-            raise faults.invalid_response(self._operation, "the links between its pages go in a circle")
-        self._seen.add(following)
+        if following in seen:
+            raise faults.invalid_response(operation, "the links between its pages go in a circle")
         # Each with another query, pages could go on for ever without a circle.
-        if len(self._seen) > self._limit:
-            raise faults.too_many(self._operation, "pages", self._limit)
-        return following
+        if len(seen) >= limit:
+            raise faults.too_many(operation, "pages", limit)
+        seen.add(following)
+        reply = ask(following)
+        yield reply
+        # Only once the caller has read the page: an error in it ends the list before another request.
+        following = _following(following, reply.header("Link"), operation)
+
+
+def _following(url: str, link: str, operation: str) -> str | None:
+    """Return the URL of the page after ``url``, None after the last.
+
+    Args:
+        url: the page just read.
+        link: its ``Link`` header, "" where there was none.
+        operation: what is being done, for messages.
+
+    Raises:
+        RegistryError: the link leads elsewhere.
+    """
+    target = next_link(link)
+    if target is None:
+        return None
+    # Relative in most registries (OCI distribution 1.1, "Listing Tags"), absolute in a few.
+    following = target_of(url, target)
+    # Our token goes with each page, so a link must not send it to somebody else.
+    if following is None or origin_of(following) != origin_of(url):
+        raise faults.invalid_response(
+            operation, "the link to its next page is no URL, or leads to another host"
+        )
+    return following
 
 
 def next_link(header: str) -> str | None:
@@ -111,8 +100,11 @@ def list_names(
         DeadlineError: out of time.
     """
     found: list[str] = []
-    pages = Pages(url, limits.MAX_LIST_PAGES, operation)
-    for reply in pages.read(lambda page: client.send(HttpRequest(operation, page), deadline)):
+
+    def ask(page: str) -> Reply:
+        return client.send(HttpRequest(operation, page), deadline)
+
+    for reply in pages_of(url, limits.MAX_LIST_PAGES, operation, ask):
         reply.expect()
         # Go writes an empty list as null.
         names = json_object(reply.read(limits.MAX_MANIFEST_BYTES), operation).get(field) or []

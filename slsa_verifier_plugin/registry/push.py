@@ -5,28 +5,29 @@ What is sent goes the way of what is read (``repository``): the same connections
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urljoin
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import oras.defaults
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.network.origins import origin_of
+from slsa_verifier_plugin.network.origins import origin_of, target_of
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases
 from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.retries import Retries
+from slsa_verifier_plugin.registry.http.retries import retried
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
+
+T = TypeVar("T")
 
 PUSH_SECONDS = 300.0
 """Seconds for one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""
@@ -73,7 +74,7 @@ class Pusher(Closeable):
         """
         digest = Digest.of(content)
         # Repeated as a whole: after a failed PUT the upload's own URL is no longer good for anything.
-        _retries().run(lambda: self._push_blob(content, digest))
+        _retried(lambda: self._push_blob(content, digest))
         return digest
 
     def _push_blob(self, content: bytes, digest: Digest) -> None:
@@ -83,8 +84,8 @@ class Pusher(Closeable):
         if there.status == 200:
             return
         begun, _ = self.send(HttpRequest(doing, self.client.uploads_url(), "POST"), 202)
-        location = urljoin(begun.url, begun.header("Location"))
-        if not begun.header("Location") or origin_of(location) != origin_of(self.client.origin):
+        location = target_of(begun.url, begun.header("Location")) if begun.header("Location") else None
+        if location is None or origin_of(location) != origin_of(self.client.origin):
             # Our credentials go along; nobody else gets them.
             raise faults.invalid_response(doing, "it sends the upload to another host, or nowhere")
         # Registries put a state of their own into the query, which must come back (OCI distribution 1.1, end-6).
@@ -99,7 +100,7 @@ class Pusher(Closeable):
             RegistryError: the registry does not take it.
         """
         doing = f"pushing the manifest {name} to {self._image.name}"
-        return _retries().run(lambda: self.put(name, content, {"Content-Type": media_type}, doing))
+        return _retried(lambda: self.put(name, content, {"Content-Type": media_type}, doing))
 
     def standing(self, tag: str) -> Digest | None:
         """Return the digest of what stands under a tag, None for nothing.
@@ -136,17 +137,9 @@ class Pusher(Closeable):
         # Without this header the registry does not promise that its API lists the manifest (OCI distribution 1.1, "Pushing
         # Manifests with Subject").
         if reply.header("OCI-Subject") != str(subject.digest):
-            described: dict[str, Any] = {
-                "mediaType": MANIFEST_TYPE,
-                "digest": str(digest),
-                "size": len(content),
-                "artifactType": artifact_type,
-            }
-            if annotations:
-                # Readers choose by them before they fetch anything, so the index repeats them.
-                described["annotations"] = dict(annotations)
+            # With its type and annotations: readers choose by them before they fetch anything.
             tag = FallbackTag(self, fallback_tag(subject.digest))
-            keep_entry(tag, described, subject.digest, Deadline(INDEX_SECONDS), tag.doing)
+            keep_entry(tag, pushed.to_json(), subject.digest, Deadline(INDEX_SECONDS))
         return pushed
 
     def close(self) -> None:
@@ -175,8 +168,8 @@ class Pusher(Closeable):
         """
         deadline = Deadline(PUSH_SECONDS)
         try:
-            # One attempt: whoever calls repeats the operation as a whole (``_retries``, ``keep_entry``).
-            reply = self.client.send(request, deadline, Retries(deadline, most=1))
+            # One attempt: whoever calls repeats the operation as a whole (``_retried``, ``keep_entry``).
+            reply = self.client.send(request, deadline, most=1)
             if expected and reply.status not in expected:
                 raise reply.refusal()
             # Read to its end, or the connection would not be used again for the next of many uploads.
@@ -227,5 +220,5 @@ class FallbackTag:
         return True
 
 
-def _retries() -> Retries:
-    return Retries(Deadline(PUSH_SECONDS), most=ATTEMPTS)
+def _retried(push: Callable[[], T]) -> T:
+    return retried(push, Deadline(PUSH_SECONDS), ATTEMPTS)

@@ -13,11 +13,13 @@ import oras.defaults
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError
+from slsa_verifier_plugin.members import text_at
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
-from slsa_verifier_plugin.registry.pages import Pages
+from slsa_verifier_plugin.registry.manifests import json_object
+from slsa_verifier_plugin.registry.pages import pages_of
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 
 INDEX_TYPE: str = oras.defaults.default_index_media_type
@@ -68,7 +70,7 @@ def from_api(
         # A redirect to another host is a registry's web page, and says that there is no API.
         return client.send(request, deadline, leave_home=False)
 
-    for number, reply in enumerate(Pages(url, limits.MAX_LIST_PAGES, operation).read(ask)):
+    for number, reply in enumerate(pages_of(url, limits.MAX_LIST_PAGES, operation, ask)):
         # Only of the first: a later page that is missing would hide what is on it.
         if number == 0 and not _offers_api(reply):
             # The caller asks for the fallback tag then, as the specification says.
@@ -99,26 +101,34 @@ def _offers_api(reply: Reply) -> bool:
 
 
 def from_tag(
-    content: bytes, image: Digest, operation: str, deadline: Deadline, *, parsing: threading.Lock
+    client: RepositoryClient, digest: Digest, deadline: Deadline, *, parsing: threading.Lock
 ) -> list[Descriptor]:
-    """Return the referrers listed in what stands under an image's fallback tag; none where that is no list of them.
+    """Return the referrers listed in the index under an image's fallback tag; none where what stands there is no list of them.
 
     GitLab resolves every tag of that form to the image itself, and whoever may push may give any manifest that tag. Nothing is
     attached by either; content that cannot be read is an error, for a list may be lost there.
 
     Args:
-        content: the manifest.
-        image: the digest of the image.
-        operation: what is being done, for messages.
+        client: the image's repository.
+        digest: the image's.
         deadline: the end of it.
         parsing: as for ``from_api``.
 
     Raises:
-        RegistryError: it cannot be read, or is over a limit.
+        RegistryError: it cannot be had or read, or is over a limit.
         DeadlineError: out of time.
     """
+    operation = f"listing the referrers of {digest} by their tag"
+    url = client.manifest_url(fallback_tag(digest))
+    reply = client.send(HttpRequest(operation, url, headers={"Accept": INDEX_TYPE}), deadline)
+    # No such tag, or one of something that is no index: nothing is attached.
+    if reply.status in (404, 406):
+        reply.error_body()
+        return []
+    reply.expect()
+    content = reply.read(limits.MAX_MANIFEST_BYTES)
     # GitLab resolves the tag to the image itself.
-    if image.matches(content):
+    if digest.matches(content):
         # Not an error: a GitLab registry answers so for every image that nothing is attached to.
         return []
     entries = _Entries(operation, deadline, parsing, by_tag=True)
@@ -172,16 +182,14 @@ class _Entries:
             self.parsing.release()
 
     def _manifests(self, body: bytes) -> list[Any]:
-        try:
-            value = strict_json.loads(body)
-        except strict_json.JsonError as error:
-            raise faults.invalid_response(self.operation, f"the list is not JSON ({error})") from None
+        value = json_object(body, self.operation)
         # Whoever may push may give any manifest that tag.
         if self.by_tag and _is_other_manifest(value):
             return []
-        manifests = value.get("manifests") if isinstance(value, dict) else None
-        if manifests is None and isinstance(value, dict) and value.get("mediaType") in (None, INDEX_TYPE):
-            return []  # Go writes an empty list as null
+        manifests = value.get("manifests")
+        # Go writes an empty list as null.
+        if manifests is None and value.get("mediaType") in (None, INDEX_TYPE):
+            return []
         if not isinstance(manifests, list):
             raise faults.invalid_response(self.operation, "the list is not an image index")
         return manifests
@@ -211,12 +219,10 @@ class _Entries:
         return self.texts.setdefault(text, text)
 
 
-def _is_other_manifest(value: object) -> bool:
+def _is_other_manifest(value: Mapping[str, Any]) -> bool:
     """Return True for a manifest that is no OCI image index: by its media type or, where it says none, by its form."""
-    if not isinstance(value, dict):
-        return False
-    told = value.get("mediaType")
-    if isinstance(told, str) and told:
+    told = text_at(value, "mediaType")
+    if told:
         # Its own word counts before its form.
         return told != INDEX_TYPE
     return "manifests" not in value and any(
@@ -230,19 +236,10 @@ def type_in(content: bytes) -> str | None:
     It is ``artifactType`` or, without one, the config's media type (OCI image specification 1.1, "Guidelines for
     Artifact Usage").
     """
-    try:
-        value: Any = strict_json.loads(content)
-    except strict_json.JsonError:
-        return None
-    if not isinstance(value, Mapping):
-        return None
-    # Of OCI 1.1; before, the config's type said it.
-    own = value.get("artifactType")
-    if isinstance(own, str) and own:
-        return own
-    config = value.get("config")
-    kind = config.get("mediaType") if isinstance(config, Mapping) else None
-    return kind if isinstance(kind, str) and kind != EMPTY_TYPE else None
+    value = strict_json.object_in(content)
+    kind = text_at(value, "config", "mediaType")
+    # ``artifactType`` is of OCI 1.1; before, the config's type said it.
+    return text_at(value, "artifactType") or (kind if kind != EMPTY_TYPE else None)
 
 
 def by_doubt(

@@ -24,10 +24,8 @@ class Remarks:
         self._lock = threading.Lock()
         self._call = threading.local()
 
-    def add(self, remark: str | None) -> None:
-        """Keep a remark, and log it the first time; do nothing for None."""
-        if remark is None:
-            return
+    def add(self, remark: str) -> None:
+        """Keep a remark, and log it the first time."""
         call: dict[str, None] | None = getattr(self._call, "remarks", None)
         # For the call that met it, also where the store has met it before.
         if call is not None and len(call) < MAX_REMARKS:

@@ -20,7 +20,7 @@ from slsa_verifier_plugin.registry.auth.authorization import CredentialLeases, R
 from slsa_verifier_plugin.registry.auth.challenge import Challenge, parse_challenges
 from slsa_verifier_plugin.registry.auth.tokens import TokenServers
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.retries import Retries
+from slsa_verifier_plugin.registry.http.retries import retried
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.reference import Reference
 
@@ -66,8 +66,7 @@ class RepositoryClient:
         self._asked = asked
         self.image = image
         self.origin = f"{self._scheme}://{host}"
-        servers = TokenServers(self.origin, use_http, http)
-        self.auth = RepositoryAuth(image, self.origin, servers, credentials, actions)
+        self.auth = RepositoryAuth(image, TokenServers(self.origin, http), credentials, actions)
 
     def manifest_url(self, name: str) -> str:
         """Return the URL of the manifest with this tag or digest (OCI distribution 1.1, end-3 and end-7)."""
@@ -93,7 +92,8 @@ class RepositoryClient:
         self,
         request: HttpRequest,
         deadline: Deadline,
-        retries: Retries | None = None,
+        *,
+        most: int = limits.MAX_ATTEMPTS,
         leave_home: bool = True,
     ) -> Reply:
         """Return the registry's answer, whatever its status but 401, 429 and 5xx; its body is still to be read.
@@ -101,7 +101,7 @@ class RepositoryClient:
         Args:
             request: what to send; its URL is one of this registry's.
             deadline: the end of all attempts.
-            retries: the attempts of a larger operation of which this is a part.
+            most: attempts; 1 for a part of a larger operation that is repeated as a whole.
             leave_home: False to return a redirect to another host.
 
         Raises:
@@ -109,8 +109,7 @@ class RepositoryClient:
             DeadlineError: out of time.
         """
         with self.auth.redactor.guard():
-            attempts = retries or Retries(deadline)
-            return attempts.run(lambda: self._authorized(request, deadline, leave_home))
+            return retried(lambda: self._authorized(request, deadline, leave_home), deadline, most)
 
     def _authorized(self, request: HttpRequest, deadline: Deadline, leave_home: bool) -> Reply:
         """Send once, and again with what a 401 asks for."""
@@ -136,7 +135,7 @@ class RepositoryClient:
                 reply.error_body()
                 self.auth.forget(used)
             elif faults.is_passing(reply.status):
-                # An error here, so that ``Retries`` sends the request again, after the time that the registry asks for.
+                # An error here, so that ``retried`` sends the request again, after the time that the registry asks for.
                 raise reply.refusal()
             else:
                 return reply

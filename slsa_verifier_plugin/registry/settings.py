@@ -6,13 +6,12 @@ decoder matches names without regard to case, so ``usehttp`` means ``useHttp`` h
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from slsa_verifier_plugin.errors import ContractCode, ContractError
+from slsa_verifier_plugin.members import folded, kind_of_value
 from slsa_verifier_plugin.text import quoted
 
 DEFAULT_CACHE_PATH = ".ratify/local_oras_cache"
@@ -45,13 +44,9 @@ class StoreSettings:
             ContractError: code 2, a value is of another type than Ratify itself accepts. The value, which may
                 be a secret in the wrong place, is not shown.
         """
-        exact = store or {}
-        folded = {name.lower(): value for name, value in exact.items()}
 
         def read(name: str, kind: type, expected: str) -> Any:
-            # Go's decoder prefers the exact name, and takes any case without it.
-            # Of two names that differ by case alone Go takes the later one; both at once are nobody's intention.
-            value = exact[name] if name in exact else folded.get(name.lower())
+            value = folded(store or {}, name)
             # True is an int in Python, and no number in JSON.
             fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
             if value is None or fits:
@@ -70,19 +65,11 @@ class StoreSettings:
             loopback_http=bool(read(LOOPBACK_HTTP, bool, "true or false")),
         )
 
-    def fingerprint(self) -> str:
-        """Return a digest that is equal for equal settings; for keys of caches, never for display."""
-        # Hashed, because the provider's settings may hold a password.
-        text = json.dumps(asdict(self), sort_keys=True, default=repr)
-        return hashlib.sha256(text.encode()).hexdigest()
-
 
 def _wrong(name: str, expected: str, value: object) -> ContractError:
-    kind = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}.get(
-        type(value), "a number"
-    )
+    found = f"storeConfig.store.{name} is {kind_of_value(value)}"
     return ContractError(
         ContractCode.INVALID_CONFIG,
         "the store's settings are invalid",
-        f"storeConfig.store.{name} is {kind}, expected {expected} ({quoted(name)} of Ratify's ORAS store)",
+        f"{found}, expected {expected} ({quoted(name)} of Ratify's ORAS store)",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -19,7 +19,7 @@ from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.permit import aside
-from slsa_verifier_plugin.registry import arrival, faults, limits, referrers
+from slsa_verifier_plugin.registry import faults, limits, referrers
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.closing import Closeable
@@ -65,14 +65,14 @@ class RegistryStore(Closeable):
     ) -> None:
         self._settings = settings
         self._cache = cache if cache is not None else ContentCache()
-        self._layout = _layout(settings, environ)
+        self.remarks = Remarks()
+        self._layout = _layout(settings, environ, self.remarks)
         self._transport = Transport(environ, trust, resolver)
         self.http = HttpClient(self._transport)
         self._credentials = credential_leases(provider)
         self._clients: LruCache[tuple[str, str], RepositoryClient] = LruCache(limits.MAX_REPOSITORIES)
         self._asked: LruCache[str, Challenge] = LruCache(limits.MAX_HOSTS)
         self._without_api: LruCache[str, float] = LruCache(limits.MAX_REPOSITORIES)
-        self.remarks = Remarks()
         self._lock = threading.Lock()
         self._parsing = threading.Lock()
 
@@ -120,7 +120,10 @@ class RegistryStore(Closeable):
         )
         return self._content(client, request, descriptor, limit, deadline)
 
-    def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
+    @aside()
+    def referrers(
+        self, image: Reference, deadline: Deadline, artifact_type: str | None = None
+    ) -> list[Descriptor]:
         """Return the descriptors of what refers to the image's digest, as the registry reports them.
 
         The registry's API, or the index under the tag that stands in for it where there is no API, or one that lists
@@ -130,12 +133,30 @@ class RegistryStore(Closeable):
         Args:
             image: has a digest.
             deadline: the end of it.
+            artifact_type: asks the registry to leave out other types; see ``referrers.from_api``.
 
         Raises:
             RegistryError: the list cannot be had, is broken or over a limit.
             DeadlineError: out of time.
         """
-        return self._referrers(image, None, deadline)
+        # A tag may point elsewhere by the time of the next request.
+        if image.digest is None:
+            operation = f"listing the referrers of {plain(str(image))}"
+            why = "it has no digest; resolve the tag first"
+            raise faults.failure(operation, why, Reason.REGISTRY_INVALID_RESPONSE)
+        client = self.client(image)
+        # By repository: one host may route its repositories to several registries.
+        if (self._without_api.get(image.name) or 0.0) < time.monotonic():
+            found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
+            # With a filter an empty list is an answer, too: the API has listed too much before (``matching_referrers``).
+            if found or (found is not None and artifact_type is not None):
+                return found
+            # No API: for a while calls go to the tag at once.
+            if found is None:
+                self._without_api.put(image.name, time.monotonic() + limits.API_SUPPORT_SECONDS)
+            # GHCR answers with an empty list while the tag has entries. Nothing of that is remembered: with something attached
+            # there is no second request, and without anything the next may find it.
+        return referrers.from_tag(client, image.digest, deadline, parsing=self._parsing)
 
     def matching_referrers(
         self, image: Reference, artifact_type: str, deadline: Deadline
@@ -156,12 +177,12 @@ class RegistryStore(Closeable):
             DeadlineError: out of time.
         """
         try:
-            entries = self._referrers(image, None, deadline)
+            entries = self.referrers(image, deadline)
         except RegistryError as error:
             if error.reason is not Reason.LIMIT_EXCEEDED:
                 raise
             # With the registry's filter the list may be short enough.
-            entries = self._referrers(image, artifact_type, deadline)
+            entries = self.referrers(image, deadline, artifact_type)
         said, silent, others = referrers.by_doubt(entries, artifact_type)
         # A list's word is enough for those that name the type: the manifest is read by the verification anyway.
         found = said + self._of_type(image, silent, artifact_type, deadline)
@@ -252,10 +273,6 @@ class RegistryStore(Closeable):
                 self._clients.put(key, client)
             return client
 
-    def warnings(self) -> tuple[str, ...]:
-        """Return what went wrong without harm to a result, such as a cache that cannot be written."""
-        return self.remarks.all()
-
     def close(self) -> None:
         """Close every connection; the store can be used again."""
         self._transport.close()
@@ -285,61 +302,22 @@ class RegistryStore(Closeable):
         self._cache.put(descriptor.digest, content)
         if self._layout is not None:
             # A cache that cannot be written is a remark, never a failure: the content is here.
-            self.remarks.add(self._layout.write(descriptor.digest, content))
+            self._layout.write(descriptor.digest, content)
         return content
 
     def _known(self, digest: Digest, limit: int) -> bytes | None:
         """Return content from memory or from disk, at most ``limit`` bytes of it from disk."""
         content = self._cache.get(digest)
         if content is None and self._layout is not None:
-            if self._layout.has(digest):
-                # Only for an entry that is there: asking for room may have to wait for others.
-                arrival.hold(limit)
-            content, warning = self._layout.read(digest, limit)
-            self.remarks.add(warning)
+            content = self._layout.read(digest, limit)
             if content is not None:
                 self._cache.put(digest, content)
         return content
 
-    @aside()
-    def _referrers(self, image: Reference, artifact_type: str | None, deadline: Deadline) -> list[Descriptor]:
-        # A tag may point elsewhere by the time of the next request.
-        if image.digest is None:
-            operation = f"listing the referrers of {plain(str(image))}"
-            why = "it has no digest; resolve the tag first"
-            raise faults.failure(operation, why, Reason.REGISTRY_INVALID_RESPONSE)
-        client = self.client(image)
-        # By repository: one host may route its repositories to several registries.
-        if (self._without_api.get(image.name) or 0.0) < time.monotonic():
-            found = referrers.from_api(client, image.digest, deadline, artifact_type, parsing=self._parsing)
-            # With a filter an empty list is an answer, too: the API has listed too much before (``matching_referrers``).
-            if found or (found is not None and artifact_type is not None):
-                return found
-            # No API: for a while calls go to the tag at once.
-            if found is None:
-                self._without_api.put(image.name, time.monotonic() + limits.API_SUPPORT_SECONDS)
-            # GHCR answers with an empty list while the tag has entries. Nothing of that is remembered: with something attached
-            # there is no second request, and without anything the next may find it.
-        return self._by_tag(client, image.digest, deadline)
-
-    def _by_tag(self, client: RepositoryClient, digest: Digest, deadline: Deadline) -> list[Descriptor]:
-        """Return what the index under the fallback tag lists (OCI distribution 1.1, "Referrers Tag Schema")."""
-        operation = f"listing the referrers of {digest} by their tag"
-        url = client.manifest_url(referrers.fallback_tag(digest))
-        reply = client.send(HttpRequest(operation, url, headers={"Accept": referrers.INDEX_TYPE}), deadline)
-        # No such tag, or one of something that is no index: nothing is attached.
-        if reply.status in (404, 406):
-            reply.error_body()
-            return []
-        reply.expect()
-        content = reply.read(limits.MAX_MANIFEST_BYTES)
-        return referrers.from_tag(content, digest, operation, deadline, parsing=self._parsing)
-
     def _of_type(
-        self, image: Reference, entries: Iterable[Descriptor], artifact_type: str, deadline: Deadline
+        self, image: Reference, entries: list[Descriptor], artifact_type: str, deadline: Deadline
     ) -> list[Descriptor]:
         found = []
-        entries = list(entries)
         # A request for each: without a limit whoever may push decides how many.
         for entry in entries[: limits.MAX_INSPECTED_MANIFESTS]:
             try:
@@ -358,9 +336,9 @@ class RegistryStore(Closeable):
         return found
 
 
-def _layout(settings: StoreSettings, environ: Mapping[str, str]) -> LayoutCache | None:
+def _layout(settings: StoreSettings, environ: Mapping[str, str], remarks: Remarks) -> LayoutCache | None:
     # As Ratify: its own setting first, then below HOME, which a distroless Pod may not have.
     if settings.local_cache_path is not None:
-        return LayoutCache(Path(settings.local_cache_path))
+        return LayoutCache(Path(settings.local_cache_path), remarks)
     home = environ.get("HOME")
-    return LayoutCache(Path(home) / DEFAULT_CACHE_PATH) if home else None
+    return LayoutCache(Path(home) / DEFAULT_CACHE_PATH, remarks) if home else None

@@ -42,7 +42,9 @@ class Kept:
 
 
 class Tag(Protocol):
-    """One tag of a repository."""
+    """One tag of a repository; ``doing`` says for messages what is being done with it."""
+
+    doing: str
 
     def read(self) -> Kept | None:
         """Return what stands under the tag, None for nothing. Raises ``RegistryError``."""
@@ -56,7 +58,6 @@ def keep_entry(
     entry: Mapping[str, Any],
     subject: Digest,
     deadline: Deadline,
-    doing: str,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Add ``entry`` to the index under ``tag``, and return once it stays there.
@@ -66,17 +67,16 @@ def keep_entry(
         entry: a descriptor.
         subject: the image's digest. Some registries resolve the tag to the image itself, which means that nothing is attached.
         deadline: the end of all attempts.
-        doing: what is being done, for messages.
         pause: waits for some seconds.
 
     Raises:
         RegistryError: the registry does not take it, or what stands there is no index.
         DeadlineError: out of time.
     """
-    writer = _Writer(tag, entry, subject, doing)
+    writer = _Writer(tag, entry, subject)
     attempts = 0
     while True:
-        deadline.check(doing)
+        deadline.check(tag.doing)
         try:
             left = writer.attempt()
         except RegistryError as error:
@@ -104,7 +104,6 @@ class _Writer:
     tag: Tag
     own: Mapping[str, Any]
     subject: Digest
-    doing: str
     seen: dict[str, dict[str, Any]] = field(default_factory=dict)
     unchanged: tuple[Digest, float] | None = None
     is_absent: bool = False
@@ -137,7 +136,7 @@ class _Writer:
         content = json.dumps({**index, "manifests": [*others, *missing, self.own]}).encode()
         # No registry would have to take it, and no verifier would read it.
         if len(content) > MAX_INDEX:
-            raise faults.too_large(self.doing, len(content), MAX_INDEX)
+            raise faults.too_large(self.tag.doing, len(content), MAX_INDEX)
         self._write(content, kept)
         # What was just written has yet to stay for a while.
         self.unchanged = None
@@ -183,7 +182,7 @@ class _Writer:
         manifests = value.get("manifests") if isinstance(value, dict) else None
         # Overwriting it could take away an image.
         if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):
-            raise faults.invalid_response(self.doing, "what stands under that tag is no index")
+            raise faults.invalid_response(self.tag.doing, "what stands under that tag is no index")
         assert isinstance(value, dict)
         # What others put beside ``manifests`` stays, as annotations of the index.
         return {**new, **value}

@@ -14,6 +14,7 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.model.digest import Digest
+from slsa_verifier_plugin.registry.remarks import Remarks
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support.content import NOTE, push
@@ -47,7 +48,7 @@ def test_ratifys_cache_is_read_and_filled(tmp_path: Path) -> None:
             with RegistryStore(settings, None, {}) as store:
                 assert store.manifest(pushed.image, pushed.artifact, Deadline(5))
                 assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
-                assert store.warnings() == ()
+                assert store.remarks.all() == ()
         assert len(registry.seen) == 2
     stored = entry(cache, pushed.blob.digest)
     assert stored.read_bytes() == NOTE
@@ -62,7 +63,7 @@ def test_an_empty_cache_gets_the_directories_that_it_lacks(tmp_path: Path) -> No
         pushed = push(registry)
         assert store.manifest(pushed.image, pushed.artifact, Deadline(5))
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
-        assert store.warnings() == ()
+        assert store.remarks.all() == ()
     assert entry(tmp_path, pushed.blob.digest).read_bytes() == NOTE
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "ingest"]
     assert list((tmp_path / "ingest").iterdir()) == []
@@ -80,7 +81,7 @@ def test_a_cache_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
     with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {"HOME": str(tmp_path)}) as store:
         pushed = push(registry)
         store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
-        assert store.warnings() == ()
+        assert store.remarks.all() == ()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +116,7 @@ def test_an_entry_that_is_no_file_is_passed_over(tmp_path: Path, kind: str) -> N
         begin = time.monotonic()
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
         assert time.monotonic() - begin < 2
-        assert store.warnings()
+        assert store.remarks.all()
         assert (tmp_path / "target").exists() == (kind == "link")
 
 
@@ -132,7 +133,7 @@ def test_a_full_or_broken_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest
     with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
         pushed = push(registry)
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
-        assert "No space left on device" in store.warnings()[0]
+        assert "No space left on device" in store.remarks.all()[0]
     assert list((cache / "ingest").iterdir()) == []
     assert not entry(cache, pushed.blob.digest).exists()
 
@@ -151,7 +152,7 @@ def test_a_cache_path_that_no_file_can_have_is_a_warning(path: str) -> None:
     with EmbeddedRegistry() as registry, RegistryStore(settings, None, {}) as store:
         pushed = push(registry)
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
-        assert "going on without it" in store.warnings()[0]
+        assert "going on without it" in store.remarks.all()[0]
 
 
 def test_a_cache_behind_a_closed_directory_is_a_warning(
@@ -164,7 +165,7 @@ def test_a_cache_behind_a_closed_directory_is_a_warning(
     with EmbeddedRegistry() as registry, RegistryStore(HTTP, None, {"HOME": str(tmp_path)}) as store:
         pushed = push(registry)
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
-        assert "Permission denied" in store.warnings()[0]
+        assert "Permission denied" in store.remarks.all()[0]
 
 
 READER = """
@@ -172,14 +173,15 @@ import sys
 from pathlib import Path
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry.disk_cache import LayoutCache
-cache = LayoutCache(Path(sys.argv[1]))
+from slsa_verifier_plugin.registry.remarks import Remarks
+remarks = Remarks()
+cache = LayoutCache(Path(sys.argv[1]), remarks)
 for number in range(150):
     content = (b"%d" % (number % 5)) * 50_000
     digest = Digest.of(content)
-    found, warning = cache.read(digest, len(content))
-    assert warning is None, warning
-    assert found in (None, content)
-    assert cache.write(digest, content) is None
+    assert cache.read(digest, len(content)) in (None, content)
+    cache.write(digest, content)
+assert remarks.all() == (), remarks.all()
 """
 
 
@@ -203,5 +205,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
         path = cache / "ingest" / name
         path.write_bytes(b"")
         os.utime(path, (time.time() - age, time.time() - age))
-    assert LayoutCache(cache).write(Digest.of(b"x"), b"x") is None
+    remarks = Remarks()
+    LayoutCache(cache, remarks).write(Digest.of(b"x"), b"x")
+    assert remarks.all() == ()
     assert sorted(path.name for path in (cache / "ingest").iterdir()) == ["ratify", "slsa-verifier-new"]

@@ -227,5 +227,5 @@ def test_what_a_filter_leaves_nothing_of_is_not_asked_for_by_the_tag(behind: Emb
     """Only a list over the limit is asked for with a filter, so it is not empty."""
     with Front(behind.host, ghcr_empty) as front, RegistryStore(HTTP, None, {}) as store:
         image = Reference.parse(pushed(behind, front, attested=True))
-        assert store._referrers(image, "application/spdx+json", Deadline(5)) == []
+        assert store.referrers(image, Deadline(5), "application/spdx+json") == []
         assert len(front.asked) == 1

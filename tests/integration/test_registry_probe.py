@@ -154,3 +154,14 @@ def test_an_image_nothing_refers_to_says_so() -> None:
     assert outcomes(found) == ["passed"] * 8
     assert found["referrers"].message.startswith("nothing refers to this digest")
     assert found["blob"].message == "there is none"
+
+
+@pytest.mark.parametrize("layers", [5, "text", True, {}, None, [5]])
+def test_a_referrer_of_any_form_ends_in_words(layers: object) -> None:
+    with EmbeddedRegistry() as registry:
+        image = registry.push_image("team/app", "1")
+        subject = {"mediaType": image.media_type, "digest": str(image.digest), "size": image.size}
+        artifact = {"schemaVersion": 2, "artifactType": "any/type", "layers": layers, "subject": subject}
+        registry.storage.put_manifest("team/app", json.dumps(artifact).encode())
+        found = steps(Reference.parse(f"{registry.host}/team/app:1"))
+    assert found["artifact"].outcome == ("failed" if layers == [5] else "passed")

@@ -301,7 +301,7 @@ def test_at_most_64_manifests_are_looked_into() -> None:
         registry.storage.referrers = lambda name, digest: entries  # type: ignore[method-assign]
         assert store.matching_referrers(pushed.image, ARTIFACT_TYPE, Deadline(10)) == []
         assert registry.hits == limits.MAX_INSPECTED_MANIFESTS
-        assert any("200 referrers" in warning for warning in store.warnings())
+        assert any("200 referrers" in warning for warning in store.remarks.all())
 
 
 def test_a_sha512_digest_is_cut_in_its_fallback_tag() -> None:

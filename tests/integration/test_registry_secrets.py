@@ -138,7 +138,7 @@ def test_no_planted_secret_is_written(
                         results.append(repr(call()))
                     except VerifierError as error:
                         results += [error.message, "".join(traceback.format_exception(error))]
-            results += [*store.warnings(), repr(store), repr(provider)]
+            results += [*store.remarks.all(), repr(store), repr(provider)]
             results += [
                 repr(step)
                 for step in probe(pushed.image, settings, environ, Deadline(2), resolver=Resolver(nowhere))
@@ -147,7 +147,7 @@ def test_no_planted_secret_is_written(
     everything = "\n".join([*results, written.getvalue(), caplog.text])
     secrets = [PASSWORD, IDENTITY, BASIC, *tokens]
     assert [secret for secret in secrets if secret.lower() in everything.lower()] == []
-    assert "{" not in "".join(store.warnings())
+    assert "{" not in "".join(store.remarks.all())
     for path in cache.rglob("*"):
         if path.is_file():
             assert not any(secret.encode() in path.read_bytes() for secret in secrets)

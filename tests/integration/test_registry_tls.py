@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,14 +223,14 @@ def test_a_broken_host_directory_is_an_error_that_names_the_file(
 def test_a_home_that_may_not_be_searched_has_no_certificates_for_hosts(
     registry: EmbeddedRegistry, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Path.is_dir
+    original = os.stat
 
-    def closed(self: Path) -> bool:
-        if self.is_relative_to(tmp_path / "home"):
+    def closed(path: str | Path, **options: Any) -> os.stat_result:
+        if str(path).startswith(str(tmp_path / "home")):
             raise PermissionError
-        return original(self)
+        return original(path, **options)
 
-    monkeypatch.setattr(Path, "is_dir", closed)
+    monkeypatch.setattr(os, "stat", closed)
     environ = {"SSL_CERT_FILE": str(authority.root), "HOME": str(tmp_path / "home")}
     assert fetched(registry, environ) == NOTE
 

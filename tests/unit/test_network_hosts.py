@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, check_name, kind_of, literal
 from slsa_verifier_plugin.network.hosts import canonical_host, with_canonical_host
-from slsa_verifier_plugin.network.origins import origin_of, target_of
+from slsa_verifier_plugin.network.origins import is_url, origin_of, target_of
 
 WIDE = str.maketrans("0123456789abcdefx.", "".join(chr(ord(sign) + 0xFEE0) for sign in "0123456789abcdefx."))
 ALL = frozenset(Kind)
@@ -192,3 +192,30 @@ def test_names_like_them_lead_anywhere(name: str) -> None:
 )
 def test_what_was_judged_is_what_is_sent(url: str, canonical: str) -> None:
     assert with_canonical_host(url) == canonical
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://registry.example/token?service=a", True),
+        ("http://127.0.0.1:5000", True),
+        ("HTTPS://Registry.Example", True),
+        ("https://[::1]:443/", True),
+        ("", False),
+        ("registry.example", False),
+        ("/token", False),
+        ("//registry.example", False),
+        ("ftp://registry.example", False),
+        ("https://", False),
+        ("https://[", False),
+        ("https://a:b/", False),
+        ("https://a:0/", False),
+        ("https://user:password@registry.example", False),
+        ("https://registry.example/a b", False),
+        ("https://registry.example/a\n", False),
+        ("https://registry.example/\u00e4", False),
+        ("https://256.1.1.1/", False),
+    ],
+)
+def test_urls_that_can_be_asked(text: str, expected: bool) -> None:
+    assert is_url(text) is expected

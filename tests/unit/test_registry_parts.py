@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email.utils
 import time
+from dataclasses import dataclass
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -13,9 +15,10 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.http.retries import Retries, seconds_of
+from slsa_verifier_plugin.registry.http.retries import retried, seconds_of
+from slsa_verifier_plugin.registry.http.transport import Reply
 from slsa_verifier_plugin.registry.memory_cache import ENTRY_OVERHEAD_BYTES, ContentCache
-from slsa_verifier_plugin.registry.pages import Pages, next_link
+from slsa_verifier_plugin.registry.pages import next_link, pages_of
 from slsa_verifier_plugin.registry.redaction import Redactor
 from tests.support.waiting import at_once
 
@@ -37,9 +40,9 @@ def test_the_content_cache_keeps_its_budget_and_drops_what_was_used_least_recent
     assert cache.get(entries[1][0]) is None
     assert cache.get(entries[0][0]) == entries[0][1]
     assert len(cache) == 8
-    assert cache.used == 8 * (1000 + ENTRY_OVERHEAD_BYTES)
+    assert cache.usage()["bytes"] == 8 * (1000 + ENTRY_OVERHEAD_BYTES)
     cache.clear()
-    assert (len(cache), cache.used) == (0, 0)
+    assert (len(cache), cache.usage()["bytes"]) == (0, 0)
 
 
 def test_the_content_cache_does_not_keep_what_would_push_out_everything() -> None:
@@ -52,7 +55,7 @@ def test_the_content_cache_counts_an_entry_once() -> None:
     cache = ContentCache()
     for _ in range(3):
         cache.put(*content(1))
-    assert cache.used == 1000 + ENTRY_OVERHEAD_BYTES
+    assert cache.usage()["bytes"] == 1000 + ENTRY_OVERHEAD_BYTES
 
 
 def test_the_content_cache_holds_under_many_threads() -> None:
@@ -65,16 +68,24 @@ def test_the_content_cache_holds_under_many_threads() -> None:
             assert cache.get(digest) in (None, text)
 
     at_once(16, work)
-    assert cache.used == len(cache) * 1512 <= 20 * 1512
+    assert cache.usage()["bytes"] == len(cache) * 1512 <= 20 * 1512
+
+
+def retry(
+    error: RegistryError, waits: list[float], seconds: float = 60, most: int = limits.MAX_ATTEMPTS
+) -> None:
+    """Have an operation fail with ``error`` at each attempt, and take note of the waits."""
+
+    def attempt() -> None:
+        raise error
+
+    retried(attempt, Deadline(seconds), most, waits.append)
 
 
 def test_retries_wait_longer_each_time_and_end() -> None:
     waits: list[float] = []
-    retries = Retries(Deadline(60), waits.append)
-    for _ in range(limits.MAX_ATTEMPTS - 1):
-        retries.wait(FAILED)
     with pytest.raises(RegistryError):
-        retries.wait(FAILED)
+        retry(FAILED, waits)
     first = limits.FIRST_BACKOFF_SECONDS
     assert len(waits) == limits.MAX_ATTEMPTS - 1
     for number, wait in enumerate(waits):
@@ -98,11 +109,11 @@ def test_the_attempts_of_one_operation_are_counted() -> None:
             raise FAILED
         return "done"
 
-    assert Retries(Deadline(60), waits.append).run(attempt) == "done"
+    assert retried(attempt, Deadline(60), sleep=waits.append) == "done"
     assert (len(made), len(waits)) == (3, 2)
     made.clear()
     with pytest.raises(RegistryError):
-        Retries(Deadline(60), waits.append, most=1).run(attempt)
+        retried(attempt, Deadline(60), 1, waits.append)
     assert (len(made), len(waits)) == (1, 2)
 
 
@@ -113,14 +124,15 @@ def test_the_attempts_of_one_operation_are_counted() -> None:
 def test_retries_do_not_wait_for_nothing(error: RegistryError, seconds: float, retry_after: str) -> None:
     waits: list[float] = []
     with pytest.raises(RegistryError) as caught:
-        Retries(Deadline(seconds), waits.append).wait(asking(error, retry_after))
+        retry(asking(error, retry_after), waits, seconds)
     assert caught.value.message == error.message
     assert waits == []
 
 
 def test_retry_after_is_waited_for_as_it_says() -> None:
     waits: list[float] = []
-    Retries(Deadline(60), waits.append).wait(asking(FAILED, "7"))
+    with pytest.raises(RegistryError):
+        retry(asking(FAILED, "7"), waits, most=2)
     assert waits == [7.0]
 
 
@@ -170,22 +182,54 @@ def test_long_links_take_no_time() -> None:
     assert time.thread_time() - begin < 1
 
 
+@dataclass
+class Page:
+    """A page's answer, of which ``pages_of`` looks at the link alone."""
+
+    link: str
+
+    def header(self, name: str) -> str:
+        assert name == "Link"
+        return self.link
+
+
+FIRST = "https://registry.example/v2/a/tags/list"
+
+
+def pages(*links: str, limit: int = 3) -> list[str]:
+    """Return the URLs of the pages that are asked for, where each page has the next of ``links``."""
+    asked: list[str] = []
+
+    def ask(url: str) -> Reply:
+        asked.append(url)
+        return cast(Reply, Page(links[len(asked) - 1]))
+
+    assert len(list(pages_of(FIRST, limit, "listing", ask))) == len(asked)
+    return asked
+
+
 def test_pages_lead_on_within_their_host() -> None:
-    pages = Pages("https://registry.example/v2/a/tags/list", 3, "listing")
-    second = pages.next("https://registry.example/v2/a/tags/list", '<?last=1>; rel="next"')
-    assert second == "https://registry.example/v2/a/tags/list?last=1"
-    assert pages.next(second, "") is None
-    for link, reason in (
+    assert pages("") == [FIRST]
+    assert pages('<?last=1>; rel="next"', "") == [FIRST, f"{FIRST}?last=1"]
+    assert len(pages('<?last=1>; rel="next"', '<?last=2>; rel="next"', "")) == 3
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
         ("<https://other.example/>", Reason.REGISTRY_INVALID_RESPONSE),
         ("<http://registry.example/>", Reason.REGISTRY_INVALID_RESPONSE),
         ("<https://registry.example:444/>", Reason.REGISTRY_INVALID_RESPONSE),
         ("<https://user@registry.example/>", Reason.REGISTRY_INVALID_RESPONSE),
         ("<https://[/>", Reason.REGISTRY_INVALID_RESPONSE),
         ("<?last=1>", Reason.REGISTRY_INVALID_RESPONSE),
-    ):
-        with pytest.raises(RegistryError) as caught:
-            pages.next(second, f'{link}; rel="next"')
-        assert caught.value.reason is reason
+        ("<?last=2>", Reason.LIMIT_EXCEEDED),
+    ],
+)
+def test_links_that_lead_elsewhere_or_on_for_ever_are_refused(link: str, reason: Reason) -> None:
+    with pytest.raises(RegistryError) as caught:
+        pages('<?last=1>; rel="next"', f'{link}; rel="next"', limit=2)
+    assert caught.value.reason is reason
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from slsa_verifier_plugin.registry.remarks import MAX_REMARKS, Remarks
 def test_a_call_gets_its_own_remarks_also_those_that_others_made_before() -> None:
     remarks = Remarks()
     remarks.add("before")
-    remarks.add(None)
     with remarks.of_this_call() as own:
         remarks.add("here")
         remarks.add("before")

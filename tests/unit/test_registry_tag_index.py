@@ -30,6 +30,8 @@ def index(*entries: Mapping[str, Any], **more: Any) -> bytes:
 class Place:
     """A tag on which others write between our reads and writes."""
 
+    doing = "adding"
+
     def __init__(self, content: bytes | None = None, *, etags: bool = False, refuses: int = 0) -> None:
         self.content = content
         self.etags = etags
@@ -71,7 +73,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep(place: Place, name: str = "own") -> None:
-    keep_entry(place, entry(name), SUBJECT, Deadline(20), "adding", pause=lambda seconds: None)
+    keep_entry(place, entry(name), SUBJECT, Deadline(20), pause=lambda seconds: None)
 
 
 def digests(*names: str) -> list[str]:
@@ -112,7 +114,7 @@ def test_a_tag_that_is_the_image_itself_holds_nothing() -> None:
     """GitLab resolves the fallback tag to the image; an image index must not get another platform by it."""
     for image in (IMAGE, index(entry("platform"))):
         place = Place(image)
-        keep_entry(place, entry("own"), Digest.of(image), Deadline(20), "adding", pause=lambda seconds: None)
+        keep_entry(place, entry("own"), Digest.of(image), Deadline(20), pause=lambda seconds: None)
         assert place.names() == digests("own")
 
 
@@ -169,7 +171,7 @@ def test_the_tag_is_watched_until_nobody_changes_it(monkeypatch: pytest.MonkeyPa
         if len(pauses) == 3:
             place.content = index(entry("late"))  # who has read before we wrote, and was slow
 
-    keep_entry(place, entry("own"), SUBJECT, Deadline(20), "adding", pause=pause)
+    keep_entry(place, entry("own"), SUBJECT, Deadline(20), pause=pause)
     assert sorted(place.names()) == sorted(digests("late", "own"))
 
 
@@ -239,4 +241,4 @@ def test_it_ends_in_time() -> None:
 
     place = Forgetful()
     with pytest.raises(DeadlineError):
-        keep_entry(place, entry("own"), SUBJECT, Deadline(0.2), "adding")
+        keep_entry(place, entry("own"), SUBJECT, Deadline(0.2))

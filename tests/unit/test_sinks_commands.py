@@ -22,8 +22,7 @@ from slsa_verifier_plugin.cli.render import (
 )
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.problem import DoctorFinding, Problem
-from slsa_verifier_plugin.registry.probe.probe import ProbeStep
-from slsa_verifier_plugin.registry.probe.probe_steps import SeenRequest
+from slsa_verifier_plugin.registry.probe.probe import ProbeStep, SeenRequest
 from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.resources.documents import Position
 from slsa_verifier_plugin.resources.policy_check import PolicyFindings

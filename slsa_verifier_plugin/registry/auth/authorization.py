@@ -56,22 +56,15 @@ class RepositoryAuth:
 
     Args:
         image: the repository.
-        origin: the registry's scheme and host, as ``https://registry.example``.
-        servers: issue tokens.
+        servers: issue tokens for the registry.
         credentials: where credentials come from.
         actions: what is done in the repository, as a token's scope says it: "pull" or "pull,push".
     """
 
     def __init__(
-        self,
-        image: Reference,
-        origin: str,
-        servers: TokenServers,
-        credentials: CredentialLeases,
-        actions: str = "pull",
+        self, image: Reference, servers: TokenServers, credentials: CredentialLeases, actions: str
     ) -> None:
         self._image = image
-        self._origin = origin
         self._servers = servers
         self._credentials = credentials
         self._actions = actions
@@ -143,7 +136,7 @@ class RepositoryAuth:
         elif scheme == "Basic":
             # Only if they are still those: another caller may have found newer ones meanwhile.
             known = self._credentials.peek(self._image.registry)
-            if known is not None and basic_value(known, self._origin) == value:
+            if known is not None and basic_value(known, self._servers.origin) == value:
                 self._credentials.drop(self._image.registry, known)
 
     def _answer(self, challenge: Challenge, deadline: Deadline) -> str:
@@ -175,7 +168,7 @@ class RepositoryAuth:
                 f"asks for a user name and password, and the store's authProvider has {has} for {self._image.registry}; "
                 "add them there"
             )
-        return f"Basic {basic_value(credentials, self._origin)}"
+        return f"Basic {basic_value(credentials, self._servers.origin)}"
 
     def _find(self, deadline: Deadline) -> Credentials | None:
         credentials = self._credentials.get(self._image.registry, deadline)
@@ -183,12 +176,12 @@ class RepositoryAuth:
             self.redactor.add(credentials.password, credentials.identity_token)
             if credentials.password:
                 # In this form it goes over the wire, and a registry could name a host after it.
-                self.redactor.add(basic_value(credentials, self._origin))
+                self.redactor.add(basic_value(credentials, self._servers.origin))
         return credentials
 
     def _request(self, challenge: Challenge) -> TokenRequest:
         return TokenRequest.answering(challenge, self._image.repository, self._actions)
 
     def _failed(self, why: str) -> RegistryError:
-        operation = f"authentication with {self._origin}"
+        operation = f"authentication with {self._servers.origin}"
         return faults.failure(operation, f"it {why}", Reason.REGISTRY_UNAUTHORIZED)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Generic, TypeVar
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import InternalError, Reason, RegistryError, VerifierError
+from slsa_verifier_plugin.lru import LruCache
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -100,8 +100,9 @@ class Leases(Generic[K, V]):
         self._fetch = fetch
         self._clock = clock
         self._lock = threading.Lock()
-        self._leases: OrderedDict[K, Lease[V]] = OrderedDict()
-        self._fetches: OrderedDict[K, _Fetch[V]] = OrderedDict()
+        # Not by age: a registry in daily use must not give way to names that were met once.
+        self._leases: LruCache[K, Lease[V]] = LruCache(MAX_LEASES)
+        self._fetches: LruCache[K, _Fetch[V]] = LruCache(MAX_LEASES)
         self._running = 0
 
     def get(self, key: K, deadline: Deadline) -> V:
@@ -148,15 +149,11 @@ class Leases(Generic[K, V]):
             lease = self._leases.get(key)
             if lease is not None and lease.value == value:
                 # Compared by value, so a late complaint about an old token does not take away the new one.
-                del self._leases[key]
+                self._leases.drop(key)
 
     def _usable(self, key: K) -> Lease[V] | None:
         lease = self._leases.get(key)
-        if lease is None or self._clock() >= lease.usable_until:
-            return None
-        # So that what is used stays, however many names are met once.
-        self._leases.move_to_end(key)
-        return lease
+        return lease if lease is not None and self._clock() < lease.usable_until else None
 
     def _may_renew(self, key: K) -> bool:
         last = self._fetches.get(key)
@@ -176,8 +173,7 @@ class Leases(Generic[K, V]):
         except RuntimeError:
             raise self._failed("no thread could be started", transient=True) from None
         self._running += 1
-        self._fetches[key] = fetch
-        _trim(self._fetches, key)
+        self._fetches.put(key, fetch)
         return fetch
 
     def _run(self, key: K, fetch: _Fetch[V]) -> None:
@@ -203,8 +199,7 @@ class Leases(Generic[K, V]):
             known = self._leases.get(key)
             # A fetch that was given up may come in after a later one, with what ends earlier.
             if lease is not None and (known is None or known.ends <= lease.ends):
-                self._leases[key] = lease
-                _trim(self._leases, key)
+                self._leases.put(key, lease)
         fetch.lease = lease
         fetch.done.set()
 
@@ -212,11 +207,3 @@ class Leases(Generic[K, V]):
         return RegistryError(
             f"getting {self._what} failed: {why}", reason=Reason.REGISTRY_CREDENTIALS, transient=transient
         )
-
-
-def _trim(kept: OrderedDict[K, V], used: K) -> None:
-    """Make ``used`` the most recently used key, and drop the others from the other end."""
-    # Not by age: a registry in daily use must not give way to names that were met once.
-    kept.move_to_end(used)
-    while len(kept) > MAX_LEASES:
-        kept.popitem(last=False)

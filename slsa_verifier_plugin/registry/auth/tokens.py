@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote_plus, urlencode, urlsplit
 
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.network.hosts import canonical_host
+from slsa_verifier_plugin.network.origins import is_url
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.retries import Retries
+from slsa_verifier_plugin.registry.http.retries import retried
 from slsa_verifier_plugin.registry.http.transport import HttpRequest
 
 CLIENT_ID = "slsa-verifier-plugin"
@@ -66,19 +65,17 @@ class TokenDeniedError(RegistryError):
     """The token server does not accept the credentials, or anonymous access."""
 
 
+@dataclass(frozen=True, slots=True)
 class TokenServers:
     """Asks token servers on behalf of one registry.
 
     Args:
-        origin: the registry's scheme and host, as ``https://registry.example``.
-        use_http: the store's ``useHttp``.
+        origin: the registry's scheme and host, as ``https://registry.example``; ``http:`` with the store's ``useHttp`` alone.
         http: sends requests.
     """
 
-    def __init__(self, origin: str, use_http: bool, http: HttpClient) -> None:
-        self._origin = origin
-        self._use_http = use_http
-        self._http = http
+    origin: str
+    http: HttpClient
 
     def issue(
         self, request: TokenRequest, credentials: Credentials | None, deadline: Deadline, operation: str
@@ -99,11 +96,11 @@ class TokenServers:
             RegistryError: the server must not be asked, did not answer, or answered something else.
             DeadlineError: out of time.
         """
-        check_realm(request.realm, self._origin, self._use_http, secret=credentials is not None)
-        sent = _written(request, credentials, self._origin, operation)
+        _check_realm(request.realm, self.origin, secret=credentials is not None)
+        sent = _written(request, credentials, self.origin, operation)
 
         def attempt() -> tuple[str, float]:
-            reply = self._http.send(sent, deadline, self._origin)
+            reply = self.http.send(sent, deadline, self.origin)
             if reply.status == 200:
                 return _token_of(reply.read(limits.MAX_TOKEN_RESPONSE_BYTES), operation)
             # Read to its end, so that the connection serves the next attempt.
@@ -111,46 +108,39 @@ class TokenServers:
             # A refusal is worded for the token server: the advice for a registry's status would mislead.
             raise error if error.transient else _refusal(operation, request.realm, reply.status, credentials)
 
-        return Retries(deadline).run(attempt)
+        return retried(attempt, deadline)
 
 
-def check_realm(realm: str, origin: str, use_http: bool, *, secret: bool) -> None:
+def _check_realm(realm: str, origin: str, *, secret: bool) -> None:
     """Refuse a token server that must not be asked, or not be shown a secret.
 
     Args:
         realm: the URL that the registry named.
         origin: the registry's scheme and host.
-        use_http: the store's ``useHttp``.
         secret: whether credentials would be sent.
 
     Raises:
         RegistryError: it is no URL, holds user information, or would be spoken to in clear text without need.
     """
     operation = f"authentication with {origin}"
-    try:
-        parts = urlsplit(realm)
-        # Compared below with the registry's own: 127.1 and 127.0.0.1 are one host.
-        host = canonical_host(parts.hostname or "")
-        # A port of 0 is "any port" to some libraries; user information would go along as credentials.
-        valid = parts.scheme in ("http", "https") and "@" not in parts.netloc and parts.port != 0
-    except ValueError:
-        valid, host = False, None
-    # A blank or a line's end in the realm would end up in the request's first line.
-    if not valid or not _HEADER_SAFE.fullmatch(realm):
+    # A blank or a line's end in the realm would end up in the request's first line; a port of 0 is "any port" to some libraries,
+    # and user information would go along as credentials.
+    if not is_url(realm):
         raise faults.invalid_response(operation, "the realm that it names for tokens is not an HTTP URL")
+    parts = urlsplit(realm)
     # Over TLS it may be any host; its address is judged when it is connected to.
     if parts.scheme == "https":
         return
     # A bearer token is as good as a password for as long as it lives: not even an anonymous one is asked for in clear
     # text.
-    if not use_http:
+    if not origin.startswith("http:"):
         why = (
             f"its token server {faults.redacted(realm)} is not HTTPS, and neither --plain-http (at the command line) nor "
             "the Store's useHttp is given; give the token server TLS"
         )
         raise faults.failure(operation, why, Reason.REGISTRY_CREDENTIALS)
     # The registry's own host gets the password in clear text anyway, with useHttp; nobody else does.
-    if secret and host != canonical_host(urlsplit(origin).hostname or ""):
+    if secret and canonical_host(parts.hostname or "") != canonical_host(urlsplit(origin).hostname or ""):
         why = f"credentials would go in clear text to another host, {faults.redacted(realm)}; give the token server TLS"
         raise faults.failure(operation, why, Reason.REGISTRY_CREDENTIALS)
 
@@ -228,12 +218,8 @@ def _refusal(operation: str, realm: str, status: int, credentials: Credentials |
 
 def _token_of(body: bytes, operation: str) -> tuple[str, float]:
     """Return the token and its life in seconds from a token server's answer."""
-    try:
-        # Strict, so that no proxy between reads another token than we do.
-        value = strict_json.loads(body)
-    except strict_json.JsonError:
-        raise faults.invalid_response(operation, "the token server's answer is not JSON") from None
-    fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    # Strict, so that no proxy between reads another token than we do.
+    fields = strict_json.object_in(body)
     # Both names are in use: the first is docker's, the second OAuth2's.
     token = fields.get("token") or fields.get("access_token")
     # It becomes a part of a header: a line's end in it would begin another header.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -21,16 +21,11 @@ from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 
+Observer = Callable[[HttpRequest, Reply, str, float], None]
+"""Gets a request, its answer with the body unread, the registry's scheme and host, and the seconds to the answer's head.
 
-@dataclass(frozen=True, slots=True)
-class HttpExchange:
-    """One request and the head of its answer, for a person who wants to see them; not yet redacted."""
-
-    method: str
-    url: str
-    home: str
-    reply: Reply = field(repr=False)
-    seconds: float
+What it gets is not yet redacted.
+"""
 
 
 class HttpClient:
@@ -42,7 +37,7 @@ class HttpClient:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self.observer: Callable[[HttpExchange], None] | None = None
+        self.observer: Observer | None = None
         """Called with every answer, its body unread (``registry check``)."""
         self._reach: Leases[str, frozenset[Kind]] = Leases("the registry's address", self._find_reach)
 
@@ -66,8 +61,7 @@ class HttpClient:
             reply = self._send_once(request, deadline, home)
             # Before the body is read, which is the caller's.
             if self.observer is not None:
-                seconds = time.monotonic() - begun
-                self.observer(HttpExchange(request.method, request.url, home, reply, seconds))
+                self.observer(request, reply, home, time.monotonic() - begun)
             # A redirect without a target is an answer as it is (RFC 9110, 15.4).
             if reply.status not in REDIRECTS or not reply.header("Location"):
                 return reply

@@ -24,60 +24,44 @@ T = TypeVar("T")
 _RETRY = Retry(retry_after_max=24 * 3600)
 
 
-class Retries:
-    """The attempts that one operation has.
+def retried(
+    attempt: Callable[[], T],
+    deadline: Deadline,
+    most: int = limits.MAX_ATTEMPTS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Return what ``attempt`` returns, once it succeeds; raise its last ``RegistryError`` where no other attempt makes sense.
+
+    The wait between two attempts is the registry's own where the error is a ``StatusError`` with a ``Retry-After``.
 
     Args:
+        attempt: one attempt.
         deadline: the end of the operation.
-        sleep: waits; tests replace it.
         most: attempts, the first included; 1 where a larger operation is repeated as a whole.
+        sleep: waits; tests replace it.
     """
-
-    def __init__(
-        self,
-        deadline: Deadline,
-        sleep: Callable[[float], None] = time.sleep,
-        most: int = limits.MAX_ATTEMPTS,
-    ) -> None:
-        self._deadline = deadline
-        self._sleep = sleep
-        self._most = most
-        self._attempts = 1
-
-    def run(self, attempt: Callable[[], T]) -> T:
-        """Return what ``attempt`` returns, once it succeeds; raise its last ``RegistryError`` as ``wait`` does."""
-        while True:
-            try:
-                return attempt()
-            except RegistryError as error:
-                self.wait(error)
-
-    def wait(self, error: RegistryError) -> None:
-        """Wait before the next attempt, or raise ``error`` if there is none.
-
-        The wait is the registry's own where the error is a ``StatusError`` with a ``Retry-After``.
-
-        Args:
-            error: the failure of the attempt that has just been made.
-        """
-        asked = seconds_of(error.retry_after) if isinstance(error, StatusError) else None
-        # The registry's own wait counts, 0 as well: whoever comes back sooner is refused again (RFC 9110, 10.2.3).
-        delay = asked if asked is not None else self._backoff()
-        # With a wait that ends too close to the deadline the reason is still the registry's, and known early.
-        is_late = delay + NEEDED_SECONDS >= self._deadline.remaining()
-        if not error.transient or self._attempts >= self._most or is_late:
-            # The last failure, not "too many attempts": it says what people have to look at.
-            raise error
-        self._attempts += 1
+    made = 0
+    while True:
+        try:
+            return attempt()
+        except RegistryError as error:
+            made += 1
+            asked = seconds_of(error.retry_after) if isinstance(error, StatusError) else None
+            # The registry's own wait counts, 0 as well: whoever comes back sooner is refused again (RFC 9110, 10.2.3).
+            delay = asked if asked is not None else _backoff(made)
+            # With a wait that ends too close to the deadline the reason is still the registry's, and known early.
+            is_late = delay + NEEDED_SECONDS >= deadline.remaining()
+            if not error.transient or made >= most or is_late:
+                # The last failure, not "too many attempts": it says what people have to look at.
+                raise
         # The caller waits ``aside`` where it is one of many (``store``), so another call works meanwhile.
-        self._sleep(delay)
+        sleep(delay)
 
-    def _backoff(self) -> float:
-        base: float = min(
-            limits.FIRST_BACKOFF_SECONDS * 2 ** (self._attempts - 1), limits.MAX_BACKOFF_SECONDS
-        )
-        # Spread, or all callers that met one fault would come back at once.
-        return base * (1 + random.random() / 2)  # noqa: S311  (spreads callers, guards nothing)
+
+def _backoff(made: int) -> float:
+    base: float = min(limits.FIRST_BACKOFF_SECONDS * 2 ** (made - 1), limits.MAX_BACKOFF_SECONDS)
+    # Spread, or all callers that met one fault would come back at once.
+    return base * (1 + random.random() / 2)  # noqa: S311  (spreads callers, guards nothing)
 
 
 def seconds_of(retry_after: str) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.registry import github as github_module
 from tests.support.attach_scene import Scene
 from tests.support.command_line import cli
 
@@ -137,6 +138,7 @@ def test_bundles_in_githubs_storage_are_read_without_the_token(
         ({"attestations": {}}, "no list of attestations"),
         ({"attestations": [1]}, "neither a bundle nor an address"),
         ({"attestations": [{"bundle_url": "file:///etc/passwd"}]}, "neither a bundle nor an address"),
+        ({"attestations": [{"bundle_url": "https://["}]}, "neither a bundle nor an address"),
         ({"attestations": []}, "GitHub has no attestations"),
     ],
 )
@@ -147,6 +149,28 @@ def test_what_github_may_answer(scene: Scene, github: tuple[GitHub, str], page: 
     image = scene.image("v1", revision=commit)
     done = scene.attach(image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address})
     assert (done.status, says in done.err, done.err.count("\n")) == (Status.UNDECIDED, True, 1), done
+
+
+def test_all_bundles_together_are_bounded(
+    scene: Scene, github: tuple[GitHub, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, address = github
+    commit = "7" * 40
+    bundle = scene.bundle(commit)
+    page = entries(bundle, bundle, bundle)
+    api.pages[f"/repos/owner/app/attestations/sha1:{commit}"] = [page]
+    image = scene.image("v1", revision=commit)
+    for limit, status in ((len(json.dumps(page)), Status.ADMITTED), (2 * len(bundle), Status.UNDECIDED)):
+        monkeypatch.setattr(github_module, "MAX_BUNDLES_BYTES", limit)
+        done = scene.attach(image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address})
+        assert (done.status, f"the limit is {limit}" in done.err) == (status, status != Status.ADMITTED), done
+
+
+def test_an_api_address_that_is_no_url_is_told(scene: Scene) -> None:
+    image = scene.image("v1", revision="7" * 40)
+    for address in ("https://[", "https://user@api.example", "ftp://api.example", "http://api.example"):
+        done = scene.attach(image, "--from", "github:owner/app", environ={"GITHUB_API_URL": address})
+        assert (done.status, "expected an https address" in done.err) == (Status.USAGE, True), done
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500])

@@ -212,20 +212,24 @@ def test_a_token_server_without_tls_gets_nothing_from_a_registry_with_it() -> No
 
 
 class Leading(RecordingRegistry):
-    """Sends uploads to another host."""
+    """Sends uploads to another host, or to what is no URL."""
+
+    location = "http://evil.example/upload"
 
     def respond(self, handler: object, seen: object) -> bool:
         if getattr(handler, "command", "") != "POST":
             return False
         handler.send_response(202)  # type: ignore[attr-defined]
-        handler.send_header("Location", "http://evil.example/upload")  # type: ignore[attr-defined]
+        handler.send_header("Location", self.location)  # type: ignore[attr-defined]
         handler.send_header("Content-Length", "0")  # type: ignore[attr-defined]
         handler.end_headers()  # type: ignore[attr-defined]
         return True
 
 
-def test_credentials_do_not_follow_an_upload_to_another_host(tmp_path: Path) -> None:
+@pytest.mark.parametrize("location", ["http://evil.example/upload", "http://[", "http://a:b/", ""])
+def test_credentials_do_not_follow_an_upload_to_another_host(location: str) -> None:
     with Leading() as registry:
+        registry.location = location
         registry.push_image(REPOSITORY, "v1")
         done = cli("attach", image_of(registry), LEVEL_3, "--plain-http")
     assert (done.status, "sends the upload to another host" in done.err) == (Status.UNDECIDED, True)
