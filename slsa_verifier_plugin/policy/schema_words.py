@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -35,6 +36,11 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
             # The library reports each missing name by itself; this names them all, and the caller drops the repetitions.
             missing = [name for name in error.validator_value if name not in error.instance]
             return Problem(where, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required")
+        case "type" if where in _DURATIONS:
+            return Problem(where, found, _A_DURATION)
+        case "minimum" | "maximum":
+            least = "least" if error.validator == "minimum" else "most"
+            return Problem(where, found, f"a whole number of at {least} {error.validator_value}")
         case "type":
             # A list of one text was written without its brackets.
             alone = error.validator_value == "array" and isinstance(error.instance, str)
@@ -57,8 +63,10 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
         case "pattern" if where[0] == "expectedSourceRefs":
             # The short names of a branch and a tag can be the same.
             return Problem(where, found, "a whole ref", f"is {plain(full_ref(error.instance))} meant?")
-        case "pattern" if where in (("timeout",), ("maxAge",)):
-            return Problem(where, found, "a duration such as 4s, 500ms or 720h")
+        case "pattern" if where in _DURATIONS:
+            # Go's durations, which Kubernetes has too, know no days.
+            days = re.fullmatch(r"([0-9]{1,5})d", error.instance)
+            return Problem(where, found, _A_DURATION, f"is {int(days[1]) * 24}h meant?" if days else "")
         case "pattern":
             # The last name on the way: an item of a list has the form that its list asks for.
             leaf = next(key for key in reversed(where) if isinstance(key, str))
@@ -69,6 +77,8 @@ def _explain(error: Any, where: tuple[Key, ...]) -> Problem:
             return Problem(where, found, f"{error.validator} {plain(str(error.validator_value))}")
 
 
+_DURATIONS = (("timeout",), ("maxAge",))
+_A_DURATION = "a duration such as 4s, 500ms or 720h"
 _A_TEXT = "a text without blanks and control characters"
 _FORMS = {
     "expectedVerifiedLevels": "a level or control, of letters, digits and _.:/-",
@@ -117,8 +127,20 @@ def _of_alternatives(error: Any) -> list[Problem]:
     fitting = [items for items in alternatives.values() if not any(map(_is_of_other_type, items))]
     # Of a type that no alternative takes, say a number.
     if not fitting:
-        is_root = where[0] == "trustedRoot"
-        return [Problem(where, f"found {_found(error.instance)}", _A_ROOT if is_root else _ONE_OR_MANY)]
+        found = f"found {_found(error.instance)}"
+        if where[0] != "trustedRoot":
+            return [Problem(where, found, _ONE_OR_MANY)]
+        name = str(error.instance)[:256]
+        near = difflib.get_close_matches(name.lower(), ("public-good", "staging"), 1, 0.6)
+        # The usual slip beside a misspelt name: a file as it is written elsewhere.
+        remedy = (
+            f"is {near[0]} meant?"
+            if near
+            else f"write path: {plain(name)} below trustedRoot"
+            if "/" in name
+            else ""
+        )
+        return [Problem(where, found, _A_ROOT, remedy)]
     closest = min(fitting, key=lambda items: sum(len(_unknown_names(item)) for item in items))
     return [problem for item in closest for problem in explained(item)]
 

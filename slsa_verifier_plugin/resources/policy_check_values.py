@@ -152,8 +152,8 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
     is_usable = _REPOSITORY.fullmatch(form) is not None or "*" in form
     if form != uri and is_usable and (differs := differences_of(uri, form)):
         return f"{nothing}: it differs only in {' and '.join(differs)}", f"write {plain(form, 512)}"
-    # A pattern may well match a repository though it looks like none.
-    if "*" not in uri and not _REPOSITORY.fullmatch(uri):
+    # * stands for one name: in "https://github.com/*" it is an owner's, and no repository ends there.
+    if "**" not in uri and not _REPOSITORY.fullmatch(uri.replace("\\*", "x").replace("*", "x")):
         return f"{nothing}, which is that of a repository", "write git+https://HOST/OWNER/REPOSITORY"
     return None
 
@@ -175,7 +175,9 @@ def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
     # Without a signer for the ids there is nothing to compare; that is a problem of its own (``parameters``). One
     # signer is enough.
     return not known or any(
-        not Levels.of([name]).capped([cap for _, cap in texts(entry, "maxLevel")]).missing([name])
+        # A cap that is no level is told by the schema.
+        not all(map(track_level, caps := [cap for _, cap in texts(entry, "maxLevel")]))
+        or not Levels.of([name]).capped(caps).missing([name])
         for entry in known
     )
 
