@@ -54,9 +54,13 @@ class Summary:
     @property
     def remark(self) -> str:
         """What is said of ``mentioned``, empty where there is none: no gap, for where such an image runs it is looked at."""
-        named = f"{counted(len(self.mentioned), 'image')} named in environment variables or arguments"
+        if not self.mentioned:
+            return ""
         shown = some_of([plain(name, 512) for name in self.mentioned], MAX_MENTIONED)
-        return f"not looked at, for no container here runs it: {named} ({shown})" if self.mentioned else ""
+        why = "was not looked at: no container here runs it"
+        if len(self.mentioned) > 1:
+            why = "were not looked at: no container here runs them"
+        return f"{counted(len(self.mentioned), 'image')} that environment variables or arguments name {why} ({shown})"
 
 
 def summary_of(

@@ -17,6 +17,7 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.reference_slips import has_user, slip
 from slsa_verifier_plugin.resources.documents import Document, objects_in, parse_documents
 from slsa_verifier_plugin.resources.kubectl import run_program
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
@@ -136,7 +137,21 @@ def from_registry(name: str, catalog: Catalog) -> Iterator[Use]:
     if not name:
         raise UsageError("the registry: its name is empty; name a host")
     # A host alone would be read as an image's name, so it is checked with a made-up repository behind it.
-    _checked(name if "/" in name else f"{name}/repository", "the registry")
+    try:
+        reference = parse_image(name if "/" in name else f"{name}/repository")
+    except UsageError as error:
+        # An image's name is not what is expected here.
+        said = (
+            "it has a user name or password"
+            if has_user(f"{name}/")
+            else f"{quoted(name)} is none{slip(name)}"
+        )
+        raise UsageError(f"the registry: {said}; expected HOST, or HOST/REPOSITORY without a tag") from error
+    # All its tags would be audited, and whoever named one believes that this one was.
+    if reference.tag or reference.digest:
+        raise UsageError(
+            f"the registry: {quoted(name)} names one image; give it as IMAGE, or the repository alone"
+        )
     # One limit for the whole list: a registry that sends its pages slowly must not hold an audit for ever.
     deadline = Deadline(LISTING_SECONDS)
     repositories = [] if "/" in name else catalog.repositories(name, deadline)

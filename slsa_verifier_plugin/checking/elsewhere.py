@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slsa_verifier_plugin.errors import VerifierError
+from slsa_verifier_plugin.errors import Reason, VerifierError
 from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.text import plain
 
@@ -32,6 +32,15 @@ def notes_on(store: Store, image: Reference, types: Sequence[str], deadline: Dea
     notes: list[str] = []
     try:
         manifest = _manifest(store, image, deadline)
+    except VerifierError as error:
+        # A registry lists nothing for what it does not have: a digest that was cut or misspelt looks like one without.
+        is_missing = error.reason is Reason.REGISTRY_NOT_FOUND
+        return (
+            [f"there is no image {image} in that registry; check the digest and the name"]
+            if is_missing
+            else []
+        )
+    try:
         # People attach to the one and admit the other; Ratify looks at the admitted digest alone.
         if manifest.kind == "index":
             notes.extend(_on_platforms(store, image, manifest, types, deadline))

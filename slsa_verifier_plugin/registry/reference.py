@@ -99,7 +99,7 @@ def _case(registry: str, repository: str) -> str:
         return ""
     # OCI distribution specification 1.1, "Pulling manifests": names are in lower case.
     lower = repository.lower() if registry == "docker.io" else f"{registry}/{repository.lower()}"
-    return f": a repository's name has no upper case; is {plain(lower)} meant?"
+    return f": a repository's name has no upper case; is {plain(lower.removeprefix('library/'))} meant?"
 
 
 def _is_reachable(registry: str) -> bool:

@@ -173,6 +173,24 @@ def test_what_is_no_list_of_pods(tmp_path: Path, text: str, expected: str) -> No
         list(from_pods(str(tmp_path / "p")))
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("https://r.example", '"https://r.example" is none: take away the https:// at the start; expected HOST, or HOST/REPO'),
+        ("r.example/team/", "is none: take away the slash at the end; expected HOST"),
+        ("me:secret@r.example", "it has a user name or password; expected HOST"),
+        ("r.example/team/app:v1", '"r.example/team/app:v1" names one image; give it as IMAGE, or the repository alone'),
+        (f"r.example/app@sha256:{'a' * 64}", "names one image"),
+        ("", "its name is empty; name a host"),
+    ],
+)  # fmt: skip
+def test_what_is_no_registry_to_list(name: str, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        list(images.from_registry(name, Catalog()))
+    assert expected in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_lists_of_several_namespaces_may_follow_each_other(tmp_path: Path) -> None:
     pod = "{metadata: {name: p}, spec: {containers: [{image: '%s'}]}}"
     for ends in ("\n", "\r\n"):

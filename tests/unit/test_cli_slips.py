@@ -228,7 +228,7 @@ def test_an_audit_of_a_registry_without_a_name_asks_nobody() -> None:
     for name, expected in (
         ("", "is empty"),
         ("https://r.example", "take away the https://"),
-        ("r.example/", "a registry alone"),
+        ("r.example/", "take away the slash at the end"),
     ):
         done = cli("audit", *POLICY, "--registry", name)
         assert (done.status, expected in done.err) == (Status.USAGE, True), done.err

@@ -132,7 +132,7 @@ def test_the_same_twice_and_several_levels_are_fine() -> None:
         (f"ghcr.io//b@sha256:{'0' * 64}", ": a part between two slashes is empty"),
         ("docker://ghcr.io/a/b:1", ": take away the docker:// at the start"),
         ("ghcr.io/Owner/App:1", ": a repository's name has no upper case; is ghcr.io/owner/app meant?"),
-        ("Nginx", ": a repository's name has no upper case; is library/nginx meant?"),
+        ("Nginx", ": a repository's name has no upper case; is nginx meant?"),
         (" ghcr.io/a/b", ": take away the blanks around it"),
         ("ghcr.io/a/b/", ": take away the slash at the end"),
         ("ghcr.io/a_-b", "is not an image reference; expected registry/repository@sha256:..."),

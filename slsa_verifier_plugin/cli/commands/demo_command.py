@@ -135,12 +135,15 @@ def keep(folder: Path, port: int) -> int:
     from slsa_verifier_plugin.cli.render.render_demo import kept_lines
     from slsa_verifier_plugin.demo import scene
     from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
+    from slsa_verifier_plugin.sinks import yaml_scalar
 
     folder.mkdir(parents=True, exist_ok=True)
     with DemoRegistry(scene.REPOSITORY, port) as registry:
         prepared = scene.prepare(registry, folder)
         policy = folder / "verifier.yaml"
-        policy.write_text(scene.verifier_resource(), "utf-8")
+        # Whole, so that "policy check" has nothing against it: Ratify knows no folder of a policy.
+        root = yaml_scalar((folder / scene.ROOT_FILE).absolute())
+        policy.write_text(scene.verifier_resource(root=root), "utf-8")
         say_all(kept_lines(registry.host, prepared, policy))
         _stay()
     return Status.ADMITTED

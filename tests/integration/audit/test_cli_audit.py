@@ -152,7 +152,7 @@ OPERATOR: dict[str, Any] = {
     }]}}},
 }  # fmt: skip
 SAID = (
-    "not looked at, for no container here runs it: 2 images named in environment variables or arguments "
+    "2 images that environment variables or arguments name were not looked at: no container here runs them "
     "(registry.example/proxy:2, registry.example/web:1)"
 )
 
@@ -190,6 +190,10 @@ def test_images_that_are_only_named_are_told_in_each_format(
     write_yaml(path, value)
     document = json.loads(said("json").out)
     assert document["summary"]["mentioned"] == ["registry.example/web:1"]
+    one = (
+        "1 image that environment variables or arguments name was not looked at: no container here runs it ("
+    )
+    assert one in said("table").out
 
 
 def test_what_was_not_looked_at_is_told_in_sarif_and_beside_csv(
