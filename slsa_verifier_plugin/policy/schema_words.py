@@ -130,16 +130,11 @@ def _of_alternatives(error: Any) -> list[Problem]:
         found = f"found {_found(error.instance)}"
         if where[0] != "trustedRoot":
             return [Problem(where, found, _ONE_OR_MANY)]
-        name = str(error.instance)[:256]
-        near = difflib.get_close_matches(name.lower(), ("public-good", "staging"), 1, 0.6)
+        name = str(error.instance)
         # The usual slip beside a misspelt name: a file as it is written elsewhere.
-        remedy = (
-            f"is {near[0]} meant?"
-            if near
-            else f"write path: {plain(name)} below trustedRoot"
-            if "/" in name
-            else ""
-        )
+        remedy = f"write path: {plain(name)} below trustedRoot" if "/" in name else ""
+        if near := nearest(name, ("public-good", "staging")):
+            remedy = f"is {near} meant?"
         return [Problem(where, found, _A_ROOT, remedy)]
     closest = min(fitting, key=lambda items: sum(len(_unknown_names(item)) for item in items))
     return [problem for item in closest for problem in explained(item)]
