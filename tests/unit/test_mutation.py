@@ -13,8 +13,9 @@ import pytest
 
 from tests.mutation import mutants as making
 from tests.mutation import named as naming
+from tests.mutation import run as running
 from tests.mutation.equivalent import EQUIVALENT
-from tests.mutation.mutants import PACKAGE, SCOPE, Mutant, systematic
+from tests.mutation.mutants import PACKAGE, SCOPE, systematic
 from tests.mutation.named import named
 from tests.mutation.run import (
     FAILED,
@@ -142,39 +143,53 @@ def test_the_operators() -> None:
     assert found("def f(a):\n    return a or ''\n") == []
 
 
-def drive(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, str(ROOT / "tests" / "mutation" / "run.py"), *arguments]
-    return subprocess.run(program, capture_output=True, timeout=300, check=False, text=True)
-
-
-def test_the_runner_sees_a_death() -> None:
-    done = drive("--match", "step 9 is left out", "--jobs", "1", "--verbose")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed: policy/checks.py:named: step 9 is left out: self._result, (" in done.stdout
-    assert done.stdout.endswith("1 mutants, 0 survivors\n")
-
-
-SURVIVING = """
+TWO = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.mutation import run
 from tests.mutation.mutants import Mutant
-old = "every other name stands for itself alone"
-start = (run.ROOT / run.PACKAGE / "model/levels.py").read_text("utf-8").index(old)
-mutant = Mutant("model/levels.py", "module", "harmless", 1, start, start + len(old), old, "other words")
+text = (run.ROOT / run.PACKAGE / "model/levels.py").read_text("utf-8")
+def mutant(operator, old, new):
+    start = text.index(old)
+    return Mutant("model/levels.py", "module", operator, 1, start, start + len(old), old, new)
+harmless = mutant("harmless", "every other name stands for itself alone", "other words")
+deadly = mutant("deadly", "_NOTHING.fullmatch(name) is not None", "False")
+run.named, run.systematic, run.EQUIVALENT = lambda root: [deadly], lambda root: [harmless], {{}}
 run.CORE[:] = ["test_policy_trusted.py"]
-survivors = run.run([mutant], 1)
-print(len(survivors), survivors[0].name)
+sys.exit(run.main(["--jobs", "1", "--verbose"]))
 """
+"""Runs a mutant that the tests of its module notice, and one that not even those of the core can."""
 
 
-def test_the_runner_sees_a_survivor() -> None:
-    command = [sys.executable, "-c", SURVIVING.format(root=str(ROOT))]
+def test_the_runner_sees_a_death_and_a_survivor() -> None:
+    command = [sys.executable, "-c", TWO.format(root=str(ROOT))]
     done = subprocess.run(command, capture_output=True, timeout=300, check=False, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "SURVIVED: model/levels.py:module: harmless" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("1 model/levels.py")
+    assert done.returncode == 1, done.stdout + done.stderr
+    ends = [line.split(": ")[:3] for line in done.stdout.splitlines() if "levels.py" in line]
+    assert [(end, name) for end, name, _ in ends] == [
+        ("failed", "model/levels.py:module"),
+        ("SURVIVED", "model/levels.py:module"),
+    ]
+    assert [what.split()[0] for _, _, what in ends] == ["deadly", "harmless"]
     assert PASSED not in done.stdout
+    assert done.stdout.endswith("2 mutants, 1 survivors\n")
+
+
+def test_a_run_without_survivors_is_a_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mutant = ALL[0]
+    monkeypatch.setattr(running, "named", lambda _: [mutant])
+    monkeypatch.setattr(running, "systematic", lambda _: [])
+    monkeypatch.setattr(running, "EQUIVALENT", {})
+    monkeypatch.setattr(running, "run", lambda mutants, jobs, verbose: [])
+    assert main(["--jobs", "1"]) == 0
+    assert capsys.readouterr().out.endswith("1 mutants, 0 survivors\n")
+    monkeypatch.setattr(running, "EQUIVALENT", {mutant.name: "it changes nothing"})
+    assert main(["--jobs", "1"]) == 1
+    assert f"explained as equivalent, but a test fails: {mutant.name}" in capsys.readouterr().out
+    monkeypatch.setattr(running, "run", lambda mutants, jobs, verbose: [mutant])
+    assert main(["--jobs", "1"]) == 0
 
 
 def test_a_mutant_hangs_only_beside_what_its_tests_take_without_it(tmp_path: Path) -> None:
@@ -201,8 +216,14 @@ def test_tests_that_fail_without_a_mutant_end_the_run(tmp_path: Path, outcome: s
         Campaign([], verbose=False).note(Task(None, ("test_x.py",)), outcome, tmp_path / "log", 1.0)
 
 
-def test_the_list_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--list", "--match", "policy/trusted.py"]) == 0
-    listed = capsys.readouterr().out.splitlines()
-    assert listed == [mutant.name for mutant in ALL if "policy/trusted.py" in mutant.name]
-    assert isinstance(ALL[0], Mutant)
+def test_the_program_lists_the_mutants() -> None:
+    program = [sys.executable, str(ROOT / "tests" / "mutation" / "run.py")]
+    done = subprocess.run(
+        [*program, "--list", "--match", "policy/trusted.py"],
+        capture_output=True,
+        timeout=300,
+        check=False,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [mutant.name for mutant in ALL if "policy/trusted.py" in mutant.name]
