@@ -98,7 +98,7 @@ lock: setup ## Renew the locks in requirements/
 	$(UV_LOCK) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 screenshots: setup ## Take the pictures of the audit's page in the docs anew; needs Chromium
-	SLSA_UPDATE_IMAGES=1 $(BIN)/python -m pytest tests/integration/test_cli_report_page.py -k screenshots
+	SLSA_UPDATE_IMAGES=1 $(BIN)/python -m pytest tests/e2e/test_report_page.py -k screenshots
 
 clean: ## Remove all that these targets make
 	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache
