@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -16,6 +15,7 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
 from slsa_verifier_plugin.verification.capacity import LARGE_PLACES, MEDIUM_BYTES, SMALL_BYTES, Capacity
+from tests.support.http_server import AnsweringHandler, listening
 
 LIMIT = 16 << 20
 CONTENT = bytes(MEDIUM_BYTES + 1)
@@ -27,8 +27,8 @@ SLOW = 5
 def registry(go_on: threading.Event | None = None) -> Iterator[Reference]:
     """Serve ``CONTENT``; with ``go_on``, half of what is free at first, and the rest once it is set."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(AnsweringHandler):
+        def asked(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(len(CONTENT)))
             self.end_headers()
@@ -37,18 +37,8 @@ def registry(go_on: threading.Event | None = None) -> Iterator[Reference]:
                 go_on.wait(60)
             self.wfile.write(CONTENT[SMALL_BYTES // 2 if go_on else 0 :])
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield Reference.parse(f"127.0.0.1:{server.server_address[1]}/app@{BLOB.digest}")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as host:
+        yield Reference.parse(f"{host}/app@{BLOB.digest}")
 
 
 def store() -> RegistryStore:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.support.http_server import AnsweringHandler, listening
 
 SECONDS = 60
 
@@ -68,14 +68,9 @@ class GitServer:
 def served(repository: GitRepository) -> Iterator[GitServer]:
     """Serve a repository by git's smart HTTP on loopback; ``refuse`` is a status to answer instead."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(b"")
-
-        def do_POST(self) -> None:
-            self._answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-
-        def _answer(self, body: bytes) -> None:
+    class Handler(AnsweringHandler):
+        def asked(self) -> None:
+            body = self.body()
             server.authorizations.append(self.headers.get_all("Authorization", []))
             if server.refuse:
                 self.send_error(server.refuse)
@@ -103,23 +98,10 @@ def served(repository: GitRepository) -> Iterator[GitServer]:
                 check=True,
             )
             head, _, content = done.stdout.partition(b"\r\n\r\n")
-            fields = [line.split(": ", 1) for line in head.decode().split("\r\n")]
-            status = next((value for name, value in fields if name == "Status"), "200 OK")
-            self.send_response(int(status.split()[0]))
-            for name, value in fields:
-                if name != "Status":
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+            status = fields.pop("Status", "200 OK")
+            self.answer(int(status.split()[0]), content, fields.items())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
-        server = GitServer(f"http://127.0.0.1:{listening.server_port}/{repository.folder.name}")
-        try:
-            yield server
-        finally:
-            listening.shutdown()
+    with listening(Handler) as host:
+        server = GitServer(f"http://{host}/{repository.folder.name}")
+        yield server

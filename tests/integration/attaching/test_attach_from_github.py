@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.registry import github as github_module
 from tests.support.attach_scene import Scene
 from tests.support.command_line import cli
+from tests.support.http_server import AnsweringHandler, listening
 
 TOKEN = "a-token-that-is-secret"
 
@@ -36,37 +35,25 @@ class GitHub:
 def github() -> Iterator[tuple[GitHub, str]]:
     state = GitHub()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(AnsweringHandler):
+        def asked(self) -> None:
             path, _, query = self.path.partition("?")
             state.seen.append((path, self.headers.get("Authorization")))
             if state.status:
-                self._send(state.status, b"{}")
+                self.answer(state.status, b"{}")
             elif path in state.stored:
-                self._send(200, state.stored[path])
+                self.answer(200, state.stored[path])
             elif pages := state.pages.get(path):
                 number = int(query.partition("after=")[2] or 0)
                 link = f'<{address}{path}?per_page=100&after={number + 1}>; rel="next"'
-                self._send(200, json.dumps(pages[number]).encode(), link if number + 1 < len(pages) else "")
+                is_last = number + 1 == len(pages)
+                self.answer(200, json.dumps(pages[number]).encode(), [] if is_last else [("Link", link)])
             else:
-                self._send(404, b'{"message": "Not Found"}')
+                self.answer(404, b'{"message": "Not Found"}')
 
-        def _send(self, status: int, body: bytes, link: str = "") -> None:
-            self.send_response(status)
-            if link:
-                self.send_header("Link", link)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with listening(Handler) as host:
+        address = f"http://{host}"
         yield state, address
-        server.shutdown()
 
 
 def entries(*bundles: bytes) -> dict[str, Any]:

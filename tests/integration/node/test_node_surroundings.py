@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from slsa_verifier_plugin.node.surroundings import PATH, surroundings
 from tests.support.command_line import verifier, write_yaml
+from tests.support.http_server import AnsweringHandler, listening
 from tests.support.node import DIGEST, Images, Node, assert_blocked
 
 
@@ -39,11 +38,8 @@ def test_the_callers_environment_decides_nothing(node: Node, images: Images, tmp
         "KUBECONFIG": str(theirs),
         "SLSA_VERIFIER_RESIDENT": "auto",
     }
-    try:
-        assert node.pull(images.name, images.level_3).is_allowed
-        assert_blocked(node.pull(images.name, images.level_1), "(LEVEL_TOO_LOW)")
-    finally:
-        node.stop()
+    assert node.pull(images.name, images.level_3).is_allowed
+    assert_blocked(node.pull(images.name, images.level_1), "(LEVEL_TOO_LOW)")
     assert not marker.exists()
     assert not (theirs / "tuf").exists()
 
@@ -80,37 +76,29 @@ def guarded() -> Iterator[tuple[str, list[str]]]:
     """The address of a registry that wants a password and has nothing, and what it was told."""
     told: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(AnsweringHandler):
+        def asked(self) -> None:
             told.append(self.headers.get("Authorization", ""))
-            self.send_response(404 if told[-1] else 401)
-            self.send_header("WWW-Authenticate", 'Basic realm="r"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(404 if told[-1] else 401, headers=[("WWW-Authenticate", 'Basic realm="r"')])
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}", told
-        server.shutdown()
+    with listening(Handler) as host:
+        yield host, told
 
 
 def test_credentials_come_from_the_folder_alone(
-    node: Node, guarded: tuple[str, list[str]], tmp_path: Path
+    alone: Node, guarded: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     address, told = guarded
     theirs = tmp_path / ".docker"
     theirs.mkdir()
     (theirs / "config.json").write_text(json.dumps({"auths": {address: {"auth": "ZXZpbDpldmls"}}}))
-    node.environ = {"HOME": str(tmp_path), "DOCKER_CONFIG": str(theirs)}
-    assert_blocked(node.pull(f"{address}/team/app:v1", DIGEST), "REGISTRY_UNAUTHORIZED")
+    alone.environ = {"HOME": str(tmp_path), "DOCKER_CONFIG": str(theirs)}
+    assert_blocked(alone.pull(f"{address}/team/app:v1", DIGEST), "REGISTRY_UNAUTHORIZED")
     assert set(told) == {""}
-    node.put("config.json", json.dumps({"auths": {address: {"auth": "dXNlcjpzZWNyZXQ="}}})).chmod(0o600)
-    pulled = node.pull(f"{address}/team/app:v1", DIGEST)
+    alone.put("config.json", json.dumps({"auths": {address: {"auth": "dXNlcjpzZWNyZXQ="}}})).chmod(0o600)
+    pulled = alone.pull(f"{address}/team/app:v1", DIGEST)
     assert_blocked(pulled)
     assert "Basic dXNlcjpzZWNyZXQ=" in told
     assert "secret" not in pulled.stdout + pulled.stderr
-    node.put("config.json", "not JSON")
-    assert_blocked(node.pull(f"{address}/team/app:v1", DIGEST), "is not JSON", "REGISTRY_CREDENTIALS")
+    alone.put("config.json", "not JSON")
+    assert_blocked(alone.pull(f"{address}/team/app:v1", DIGEST), "is not JSON", "REGISTRY_CREDENTIALS")
