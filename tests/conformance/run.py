@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,9 @@ class Answer:
     seconds: float
 
 
+Ask = Callable[[bytes, Mapping[str, str]], Answer]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A case's name and what was wrong with the answer; nothing for a pass."""
@@ -59,13 +62,12 @@ def case_names(cases: Path = CASES) -> list[str]:
     return sorted(found.parent.relative_to(cases).as_posix() for found in cases.rglob("expected.json"))
 
 
-def run_case(name: str, plugin: list[str], environ: Mapping[str, str], cases: Path = CASES) -> Outcome:
+def run_case(name: str, ask: Ask, cases: Path = CASES) -> Outcome:
     """Run one case and return what was wrong.
 
     Args:
         name: the case's folder.
-        plugin: the command line of the plugin.
-        environ: the environment it gets beside the contract's variables.
+        ask: answers a call with this standard input and these variables of the contract.
         cases: the folder that the case is in, by its absolute path.
     """
     folder = cases / name
@@ -74,16 +76,15 @@ def run_case(name: str, plugin: list[str], environ: Mapping[str, str], cases: Pa
     with CaseRegistry(content, spec.get("faults", [])) as registry, tempfile.TemporaryDirectory() as cache:
         places = places_of(content, registry.address, cache, cases)
         stdin = _stdin(folder, places)
-        environment = {**environ, **environment_of(folder, places)}
-        answer = _call(plugin, stdin, environment)
+        answer = ask(stdin, environment_of(folder, places))
     expected = json.loads((folder / "expected.json").read_bytes())
     return Outcome(name, tuple(problems(answer, expected)), answer)
 
 
-def tried_case(name: str, plugin: list[str], environ: Mapping[str, str], cases: Path) -> Outcome:
+def tried_case(name: str, ask: Ask, cases: Path) -> Outcome:
     """Run one case as ``run_case`` does; one that cannot be read, or that is answered with no JSON, has failed."""
     try:
-        return run_case(name, plugin, environ, cases)
+        return run_case(name, ask, cases)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         return Outcome(name, (f"no case, or no answer: {error!r}",), Answer(-1, b"", b"", 0.0))
 
@@ -128,15 +129,30 @@ def environment_of(folder: Path, places: Mapping[str, str]) -> dict[str, str]:
     return {name: filled(value, places) for name, value in environment.items() if value is not None}
 
 
-def _call(plugin: list[str], stdin: bytes, environment: Mapping[str, str]) -> Answer:
-    started = time.monotonic()
-    try:
-        done = subprocess.run(
-            plugin, input=stdin, env=environment, capture_output=True, timeout=60, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Answer(-1, b"", b"", time.monotonic() - started)
-    return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+def called(plugin: Sequence[str], environ: Mapping[str, str]) -> Ask:
+    """Return what asks a plugin as Ratify does, in a process of its own.
+
+    Args:
+        plugin: its command line.
+        environ: the environment it gets beside the contract's variables.
+    """
+
+    def ask(stdin: bytes, variables: Mapping[str, str]) -> Answer:
+        started = time.monotonic()
+        try:
+            done = subprocess.run(
+                plugin,
+                input=stdin,
+                env={**environ, **variables},
+                capture_output=True,
+                timeout=60,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Answer(-1, b"", b"", time.monotonic() - started)
+        return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+    return ask
 
 
 def problems(answer: Answer, expected: Json) -> Iterator[str]:
@@ -227,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("".join(f"{name}: {why}\n" for name, why in left_out), end="")
         return status
     with ThreadPoolExecutor(options.jobs) as pool:
-        outcomes = pool.map(lambda name: tried_case(name, program, os.environ, cases), names)
+        outcomes = pool.map(lambda name: tried_case(name, called(program, os.environ), cases), names)
         return _report(outcomes, options.verbose)
 
 

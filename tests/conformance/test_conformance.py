@@ -1,16 +1,24 @@
-"""Every conformance case, through the plugin as it is installed, and the catalog against the folders."""
+"""Every conformance case, and the catalog against the folders.
+
+Each case is asked of the resident verifier's service in this process; what is about the call itself, and a part of the others,
+of the plugin as it is installed. That is asked about all of them by ``make conformance`` and ``make e2e``.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.service.resident_service import ResidentService
 from tests.conformance.generate import write
-from tests.conformance.run import CASES, case_names, main, run_case
+from tests.conformance.run import CASES, Answer, Ask, called, case_names, main, run_case
 
 PLUGIN = [str(Path(sys.executable).with_name("slsla"))]
 
@@ -27,9 +35,42 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", case_names())
-def test_case(name: str, environ: dict[str, str]) -> None:
-    outcome = run_case(name, PLUGIN, environ)
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Asks the service that answers in a resident verifier, without the socket before it."""
+    home = str(tmp_path_factory.mktemp("home"))
+    # No process for signatures: it would be forked beside the tests' threads.
+    environ = {"HOME": home, "SLSA_VERIFIER_WORKERS": "1", "SLSA_VERIFIER_REFRESH_HOURS": "0"}
+    answering = ResidentService(environ)
+
+    def ask(stdin: bytes, variables: Mapping[str, str]) -> Answer:
+        started = time.monotonic()
+        given = (variables.get(name) for name in (ratify.COMMAND, ratify.SUBJECT, ratify.VERSION))
+        command, subject, version = (None if value is None else os.fsencode(value) for value in given)
+        answer = answering.handle((0.0, command, subject, version, stdin), 0.0)
+        return Answer(*answer, time.monotonic() - started)
+
+    return ask
+
+
+def is_about_the_call(name: str) -> bool:
+    """Return True for a case that differs in what comes to the plugin's process."""
+    return any((CASES / name / file).exists() for file in ("environment.json", "stdin.raw"))
+
+
+CALLS = [name for name in case_names() if is_about_the_call(name)]
+OTHERS = [name for name in case_names() if not is_about_the_call(name)]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_case(name: str, service: Ask) -> None:
+    outcome = run_case(name, service)
+    assert not outcome.problems, f"{outcome.problems}\n{outcome.answer.stdout.decode()}"
+
+
+@pytest.mark.parametrize("name", [*CALLS, *OTHERS[::10]])
+def test_the_installed_plugin_says_the_same(name: str, environ: dict[str, str]) -> None:
+    outcome = run_case(name, called(PLUGIN, environ))
     assert not outcome.problems, f"{outcome.problems}\n{outcome.answer.stdout.decode()}"
 
 
