@@ -101,15 +101,16 @@ class Node:
         seconds = time.monotonic() - started
         return Pulled(done.returncode, done.stdout.decode(), done.stderr.decode(), seconds)
 
-    def stop(self) -> None:
-        """Stop the resident verifiers of all calls so far: they know each other by nothing but their place."""
-        for folder in (self.home / "run").glob("*/socket"):
-            connection = socket.socket(socket.AF_UNIX)
-            with connection:
-                connection.settimeout(10)
-                connection.connect(str(folder))
-                connection.sendall(protocol.frame(protocol.STOP))
-                connection.recv(100)
+
+def stop_residents(home: Path) -> None:
+    """Stop the resident verifiers of all calls of a node so far: they know each other by nothing but their place."""
+    for folder in (home / "run").glob("*/socket"):
+        connection = socket.socket(socket.AF_UNIX)
+        with connection:
+            connection.settimeout(60)
+            connection.connect(str(folder))
+            connection.sendall(protocol.frame(protocol.STOP))
+            connection.recv(100)
 
 
 def arguments(name: str, digest: str) -> list[str]:
