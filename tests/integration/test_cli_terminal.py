@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from slsa_verifier_plugin.cli.main import run
 from tests.support.command_line import LEVEL_1, ROOT, SOURCE, TRUSTED_ROOT
-from tests.support.terminal import run_on_terminal
+from tests.support.terminal import fork_on_terminal, run_on_terminal
 
 POLICY = f"--level SLSA_SOURCE_LEVEL_2 --resource-uri {SOURCE} --trusted-root {TRUSTED_ROOT}"
 COMMANDS = {
@@ -22,10 +23,7 @@ _COLORS = re.compile(r"\033\[[0-9;]*m")
 
 
 def on_a_terminal(command: str, columns: int, **environ: str) -> tuple[int, str]:
-    program = [sys.executable, "-m", "slsa_verifier_plugin", *command.split()]
-    return run_on_terminal(
-        program, columns, ROOT, {**os.environ, "TERM": "xterm", "PYTHONUTF8": "1", **environ}
-    )
+    return fork_on_terminal(lambda: run(command.split()), columns, {**os.environ, "TERM": "xterm", **environ})
 
 
 @pytest.mark.parametrize("columns", [40, 72])
@@ -51,7 +49,9 @@ def test_colours_are_for_terminals_that_have_them() -> None:
 
 def test_a_terminal_without_utf_8_gets_letters() -> None:
     command, expected = COMMANDS["verify"]
-    status, text = on_a_terminal(command, 100, PYTHONUTF8="0", PYTHONIOENCODING="latin-1", NO_COLOR="1")
+    program = [sys.executable, "-m", "slsa_verifier_plugin", *command.split()]
+    environ = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1", "NO_COLOR": "1", "TERM": "xterm"}
+    status, text = run_on_terminal(program, 100, ROOT, {**os.environ, **environ})
     assert status == expected
     assert text.isascii()
     assert "X  11 levels" in text

@@ -74,13 +74,6 @@ def test_one_denied_and_one_admitted(short: Path) -> None:
     assert list(short.iterdir()) == []
 
 
-def test_the_calls_are_answered_by_a_resident_verifier(short: Path) -> None:
-    """Which has gone again at the end."""
-    done = run_demo("--without-ratify", TMPDIR=str(short), SLSA_VERIFIER_RESIDENT="require")
-    assert (done.status, done.err) == (Status.ADMITTED, "")
-    assert resident_verifiers(short) == []
-
-
 def test_a_folder_whose_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 80)
     folder.mkdir()
@@ -88,8 +81,19 @@ def test_a_folder_whose_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
     assert (done.status, done.err) == (Status.ADMITTED, "")
 
 
-def test_json_holds_the_plugins_own_results(tmp_path: Path) -> None:
-    done = run_demo("--without-ratify", "--json", TMPDIR=str(tmp_path))
+def test_json_holds_the_plugins_own_results(short: Path) -> None:
+    """By a resident verifier, which must answer here and has gone again at the end; proxies of the shell are not asked."""
+    proxy = "http://127.0.0.1:9"
+    done = run_demo(
+        "--without-ratify",
+        "--json",
+        TMPDIR=str(short),
+        SLSA_VERIFIER_RESIDENT="require",
+        HTTP_PROXY=proxy,
+        http_proxy=proxy,
+        ALL_PROXY=proxy,
+    )
+    assert (done.status, done.err) == (Status.ADMITTED, "")
     document = json.loads(done.out)
     assert (document["asExpected"], document["ratify"]) == (True, None)
     for image, decision, tag in zip(document["images"], ("denied", "admitted"), COMMITS, strict=True):
@@ -98,14 +102,7 @@ def test_json_holds_the_plugins_own_results(tmp_path: Path) -> None:
         assert extensions["revision"] == COMMITS[tag]
         assert extensions["signer"]["identity"] == SIGNER
         assert extensions["verified"] is True
-
-
-def test_proxies_of_the_shell_are_not_asked(tmp_path: Path) -> None:
-    proxy = "http://127.0.0.1:9"
-    done = run_demo(
-        "--without-ratify", TMPDIR=str(tmp_path), HTTP_PROXY=proxy, http_proxy=proxy, ALL_PROXY=proxy
-    )
-    assert done.status == Status.ADMITTED
+    assert resident_verifiers(short) == []
 
 
 def fake_ratify(folder: Path, body: str) -> Path:
@@ -159,8 +156,13 @@ def test_a_ratify_and_none_exclude_each_other() -> None:
     assert (done.status, "exclude each other" in done.err) == (Status.USAGE, True)
 
 
-def test_only_the_right_reason_is_as_expected() -> None:
-    shown = demo.perform(Session(), None)
+@pytest.fixture(scope="module")
+def shown() -> render_demo.Show:
+    """The demonstration, performed once."""
+    return demo.perform(Session(), None)
+
+
+def test_only_the_right_reason_is_as_expected(shown: render_demo.Show) -> None:
     assert shown.as_expected
     exhibit = shown.outcomes[0].exhibit
     cases: list[tuple[bool, dict[str, Any]]] = [
@@ -176,8 +178,7 @@ def test_only_the_right_reason_is_as_expected() -> None:
     assert not render_demo.Show((), shown.scene).as_expected
 
 
-def test_colours_and_width() -> None:
-    shown = demo.perform(Session(), None)
+def test_colours_and_width(shown: render_demo.Show) -> None:
     colored = "\n".join(render_demo.text_of(shown, Painter(color=True, symbols=True)))
     assert "\033[31;1mDENIED" in colored
     assert "\033[32;1mADMITTED" in colored

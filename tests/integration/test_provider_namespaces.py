@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.support.command_line import LEVEL_1, LEVEL_3, parameters, verifier, write_yaml
+from slsa_verifier_plugin.checking.status import Status
+from tests.support.certificates import Authority
+from tests.support.command_line import LEVEL_1, LEVEL_3, cli, parameters, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
 from tests.support.provider import (
     STORE,
@@ -81,14 +81,16 @@ def test_a_namespace_whose_own_verifiers_are_not_evaluated_is_not_decided_by_the
 
 def test_a_resource_that_would_count_for_nothing_ends_it_at_the_start(tmp_path: Path) -> None:
     own = namespaced("NamespacedVerifier", "team-a", verifier())
+    server = Authority(tmp_path / "pki").server("server", "127.0.0.1")
+    places = [f"--tls-cert={server.certificate}", f"--tls-key={server.key}", "--listen=127.0.0.1:0"]
     for resource, says in (
         ({**own, "kind": "NamespacedVerifer"}, "is not known"),
         ({**own, "apiVersion": "config.ratify.deislabs.io/v2"}, "is not known"),
         ({**own, "metadata": {"name": "own", "namespace": "Team A"}}, "is no name of a namespace"),
     ):
         policies = write_yaml(tmp_path / "p.yaml", verifier(), STORE, resource)
-        with pytest.raises(AssertionError, match=says), provider(tmp_path, [policies], "--namespaced"):
-            pass
+        done = cli("serve", "--policy", policies, "--namespaced", *places, environ={"HOME": str(tmp_path)})
+        assert (done.status, says in done.err) == (Status.USAGE, True), done
     # What others read from the same folder is none of ours.
     foreign = [{**own, "kind": kind} for kind in ("NamespacedKeyManagementProvider", "CertificateStore")]
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
