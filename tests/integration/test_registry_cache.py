@@ -114,8 +114,8 @@ def test_an_entry_that_is_no_file_is_passed_over(tmp_path: Path, kind: str) -> N
         else:
             path.mkdir()
         begin = time.monotonic()
-        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
-        assert time.monotonic() - begin < 2
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(60)) == NOTE
+        assert time.monotonic() - begin < 30, "nobody ever writes into the pipe"
         assert store.remarks.all()
         assert (tmp_path / "target").exists() == (kind == "link")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -23,8 +24,11 @@ pytestmark = pytest.mark.server("toxic registries")
 SECONDS = 1.0
 """The deadline of the calls that run into it."""
 
-SLACK = 1.0
-"""Seconds beyond the deadline for a machine that is busy with other tests."""
+SLACK = 30.0
+"""Seconds beyond the deadline for a machine that is busy with other tests; no toxin would ever end by itself."""
+
+AMPLE = 60.0
+"""The deadline of the calls that end by themselves."""
 
 MEMORY = 24 * 1024 * 1024
 """Bytes that a call may allocate: the largest limit is 16 MiB, with room for copies."""
@@ -117,12 +121,13 @@ def store() -> Iterator[RegistryStore]:
 def test_a_toxic_blob_ends_with_its_reason(store: RegistryStore, case: Case) -> None:
     with ToxicRegistry(case.toxin, case.where) as registry:
         pushed = push(registry)
-        error, seconds, memory = _fails(store, pushed, SECONDS if case.late else 3.0)
+        error, seconds, memory = _fails(store, pushed, SECONDS if case.late else AMPLE)
     assert error.reason is case.reason, error.message
-    assert seconds < (SECONDS if case.late else 3.0) + SLACK
     if case.late:
         assert isinstance(error, DeadlineError)
-        assert seconds >= SECONDS
+        assert SECONDS <= seconds < SECONDS + SLACK
+    else:
+        assert seconds < SLACK
     assert memory < MEMORY
     assert registry.hits >= 1
     _check_wording(error, pushed)
@@ -156,7 +161,7 @@ def test_a_manifest_of_100_mib_is_not_read(store: RegistryStore) -> None:
         with ToxicRegistry(toxin, "/manifests/") as registry:
             pushed = push(registry)
             with pytest.raises(RegistryError) as caught:
-                store.resolve(pushed.image, Deadline(3))
+                store.resolve(pushed.image, Deadline(AMPLE))
             assert caught.value.reason is Reason.LIMIT_EXCEEDED
 
 
@@ -165,10 +170,10 @@ def test_what_says_that_it_is_too_large_is_not_asked_for(store: RegistryStore) -
         pushed = push(registry)
         large = Descriptor("text/plain", Digest.of(b""), 100 * 1024 * 1024)
         with pytest.raises(RegistryError) as caught:
-            store.manifest(pushed.image, large, Deadline(3))
+            store.manifest(pushed.image, large, Deadline(AMPLE))
         assert caught.value.reason is Reason.LIMIT_EXCEEDED
         with pytest.raises(RegistryError) as caught:
-            store.blob(pushed.image, large, 1000, Deadline(3))
+            store.blob(pushed.image, large, 1000, Deadline(AMPLE))
         assert caught.value.reason is Reason.LIMIT_EXCEEDED
         assert registry.hits == 0
 
@@ -177,7 +182,7 @@ def test_a_body_that_breaks_off_is_continued(store: RegistryStore) -> None:
     content = bytes(range(256)) * 512
     with ToxicRegistry(toxins.truncating(50_000), "/blobs/") as registry:
         pushed = push(registry, content=content)
-        assert store.blob(pushed.image, pushed.blob, len(content), Deadline(5)) == content
+        assert store.blob(pushed.image, pushed.blob, len(content), Deadline(AMPLE)) == content
         ranges = [seen.headers.get("Range") for seen in registry.seen if "/blobs/" in seen.path]
     assert ranges == [None, "bytes=50000-", "bytes=100000-"]
 
@@ -185,14 +190,14 @@ def test_a_body_that_breaks_off_is_continued(store: RegistryStore) -> None:
 def test_a_chunked_body_is_read(store: RegistryStore) -> None:
     with ToxicRegistry(toxins.chunked(NOTE), "/blobs/") as registry:
         pushed = push(registry)
-        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(3)) == NOTE
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(AMPLE)) == NOTE
 
 
 def test_interim_answers_are_read_past(store: RegistryStore) -> None:
     """RFC 9110, 15.2: 102 and 103 come before the answer, and none of them is the answer."""
     with ToxicRegistry(toxins.with_hints, "") as registry:
         pushed = push(registry)
-        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(3)) == NOTE
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(AMPLE)) == NOTE
         assert registry.hits >= 1
 
 
@@ -200,7 +205,7 @@ def test_interim_answers_are_read_past(store: RegistryStore) -> None:
 def test_a_failure_that_passes_is_repeated(store: RegistryStore, code: int) -> None:
     with ToxicRegistry(toxins.status(code), "/blobs/", times=2) as registry:
         pushed = push(registry)
-        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(AMPLE)) == NOTE
         assert registry.hits == 2
 
 
@@ -208,7 +213,7 @@ def test_a_failure_that_passes_is_repeated(store: RegistryStore, code: int) -> N
 def test_a_broken_connection_is_repeated(store: RegistryStore, toxin: Toxin) -> None:
     with ToxicRegistry(toxin, "/blobs/", times=1) as registry:
         pushed = push(registry)
-        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(AMPLE)) == NOTE
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 405, 416])
@@ -216,7 +221,7 @@ def test_a_failure_that_lasts_is_not_repeated(store: RegistryStore, code: int) -
     with ToxicRegistry(toxins.status(code), "/blobs/") as registry:
         pushed = push(registry)
         with pytest.raises(RegistryError) as caught:
-            store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
+            store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(AMPLE))
         assert registry.hits == 1
         assert not caught.value.transient
 
@@ -225,7 +230,7 @@ def test_retry_after_is_waited_for_within_the_deadline(store: RegistryStore) -> 
     with ToxicRegistry(toxins.status(429, {"Retry-After": "1"}), "/blobs/", times=1) as registry:
         pushed = push(registry)
         begin = time.monotonic()
-        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5)) == NOTE
+        assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(AMPLE)) == NOTE
         assert time.monotonic() - begin >= 1
 
 
@@ -234,8 +239,8 @@ def test_a_retry_after_beyond_the_deadline_is_an_answer_at_once(store: RegistryS
         pushed = push(registry)
         begin = time.monotonic()
         with pytest.raises(RegistryError) as caught:
-            store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(5))
-        assert time.monotonic() - begin < 1
+            store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(40))
+        assert time.monotonic() - begin < 30, "at once, and not at the deadline"
     assert caught.value.reason is Reason.REGISTRY_THROTTLED
     assert caught.value.transient
 
@@ -244,8 +249,10 @@ def test_a_name_server_that_does_not_answer_ends_at_the_deadline() -> None:
     from slsa_verifier_plugin.network.dialing import Endpoint, Resolver
     from slsa_verifier_plugin.registry.reference import Reference
 
+    over = threading.Event()
+
     def hangs(host: str, port: int) -> list[Endpoint]:
-        time.sleep(2)
+        over.wait(60)
         return []
 
     image = Reference.parse("registry.example/app@sha256:" + "0" * 64)
@@ -254,6 +261,7 @@ def test_a_name_server_that_does_not_answer_ends_at_the_deadline() -> None:
         with pytest.raises(DeadlineError):
             store.referrers(image, Deadline(0.3))
         assert time.monotonic() - begin < 0.3 + SLACK
+        over.set()
 
 
 def test_an_address_that_does_not_answer_ends_at_the_deadline() -> None:

@@ -41,7 +41,7 @@ def test_a_call_reaches_the_service_as_it_was_made(world: World) -> None:
     command, subject, version, stdin, elapsed = ast.literal_eval(stdout.decode())
     assert (command, subject, version) == (b"VERIFY", b"registry/\xff@sha256:0", None)
     assert stdin == b"echo=1 \x00\xff"
-    assert 0.25 <= elapsed < 4
+    assert 0.25 <= elapsed < 60
     assert world.call(**variables)[1] == b"resident %d\n" % world.pids()[0]
 
 
@@ -239,13 +239,14 @@ def test_a_second_server_at_a_place_ends_at_once(world: World) -> None:
 
 def test_a_caller_that_reads_late_gets_the_whole_answer(world: World) -> None:
     world.server()
-    channel = open_channel(world.place, time.monotonic() + 5)
+    end = time.monotonic() + 60
+    channel = open_channel(world.place, end)
     try:
         channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        channel.send(protocol.encode_request((0.0, None, None, None, b"size=250000")), time.monotonic() + 5)
-        assert channel.receive(time.monotonic() + 5)[0] == protocol.ACCEPTED
+        channel.send(protocol.encode_request((0.0, None, None, None, b"size=250000")), end)
+        assert channel.receive(end)[0] == protocol.ACCEPTED
         time.sleep(0.5)
-        kind, body = channel.receive(time.monotonic() + 5)
+        kind, body = channel.receive(end)
     finally:
         channel.close()
     assert kind == protocol.ANSWER
@@ -259,10 +260,11 @@ def test_promises_follow_the_calls_own_time(world: World) -> None:
         (b"budget=2", 3.0, 0.25),
         (b"budget=nan", 0.0, 4.25),
     ):
-        channel = open_channel(world.place, time.monotonic() + 5)
+        end = time.monotonic() + 60
+        channel = open_channel(world.place, end)
         try:
-            channel.send(protocol.encode_request((elapsed, None, None, None, stdin)), time.monotonic() + 5)
-            kind, body = channel.receive(time.monotonic() + 5)
+            channel.send(protocol.encode_request((elapsed, None, None, None, stdin)), end)
+            kind, body = channel.receive(end)
         finally:
             channel.close()
         assert kind == protocol.ACCEPTED

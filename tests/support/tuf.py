@@ -57,6 +57,7 @@ class TufRepository:
         self.files: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
         self.pause = 0.0
+        self._over = threading.Event()
         self.interim = b""
         self.redirect = ""
         self._versions = dict.fromkeys(ROLES, 0)
@@ -80,9 +81,14 @@ class TufRepository:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def rest(self) -> None:
+        """Wait before an answer, unless all is over."""
+        self._over.wait(self.pause)
 
     def publish(self, content: bytes, name: str = TARGET, life: timedelta | None = None) -> None:
         """Serve ``content`` as the target, with new metadata of all roles but root."""
@@ -156,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         repository = self.server.repository
         repository.asked[self.path] += 1
-        time.sleep(repository.pause)
+        repository.rest()
         content = repository.files.get(self.path)
         self.wfile.write(repository.interim)
         if repository.redirect:

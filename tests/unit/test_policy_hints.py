@@ -111,11 +111,11 @@ def test_a_difference_is_found_both_ways_and_never_fails(one: str, other: str) -
 
 
 def test_hints_take_linear_time() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for text in ("/" * 200_000, "git@" * 50_000, "x://" + ".git/" * 40_000):
         differences_of(URI, text)
         differences_of(text, URI)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_ref_that_is_no_ones_is_told() -> None:

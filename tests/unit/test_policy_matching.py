@@ -268,13 +268,13 @@ def test_what_re2_does_not_compile_is_an_error(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(.*)*x", "(a?){40}a{40}"])
 def test_matching_takes_linear_time(pattern: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     IdentityPattern(pattern).matches("a" * 20_000)
     RefPattern(f"refs/{'**a' * 30}").matches("refs/" + "a" * 20_000)
     UriPattern(f"https://h/{'**a' * 30}").matches("https://h/" + "a" * 20_000)
     UriPattern("https://h/x").matches("https://h/" + "@" * 20_000 + "\n")
     UriPattern("https://h/**").matches("https://" + "a." * 20_000 + "/")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

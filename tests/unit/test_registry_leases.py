@@ -129,7 +129,7 @@ def test_renewal_begins_early_and_nobody_waits_for_it(exchange: Exchange) -> Non
     exchange.gate = threading.Event()
     begun = time.monotonic()
     assert [exchange.leases.get("a", a_minute()) for _ in range(50)] == ["a1"] * 50
-    assert time.monotonic() - begun < 10, "the renewal takes 20 s"
+    assert time.monotonic() - begun < 15, "the renewal takes 20 s"
     assert eventually(lambda: len(exchange.calls) == 2)
     exchange.gate.set()
     assert eventually(lambda: exchange.leases.get("a", a_minute()) == "a2")
@@ -165,7 +165,7 @@ def test_a_caller_stops_waiting_at_its_deadline(exchange: Exchange) -> None:
     begun = time.monotonic()
     with pytest.raises(DeadlineError, match="getting a value"):
         exchange.leases.get("a", Deadline(0.2))
-    assert time.monotonic() - begun < 10, "the fetch takes 20 s"
+    assert time.monotonic() - begun < 15, "the fetch takes 20 s"
     exchange.gate.set()
 
 

@@ -110,8 +110,8 @@ def test_whatever_is_read_makes_a_url_of_the_same_host(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["a.", "a-", "a/", "a_", "[::", "a:"])
 def test_long_text_takes_no_time(piece: str) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     for length in (300, 512):
         with pytest.raises(ArtifactError):
             Reference.parse(f"{piece * length}!/")
-    assert time.monotonic() - begin < 0.5
+    assert time.process_time() - begin < 5

@@ -170,7 +170,7 @@ def half() -> Answer:
 def test_what_does_not_end_is_late_and_killed(work: Callable[[], Answer]) -> None:
     started = time.monotonic()
     assert run(work, 0.3) == (0, LATE, b"")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30, "the work takes 60 s, or has no end"
 
 
 def test_no_time_is_late() -> None:
@@ -203,7 +203,7 @@ def test_a_fork_that_keeps_the_connection_does_not_delay_the_crash() -> None:
 
     started = time.monotonic()
     assert run(work) == (0, CRASHED, b"")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30, "the fork stays for 60 s"
 
 
 def test_the_child_has_no_descriptor_but_the_connection() -> None:

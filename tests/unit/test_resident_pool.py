@@ -37,7 +37,7 @@ def test_a_worker_answers_with_what_the_service_says(log: ErrorLog) -> None:
     assert (status, stderr) == (3, b"warn: echoed\n")
     command, subject, version, stdin, elapsed = eval(stdout.decode())
     assert (command, subject, version, stdin) == (b"VERIFY", None, b"1.0.0", b"echo=1")
-    assert 0.5 <= elapsed < 5
+    assert 0.5 <= elapsed < 60
 
 
 @pytest.mark.parametrize("stdin", [b"raise=secret", b"exit=0", b"junk=1", b"size=300000"])
@@ -72,10 +72,10 @@ def test_a_call_that_was_given_up_is_not_worked_on(log: ErrorLog) -> None:
 
 def test_calls_wait_for_warming_up_but_not_beyond_their_time(log: ErrorLog) -> None:
     with pool_of(ObedientService(warm_seconds=0.6), log) as (pool, _):
+        started = time.monotonic()
         pool.warm_up()
         hasty, hasty_caller = job(b"", 0.1)
         patient, patient_caller = job(b"", 20)
-        started = time.monotonic()
         pool.submit(hasty)
         pool.submit(patient)
         assert answer_on(hasty_caller) == (0, protocol.DEADLINE_LINE, b"")
@@ -94,18 +94,23 @@ def test_warming_up_that_fails_lets_calls_through(log: ErrorLog) -> None:
         assert "secret" not in line
 
 
-def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(log: ErrorLog) -> None:
+def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(
+    log: ErrorLog, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go-on"
+    orders = f"until={go_on}".encode()
     with pool_of(ObedientService(), log, workers=2, threads=4, patience_seconds=0.2) as (pool, counters):
         pool.warm_up()
-        held_up = [job(b"sleep=2", 0.0, subject=b"%d.example/app" % number) for number in range(5)]
+        held_up = [job(orders, 0.0, subject=b"%d.example/app" % number) for number in range(5)]
         for work, _ in held_up:
             pool.submit(work)
         wait_until(lambda: pool.reinforce() and pool.threads == 4)
         wait_until(lambda: pool.load()[1] == 4)
-        time.sleep(0.3)
-        assert pool.reinforce(), "one still waits"
+        # One still waits, and after its patience is told so.
+        wait_until(pool.reinforce)
         assert pool.threads == 4
         wait_until(lambda: pool.late(protocol.GRACE_SECONDS) == 4)
+        go_on.touch()
         for _, caller in held_up:
             assert answer_on(caller)[1].startswith(b"resident")
         wait_until(lambda: counters.get("late") == 5)
@@ -301,6 +306,6 @@ def test_what_waits_for_stuck_workers_does_not_keep_a_server(log: ErrorLog) -> N
             pool.submit(work)
             callers.append(caller)
         # Nothing warms up: the first one waits, the others wait for its worker.
-        wait_until(lambda: pool.unfinished() == 0, 5)
+        wait_until(lambda: pool.unfinished() == 0)
         for caller in callers:
             caller.close()

@@ -35,11 +35,11 @@ def test_a_repository_that_says_nothing_is_given_up(
     repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "DOWNLOAD_SECONDS", 0.2)
-    repository.pause = 1.5
+    repository.pause = 60.0
     started = time.monotonic()
     with pytest.raises(TrustRootError):
         refresh(repository.source, environ)
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < 30, "an answer takes 60 s"
 
 
 class Trickle:

@@ -158,7 +158,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_audit_resumes(
     started = time.monotonic()
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=30)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 25, "the slow one would be waited for 30 s"
     registry.go_on.set()
     assert (child.returncode, out) == (Status.INTERRUPTED, "")
     assert err == (
