@@ -139,16 +139,20 @@ class _Finder(ast.NodeVisitor):
         return self._starts[line - 1] + len(self._lines[line - 1][:column].decode())
 
     def _add(self, node: ast.expr | ast.stmt, operator: str, new: str) -> None:
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        start, end = self._at(node.lineno, node.col_offset), self._at(node.end_lineno, node.end_col_offset)
+        start, end = self._span(node)
         function = ".".join(self._functions) or "module"
         self.found.append(
             Mutant(self._path, function, operator, node.lineno, start, end, self._source[start:end], new)
         )
 
+    def _span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return self._at(node.lineno, node.col_offset), self._at(node.end_lineno, node.end_col_offset)
+
     def _text(self, node: ast.expr) -> str:
-        return ast.get_source_segment(self._source, node) or ast.unparse(node)
+        start, end = self._span(node)
+        return self._source[start:end]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._functions.append(node.name)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.mutation import mutants as making
 from tests.mutation import named as naming
 from tests.mutation import run as running
 from tests.mutation.equivalent import EQUIVALENT
-from tests.mutation.mutants import PACKAGE, SCOPE, systematic
+from tests.mutation.mutants import PACKAGE, SCOPE, Mutant, systematic
 from tests.mutation.named import named
 from tests.mutation.run import (
     FAILED,
@@ -31,7 +32,12 @@ from tests.mutation.run import (
 from tests.mutation.tested import CORE, TESTS
 
 ROOT = Path(__file__).parents[2]
-ALL = [*named(ROOT), *systematic(ROOT)]
+
+
+@cache
+def every() -> list[Mutant]:
+    """Return all mutants, which takes a second to make."""
+    return [*named(ROOT), *systematic(ROOT)]
 
 
 def source(path: str) -> str:
@@ -40,14 +46,14 @@ def source(path: str) -> str:
 
 def test_mutants_are_code_and_no_two_are_the_same() -> None:
     # The runner finds out about each; here every eighth of those that operators make must do.
-    for mutant in [*named(ROOT), *ALL[::8]]:
+    for mutant in [*named(ROOT), *every()[::8]]:
         changed = mutant.applied(source(mutant.path))
         assert changed != source(mutant.path), mutant.name
         if mutant.path.endswith(".json"):
             json.loads(changed)
         else:
             ast.parse(changed)
-    assert len({(mutant.path, mutant.start, mutant.end, mutant.new) for mutant in ALL}) == len(ALL)
+    assert len({(mutant.path, mutant.start, mutant.end, mutant.new) for mutant in every()}) == len(every())
 
 
 def test_the_whole_core_is_in_scope() -> None:
@@ -79,7 +85,7 @@ def test_every_raise_of_a_file_is_a_mutant(path: str) -> None:
     for node in ast.walk(ast.parse(source(path))):
         if isinstance(node, ast.FunctionDef) and node.name not in making.WORDING.get(path, ()):
             raises += sum(isinstance(child, ast.Raise) for child in ast.walk(node))
-    assert sum(mutant.path == path and mutant.operator == "no raise" for mutant in ALL) == raises
+    assert sum(mutant.path == path and mutant.operator == "no raise" for mutant in every()) == raises
 
 
 def test_every_step_of_the_policy_has_a_mutant_that_leaves_it_out() -> None:
@@ -90,18 +96,18 @@ def test_every_step_of_the_policy_has_a_mutant_that_leaves_it_out() -> None:
 
 
 def test_tests_of_every_file_are_there() -> None:
-    assert {mutant.path for mutant in ALL} == set(TESTS)
+    assert {mutant.path for mutant in every()} == set(TESTS)
     for name in {*CORE, *(name for names in TESTS.values() for name in names)}:
         assert (ROOT / "tests" / "unit" / name).is_file(), name
 
 
 def test_every_explanation_is_of_a_mutant_and_explains() -> None:
-    assert set(EQUIVALENT) <= {mutant.name for mutant in ALL}
+    assert set(EQUIVALENT) <= {mutant.name for mutant in every()}
     assert all(len(text) > 20 for text in EQUIVALENT.values())
 
 
 def test_a_mutant_of_another_source_is_an_error() -> None:
-    mutant = ALL[-1]
+    mutant = every()[-1]
     with pytest.raises(ValueError, match="the source has changed"):
         mutant.applied("x" + source(mutant.path))
 
@@ -178,7 +184,7 @@ def test_the_runner_sees_a_death_and_a_survivor() -> None:
 def test_a_run_without_survivors_is_a_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mutant = ALL[0]
+    mutant = every()[0]
     monkeypatch.setattr(running, "named", lambda _: [mutant])
     monkeypatch.setattr(running, "systematic", lambda _: [])
     monkeypatch.setattr(running, "EQUIVALENT", {})
@@ -194,7 +200,7 @@ def test_a_run_without_survivors_is_a_success(
 
 def test_a_mutant_hangs_only_beside_what_its_tests_take_without_it(tmp_path: Path) -> None:
     """A busy machine slows both, so no mutant counts as one that hangs because of what else runs there."""
-    mutant = next(one for one in ALL if one.path == "policy/certified.py")
+    mutant = next(one for one in every() if one.path == "policy/certified.py")
     campaign = Campaign([mutant], verbose=False)
     first, second = (Task(None, (test,)) for test in TESTS["policy/certified.py"])
     mutated, core = Task(mutant, first.tests + second.tests), Task(mutant, tuple(CORE))
@@ -226,4 +232,6 @@ def test_the_program_lists_the_mutants() -> None:
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [mutant.name for mutant in ALL if "policy/trusted.py" in mutant.name]
+    assert done.stdout.splitlines() == [
+        mutant.name for mutant in every() if "policy/trusted.py" in mutant.name
+    ]

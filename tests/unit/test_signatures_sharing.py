@@ -14,7 +14,7 @@ from slsa_verifier_plugin.signatures.certificate import load
 from slsa_verifier_plugin.signatures.sharing import Answerer, Ask, SharedVerifier
 from slsa_verifier_plugin.signatures.trust import load_root
 from slsa_verifier_plugin.signatures.verifier import RootVerifier
-from tests.support.sigstore import TAMPERINGS, VARIANTS, Lab, Tampering, vsa
+from tests.support.sigstore import TAMPERINGS, VARIANTS, Lab, vsa
 from tests.support.sigstore.envelope import payload_bytes
 from tests.support.sigstore.lab import BundleVersion, Log
 
@@ -55,22 +55,19 @@ def test_honest_bundles_verify_elsewhere_as_here(version: BundleVersion, log: Lo
     assert verify(Elsewhere(Answerer()), content) == verify(HERE, content)
 
 
-def certified(tampering: Tampering) -> bytes | None:
-    """Return a tampered bundle that is sent elsewhere: one that still can be read, and has a certificate."""
-    content = tampering(Lab(), PAYLOAD, bundle_version="0.3")
-    candidates = read_blob(content, 1).candidates
-    return content if [one.certificate for one in candidates if one.certificate is not None] else None
+NOT_SENT = {"certificate-removed", "certificate-replaced-by-hint", "envelope-removed", "media-type-unknown"}
+"""Tampered bundles that cannot be read any more, or have no certificate."""
 
 
-TAMPERED = {name: content for name, tampering in TAMPERINGS.items() if (content := certified(tampering))}
+@pytest.mark.parametrize("name", sorted(NOT_SENT))
+def test_what_has_no_certificate_that_can_be_read_is_not_sent(name: str) -> None:
+    content = TAMPERINGS[name](Lab(), PAYLOAD, bundle_version="0.3")
+    assert [one.certificate for one in read_blob(content, 1).candidates if one.certificate is not None] == []
 
 
-def test_most_tampered_bundles_are_sent_elsewhere() -> None:
-    assert len(TAMPERED) > 0.8 * len(TAMPERINGS)
-
-
-@pytest.mark.parametrize("content", TAMPERED.values(), ids=TAMPERED)
-def test_tampered_bundles_fail_elsewhere_as_here(content: bytes) -> None:
+@pytest.mark.parametrize("name", [name for name in TAMPERINGS if name not in NOT_SENT])
+def test_tampered_bundles_fail_elsewhere_as_here(name: str) -> None:
+    content = TAMPERINGS[name](Lab(), PAYLOAD, bundle_version="0.3")
     expected = outcome(HERE, content)
     assert isinstance(expected, tuple)
     assert outcome(SharedVerifier(ROOT, Answerer()), content) == expected
