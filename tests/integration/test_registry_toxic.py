@@ -27,8 +27,8 @@ SECONDS = 1.0
 SLACK = 30.0
 """Seconds beyond the deadline for a machine that is busy with other tests; no toxin would ever end by itself."""
 
-AMPLE = 60.0
-"""The deadline of the calls that end by themselves."""
+AMPLE = 20.0
+"""The deadline of the calls that end by themselves; less than what a registry here asks to wait for."""
 
 MEMORY = 24 * 1024 * 1024
 """Bytes that a call may allocate: the largest limit is 16 MiB, with room for copies."""
@@ -127,7 +127,7 @@ def test_a_toxic_blob_ends_with_its_reason(store: RegistryStore, case: Case) -> 
         assert isinstance(error, DeadlineError)
         assert SECONDS <= seconds < SECONDS + SLACK
     else:
-        assert seconds < SLACK
+        assert seconds < AMPLE
     assert memory < MEMORY
     assert registry.hits >= 1
     _check_wording(error, pushed)
