@@ -22,7 +22,7 @@ from slsa_verifier_plugin.policy.releases import known_releases
 from slsa_verifier_plugin.problem import FAILED, NOT_CHECKED, PASSED, WARNING, DoctorFinding
 from slsa_verifier_plugin.resources.documents import parse_documents
 from slsa_verifier_plugin.resources.kubectl import KubectlError, run_kubectl
-from slsa_verifier_plugin.resources.policy_check import check as check_resources
+from slsa_verifier_plugin.resources.policy_lint import lint
 from slsa_verifier_plugin.resources.problems import ERROR
 from slsa_verifier_plugin.resources.ratify_resources import flattened
 from slsa_verifier_plugin.text import plain
@@ -315,7 +315,7 @@ def _resources(content: bytes) -> Iterator[DoctorFinding]:
     except (UsageError, VerifierError) as error:
         yield on_cluster(FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version")
         return
-    problems = check_resources(resources, allow_empty=True).problems
+    problems = lint(resources, allow_empty=True).problems
     counts: dict[str, int] = {}
     for resource in resources:
         counts[resource.kind] = counts.get(resource.kind, 0) + 1

@@ -1,15 +1,41 @@
-"""Problems of policy files: a ``Problem`` with the file's line and column, and how grave it is."""
+"""Problems of policy files: what a look at a resource remarks, and the same with the file's line and column."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.problem import Key, Problem
 from slsa_verifier_plugin.resources.documents import Position
-from slsa_verifier_plugin.resources.ratify_resources import Resource
 
 ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One thing that is wrong with a resource, or with a part of one.
+
+    Args:
+        severity: ``ERROR`` or ``WARNING``.
+        problem: the rest; its ``where`` is the way within what was looked at.
+    """
+
+    severity: str
+    problem: Problem
+
+    def below(self, *way: Key) -> Remark:
+        """Return the remark as one on the whole of which the part stands at ``way``."""
+        return replace(self, problem=replace(self.problem, where=(*way, *self.problem.where)))
+
+
+def error(where: Iterable[Key], found: str, remedy: str) -> Remark:
+    """Return a remark on what keeps a resource from doing its work."""
+    return Remark(ERROR, Problem(tuple(where), found, remedy=remedy))
+
+
+def warning(where: Iterable[Key], found: str, remedy: str) -> Remark:
+    """Return a remark on what may be meant, but seldom is."""
+    return Remark(WARNING, Problem(tuple(where), found, remedy=remedy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +61,3 @@ class ResourceProblem:
     def remedy(self) -> str:
         """What to do next."""
         return self.problem.remedy
-
-
-class Problems:
-    """Collects problems."""
-
-    def __init__(self) -> None:
-        self.found: list[ResourceProblem] = []
-
-    def add(self, resource: Resource, path: Sequence[Key], severity: str, message: str, remedy: str) -> None:
-        """Note a problem at ``path`` of a resource."""
-        problem = Problem(tuple(path), message, remedy=remedy)
-        self.found.append(ResourceProblem(resource.position(*path), severity, problem))
-
-    def error(self, resource: Resource, path: Sequence[Key], message: str, remedy: str) -> None:
-        """Note what keeps the resource from doing its work."""
-        self.add(resource, path, ERROR, message, remedy)
-
-    def warn(self, resource: Resource, path: Sequence[Key], message: str, remedy: str) -> None:
-        """Note what may be meant, but seldom is."""
-        self.add(resource, path, WARNING, message, remedy)

@@ -29,7 +29,7 @@ from slsa_verifier_plugin.cli.render.render_html import page_of
 from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
 from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
 from slsa_verifier_plugin.errors import Reason, UsageError
-from slsa_verifier_plugin.resources import policy_check
+from slsa_verifier_plugin.resources import policy_lint
 from slsa_verifier_plugin.resources.documents import parse_documents
 from slsa_verifier_plugin.resources.ratify_resources import flattened, read_setup
 from tests.support.command_line import LEVEL_3, parameters, verifier
@@ -169,7 +169,7 @@ def test_any_resource_is_checked_without_a_failure(
         resources = list(flattened(parse_documents(content, "f")))
     except UsageError:
         return  # characters that YAML does not have
-    problems = policy_check.check(resources).problems
+    problems = policy_lint.lint(resources).problems
     assert all(problem.message and problem.remedy for problem in problems)
 
 

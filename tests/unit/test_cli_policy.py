@@ -185,6 +185,17 @@ def test_each_problem_has_its_place_and_remedy(
     assert strict == Status.DENIED
 
 
+def test_a_template_that_names_no_kind_makes_none(tmp_path: Path) -> None:
+    nameless = {**template(CLOSED), "spec": {"targets": []}}
+    _, problems = check(tmp_path, constraint("Other"), nameless, provider())
+    assert [item for item in problems if item["line"] < 6] == []
+    shown = cli("policy", "check", tmp_path / "all.yaml").out
+    assert (
+        "not checked: whether templates make the kinds of constraints (no ConstraintTemplate is here)"
+        in shown
+    )
+
+
 @pytest.mark.parametrize(
     "rules",
     [

@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from slsa_verifier_plugin.resources.policy_check_values import type_slips, unmatchable
+from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.resources.lint_values import type_slips, unmatchable
 from tests.support.command_line import cli, parameters, verifier, write_yaml
 
 REPOSITORY = "git+https://github.com/example/source-demo"
 BUILDER = {"builderId": "https://b.example/*", "issuer": "https://i.example", "identity": "b"}
 OWN = [{"verifierId": "https://v.example", "issuer": "https://i.example", "identity": "me@example.com"}]
+
+
+def _told(config: dict[str, Any]) -> list[tuple[tuple[Key, ...], str, str]]:
+    """Return what can match no summary: where in the parameters, what is wrong, and what to do."""
+    problems = [remark.problem for remark in unmatchable(config)]
+    return [(problem.where, problem.found, problem.remedy) for problem in problems]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_what_can_match_no_summary_is_a_warning_with_the_near_miss(
     ],
 )  # fmt: skip
 def test_nothing_is_said_of_what_may_match(config: dict[str, Any]) -> None:
-    assert list(unmatchable(config)) == []
+    assert _told(config) == []
 
 
 def _capped(*caps: Any) -> dict[str, Any]:
@@ -107,8 +114,8 @@ def _capped(*caps: Any) -> dict[str, Any]:
     ],
 )
 def test_what_every_signers_cap_excludes_is_a_warning(name: str, caps: list[Any]) -> None:
-    ((path, what, remedy),) = unmatchable({**_capped(*caps), "expectedVerifiedLevels": [name]})
-    assert path == ["expectedVerifiedLevels", 0]
+    ((path, what, remedy),) = _told({**_capped(*caps), "expectedVerifiedLevels": [name]})
+    assert path == ("expectedVerifiedLevels", 0)
     assert f'attesting "{name}"' in what
     assert remedy.startswith("raise maxLevel")
 
@@ -125,7 +132,7 @@ def test_what_every_signers_cap_excludes_is_a_warning(name: str, caps: list[Any]
     ],
 )
 def test_what_one_signers_cap_allows_is_none(name: str, caps: list[Any]) -> None:
-    assert list(unmatchable({**_capped(*caps), "expectedVerifiedLevels": [name]})) == []
+    assert _told({**_capped(*caps), "expectedVerifiedLevels": [name]}) == []
 
 
 def test_near_misses_are_named_whatever_else_is_wrong(tmp_path: Path) -> None:
@@ -165,13 +172,13 @@ def test_a_wildcard_for_the_verifier_hides_no_other_near_miss() -> None:
         "expectedResourceUri": f"{REPOSITORY}.git",
         "expectedVerifiedLevels": ["SLSA_BUILD_LEVEL_3"],
     }
-    assert {path[0] for path, _, _ in unmatchable(config)} == set(config)
+    assert {path[0] for path, _, _ in _told(config)} == set(config)
 
 
 def test_the_source_workflow_is_known_where_its_signers_are_written_out() -> None:
     known = {"verifierId": "https://github.com/slsa-framework/source-actions", "issuer": "i", "identity": "j"}
     config = {"trustedVerifiers": [known], "expectedResourceUri": f"{REPOSITORY}.git"}
-    assert [path for path, _, _ in unmatchable(config)] == [["expectedResourceUri"]]
+    assert [path for path, _, _ in _told(config)] == [("expectedResourceUri",)]
 
 
 @pytest.mark.parametrize(
@@ -237,8 +244,8 @@ def test_a_signer_that_nobody_can_be_is_a_warning(
         "issuer": issuer,
         "identity": identity,
     }
-    ((path, what, meant),) = unmatchable({key: [entry], "expectedVerifierId": "https://v.example"})
-    assert path[:2] == [key, 0]
+    ((path, what, meant),) = _told({key: [entry], "expectedVerifierId": "https://v.example"})
+    assert path[:2] == (key, 0)
     assert says in what
     assert remedy in meant
 
@@ -260,7 +267,7 @@ def test_a_signer_that_nobody_can_be_is_a_warning(
 )
 def test_a_signer_that_somebody_may_be_is_none(issuer: Any, identity: Any) -> None:
     entry = {"verifierId": "https://v.example", "issuer": issuer, "identity": identity}
-    assert list(unmatchable({"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"})) == []
+    assert _told({"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"}) == []
 
 
 def test_a_glob_is_no_pattern_of_an_identity() -> None:
@@ -269,22 +276,20 @@ def test_a_glob_is_no_pattern_of_an_identity() -> None:
         "issuer": GITHUB,
         "identityPattern": "https://github.com/o/r/*",
     }
-    ((path, what, remedy),) = unmatchable(
-        {"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"}
-    )
-    assert path == ["trustedVerifiers", 0, "identityPattern"]
+    ((path, what, remedy),) = _told({"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"})
+    assert path == ("trustedVerifiers", 0, "identityPattern")
     assert ("any number of slashes" in what, remedy) == (True, "write /.* for any path")
     entry["identityPattern"] += "/.*"
-    assert list(unmatchable({"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"})) == []
+    assert _told({"trustedVerifiers": [entry], "expectedVerifierId": "https://v.example"}) == []
 
 
 @pytest.mark.parametrize("text", ["http://github.com/o/r", "https://gihub.com/o/r"])
 def test_an_id_that_nobody_has_is_a_warning(text: str) -> None:
     entry = {"builderId": text, "issuer": GITHUB, "identity": WORKFLOW}
-    ((path, _, remedy),) = unmatchable({"trustedBuilders": [entry]})
-    assert path == ["trustedBuilders", 0, "builderId"]
+    ((path, _, remedy),) = _told({"trustedBuilders": [entry]})
+    assert path == ("trustedBuilders", 0, "builderId")
     assert "github.com" in remedy
-    assert list(unmatchable({"trustedBuilders": [{**entry, "builderId": "http://builder.example/x"}]})) == []
+    assert _told({"trustedBuilders": [{**entry, "builderId": "http://builder.example/x"}]}) == []
 
 
 @pytest.mark.parametrize("value", [["x"], {"a": 1}, 7, None])
@@ -294,16 +299,16 @@ def test_what_does_not_fit_the_schema_is_passed_over(value: Any, tmp_path: Path)
         {"verifierId": value, "issuer": value, "identity": value, "identityPattern": value, "maxLevel": value}
     ]
     for name in ("trustedVerifiers", "trustedBuilders", "expectedVerifierId", "expectedResourceUri"):
-        assert list(unmatchable({name: wrong, "expectedVerifiedLevels": [value]})) == []
+        assert _told({name: wrong, "expectedVerifiedLevels": [value]}) == []
     broken = verifier(spec={"parameters": parameters(trustedVerifiers=wrong)})
     done = cli("policy", "check", write_yaml(tmp_path / "v.yaml", broken))
     assert (done.status, done.err, "trustedVerifiers[0].verifierId" in done.out) == (1, "", True)
 
 
 def test_a_host_and_a_wildcard_that_are_nearly_right_are_told() -> None:
-    ((_, _, remedy),) = unmatchable({"expectedResourceUri": "git+https://gihub.com/o/r"})
+    ((_, _, remedy),) = _told({"expectedResourceUri": "git+https://gihub.com/o/r"})
     assert remedy == "is github.com meant?"
-    ((_, what, remedy),) = unmatchable({"expectedResourceUri": "git+https://github.com/o/.*"})
+    ((_, what, remedy),) = _told({"expectedResourceUri": "git+https://github.com/o/.*"})
     assert ("no regular expression" in what, remedy) == (True, "write * alone for any name")
 
 
@@ -319,7 +324,7 @@ def test_a_host_and_a_wildcard_that_are_nearly_right_are_told() -> None:
     ],
 )
 def test_artifact_types_that_never_match_are_found(types: str, severity: str) -> None:
-    assert [item[0] for item in type_slips(types.split(","))] == [severity]
+    assert [item.severity for item in type_slips(types.split(","))] == [severity]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.resources.policy_check_kyverno import NOT_CHECKED
+from slsa_verifier_plugin.resources.lint_kyverno import NOT_CHECKED
 from tests.support.command_line import ROOT, cli, write_yaml
 
 OURS: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "kyverno" / "policy" / "policy.yaml").read_text())

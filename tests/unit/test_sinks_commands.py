@@ -25,7 +25,7 @@ from slsa_verifier_plugin.problem import DoctorFinding, Problem
 from slsa_verifier_plugin.registry.probe.probe import ProbeStep, SeenRequest
 from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.resources.documents import Position
-from slsa_verifier_plugin.resources.policy_check import PolicyFindings
+from slsa_verifier_plugin.resources.policy_lint import PolicyFindings
 from slsa_verifier_plugin.resources.problems import ResourceProblem
 from slsa_verifier_plugin.resources.trust_roots import RootState
 from tests.support.command_line import LEVEL_3, Done, cli, parameters, verifier, write_yaml

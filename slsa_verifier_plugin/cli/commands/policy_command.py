@@ -76,13 +76,13 @@ def check(
     are checked together. Each problem comes with file, line, column and remedy, and the end says what was not looked at.
     """
     from slsa_verifier_plugin.cli.render import render_policy
-    from slsa_verifier_plugin.resources import policy_check
+    from slsa_verifier_plugin.resources import policy_lint
     from slsa_verifier_plugin.resources.policy_files import read_policy_files
     from slsa_verifier_plugin.resources.problems import ERROR
 
     allow_empty, as_json = options["allow_empty"], options["as_json"]
     read = read_policy_files(files, allow_empty)
-    found = policy_check.check(read.resources, plugins_dir, read.filled, allow_empty)
+    found = policy_lint.lint(read.resources, plugins_dir, read.filled, allow_empty)
     # A document that is no resource is wrong wherever it stands.
     found = replace(found, problems=[*read.problems, *found.problems])
     if as_json:

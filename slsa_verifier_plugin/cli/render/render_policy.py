@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.resources.policy_check import CHECKED_FOR, PolicyFindings
 from slsa_verifier_plugin.resources.policy_files import INSTEAD
+from slsa_verifier_plugin.resources.policy_lint import CHECKED_FOR, PolicyFindings
 from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import counted, plain, some_of

@@ -10,10 +10,8 @@ from slsa_verifier_plugin.members import list_at
 from slsa_verifier_plugin.model.signer import GITHUB_ISSUER
 from slsa_verifier_plugin.policy.hints import READS_LIKE_EXPRESSION, bare_url, full_ref
 from slsa_verifier_plugin.problem import Key
+from slsa_verifier_plugin.resources.problems import Remark, warning
 from slsa_verifier_plugin.text import nearest, plain, quoted
-
-Remark = tuple[list[Key], str, str]
-"""Where in the parameters, what is wrong, and what to do."""
 
 ISSUERS = (
     GITHUB_ISSUER,
@@ -84,41 +82,42 @@ def texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str
 
 def _id(path: list[Key], text: str) -> Iterator[Remark]:
     if "*" in text:
-        yield (
+        yield warning(
             path,
             f"{quoted(text)} has a *, which stands for itself here: identifiers are compared to the letter",
             "write each identifier out; a list may have several",
         )
     # Of other hosts nobody here knows how their ids begin.
     elif text.startswith("http://") and _host(text) in _HOSTS:
-        yield (
+        yield warning(
             path,
             f"{quoted(text)} is nobody's id: those begin with https://",
             f"is https{plain(text[4:], 256)} meant?",
         )
     elif near := near_host(text):
-        yield path, f"{quoted(text)} is on no host that is known here", f"is {near} meant?"
+        yield warning(path, f"{quoted(text)} is on no host that is known here", f"is {near} meant?")
 
 
 def _issuer(path: list[Key], text: str) -> Iterator[Remark]:
     known = {bare_url(item): item for item in ISSUERS}
     near = known.get(bare_url(text))
     if near is not None and near != text:
-        yield (
+        yield warning(
             path,
             f"the issuer {quoted(text)} is in no certificate, which has it to the letter",
             f"is {near} meant?",
         )
     elif near is None and (host := near_host(text)):
-        yield path, f"the issuer {quoted(text)} is none that is known here", f"is https://{host} meant?"
+        what = f"the issuer {quoted(text)} is none that is known here"
+        yield warning(path, what, f"is https://{host} meant?")
 
 
 def _identity(path: list[Key], text: str, is_github: bool) -> Iterator[Remark]:
     if READS_LIKE_EXPRESSION.search(text):
         what = f"the identity {quoted(text)} is compared to the letter, and reads like a regular expression"
-        yield path, what, "write it as identityPattern, or the identity as certificates have it"
+        yield warning(path, what, "write it as identityPattern, or the identity as certificates have it")
     elif is_github and not _WORKFLOW.fullmatch(text):
-        yield path, f"the identity {quoted(text)} is no workflow's at GitHub", _workflow(text)
+        yield warning(path, f"the identity {quoted(text)} is no workflow's at GitHub", _workflow(text))
 
 
 def _workflow(text: str) -> str:
@@ -138,7 +137,7 @@ def _workflow(text: str) -> str:
 def _pattern(path: list[Key], text: str) -> Iterator[Remark]:
     if text.startswith("http") and text.endswith("/*"):
         what = f"the pattern {quoted(text)} is a regular expression, in which /* is any number of slashes"
-        yield path, what, "write /.* for any path"
+        yield warning(path, what, "write /.* for any path")
 
 
 def _host(text: str) -> str:

@@ -1,13 +1,13 @@
 """What is wrong with the files of an admission set-up, before a cluster tells it by admitting too much or nothing.
 
-Ratify's Verifiers, Stores and Policies here; Gatekeeper's side in ``policy_check_gatekeeper``. Each alone, and together.
+Ratify's Verifiers, Stores and Policies here; Gatekeeper's side in ``lint_gatekeeper``. Each alone, and together.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from slsa_verifier_plugin.resources.kinds import (
     group_of,
     kind_of,
 )
-from slsa_verifier_plugin.resources.policy_check_fields import check_fields
-from slsa_verifier_plugin.resources.policy_check_gatekeeper import check_gatekeeper
-from slsa_verifier_plugin.resources.policy_check_kyverno import asks_verifier
-from slsa_verifier_plugin.resources.policy_check_roots import check_roots
-from slsa_verifier_plugin.resources.policy_check_stores import check_store
-from slsa_verifier_plugin.resources.policy_check_values import type_slips, unmatchable, zero_digests
-from slsa_verifier_plugin.resources.problems import ERROR, Problems, ResourceProblem
+from slsa_verifier_plugin.resources.lint_fields import lint_fields
+from slsa_verifier_plugin.resources.lint_gatekeeper import GatekeeperSide
+from slsa_verifier_plugin.resources.lint_kyverno import asks_verifier
+from slsa_verifier_plugin.resources.lint_roots import lint_roots
+from slsa_verifier_plugin.resources.lint_stores import lint_store
+from slsa_verifier_plugin.resources.lint_values import type_slips, unmatchable, zero_digests
+from slsa_verifier_plugin.resources.problems import ERROR, Remark, ResourceProblem, error, warning
 from slsa_verifier_plugin.resources.ratify_resources import (
     GROUP,
     PLUGIN_TYPES,
@@ -84,7 +84,7 @@ class PolicyFindings:
     not_checked: Sequence[str]
 
 
-def check(
+def lint(
     resources: Sequence[Resource],
     plugins: Path | None = None,
     filled: Mapping[str, frozenset[str]] | None = None,
@@ -99,52 +99,61 @@ def check(
         filled: by file, the paths of fields that a kustomization beside it fills in.
         allow_empty: whether it is right that nothing here is of a kind that is looked at.
     """
-    review = _PolicyReview(resources, plugins, filled or {})
-    review.is_empty_right = allow_empty
-    return review.findings()
+    return _PolicyReview(resources, plugins, filled or {}, allow_empty).findings()
 
 
 class _PolicyReview:
-    """Collects problems. Each method looks at one kind of resource, or at two together."""
+    """Looks at resources. Each method looks at one kind of them, or at all together."""
 
     def __init__(
-        self, resources: Sequence[Resource], plugins: Path | None, filled: Mapping[str, frozenset[str]]
+        self,
+        resources: Sequence[Resource],
+        plugins: Path | None,
+        filled: Mapping[str, frozenset[str]],
+        is_empty_right: bool,
     ) -> None:
         self._resources = resources
         self._plugins = plugins
         self._filled = filled
-        self._problems = Problems()
+        self._is_empty_right = is_empty_right
         self._verifiers: list[VerifierResource] = []
         self._timeout = DEFAULT_TIMEOUT
-        self.is_empty_right = False
         self._checked: Counter[str] = Counter()
         self._not_looked_at: Counter[str] = Counter()
 
     def findings(self) -> PolicyFindings:
-        looks: Iterable[Callable[[Resource], None]] = (
-            self._count,
+        for resource in self._resources:
+            self._count(resource)
+        looks = (
             self._api_version,
             self._fields,
             self._zero_digests,
             self._verifier,
-            lambda resource: check_store(resource, self._problems),
+            lint_store,
             self._policy,
         )
-        # One method after the other: rules of a Policy are compared with all Verifiers.
-        for look in looks:
-            for resource in self._resources:
-                look(resource)
+        # One look after the other: rules of a Policy are compared with all Verifiers.
+        found = [problem for look in looks for problem in self._noted(look)]
         # These two ask about all resources together, so each of them has been looked at before.
-        self._same_types()
-        self._nothing_known()
-        not_checked = check_gatekeeper(self._resources, self._timeout, self._filled, self._problems)
-        found = self._problems.found
+        found += [_problem(*remark) for remark in self._same_types()]
+        # One by one: the last of them looks at what has been found.
+        for resource, remark in self._nothing_known(found):
+            found.append(_problem(resource, remark))
+        # Made now: the time limits of the Verifiers are known.
+        gatekeeper = GatekeeperSide.of(self._resources, self._timeout, self._filled)
+        found += self._noted(gatekeeper.remarks)
+        not_checked = (what for resource in self._resources for what in gatekeeper.not_checked(resource))
         # The problems of a file stay together and go by line; files are in the order in which each had its first one.
         order = {
             source: number for number, source in enumerate(dict.fromkeys(p.position.source for p in found))
         }
-        found = sorted(found, key=lambda p: (order[p.position.source], p.position.line, p.position.column))
-        return PolicyFindings(found, self._checked, self._not_looked_at, not_checked)
+        found.sort(key=lambda p: (order[p.position.source], p.position.line, p.position.column))
+        # Each sentence is told once.
+        return PolicyFindings(found, self._checked, self._not_looked_at, list(dict.fromkeys(not_checked)))
+
+    def _noted(self, look: Callable[[Resource], Iterator[Remark]]) -> Iterator[ResourceProblem]:
+        for resource in self._resources:
+            yield from (_problem(resource, remark) for remark in look(resource))
 
     def _count(self, resource: Resource) -> None:
         kind = kind_of(resource)
@@ -159,10 +168,10 @@ class _PolicyReview:
         else:
             self._checked[kind] += 1
 
-    def _fields(self, resource: Resource) -> None:
+    def _fields(self, resource: Resource) -> Iterator[Remark]:
         # Whose policy asks somebody else may be of any version of Kyverno.
         if resource.kind not in KYVERNO_KINDS or asks_verifier(resource):
-            check_fields(resource, self._problems)
+            yield from lint_fields(resource)
 
     def _may_be_ours(self, resource: Resource) -> bool:
         try:
@@ -171,15 +180,11 @@ class _PolicyReview:
             # Looked at: that it is malformed is what is found.
             return True
 
-    def _zero_digests(self, resource: Resource) -> None:
+    def _zero_digests(self, resource: Resource) -> Iterator[Remark]:
         if kind_of(resource):
-            for where, text in zero_digests(resource.spec):
-                what = f"{quoted(text, 120)} has a digest of zeros, which nothing has"
-                self._problems.warn(
-                    resource, ["spec", *where], what, "write the digest or commit that is meant"
-                )
+            yield from zero_digests(resource.spec)
 
-    def _api_version(self, resource: Resource) -> None:
+    def _api_version(self, resource: Resource) -> Iterator[Remark]:
         kind, (group, _, version) = kind_of(resource), resource.api_version.partition("/")
         expected = group_of(kind)
         # A constraint is known by its group alone, for templates name the kinds: its group cannot be wrong here.
@@ -190,41 +195,31 @@ class _PolicyReview:
             whose = "Ratify v1's" if expected == GROUP else f"that of kind {kind}"
             found = f"apiVersion {quoted(resource.api_version)} is not {whose}"
             served = VERSIONS[0] if expected == GROUP else "VERSION"
-            self._problems.error(resource, ["apiVersion"], found, f"write {expected}/{served}")
+            yield error(["apiVersion"], found, f"write {expected}/{served}")
         elif group == GROUP and version not in VERSIONS:
             found = f"Ratify v1 knows no {quoted(version)} of {resource.kind}"
-            self._problems.error(resource, ["apiVersion"], found, f"write {GROUP}/{VERSIONS[0]}")
+            yield error(["apiVersion"], found, f"write {GROUP}/{VERSIONS[0]}")
         elif group == GROUP and version != VERSIONS[0]:
-            self._problems.warn(
-                resource, ["apiVersion"], f"{version} is deprecated", f"write {GROUP}/{VERSIONS[0]}"
-            )
+            yield warning(["apiVersion"], f"{version} is deprecated", f"write {GROUP}/{VERSIONS[0]}")
 
-    def _verifier(self, resource: Resource) -> None:
+    def _verifier(self, resource: Resource) -> Iterator[Remark]:
         if not resource.is_ratify(VERIFIER_KINDS):
             return
         try:
             # Paths stay as they are: in the cluster there is no folder that they could be relative to.
             verifier = verifier_of(resource, None)
-        except MalformedResourceError as error:
-            self._problems.error(resource, error.problem.where, error.problem.what, error.problem.remedy)
+        except MalformedResourceError as malformed:
+            yield Remark(ERROR, malformed.problem)
             return
         # Parameters of other plugins have shapes of their own.
         if not self._is_ours(verifier):
             return
         self._verifiers.append(verifier)
-        self._type(resource, verifier)
-        self._artifact_types(resource, verifier)
-        policy, refused = self._parameters(resource, verifier)
-        for where, said, remedy in unmatchable(verifier.config):
-            # What the schema refuses is told with what is meant.
-            if tuple(where) in refused:
-                continue
-            self._problems.warn(resource, ["spec", "parameters", *where], said, remedy)
-        # Of parameters that are not valid no time limit is known; the default stands in.
-        if policy is not None:
-            self._timeout = max(self._timeout, policy.timeout)
-            self._limits(resource, policy)
-            check_roots(resource, policy, self._problems)
+        yield from self._type(resource, verifier)
+        for remark in type_slips(verifier.artifact_types):
+            yield remark.below("spec", "artifactTypes")
+        for remark in self._parameters(verifier):
+            yield remark.below("spec", "parameters")
 
     def _is_ours(self, verifier: VerifierResource) -> bool:
         if verifier.type in PLUGIN_TYPES:
@@ -232,7 +227,7 @@ class _PolicyReview:
         # A misspelt type is a mistake to report, and the parameter is one that this plugin demands.
         return bool(nearest(verifier.type, PLUGIN_TYPES)) or "expectedVerifiedLevels" in verifier.config
 
-    def _type(self, resource: Resource, verifier: VerifierResource) -> None:
+    def _type(self, resource: Resource, verifier: VerifierResource) -> Iterator[Remark]:
         # Where the type was taken from: Ratify takes spec.name where there is no spec.type.
         path = ["spec", "type" if resource.spec.get("type") else "name"]
         # The directory decides: a plugin may be installed there under any name.
@@ -240,41 +235,33 @@ class _PolicyReview:
             if not os.access(self._plugins / verifier.type, os.X_OK):
                 what = f"the plugin directory {quoted(str(self._plugins))} has no executable {quoted(verifier.type)}"
                 remedy = "install the plugin there ('slsa-verifier-plugin install'), or correct the type"
-                self._problems.error(resource, path, what, remedy)
+                yield error(path, what, remedy)
         elif verifier.type not in PLUGIN_TYPES:
             what = f"the type {quoted(verifier.type)} is no name that this plugin is installed under"
-            self._problems.error(resource, path, what, f"write {' or '.join(PLUGIN_TYPES)}")
+            yield error(path, what, f"write {' or '.join(PLUGIN_TYPES)}")
 
-    def _artifact_types(self, resource: Resource, verifier: VerifierResource) -> None:
-        for severity, said, remedy in type_slips(verifier.artifact_types):
-            self._problems.add(resource, ["spec", "artifactTypes"], severity, said, remedy)
-
-    def _parameters(
-        self, resource: Resource, verifier: VerifierResource
-    ) -> tuple[Policy | None, set[tuple[Key, ...]]]:
-        """Return the policy, None for parameters that are not valid, and the places of what is wrong in them."""
+    def _parameters(self, verifier: VerifierResource) -> Iterator[Remark]:
+        """Yield what is wrong with the parameters of a Verifier; the longest time limit is kept."""
+        refused: set[tuple[Key, ...]] = set()
+        policy: Policy | None = None
         try:
-            return parse_policy(verifier.config), set()
-        except ParameterError as error:
-            for violation in error.violations:
+            policy = parse_policy(verifier.config)
+        except ParameterError as invalid:
+            for violation in invalid.violations:
+                refused.add(violation.where)
                 what = f"{violation.place}: {violation.what}" if violation.where else violation.what
-                remedy = violation.remedy or "docs/parameters.md lists all parameters"
-                self._problems.error(resource, ["spec", "parameters", *violation.where], what, remedy)
-            return None, {tuple(violation.where) for violation in error.violations}
+                yield error(
+                    violation.where, what, violation.remedy or "docs/parameters.md lists all parameters"
+                )
+        # What the schema refuses is told with what is meant.
+        yield from (remark for remark in unmatchable(verifier.config) if remark.problem.where not in refused)
+        # Of parameters that are not valid no time limit is known; the default stands in.
+        if policy is not None:
+            self._timeout = max(self._timeout, policy.timeout)
+            yield from _limits(policy)
+            yield from lint_roots(policy)
 
-    def _limits(self, resource: Resource, policy: Policy) -> None:
-        # Ratify ends the call first, and its error has no reason in it.
-        if policy.timeout >= RATIFY_SECONDS:
-            limit = f"the time limit of {policy.timeout:g} s is not below Ratify's own {RATIFY_SECONDS:g} s"
-            what = f"{limit}: a slow registry ends in Ratify's error instead of a reason"
-            remedy = "lower it, or raise Ratify's provider.timeout.validationTimeoutSeconds"
-            self._problems.warn(resource, ["spec", "parameters", "timeout"], what, remedy)
-        if policy.source_binding == "none":
-            who = "whoever may push to the repository can attach another commit's attestation to any image"
-            what, remedy = f"sourceBinding is none: {who}", "set sourceBinding: provenance, or annotation"
-            self._problems.warn(resource, ["spec", "parameters"], what, remedy)
-
-    def _nothing_known(self) -> None:
+    def _nothing_known(self, found: Sequence[ResourceProblem]) -> Iterator[tuple[Resource, Remark]]:
         """Say so where nothing here is of a kind that is looked at: silence would pass for approval."""
         unknown = [item for item in self._resources if not kind_of(item)]
         for resource in unknown:
@@ -289,15 +276,15 @@ class _PolicyReview:
                 named = quoted(resource.api_version if place == "apiVersion" else resource.kind)
                 remedy = f"write {near}" if place == "kind" else f"write the group {meant}"
                 what = f"the {place} {named} is none that is known here: nothing of it is checked"
-                self._problems.error(resource, [place], what, remedy)
-        is_told = any(problem.severity == ERROR for problem in self._problems.found)
-        if self._resources and not (self._checked or is_told or self.is_empty_right):
+                yield resource, error([place], what, remedy)
+        is_told = any(problem.severity == ERROR for problem in found)
+        if self._resources and not (self._checked or is_told or self._is_empty_right):
             only = plain(some_of(sorted(self._not_looked_at), 4), 512)
             what = f"nothing here is looked at, for there is only {only}"
             remedy = f"give a file with a {VERIFIER_KINDS[0]} of this plugin, or what surrounds one"
-            self._problems.error(self._resources[0], ["kind"], what, remedy)
+            yield self._resources[0], error(["kind"], what, remedy)
 
-    def _same_types(self) -> None:
+    def _same_types(self) -> Iterator[tuple[Resource, Remark]]:
         for index, verifier in enumerate(self._verifiers):
             for other in self._verifiers[:index]:
                 shared = set(verifier.artifact_types) & set(other.artifact_types)
@@ -311,15 +298,15 @@ class _PolicyReview:
                         f"{both}; Ratify runs one of them",
                         "give each a type of its own, or keep one",
                     )
-                    self._problems.error(verifier.resource, ["spec", "artifactTypes"], what, remedy)
+                    yield verifier.resource, error(["spec", "artifactTypes"], what, remedy)
 
-    def _policy(self, resource: Resource) -> None:
+    def _policy(self, resource: Resource) -> Iterator[Remark]:
         rules = at(resource.spec, "parameters", "artifactVerificationPolicies")
         if not resource.is_ratify(POLICY_KINDS):
             return
         if resource.name != POLICY_NAME:
             what = f"the {resource.kind} is named {quoted(resource.name)}: Ratify reads the one named {POLICY_NAME} alone"
-            self._problems.error(resource, ["metadata", "name"], what, f"write {POLICY_NAME}")
+            yield error(["metadata", "name"], what, f"write {POLICY_NAME}")
         # A Policy of Rego has no rules by artifact type.
         if not isinstance(rules, dict):
             return
@@ -328,17 +315,34 @@ class _PolicyReview:
         for name, rule in rules.items():
             if rule not in RULES:
                 what = f"found {quoted(rule)}, expected any or all"
-                self._problems.error(resource, [*path, name], what, "write any or all")
+                yield error([*path, name], what, "write any or all")
             near = nearest(name, handled, 0.8)
             # ``default`` is Ratify's name for all types without a rule of their own.
             if name not in ("default", *handled) and near:
                 what = f"no Verifier here is for {quoted(name)}: the rule can never be met, and every image is denied"
-                self._problems.error(resource, [*path, name], what, f"write {near}")
+                yield error([*path, name], what, f"write {near}")
             # Whoever may push could deny an image by attaching rubbish to it.
             if name in handled and rule == "all":
                 what = "all: one bad attestation, which anybody who may push can attach, takes the image down"
-                self._problems.warn(resource, [*path, name], what, "write any: one that passes is enough")
+                yield warning([*path, name], what, "write any: one that passes is enough")
         # Ratify requires what its Policy names, and nothing else (v1.4.4, configpolicy.go).
         for kind in sorted(handled - set(rules) - {"*"}):
             then = "an image without such an attestation is admitted if something else on it passes"
-            self._problems.error(resource, path, f"{kind} is not named: {then}", f"add {kind}: any")
+            yield error(path, f"{kind} is not named: {then}", f"add {kind}: any")
+
+
+def _limits(policy: Policy) -> Iterator[Remark]:
+    # Ratify ends the call first, and its error has no reason in it.
+    if policy.timeout >= RATIFY_SECONDS:
+        limit = f"the time limit of {policy.timeout:g} s is not below Ratify's own {RATIFY_SECONDS:g} s"
+        what = f"{limit}: a slow registry ends in Ratify's error instead of a reason"
+        remedy = "lower it, or raise Ratify's provider.timeout.validationTimeoutSeconds"
+        yield warning(["timeout"], what, remedy)
+    if policy.source_binding == "none":
+        who = "whoever may push to the repository can attach another commit's attestation to any image"
+        what, remedy = f"sourceBinding is none: {who}", "set sourceBinding: provenance, or annotation"
+        yield warning((), what, remedy)
+
+
+def _problem(resource: Resource, remark: Remark) -> ResourceProblem:
+    return ResourceProblem(resource.position(*remark.problem.where), remark.severity, remark.problem)

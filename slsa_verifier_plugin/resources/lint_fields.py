@@ -7,17 +7,16 @@ from typing import Any
 
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import kind_of, shape_of
-from slsa_verifier_plugin.resources.problems import Problems
+from slsa_verifier_plugin.resources.problems import Remark, error, warning
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.text import nearest, plain, quoted
 
 
-def check_fields(resource: Resource, problems: Problems) -> None:
-    """Note the fields of a resource that nobody reads, and the values that are none of those that count.
+def lint_fields(resource: Resource) -> Iterator[Remark]:
+    """Yield the fields of a resource that nobody reads, and the values that are none of those that count.
 
     Args:
         resource: of whatever kind; what has no shape is passed by.
-        problems: where to note them.
     """
     shape = shape_of(kind_of(resource))
     if shape is None:
@@ -26,8 +25,7 @@ def check_fields(resource: Resource, problems: Problems) -> None:
         for place, value in _at_way(resource.value, way):
             # What is of another type is the API server's to refuse; here only names are judged.
             if isinstance(value, dict):
-                for name in value.keys() - set(names):
-                    _unknown(resource, [*place, name], names, problems)
+                yield from (_unknown([*place, name], names) for name in value.keys() - set(names))
     for way, texts in shape.values.items():
         for place, value in _at_way(resource.value, way):
             # null is YAML's way to leave a field out.
@@ -35,25 +33,23 @@ def check_fields(resource: Resource, problems: Problems) -> None:
                 near = nearest(str(value), texts)
                 # An item of a list has no name of its own.
                 name = next(key for key in reversed(place) if isinstance(key, str))
-                problems.error(
-                    resource,
+                found = quoted(value) if isinstance(value, str) else plain(str(value), 80)
+                yield error(
                     place,
-                    f"{name} is {quoted(value) if isinstance(value, str) else plain(str(value), 80)}, expected "
-                    f"{' or '.join(texts)}",
+                    f"{name} is {found}, expected {' or '.join(texts)}",
                     f"is {near} meant?" if near else f"write {texts[0]}",
                 )
 
 
-def _unknown(resource: Resource, place: list[Key], names: Sequence[str], problems: Problems) -> None:
+def _unknown(place: list[Key], names: Sequence[str]) -> Remark:
     name = str(place[-1])
     near = nearest(name, names)
     what = f"{quoted(name, 80)} is no field of {_parent(place)}: what stands there is not read"
     # Likely a slip, so an error: what was meant does not count.
     if near:
-        problems.error(resource, place, what, f"is {near} meant?")
-    else:
-        # A later version may have it; nobody should take it for checked.
-        problems.warn(resource, place, what, f"known are {', '.join(names)}")
+        return error(place, what, f"is {near} meant?")
+    # A later version may have it; nobody should take it for checked.
+    return warning(place, what, f"known are {', '.join(names)}")
 
 
 def _parent(place: Sequence[Key]) -> str:

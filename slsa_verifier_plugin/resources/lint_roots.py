@@ -1,4 +1,4 @@
-"""Checks the trusted roots that a policy names, as far as this machine has them: in a list nobody notices a broken one."""
+"""Looks at the trusted roots that a policy names, as far as this machine has them: in a list nobody notices a broken one."""
 
 from __future__ import annotations
 
@@ -8,42 +8,34 @@ from pathlib import Path
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import Policy, RootSource
 from slsa_verifier_plugin.problem import Key, Problem
-from slsa_verifier_plugin.resources.problems import ERROR, WARNING, Problems
-from slsa_verifier_plugin.resources.ratify_resources import Resource
+from slsa_verifier_plugin.resources.problems import Remark, error, warning
 
 _REMEDY = "put it right, or take it out of trustedRoot"
 
 
-def check_roots(resource: Resource, policy: Policy, problems: Problems) -> None:
-    """Note the trusted roots that cannot be used.
+def lint_roots(policy: Policy) -> Iterator[Remark]:
+    """Yield a remark on each trusted root of a Verifier that cannot be used.
 
     A file that is not here may well be where Ratify runs, so a policy's only root is not looked for; of a list, one that is
     missing would be noticed by nobody.
 
     Args:
-        resource: the Verifier.
-        policy: its parameters.
-        problems: where to note them.
+        policy: the Verifier's parameters.
     """
     several = len(policy.roots) > 1
     found = [list(_problems_of(source)) for source in policy.roots]
     # Of a file that is not here nothing is known: it may be good where Ratify runs.
     some_verify = any(not problems_of or any(problems_of[0][:2]) for problems_of in found)
     for number, problems_of in enumerate(found):
-        path: list[Key] = ["spec", "parameters", "trustedRoot", *([number] if several else [])]
+        path: list[Key] = ["trustedRoot", *([number] if several else [])]
         # Where one of several verifies, a broken one costs nothing today and much the day the other ends.
         for missing, _, problem in problems_of:
             # The usual case: the file is mounted where Ratify runs.
             if missing and not several:
                 continue
             where = " on this machine" if missing else ""
-            problems.add(
-                resource,
-                path,
-                WARNING if some_verify else ERROR,
-                f"{problem.what}{where}",
-                problem.remedy or _REMEDY,
-            )
+            remark = warning if some_verify else error
+            yield remark(path, f"{problem.what}{where}", problem.remedy or _REMEDY)
 
 
 def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, Problem]]:

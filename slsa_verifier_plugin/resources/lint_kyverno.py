@@ -1,12 +1,13 @@
-"""Checks Kyverno's policies that ask this verifier, or Ratify: the address, the question, and what comes of no answer."""
+"""Looks at Kyverno's policies that ask this verifier, or Ratify: the address, the question, and what comes of no answer."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from slsa_verifier_plugin.members import at, list_at, texts_below
 from slsa_verifier_plugin.resources.kinds import KYVERNO_GROUP, KYVERNO_KINDS
-from slsa_verifier_plugin.resources.problems import Problems
+from slsa_verifier_plugin.resources.problems import Remark, error, warning
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.text import nearest, plain, quoted
 
@@ -38,36 +39,35 @@ def path_of(url: str) -> str:
     return f"/{url.partition('://')[2].partition('/')[2]}"
 
 
-def check_kyverno(resource: Resource, problems: Problems) -> None:
-    """Note what keeps such a policy from asking, or from denying.
+def lint_kyverno(resource: Resource) -> Iterator[Remark]:
+    """Yield what keeps such a policy from asking, or from denying.
 
     Args:
         resource: one that ``asks_verifier``.
-        problems: where to note it.
     """
     whole = []
     for where, text in texts_below(resource.spec):
         whole.append(text)
         for method, url in _CALL.findall(text):
             if said := _address(method, url):
-                problems.error(resource, ["spec", *where], *said)
+                yield error(["spec", *where], *said)
     # CEL has both quotation marks.
     expressions = "\n".join(whole).replace("'", '"')
     for word, why in _WORDS.items():
         if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", expressions):
             near = nearest(word.strip('"'), set(re.findall(r"[\w/]{4,64}", expressions)), 0.8)
             remedy = f"is it meant by {near}?" if near else "take the expressions of deploy/kyverno/policy"
-            problems.error(resource, ["spec"], f"no expression here has {word}: {why}", remedy)
+            yield error(["spec"], f"no expression here has {word}: {why}", remedy)
     if resource.spec.get("failurePolicy") == "Ignore":
         what = "failurePolicy: Ignore: while Kyverno or what it asks is away, everything is admitted"
-        problems.error(resource, ["spec", "failurePolicy"], what, "set failurePolicy: Fail")
+        yield error(["spec", "failurePolicy"], what, "set failurePolicy: Fail")
     actions = list_at(resource.spec, "validationActions")
     if "Deny" not in actions:
         what = f"validationActions {plain(', '.join(map(str, actions)) or 'is empty', 80)}: denies nothing"
-        problems.warn(resource, ["spec", "validationActions"], what, 'write validationActions: ["Deny"]')
+        yield warning(["spec", "validationActions"], what, 'write validationActions: ["Deny"]')
     if at(resource.spec, "evaluation", "admission", "enabled") is False:
         what = "evaluation.admission is off: nothing is asked before a Pod is created"
-        problems.error(resource, ["spec", "evaluation", "admission", "enabled"], what, "leave it out")
+        yield error(["spec", "evaluation", "admission", "enabled"], what, "leave it out")
 
 
 def _address(method: str, url: str) -> tuple[str, str] | None:

@@ -1,13 +1,14 @@
-"""Checks Gatekeeper's mutators that turn tags into digests: the provider that they ask, and what happens where it fails."""
+"""Looks at Gatekeeper's mutators that turn tags into digests: the provider that they ask, and what happens where it fails."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from slsa_verifier_plugin.members import at
+from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import MUTATION_GROUP
-from slsa_verifier_plugin.resources.problems import Problems
+from slsa_verifier_plugin.resources.problems import Remark, error, warning
 from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.text import nearest, quoted
 
@@ -23,13 +24,12 @@ VERIFYING, MUTATING = "/verify", "/mutate"
 """How the addresses end at which Ratify verifies, and resolves tags (Ratify v1.4.4, ``httpserver``)."""
 
 
-def check_mutator(resource: Resource, providers: Mapping[str, Resource], problems: Problems) -> None:
-    """Note what is wrong with a mutator that asks a provider.
+def lint_mutator(resource: Resource, providers: Mapping[str, Resource]) -> Iterator[Remark]:
+    """Yield what is wrong with a mutator that asks a provider.
 
     Args:
         resource: of whatever kind; others than mutators are passed by.
         providers: the Providers at hand, by name; with none nothing is said of names.
-        problems: where to note it.
     """
     data = at(resource.value, *_DATA)
     # Other projects have kinds of these names, with fields of their own.
@@ -37,62 +37,50 @@ def check_mutator(resource: Resource, providers: Mapping[str, Resource], problem
         return
     name = data.get("provider")
     if not isinstance(name, str) or not name:
-        problems.error(
-            resource, list(_DATA), "externalData names no provider", "write provider: and a Provider's name"
-        )
+        yield error(_DATA, "externalData names no provider", "write provider: and a Provider's name")
     # Without any Provider at hand it may be in the cluster already.
     elif providers:
-        check_provider_name(resource, [*_DATA, "provider"], name, providers, problems)
+        place = (*_DATA, "provider")
+        yield from lint_provider_name(place, name, providers)
         url = str(at(providers[name].spec, "url")) if name in providers else ""
         if url.endswith(VERIFYING):
             # It answers with verdicts, which would be written into the field as if they were an image's name.
             mutating = [
                 key for key, item in providers.items() if str(item.spec.get("url")).endswith(MUTATING)
             ]
-            problems.error(
-                resource,
-                [*_DATA, "provider"],
+            yield error(
+                place,
                 f"the provider {quoted(name)} verifies images, expected one that resolves them (its url ends with {MUTATING})",
                 f"write {mutating[0]}" if mutating else "apply a Provider whose url ends with /mutate",
             )
-    # Gatekeeper's paths name the key of a list's items, and only some members are images. Lists are ``check_match``'s.
+    # Gatekeeper's paths name the key of a list's items, and only some members are images. Lists are ``lint_match``'s.
     location = "".join(str(resource.spec.get("location")).split())
-    place = nearest(location, _PLACES, 0.8)
-    if place.startswith(location.partition("[")[0]) and place and not _PLACE.search(location):
+    near = nearest(location, _PLACES, 0.8)
+    if near.startswith(location.partition("[")[0]) and near and not _PLACE.search(location):
         what = f"the location {quoted(resource.spec.get('location'))} is no image's: nothing is changed"
-        problems.error(resource, ["spec", "location"], what, f"is {place} meant?")
+        yield error(["spec", "location"], what, f"is {near} meant?")
     # Safe, and confusing: the plugin denies a tag, and nobody sees why it stayed one.
     if data.get("failurePolicy") == "Ignore":
-        problems.warn(
-            resource,
+        yield warning(
             [*_DATA, "failurePolicy"],
             "failurePolicy: Ignore leaves an image as it is where it cannot be resolved: a tag, which the plugin refuses",
             "set failurePolicy: Fail",
         )
     # Whoever writes the default decides what runs wherever the provider is away.
     elif data.get("failurePolicy") == "UseDefault":
-        problems.warn(
-            resource,
+        yield warning(
             [*_DATA, "failurePolicy"],
             "failurePolicy: UseDefault puts another image in the place of one that cannot be resolved",
             "set failurePolicy: Fail",
         )
 
 
-def check_provider_name(
-    resource: Resource,
-    path: list[str | int],
-    name: str,
-    providers: Mapping[str, Resource],
-    problems: Problems,
-) -> None:
-    """Note a name of a Provider that none of ``providers`` has."""
-    if name in providers:
-        return
-    near = nearest(name, list(providers), 0.4)
-    problems.error(
-        resource,
-        path,
-        f"it asks the provider {quoted(name)}, and there is none of that name here",
-        f"is {near} meant?" if near else "apply that Provider, or correct the name",
-    )
+def lint_provider_name(path: Sequence[Key], name: str, providers: Mapping[str, Resource]) -> Iterator[Remark]:
+    """Yield a remark on a name of a Provider that none of ``providers`` has."""
+    if name not in providers:
+        near = nearest(name, list(providers), 0.4)
+        yield error(
+            path,
+            f"it asks the provider {quoted(name)}, and there is none of that name here",
+            f"is {near} meant?" if near else "apply that Provider, or correct the name",
+        )

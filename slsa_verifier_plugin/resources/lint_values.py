@@ -19,9 +19,8 @@ from slsa_verifier_plugin.policy.hints import (
 )
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
-from slsa_verifier_plugin.problem import Key
-from slsa_verifier_plugin.resources.policy_check_signers import Remark, near_host, signer_slips, texts
-from slsa_verifier_plugin.resources.problems import ERROR, WARNING
+from slsa_verifier_plugin.resources.lint_signers import near_host, signer_slips, texts
+from slsa_verifier_plugin.resources.problems import Remark, error, warning
 from slsa_verifier_plugin.text import nearest, plain, quoted
 
 # 40 or 64 of them, and no digit beside: git writes forty for "no commit".
@@ -41,27 +40,27 @@ USUAL_TYPES = {
 """Artifact types that attestations have, and who gives them; ``slsa/attestation`` is the usual slip."""
 
 
-def type_slips(artifact_types: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield what is wrong with a Verifier's artifact types: how grave, what, and what to do."""
+def type_slips(artifact_types: Sequence[str]) -> Iterator[Remark]:
+    """Yield what is wrong with a Verifier's artifact types."""
     for kind in artifact_types:
         if not kind:
-            yield ERROR, "a type between two commas is empty: it never matches", "take away the comma"
+            yield error((), "a type between two commas is empty: it never matches", "take away the comma")
         elif kind != kind.strip():
-            yield (
-                ERROR,
+            yield error(
+                (),
                 f"{quoted(kind)} has blanks, which Ratify does not take away: it never matches",
                 "write types with commas and no blanks",
             )
         # It makes each signature and bill of materials a denial.
         elif kind == "*":
-            yield (
-                WARNING,
+            yield warning(
+                (),
                 "* hands every artifact to this verifier, also signatures and bills of materials, and denies for them",
                 "write slsla/attestation",
             )
         elif kind not in USUAL_TYPES and (near := nearest(kind, tuple(USUAL_TYPES), 0.8)):
-            yield (
-                WARNING,
+            yield warning(
+                (),
                 f"{quoted(kind)} is not {near}, which {USUAL_TYPES[near]}; Ratify compares them exactly",
                 "write the type that your attestations have; 'slsa-verifier-plugin inspect IMAGE' shows it",
             )
@@ -76,10 +75,10 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
     is_known = _by_known_workflow(config)
     for path, name in texts(config, "expectedVerifiedLevels"):
         if remark := _level_remark(name, is_known):
-            yield path, *remark
+            yield warning(path, *remark)
         # Such a policy is valid and denies everything: each summary's level is cut down to the cap.
         elif not _is_within_caps(name, config):
-            yield (
+            yield warning(
                 path,
                 f"maxLevel keeps every signer in trustedVerifiers from attesting {quoted(name)}: with a cap only the levels up "
                 "to it count, and no controls",
@@ -88,18 +87,18 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
     yield from signer_slips(config)
     for path, uri in texts(config, "expectedResourceUri"):
         if remark := _uri_remark(uri, is_known):
-            yield path, *remark
+            yield warning(path, *remark)
     for path, ref in texts(config, "expectedSourceRefs"):
         near_kind = near_ref_kind(ref)
         # git check-ref-format(1) rules out some names: a pattern of one matches nothing.
         if not RefPattern(ref).can_match:
-            yield (
+            yield warning(
                 path,
                 f"{quoted(ref)} matches no ref: git allows no such name",
                 "write refs/heads/NAME or refs/tags/NAME",
             )
         elif near_kind:
-            yield path, f"{quoted(ref)} is neither a branch nor a tag", f"is {near_kind} meant?"
+            yield warning(path, f"{quoted(ref)} is neither a branch nor a tag", f"is {near_kind} meant?")
 
 
 def _level_remark(name: str, by_known_workflow: bool) -> tuple[str, str] | None:
@@ -158,10 +157,13 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
     return None
 
 
-def zero_digests(value: Any) -> Iterator[tuple[tuple[Key, ...], str]]:
-    """Yield the place of each text below ``value`` that has a digest or commit id of zeros, as placeholders have."""
+def zero_digests(spec: Mapping[str, Any]) -> Iterator[Remark]:
+    """Yield a remark on each text of a resource that has a digest or commit id of zeros, as placeholders have."""
     # Anywhere: a placeholder may have been left in any field.
-    yield from ((path, text) for path, text in texts_below(value) if _ZEROS.search(text))
+    for path, text in texts_below(spec, ("spec",)):
+        if _ZEROS.search(text):
+            what = f"{quoted(text, 120)} has a digest of zeros, which nothing has"
+            yield warning(path, what, "write the digest or commit that is meant")
 
 
 def _is_within_caps(name: str, config: Mapping[str, Any]) -> bool:
