@@ -21,7 +21,7 @@ def read_regular(path: str, most: int) -> bytes:
     try:
         # Asked of what is open, not of the path, which may lead elsewhere a moment later.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file", path)
         with open(descriptor, "rb", closefd=False) as file:
             # A file that grows while it is read is cut; whoever asks for one byte more than allowed can tell.
             return file.read(most) or b""

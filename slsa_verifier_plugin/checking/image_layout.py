@@ -18,6 +18,7 @@ from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, Us
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.manifest import INDEX_TYPES, Manifest, parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted, some_of
 
@@ -118,9 +119,8 @@ class LayoutStore:
             )
         path = blob_path(self._folder, descriptor.digest)
         try:
-            with path.open("rb") as file:
-                # One byte more than the descriptor says, so that a longer file is noticed.
-                content = file.read(descriptor.size + 1)
+            # One byte more than the descriptor says, so that a longer file is noticed.
+            content = read_regular(str(path), descriptor.size + 1)
         except OSError as error:
             raise _missing(f"{descriptor.digest}") from error
         # A layout travels on media that anybody may have had in hands.
@@ -203,10 +203,8 @@ def name_of(entry: Descriptor) -> str:
 
 def _entries(folder: Path) -> Iterator[Descriptor]:
     try:
-        with (folder / "oci-layout").open("rb") as file:
-            mark = loads(file.read(4096))
-        with (folder / "index.json").open("rb") as file:
-            index = loads(file.read(MAX_INDEX))
+        mark = loads(read_regular(str(folder / "oci-layout"), 4096))
+        index = loads(read_regular(str(folder / "index.json"), MAX_INDEX))
         # A later version may keep things elsewhere (OCI image layout, "oci-layout file").
         if not isinstance(mark, dict) or mark.get("imageLayoutVersion") != "1.0.0":
             raise JsonError("it is not of version 1.0.0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,21 @@ def test_what_was_written_is_read_back(layout: Path) -> None:
     ]
     assert store.blob(pinned, Descriptor("x", Digest.of(b"blob"), 4), 4, soon()) == b"blob"
     assert store.resolve(pinned, soon()) == found
+
+
+def test_a_pipe_in_a_layout_holds_nobody_up(layout: Path) -> None:
+    """A layout travels on media that anybody may have had in hands."""
+    store = LayoutStore(layout)
+    blob = blob_path(layout, Digest.of(b"blob"))
+    blob.unlink()
+    os.mkfifo(blob)
+    with pytest.raises(RegistryError):
+        store.blob(Reference.parse("r/i"), Descriptor("x", Digest.of(b"blob"), 4), 4, soon())
+    for name in ("index.json", "oci-layout"):
+        (layout / name).unlink()
+        os.mkfifo(layout / name)
+        with pytest.raises(UsageError, match=f"no OCI image layout: not a regular file: .*{name}"):
+            LayoutStore(layout)
 
 
 def test_an_index_has_what_others_read(layout: Path) -> None:
