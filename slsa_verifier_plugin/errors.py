@@ -128,23 +128,21 @@ class InternalError(VerifierError):
     """A defect of this program, or a shortage of the machine's, reported as a denial."""
 
 
-def unforeseen(error: BaseException) -> InternalError:
-    """Return the denial for an exception that nobody foresaw.
-
-    It names the exception's kind and nothing of its content, which may be anything, a secret too.
-    """
+def as_denial(error: Exception) -> VerifierError:
+    """Return a typed error as it is, and for an exception that nobody foresaw one with its kind and nothing of its content."""
+    if isinstance(error, VerifierError):
+        return error
     # An attestation may need more than the Pod has; the next call may be a smaller one.
     if isinstance(error, MemoryError):
-        return InternalError(
-            "out of memory", "give the pod more, or lower maxAttestationBytes", transient=True
-        )
+        remedy = "give the Pod more, or lower maxAttestationBytes"
+        return InternalError("out of memory", remedy, transient=True)
     # A limit of files or processes passes; whoever asks again in a moment may be served.
     if number := lacks.number_of(error):
         found = f"the verification could not go on: {lacks.sentence(number)}"
         return InternalError(found, "try again, or raise the limit", transient=True)
-    return InternalError(
-        f"an unforeseen {type(error).__name__}", "please report it with 'slsa-verifier-plugin --debug'"
-    )
+    # Its text may be anything, a secret too.
+    found = f"an unforeseen {type(error).__name__}"
+    return InternalError(found, "please report it with 'slsa-verifier-plugin --debug'")
 
 
 class ContractCode(IntEnum):

@@ -21,7 +21,8 @@ class LruCache(Generic[K, V]):
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._items: OrderedDict[K, tuple[V, int]] = OrderedDict()
-        self._lock = threading.Lock()
+        # Taken once more within itself: ``get_or_make`` keeps a value under it.
+        self._lock = threading.RLock()
         self._cost = 0
         self.hits = 0
         self.misses = 0
@@ -53,14 +54,21 @@ class LruCache(Generic[K, V]):
                 self._cost -= self._items.popitem(last=False)[1][1]
 
     def get_or_make(self, key: K, make: Callable[[], V], cost: int = 1) -> V:
-        """Return the value of ``key``, made and kept where it is not there. Two threads at once may both make it."""
+        """Return the value of ``key``, made and kept where it is not there.
+
+        Two threads at once may both make it; what the first of them has made is then everybody's, with its connections, say.
+        """
         value = self.get(key)
-        if value is None:
-            # Outside the lock, or one slow value would hold up everybody who asks for another.
-            value = make()
-            # An error is not kept: it passes through here, and the next caller tries again.
-            self.put(key, value, cost)
-        return value
+        if value is not None:
+            return value
+        # Outside the lock, or one slow value would hold up everybody who asks for another.
+        # An error is not kept: it passes through here, and the next caller tries again.
+        made = make()
+        with self._lock:
+            if key in self._items:
+                return self._items[key][0]
+            self.put(key, made, cost)
+        return made
 
     def drop(self, key: K) -> None:
         """Keep the value of ``key`` no longer."""

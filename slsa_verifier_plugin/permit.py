@@ -6,29 +6,22 @@ Waiting costs a thread alone; working wants a processor, of which there are few.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
-
-
-class Permit(Protocol):
-    """The permit of one call, which the thread that works on it holds."""
-
-    def give(self) -> None:
-        """Let another call work; never waits."""
-
-    def take(self) -> None:
-        """Wait until this call may work again."""
-
 
 # Of each thread its own: a call's permit is held by the one thread that works on it.
 _own = threading.local()
 
 
 @contextmanager
-def held(permit: Permit) -> Iterator[None]:
-    """Make ``permit`` the one that ``aside`` gives away while this thread waits in the block."""
-    _own.permit = permit
+def held(give: Callable[[], None], take: Callable[[], None]) -> Iterator[None]:
+    """Make a permit the one that ``aside`` gives away while this thread waits in the block.
+
+    Args:
+        give: lets another call work; never waits.
+        take: waits until this call may work again.
+    """
+    _own.permit = give, take
     try:
         yield
     finally:
@@ -41,16 +34,17 @@ def aside() -> Iterator[None]:
 
     Without a permit, as in a process that has one call only, this does nothing; neither does it within itself.
     """
-    permit: Permit | None = getattr(_own, "permit", None)
+    permit = getattr(_own, "permit", None)
     # A process for one call has nobody to let work; a thread that waits within a wait has given its permit already.
     if permit is None:
         yield
         return
     # So that what waits within this wait does not give the same permit away twice.
     _own.permit = None
-    permit.give()
+    give, take = permit
+    give()
     try:
         yield
     finally:
-        permit.take()
+        take()
         _own.permit = permit

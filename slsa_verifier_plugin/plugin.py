@@ -50,13 +50,7 @@ def own_process(stdin: bytes, started: float, turn: int) -> Answer:
     """
     from slsa_verifier_plugin.resident import isolate
 
-    def prepare() -> tuple[float, Callable[[], Answer]]:
-        seconds, verify = _parsed(dict(os.environ), stdin)
-        return started + seconds - time.monotonic(), lambda: verify(time.monotonic() - started)
-
-    # A call that begins late is asked about all the same: the fork itself says best what time is left.
-    end = max(started + client.CALL_SECONDS, time.monotonic()) + protocol.GRACE_SECONDS
-    return isolate.run_isolated(prepare, end, turn)
+    return isolate.run_isolated(lambda: _parsed(dict(os.environ), stdin), started, client.CALL_SECONDS, turn)
 
 
 def answer_launcher(started: str) -> NoReturn:
@@ -88,13 +82,10 @@ def answer_launcher(started: str) -> NoReturn:
         os._exit(2)
     # Its output is the channel alone: whatever a library prints goes nowhere.
     detach_standard_files()
+    from slsa_verifier_plugin import ratify
+
     # The call's own variables come in the frame; the launcher's environment has all others.
-    environment = dict(os.environ)
-    for name, value in zip(("COMMAND", "SUBJECT", "VERSION"), fields, strict=True):
-        # Not set and empty are two errors of the contract.
-        if value is not None:
-            environment["RATIFY_VERIFIER_" + name] = os.fsdecode(value)
-    seconds, verify = _parsed(environment, stdin)
+    seconds, verify = _parsed({**os.environ, **ratify.environment_of(*fields)}, stdin)
     # The launcher counts the promise from its sending, to which ``elapsed`` belongs; the work counts from the call's beginning.
     answer_call(channel, seconds - elapsed, lambda: verify(max(elapsed, time.monotonic() - began)))
     # The channel has the answer; an interpreter that tidies up would keep the launcher's turn for a while longer.
@@ -111,8 +102,7 @@ def _parsed(environment: dict[str, str], stdin: bytes) -> tuple[float, Callable[
         # Imported only now, half a second's worth: whoever waits is told the call's time first.
         from slsa_verifier_plugin.service.service import Service
 
-        response = Service(environment).respond(environment, parsed, elapsed)
-        return response.status, response.stdout, response.stderr
+        return Service(environment).respond(environment, parsed, elapsed)
 
     return min(parsed.seconds, protocol.MAX_BUDGET), verify
 

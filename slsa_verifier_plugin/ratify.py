@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from slsa_verifier_plugin.errors import (
-    ArtifactError,
-    ContractCode,
-    ContractError,
-)
+from slsa_verifier_plugin.errors import ArtifactError, ContractCode, ContractError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.parameters import (
@@ -57,9 +53,8 @@ class Call:
         return value if isinstance(value, str) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What the process prints, and its exit status."""
+class Response(NamedTuple):
+    """What the process prints, and its exit status; an ``Answer`` of ``resident.protocol``."""
 
     status: int
     stdout: bytes
@@ -99,6 +94,15 @@ class Input:
             return DEFAULT_TIMEOUT
         # Whatever it says, for this is asked before anything is validated: step 1 refuses what is out of range later.
         return min(max(seconds, 0.0), MAX_TIMEOUT) or DEFAULT_TIMEOUT
+
+
+def environment_of(command: bytes | None, subject: bytes | None, version: bytes | None) -> dict[str, str]:
+    """Return the variables of a call that came as a frame. One that is not set is absent: an empty one is another error."""
+    values = {COMMAND: command, SUBJECT: subject, VERSION: version}
+    # As Python decodes its own environment: bytes that are no UTF-8 stay what they were.
+    return {
+        name: value.decode("utf-8", "surrogateescape") for name, value in values.items() if value is not None
+    }
 
 
 def parse_call(environment: Mapping[str, str], stdin: bytes | Input) -> Call:
@@ -206,8 +210,3 @@ def contract_failure(error: ContractError) -> Response:
         # Text in another script takes up to twelve bytes a character in JSON; this way it fits, and can still be read.
         body["msg"] = ascii_only(body["msg"])
     return Response(1, encode(body) + b"\n")
-
-
-def budget(stdin: bytes) -> float:
-    """Return the seconds that the call in ``stdin`` may take; the default where that cannot be told."""
-    return Input.of(stdin).seconds

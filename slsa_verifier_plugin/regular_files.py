@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 
+from slsa_verifier_plugin.errors import TrustRootError
+
 
 def read_regular(path: str, most: int) -> bytes:
     """Return the first ``most`` bytes of a regular file; links, as those of a mounted ConfigMap, are followed.
@@ -27,3 +29,22 @@ def read_regular(path: str, most: int) -> bytes:
             return file.read(most) or b""
     finally:
         os.close(descriptor)
+
+
+def read_configured(path: str, most: int, what: str, remedy: str) -> bytes:
+    """Return the first ``most`` bytes of a file that a policy's trust depends on.
+
+    Args:
+        path: as the policy names it.
+        most: bytes.
+        what: the file, for people.
+        remedy: what to do where it cannot be read.
+
+    Raises:
+        TrustRootError: it cannot be read.
+    """
+    try:
+        return read_regular(path, most)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise TrustRootError(f"{what} cannot be read: {reason}", remedy) from error

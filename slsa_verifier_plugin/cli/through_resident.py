@@ -121,9 +121,8 @@ def answer(service: Service, request: Request, elapsed: float) -> Answer:
         return DECLINED
     demands = _demands(told["demands"])
     # Less what the question has waited: the caller counts from its own start.
-    within = Deadline(
-        min(max(LISTING_SECONDS, demands.seconds or 0.0), protocol.report_seconds(request) - elapsed)
-    )
+    left = protocol.asked_seconds(protocol.REPORT, request) - elapsed
+    within = Deadline(min(max(LISTING_SECONDS, demands.seconds or 0.0), left))
     inputs, look, read = _inputs(told["inputs"]), _look(told["look"]), _reader(told["files"], request[4])
     try:
         reports = reports_on(inputs, demands, service, read, within)

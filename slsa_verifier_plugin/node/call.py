@@ -18,7 +18,6 @@ from slsa_verifier_plugin.resident.client import client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import NoReturn
 
     from slsa_verifier_plugin.resident.protocol import Answer, Question
@@ -138,9 +137,9 @@ def _check_descriptor(call: ImageCall) -> None:
     try:
         content = client.read_stdin(0, time.monotonic() + protocol.STDIN_SECONDS)
         value = loads(content)
-    # Too long, too late, or closed: the contract's own sentence says which.
+    # Too long, too late, or closed.
     except client.StdinError as error:
-        raise CallError(f"{loads(error.line)['msg']}; {_EXPECTED}") from error
+        raise CallError(f"{error}; {_EXPECTED}") from error
     except JsonError as error:
         raise CallError(f"standard input is no JSON; {_EXPECTED}") from error
     # Two accounts of one image that differ: whichever is pulled, something else may have been verified.
@@ -163,17 +162,11 @@ def _own_process(question: "Question", started: float, turn: int) -> "Answer":
     """Answer a question in a fork of this process, which holds the deadline and imports nothing for it."""
     from slsa_verifier_plugin.resident import isolate
 
-    def prepare() -> "tuple[float, Callable[[], Answer]]":
-        return started + question.seconds - time.monotonic(), work
-
-    def work() -> "Answer":
+    def work(elapsed: float) -> "Answer":
         # Imported only now, half a second's worth: whoever waits is told the call's time first.
         from slsa_verifier_plugin.node.decision import ImageDecider
         from slsa_verifier_plugin.service.service import Service
 
-        elapsed = time.monotonic() - started
         return ImageDecider().answer(Service(dict(os.environ)), (elapsed, *question.fields), elapsed)
 
-    # Where the call is late already, the process has a moment left to say so itself.
-    end = max(started + question.seconds, time.monotonic()) + protocol.GRACE_SECONDS
-    return isolate.run_isolated(prepare, end, turn)
+    return isolate.run_isolated(lambda: (question.seconds, work), started, question.seconds, turn)

@@ -35,7 +35,7 @@ from slsa_verifier_plugin.problem import FAILED, PASSED, DoctorFinding
 from slsa_verifier_plugin.provider.policy_sets import CLUSTER, load_policies
 from slsa_verifier_plugin.registry.credentials.docker.docker_config import DockerConfig
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.resident.protocol import check_seconds
+from slsa_verifier_plugin.resident.protocol import CHECK, asked_seconds
 from slsa_verifier_plugin.text import plain, quoted
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ImageDecider:
             elapsed: seconds of the call's time that are used already.
         """
         # The call's own limit, less what starting and waiting have used.
-        deadline = Deadline(check_seconds(request), elapsed)
+        deadline = Deadline(asked_seconds(CHECK, request), elapsed)
         # Encoded by the caller (os.fsencode): a path may hold bytes that are no UTF-8.
         folder, name, digest = (os.fsdecode(field or b"") for field in request[1:4])
         try:

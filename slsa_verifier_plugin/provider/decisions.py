@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, Reason, VerifierError, unforeseen
+from slsa_verifier_plugin.errors import ArtifactError, Reason, as_denial
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.provider.answers import Decided, decided, refused
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
@@ -75,7 +75,7 @@ class KeyPool(PermitPool[KeyWork]):
     def __init__(
         self, limits: LaneLimits, log: DecisionLog, working: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        super().__init__(limits, log)
+        super().__init__(limits, log.add)
         self.limits = limits
         self._most = limits.queue + limits.threads
         self._busy = working
@@ -210,7 +210,7 @@ class Decisions:
             found = refused(KEY_INVALID, error.message)
         except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is an error of this key)
             self._log.add(f"an unforeseen {type(error).__name__} while a key was answered")
-            found = _failed(unforeseen(error))
+            found = _failed(error)
         self._tell(path, kind, asked, found, lane, time.monotonic() - started)
         return found
 
@@ -289,11 +289,9 @@ class Decisions:
             try:
                 deadline.check("waiting for its turn behind other images")
                 return look(scope, image, deadline)
-            except VerifierError as error:
-                return _failed(error, scope.name)
             # An exception in a future would be raised into every request that waits for it.
             except Exception as error:  # noqa: BLE001 (the last boundary of the thread: a denial with a word)
-                return _failed(unforeseen(error), scope.name)
+                return _failed(error, scope.name)
 
         job = KeyWork(image.registry, deadline, guarded)
         work = asyncio.wrap_future(job.future)
@@ -371,9 +369,10 @@ def _pin(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
     return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), pinned=text)
 
 
-def _failed(error: VerifierError, policy: str = "") -> Decided:
+def _failed(error: Exception, policy: str = "") -> Decided:
     """Return the error of a key that nothing could be decided about."""
-    return refused(str(error.reason), error.message, policy, error.transient)
+    failure = as_denial(error)
+    return refused(str(failure.reason), failure.message, policy, failure.transient)
 
 
 def _seen_as(under: KeptUnder) -> tuple[str, str, str]:

@@ -7,23 +7,20 @@ from dataclasses import dataclass, field
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.provider.tls_files import TlsFiles
+from slsa_verifier_plugin.resident.server.permit_pool import ThreadLimits
 from slsa_verifier_plugin.text import quoted
 
 
 @dataclass(frozen=True, slots=True)
-class LaneLimits:
-    """Limits of one lane of keys (``resident.server.permit_pool.Limits``).
+class LaneLimits(ThreadLimits):
+    """Limits of one lane of keys.
 
     Attributes:
-        workers: keys that are worked on at once, beside those that wait for a registry.
-        threads: keys that are begun at once; one that waits takes 60 to 100 KiB.
-        patience_seconds: time after which a key that is worked on without waiting no longer counts.
-        queue: keys that wait beyond those.
+        queue: keys that wait beyond those that are begun.
     """
 
     workers: int = 2
     threads: int = 128
-    patience_seconds: float = 0.5
     queue: int = 1024
 
 

@@ -32,26 +32,32 @@ class ProcessWatch:
     A stopped or frozen one, or one held by a debugger, uses none, while one that only waits for its own turn uses some as
     often as those who watch it. So the sign of life costs the resident verifier nothing.
 
-    Args:
-        process: its number; 0 for none, which is never still.
+    Attributes:
+        process: the number of the one that was looked at last; 0 for none.
+        used: the processor time that it had used by then.
     """
 
     # Nothing is kept open for it: a number and a clock are all that a watch needs.
-    def __init__(self, process: int) -> None:
-        self.process = process
-        self.used = time_used(process)
-        self._since = time.monotonic()
+    def __init__(self) -> None:
+        self.process = 0
+        self.used: int | None = None
+        self._since = 0.0
         self._looks = 0
 
-    def looks_hung(self, patience: float) -> bool:
-        """Look once, and return whether nothing has moved for ``patience`` seconds and ten looks.
+    def looks_hung(self, process: int, patience: float) -> bool:
+        """Look at a process, and return whether nothing of it has moved for ``patience`` seconds and ten looks.
 
         The watcher itself has had a processor ten times by then; a verifier that is only starved would have had one, too.
+
+        Args:
+            process: its number; 0 for none, which is never still.
+            patience: in seconds.
         """
-        used = time_used(self.process)
-        # One that is gone does not hang: the connection will say that it has ended.
-        if used is None or used != self.used:
-            self.used, self._since, self._looks = used, time.monotonic(), 0
+        used = time_used(process)
+        # What was seen of another process says nothing about this one, and one that is gone does not hang: the connection will
+        # say that it has ended.
+        if process != self.process or used is None or used != self.used:
+            self.process, self.used, self._since, self._looks = process, used, time.monotonic(), 0
             return False
         # By looks as well as by seconds: on a machine so busy that the watcher itself had no processor for a second, the
         # watched one may have had none either.
@@ -67,7 +73,8 @@ def time_used(process: int) -> int | None:
     try:
         # As clock_getcpuclockid(3) makes it. It needs no /proc, which a container may hide or not have.
         return time.clock_gettime_ns((~process << 3) | _CLOCK_OF_PROCESS)
-    except OSError:
+    # OverflowError: a claim may hold a number that no process can have.
+    except (OSError, OverflowError):
         return None
 
 
@@ -76,11 +83,7 @@ class BusyError(Exception):
 
 
 class HungError(Exception):
-    """The verifier has not ended and does not run any more: it is stopped or frozen; ``watch`` saw it."""
-
-    def __init__(self, watch: ProcessWatch) -> None:
-        super().__init__()
-        self.watch = watch
+    """The verifier has not ended and does not run any more: it is stopped or frozen; ``Exchanger.watch`` saw it."""
 
 
 class ClosedError(Exception):
@@ -203,7 +206,7 @@ class Exchanger:
         self._patience = patience
         self._most = most
         # Kept from one connection to the next: what was seen of the same process before counts.
-        self._watch: ProcessWatch | None = None
+        self.watch = ProcessWatch()
 
     def exchange(self, channel: Channel, end: float) -> Answer:
         """Return the answer that comes over a new connection, and close it.
@@ -256,12 +259,8 @@ class Exchanger:
         """
 
         def look() -> None:
-            process = peer_of(channel.connection)[0]
-            # Another process listens by now; what was seen of the one before says nothing about it.
-            if self._watch is None or self._watch.process != process:
-                self._watch = ProcessWatch(process)
-            if self._watch.looks_hung(patience):
-                raise HungError(self._watch)
+            if self.watch.looks_hung(peer_of(channel.connection)[0], patience):
+                raise HungError
 
         # A tenth of the patience, so that many that wait wake seldom.
         return receive_watched(channel, end, max(LOOK_SECONDS, patience / 10), look)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    Work = tuple[float, Callable[[], Answer]]
+    Work = tuple[float, Callable[[float], Answer]]
 
 REAP_SECONDS = 0.1
 """How long the end of a killed child is waited for; one in an uninterruptible call of the kernel may take longer. The denial is
@@ -30,7 +30,7 @@ FIRST_SECONDS = 6
 _SIGKILL = 9  # on every Linux; importing signal costs the waiting process 5 ms and a megabyte
 
 
-def run_isolated(prepare: "Callable[[], Work]", end: float, kept: int = -1) -> Answer:
+def run_isolated(prepare: "Callable[[], Work]", started: float, seconds: float, kept: int = -1) -> Answer:
     """Do work in a fork of this process and return its answer, or a denial where there is none.
 
     The child has a session of its own, nothing but ``/dev/null`` as standard files and none of its parent's other
@@ -38,11 +38,14 @@ def run_isolated(prepare: "Callable[[], Work]", end: float, kept: int = -1) -> A
     all of its process group, whatever it answered.
 
     Args:
-        prepare: called in the child, imports what is heavy; returns the seconds that the work may take from then on, and the
-            work, which returns exit status, standard output and standard error.
-        end: until when the child's answer is waited for, by ``time.monotonic``, unless the child says otherwise.
+        prepare: called in the child, imports what is heavy; returns the seconds that the whole call may take, and the work,
+            which gets the seconds that are used, and returns exit status, standard output and standard error.
+        started: when the call began, by ``time.monotonic``.
+        seconds: what the call may take, unless the child says otherwise.
         kept: a descriptor that the child keeps open; -1 for none.
     """
+    # A call that begins late is asked about all the same: the child itself says best what time was left.
+    end = max(started + seconds, time.monotonic()) + protocol.GRACE_SECONDS
     try:
         ours, theirs = _socket.socketpair()
     except OSError as error:
@@ -55,7 +58,7 @@ def run_isolated(prepare: "Callable[[], Work]", end: float, kept: int = -1) -> A
         return 0, protocol.lack_line(error.errno or 0), b""
     # From here on there are two processes: the child never returns.
     if child == 0:
-        _run_child(prepare, theirs, kept)
+        _run_child(prepare, started, theirs, kept)
     # Closed here: while this process had it open, the child's end would never be seen.
     theirs.close()
     try:
@@ -87,7 +90,9 @@ def answer_call(channel: Channel, seconds: float, work: "Callable[[], Answer]") 
     channel.send(answer, time.monotonic() + protocol.FRAME_SECONDS)
 
 
-def _run_child(prepare: "Callable[[], Work]", connection: _socket.socket, kept: int) -> "NoReturn":
+def _run_child(
+    prepare: "Callable[[], Work]", started: float, connection: _socket.socket, kept: int
+) -> "NoReturn":
     """Do the work, write the answer and end."""
     status = 1
     try:
@@ -104,8 +109,9 @@ def _run_child(prepare: "Callable[[], Work]", connection: _socket.socket, kept: 
         signal.alarm(FIRST_SECONDS)
         # Imports, and the parsing of standard input, under the first alarm.
         seconds, work = prepare()
-        signal.alarm(int(max(seconds, 0.0)) + ORPHAN_SECONDS)
-        answer_call(Channel(connection), seconds, work)
+        left = started + seconds - time.monotonic()
+        signal.alarm(int(max(left, 0.0)) + ORPHAN_SECONDS)
+        answer_call(Channel(connection), left, lambda: work(time.monotonic() - started))
         status = 0
     finally:
         # An exception ends here too: the missing answer tells, and a traceback has nowhere to go.

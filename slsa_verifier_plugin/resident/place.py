@@ -202,10 +202,8 @@ def connect(place: Place, seconds: float) -> _socket.socket:
         # The socket may have been replaced since lstat; the kernel knows who really listens.
         if peer_of(connection)[1] != os.geteuid():
             raise PlaceError("another user listens on the socket", place.socket)
-    except (
-        FileNotFoundError,
-        ConnectionRefusedError,
-    ):  # it ended just now, or was killed and left its socket
+    # It ended just now, or was killed and left its socket.
+    except (FileNotFoundError, ConnectionRefusedError):
         connection.close()
         raise NobodyListensError from None
     except BaseException:

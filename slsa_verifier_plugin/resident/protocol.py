@@ -50,7 +50,7 @@ input; of CHECK the policy folder, the image's name, its digest, and the millise
 ``verify`` was told, the image's name, those milliseconds, and the files that it was given."""
 
 
-def _denial(sentence: bytes, reason: bytes, transient: bytes) -> bytes:
+def _denial(sentence: bytes, reason: bytes = b"INTERNAL_ERROR", transient: bytes = b"true") -> bytes:
     """Return the line of a denial that needs no verdict; its message ends with the code, as those of verdicts do."""
     return (
         b'{"isSuccess":false,"message":"SLSA attestation verified FAILED: %b [%b]",'
@@ -60,40 +60,27 @@ def _denial(sentence: bytes, reason: bytes, transient: bytes) -> bytes:
 
 _SEE = b"'slsa-verifier-plugin resident status'"
 DEADLINE_LINE = _denial(
-    b"the verifier gave no answer in time; try again, and look at " + _SEE + b".",
-    b"DEADLINE_EXCEEDED",
-    b"true",
+    b"the verifier gave no answer in time; try again, and look at %b." % _SEE, b"DEADLINE_EXCEEDED"
 )
 INTERNAL_LINE = _denial(
-    b"an internal error ended this verification; see the latest errors in " + _SEE + b".",
-    b"INTERNAL_ERROR",
-    b"false",
+    b"an internal error ended this verification; see the latest errors in %b." % _SEE, transient=b"false"
 )
 REQUIRED_LINE = _denial(
-    b"no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; look at "
-    + _SEE
-    + b".",
-    b"INTERNAL_ERROR",
-    b"true",
+    b"no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; "
+    b"look at %b." % _SEE
 )
 NO_TURN_LINE = _denial(
     b"no resident verifier answered, and no turn for a process of its own came in time (one a processor, two at most); "
-    b"try again, and look at " + _SEE + b".",
+    b"try again, and look at %b." % _SEE,
     b"DEADLINE_EXCEEDED",
-    b"true",
 )
 ENDED_LINE = _denial(
-    b"the verifying process ended without an answer; try again, give it more memory, or report it.",
-    b"INTERNAL_ERROR",
-    b"true",
+    b"the verifying process ended without an answer; try again, give it more memory, or report it."
 )
 
-_CONTRACT_ERROR = (
-    b'{"code":5,"msg":"%b","details":"Ratify writes one JSON object of about a kilobyte, and closes it"}\n'
-)
-STDIN_LARGE_LINE = _CONTRACT_ERROR % b"standard input has more than 4194304 bytes"
-STDIN_SLOW_LINE = _CONTRACT_ERROR % b"standard input did not end within 2 s"
-STDIN_FAILED_LINE = _CONTRACT_ERROR % b"standard input cannot be read"
+STDIN_LARGE = "standard input has more than 4194304 bytes"
+STDIN_SLOW = "standard input did not end within 2 s"
+STDIN_FAILED = "standard input cannot be read"
 
 MISSING_VARIABLES = (
     b'{"code":4,"msg":"missing environment variables: %b","details":"Ratify sets them when it runs this plugin; '
@@ -132,6 +119,14 @@ class Question:
         return encode_request((elapsed, *self.fields), self.kind)
 
 
+def stdin_line(problem: str) -> bytes:
+    """Return the contract's error 5, by what is wrong with standard input."""
+    return (
+        b'{"code":5,"msg":"%b","details":"Ratify writes one JSON object of about a kilobyte, and closes it"}\n'
+        % problem.encode()
+    )
+
+
 def lack_line(number: int) -> bytes:
     """Return the denial for a verification that could not be started, by the system's number of the error."""
     # Imported here: of all calls few lack anything, and the client's every import takes a part of a millisecond.
@@ -140,7 +135,7 @@ def lack_line(number: int) -> bytes:
     sentence = (
         f"the verification could not be started: {lacks.sentence(number)}; try again, or raise the limit."
     )
-    return _denial(sentence.encode(), b"INTERNAL_ERROR", b"true")
+    return _denial(sentence.encode())
 
 
 def frame(kind: int, body: bytes = b"") -> bytes:
@@ -226,26 +221,21 @@ def decode_request(body: bytes) -> Request:
     return int.from_bytes(body[:4]) / 1000, command, subject, version, stdin
 
 
-def check_seconds(request: Request) -> float:
-    """Return the seconds that the whole call of a CHECK may take.
+def asked_seconds(kind: int, request: Request) -> float:
+    """Return the seconds that the whole call of a CHECK or REPORT may take.
 
     Raises:
-        FrameError: a field is not set, or the last is no number of milliseconds of which a call may have so many.
+        FrameError: a field of a CHECK is not set, or they are no number of milliseconds of which a call may have so many.
     """
-    _, folder, name, digest, limit = request
+    _, folder, name, third, last = request
     # Without one of them there would be something to guess.
-    if not folder or not name or not digest:
+    if kind == CHECK and not (folder and name and third):
         raise FrameError("a check without folder, name or digest")
-    return _seconds(limit)
-
-
-def report_seconds(request: Request) -> float:
-    """Return the seconds that the whole call of a REPORT may take.
-
-    Raises:
-        FrameError: they are no number of milliseconds of which a call may have so many.
-    """
-    return _seconds(request[3] or b"")
+    limit = last if kind == CHECK else third or b""
+    # The length first: beyond 4,300 digits int() raises ValueError, which would end the server and not the connection.
+    if not limit.isdigit() or len(limit) > 6 or int(limit) > MAX_BUDGET * 1000:
+        raise FrameError("a request without its time limit")
+    return int(limit) / 1000
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -299,13 +289,6 @@ def decode_accepted(body: bytes) -> float:
     if seconds > MAX_ACCEPTED_SECONDS:
         raise FrameError(f"an acceptance for more than {MAX_ACCEPTED_SECONDS:g} s")
     return seconds
-
-
-def _seconds(limit: bytes) -> float:
-    # The length first: beyond 4,300 digits int() raises ValueError, which would end the server and not the connection.
-    if not limit.isdigit() or len(limit) > 6 or int(limit) > MAX_BUDGET * 1000:
-        raise FrameError("a request without its time limit")
-    return int(limit) / 1000
 
 
 def _field(value: bytes | None) -> bytes:

@@ -8,8 +8,8 @@ import os
 import time
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE, LOADER, passed_on
+from slsa_verifier_plugin.locks import named_in, try_lock
 from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
-from slsa_verifier_plugin.resident.locks import named_in, try_lock
 from slsa_verifier_plugin.resident.place import NobodyListensError, Place, check_directories, connect, pause
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ class Starter:
         self._environ = environ
         self._lock: int | None = None
         self._has_waited = False
-        self._holder = ProcessWatch(0)
+        self._holder = ProcessWatch()
         self._child = 0
         self._killed = 0
 
@@ -110,11 +110,8 @@ class Starter:
 
     def _pass_over_stopped(self) -> None:
         """Remove the lock file of a holder that does not live any more, so that the next look makes another."""
-        number = named_in(self._place.lock)
-        if number != self._holder.process:
-            self._holder = ProcessWatch(number)
         # Two that remove it at the same time may start two verifiers: one of them finds the place claimed, and ends.
-        elif self._holder.looks_hung(HUNG_SECONDS):
+        if self._holder.looks_hung(named_in(self._place.lock), HUNG_SECONDS):
             try:
                 os.unlink(self._place.lock)  # noqa: PTH108 (pathlib is slow to import)
             except FileNotFoundError:

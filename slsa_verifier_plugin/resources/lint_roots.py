@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import TrustRootError
@@ -40,7 +41,6 @@ def lint_roots(policy: Policy) -> Iterator[Remark]:
 
 def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, Problem]]:
     """Yield for each problem with ``source``: is its file missing here, can other roots in it be used, and what is wrong."""
-    from slsa_verifier_plugin.resources.trust_roots import not_begun
     from slsa_verifier_plugin.signatures.trust import load_roots, read_root_file
 
     name = {"path": source.location, "tuf": source.bootstrap}.get(source.kind)
@@ -58,6 +58,7 @@ def _problems_of(source: RootSource) -> Iterator[tuple[bool, bool, Problem]]:
         yield not path.exists(), False, error.problem
         return
     # Roots that begin later are good files all the same: they are named, and the others count.
-    late = [problem for root in found.roots if (problem := not_begun(root))]
+    now = datetime.now(UTC)
+    late = [why.problem for root in found.roots if (why := root.not_begun(now)) is not None]
     others = len(late) < len(found.roots)
     yield from ((False, others, problem) for problem in [*(error.problem for error in found.problems), *late])

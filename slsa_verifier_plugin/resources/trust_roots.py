@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
-from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.signatures.sources import read_root
-from slsa_verifier_plugin.signatures.trust import LoadedRoot, load_roots
+from slsa_verifier_plugin.signatures.trust import load_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +45,8 @@ def look_at(source: RootSource, environ: Mapping[str, str]) -> list[RootState]:
             len(root.parts.authorities),
             len(root.parts.logs),
             len(root.parts.timestamp_authorities),
-            str(not_begun(root) or ""),
+            str(root.not_begun(datetime.now(UTC)) or ""),
         )
         for root in found.roots
     ]
     return [*states, *(RootState(asked, problem=error.message) for error in found.problems)]
-
-
-def not_begun(root: LoadedRoot) -> Problem | None:
-    """Return why ``root`` cannot be used yet, None where it can."""
-    try:
-        root.require_begun(datetime.now(UTC))
-    except TrustRootError as error:
-        return error.problem
-    return None

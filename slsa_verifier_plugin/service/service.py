@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin import ratify
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ContractError, TrustRootError, VerifierError, unforeseen
+from slsa_verifier_plugin.errors import ContractError, TrustRootError, as_denial
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.policy.parameters import ParameterError, Policy, RootSource, parse_policy
 from slsa_verifier_plugin.policy.verdict import Verdict, denial
@@ -30,10 +29,14 @@ from slsa_verifier_plugin.verification.readings import Readings
 if TYPE_CHECKING:
     from slsa_verifier_plugin.registry.store import RegistryStore
     from slsa_verifier_plugin.signatures.keys import TrustedKey
+    from slsa_verifier_plugin.signatures.sharing import Ask
     from slsa_verifier_plugin.signatures.trust import LoadedRoot
     from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
     from slsa_verifier_plugin.verification.judged import ArtifactRequest
     from slsa_verifier_plugin.verification.ports import ArtifactStore
+
+    RootsOfFile = tuple[list[RootVerifier], tuple[TrustRootError, ...]]
+    """The verifiers for the trusted roots of one file, and why others of it cannot be used."""
 
 SIGNATURE_CACHE = 16 << 20
 """Bytes of verified payloads that are kept."""
@@ -46,27 +49,27 @@ MAX_POLICIES = 64
 MAX_ROOTS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiersOfFile:
-    """The verifiers for the trusted roots of one file, and why others of it cannot be used."""
-
-    verifiers: tuple[RootVerifier, ...]
-    problems: tuple[TrustRootError, ...] = ()
-
-
 class Service:
     """Answers calls.
 
     Args:
         environ: the process's environment, for credentials, proxies and certificate authorities.
+        follow: gets each trusted root that a policy asks for, at each call.
+        ask: reaches a process that verifies signatures beside this one; None where there is none.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        follow: Callable[[RootSource], None] = lambda _: None,
+        ask: Ask | None = None,
+    ) -> None:
         self._environ = environ
-        self._lock = threading.Lock()
+        self._follow = follow
+        self._ask = ask
         self._policies: LruCache[str, Policy] = LruCache(MAX_POLICIES)
         self._stores: LruCache[str, RegistryStore] = LruCache(MAX_STORES)
-        self._roots: LruCache[tuple[object, ...], VerifiersOfFile] = LruCache(MAX_ROOTS)
+        self._roots: LruCache[tuple[object, ...], RootsOfFile] = LruCache(MAX_ROOTS)
         self._unusable: LruCache[tuple[RootSource, ...], tuple[str, ...]] = LruCache(MAX_ROOTS)
         self._links: LruCache[tuple[object, ...], str] = LruCache(MAX_ROOTS)
         self._keys: LruCache[tuple[object, ...], TrustedKey] = LruCache(MAX_POLICIES)
@@ -93,8 +96,15 @@ class Service:
         try:
             call = ratify.parse_call(environment, stdin)
             policy = self.policy(call.config)  # step 1
-            # Steps 2 to 14. The time limit is the policy's, so it begins only here, less what is used already.
-            verdict = self._decided(call, policy, Deadline(policy.timeout, elapsed))
+            try:
+                # Steps 2 to 14. The time limit is the policy's, so it begins only here, less what is used already.
+                verdict = self.decide(call, policy, Deadline(policy.timeout, elapsed))
+            except ContractError:
+                # The store's settings are read only now; what is wrong with them is the contract's error 2, and no verdict.
+                raise
+            except Exception as error:  # noqa: BLE001 (the last boundary: Ratify must get one line in any case)
+                artifact = str(call.artifact.digest)
+                verdict = denial(str(call.image), artifact, as_denial(error), policy.source_binding)
         except ParameterError as error:
             # Ratify's contract has a code of its own for settings that are not valid (error 2).
             return ratify.contract_failure(ratify.invalid_parameters(error))
@@ -111,24 +121,12 @@ class Service:
         # By the configuration's content: it comes with each call, and is nearly always the last one.
         return self._policies.get_or_make(_key_of(config), lambda: parse_policy(config))
 
-    def _decided(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
-        """Return what ``decide`` returns, and a denial for whatever it raises: Ratify must get one line in any case."""
-        try:
-            return self.decide(call, policy, deadline)
-        except ContractError:
-            # The store's settings are read only now; what is wrong with them is the contract's error 2, and no verdict.
-            raise
-        except VerifierError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is a denial)
-            failure = unforeseen(error)
-        return denial(str(call.image), str(call.artifact.digest), failure, policy.source_binding)
-
     def decide(self, call: ratify.Call, policy: Policy, deadline: Deadline) -> Verdict:
         """Return the verdict on one artifact of one image.
 
         Raises:
             VerifierError: the store, a trusted root or a key cannot be set up.
+            ContractError: the store's settings are not valid.
         """
         from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
@@ -166,25 +164,17 @@ class Service:
         Raises:
             RegistryError: the settings name a credential provider that is unknown or not installed.
         """
-        key = _key_of(settings)
         # Kept for the process, and with it its connections, tokens and what they have fetched.
-        store = self._stores.get(key)
-        if store is None:
-            from slsa_verifier_plugin.registry.credentials.select import provider_for
-            from slsa_verifier_plugin.registry.settings import StoreSettings
-            from slsa_verifier_plugin.registry.store import RegistryStore
+        return self._stores.get_or_make(_key_of(settings), lambda: self._new_store(settings))
 
-            # Outside of the lock: a provider imports a cloud's SDK and reads files, which other calls need not wait for.
-            parsed = StoreSettings.parse(settings)
-            provider = provider_for(parsed.auth_provider, self._environ)
-            made = RegistryStore(parsed, provider, self._environ, cache=self._content)
-            with self._lock:
-                # The first of several counts: its connections and tokens are then shared.
-                store = self._stores.get(key)
-                if store is None:
-                    store = made
-                    self._stores.put(key, made)
-        return store
+    def _new_store(self, settings: Mapping[str, Any]) -> RegistryStore:
+        from slsa_verifier_plugin.registry.credentials.select import provider_for
+        from slsa_verifier_plugin.registry.settings import StoreSettings
+        from slsa_verifier_plugin.registry.store import RegistryStore
+
+        parsed = StoreSettings.parse(settings)
+        provider = provider_for(parsed.auth_provider, self._environ)
+        return RegistryStore(parsed, provider, self._environ, cache=self._content)
 
     def verifier(self, policy: Policy) -> AttestationVerifier:
         """Return the verifier for a policy's trusted roots and keys.
@@ -198,19 +188,18 @@ class Service:
         failures: list[TrustRootError] = []
         # One root that cannot be used is a warning as long as another can: a policy may name one for the time after a move.
         for source in policy.roots:
+            self._follow(source)
             try:
-                found = self._root(source)
+                verifiers, problems = self._root(source)
             except TrustRootError as error:
                 # Collected, not raised: with a root that works the others are a warning.
                 failures.append(error)
                 continue
-            failures += found.problems
-            for root in found.verifiers:
+            failures += problems
+            for root in verifiers:
                 # Asked at each call, not when the root is loaded: its time may begin while this process lives.
-                try:
-                    root.require_begun()
-                except TrustRootError as error:
-                    failures.append(error)
+                if (late := root.not_begun()) is not None:
+                    failures.append(late)
                 else:
                     roots.append(root)
         # None at all: no certificate could verify, so this is the reason, and not each signature.
@@ -222,7 +211,7 @@ class Service:
         warnings = tuple(error.message for error in failures)
         # Kept for the status also where it is empty: a fault that has passed must go from there.
         self._unusable.put(policy.roots, warnings)
-        return AttestationVerifier(roots, keys, self._signatures, datetime.now(UTC), warnings)
+        return AttestationVerifier(roots, keys, self._signatures, warnings=warnings)
 
     def warm_up(self) -> None:
         """Do what the first call would wait for: import, and load the default trusted root."""
@@ -242,8 +231,8 @@ class Service:
             },
             "loadedRoots": [
                 {"source": plain(info.source), "digest": info.digest, "date": f"{info.date:%Y-%m-%d}"}
-                for found in self._roots.values()
-                for info in (verifier.root.info for verifier in found.verifiers)
+                for verifiers, _ in self._roots.values()
+                for info in (verifier.root.info for verifier in verifiers)
             ],
             # Problems of one root come with each policy that names it; each is told once.
             "unusableRoots": [
@@ -260,25 +249,29 @@ class Service:
         self._policies.clear()
         self._stores.clear()
 
-    def root_verifier(self, root: LoadedRoot) -> RootVerifier:
-        """Return the verifier for one trusted root."""
-        from slsa_verifier_plugin.signatures.verifier import RootVerifier
+    def _root(self, source: RootSource) -> RootsOfFile:
+        # The stamp is taken before the root is read: where that is replaced meanwhile, the next call finds another stamp.
+        return self._roots.get_or_make(
+            (source, *self._root_stamp(source)), lambda: self._loaded_roots(source)
+        )
 
-        return RootVerifier(root)
-
-    def _root(self, source: RootSource) -> VerifiersOfFile:
+    def _loaded_roots(self, source: RootSource) -> RootsOfFile:
         from slsa_verifier_plugin.signatures.sources import read_root
         from slsa_verifier_plugin.signatures.trust import load_roots
 
-        # Taken before the root is read: where it is replaced meanwhile, the next call finds another stamp.
-        key = (source, *self._root_stamp(source))
-        found = self._roots.get(key)
-        if found is None:
-            file = load_roots(*read_root(source, self._environ))
-            # A file with several roots becomes several verifiers: each is tried by itself.
-            found = VerifiersOfFile(tuple(map(self.root_verifier, file.roots)), file.problems)
-            self._roots.put(key, found)
-        return found
+        file = load_roots(*read_root(source, self._environ))
+        # A file with several roots becomes several verifiers: each is tried by itself.
+        return [self._root_verifier(root) for root in file.roots], file.problems
+
+    def _root_verifier(self, root: LoadedRoot) -> RootVerifier:
+        from slsa_verifier_plugin.signatures.verifier import RootVerifier
+
+        # One processor or one worker: another process could only take turns with this one.
+        if self._ask is None:
+            return RootVerifier(root)
+        from slsa_verifier_plugin.signatures.sharing import SharedVerifier
+
+        return SharedVerifier(root, self._ask)
 
     def _root_stamp(self, source: RootSource) -> tuple[object, ...]:
         """Return what changes when a root's file or refreshed copy is replaced, by this process or another.
@@ -292,16 +285,15 @@ class Service:
         # The first root of a TUF repository may be replaced as well; it decides where the copy lies.
         key = (source, *_stamp(source.bootstrap))
         # Looked for once: where the copy lies depends on the repository and its first root alone.
-        link = self._links.get(key)
-        if link is None:
-            from slsa_verifier_plugin.signatures.sources import repository_of
+        return (*key, _target(self._links.get_or_make(key, lambda: self._link(source))))
 
-            repository = repository_of(source, self._environ)
-            # Only a file has no repository, and that has returned above.
-            assert repository is not None
-            link = str(repository.current)
-            self._links.put(key, link)
-        return (*key, _target(link))
+    def _link(self, source: RootSource) -> str:
+        from slsa_verifier_plugin.signatures.sources import repository_of
+
+        repository = repository_of(source, self._environ)
+        # Only a file has no repository, and of that nobody asks this.
+        assert repository is not None
+        return str(repository.current)
 
     def _key(self, configured: str) -> TrustedKey:
         from slsa_verifier_plugin.signatures.keys import load_key

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from slsa_verifier_plugin.errors import SignatureError, TrustRootError
 from slsa_verifier_plugin.model.envelope import Candidate, from_base64
 from slsa_verifier_plugin.model.signer import KEY_PREFIX, Claim, Signer, Verified
-from slsa_verifier_plugin.regular_files import read_regular
+from slsa_verifier_plugin.regular_files import read_configured
 from slsa_verifier_plugin.strict_json import loads
 from slsa_verifier_plugin.text import quoted
 
@@ -57,14 +57,7 @@ def load_key(configured: str) -> TrustedKey:
     # A path: PEM has this line, and no path has.
     if "-----BEGIN" not in configured:
         what = f"the public key {quoted(configured)}"
-        try:
-            # Not a plain open: a pipe in its place would hold every verification that names this key.
-            pem = read_regular(configured, MAX_KEY_FILE)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a path"
-            raise TrustRootError(
-                f"{what} cannot be read: {reason}", "mount the file or correct publicKey"
-            ) from error
+        pem = read_configured(configured, MAX_KEY_FILE, what, "mount the file or correct publicKey")
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -161,9 +154,7 @@ class Message:
         """Return the digest by ``algorithm``."""
         found = self._digests.get(algorithm.name)
         if found is None:
-            hasher = hashes.Hash(algorithm)
-            hasher.update(self.content)
-            found = self._digests[algorithm.name] = hasher.finalize()
+            found = self._digests[algorithm.name] = hashlib.new(algorithm.name, self.content).digest()
         return found
 
 

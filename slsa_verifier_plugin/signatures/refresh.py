@@ -6,7 +6,6 @@ and a full disk, for whatever breaks leaves the current copy as it is.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -16,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError, TrustRootError
-from slsa_verifier_plugin.network.download import Download, Downloader, NotDownloaded
+from slsa_verifier_plugin.locks import try_lock
+from slsa_verifier_plugin.network.download import Downloader, NotDownloaded
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures.libraries import (
     DownloadError,
@@ -156,17 +155,9 @@ class _Fetcher(FetcherInterface):
             if answer.status >= 300:
                 answer.close()
                 raise DownloadHTTPError(f"HTTP error {answer.status}", answer.status)
+            yield from answer.chunks(_CHUNK_BYTES)
         except (NotDownloaded, RegistryError) as error:
             # python-tuf takes nothing but its own type for "not available", and goes on to the next step or gives up by it.
-            raise DownloadError(str(error)) from None
-        return self._chunks(answer)
-
-    @staticmethod
-    def _chunks(answer: Download) -> Iterator[bytes]:
-        try:
-            yield from answer.chunks(_CHUNK_BYTES)
-        except NotDownloaded as error:
-            # As in ``_fetch``: python-tuf takes nothing but its own type.
             raise DownloadError(str(error)) from None
 
 
@@ -189,26 +180,19 @@ def _remove_others(repository: RootRepository, keep: Path) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock, so that two refreshes do not remove each other's copies."""
-    # Made where it is missing; what stands in it does not matter.
-    with path.open("a") as file:
-        # Tried again and again: flock cannot wait for a limited time, and a signal to end its wait would hit the whole process.
-        for _ in range(round(LOCK_SECONDS / _LOCK_PAUSE)):
-            # The kernel lets go of the lock when its process dies, so there is no stale one to clear up.
-            if _has_lock(file):
-                break
-            time.sleep(_LOCK_PAUSE)
-        else:
-            raise TrustRootError(
-                f"another refresh has held {quoted(str(path))} for {LOCK_SECONDS:g} s",
-                "try again, or end its process",
-                transient=True,
-            )
-        yield
-
-
-def _has_lock(file: TextIO) -> bool:
+    # Tried again and again: flock cannot wait for a limited time, and a signal to end its wait would hit the whole process.
+    for _ in range(round(LOCK_SECONDS / _LOCK_PAUSE)):
+        lock = try_lock(str(path))
+        if lock is not None:
+            break
+        time.sleep(_LOCK_PAUSE)
+    else:
+        raise TrustRootError(
+            f"another refresh has held {quoted(str(path))} for {LOCK_SECONDS:g} s",
+            "try again, or end its process",
+            transient=True,
+        )
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield
+    finally:
+        os.close(lock)

@@ -97,15 +97,9 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
     repository = repository_of(source, environ)
     # None is for plain files, which have returned above.
     assert repository is not None
-    try:
-        refreshed = read_cached(repository)
-    except TrustRootError:
-        if source.kind == "tuf":
-            # A repository of somebody's own has no copy in the package to fall back on.
-            raise
-        # The shipped copy is as good as a fresh installation; a broken cache must not deny every image.
-        refreshed = None
+    # A repository of somebody's own has no copy in the package to fall back on.
     if source.kind == "tuf":
+        refreshed = read_cached(repository)
         if refreshed is None:
             raise TrustRootError(
                 f"the trusted root of {quoted(source.location)} has not been fetched yet",
@@ -114,6 +108,11 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
             )
         return refreshed.content, f"{source.location} (TUF)"
     shipped = shipped_root(source.kind)
+    try:
+        refreshed = read_cached(repository)
+    except TrustRootError:
+        # The shipped copy is as good as a fresh installation; a broken cache must not deny every image.
+        refreshed = None
     # The package carries a copy, so Sigstore's own instances work without any network, as old as the package at the worst.
     if refreshed is None or _is_outdated(refreshed, shipped):
         return shipped, source.kind

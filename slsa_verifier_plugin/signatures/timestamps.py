@@ -1,27 +1,23 @@
-"""Signed timestamps (RFC 3161), and bundles that have nothing else to vouch for their time.
+"""Signed timestamps (RFC 3161), and what a certificate must be at the times that they say.
 
 GitHub's own Sigstore (private repositories) has a timestamp authority and no transparency log. sigstore-python reads no bundle
-without a log entry, so such bundles are verified here, by the same steps: time, chain, key usage, SCT where the root has CT logs,
-signature. Only a trusted root that lists no log at all makes this way possible.
+without a log entry, so such bundles are verified by code of this room (``RootVerifier``), by the same steps: signature, time,
+chain, SCT where the root has CT logs, key usage. Only a trusted root that lists no log at all makes this way possible.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_response
 from rfc3161_client.errors import VerificationError as TimestampError
 
 from slsa_verifier_plugin.errors import SignatureError
-from slsa_verifier_plugin.signatures.in_service import InService
-from slsa_verifier_plugin.signatures.keys import Message, is_valid, pre_authentication_encoding
-from slsa_verifier_plugin.signatures.libraries import KeyringPurpose, bundle_v1, verify_sct
 from slsa_verifier_plugin.signatures.trust import Authority
 from slsa_verifier_plugin.signatures.wording import NO_CHAIN
 
@@ -120,52 +116,6 @@ def _is_stamped_by(response: TimeStampResponse, message: bytes, authority: Autho
     return authority.window.holds(response.tst_info.gen_time)
 
 
-def verify_stamped_bundle(
-    bundle: bundle_v1.Bundle,
-    certificate: x509.Certificate,
-    times: Collection[datetime],
-    at: Callable[[datetime], InService],
-    *,
-    needs_sct: bool,
-) -> None:
-    """Verify a bundle by its signed timestamps alone.
-
-    Args:
-        bundle: the parsed bundle; its envelope's payload is what gets verified.
-        certificate: its signing certificate.
-        times: the times that trusted authorities signed for its signature.
-        at: what of the trusted root was in service at a moment; it lists no transparency log.
-        needs_sct: the root lists CT logs.
-
-    Raises:
-        SignatureError: a step fails.
-    """
-    envelope = bundle.dsse_envelope
-    # With two signatures the stamped one and the verified one could differ.
-    if envelope is None or len(envelope.signatures) != 1:
-        raise SignatureError("the bundle does not have exactly one signature in a DSSE envelope")
-    if not times:
-        # Without a vouched time a certificate of ten minutes proves nothing: its key may have been stolen since.
-        raise SignatureError("no signed timestamp of a trusted authority")
-    signature = envelope.signatures[0].sig
-    # At each of them: "if either fails, verification fails" (Sigstore client specification, 4.3).
-    for moment in times:
-        service = at(moment)
-        chain = chain_at(certificate, service.parts.authorities, moment)
-        # RFC 6962, 3.2, with the keys that were in service. GitHub's own Sigstore has no CT log, and its certificates no
-        # SCT.
-        if needs_sct:
-            verify_sct(certificate, chain, service.ct_keyring(KeyringPurpose.VERIFY))
-    _require_usage(certificate)
-    key = certificate.public_key()
-    # As sigstore-python, which verifies with keys of this kind alone: a bundle must not be good in one way and bad in the other.
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise SignatureError("the certificate's key is not an elliptic curve key")
-    message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
-    if not is_valid(key, signature, message):
-        raise SignatureError("the signature does not match the certificate's key and the content")
-
-
 def chain_at(
     certificate: x509.Certificate, authorities: Iterable[Authority], moment: datetime
 ) -> list[x509.Certificate]:
@@ -198,7 +148,8 @@ def chain_at(
         raise SignatureError(NO_CHAIN) from error
 
 
-def _require_usage(certificate: x509.Certificate) -> None:
+def require_code_signing(certificate: x509.Certificate) -> None:
+    """Raise ``SignatureError`` unless the certificate's key is for signing code."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.verdict import RootInfo
-from slsa_verifier_plugin.regular_files import read_regular
+from slsa_verifier_plugin.regular_files import read_configured
 from slsa_verifier_plugin.signatures.libraries import Key, trustroot
 from slsa_verifier_plugin.signatures.root_json import documents, model_of
 from slsa_verifier_plugin.signatures.wording import MalformedError, reason_of
@@ -133,15 +133,16 @@ class LoadedRoot:
         """Return how many parts' time has begun by ``now``; what was verified counts as long as this stays the same."""
         return sum(window.start <= now for window in self.parts.windows)
 
-    def require_begun(self, now: datetime) -> None:
-        """Raise ``TrustRootError`` unless the time of a certificate authority has begun by ``now``."""
+    def not_begun(self, now: datetime) -> TrustRootError | None:
+        """Return why the root cannot be used yet; None where the time of a certificate authority has begun by ``now``."""
         start = min(authority.window.start for authority in self.parts.authorities)
-        if now < start:
-            raise TrustRootError(
-                f"the trusted root {quoted(self.info.source)} cannot be used yet: its first certificate authority is in "
-                f"service from {start:%Y-%m-%dT%H:%M:%SZ} on",
-                "correct this machine's clock, or name another root",
-            )
+        if start <= now:
+            return None
+        return TrustRootError(
+            f"the trusted root {quoted(self.info.source)} cannot be used yet: its first certificate authority is in "
+            f"service from {start:%Y-%m-%dT%H:%M:%SZ} on",
+            "correct this machine's clock, or name another root",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,17 +255,12 @@ def read_root_file(path: str) -> bytes:
     Raises:
         TrustRootError: it cannot be read, or is too large.
     """
-    try:
-        content = read_regular(path, MAX_ROOT + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise TrustRootError(
-            f"the trusted root {quoted(path)} cannot be read: {reason}", "mount it or correct trustedRoot"
-        ) from error
+    what = f"the trusted root {quoted(path)}"
+    content = read_configured(path, MAX_ROOT + 1, what, "mount it or correct trustedRoot")
     # One byte more was asked for, which tells a file that is too long from one of just that length.
     if len(content) > MAX_ROOT:
         raise TrustRootError(
-            f"the trusted root {quoted(path)} is larger than {MAX_ROOT} bytes",
+            f"{what} is larger than {MAX_ROOT} bytes",
             "mount a Sigstore trusted_root.json or correct trustedRoot",
         )
     return content

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from slsa_verifier_plugin.errors import Reason, SignatureError, VerifierError
+from slsa_verifier_plugin.errors import Reason, SignatureError, TrustRootError, VerifierError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.envelope import Candidate
 from slsa_verifier_plugin.model.signer import Claim, Signer, Verified
@@ -24,12 +24,12 @@ from slsa_verifier_plugin.signatures.keys import (
     pre_authentication_encoding,
     verify_with_keys,
 )
-from slsa_verifier_plugin.signatures.libraries import Bundle, bundle_v1
+from slsa_verifier_plugin.signatures.libraries import Bundle, KeyringPurpose, bundle_v1, verify_sct
 from slsa_verifier_plugin.signatures.timestamps import (
     chain_at,
     names_authority,
+    require_code_signing,
     verified_times,
-    verify_stamped_bundle,
 )
 from slsa_verifier_plugin.signatures.trust import LoadedRoot, Log
 from slsa_verifier_plugin.signatures.wording import reason_of
@@ -75,9 +75,9 @@ class RootVerifier:
         """The part of a cache key that stands for this root as of now."""
         return f"{self.root.info.digest}@{self.root.begun(self._clock())}"
 
-    def require_begun(self) -> None:
-        """Raise ``TrustRootError`` where no certificate authority of the root is in service yet."""
-        self.root.require_begun(self._clock())
+    def not_begun(self) -> TrustRootError | None:
+        """Return why the root cannot be used yet, None where it can."""
+        return self.root.not_begun(self._clock())
 
     def verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
         """Return the verified payload of ``candidate``.
@@ -106,9 +106,7 @@ class RootVerifier:
     def _verify(self, candidate: Candidate, certificate: x509.Certificate) -> Verified:
         bundle = bundles.parse(candidate)  # step 1
         self._require_known(bundle, certificate)  # step 2
-        # The trusted root says which way, never the bundle: one that leaves its log entry out must not get the easier way.
-        by_log = bool(self.root.parts.logs)
-        content, moment, index = (self._by_log if by_log else self._by_timestamps)(bundle, certificate)
+        content, moment, index = self._verified(bundle, certificate)  # steps 3 to 5
         # Step 6. Two readers of one JSON text may differ, in a repeated member say. The policy has seen the candidate's payload,
         # so that is the only one that may count.
         if content != (candidate.payload_type, candidate.payload):
@@ -129,9 +127,8 @@ class RootVerifier:
         parts = self.root.parts
         # The certificate authority.
         if not parts.authority_of(certificate):
-            raise _unknown(
-                f"the certificate authority {plain(certificate.issuer.rfc4514_string())}", AUTHORITY
-            )
+            issuer = plain(certificate.issuer.rfc4514_string())
+            raise SignatureError(f"the certificate authority {issuer}", reason=AUTHORITY)
         # The CT logs. Only where there are logs of neither kind (GitHub's own Sigstore) does nobody look at an SCT.
         if parts.ct_logs or parts.logs:
             _require_listed("certificate transparency", certificates.ct_log_ids(certificate), parts.ct_logs)
@@ -146,7 +143,7 @@ class RootVerifier:
             and bundles.logged_at(bundle) is None
             and not names_authority(tokens, parts.timestamp_authorities)
         ):
-            raise _unknown("the timestamp authority", AUTHORITY)
+            raise SignatureError("the timestamp authority", reason=AUTHORITY)
         # The transparency log.
         entries = bundle.verification_material.tlog_entries
         if not entries:
@@ -158,28 +155,41 @@ class RootVerifier:
 
     # Steps 3 to 5
 
-    def _by_timestamps(
+    def _verified(
         self, bundle: bundle_v1.Bundle, certificate: x509.Certificate
-    ) -> tuple[tuple[str, bytes], datetime, None]:
-        """Return content and time of a bundle that no log knows (4.6, "No Transparency Service")."""
-        times = self._stamped(bundle).values()
-        needs_sct = bool(self.root.parts.ct_logs)
-        verify_stamped_bundle(bundle, certificate, times, self._in_service, needs_sct=needs_sct)
-        envelope = bundle.dsse_envelope
-        # ``verify_stamped_bundle`` has refused a bundle without one.
-        assert envelope is not None
-        # The earliest, as with a log: whoever adds a later timestamp makes nothing younger (maxAge).
-        return (envelope.payload_type, envelope.payload), min(times), None
-
-    def _by_log(
-        self, bundle: bundle_v1.Bundle, certificate: x509.Certificate
-    ) -> tuple[tuple[str, bytes], datetime, int]:
-        """Return content, time and log index of a bundle with a log entry."""
+    ) -> tuple[tuple[str, bytes], datetime, int | None]:
+        """Return content, time and log index of a bundle, after all of its signatures have verified."""
         # The signature comes first, before those of authorities and logs: it is the cheapest, and the others can be copied from
         # a good bundle by anybody.
-        _require_signature(bundle, certificate)
+        content, signature = _signed(bundle, certificate)
+        stamped = self._stamped(bundles.tokens_of(bundle), signature)
+        # The trusted root says which way, never the bundle: one that leaves its log entry out must not get the easier way.
+        if self.root.parts.logs:
+            return self._by_log(bundle, certificate, stamped)
+        return content, self._by_timestamps(certificate, stamped.values()), None
+
+    def _by_timestamps(self, certificate: x509.Certificate, times: Collection[datetime]) -> datetime:
+        """Return the time of a bundle that no log knows (4.6, "No Transparency Service")."""
+        # Without a vouched time a certificate of ten minutes proves nothing: its key may have been stolen since.
+        if not times:
+            raise SignatureError("no signed timestamp of a trusted authority")
+        # At each of them: "if either fails, verification fails" (4.3).
+        for moment in times:
+            service = self._in_service(moment)
+            chain = chain_at(certificate, service.parts.authorities, moment)
+            # RFC 6962, 3.2, with the keys that were in service. GitHub's own Sigstore has no CT log, and its certificates no
+            # SCT.
+            if self.root.parts.ct_logs:
+                verify_sct(certificate, chain, service.ct_keyring(KeyringPurpose.VERIFY))
+        require_code_signing(certificate)
+        # The earliest, as with a log: whoever adds a later timestamp makes nothing younger (maxAge).
+        return min(times)
+
+    def _by_log(
+        self, bundle: bundle_v1.Bundle, certificate: x509.Certificate, stamped: Mapping[bytes, datetime]
+    ) -> tuple[tuple[str, bytes], datetime, int]:
+        """Return content, time and log index of a bundle with a log entry."""
         # Step 3: the log's time where its promise covers it (Rekor v1), else the earliest timestamp (Rekor v2 has no time).
-        stamped = self._stamped(bundle)
         logged = bundles.logged_at(bundle)
         # Without a vouched time a certificate of ten minutes proves nothing: its key may have been stolen since.
         if logged is None and not stamped:
@@ -203,15 +213,12 @@ class RootVerifier:
         # The earliest of all times, which are all verified: whoever adds a later timestamp makes nothing younger (maxAge).
         return content, min([moment, *stamped.values()]), bundles.verified_index(bundle)
 
-    def _stamped(self, bundle: bundle_v1.Bundle) -> dict[bytes, datetime]:
+    def _stamped(self, tokens: Sequence[bytes], signature: bytes) -> dict[bytes, datetime]:
         """Return the verified timestamps; the others are left out, as anybody could leave them out of the bundle."""
         now = self._clock()
         # A window that has not begun by this machine's clock counts for nobody: a root may announce keys ahead of time.
         authorities = [item for item in self.root.parts.timestamp_authorities if item.window.start <= now]
-        envelope = bundle.dsse_envelope
-        # What was stamped is the first signature; more than one is refused later, by whichever way.
-        signature = envelope.signatures[0].sig if envelope and envelope.signatures else b""
-        return verified_times(bundles.tokens_of(bundle), signature, authorities)
+        return verified_times(tokens, signature, authorities)
 
     def _in_service(self, moment: datetime) -> InService:
         """Return what of this root was in service at ``moment``; made once for each set of parts, of which there are few."""
@@ -355,36 +362,38 @@ def _cache_key(candidate: Candidate, voucher: str) -> CacheKey:
     return hashlib.sha256(candidate.content).digest(), voucher
 
 
-def _unknown(what: str, reason: Reason = Reason.UNKNOWN_LOG) -> SignatureError:
-    return SignatureError(what, reason=reason)
-
-
 def _require_listed(kind: str, ids: Iterable[bytes], logs: Iterable[Log]) -> None:
     """Raise ``UNKNOWN_LOG`` where one of ``ids`` is of none of ``logs``."""
     known = {log.id for log in logs}
     for log_id in ids:
         if log_id not in known:
-            raise _unknown(f"the {kind} log {log_id.hex()[:16]}")
+            raise SignatureError(f"the {kind} log {log_id.hex()[:16]}", reason=Reason.UNKNOWN_LOG)
 
 
 def _invalid(what: str) -> SignatureError:
     return SignatureError(f"the signature does not verify: {what}", "attach the original bundle, unchanged")
 
 
-def _require_signature(bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> None:
-    """Raise ``SignatureError`` unless the envelope's only signature was made with the certificate's key.
+def _signed(bundle: bundle_v1.Bundle, certificate: x509.Certificate) -> tuple[tuple[str, bytes], bytes]:
+    """Return the content of the bundle's envelope, and its only signature, which was made with the certificate's key.
 
-    sigstore-python looks at this last, after five other signatures, and at the shape of what is not looked at here.
+    sigstore-python looks at this last, after five other signatures.
+
+    Raises:
+        SignatureError: it was not, or there are several, of which the stamped or logged one and the verified one could differ.
     """
     envelope = bundle.dsse_envelope
+    if envelope is None or len(envelope.signatures) != 1:
+        raise _invalid("the envelope does not have exactly one signature")
     try:
         key = certificate.public_key()
     except Exception as error:
         # As the parser of certificates: several types, and panics that are no ValueErrors.
         raise _invalid("the certificate's key is none that there can be") from error
-    # Not looked at here: sigstore-python tells each of these in its own words, which ``wording`` knows.
-    if envelope is None or len(envelope.signatures) != 1 or not isinstance(key, ec.EllipticCurvePublicKey):
-        return
-    message = Message(pre_authentication_encoding(envelope.payload_type, envelope.payload))
-    if not is_valid(key, envelope.signatures[0].sig, message):
+    # As sigstore-python, which verifies with keys of this kind alone: a bundle must not be good in one way and bad in the other.
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise _invalid("the certificate's key is not an elliptic curve key")
+    content, signature = (envelope.payload_type, envelope.payload), envelope.signatures[0].sig
+    if not is_valid(key, signature, Message(pre_authentication_encoding(*content))):
         raise _invalid("it does not match the certificate's key and the content")
+    return content, signature

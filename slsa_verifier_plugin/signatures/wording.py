@@ -8,10 +8,11 @@ and by the words that a library's sentence is recognized by. What is not recogni
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.network.download import NotDownloaded
+from slsa_verifier_plugin.network.failures import causes
+from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.signatures.libraries import (
     BadVersionNumberError,
     DownloadHTTPError,
@@ -47,10 +48,7 @@ _SAID = (
     ("too many signed timestamp", "it has too many signed timestamps"),
     ("duplicate timestamp", "it has a signed timestamp twice"),
     ("invalid timestamp response", "a signed timestamp cannot be read"),
-    (
-        "failed to build timestamp certificate chain",
-        NO_CHAIN,
-    ),
+    ("failed to build timestamp certificate chain", NO_CHAIN),
     ("expired at time of signing", "the certificate was not valid when this was signed"),
     (
         "certificate does not contain a signed certificate timestamp",
@@ -116,7 +114,7 @@ def reason_of(error: BaseException) -> str:
         error: what this program or a library raised.
     """
     # The outermost one that is known: it is the nearest to what was being done.
-    for cause in _chain(error):
+    for cause in reversed([*causes(error)]):
         # One of ours has been worded already.
         if isinstance(cause, VerifierError):
             return cause.message
@@ -143,25 +141,8 @@ def _fields(error: FieldsError) -> str:
     """Return the first thing that pydantic finds wrong, and how many others there are."""
     # Without the input, which is the file's and may be anything.
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    place = ""
-    for step in found[0]["loc"]:
-        # The way to the field, as people write it: ``tlogs[0].publicKey``.
-        if isinstance(step, int):
-            place += f"[{step}]"
-        elif _NAME.fullmatch(step):
-            # Other names come from the file, and may be anything.
-            place += f".{step}" if place else step
     what = _KINDS.get(found[0]["type"], "cannot be read, or has a value of another type")
+    # The way to the field. Other names than those of fields come from the file, and may be anything.
+    where = tuple(step for step in found[0]["loc"] if isinstance(step, int) or _NAME.fullmatch(step))
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{place or 'it'} {what}{more}"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield ``error`` and what it was raised from."""
-    seen: list[BaseException] = []
-    current: BaseException | None = error
-    # Causes can be a circle, where a handler raises what it caught from what it raised.
-    while current is not None and current not in seen:
-        seen.append(current)
-        current = current.__cause__ or current.__context__
-    yield from seen
+    return f"{Problem(where, what).place or 'it'} {what}{more}"

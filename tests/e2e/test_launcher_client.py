@@ -249,7 +249,11 @@ def test_standard_input_has_a_limit(plugin: Plugin, size: int, fits: bool) -> No
         assert told(done)["size"] == size
         assert done.stderr.startswith(b"warn: the request is longer than the resident verifier takes; ")
     else:
-        assert (done.returncode, done.stdout, done.stderr) == (1, protocol.STDIN_LARGE_LINE, b"")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            protocol.stdin_line(protocol.STDIN_LARGE),
+            b"",
+        )
 
 
 def test_the_largest_request_passes(plugin: Plugin) -> None:
@@ -277,7 +281,7 @@ def test_standard_input_that_never_ends_is_a_contract_error(plugin: Plugin) -> N
     finally:
         os.close(reader)
         os.close(writer)
-    assert (done.returncode, done.stdout, done.stderr) == (1, protocol.STDIN_SLOW_LINE, b"")
+    assert (done.returncode, done.stdout, done.stderr) == (1, protocol.stdin_line(protocol.STDIN_SLOW), b"")
     assert 2 <= time.monotonic() - begin < 4
 
 
@@ -289,7 +293,7 @@ def test_standard_input_that_cannot_be_read_is_a_contract_error(plugin: Plugin) 
         )
     finally:
         os.close(directory)
-    assert (done.returncode, done.stdout, done.stderr) == (1, protocol.STDIN_FAILED_LINE, b"")
+    assert (done.returncode, done.stdout, done.stderr) == (1, protocol.stdin_line(protocol.STDIN_FAILED), b"")
 
 
 def test_closed_standard_files_do_no_harm(plugin: Plugin) -> None:

@@ -339,7 +339,7 @@ def contract(data: bytes) -> None:
     def decide(*_: object) -> Any:
         raise ArtifactError("nothing is admitted here")
 
-    assert 0 < ratify.budget(stdin) <= 300
+    assert 0 < ratify.Input.of(stdin).seconds <= 300
     response = DecidingService(decide).respond(environment, stdin)
     assert response.stdout.count(b"\n") == 1
     assert len(response.stdout) <= 60 * 1024 + 1

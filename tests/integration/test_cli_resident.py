@@ -20,10 +20,13 @@ from slsa_verifier_plugin.cli.render import render_resident
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource, parse_policy
+from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import manage
-from slsa_verifier_plugin.service.resident_service import RETRY_SECONDS, ResidentService, refresh_seconds
+from slsa_verifier_plugin.resident.server.server_settings import read_settings
+from slsa_verifier_plugin.service.resident_service import RETRY_SECONDS, ResidentService
 from slsa_verifier_plugin.signatures.refresh import Refreshed
 from tests.support.command_line import TESTDATA, parameters, process
+from tests.support.processes import wait_until
 
 SUBJECT = "127.0.0.1:9/source-demo@sha256:11946bd15098cf75fd99caabe2264b893b539e5082d93ad0ab006e1e2b5250c1"
 
@@ -157,22 +160,26 @@ def only_root(service: ResidentService) -> dict[str, str]:
     return shown
 
 
+def follow(service: ResidentService, root: object = "public-good") -> None:
+    """Make a call whose policy asks for ``root``."""
+    service.service.verifier(parse_policy({"name": "x", **parameters(trustedRoot=root)}))
+
+
 def service_following(refreshes: Refreshes, root: object = "public-good") -> ResidentService:
     service = ResidentService({}, refreshes)
-    policy = parse_policy({"name": "x", **parameters(trustedRoot=root)})
-    service.service.verifier(policy)
+    follow(service, root)
     return service
 
 
 def test_calls_are_answered_as_by_the_plugin() -> None:
     service = ResidentService({})
     stdin = (TESTDATA / "stdin-unreachable.json").read_bytes()
-    status, out, _ = service.handle((0.0, b"VERIFY", SUBJECT.encode(), b"1.0.0", stdin), 0.0)
+    status, out, _ = service.handle(protocol.VERIFY, (0.0, b"VERIFY", SUBJECT.encode(), b"1.0.0", stdin), 0.0)
     result = json.loads(out)
     assert (status, result["extensions"]["reason"]) == (0, "REGISTRY_UNREACHABLE")
-    status, out, _ = service.handle((0.0, None, None, None, b""), 0.0)
+    status, out, _ = service.handle(protocol.VERIFY, (0.0, None, None, None, b""), 0.0)
     assert (status, json.loads(out)["code"]) == (1, 4)
-    status, out, _ = service.handle((0.0, b"\xff", SUBJECT.encode(), b"1.0.0", stdin), 0.0)
+    status, out, _ = service.handle(protocol.VERIFY, (0.0, b"\xff", SUBJECT.encode(), b"1.0.0", stdin), 0.0)
     assert (status, json.loads(out)["code"]) == (1, 3)
     assert service.status()["calls"] == 3
     assert service.budget(b'{"config":{"timeout":"7s"}}') == 7.0
@@ -184,22 +191,17 @@ def digests(service: ResidentService) -> dict[str, str]:
     return {item["source"]: item["digest"] for item in roots}
 
 
-def refresh_all(service: ResidentService) -> None:
-    for thread in service.refresh_due():
-        thread.join(30)
+PUBLIC_GOOD = RootSource("public-good")
 
 
 def test_a_root_that_policies_ask_for_is_refreshed() -> None:
     refreshes = Refreshes(Refreshed("u", "a" * 64, changed=True))
     service = service_following(refreshes)
-    refresh_all(service)
-    assert service.next_refresh() == pytest.approx(24 * 3600, abs=5)
-    assert refreshes.asked == [RootSource("public-good")]
+    assert service._refresh_once(PUBLIC_GOOD) == 24 * 3600
+    assert refreshes.asked == [PUBLIC_GOOD]
     shown = only_root(service)
     assert (shown["source"], shown["digest"], shown["error"]) == ("public-good", "a" * 64, "")
     assert shown["refreshed"].startswith(f"{datetime.now(UTC):%Y-}")
-    refresh_all(service)
-    assert len(refreshes.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -210,59 +212,101 @@ def test_a_root_that_policies_ask_for_is_refreshed() -> None:
     ],
 )
 def test_a_refresh_that_fails_is_tried_again_and_told(failure: Exception, expected: str) -> None:
-    service = service_following(Refreshes(failure))
-    refresh_all(service)
-    assert service.next_refresh() == pytest.approx(RETRY_SECONDS, abs=5)
+    service = service_following(Refreshes(failure, Refreshed("u", "a" * 64, changed=True)))
+    assert service._refresh_once(PUBLIC_GOOD) == RETRY_SECONDS
     shown = only_root(service)
     assert (shown["error"], shown["refreshed"]) == (expected, "")
+    assert service._refresh_once(PUBLIC_GOOD) == 24 * 3600
+    assert only_root(service)["error"] == ""
+
+
+def warm(refresh: Any) -> ResidentService:
+    service = ResidentService({"SLSA_VERIFIER_WORKERS": "1"}, refresh)
+    service.warm_up()
+    return service
 
 
 def test_a_refresh_that_hangs_holds_up_no_other() -> None:
     """One bad ``tufUrl`` must not keep the roots of the other policies old."""
     over, hung = threading.Event(), RootSource("tuf", "https://hangs.example", "/nonexistent")
+    asked: list[RootSource] = []
 
     def refresh(source: RootSource, environ: Mapping[str, str]) -> Refreshed:
+        asked.append(source)
         if source == hung:
             over.wait(60)
         return Refreshed("u", "a" * 64, changed=True)
 
-    service = ResidentService({"SLSA_VERIFIER_WORKERS": "1"}, refresh)
-    service._follow(hung)
-    service._follow(RootSource("public-good"))
-    slow, quick = service.refresh_due()
-    quick.join(30)
-    assert not service.refresh_due()  # neither again: one is under way, the other is done
-    assert digests(service) == {"https://hangs.example": "", "public-good": "a" * 64}
-    assert service.next_refresh() == pytest.approx(24 * 3600, abs=60)
+    service = warm(refresh)
+    for source in (hung, PUBLIC_GOOD, hung, PUBLIC_GOOD):
+        service._follow(source)
+    wait_until(lambda: digests(service) == {"https://hangs.example": "", "public-good": "a" * 64})
     over.set()
-    slow.join(30)
-    assert set(digests(service).values()) == {"a" * 64}
+    wait_until(lambda: set(digests(service).values()) == {"a" * 64})
+    assert sorted(source.kind for source in asked) == ["public-good", "tuf"], "each has one thread"
 
 
 def test_files_are_not_refreshed() -> None:
-    refreshes = Refreshes(Refreshed("u", "a" * 64, changed=True))
-    service = service_following(refreshes, {"path": str(TESTDATA / "trusted_root.json")})
-    refresh_all(service)
-    assert (refreshes.asked, service.status()["trustedRoots"]) == ([], [])
+    service = service_following(Refreshes(), {"path": str(TESTDATA / "trusted_root.json")})
+    assert service.status()["trustedRoots"] == []
 
 
 def test_warming_up_starts_the_refreshes_in_the_background() -> None:
     refreshes = Refreshes(Refreshed("u", "a" * 64, changed=False))
     service = ResidentService({"SLSA_VERIFIER_WORKERS": "1"}, refreshes)
+    follow(service)
+    before = threading.active_count()
+    assert only_root(service)["digest"] == ""
+    assert threading.active_count() == before, "no thread before the fork is made"
     service.warm_up()
-    service.service.verifier(parse_policy({"name": "x", **parameters(trustedRoot="public-good")}))
-    end = time.monotonic() + 30
-    while not refreshes.asked:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: only_root(service)["digest"] == "a" * 64)
+    follow(service)
+    assert refreshes.asked == [PUBLIC_GOOD]
     service.trim()
+
+
+def test_a_warming_up_that_fails_keeps_no_root_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = ResidentService(
+        {"SLSA_VERIFIER_WORKERS": "1"}, Refreshes(Refreshed("u", "a" * 64, changed=False))
+    )
+    monkeypatch.setattr(service.service, "warm_up", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        service.warm_up()
+    follow(service)
+    wait_until(lambda: only_root(service)["digest"] == "a" * 64)
+
+
+def test_without_hours_nothing_is_refreshed() -> None:
+    service = ResidentService({"SLSA_VERIFIER_WORKERS": "1", "SLSA_VERIFIER_REFRESH_HOURS": "0"}, Refreshes())
+    service.warm_up()
+    before = threading.active_count()
+    follow(service)
+    assert threading.active_count() == before
+    assert only_root(service)["error"] == ""
+
+
+def test_where_there_is_no_thread_the_next_call_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = warm(Refreshes(Refreshed("u", "a" * 64, changed=False)))
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", refuse)
+        follow(service)
+    assert only_root(service)["error"] == "the system gives no thread for it"
+    follow(service)
+    wait_until(lambda: only_root(service)["digest"] == "a" * 64)
+    assert only_root(service)["error"] == ""
 
 
 @pytest.mark.parametrize(
     ("value", "hours"), [("", 24), ("0", 0), ("6", 6), ("-1", 24), ("x", 24), ("123456", 24), ("\u0663", 24)]
 )
 def test_hours_between_refreshes(value: str, hours: int) -> None:
-    assert refresh_seconds({"SLSA_VERIFIER_REFRESH_HOURS": value}) == hours * 3600
+    settings, problems = read_settings({"SLSA_VERIFIER_REFRESH_HOURS": value})
+    assert settings.refresh_hours == hours
+    assert bool(problems) is (value not in ("", "0", "6")), "what is not understood is told"
 
 
 def test_places_of_others_are_refused(tmp_path: Path) -> None:

@@ -224,6 +224,6 @@ def test_standard_input_that_never_ends(hasty: World) -> None:
         caller.stdin.write(b"{")
         caller.stdin.flush()
         assert caller.wait(30) == 1
-        assert caller.stdout.read() == protocol.STDIN_SLOW_LINE
+        assert caller.stdout.read() == protocol.stdin_line(protocol.STDIN_SLOW)
         assert caller.stderr.read() == b""
     assert hasty.pids() == []

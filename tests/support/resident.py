@@ -69,7 +69,10 @@ class ObedientService:
         self._warm_seconds = warm_seconds
         self._warm_fails = warm_fails
 
-    def handle(self, request: Request, elapsed: float) -> Answer:
+    def handle(self, kind: int, request: Request, elapsed: float) -> Answer:
+        return self._verify(request, elapsed) if kind == protocol.VERIFY else self._check(request)
+
+    def _verify(self, request: Request, elapsed: float) -> Answer:
         _, command, subject, version, stdin = request
         orders = _orders(stdin)
         time.sleep(float(orders.get("sleep", "0")))
@@ -97,7 +100,7 @@ class ObedientService:
             return 3, repr((command, subject, version, stdin, elapsed)).encode(), b"warn: echoed\n"
         return 0, b"resident %d\n" % os.getpid() + b"x" * int(orders.get("size", "0")), b""
 
-    def check(self, kind: int, request: Request, elapsed: float) -> Answer:
+    def _check(self, request: Request) -> Answer:
         """Say what was asked; a name that begins with ``raise`` fails."""
         if (request[2] or b"").startswith(b"raise"):
             raise ValueError("secret")

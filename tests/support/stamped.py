@@ -11,7 +11,6 @@ from cryptography import x509
 from sigstore_models.bundle import v1 as bundle_v1
 
 from slsa_verifier_plugin.model.envelope import read_blob
-from slsa_verifier_plugin.signatures.timestamps import verify_stamped_bundle
 from slsa_verifier_plugin.signatures.trust import LoadedRoot, load_root
 from slsa_verifier_plugin.signatures.verifier import AttestationVerifier, RootVerifier
 from tests.support.sigstore import LOGGED_AFTER, SIGNED_AT, Departures, Lab, vsa
@@ -44,11 +43,7 @@ def verify_parsed(
     bundle: bundle_v1.Bundle, certificate: x509.Certificate, trusted: LoadedRoot | None = None
 ) -> datetime:
     """Verify a parsed bundle by its timestamps alone, with any certificate, and return the earliest of their times."""
-    verifier = RootVerifier(trusted or root())
-    times = verifier._stamped(bundle).values()
-    needs_sct = bool(verifier.root.parts.ct_logs)
-    verify_stamped_bundle(bundle, certificate, times, verifier._in_service, needs_sct=needs_sct)
-    return min(times)
+    return RootVerifier(trusted or root())._verified(bundle, certificate)[1]
 
 
 def edited(edit: Callable[[Any], None], content: bytes | None = None) -> bytes:

@@ -326,12 +326,12 @@ def test_a_wrong_type_in_the_stores_settings_is_the_contracts_error(key: str) ->
     ],
 )
 def test_the_time_of_a_call_is_known_before_it_is_parsed(config: object, seconds: float) -> None:
-    assert ratify.budget(encoded({"config": config})) == seconds
+    assert ratify.Input.of(encoded({"config": config})).seconds == seconds
 
 
 @pytest.mark.parametrize("stdin", [b"", b"[]", b"7", b"{", b"\xff", b"[" * 9999])
 def test_the_default_time_where_it_cannot_be_told(stdin: bytes) -> None:
-    assert ratify.budget(stdin) == 4.0
+    assert ratify.Input.of(stdin).seconds == 4.0
 
 
 def test_standard_input_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,4 +377,4 @@ def test_any_call_is_one_line_and_an_exit_status(environment: dict[str, str], st
     value = body(response)
     assert response.status == ("code" in value)
     assert value.get("isSuccess") is not True
-    assert 0 < ratify.budget(stdin) <= 300
+    assert 0 < ratify.Input.of(stdin).seconds <= 300

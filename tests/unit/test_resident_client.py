@@ -51,7 +51,7 @@ def test_the_list_can_fail() -> None:
 def test_starting_and_isolating_load_little_more() -> None:
     names = ("spawn", "isolate", "client.own_turns", "processors")
     statement = "import " + ", ".join(f"{PACKAGE}.resident.{name}" for name in names)
-    more = {"fcntl", *(f"{PACKAGE}.resident.{name}" for name in (*names, "locks"))}
+    more = {"fcntl", f"{PACKAGE}.locks", *(f"{PACKAGE}.resident.{name}" for name in names)}
     assert loaded_by(statement) - LOADED <= more
 
 
@@ -163,7 +163,7 @@ def test_standard_input_of_the_most_bytes_is_read() -> None:
 
 def test_more_standard_input_is_contract_error_5() -> None:
     with piped(b"x" * (protocol.MAX_STDIN + 1)) as stdin:
-        assert call(stdin) == (1, protocol.STDIN_LARGE_LINE, b"")
+        assert call(stdin) == (1, protocol.stdin_line(protocol.STDIN_LARGE), b"")
 
 
 def test_standard_input_that_never_ends_is_contract_error_5(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_standard_input_that_never_ends_is_contract_error_5(monkeypatch: pytest.
     reader, writer = os.pipe()
     try:
         os.write(writer, b"{")
-        assert call(reader) == (1, protocol.STDIN_SLOW_LINE, b"")
+        assert call(reader) == (1, protocol.stdin_line(protocol.STDIN_SLOW), b"")
     finally:
         os.close(reader)
         os.close(writer)
@@ -180,7 +180,7 @@ def test_standard_input_that_never_ends_is_contract_error_5(monkeypatch: pytest.
 def test_standard_input_that_goes_on_and_on_is_contract_error_5() -> None:
     zero = os.open("/dev/zero", os.O_RDONLY)
     try:
-        assert call(zero) == (1, protocol.STDIN_LARGE_LINE, b"")
+        assert call(zero) == (1, protocol.stdin_line(protocol.STDIN_LARGE), b"")
     finally:
         os.close(zero)
 
@@ -188,7 +188,7 @@ def test_standard_input_that_goes_on_and_on_is_contract_error_5() -> None:
 def test_unreadable_standard_input_is_contract_error_5(tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert call(directory) == (1, protocol.STDIN_FAILED_LINE, b"")
+        assert call(directory) == (1, protocol.stdin_line(protocol.STDIN_FAILED), b"")
     finally:
         os.close(directory)
 
@@ -197,7 +197,7 @@ def test_closed_standard_input_is_contract_error_5() -> None:
     reader, writer = os.pipe()
     os.close(writer)
     os.close(reader)
-    assert call(reader) == (1, protocol.STDIN_FAILED_LINE, b"")
+    assert call(reader) == (1, protocol.stdin_line(protocol.STDIN_FAILED), b"")
 
 
 def test_read_stdin_raises_for_each() -> None:

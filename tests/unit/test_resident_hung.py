@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from slsa_verifier_plugin.locks import named_in
 from slsa_verifier_plugin.resident.channel import ProcessWatch
 from slsa_verifier_plugin.resident.client.end_hung import end_hung
-from slsa_verifier_plugin.resident.locks import named_in
 from slsa_verifier_plugin.resident.place import Place
 
 
@@ -48,10 +48,11 @@ def place(tmp_path: Path) -> Place:
 
 
 def watched(process: int) -> ProcessWatch:
-    watch = ProcessWatch(process)
-    for _ in range(9):
-        assert not watch.looks_hung(0.0), "too few looks"
-    assert not watch.looks_hung(60.0), "too soon"
+    watch = ProcessWatch()
+    # The first look is what the others are held against.
+    for _ in range(10):
+        assert not watch.looks_hung(process, 0.0), "too few looks"
+    assert not watch.looks_hung(process, 60.0), "too soon"
     return watch
 
 
@@ -68,15 +69,22 @@ def claimed(place: Place, number: int) -> Iterator[None]:
 
 
 def test_nobody_and_one_that_works_are_never_hung() -> None:
-    nobody, itself = ProcessWatch(0), ProcessWatch(os.getpid())
-    for _ in range(20):
-        assert not nobody.looks_hung(0.0)
-        assert not itself.looks_hung(0.0)
+    watch = ProcessWatch()
+    # The last number is none that a process can have: a claim may say anything.
+    for process in (0, os.getpid(), 10**15 - 1):
+        for _ in range(20):
+            assert not watch.looks_hung(process, 0.0)
+
+
+def test_what_was_seen_of_one_process_says_nothing_of_another(stopped: int) -> None:
+    watch = watched(stopped)
+    assert not watch.looks_hung(os.getpid(), 0.0)
+    assert not watch.looks_hung(stopped, 0.0)
 
 
 def test_one_that_is_stopped_and_has_claimed_the_place_is_ended(stopped: int, place: Place) -> None:
     watch = watched(stopped)
-    assert watch.looks_hung(0.0)
+    assert watch.looks_hung(stopped, 0.0)
     with claimed(place, stopped):
         assert end_hung(watch, place)
     assert os.waitpid(stopped, 0)[1] == signal.SIGKILL
@@ -130,4 +138,4 @@ def test_one_that_has_ended_needs_no_ending(stopped: int, place: Place) -> None:
     os.waitpid(stopped, 0)
     with claimed(place, stopped):
         assert end_hung(watch, place)
-    assert not watch.looks_hung(0.0)
+    assert not watch.looks_hung(stopped, 0.0)

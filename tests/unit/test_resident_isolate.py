@@ -40,7 +40,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(work: Callable[[], Answer], seconds: float = 20.0) -> Answer:
     """Run it isolated; whatever it does, it leaves no child, not even a dead one."""
     before = children(threading.get_native_id())
-    answer = run_isolated(lambda: (seconds, work), time.monotonic() + seconds)
+    answer = run_isolated(lambda: (seconds, lambda elapsed: work()), time.monotonic(), seconds)
     assert children(threading.get_native_id()) == before
     return answer
 

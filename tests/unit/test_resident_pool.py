@@ -139,7 +139,7 @@ def test_no_more_work_at_once_than_may_however_many_come_back_from_waiting(log: 
     lock = threading.Lock()
 
     class Service(ObedientService):
-        def handle(self, request: Request, elapsed: float) -> Answer:
+        def handle(self, kind: int, request: Request, elapsed: float) -> Answer:
             for _ in range(5):
                 with lock:
                     working.add(threading.get_ident())
@@ -183,7 +183,7 @@ def test_one_registry_never_has_all_threads(log: ErrorLog) -> None:
 
 def test_one_that_fails_while_it_waits_gives_its_turn_back(log: ErrorLog) -> None:
     class Service(ObedientService):
-        def handle(self, request: Request, elapsed: float) -> Answer:
+        def handle(self, kind: int, request: Request, elapsed: float) -> Answer:
             with aside():
                 raise ValueError("secret")
 

@@ -47,13 +47,20 @@ def test_check_frame_is_these_bytes() -> None:
 
 @pytest.mark.parametrize("limit", [b"0", b"9000", b"600000"])
 def test_a_check_has_its_own_time_limit(limit: bytes) -> None:
-    assert protocol.check_seconds((0.0, b"/p", b"r/i", b"sha256:0", limit)) == int(limit) / 1000
+    check = (0.0, b"/p", b"r/i", b"sha256:0", limit)
+    assert protocol.asked_seconds(protocol.CHECK, check) == int(limit) / 1000
+
+
+def test_a_report_has_its_time_limit_before_its_files() -> None:
+    assert protocol.asked_seconds(protocol.REPORT, (0.0, None, None, b"9000", b"1")) == 9.0
+    with pytest.raises(FrameError):
+        protocol.asked_seconds(protocol.REPORT, (0.0, None, None, None, b"9000"))
 
 
 @pytest.mark.parametrize("limit", [b"", b"9s", b"-1", b"1.5", b" 9", b"600001", b"0000009", "٩".encode()])
 def test_a_check_without_a_time_limit_is_none(limit: bytes) -> None:
     with pytest.raises(FrameError):
-        protocol.check_seconds((0.0, b"/p", b"r/i", b"sha256:0", limit))
+        protocol.asked_seconds(protocol.CHECK, (0.0, b"/p", b"r/i", b"sha256:0", limit))
 
 
 @pytest.mark.parametrize("field", [1, 2, 3])
@@ -62,7 +69,7 @@ def test_a_check_without_one_of_its_fields_is_none(field: int, value: bytes | No
     request: list[Any] = [0.0, b"/p", b"r/i", b"sha256:0", b"9000"]
     request[field] = value
     with pytest.raises(FrameError):
-        protocol.check_seconds(tuple(request))
+        protocol.asked_seconds(protocol.CHECK, tuple(request))
 
 
 def test_answer_and_accepted_frames_are_these_bytes() -> None:

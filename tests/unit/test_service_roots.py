@@ -58,14 +58,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
         yield Place(repository, tmp_path)
 
 
-def make_due(resident: ResidentService) -> None:
-    for item in resident._followed.values():
-        item.due = 0.0
-
-
 def refresh_all(resident: ResidentService) -> None:
-    for thread in resident.refresh_due():
-        thread.join(30)
+    for source in list(resident._followed):
+        resident._refresh_once(source)
 
 
 CLOSED = "the trusted root says that a log was not in service when this was signed"
@@ -95,7 +90,6 @@ def test_a_resident_verifiers_own_refresh_counts_from_the_next_call_on(place: Pl
     refresh_all(resident)
     assert place.judge(resident.service) == CLOSED
     place.repository.publish(FIRST)
-    make_due(resident)
     refresh_all(resident)
     assert place.judge(resident.service) == "verified"
 

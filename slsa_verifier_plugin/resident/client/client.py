@@ -52,11 +52,7 @@ _CHUNK = 65536
 
 
 class StdinError(Exception):
-    """Standard input cannot be used; ``line`` is the contract's error object."""
-
-    def __init__(self, line: bytes) -> None:
-        super().__init__()
-        self.line = line
+    """Standard input cannot be used; the text says why, in ASCII."""
 
 
 def refusal(environ: "Mapping[str, str]") -> Answer | None:
@@ -89,7 +85,7 @@ def call(
     try:
         content = read_stdin(stdin, time.monotonic() + protocol.STDIN_SECONDS)
     except StdinError as error:
-        return 1, error.line, b""
+        return 1, protocol.stdin_line(str(error)), b""
     command, version, subject = (
         os.fsencode(environ[name]) if name in environ else None for name in VARIABLES
     )
@@ -178,7 +174,7 @@ def read_stdin(descriptor: int, end: float) -> bytes:
             left = end - time.monotonic()
             # A caller that keeps its end open, or sends a byte a second, must not keep this process for ever.
             if left <= 0 or not waiter.poll(left * 1000):
-                raise StdinError(protocol.STDIN_SLOW_LINE)
+                raise StdinError(protocol.STDIN_SLOW)
             chunk = os.read(descriptor, _CHUNK)
             if not chunk:
                 return b"".join(chunks)
@@ -186,9 +182,9 @@ def read_stdin(descriptor: int, end: float) -> bytes:
             size += len(chunk)
             # Asked at each chunk: /dev/zero has no end.
             if size > protocol.MAX_STDIN:
-                raise StdinError(protocol.STDIN_LARGE_LINE)
+                raise StdinError(protocol.STDIN_LARGE)
     except OSError as error:
-        raise StdinError(protocol.STDIN_FAILED_LINE) from error
+        raise StdinError(protocol.STDIN_FAILED) from error
 
 
 class _Search:
@@ -205,13 +201,16 @@ class _Search:
         self._environ = environ
         # With ``require`` there is no other way to turn to, so ACCEPTED may take all of the call's time.
         self._exchanger = Exchanger(question, started, protocol.ACCEPT_SECONDS if turns else question.seconds)
-        self._started = started
         self._start_command = start_command
         self._turns = turns
         self._end = started + question.seconds
         self._begun = time.monotonic()
+        # However late the call is, it has one look: it may start the verifier that the next call finds.
+        least = self._begun + LEAST_SECONDS
+        self._last_look = max(self._end, least)
         # When a turn is tried beside the resident verifier, and when at the latest.
-        self._due = self._reserved = 0.0
+        self._reserved = max(self._end - RESERVED_SECONDS, least)
+        self._due = min(self._begun + protocol.START_SECONDS, self._reserved)
         # Connections that were closed before ACCEPTED, and after it.
         self._closed = self._cut = 0
         self._turn: int | None = None
@@ -258,13 +257,8 @@ class _Search:
         return own_turns.await_turn(place, self._end)
 
     def _ask_until_the_end(self, place: Place) -> Answer | None:
-        from_now = self._begun + LEAST_SECONDS
-        # However late the call is, it has one look: it may start the verifier that the next call finds.
-        end = max(self._end, from_now)
-        self._reserved = max(self._end - RESERVED_SECONDS, from_now)
-        self._due = min(self._begun + protocol.START_SECONDS, self._reserved)
         while True:
-            answer = self._ask_once(place, end)
+            answer = self._ask_once(place)
             if answer is not None:
                 return answer
             now = time.monotonic()
@@ -273,12 +267,12 @@ class _Search:
                 from slsa_verifier_plugin.resident.client import own_turns
 
                 self._turn = own_turns.take_turn(place)
-            self._time_is_over = now >= end
+            self._time_is_over = now >= self._last_look
             if self._turn is not None or self._time_is_over:
                 return None
-            pause(self._begun, end)
+            pause(self._begun, self._last_look)
 
-    def _ask_once(self, place: Place, end: float) -> Answer | None:
+    def _ask_once(self, place: Place) -> Answer | None:
         """Return the answer of a verifier that listens by now; None for none, and other ways may be due sooner then.
 
         Raises:
@@ -287,23 +281,23 @@ class _Search:
             NobodyListensError: none can be started.
         """
         try:
-            channel = self._channel(place, end)
+            channel = self._channel(place)
             if channel is None:
                 self.problem = "no resident verifier could be started in time"
                 return None
-            return self._exchanger.exchange(channel, end)
+            return self._exchanger.exchange(channel, self._last_look)
         except BusyError:
             self.problem = "the resident verifier has too many calls waiting"
         except TimeoutError:
             # Not accepted in time. An attempt that the end of the call's time cut short tells less than those before.
             if not self.problem or time.monotonic() < self._end:
                 self.problem = "the resident verifier does not answer"
-        except HungError as error:
+        except HungError:
             from slsa_verifier_plugin.resident.client.end_hung import end_hung
 
             self.problem = "the resident verifier does not answer"
             # Ended by this call or another one: the next verifier is on its way, or will be started by the next look.
-            if end_hung(error.watch, place):
+            if end_hung(self._exchanger.watch, place):
                 self._wait_for_the_next()
                 return None
         except ClosedError as error:
@@ -329,12 +323,12 @@ class _Search:
         """Give the verifier that follows a lost one some time before other ways are tried."""
         self._due = min(max(self._due, time.monotonic() + protocol.ACCEPT_SECONDS), self._reserved)
 
-    def _channel(self, place: Place, end: float) -> Channel | None:
+    def _channel(self, place: Place) -> Channel | None:
         """Return a connection to a verifier, after starting one if need be; None while it does not listen yet."""
         try:
             # Once this call is at starting one, the starter connects by itself, in an order that it needs.
             if self._starter is None:
-                return open_channel(place, min(time.monotonic() + protocol.ACCEPT_SECONDS, end))
+                return open_channel(place, min(time.monotonic() + protocol.ACCEPT_SECONDS, self._last_look))
         # Not an end yet: the starter below has one started.
         except NobodyListensError:
             pass

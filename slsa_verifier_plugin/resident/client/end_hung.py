@@ -2,9 +2,9 @@
 
 import os
 
+from slsa_verifier_plugin.locks import MAX_DIGITS, is_locked, try_lock
 from slsa_verifier_plugin.resident.channel import ProcessWatch, time_used
 from slsa_verifier_plugin.resident.client.held_process import HeldProcess
-from slsa_verifier_plugin.resident.locks import MAX_DIGITS, is_locked, try_lock
 from slsa_verifier_plugin.resident.place import Place
 
 # For a killed process to end, in seconds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,34 +135,19 @@ def stop(environ: Mapping[str, str], seconds: float = 10.0) -> Stopped:
             channel = open_channel(find_place(environ), time.monotonic() + ASK_SECONDS)
     except NobodyListensError:
         return Stopped(None)
-    try:
+    with closing(channel):
         pid = peer_of(channel.connection)[0]
         if pid <= 1:
             # The kernel names a peer of another namespace 0; 1 is a container's own init, which nothing here starts.
             raise UsageError("the resident verifier runs in another process namespace; stop it there")
-        # Held before it is told to stop: once it has ended, its number may be another process's.
         with usage_errors(f"watch process {pid}"):
-            process = _held(pid)
-        if process is None:
-            return Stopped(pid)
-        try:
+            try:
+                # Held before it is told to stop: once it has ended, its number may be another process's.
+                process = HeldProcess(pid)
+            except ProcessLookupError:
+                return Stopped(pid)
+        with closing(process):
             return Stopped(pid, killed=not _stop(channel, process, end))
-        finally:
-            process.close()
-    finally:
-        channel.close()
-
-
-def _held(pid: int) -> HeldProcess | None:
-    """Return a process, held; None where it has ended.
-
-    Raises:
-        OSError: it cannot be held.
-    """
-    try:
-        return HeldProcess(pid)
-    except ProcessLookupError:
-        return None
 
 
 def _stop(channel: Channel, process: HeldProcess, end: float) -> bool:
@@ -193,7 +179,7 @@ def _status_at(place: Place, seconds: float) -> ResidentStatus:
         return ResidentStatus(directory, problem=f"{error.problem}: {quoted(error.path)}")
     except OSError as error:
         return ResidentStatus(directory, problem=f"the resident verifier cannot be reached: {plain(error)}")
-    try:
+    with closing(channel):
         pid = peer_of(channel.connection)[0]
         # Whatever goes wrong from here on, there is a process, and its number helps a person.
         try:
@@ -202,9 +188,7 @@ def _status_at(place: Place, seconds: float) -> ResidentStatus:
             report = loads(body) if kind == protocol.STATUS_REPLY else None
         except (TimeoutError, ClosedError, protocol.FrameError, JsonError):
             report = None
-        # Any process of this user may listen there.
-        if not isinstance(report, dict):
-            return ResidentStatus(directory, True, pid, problem="a process listens, but does not answer")
-        return ResidentStatus(directory, True, pid, report)
-    finally:
-        channel.close()
+    # Any process of this user may listen there.
+    if not isinstance(report, dict):
+        return ResidentStatus(directory, True, pid, problem="a process listens, but does not answer")
+    return ResidentStatus(directory, True, pid, report)

@@ -6,7 +6,7 @@ Loaded only where one is due. The launcher takes its turns by the same files.
 import os
 import time
 
-from slsa_verifier_plugin.resident.locks import try_lock
+from slsa_verifier_plugin.locks import try_lock
 from slsa_verifier_plugin.resident.place import Place, PlaceError, check_directories, pause
 from slsa_verifier_plugin.resident.processors import usable_processors
 

@@ -69,10 +69,7 @@ class ErrorLog:
                 self.descriptor = -1
 
     def _write(self, line: bytes) -> None:
-        # No file could be made, or it was a symbolic link: the lines are in memory alone.
-        if self.descriptor < 0:
-            self.unwritten += 1
-            return
+        # Where no file could be made, or it was a symbolic link, this fails as well: the lines are in memory alone.
         size = os.fstat(self.descriptor).st_size
         if size + len(line) > MAX_BYTES:
             # The watchdog writes here too, so the size is asked for, not counted.

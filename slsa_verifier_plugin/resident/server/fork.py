@@ -62,9 +62,8 @@ class Fork:
         """
         pairs: list[tuple[socket.socket, socket.socket]] = []
         try:
-            # The last pair is for the sign that the fork is ready.
             # SEQPACKET keeps messages apart, so neither side needs frames.
-            for _ in range(self._lanes + 1):
+            for _ in range(self._lanes):
                 pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             # A look at every object would make it a page of its own in each process.
             gc.freeze()
@@ -84,8 +83,7 @@ class Fork:
         for _, theirs in pairs:
             theirs.close()
         # Until here it holds the listening socket and the claim, which the next verifier would wait for in vain.
-        sign, _ = pairs.pop()
-        if not _is_ready(sign):
+        if not _is_ready(pairs[0][0]):
             end_child(child)
             self.state = f"ended: process {child} did not begin"
             for ours, _ in pairs:
@@ -134,24 +132,22 @@ class Fork:
                 return
 
 
-def _is_ready(sign: socket.socket) -> bool:
+def _is_ready(lane: socket.socket) -> bool:
     """Return True once the fork has closed what it inherited; False where it ends or takes too long."""
-    with sign:
-        sign.settimeout(READY_SECONDS)
-        try:
-            return bool(sign.recv(1))
-        except OSError:
-            return False
+    lane.settimeout(READY_SECONDS)
+    try:
+        return bool(lane.recv(1))
+    except OSError:
+        return False
 
 
-def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoReturn:
+def _serve(prepare: Callable[[], Work], lanes: Sequence[socket.socket]) -> NoReturn:
     """Answer requests until the other ends are closed, as they are once the parent has ended.
 
     Args:
         prepare: returns what does the work.
-        pairs: the fork's ends of the lanes, and of the one on which it says that it is ready.
+        lanes: the fork's ends; on the first it says that it is ready.
     """
-    *lanes, sign = pairs
     try:
         # A group of its own, but in the parent's session: when the parent ends, the kernel then sends a stopped process
         # SIGHUP and SIGCONT (POSIX, "orphaned process group"), and it ends too.
@@ -161,10 +157,9 @@ def _serve(prepare: Callable[[], Work], pairs: Sequence[socket.socket]) -> NoRet
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         # The listener, its claim and the log are the parent's alone.
-        close_from(3, *(end.fileno() for end in pairs))
+        close_from(3, *(end.fileno() for end in lanes))
         detach_standard_files()
-        sign.send(b"r")
-        sign.close()
+        lanes[0].send(b"r")
         # After the sign: the parent does not wait for what this loads.
         work = prepare()
         by_descriptor = {lane.fileno(): lane for lane in lanes}

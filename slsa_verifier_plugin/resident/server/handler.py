@@ -11,21 +11,14 @@ from slsa_verifier_plugin.resident.protocol import Answer, Request
 class CallHandler(Protocol):
     """Answers calls. Its methods are called from several threads at once."""
 
-    def handle(self, request: Request, elapsed: float) -> Answer:
-        """Return exit status, standard output and standard error for one call of Ratify.
+    def handle(self, kind: int, request: Request, elapsed: float) -> Answer:
+        """Return exit status, standard output and standard error for one call of Ratify, or about a whole image.
 
         Args:
-            request: of a VERIFY: the three RATIFY_VERIFIER_* variables (None for one that is not set) and standard input.
+            kind: VERIFY, CHECK or REPORT.
+            request: with all of its fields; of a VERIFY the three RATIFY_VERIFIER_* variables (None for one that is not set) and
+                standard input.
             elapsed: seconds of the call's own time limit that are used already; more than the request says, which waited here.
-        """
-
-    def check(self, kind: int, request: Request, elapsed: float) -> Answer:
-        """Return the answer about a whole image, shaped as that of one call.
-
-        Args:
-            kind: CHECK or REPORT.
-            request: with all of its fields.
-            elapsed: seconds of the call's time that are used already.
         """
 
     def budget(self, stdin: bytes) -> float:

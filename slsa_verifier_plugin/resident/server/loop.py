@@ -21,7 +21,7 @@ from slsa_verifier_plugin.resident.server.fair_queue import Job
 from slsa_verifier_plugin.resident.server.handler import CallHandler
 from slsa_verifier_plugin.resident.server.peers import Peer, Peers
 from slsa_verifier_plugin.resident.server.pool import Pool
-from slsa_verifier_plugin.resident.server.report import report
+from slsa_verifier_plugin.resident.server.report import COUNTED, report
 from slsa_verifier_plugin.resident.server.server_settings import DEFAULT_BUDGET, ServerSettings
 from slsa_verifier_plugin.resident.server.watchdog import Watchdog
 
@@ -224,20 +224,16 @@ class Loop:
         Raises:
             FrameError: it is none that a client sends.
         """
-        if len(peer.buffer) < protocol.HEADER_BYTES:
-            return
-        kind, length = protocol.parse_header(peer.buffer, protocol.MAX_REQUEST)
-        size = protocol.HEADER_BYTES + length
-        # One request a connection: a second one could only be smuggled in.
-        if len(peer.buffer) > size:
-            raise protocol.FrameError("more than one frame")
-        if len(peer.buffer) < size:
+        taken = protocol.take_frame(peer.buffer, protocol.MAX_REQUEST)
+        if taken is None:
             # 1,536 connections with 4 MiB each would be 6 GiB.
             if self._peers.held_bytes > self._settings.held_bytes:
                 self._refuse(self._peers.detach(peer))
             return
-        # A slice of the buffer itself would be one more copy.
-        body = bytes(memoryview(peer.buffer)[protocol.HEADER_BYTES :])
+        # One request a connection: a second one could only be smuggled in.
+        if peer.buffer:
+            raise protocol.FrameError("more than one frame")
+        kind, body = taken
         if kind in (protocol.VERIFY, protocol.CHECK, protocol.REPORT):
             self._accept_call(peer, kind, protocol.decode_request(body))
         elif kind == protocol.STATUS and not body:
@@ -285,15 +281,12 @@ class Loop:
         Raises:
             FrameError: its request does not say so.
         """
-        if kind == protocol.VERIFY:
-            return self._budget(request[4])
-        return protocol.check_seconds(request) if kind == protocol.CHECK else protocol.report_seconds(request)
-
-    def _budget(self, stdin: bytes) -> float:
+        if kind != protocol.VERIFY:
+            return protocol.asked_seconds(kind, request)
         # Parsed here for its time, and again by the worker: the value of four megabytes of JSON would be ten times as large
         # while it waits.
         try:
-            seconds = self._service.budget(stdin)
+            seconds = self._service.budget(request[4])
         except Exception as error:  # noqa: BLE001 (the call itself will say what is wrong with it)
             self._log.add(f"a call's time limit cannot be told: {describe(error)}")
             return DEFAULT_BUDGET
@@ -320,9 +313,9 @@ class Loop:
     def _write(self, peer: Peer) -> None:
         try:
             peer.reply = peer.reply[peer.connection.send(peer.reply) :]
+        # All of it is left.
         except BlockingIOError:
-            self._peers.wait(peer)
-            return
+            pass
         except OSError:
             # Nobody will read the rest.
             peer.reply = b""
@@ -352,11 +345,19 @@ class Loop:
 
     def _report(self) -> bytes:
         now = time.monotonic()
+        waiting, running, _ = self._pool.load()
         facts = {
             "socket": self._path,
             "uptimeSeconds": round(now - self._started),
             "idleSeconds": round(now - self._last_call),
             "connections": len(self._peers),
             "ending": bool(self._reason),
+            "warm": self._pool.is_warm(),
+            "calls": {name: self._counters.get(name) for name in COUNTED},
+            "waiting": waiting,
+            "running": running,
+            "threads": self._pool.threads,
+            "workers": self._settings.workers,
+            "memoryLimitBytes": self._settings.memory_bytes,
         }
-        return report(self._service, self._settings, self._pool, self._counters, self._log, facts)
+        return report(self._service, self._log, facts)

@@ -17,11 +17,13 @@ class Peer:
         reply: what is left to send; nothing while the request is being read.
     """
 
-    __slots__ = ("buffer", "connection", "deadline", "is_registered", "reply")
+    __slots__ = ("buffer", "connection", "deadline", "is_registered", "received", "reply")
 
     def __init__(self, connection: socket.socket, reply: bytes = b"") -> None:
         self.connection = connection
         self.buffer = bytearray()
+        # Bytes in all, those that were taken out of the buffer as well.
+        self.received = 0
         self.reply = reply
         self.is_registered = False
         self.deadline = time.monotonic() + FRAME_SECONDS
@@ -67,13 +69,14 @@ class Peers:
     def received(self, peer: Peer, data: bytes) -> None:
         """Append what a connection sent."""
         peer.buffer += data
+        peer.received += len(data)
         self.held_bytes += len(data)
 
     def detach(self, peer: Peer) -> socket.socket:
         """Forget a connection without closing it, and return it."""
         # Not closed: its call is accepted, and a worker answers on it.
         del self._peers[peer.connection]
-        self.held_bytes -= len(peer.buffer)
+        self.held_bytes -= peer.received
         if peer.is_registered:
             self._selector.unregister(peer.connection)
         return peer.connection

@@ -11,7 +11,10 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Generic, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic
 
 from slsa_verifier_plugin.permit import held
 from slsa_verifier_plugin.resident.protocol import GRACE_SECONDS
@@ -24,27 +27,19 @@ IDLE_THREAD_SECONDS = 10.0
 """Time without a call after which a thread ends that is more than there are workers."""
 
 
-class FaultLog(Protocol):
-    """Takes what went wrong."""
+@dataclass(frozen=True, slots=True)
+class ThreadLimits:
+    """How many calls work at once.
 
-    def add(self, text: str) -> None:
-        """Add a line."""
+    Attributes:
+        workers: calls that work at once, beside those that wait for a registry.
+        threads: calls that are begun at once; one that waits takes 60 to 100 KiB.
+        patience_seconds: time after which a call that works without waiting no longer counts.
+    """
 
-
-class ThreadLimits(Protocol):
-    """How many calls work at once, are begun at once, and work for how long before they no longer count."""
-
-    @property
-    def workers(self) -> int:
-        """Calls that work at once."""
-
-    @property
-    def threads(self) -> int:
-        """Calls that are begun at once, those that wait among them."""
-
-    @property
-    def patience_seconds(self) -> float:
-        """Time after which a call that works without waiting no longer counts."""
+    workers: int = 4
+    threads: int = 512
+    patience_seconds: float = 0.5
 
 
 class PermitPool(ABC, Generic[J]):
@@ -57,10 +52,10 @@ class PermitPool(ABC, Generic[J]):
 
     Args:
         limits: how many.
-        log: gets what went wrong.
+        log: gets what went wrong, a line each.
     """
 
-    def __init__(self, limits: ThreadLimits, log: FaultLog) -> None:
+    def __init__(self, limits: ThreadLimits, log: Callable[[str], None]) -> None:
         self._limits = limits
         self._log = log
         self._lock = threading.Lock()
@@ -131,7 +126,7 @@ class PermitPool(ABC, Generic[J]):
                 return 0
             return len(self._waiting) + sum(now <= job.deadline + GRACE_SECONDS for job in self._running)
 
-    def give_permit(self, job: J) -> None:
+    def _give(self, job: J) -> None:
         """Let another call work while this one waits."""
         # While it waits it does not count as one that works for long.
         with self._lock:
@@ -139,7 +134,7 @@ class PermitPool(ABC, Generic[J]):
             self._working -= 1
             self._dispatch()
 
-    def take_permit(self, job: J) -> None:
+    def _take(self, job: J) -> None:
         """Wait until this call may work again."""
         with self._lock:
             # Behind those that came back before: who waited for a registry has less time left than who has not begun.
@@ -205,7 +200,7 @@ class PermitPool(ABC, Generic[J]):
         try:
             threading.Thread(target=self._work, name="worker", daemon=True).start()
         except RuntimeError:  # the system has no more; the others go on
-            self._log.add("the system allows no more threads")
+            self._log("the system allows no more threads")
             return False
         # Counted here, not by the thread itself: the next look at the counts may come before it runs.
         self._threads += 1
@@ -215,10 +210,10 @@ class PermitPool(ABC, Generic[J]):
     def _work(self) -> None:
         while (job := self._next()) is not None:
             try:
-                with held(_JobPermit(self, job)):
+                with held(partial(self._give, job), partial(self._take, job)):
                     self._process(job)
             except BaseException as error:  # noqa: BLE001 (a worker outlives everything)
-                self._log.add(f"a worker failed: {describe(error)}")
+                self._log(f"a worker failed: {describe(error)}")
                 self._abandon(job)
             finally:
                 self._finish(job)
@@ -251,19 +246,3 @@ class PermitPool(ABC, Generic[J]):
             # Those that still wait for a call may be done now.
             if self._closing:
                 self._changed.notify_all()
-
-
-class _JobPermit(Generic[J]):
-    """The permit of one job, for ``permit.aside``."""
-
-    __slots__ = ("_job", "_pool")
-
-    def __init__(self, pool: PermitPool[J], job: J) -> None:
-        self._pool = pool
-        self._job = job
-
-    def give(self) -> None:
-        self._pool.give_permit(self._job)
-
-    def take(self) -> None:
-        self._pool.take_permit(self._job)

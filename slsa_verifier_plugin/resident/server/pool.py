@@ -13,7 +13,6 @@ from slsa_verifier_plugin.resident.protocol import (
     DEADLINE_LINE,
     GRACE_SECONDS,
     INTERNAL_LINE,
-    VERIFY,
     Answer,
     encode_answer,
     lack_line,
@@ -45,7 +44,7 @@ class Pool(PermitPool[Job]):
         counters: Counters,
         unsent: Callable[[socket.socket, bytes], None],
     ) -> None:
-        super().__init__(settings, log)
+        super().__init__(settings, log.add)
         self._service = service
         self._counters = counters
         self._unsent = unsent
@@ -63,7 +62,7 @@ class Pool(PermitPool[Job]):
         try:
             self._service.warm_up()
         except Exception as error:  # noqa: BLE001 (whatever it was, each call will say what it lacks)
-            self._log.add(f"warming up failed: {describe(error)}")
+            self._log(f"warming up failed: {describe(error)}")
         finally:
             self._warm.set()
 
@@ -88,12 +87,10 @@ class Pool(PermitPool[Job]):
         # What the client had used when it sent, and what it has waited for here.
         elapsed = job.request[0] + time.monotonic() - job.accepted
         try:
-            if job.kind != VERIFY:
-                return self._service.check(job.kind, job.request, elapsed)
-            return self._service.handle(job.request, elapsed)
+            return self._service.handle(job.kind, job.request, elapsed)
         except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
             self._counters.add("failed")
-            self._log.add(f"a verification failed: {describe(error)}")
+            self._log(f"a verification failed: {describe(error)}")
             # A limit that passes is said, for the same call may succeed later; anything else is a fault of ours.
             number = lacks.number_of(error)
             return 0, lack_line(number) if number else INTERNAL_LINE, b""
@@ -103,7 +100,7 @@ class Pool(PermitPool[Job]):
             data = encode_answer(answer)
         except Exception as error:  # noqa: BLE001 (too large, or no answer at all)
             self._counters.add("failed")
-            self._log.add(f"an answer fits in no frame: {describe(error)}")
+            self._log(f"an answer fits in no frame: {describe(error)}")
             # The caller gets a word all the same, and need not wait for its time to be over.
             data = encode_answer((0, INTERNAL_LINE, b""))
         # Most answers fit into the socket's buffer; of the others the loop sends the rest, so that no thread waits for a caller.

@@ -8,12 +8,9 @@ from collections.abc import Mapping
 
 from slsa_verifier_plugin import __version__
 from slsa_verifier_plugin.resident.protocol import MAX_REPLY
-from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.server.handler import CallHandler
 from slsa_verifier_plugin.resident.server.housekeeping import resident_bytes
-from slsa_verifier_plugin.resident.server.pool import Pool
-from slsa_verifier_plugin.resident.server.server_settings import ServerSettings
 
 COUNTED = {
     "accepted": "calls taken on",
@@ -27,37 +24,19 @@ COUNTED = {
 """What is counted, by name in the report."""
 
 
-def report(
-    service: CallHandler,
-    settings: ServerSettings,
-    pool: Pool,
-    counters: Counters,
-    log: ErrorLog,
-    facts: Mapping[str, object],
-) -> bytes:
+def report(service: CallHandler, log: ErrorLog, facts: Mapping[str, object]) -> bytes:
     """Return the report as JSON of at most ``MAX_REPLY`` bytes.
 
     Args:
         service: says what only it knows, under ``service``.
-        settings: limits.
-        pool: the workers.
-        counters: calls by what became of them.
         log: the latest errors.
         facts: what the loop knows.
     """
-    waiting, running, _ = pool.load()
     result: dict[str, object] = {
         "version": __version__,
         "pid": os.getpid(),
         **facts,
-        "warm": pool.is_warm(),
-        "calls": {name: counters.get(name) for name in COUNTED},
-        "waiting": waiting,
-        "running": running,
-        "threads": pool.threads,
-        "workers": settings.workers,
         "memoryBytes": resident_bytes(),
-        "memoryLimitBytes": settings.memory_bytes,
         "latestErrors": log.latest(),
         "unwrittenErrors": log.unwritten,
     }

@@ -20,9 +20,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.locks import named_in, try_lock
 from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
 from slsa_verifier_plugin.resident.client.end_hung import end_claimant
-from slsa_verifier_plugin.resident.locks import named_in, try_lock
 from slsa_verifier_plugin.resident.place import (
     NobodyListensError,
     Place,
@@ -118,7 +118,7 @@ def listen(place: Place) -> socket.socket:
         os.chdir(place.directory)
         try:
             # Left by a verifier that was killed between bind and rename.
-            _remove(_FRESH_NAME)
+            Path(_FRESH_NAME).unlink(missing_ok=True)
             listener.bind(_FRESH_NAME)
             # bind() uses the umask, which a person who runs it in the foreground chose.
             os.chmod(_FRESH_NAME, stat.S_IRUSR | stat.S_IWUSR)  # noqa: PTH101 (relative to this directory)
@@ -143,7 +143,7 @@ def _claim(place: Place) -> int:
         OSError: the file cannot be made.
     """
     end = time.monotonic() + CLAIM_SECONDS
-    watch: ProcessWatch | None = None
+    watch = ProcessWatch()
     while True:
         # Opened anew each time: the file of a frozen verifier, which cannot give it up, is removed by whoever ends it.
         claim = try_lock(place.claim)
@@ -159,19 +159,13 @@ def _claim(place: Place) -> int:
                 "another resident verifier serves here; see 'slsa-verifier-plugin resident status', or stop it first"
             )
         # Callers watch the one that listens. One that was stopped before it does, or after, would keep its claim for ever.
-        watch = _watched(place, watch)
-        if watch.looks_hung(HUNG_SECONDS) and _has_open(watch.process, place.claim):
+        process = named_in(place.claim)
+        if watch.looks_hung(process, HUNG_SECONDS) and _has_open(process, place.claim):
             try:
                 end_claimant(watch, place)
             except OSError:
-                watch = None  # it has ended, or is not to be ended
+                watch = ProcessWatch()  # it has ended, or is not to be ended
         time.sleep(_CLAIM_PAUSE)
-
-
-def _watched(place: Place, watch: ProcessWatch | None) -> ProcessWatch:
-    """Return the watch of the process that the claim names now: ``watch``, if it is that one's."""
-    number = named_in(place.claim)
-    return watch if watch is not None and watch.process == number else ProcessWatch(number)
 
 
 def _has_open(process: int, path: str) -> bool:
@@ -255,10 +249,3 @@ def _take_limits() -> None:
         # The soft limit is often 1024 files for the sake of select(2), which nothing here uses.
         if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(number, (wanted, hard))
-
-
-def _remove(name: str) -> None:
-    try:
-        os.unlink(name)  # noqa: PTH108 (relative to the current directory)
-    except FileNotFoundError:
-        return

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slsa_verifier_plugin.resident.server.permit_pool import ThreadLimits
 from slsa_verifier_plugin.text import quoted
 
 WORKERS_VARIABLE = "SLSA_VERIFIER_WORKERS"
 IDLE_VARIABLE = "SLSA_VERIFIER_IDLE_SECONDS"
 MEMORY_VARIABLE = "SLSA_VERIFIER_MEMORY_MIB"
+REFRESH_VARIABLE = "SLSA_VERIFIER_REFRESH_HOURS"
 
 LEAST_MIB = 112
 """It takes 75 MiB idle, and ends where it stays over nine tenths of its limit."""
@@ -18,32 +20,28 @@ DEFAULT_BUDGET = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings:
+class ServerSettings(ThreadLimits):
     """Limits of one resident verifier.
 
     Attributes:
-        workers: calls that work at once, beside those that wait for a registry.
-        threads: calls at once in all; one that waits takes 60 to 100 KiB.
-        patience_seconds: time after which a call that works without waiting no longer counts.
         queue: calls that wait beyond those.
         connections: open connections.
         held_bytes: bytes of requests that are being read or wait.
         idle_seconds: time without a call after which it ends; 0 for never.
         memory_bytes: resident set over which it empties its caches, and ends if that does not help.
+        refresh_hours: time between two refreshes of a trusted root; 0 for never, as where there is no network.
         tick_seconds: time between two looks at all of this.
         source_seconds: time between two looks at the package's source files.
         late_seconds: time after its deadline at which a call that has not ended makes the verifier end.
         watchdog_seconds: time without a turn of the main thread after which the process ends.
     """
 
-    workers: int = 4
-    threads: int = 512
-    patience_seconds: float = 0.5
     queue: int = 1024
     connections: int = 1536
     held_bytes: int = 32 << 20
     idle_seconds: int = 3600
     memory_bytes: int = 192 << 20
+    refresh_hours: int = 24
     tick_seconds: float = 1.0
     source_seconds: float = 5.0
     late_seconds: float = 5.0
@@ -74,5 +72,6 @@ def read_settings(environ: Mapping[str, str]) -> tuple[ServerSettings, list[str]
         workers=number(WORKERS_VARIABLE, 1, 64, default.workers),
         idle_seconds=number(IDLE_VARIABLE, 0, 10**9, default.idle_seconds),
         memory_bytes=number(MEMORY_VARIABLE, LEAST_MIB, 1 << 20, default.memory_bytes >> 20) << 20,
+        refresh_hours=number(REFRESH_VARIABLE, 0, 99_999, default.refresh_hours),
     )
     return settings, problems
