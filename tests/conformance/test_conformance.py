@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin import ratify
+from slsa_verifier_plugin.resident.protocol import VERIFY
 from slsa_verifier_plugin.service.resident_service import ResidentService
 from tests.conformance.generate import write
 from tests.conformance.run import CASES, Answer, Ask, called, case_names, main, run_case
@@ -49,7 +50,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         started = time.monotonic()
         given = (variables.get(name) for name in (ratify.COMMAND, ratify.SUBJECT, ratify.VERSION))
         command, subject, version = (None if value is None else os.fsencode(value) for value in given)
-        answer = answering.handle((0.0, command, subject, version, stdin), 0.0)
+        answer = answering.handle(VERIFY, (0.0, command, subject, version, stdin), 0.0)
         return Answer(*answer, time.monotonic() - started)
 
     return ask
