@@ -68,8 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_begun = False
         self._is_in_head = True
         self._head_bytes = self._unended = 0
-        self._head: asyncio.TimerHandle | None = None
-        self._write: asyncio.TimerHandle | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -82,12 +81,12 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def waits_for_client(self) -> bool:
         """True unless a whole request is being decided about: the rest of it is due, or the client's taking of the answer."""
-        return self.is_idle or self.cycle.more_body or self._write is not None
+        return self.is_idle or self.cycle.more_body or "write_seconds" in self._timers
 
     @property
     def is_untaken(self) -> bool:
         """True while its client leaves an answer untaken."""
-        return self._write is not None and not self.transport.is_closing()
+        return "write_seconds" in self._timers and not self.transport.is_closing()
 
     @property
     def is_leaving(self) -> bool:
@@ -115,13 +114,14 @@ class BoundedProtocol(HttpToolsProtocol):
         # which a client that gathers small writes (Nagle's algorithm) waits with its request.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         transport.set_write_buffer_limits(WRITE_BUFFER)
-        self._expect_head(self._guard.limits.idle_seconds)
+        self._limit("head_seconds", self._guard.limits.idle_seconds)
         self._guard.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers, and forget the connection."""
         self._guard.discard(self)
-        self._stop_timers()
+        for name in list(self._timers):
+            self._unlimit(name)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -137,11 +137,11 @@ class BoundedProtocol(HttpToolsProtocol):
         # The head is whole and its request begins; the time for the body is the application's.
         if not self.is_idle:
             self._has_begun = False
-            self._forget_head()
+            self._unlimit("head_seconds")
         elif begins:
             # Part of a head: from now on the rest of it is due, however it drips.
             self._has_begun = True
-            self._expect_head(self._guard.limits.head_seconds)
+            self._limit("head_seconds", self._guard.limits.head_seconds)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -203,37 +203,28 @@ class BoundedProtocol(HttpToolsProtocol):
         """Wait for the client to take what is written, and not for ever."""
         super().pause_writing()
         # Once for a stretch of waiting, however many times more is written meanwhile.
-        if self._write is None:
-            seconds = self._guard.limits.write_seconds
-            self._write = self.loop.call_later(seconds, self.drop, "write_seconds")
+        if "write_seconds" not in self._timers:
+            self._limit("write_seconds", self._guard.limits.write_seconds)
 
     def resume_writing(self) -> None:
         """The client takes its answer."""
         super().resume_writing()
-        if self._write is not None:
-            self._write.cancel()
-            self._write = None
+        self._unlimit("write_seconds")
 
-    def _expect_head(self, seconds: float) -> None:
-        self._forget_head()
-        self._head = self.loop.call_later(seconds, self.drop, "head_seconds")
+    def _limit(self, name: str, seconds: float) -> None:
+        """End the connection after so many seconds, unless ``_unlimit`` comes first; the later of two calls counts."""
+        self._unlimit(name)
+        self._timers[name] = self.loop.call_later(seconds, self.drop, name)
 
-    def _forget_head(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+    def _unlimit(self, name: str) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
 
     def drop(self, limit: str) -> None:
         """End the connection at once for a limit."""
         self._guard.dropped(limit)
         # Not closed: a client that reads nothing would keep what is left to write, and the connection.
         self.transport.abort()
-
-    def _stop_timers(self) -> None:
-        self._forget_head()
-        if self._write is not None:
-            self._write.cancel()
-            self._write = None
 
 
 class Guard:

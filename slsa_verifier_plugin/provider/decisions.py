@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.deadline import Deadline
@@ -126,14 +126,6 @@ class KeyPool(PermitPool[KeyWork]):
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A decision, and when it was made (``time.monotonic``)."""
-
-    found: Decided
-    made: float
-
-
 class Decisions:
     """Decides about keys.
 
@@ -159,7 +151,8 @@ class Decisions:
         self._metrics = metrics
         limits = {"seen": settings.seen, "new": settings.unseen}
         self._lanes = {name: KeyPool(limit, log, working) for name, limit in limits.items()}
-        self._kept: LruCache[KeptUnder, _Kept] = LruCache(settings.limits.kept_bytes)
+        # Each with the time at which it was made (``time.monotonic``).
+        self._kept: LruCache[KeptUnder, tuple[Decided, float]] = LruCache(settings.limits.kept_bytes)
         self._seen: LruCache[tuple[str, str, str], bool] = LruCache(settings.limits.seen)
         self._under_way: dict[KeptUnder, asyncio.Future[Decided]] = {}
 
@@ -244,7 +237,8 @@ class Decisions:
         under = (kind, scope.generation, scope.namespace, str(image))
         kept = self._kept.get(under)
         if kept is not None:
-            age = time.monotonic() - kept.made
+            found, made = kept
+            age = time.monotonic() - made
             # Older ones stay in the cache until they are replaced, and count for nothing.
             if age < scope.keep_seconds:
                 # Looked at again behind the answer: an image that is asked for all the time never waits for its registry.
@@ -254,7 +248,7 @@ class Decisions:
                     and self._lanes["seen"].has_room(image.registry)
                 ):
                     self._begin(under, scope, image, look, deadline)
-                return kept.found, "kept"
+                return found, "kept"
         lane = self._lane_of(under)
         # Begun anew only where a key has time left and the work that it joined had none.
         while True:
@@ -326,7 +320,7 @@ class Decisions:
         self._seen.put(_seen_as(under), True)
         # A Store may switch keeping off.
         if scope.keep_seconds > 0:
-            self._kept.put(under, _Kept(found, time.monotonic()), found.size)
+            self._kept.put(under, (found, time.monotonic()), found.size)
 
     def _tell(
         self, path: str, kind: str, asked: RequestKey | None, found: Decided, lane: str, seconds: float

@@ -8,7 +8,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Blob, read_blob
+from slsa_verifier_plugin.model.envelope import Blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels
 from slsa_verifier_plugin.policy.parameters import Policy
@@ -33,7 +33,7 @@ def read_blobs(
     manifest: Manifest,
     policy: Policy,
     deadline: Deadline,
-    read: Callable[[bytes, int], Blob] = read_blob,
+    read: Callable[[bytes, int], Blob],
 ) -> Iterator[tuple[int, Blob]]:
     """Yield, for each blob of an artifact, its number from 1, and what it holds (steps 3, 4).
 

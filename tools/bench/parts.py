@@ -28,6 +28,7 @@ service = Service(os.environ)
 call = ratify.parse_call(os.environ, stdin)
 policy = service.policy(call.config)
 mark("parameters")
+from slsa_verifier_plugin.model.envelope import read_blob  # noqa: E402
 from slsa_verifier_plugin.model.manifest import parse_manifest  # noqa: E402
 from slsa_verifier_plugin.verification.evidence import read_blobs  # noqa: E402
 
@@ -36,7 +37,9 @@ mark("imports, registry")
 deadline = Deadline(30)
 manifest = parse_manifest(store.manifest(call.image, call.artifact, deadline), call.artifact.media_type)
 candidates = [
-    item for _, blob in read_blobs(store, call.image, manifest, policy, deadline) for item in blob.candidates
+    item
+    for _, blob in read_blobs(store, call.image, manifest, policy, deadline, read_blob)
+    for item in blob.candidates
 ]
 mark("registry")
 
