@@ -154,11 +154,8 @@ class Application:
                 closes = self._state.is_stopping or request.state.connection.is_leaving
             except RequestRefused as refusal:
                 # The rest of it is not read: the connection ends with the answer.
-                status, content, closes = (
-                    refusal.status,
-                    response(api_version, (), f"{refusal.message}; nothing was decided"),
-                    True,
-                )
+                content = response(api_version, (), f"{refusal.message}; nothing was decided")
+                status, closes = refusal.status, True
                 self._log.event("refused", path=path, status=status, message=refusal.message)
             # Nobody reads this answer; it is counted.
             except ClientDisconnect:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -106,16 +106,10 @@ class _GuardedStore:
         self._asking = threading.Lock()
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
-        with self._counted(image, deadline):
-            content = self._store.manifest(image, descriptor, deadline)
-            arrival.hold(len(content))
-        return content
+        return self._counted(image, deadline, lambda: self._store.manifest(image, descriptor, deadline))
 
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
-        with self._counted(image, deadline):
-            content = self._store.blob(image, descriptor, limit, deadline)
-            arrival.hold(len(content))
-        return content
+        return self._counted(image, deadline, lambda: self._store.blob(image, descriptor, limit, deadline))
 
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
         return self._store.referrers(image, deadline)
@@ -138,9 +132,8 @@ class _GuardedStore:
         for places, registry in reversed(taken):
             places.leave(registry)
 
-    @contextmanager
-    def _counted(self, image: Reference, deadline: Deadline) -> Iterator[None]:
-        """Count what comes of one content in the block, and take the places that it needs; nothing of one that does not come."""
+    def _counted(self, image: Reference, deadline: Deadline, fetch: Callable[[], bytes]) -> bytes:
+        """Return what ``fetch`` does. Counted while it comes, with the places that it needs; nothing of what does not come."""
         held = 0
 
         def hold(size: int) -> None:
@@ -152,7 +145,9 @@ class _GuardedStore:
 
         try:
             with arrival.told(hold):
-                yield
+                content = fetch()
+                arrival.hold(len(content))
+                return content
         except BaseException:
             # What did not come is not held. The places stay taken until the call ends: it has asked for that much, and may
             # ask again.
