@@ -184,7 +184,7 @@ static enum outcome look_at_server(struct search *search)
  * it may go on, and finds then that somebody listens. */
 static void pass_over_stopped(struct search *search)
 {
-    watch_process(&search->holder, watch_named_in(search->place->lock));
+    watch_process(&search->holder, watch_named_in(AT_FDCWD, search->place->lock));
     /* Two that remove it at the same time may start two servers: one of them finds the place claimed, and ends. */
     if (watch_looks_hung(&search->holder, HUNG_MS))
         (void)unlink(search->place->lock);

@@ -2,6 +2,7 @@
 
 #include "directory.h"
 #include "io.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -83,7 +84,7 @@ struct report {
 
 /* Unpacks in a child that outlives this process, so that a caller killed at its deadline does not undo the work.
  * The child inherits the lock, and holds none of the caller's files: Ratify waits for their closing. */
-static bool begin_unpacking(const struct slot *slot, const struct payload *payload, int *reports)
+static bool begin_unpacking(const struct slot *slot, const struct payload *payload, int lock, int *reports)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -91,6 +92,9 @@ static bool begin_unpacking(const struct slot *slot, const struct payload *paylo
     const pid_t child = fork();
     if (child == 0) {
         struct report report = {.result = UNPACK_FAILED};
+        /* For those who wait (wake_stopped); on a full disk they only wait. */
+        if (ftruncate(lock, 0) == 0)
+            (void)dprintf(lock, "%d", (int)getpid());
         /* The caller may be gone by the time of the report. */
         (void)signal(SIGPIPE, SIG_IGN);
         (void)setsid();
@@ -134,7 +138,7 @@ static enum io unpack_once(const struct slot *slot, const struct payload *payloa
         (void)close(lock);
         return IO_DONE;
     }
-    if (!begin_unpacking(slot, payload, &reports)) {
+    if (!begin_unpacking(slot, payload, lock, &reports)) {
         *report = (struct report){.result = UNPACK_FAILED, .error = errno};
         (void)close(lock);
         return IO_DONE;
@@ -187,11 +191,21 @@ static bool unpack_as_holder(const struct slot *slot, const struct payload *payl
     }
 }
 
+/* Has the one who unpacks go on, where it was stopped with its caller's group of processes, say: every call would wait for it in
+ * vain. To one that only waits for a slow disk the signal means nothing. */
+static void wake_stopped(const struct slot *slot, struct watch *unpacker)
+{
+    watch_process(unpacker, watch_named_in(slot->directory, slot->lock));
+    if (watch_looks_hung(unpacker, HUNG_MS))
+        (void)kill(unpacker->process, SIGCONT);
+}
+
 enum runtime_state slot_find(int directory, const struct payload *payload, bool thorough, uint64_t until)
 {
     const uint64_t begun = clock_ms();
     enum runtime_state state = RUNTIME_READY;
     struct slot here = {.directory = directory};
+    struct watch unpacker = {0};
     const struct slot *const slot = &here;
     slot_name(payload, here.name);
     (void)snprintf(here.temporary, sizeof here.temporary, "%s.part", here.name);
@@ -206,6 +220,7 @@ enum runtime_state slot_find(int directory, const struct payload *payload, bool 
         } else if (clock_ms() >= until) {
             return RUNTIME_LATE; /* another caller's child unpacks, and goes on */
         } else {
+            wake_stopped(slot, &unpacker);
             sleep_between(begun, POLL_MS, until);
         }
     }

@@ -55,9 +55,9 @@ bool watch_looks_hung(struct watch *watch, unsigned patience)
 }
 
 /* Opens a file of locks to read; a pipe in its place has nobody who writes. */
-static int open_lock(const char *path)
+static int open_lock(int directory, const char *path)
 {
-    return open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return openat(directory, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
 static pid_t number_in(int file)
@@ -66,9 +66,9 @@ static pid_t number_in(int file)
     return read(file, text, sizeof text - 1) > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
-pid_t watch_named_in(const char *path)
+pid_t watch_named_in(int directory, const char *path)
 {
-    const int file = open_lock(path);
+    const int file = open_lock(directory, path);
     if (file < 0)
         return 0;
     const pid_t number = number_in(file);
@@ -79,7 +79,7 @@ pid_t watch_named_in(const char *path)
 /* True where the file that servers claim a place with is claimed, by `process`. */
 static bool is_claimed_by(const struct place *place, pid_t process)
 {
-    const int claim = open_lock(place->claim);
+    const int claim = open_lock(AT_FDCWD, place->claim);
     if (claim < 0)
         return false;
     /* A number without the lock is what one that has ended left behind. */

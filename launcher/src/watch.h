@@ -26,8 +26,8 @@ struct watch {
 /* Begins to watch a process, or goes on where it is the one that was watched before. */
 void watch_process(struct watch *watch, pid_t process);
 
-/* The number of the process that a lock file names; 0 for none. Who holds the lock is another question. */
-pid_t watch_named_in(const char *path);
+/* The number of the process that a lock file of a directory names; 0 for none. Who holds the lock is another question. */
+pid_t watch_named_in(int directory, const char *path);
 
 /* Looks once, and returns whether nothing has moved for `patience` milliseconds and ten looks. */
 bool watch_looks_hung(struct watch *watch, unsigned patience);

@@ -26,7 +26,7 @@ from launcher.tests.harness import (
     told,
 )
 from slsa_verifier_plugin.resident.protocol import ENDED_LINE
-from tests.support.processes import kill, wait_until
+from tests.support.processes import is_stopped, kill, wait_until
 from tests.support.waiting import at_once
 from tools.dist import archive
 
@@ -278,22 +278,19 @@ def test_unpacking_goes_on_when_its_caller_is_killed(large: bytes) -> None:
         assert told(plugin.run(**OFF))["called"] == []
 
 
-def test_a_stopped_unpacker_is_waited_for_within_the_deadline(large: bytes) -> None:
+def test_a_stopped_unpacker_goes_on_for_the_next_call(large: bytes) -> None:
     with Plugin(large) as plugin, plugin.began(**OFF) as caller:
         wait_until((plugin.cache / f"{plugin.runtime.name}.part").exists)
-        stopped = plugin.unpackers(but=caller.pid)
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            begin = time.monotonic()
-            done = plugin.run(**OFF)
-            assert time.monotonic() - begin < 5
-            value = denial(done)
-            assert "still being unpacked" in value["message"]
-            assert value["extensions"]["transient"] is True
-        finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
+        [stopped] = plugin.unpackers(but=caller.pid)
+        os.kill(stopped, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(stopped))
+        begin = time.monotonic()
+        done = plugin.run(**OFF)
+        assert time.monotonic() - begin < 5
+        # A busy machine may leave too little time for the rest of it; nothing is stopped any more.
+        if done.returncode == 0:
+            assert denial(done)["extensions"]["transient"] is True
+        wait_until((plugin.runtime / "complete").exists)
         caller.communicate(timeout=30)
         assert told(plugin.run(**OFF))["called"] == []
 
