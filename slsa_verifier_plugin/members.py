@@ -40,16 +40,27 @@ def objects_at(value: Any, *path: str | int) -> list[Mapping[str, Any]]:
     return [item for item in list_at(value, *path) if isinstance(item, Mapping)]
 
 
-def texts_below(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield the path and text of every text below ``value``, itself included."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
+def everything_in(
+    value: Any, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield the path and value of ``value`` and of everything in it, an object or list before what is in it.
+
+    Args:
+        value: a value as a parser made it.
+        path: the way to it.
+    """
+    yield path, value
+    if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from texts_below(item, (*path, key))
+            yield from everything_in(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from texts_below(item, (*path, index))
+            yield from everything_in(item, (*path, index))
+
+
+def texts_below(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the path and text of every text below ``value``, itself included."""
+    return ((place, item) for place, item in everything_in(value, path) if isinstance(item, str))
 
 
 def text_at(value: Any, *path: str | int) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError
-from slsa_verifier_plugin.members import list_at, objects_at, text_at
+from slsa_verifier_plugin.members import everything_in, list_at, objects_at, text_at, texts_below
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
 
@@ -46,12 +46,12 @@ def images_in(value: Mapping[str, Any]) -> dict[Path, str]:
     Args:
         value: a Kubernetes object of whatever kind.
     """
-    found = dict(_containers(value, ()))
+    found = dict(_containers(value))
     # In other kinds a key "image" may be anything; a list of containers names images in every kind.
     if not _is_known(value):
         return found
     # Below spec alone: status tells of the same images once more.
-    found.update(_texts_at_image(value.get("spec"), ("spec",)))
+    found.update(_texts_at_image(value.get("spec")))
     # A parameter is no image's name; ``names_more`` reports it.
     return {path: image for path, image in found.items() if not _is_parameter(image)}
 
@@ -68,8 +68,11 @@ def names_more(value: Mapping[str, Any], found: Container[Path]) -> bool:
         return False
     # Of these kinds each place below spec is known, so a text at "image" that was not taken is a parameter.
     if _is_known(value):
-        return _has_unread(value.get("spec"), ("spec",), found, is_known=True)
-    return _has_unread(value, (), found, is_known=False)
+        places = texts_below(value.get("spec"), ("spec",))
+        return any(_is_parameter_at(path, text, found) for path, text in places)
+    return any(
+        path[-1:] == ("image",) and item and not _is_read(path, found) for path, item in everything_in(value)
+    )
 
 
 def mentioned_in(value: Any) -> Iterator[str]:
@@ -80,21 +83,15 @@ def mentioned_in(value: Any) -> Iterator[str]:
     Args:
         value: a container, or a Kubernetes object of whatever kind.
     """
-    if isinstance(value, list):
-        for item in value:
-            yield from mentioned_in(item)
-    if not isinstance(value, dict):
-        return
-    named = [(text_at(item, "name"), text_at(item, "value")) for item in objects_at(value, "env")]
-    # Cut at blanks: one argument may be a shell's whole line.
-    lines = (text for key in ("command", "args") for text in list_at(value, key) if isinstance(text, str))
-    words = [word for line in lines for word in line.split()]
-    # "--image=NAME", and "--image NAME".
-    named += [(name, text) for name, _, text in (word.partition("=") for word in words)]
-    named += pairwise(["", *words])
-    yield from (text for name, text in named if _is_image(name, text))
-    for item in value.values():
-        yield from mentioned_in(item)
+    for _, item in everything_in(value):
+        named = [(text_at(one, "name"), text_at(one, "value")) for one in objects_at(item, "env")]
+        # Cut at blanks: one argument may be a shell's whole line.
+        lines = (text for key in ("command", "args") for text in list_at(item, key) if isinstance(text, str))
+        words = [word for line in lines for word in line.split()]
+        # "--image=NAME", and "--image NAME".
+        named += [(name, text) for name, _, text in (word.partition("=") for word in words)]
+        named += pairwise(["", *words])
+        yield from (text for name, text in named if _is_image(name, text))
 
 
 def _is_image(name: str, text: str) -> bool:
@@ -127,42 +124,23 @@ def _is_parameter(image: str) -> bool:
     return any(sign in image for sign in _PARAMETERS)
 
 
-def _texts_at_image(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield every text at a key ``image`` below ``value``, and models that are images."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts_at_image(item, (*path, index))
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            here = (*path, key)
-            if key == "image" and isinstance(item, str) and item:
-                yield here, item
-            # KServe pulls such a model as an image and mounts it: it runs in the Pod as any other.
-            elif key == "storageUri" and isinstance(item, str) and item.startswith(_MODEL_SCHEME):
-                yield here, item.removeprefix(_MODEL_SCHEME)
-            else:
-                yield from _texts_at_image(item, here)
+def _texts_at_image(spec: Any) -> Iterator[tuple[Path, str]]:
+    """Yield every text at a key ``image`` below ``spec``, and models that are images."""
+    for path, text in texts_below(spec, ("spec",)):
+        if path[-1] == "image" and text:
+            yield path, text
+        # KServe pulls such a model as an image and mounts it: it runs in the Pod as any other.
+        elif path[-1] == "storageUri" and text.startswith(_MODEL_SCHEME):
+            yield path, text.removeprefix(_MODEL_SCHEME)
 
 
-def _has_unread(value: Any, path: Path, found: Container[Path], is_known: bool) -> bool:
-    """Return True where something below ``value`` names an image, or may, that is not among ``found``."""
-    if isinstance(value, list):
-        # A list is a way on, never itself an image.
-        return any(_has_unread(item, (*path, index), found, is_known) for index, item in enumerate(value))
-    if not isinstance(value, dict):
-        return False
-    for key, item in value.items():
-        here = (*path, key)
-        if key == "image" and item and not _is_read(here, found):
-            # Of a known kind an object at ``image`` is the schema of a parameter (Tekton), not an image.
-            if not is_known or isinstance(item, str):
-                return True
-        elif is_known and key == "manifest" and isinstance(item, str) and "image" in item:
-            # Argo creates an object from this text, with parameters in it, so it cannot be read as YAML here.
-            return True
-        if _has_unread(item, here, found, is_known):
-            return True
-    return False
+def _is_parameter_at(path: Path, text: str, found: Container[Path]) -> bool:
+    """Return True where a text in an object of a known kind names an image, or may, that is not among ``found``."""
+    # Argo creates an object from such a text, with parameters in it, so it cannot be read as YAML here.
+    if path[-1] == "manifest":
+        return "image" in text
+    # An object at ``image`` is the schema of a parameter (Tekton), not an image.
+    return path[-1] == "image" and bool(text) and not _is_read(path, found)
 
 
 def _is_read(path: Path, found: Container[Path]) -> bool:
@@ -170,27 +148,20 @@ def _is_read(path: Path, found: Container[Path]) -> bool:
     return path in found or (*path, "reference") in found
 
 
-def _containers(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _containers(value: Any) -> Iterator[tuple[Path, str]]:
     """Yield the path and name of every image that containers and volumes below ``value`` have."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _containers(item, (*path, index))
-        return
-    if not isinstance(value, dict):
-        return
-    for key, item in value.items():
-        here = (*path, key)
-        for place in _image_places(here, item):
-            if image := text_at(item, *place):
-                yield (*here, *place), image
+    for path, item in everything_in(value):
         # What stands inside a container (its env, its args) names no further containers.
-        if key not in CONTAINER_KEYS:
-            yield from _containers(item, here)
+        if any(key in CONTAINER_KEYS for key in path[:-1]):
+            continue
+        for place in _image_places(path, item):
+            if image := text_at(item, *place):
+                yield (*path, *place), image
 
 
 def _image_places(path: Path, item: Any) -> Iterator[Path]:
     """Yield where in ``item``, which stands at ``path``, an image may be named, as admission's template looks for it."""
-    key = path[-1]
+    key = path[-1] if path else ""
     if isinstance(item, list):
         if key in CONTAINER_KEYS:
             # Pods, their templates, and whatever embeds them (spec.template, spec.jobTemplate and so on).
