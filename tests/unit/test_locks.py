@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parents[2] / "slsa_verifier_plugin"
 WAITING = {
     # what goes to the network, to a child process, or to somebody who does
@@ -62,13 +60,14 @@ def called(block: ast.With) -> Iterator[str]:
         pending.extend(ast.iter_child_nodes(node))
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
-def test_nothing_is_waited_for_while_a_lock_is_held(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
-    found = {call for block in held(tree) for call in called(block) if call in WAITING}
-    assert found == set()
+def test_nothing_is_waited_for_while_a_lock_is_held() -> None:
+    blocks = [
+        (str(path), block)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for block in held(ast.parse(path.read_text("utf-8")))
+    ]
+    assert len(blocks) > 20
+    assert [(where, call) for where, block in blocks for call in called(block) if call in WAITING] == []
 
 
 def test_the_look_can_find_something() -> None:
