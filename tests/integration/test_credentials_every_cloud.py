@@ -93,7 +93,7 @@ def test_every_server_that_does_not_end_is_left_at_the_deadline(scene: CloudScen
         begun = time.monotonic()
         with pytest.raises(DeadlineError):
             scene.make().credentials(scene.image, Deadline(0.7))
-        assert time.monotonic() - begun < 10, "the peer's limit is 250 s"
+        assert time.monotonic() - begun < 60, "the peer's limit is 250 s"
         looked_at += 1
     assert looked_at == len(scene.hosts) >= 1
 

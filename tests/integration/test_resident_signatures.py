@@ -127,6 +127,13 @@ def cluster(processors: int) -> Iterator[Cluster]:
             made.server.wait()
 
 
+@pytest.fixture(scope="module")
+def steady() -> Iterator[Cluster]:
+    """One for the tests that leave it as it was."""
+    with cluster(2) as made:
+        yield made
+
+
 @pytest.fixture
 def two() -> Iterator[Cluster]:
     with cluster(2) as made:
@@ -159,18 +166,18 @@ def cpu(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def test_signatures_are_verified_there_and_the_verdicts_are_the_same(two: Cluster) -> None:
-    fork = two.fork()
+def test_signatures_are_verified_there_and_the_verdicts_are_the_same(steady: Cluster) -> None:
+    fork = steady.fork()
     before = cpu(fork)
-    assert_right_at_once(two, until=lambda: cpu(fork) > before)
-    assert two.fork() == fork
+    assert_right_at_once(steady, until=lambda: cpu(fork) > before)
+    assert steady.fork() == fork
 
 
-def test_a_call_that_is_alone_is_not_sent_round(two: Cluster) -> None:
-    before = cpu(two.fork())
+def test_a_call_that_is_alone_is_not_sent_round(steady: Cluster) -> None:
+    before = cpu(steady.fork())
     for _ in range(4):
-        assert_right(two)
-    assert cpu(two.fork()) == before
+        assert_right(steady)
+    assert cpu(steady.fork()) == before
 
 
 def test_with_one_processor_there_is_none() -> None:
@@ -215,8 +222,8 @@ def test_it_goes_with_its_parent_and_keeps_nothing_from_the_next(two: Cluster) -
     assert_right(two)
 
 
-def test_it_has_nothing_of_its_parents_but_the_lanes(two: Cluster) -> None:
-    files = list(open_files(two.fork()).values())
+def test_it_has_nothing_of_its_parents_but_the_lanes(steady: Cluster) -> None:
+    files = list(open_files(steady.fork()).values())
     assert sorted(files)[:3] == ["/dev/null"] * 3
     assert len(files) == 3 + 4
     assert all(name.startswith("socket:") for name in sorted(files)[3:])

@@ -318,7 +318,7 @@ class Cloud(AbstractContextManager["Cloud"]):
         return {"HTTPS_PROXY": self.proxy.url, "SSL_CERT_FILE": str(self.ca.file), **more}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Return True as soon as ``condition`` holds, False if it does not within ``seconds``."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
