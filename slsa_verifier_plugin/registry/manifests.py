@@ -15,9 +15,9 @@ MANIFEST_TYPES: tuple[str, ...] = (
 )
 """Media types of manifests that are asked for when a reference is resolved."""
 
-_IMAGE_TYPE = oras.defaults.default_manifest_media_type
-_INDEX_TYPE = oras.defaults.default_index_media_type
-_INDEX_TYPES = (_INDEX_TYPE, oras.defaults.docker_manifest_list_media_type)
+MANIFEST_TYPE: str = oras.defaults.default_manifest_media_type
+INDEX_TYPE: str = oras.defaults.default_index_media_type
+_INDEX_TYPES = (INDEX_TYPE, oras.defaults.docker_manifest_list_media_type)
 
 
 def json_object(content: bytes, operation: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def media_type_in(content: bytes, told: str, operation: str) -> str:
         kind = own
     else:
         # Neither says it, which OCI allows (image specification 1.1, "mediaType" is optional): the form decides.
-        kind = told if told in MANIFEST_TYPES else _INDEX_TYPE if "manifests" in value else _IMAGE_TYPE
+        kind = told if told in MANIFEST_TYPES else INDEX_TYPE if "manifests" in value else MANIFEST_TYPE
     # The same attack, by the type instead of the fields.
     if (kind in _INDEX_TYPES) != ("manifests" in value):
         raise faults.invalid_response(operation, "its media type and its content are of different kinds")

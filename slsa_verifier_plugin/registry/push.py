@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-import oras.defaults
-
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
@@ -21,9 +19,9 @@ from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.retries import retried
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
-from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES
+from slsa_verifier_plugin.registry.manifests import INDEX_TYPE, MANIFEST_TYPE, MANIFEST_TYPES
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.registry.referrers import INDEX_TYPE, fallback_tag
+from slsa_verifier_plugin.registry.referrers import fallback_tag
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
 
@@ -34,8 +32,6 @@ PUSH_SECONDS = 300.0
 
 ACTIONS = "pull,push"
 """What is done in the repository: whatever a challenge asks for, a token is asked for this."""
-
-MANIFEST_TYPE: str = oras.defaults.default_manifest_media_type
 
 ATTEMPTS = 5
 """Times that a blob or manifest is pushed, where it fails for a reason that may pass."""
@@ -79,11 +75,11 @@ class Pusher(Closeable):
 
     def _push_blob(self, content: bytes, digest: Digest) -> None:
         doing = f"pushing the blob {digest} to {self._image.name}"
-        there, _ = self.send(HttpRequest(doing, self.client.blob_url(str(digest)), "HEAD"))
+        there, _ = self.send(HttpRequest(doing, self.client.url(f"blobs/{digest}"), "HEAD"))
         # Layers of an attestation are often pushed twice, by a retry or for another image of the repository.
         if there.status == 200:
             return
-        begun, _ = self.send(HttpRequest(doing, self.client.uploads_url(), "POST"), 202)
+        begun, _ = self.send(HttpRequest(doing, self.client.url("blobs/uploads/"), "POST"), 202)
         location = target_of(begun.url, begun.header("Location")) if begun.header("Location") else None
         if location is None or origin_of(location) != origin_of(self.client.origin):
             # Our credentials go along; nobody else gets them.
@@ -110,7 +106,7 @@ class Pusher(Closeable):
         """
         doing = f"looking at the tag {tag} of {self._image.name}"
         headers = {"Accept": ", ".join(MANIFEST_TYPES)}
-        request = HttpRequest(doing, self.client.manifest_url(tag), headers=headers)
+        request = HttpRequest(doing, self.client.url(f"manifests/{tag}"), headers=headers)
         reply, content = self.send(request, 200, 404)
         return Digest.of(content) if reply.status == 200 else None
 
@@ -153,7 +149,7 @@ class Pusher(Closeable):
             RegistryError: the registry does not take it.
         """
         try:
-            url = self.client.manifest_url(name)
+            url = self.client.url(f"manifests/{name}")
             return self.send(HttpRequest(doing, url, "PUT", headers, content), 201)[0]
         except faults.StatusError as error:
             # Whatever a manifest names is there by now. Distribution misses it for a moment while another pushes the same.
@@ -198,7 +194,7 @@ class FallbackTag:
         Raises:
             RegistryError: the registry does not deliver it.
         """
-        url = self._pusher.client.manifest_url(self._tag)
+        url = self._pusher.client.url(f"manifests/{self._tag}")
         request = HttpRequest(self.doing, url, headers={"Accept": INDEX_TYPE})
         reply, content = self._pusher.send(request, 200, 404)
         return Kept(content, reply.header("ETag")) if reply.status == 200 else None

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-import oras.defaults
-
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError
@@ -18,11 +16,10 @@ from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
-from slsa_verifier_plugin.registry.manifests import json_object
+from slsa_verifier_plugin.registry.manifests import INDEX_TYPE, json_object
 from slsa_verifier_plugin.registry.pages import pages_of
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 
-INDEX_TYPE: str = oras.defaults.default_index_media_type
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 _NO_API = frozenset({301, 302, 303, 307, 308, 404, 405, 406, 501})
@@ -58,7 +55,7 @@ def from_api(
         DeadlineError: out of time.
     """
     operation = f"listing the referrers of {digest}"
-    url = client.referrers_url(str(digest))
+    url = client.url(f"referrers/{digest}")
     if artifact_type is not None:
         # OCI distribution 1.1, "Listing Referrers": ``artifactType`` is the only filter there is.
         url += "?" + urlencode({"artifactType": artifact_type})
@@ -119,7 +116,7 @@ def from_tag(
         DeadlineError: out of time.
     """
     operation = f"listing the referrers of {digest} by their tag"
-    url = client.manifest_url(fallback_tag(digest))
+    url = client.url(f"manifests/{fallback_tag(digest)}")
     reply = client.send(HttpRequest(operation, url, headers={"Accept": INDEX_TYPE}), deadline)
     # No such tag, or one of something that is no index: nothing is attached.
     if reply.status in (404, 406):

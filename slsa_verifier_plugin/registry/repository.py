@@ -1,8 +1,8 @@
 """Requests to one repository of a registry, for reading and for writing.
 
-From oras-py come the wire's constants: URLs of the distribution specification (``oras.container``), media types and well-known
-hosts (``oras.defaults``). Its requests are not used: they sleep for 131 s between attempts, read without a
-bound, and answer a challenge with whatever scope it asks for.
+From oras-py come media types and well-known hosts (``oras.defaults``). Its requests are not used: they sleep for 131 s between
+attempts, read without a bound, and answer a challenge with whatever scope it asks for. Nor are its references: their parser
+takes "localhost/a" for a repository of docker.io, and "my.org/a" for a registry.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import oras.container
 import oras.defaults
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -58,35 +57,15 @@ class RepositoryClient:
         # Docker Hub's registry has another host than its name says.
         is_hub = image.registry == oras.defaults.registry.index_name
         host = oras.defaults.registry.default_v2_registry["host"] if is_hub else image.registry
-        # Set and not parsed: oras' parser takes "localhost/a" for a repository of docker.io, and "my.org/a" for a registry.
-        self._container = oras.container.Container("repository", registry=host)
-        self._container.namespace, self._container.repository = None, image.repository
-        self._scheme = "http" if use_http else "https"
         self._http = http
         self._asked = asked
         self.image = image
-        self.origin = f"{self._scheme}://{host}"
+        self.origin = f"{'http' if use_http else 'https'}://{host}"
         self.auth = RepositoryAuth(image, TokenServers(self.origin, http), credentials, actions)
 
-    def manifest_url(self, name: str) -> str:
-        """Return the URL of the manifest with this tag or digest (OCI distribution 1.1, end-3 and end-7)."""
-        return f"{self._scheme}://{self._container.manifest_url(name)}"
-
-    def blob_url(self, digest: str) -> str:
-        """Return the URL of the blob with this digest (end-2)."""
-        return f"{self._scheme}://{self._container.get_blob_url(digest)}"
-
-    def uploads_url(self) -> str:
-        """Return the URL where the upload of a blob begins (end-4a)."""
-        return f"{self._scheme}://{self._container.upload_blob_url()}"
-
-    def referrers_url(self, digest: str) -> str:
-        """Return the URL of the list of referrers of this digest (end-12a), which oras-py does not know."""
-        return f"{self.origin}/v2/{self.image.repository}/referrers/{digest}"
-
-    def tags_url(self) -> str:
-        """Return the URL of the list of tags (end-8a)."""
-        return f"{self._scheme}://{self._container.tags_url()}"
+    def url(self, path: str) -> str:
+        """Return a URL of the repository (OCI distribution 1.1, "Endpoints"), as of ``manifests/latest`` or ``tags/list``."""
+        return f"{self.origin}/v2/{self.image.repository}/{path}"
 
     def send(
         self,

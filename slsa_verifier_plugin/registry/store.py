@@ -91,13 +91,8 @@ class RegistryStore(Closeable):
         """
         # The type that the descriptor names comes first; one that is no media type must not become a header's text.
         own = (descriptor.media_type,) if _MEDIA_TYPE.fullmatch(descriptor.media_type) else ()
-        client = self.client(image)
-        request = HttpRequest(
-            f"fetching the manifest {descriptor.digest} of {image.name}",
-            client.manifest_url(str(descriptor.digest)),
-            headers={"Accept": ", ".join(dict.fromkeys((*own, *MANIFEST_TYPES)))},
-        )
-        return self._content(client, request, descriptor, limits.MAX_MANIFEST_BYTES, deadline)
+        accept = ", ".join(dict.fromkeys((*own, *MANIFEST_TYPES)))
+        return self._content(image, "manifest", accept, descriptor, limits.MAX_MANIFEST_BYTES, deadline)
 
     def blob(self, image: Reference, descriptor: Descriptor, limit: int, deadline: Deadline) -> bytes:
         """Return a blob's bytes; their digest and size are the descriptor's (step 3 of a verification).
@@ -112,13 +107,7 @@ class RegistryStore(Closeable):
             RegistryError: as for ``manifest``; reason ``LIMIT_EXCEEDED`` for more than ``limit`` bytes.
             DeadlineError: out of time.
         """
-        client = self.client(image)
-        request = HttpRequest(
-            f"fetching the blob {descriptor.digest} of {image.name}",
-            client.blob_url(str(descriptor.digest)),
-            headers={"Accept": "*/*"},
-        )
-        return self._content(client, request, descriptor, limit, deadline)
+        return self._content(image, "blob", "*/*", descriptor, limit, deadline)
 
     @aside()
     def referrers(
@@ -208,7 +197,7 @@ class RegistryStore(Closeable):
             if known is not None:
                 return Descriptor(media_type_in(known, "", "resolving"), image.digest, len(known))
         client = self.client(image)
-        url = client.manifest_url(str(image.digest or image.tag or "latest"))
+        url = client.url(f"manifests/{image.digest or image.tag or 'latest'}")
         request = HttpRequest(f"resolving {image}", url, headers={"Accept": ", ".join(MANIFEST_TYPES)})
         with aside():
             reply = client.send(request, deadline)
@@ -238,7 +227,9 @@ class RegistryStore(Closeable):
             DeadlineError: out of time.
         """
         client = self.client(image)
-        return list_names(client, client.tags_url(), "tags", f"listing the tags of {image.name}", deadline)
+        return list_names(
+            client, client.url("tags/list"), "tags", f"listing the tags of {image.name}", deadline
+        )
 
     def repositories(self, registry: str, deadline: Deadline) -> list[str]:
         """Return the repositories of a registry that has a catalog (docker's ``_catalog``; most hosted ones do not).
@@ -278,24 +269,23 @@ class RegistryStore(Closeable):
         self._transport.close()
 
     def _content(
-        self,
-        client: RepositoryClient,
-        request: HttpRequest,
-        descriptor: Descriptor,
-        limit: int,
-        deadline: Deadline,
+        self, image: Reference, kind: str, accept: str, descriptor: Descriptor, limit: int, deadline: Deadline
     ) -> bytes:
+        """Return the content of a descriptor, a ``manifest`` or ``blob`` of the image's repository."""
+        operation = f"fetching the {kind} {descriptor.digest} of {image.name}"
         # Before anything is asked: content may say itself that it is over its limit.
         if descriptor.size > limit:
-            raise faults.too_large(request.operation, descriptor.size, limit)
+            raise faults.too_large(operation, descriptor.size, limit)
         known = self._known(descriptor.digest, descriptor.size)
         if known is not None:
             # What the registry would be refused for is not accepted from a cache either.
             if len(known) != descriptor.size:
-                raise faults.invalid_response(
-                    request.operation, f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
-                )
+                why = f"its descriptor says {descriptor.size} bytes, it has {len(known)}"
+                raise faults.invalid_response(operation, why)
             return known
+        client = self.client(image)
+        url = client.url(f"{kind}s/{descriptor.digest}")
+        request = HttpRequest(operation, url, headers={"Accept": accept})
         # Aside: while this call waits for the network, another may work.
         with client.auth.redactor.guard(), aside():
             content = fetch_content(client, request, descriptor, deadline)

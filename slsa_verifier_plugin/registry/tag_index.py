@@ -19,7 +19,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry import faults
-from slsa_verifier_plugin.registry.referrers import INDEX_TYPE
+from slsa_verifier_plugin.registry.manifests import INDEX_TYPE
 
 MAX_INDEX = 4 << 20
 """Bytes of an index, as for any manifest."""

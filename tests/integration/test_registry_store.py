@@ -167,10 +167,8 @@ def test_every_url_is_of_the_references_registry(name: str, base: str) -> None:
     digest = "sha256:" + "0" * 64
     with RegistryStore(HTTP, None, {}) as store:
         client = store.client(Reference.parse(name))
-    assert client.manifest_url("1") == f"{base}/manifests/1"
-    assert client.blob_url(digest) == f"{base}/blobs/{digest}"
-    assert client.referrers_url(digest) == f"{base}/referrers/{digest}"
-    assert client.tags_url() == f"{base}/tags/list"
+    for path in ("manifests/1", f"blobs/{digest}", f"referrers/{digest}", "tags/list"):
+        assert client.url(path) == f"{base}/{path}"
 
 
 def test_tags_and_repositories_are_listed_over_pages() -> None:

@@ -12,7 +12,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.registry import tag_index
-from slsa_verifier_plugin.registry.referrers import INDEX_TYPE
+from slsa_verifier_plugin.registry.manifests import INDEX_TYPE
 from slsa_verifier_plugin.registry.tag_index import MAX_INDEX, MAX_REFUSALS, Kept, keep_entry
 
 IMAGE = b'{"an": "image"}'

@@ -14,7 +14,8 @@ from typing import Any
 
 from slsa_verifier_plugin.cli.main import COMPLETION_VARIABLE
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.registry.push import MANIFEST_TYPE, Pusher
+from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPE
+from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.e2e.peers import peer
 from tests.support.sigstore import github_source_actions, vsa

@@ -268,7 +268,7 @@ class Probing:
 
     def _authenticate(self) -> tuple[str, Facts]:
         operation = f"authenticating for {self._image.name}"
-        url = self._client.manifest_url(str(self._image.digest or self._image.tag or "latest"))
+        url = self._client.url(f"manifests/{self._image.digest or self._image.tag or 'latest'}")
         # HEAD: the manifest itself is the next step's.
         reply = self._client.send(HttpRequest(operation, url, "HEAD"), self._deadline)
         # Other statuses say that we are let in; what is there, the next step looks at.
