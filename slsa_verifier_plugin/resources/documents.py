@@ -86,10 +86,13 @@ def objects_in(document: Document) -> Iterator[tuple[tuple[Key, ...], dict[str, 
         return
     items = document.value.get("items")
     # The items count, and not the List around them; a kind of somebody's own may have items that are none of these.
-    if text_at(document.value, "kind").endswith("List") and isinstance(items, list):
+    kind = text_at(document.value, "kind")
+    if kind.endswith("List") and isinstance(items, list):
+        # An API server leaves out in a VerifierList what all its items have in common; kubectl's List is of any kinds.
+        common = {"apiVersion": document.value.get("apiVersion"), "kind": kind.removesuffix("List")}
         for index, item in enumerate(items):
             if isinstance(item, dict):
-                yield ("items", index), item
+                yield ("items", index), item if kind == "List" else {**common, **item}
     else:
         yield (), document.value
 

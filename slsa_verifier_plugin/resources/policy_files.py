@@ -58,13 +58,16 @@ def read_policy_files(paths: Sequence[str], allow_empty: bool = False) -> Policy
     Raises:
         UsageError: one cannot be read, is no YAML, or all of them together have no resource (unless ``allow_empty``).
     """
-    files = PolicyFiles()
+    files, read = PolicyFiles(), set[Path]()
     kustomizations: dict[Path, _Kustomization] = {}
     for path in paths:
         for name in expanded(path):
             # A folder is read whole: a file that is left out is one that nobody checks.
             for file in files_below(name) if name != "-" and Path(name).is_dir() else [name]:
-                _read(file, files, kustomizations)
+                # A folder and a file in it: each problem is told once.
+                if (place := Path(file).resolve()) not in read:
+                    read.add(place)
+                    _read(file, files, kustomizations)
     # A check that looked at nothing must not pass for one that found nothing.
     if not (files.resources or files.problems or allow_empty):
         reasons = "; ".join(counted(len(names), why) for why, names in files.passed_over.items())

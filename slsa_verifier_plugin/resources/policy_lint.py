@@ -164,7 +164,7 @@ class _PolicyReview:
         elif kind in VERIFIER_KINDS and not self._may_be_ours(resource):
             self._not_looked_at[f"{kind} of another plugin"] += 1
         elif kind in KYVERNO_KINDS and not asks_verifier(resource):
-            self._not_looked_at[f"{kind} that asks no verifier"] += 1
+            self._not_looked_at[f"{kind} without a question to a verifier"] += 1
         else:
             self._checked[kind] += 1
 

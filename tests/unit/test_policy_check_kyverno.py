@@ -102,7 +102,7 @@ def test_what_keeps_it_from_asking_or_denying_is_found(
         # Another's policy may fail open, and be of a version with other fields.
         (
             {**OURS, "spec": {"failurePolicy": "Ignore", "validation": [{"expression": "http.Get('http://x')"}]}},
-            "ValidatingPolicy that asks no verifier",
+            "ValidatingPolicy without a question to a verifier",
         ),
         ({**OURS, "kind": "ImageValidatingPolicy"}, "ImageValidatingPolicy"),
         ({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "x"}, "spec": {}}, "ClusterPolicy"),

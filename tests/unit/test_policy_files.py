@@ -93,6 +93,25 @@ def test_what_was_meant_to_be_a_resource_is_a_problem(tmp_path: Path, text: str,
     assert done.out.endswith("0 resources: 1 error, 0 warnings\n")
 
 
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path / "v.yaml", verifier())
+    done = cli("policy", "check", tmp_path, path, f"{tmp_path}/../{tmp_path.name}/*.yaml")
+    assert done.out.endswith("1 resource: 0 errors, 1 warning\n"), done.out
+
+
+def test_lists_of_one_kind_as_an_api_server_has_them(tmp_path: Path) -> None:
+    items = [{key: value for key, value in GOOD.items() if key not in ("kind", "apiVersion")}]
+    listed = {"kind": "VerifierList", "apiVersion": GOOD["apiVersion"], "items": items}
+    done = cli("policy", "check", write_yaml(tmp_path / "l.yaml", listed))
+    assert (done.status, done.out.startswith("1 resource checked, 1 of kind Verifier")) == (
+        Status.ADMITTED,
+        True,
+    )
+    # kubectl's own List tells no kind for its items.
+    path = write_yaml(tmp_path / "l.yaml", GOOD, {**listed, "kind": "List", "items": items * 2})
+    assert "2 not looked at (2 objects without a kind)" in cli("policy", "check", path).out
+
+
 def test_values_of_a_chart_may_have_names_like_kind(tmp_path: Path) -> None:
     write_yaml(tmp_path / "verifier.yaml", GOOD)
     write_yaml(tmp_path / "values.yaml", {"bind": "0.0.0.0", "kinds": ["Pod"], "find": True, "metadata": {}})

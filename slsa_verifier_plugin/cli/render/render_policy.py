@@ -65,8 +65,10 @@ def _coverage(findings: PolicyFindings) -> str:
     ]
     # A Deployment among the files is no fault, and was not checked either.
     if rest := sum(findings.not_looked_at.values()):
+        # A kind is a name and has no plural; "Verifier of another plugin" has one.
         kinds = ", ".join(
-            f"{count} {plain(kind, 80)}" for kind, count in sorted(findings.not_looked_at.items())
+            counted(count, plain(kind, 80)) if " " in kind else f"{count} {plain(kind, 80)}"
+            for kind, count in sorted(findings.not_looked_at.items())
         )
         parts.append(f"{rest} not looked at ({kinds})")
     return ", ".join(parts)
