@@ -34,11 +34,8 @@ def lint_fields(resource: Resource) -> Iterator[Remark]:
                 # An item of a list has no name of its own.
                 name = next(key for key in reversed(place) if isinstance(key, str))
                 found = quoted(value) if isinstance(value, str) else plain(str(value), 80)
-                yield error(
-                    place,
-                    f"{name} is {found}, expected {' or '.join(texts)}",
-                    f"is {near} meant?" if near else f"write {texts[0]}",
-                )
+                what = f"{name} is {found}, expected {' or '.join(texts)}"
+                yield error(place, what, f"is {near} meant?" if near else f"write {texts[0]}")
 
 
 def _unknown(place: list[Key], names: Sequence[str]) -> Remark:

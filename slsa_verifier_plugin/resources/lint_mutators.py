@@ -20,6 +20,13 @@ _PLACES = (
 _PLACE = re.compile(
     r"\.(?:(?:c|initC|ephemeralC)ontainers\[name:[^]]+\]\.image|volumes\[name:[^]]+\]\.image\.reference)$"
 )
+_INSTEAD = {
+    # Safe, and confusing: the plugin denies a tag, and nobody sees why it stayed one.
+    "Ignore": "leaves an image as it is where it cannot be resolved: a tag, which the plugin refuses",
+    # Whoever writes the default decides what runs wherever the provider is away.
+    "UseDefault": "puts another image in the place of one that cannot be resolved",
+}
+"""What comes of each failure policy but Fail."""
 VERIFYING, MUTATING = "/verify", "/mutate"
 """How the addresses end at which Ratify verifies, and resolves tags (Ratify v1.4.4, ``httpserver``)."""
 
@@ -59,28 +66,15 @@ def lint_mutator(resource: Resource, providers: Mapping[str, Resource]) -> Itera
     if near.startswith(location.partition("[")[0]) and near and not _PLACE.search(location):
         what = f"the location {quoted(resource.spec.get('location'))} is no image's: nothing is changed"
         yield error(["spec", "location"], what, f"is {near} meant?")
-    # Safe, and confusing: the plugin denies a tag, and nobody sees why it stayed one.
-    if data.get("failurePolicy") == "Ignore":
-        yield warning(
-            [*_DATA, "failurePolicy"],
-            "failurePolicy: Ignore leaves an image as it is where it cannot be resolved: a tag, which the plugin refuses",
-            "set failurePolicy: Fail",
-        )
-    # Whoever writes the default decides what runs wherever the provider is away.
-    elif data.get("failurePolicy") == "UseDefault":
-        yield warning(
-            [*_DATA, "failurePolicy"],
-            "failurePolicy: UseDefault puts another image in the place of one that cannot be resolved",
-            "set failurePolicy: Fail",
-        )
+    policy = str(data.get("failurePolicy"))
+    if policy in _INSTEAD:
+        what = f"failurePolicy: {policy} {_INSTEAD[policy]}"
+        yield warning([*_DATA, "failurePolicy"], what, "set failurePolicy: Fail")
 
 
 def lint_provider_name(path: Sequence[Key], name: str, providers: Mapping[str, Resource]) -> Iterator[Remark]:
     """Yield a remark on a name of a Provider that none of ``providers`` has."""
     if name not in providers:
         near = nearest(name, list(providers), 0.4)
-        yield error(
-            path,
-            f"it asks the provider {quoted(name)}, and there is none of that name here",
-            f"is {near} meant?" if near else "apply that Provider, or correct the name",
-        )
+        what = f"it asks the provider {quoted(name)}, and there is none of that name here"
+        yield error(path, what, f"is {near} meant?" if near else "apply that Provider, or correct the name")

@@ -82,18 +82,12 @@ def texts(config: Mapping[str, Any], name: str) -> Iterator[tuple[list[Key], str
 
 def _id(path: list[Key], text: str) -> Iterator[Remark]:
     if "*" in text:
-        yield warning(
-            path,
-            f"{quoted(text)} has a *, which stands for itself here: identifiers are compared to the letter",
-            "write each identifier out; a list may have several",
-        )
+        what = f"{quoted(text)} has a *, which stands for itself here: identifiers are compared to the letter"
+        yield warning(path, what, "write each identifier out; a list may have several")
     # Of other hosts nobody here knows how their ids begin.
     elif text.startswith("http://") and _host(text) in _HOSTS:
-        yield warning(
-            path,
-            f"{quoted(text)} is nobody's id: those begin with https://",
-            f"is https{plain(text[4:], 256)} meant?",
-        )
+        what = f"{quoted(text)} is nobody's id: those begin with https://"
+        yield warning(path, what, f"is https{plain(text[4:], 256)} meant?")
     elif near := near_host(text):
         yield warning(path, f"{quoted(text)} is on no host that is known here", f"is {near} meant?")
 
@@ -102,11 +96,8 @@ def _issuer(path: list[Key], text: str) -> Iterator[Remark]:
     known = {bare_url(item): item for item in ISSUERS}
     near = known.get(bare_url(text))
     if near is not None and near != text:
-        yield warning(
-            path,
-            f"the issuer {quoted(text)} is in no certificate, which has it to the letter",
-            f"is {near} meant?",
-        )
+        what = f"the issuer {quoted(text)} is in no certificate, which has it to the letter"
+        yield warning(path, what, f"is {near} meant?")
     elif near is None and (host := near_host(text)):
         what = f"the issuer {quoted(text)} is none that is known here"
         yield warning(path, what, f"is https://{host} meant?")

@@ -46,18 +46,12 @@ def type_slips(artifact_types: Sequence[str]) -> Iterator[Remark]:
         if not kind:
             yield error((), "a type between two commas is empty: it never matches", "take away the comma")
         elif kind != kind.strip():
-            yield error(
-                (),
-                f"{quoted(kind)} has blanks, which Ratify does not take away: it never matches",
-                "write types with commas and no blanks",
-            )
+            what = f"{quoted(kind)} has blanks, which Ratify does not take away: it never matches"
+            yield error((), what, "write types with commas and no blanks")
         # It makes each signature and bill of materials a denial.
         elif kind == "*":
-            yield warning(
-                (),
-                "* hands every artifact to this verifier, also signatures and bills of materials, and denies for them",
-                "write slsla/attestation",
-            )
+            what = "* hands every artifact to this verifier, also signatures and bills of materials, and denies for them"
+            yield warning((), what, "write slsla/attestation")
         elif kind not in USUAL_TYPES and (near := nearest(kind, tuple(USUAL_TYPES), 0.8)):
             yield warning(
                 (),
@@ -92,11 +86,8 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
         near_kind = near_ref_kind(ref)
         # git check-ref-format(1) rules out some names: a pattern of one matches nothing.
         if not RefPattern(ref).can_match:
-            yield warning(
-                path,
-                f"{quoted(ref)} matches no ref: git allows no such name",
-                "write refs/heads/NAME or refs/tags/NAME",
-            )
+            what = f"{quoted(ref)} matches no ref: git allows no such name"
+            yield warning(path, what, "write refs/heads/NAME or refs/tags/NAME")
         elif near_kind:
             yield warning(path, f"{quoted(ref)} is neither a branch nor a tag", f"is {near_kind} meant?")
 
