@@ -28,7 +28,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, filled, keys_in
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
 from slsa_verifier_plugin.registry.credentials.web import Refusal, SdkCall, Web, explanation, is_transient
@@ -184,7 +184,8 @@ class AlibabaCredentials:
             "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
             "ALIBABA_CLOUD_SECURITY_TOKEN",
         )
-        self._keys = RoleKeys(NAME, environ, names, self._assume_role, clock)
+        self._own_keys = keys_in(environ, names)
+        self._role_keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
         self._tokens = Leases(f"an ACR authorization token for {NAME}", self._authorize, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
@@ -248,7 +249,8 @@ class AlibabaCredentials:
         return Lease.until(AccessKeys(*keys), ends)
 
     def _authorize(self, target: AcrInstance, deadline: Deadline) -> Lease[Credentials]:
-        keys = self._keys.get(deadline)
+        # One role, so one lease under one key.
+        keys = self._own_keys or self._role_keys.get("", deadline)
         step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
         body = get_authorization_token(self._web, step, target, keys, deadline)
         # The SDK puts the answer's fields into its object unchecked.

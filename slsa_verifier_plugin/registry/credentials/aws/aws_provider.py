@@ -26,7 +26,7 @@ from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.network.tls import TrustStore
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, RoleKeys, filled
+from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, filled, keys_in
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_from
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
@@ -261,7 +261,8 @@ class EcrCredentials:
         )
         self._calls = AwsCalls(NAME, environ)
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        self._keys = RoleKeys(NAME, environ, names, self._assume_role, clock)
+        self._own_keys = keys_in(environ, names)
+        self._role_keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
         self._tokens = Leases(f"an ECR authorization token for {NAME}", self._authorize, clock)
 
     def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
@@ -298,7 +299,8 @@ class EcrCredentials:
         return Lease.until(AccessKeys(*values), ends.timestamp())
 
     def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
-        keys = self._keys.get(deadline)
+        # One role, so one lease under one key.
+        keys = self._own_keys or self._role_keys.get("", deadline)
         step = f"getting an ECR authorization token in {region}"
         call = AwsCall(
             step,
