@@ -12,7 +12,7 @@ from slsa_verifier_plugin.errors import StatementError, UsageError, VerifierErro
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.statement import parse_statement
-from slsa_verifier_plugin.text import plain, quoted
+from slsa_verifier_plugin.text import nearest, plain, quoted
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.reports import ImageReport
@@ -47,7 +47,7 @@ def parse_origin(text: str) -> Origin:
     """Return what a person wrote after ``--from``.
 
     Raises:
-        UsageError: a repository is missing.
+        UsageError: a repository is missing, or it is none of the sources.
     """
     kind, colon, target = text.partition(":")
     if kind == "notes":
@@ -62,6 +62,11 @@ def parse_origin(text: str) -> Origin:
         if not target:
             raise UsageError("--from github names no repository; expected github:OWNER/NAME")
         return Origin("github", target)
+    # No attestation is an image of Docker's own: it is a misspelt word, and nobody is asked for it.
+    if "/" not in text:
+        near = nearest(kind, ("notes", "github"))
+        expected = "expected notes[:REPOSITORY], github:OWNER/NAME, or a REFERENCE with its registry"
+        raise UsageError(f"--from {quoted(text)}: {expected}{f'; is {near} meant?' if near else ''}")
     # Anything else is an artifact's reference; parse_image says where it is none.
     return Origin("artifact", text)
 

@@ -10,7 +10,7 @@ import pytest
 
 from slsa_verifier_plugin.checking.inspecting import look_at_file
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.render.render_inspect import MAX_LINES, NOT_VERIFIED
+from slsa_verifier_plugin.cli.render.render_inspect import MAX_LINES, NOT_SIGNED, NOT_VERIFIED
 from tests.support.command_line import LEVEL_1, LEVEL_3, SOURCE, TESTDATA, TRUSTED_ROOT, cli
 from tests.support.sigstore import COMMIT, GITHUB_ISSUER, Lab, github_source_actions, provenance_v1, vsa
 
@@ -63,6 +63,15 @@ def test_verify_checks_each_signature() -> None:
     assert line["signature"]["problem"]
     unknown = as_json("--verify", LEVEL_1, status=Status.DENIED)
     assert "is in no trusted root" in unknown["file"]["lines"][0]["signature"]["problem"]
+
+
+@pytest.mark.parametrize("text", ["", '{"schemaVersion": 2}', "no JSON\n"])
+def test_where_nothing_is_signed_nothing_has_verified(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(text)
+    assert cli("inspect", path).status == Status.ADMITTED
+    done = cli("inspect", path, "--verify", "--trusted-root", TRUSTED_ROOT)
+    assert (done.status, done.out.splitlines()[-1]) == (Status.DENIED, NOT_SIGNED)
 
 
 def test_a_key_is_told_by_its_hint() -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
+from slsa_verifier_plugin.cli.render import render_trust
+from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.policy.parameters import RootSource
+from slsa_verifier_plugin.resources.trust_roots import RootState
 from slsa_verifier_plugin.signatures import refresh
 from slsa_verifier_plugin.signatures.refresh import Refreshed
 from tests.support.command_line import TRUSTED_ROOT, cli, parameters, verifier, write_yaml
@@ -84,3 +87,9 @@ def test_a_refresh_that_fails_goes_on_with_the_others(
     assert done.status == Status.UNDECIDED
     assert "✗ public-good: the repository is away" in done.out
     assert "✓ staging: up to date" in done.out
+
+
+def test_what_a_root_holds_is_counted_in_words() -> None:
+    state = RootState("a", "b", "c" * 64, None, 1, 2, 1)
+    (line,) = [line for line in render_trust.text_of([state], Painter()) if "holds" in line]
+    assert line.endswith("1 certificate authority, 2 transparency logs, 1 timestamp authority")

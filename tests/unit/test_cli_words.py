@@ -110,6 +110,21 @@ def test_an_option_of_which_one_counts_is_not_given_twice(arguments: list[str], 
     assert (done.status, expected in done.err) == (Status.USAGE, True), done.err
 
 
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("nots", "is notes meant?"),
+        ("Notes", "is notes meant?"),
+        ("githubb", "is github meant?"),
+        ("latest", ""),
+    ],
+)
+def test_a_misspelt_place_of_attestations_asks_no_registry(origin: str, expected: str) -> None:
+    done = cli("attach", "r.example/a:1", "--from", origin, "--timeout", "1s")
+    said = "expected notes[:REPOSITORY], github:OWNER/NAME, or a REFERENCE with its registry"
+    assert (done.status, said in done.err, expected in done.err) == (Status.USAGE, True, True), done.err
+
+
 def test_a_verifier_without_a_file_to_choose_it_from_is_told() -> None:
     done = cli("verify", "a", *POLICY, "--verifier", "slsla")
     assert (done.status, "--verifier chooses a Verifier of a file" in done.err) == (Status.USAGE, True)

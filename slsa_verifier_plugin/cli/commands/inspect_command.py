@@ -27,8 +27,8 @@ Examples:
 
 \b
 Exit status: 0 shown (with --verify: and every signature verifies), 1 a signature does
-not verify, 2 usage, 3 the registry or the trusted root could not be had (with --verify:
-or some of what is attached could not be had or read).
+not verify (with --verify: or there is none), 2 usage, 3 the registry or the trusted root
+could not be had (with --verify: or some of what is attached could not be had or read).
 """
 
 
@@ -73,7 +73,10 @@ def inspect(context: click.Context, /, subject: str | None, **options: Any) -> i
     # Only with --verify does anything fail; without it nothing was verified.
     if render_inspect.has_failed(view):
         return Status.DENIED
-    return Status.UNDECIDED if options["check"] and render_inspect.is_incomplete(view) else Status.ADMITTED
+    if options["check"] and render_inspect.is_incomplete(view):
+        return Status.UNDECIDED
+    # Where there is nothing to verify, 0 would pass for signatures that verify.
+    return Status.DENIED if options["check"] and render_inspect.is_unsigned(view) else Status.ADMITTED
 
 
 def execute(session: Session, subject: str, options: Any) -> ImageView | BlobView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,12 +232,15 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
             every = reports["all"].decision is Decision.ADMITTED
             return replace(proposal, remarks=tuple(policy_init.remarks_on(proposal, found, every)))
         refused = refused or f"{report.reason}: {report.message}"
+    # Ready to be pasted: with the root and place that were asked here.
+    shown = ["slsa-verifier-plugin", "inspect", image, "--verify", "--trusted-root", root]
+    shown += ["--layout", options["layout"]] if options["layout"] else []
     # Something verified, and no policy of it admits the image: the best one's reason is the one to know.
     if refused:
         return f"no policy made from what is attached to {image} admits it; the most likely one: {refused}"
     return (
-        f"nothing attached to {image} is a verification summary whose signature verifies; 'slsa-verifier-plugin inspect "
-        "--verify' shows what is there"
+        f"nothing attached to {image} is a verification summary whose signature verifies by the trusted root {root}; "
+        f"'{shlex.join(shown)}' shows what is there"
     )
 
 

@@ -12,6 +12,7 @@ from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
 
 NOT_VERIFIED = "Nothing here has been verified: this is what the lines claim. --verify checks the signatures."
+NOT_SIGNED = "No signature was checked: nothing was found here that has one."
 MAX_LINES = 32
 """Lines of one blob that are shown without ``--verbose``."""
 _EXTENSIONS = {
@@ -42,9 +43,9 @@ def text_of(view: ImageView | BlobView, painter: Painter, *, verified: bool, ver
     yield root.text
     # The root stands without a sign; what hangs below it has one.
     yield from _branches(root.children, "", painter)
-    if not verified:
+    if not verified or is_unsigned(view):
         yield ""
-        for line in painter.lines(NOT_VERIFIED):
+        for line in painter.lines(NOT_SIGNED if verified else NOT_VERIFIED):
             yield painter.paint(line, "yellow")
 
 
@@ -52,6 +53,11 @@ def has_failed(view: ImageView | BlobView) -> bool:
     """Return True if a signature was checked and does not verify."""
     # None: nobody checked. An empty text: it verifies. Any other text is the failure.
     return any(line.checked for blob in _blobs(view) for line in blob.lines)
+
+
+def is_unsigned(view: ImageView | BlobView) -> bool:
+    """Return True if no signature was checked."""
+    return all(line.checked is None for blob in _blobs(view) for line in blob.lines)
 
 
 def is_incomplete(view: ImageView | BlobView) -> bool:

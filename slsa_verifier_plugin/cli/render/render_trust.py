@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.errors import TrustRootError
 from slsa_verifier_plugin.sinks import Json, json_text
-from slsa_verifier_plugin.text import plain
+from slsa_verifier_plugin.text import counted, plain
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.policy.parameters import RootSource
@@ -32,11 +32,12 @@ def text_of(states: Sequence[RootState], painter: Painter, now: datetime | None 
             # A part that begins tomorrow has no negative age: clocks of nodes differ.
             days = max(0, ((now or datetime.now(UTC)) - state.date).days)
             yield from _field("newest part", f"{state.date:%Y-%m-%d}, {days} days ago", painter)
-        holds = (
-            f"{state.authorities} certificate authorities, {state.logs} transparency logs, "
-            f"{state.timestamp_authorities} timestamp authorities"
-        )
-        yield from _field("holds", holds, painter)
+        parts = {
+            "certificate authority": state.authorities,
+            "transparency log": state.logs,
+            "timestamp authority": state.timestamp_authorities,
+        }
+        yield from _field("holds", ", ".join(counted(count, what) for what, count in parts.items()), painter)
 
 
 def _field(name: str, value: str, painter: Painter) -> Iterator[str]:
