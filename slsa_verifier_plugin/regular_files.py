@@ -1,12 +1,15 @@
-"""Files that a policy or a setting names: read without waiting, and no more of them than is wanted."""
+"""Files that a policy or a setting names: read without waiting, no more of them than is wanted, and again once they change."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from collections.abc import Iterable
 
 from slsa_verifier_plugin.errors import TrustRootError
+
+Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 def read_regular(path: str, most: int) -> bytes:
@@ -48,3 +51,22 @@ def read_configured(path: str, most: int, what: str, remedy: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise TrustRootError(f"{what} cannot be read: {reason}", remedy) from error
+
+
+def stamp_of(paths: Iterable[str]) -> Stamp:
+    """Return what changes when one of the files does, or a folder gets or loses one.
+
+    Links are followed: a mounted ConfigMap or Secret is renewed by turning one link (``..data``) to a new folder, which changes
+    the file that every other link leads to, sometimes within one tick of the clock and with the same size. A path that leads
+    nowhere has zeros.
+    """
+    stamps = []
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116 (pathlib costs where each call asks)
+        # Not there is a state like another: a file that comes or goes is a change.
+        except (OSError, ValueError):
+            stamps.append((path, 0, 0, 0))
+        else:
+            stamps.append((path, status.st_mtime_ns, status.st_size, status.st_ino))
+    return tuple(stamps)

@@ -24,6 +24,7 @@ from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.sockets import DeadlineContext
+from slsa_verifier_plugin.regular_files import Stamp, stamp_of
 from slsa_verifier_plugin.text import quoted
 
 BUNDLE_FILES = (
@@ -60,7 +61,7 @@ class TrustSources:
     directories: tuple[Path, ...]
     host_directory: Path | None
     named: str
-    state: tuple[tuple[str, int, int], ...]
+    state: Stamp
 
 
 class TrustStore:
@@ -144,20 +145,12 @@ class TrustStore:
         return next(filter(_is_directory, candidates), None)
 
 
-def _state(paths: tuple[Path | None, ...]) -> tuple[tuple[str, int, int], ...]:
-    """Return names, times and sizes of the files, so that a change makes another key."""
-    found = []
-    for path in paths:
-        if path is not None:
-            for item in (path, *(_files(path) if _is_directory(path) else ())):
-                try:
-                    stat = item.stat()
-                except OSError:
-                    # Vanished between listing and looking: the next look sees the rest.
-                    continue
-                # Links are followed: a ConfigMap's files change by replacing a link, and keep their names.
-                found.append((str(item), stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+def _state(paths: tuple[Path | None, ...]) -> Stamp:
+    """Return what changes when one of the files does, or a folder gets or loses one; it is part of a context's key."""
+    there = [path for path in paths if path is not None]
+    # Links are followed: a ConfigMap's files change by replacing a link, and keep their names.
+    listed = [item for path in there if _is_directory(path) for item in _files(path)]
+    return stamp_of(map(str, (*there, *listed)))
 
 
 def _is_directory(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,32 +9,12 @@ from collections.abc import Callable, Iterable
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
+from slsa_verifier_plugin.regular_files import Stamp, stamp_of
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the files: a kubelet takes a minute to bring a change of a Secret to its Pods."""
 RETRY_SECONDS = 10.0
 """Seconds after which files that failed are read once more, though none has changed: there may have been no descriptor left."""
-
-
-Stamp = tuple[tuple[str, int, int, int], ...]
-
-
-def stamp_of(paths: Iterable[str]) -> Stamp:
-    """Return what changes when one of the files does, or a folder gets or loses one.
-
-    Links are followed: a mounted ConfigMap or Secret is renewed by turning one link (``..data``) to a new folder, which changes
-    the file that every other link leads to. A path that leads nowhere has zeros.
-    """
-    stamps = []
-    for path in paths:
-        try:
-            status = os.stat(path)  # noqa: PTH116 (follows links, once for all facts)
-        # Not there is a state like another: a file that comes or goes is a change.
-        except (OSError, ValueError):
-            stamps.append((path, 0, 0, 0))
-        else:
-            stamps.append((path, status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(stamps)
 
 
 class Reloader:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.signatures.expiry import lifetimes
 from slsa_verifier_plugin.text import quoted
 
@@ -127,8 +127,7 @@ def _out_of_time(lives: list[tuple[datetime, datetime]]) -> str:
 
 def _content(path: str, option: str) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+        content = read_regular(path, MAX_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise UsageError(f"{quoted(path)} ({option}) cannot be read: {reason}") from None

@@ -22,6 +22,7 @@ from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.policy.parameters import ParameterError, Policy, RootSource, parse_policy
 from slsa_verifier_plugin.policy.verdict import Verdict, denial
 from slsa_verifier_plugin.registry.memory_cache import ContentCache
+from slsa_verifier_plugin.regular_files import stamp_of
 from slsa_verifier_plugin.text import plain
 from slsa_verifier_plugin.verification.capacity import Capacity
 from slsa_verifier_plugin.verification.readings import Readings
@@ -281,9 +282,9 @@ class Service:
         """
         # A mounted file: it changes by being replaced, which its stamp shows.
         if source.kind == "path":
-            return _stamp(source.location)
+            return stamp_of([source.location])
         # The first root of a TUF repository may be replaced as well; it decides where the copy lies.
-        key = (source, *_stamp(source.bootstrap))
+        key = (source, *stamp_of(filter(None, [source.bootstrap])))
         # Looked for once: where the copy lies depends on the repository and its first root alone.
         return (*key, _target(self._links.get_or_make(key, lambda: self._link(source))))
 
@@ -299,27 +300,13 @@ class Service:
         from slsa_verifier_plugin.signatures.keys import load_key
 
         # PEM is its own content; a path's file may be replaced while this process lives.
-        key = (configured, *_stamp("" if "-----BEGIN" in configured else configured))
+        key = (configured, *stamp_of([] if "-----BEGIN" in configured else [configured]))
         return self._keys.get_or_make(key, lambda: load_key(configured))
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Return what changes when a file is replaced; empty where there is no such file."""
-    # PEM in the policy itself, and roots without a bootstrap file, have no file to look at.
-    if not path:
-        return ()
-    try:
-        status = os.stat(path)  # noqa: PTH116 (pathlib costs on this path)
-    except (OSError, ValueError):
-        return ()
-    # The inode, too: a mounted Secret is replaced by renaming, sometimes within one tick of the clock and with the same
-    # size.
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _target(link: str) -> str:
     """Return where a link leads, which is new with every refresh; empty where there is none."""
     try:
-        return os.readlink(link)  # noqa: PTH115 (as above)
+        return os.readlink(link)  # noqa: PTH115 (pathlib costs on this path)
     except (OSError, ValueError):
         return ""

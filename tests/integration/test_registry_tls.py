@@ -264,6 +264,23 @@ def test_a_rotated_authority_is_noticed(
         assert store.referrers(pushed.image, Deadline(5))
 
 
+def test_an_authority_that_is_replaced_within_one_tick_by_one_of_the_same_size_is_noticed(
+    registry: EmbeddedRegistry, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slsa_verifier_plugin.network.tls.RECHECK_SECONDS", 0.0)
+    bundle, fresh = tmp_path / "ca.pem", tmp_path / "fresh.pem"
+    other = Authority(tmp_path / "other", "other root").root.read_bytes()
+    for path, content in ((bundle, other), (fresh, authority.root.read_bytes())):
+        path.write_bytes(content.ljust(4096, b"\n"))
+        os.utime(path, (1, 1))
+    pushed = push(registry)
+    with RegistryStore(StoreSettings(), None, {"SSL_CERT_FILE": str(bundle)}) as store:
+        with pytest.raises(RegistryError):
+            store.referrers(pushed.image, Deadline(5))
+        fresh.replace(bundle)
+        assert store.referrers(pushed.image, Deadline(5))
+
+
 def test_tokens_come_over_tls_too(context: ssl.SSLContext, authority: Authority) -> None:
     with TokenServer(anonymous=True, tls=context) as server, TokenRegistry(server, tls=context) as registry:
         assert fetched(registry, {"SSL_CERT_FILE": str(authority.root)}) == NOTE

@@ -26,9 +26,10 @@ from slsa_verifier_plugin.provider.decisions import Decisions, KeyWork
 from slsa_verifier_plugin.provider.policy_sets import PolicyScope, PolicySet
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings, read_address
-from slsa_verifier_plugin.provider.reloading import Reloader, stamp_of
+from slsa_verifier_plugin.provider.reloading import Reloader
 from slsa_verifier_plugin.provider.tls_files import TlsFiles
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.regular_files import stamp_of
 from slsa_verifier_plugin.sinks import Json
 
 DIGEST = "sha256:" + "a" * 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 
@@ -71,3 +72,18 @@ def test_of_several_client_authorities_one_must_count_now(tmp_path: Path) -> Non
     assert load_tls(TlsFiles(str(own.certificate), str(own.key), str(both))).clients == both.read_bytes()
     with pytest.raises(UsageError, match=r"\(--client-ca\) ended on"):
         load_tls(TlsFiles(str(own.certificate), str(own.key), str(ended.root)))
+
+
+@pytest.mark.parametrize("which", ["--tls-cert", "--tls-key", "--client-ca"])
+def test_a_pipe_holds_up_nobody(tmp_path: Path, which: str) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.server("server", "127.0.0.1")
+    files = {"--tls-cert": pair.certificate, "--tls-key": pair.key, "--client-ca": authority.root}
+    # The link that a mounted Secret has in its place is followed.
+    link = tmp_path / "link"
+    link.symlink_to(files[which])
+    load_tls(TlsFiles(*(str(path) for path in {**files, which: link}.values())))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match=rf"\({which}\) cannot be read: not a regular file"):
+        load_tls(TlsFiles(*(str(path) for path in {**files, which: pipe}.values())))
