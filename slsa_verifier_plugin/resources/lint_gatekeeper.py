@@ -171,10 +171,13 @@ class GatekeeperSide:
     def _template(self, resource: Resource) -> Iterator[Remark]:
         kind = text_at(resource.spec, "crd", "spec", "names", "kind")
         # Gatekeeper refuses the template, and so makes no kind of it.
-        if resource.name != kind.lower():
-            what = f"the name {quoted(resource.name)} is not its kind's in lower case, which is {quoted(kind or None)}"
-            remedy = f"write {plain(kind.lower(), 80) or 'spec.crd.spec.names.kind'}"
-            yield error(["metadata", "name"], what, remedy)
+        if not kind:
+            yield error(["spec"], "the template names no kind", "write it at spec.crd.spec.names.kind")
+        elif resource.name != kind.lower():
+            what = (
+                f"the name {quoted(resource.name)} is not its kind's in lower case, which is {quoted(kind)}"
+            )
+            yield error(["metadata", "name"], what, f"write {plain(kind.lower(), 80)}")
         for path, rego in _regos(resource):
             for name in sorted(_named_in(rego)) if self.providers else ():
                 yield from lint_provider_name(path, name, self.providers)

@@ -201,6 +201,11 @@ def scoped(*points: str) -> dict[str, Any]:
     [
         (TEMPLATE, {**TEMPLATE, "metadata": {"name": "ratify-verification"}}, "is not its kind's", "write ratifyverification"),
         (TEMPLATE, {**TEMPLATE, "metadata": {"name": "RatifyVerification"}}, "is not its kind's", "write ratifyverification"),
+        (
+            TEMPLATE, {**TEMPLATE, "spec": {"crd": {"spec": {"names": {"knd": "RatifyVerification"}}}, "targets": []}},
+            '"knd" is no field of spec.names', "is kind meant?",
+        ),
+        (TEMPLATE, {**TEMPLATE, "spec": {"targets": []}}, "the template names no kind", "write it at spec.crd.spec.names.kind"),
         # Without its spec a constraint is for everything, and a template makes nothing.
         (constraint(), {**constraint(), "spce": {}}, '"spce" is no field of the resource', "is spec meant?"),
         (constraint(), {**constraint(), "metadta": {}}, '"metadta" is no field of the resource', "is metadata meant?"),
