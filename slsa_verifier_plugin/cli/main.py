@@ -6,6 +6,7 @@ Nothing heavy is imported here: ``--help``, ``--version`` and completion must no
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -85,6 +86,8 @@ def program(context: click.Context, debug: bool, color: str) -> None:
 def main() -> NoReturn:
     """Run the program with the process's arguments, and end with its status."""
     status = run(sys.argv[1:])
+    # The interpreter would look at every object once more before it ends: a fifth of the time of a ``verify`` of one image.
+    gc.freeze()
     sys.exit(int(status))
 
 
