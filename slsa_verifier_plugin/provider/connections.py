@@ -3,7 +3,7 @@
 uvicorn on httptools bounds neither the time of a handshake, nor time and size of a head, nor how many connections there are
 before it answers 503, nor the time for which a client may leave its answer untaken. And its listening socket keeps the TLS
 context that it began with; here every connection gets the context of the moment, so certificates are rotated without a new
-socket (asyncio's ``loop.connect_accepted_socket`` is made for that).
+socket (``loop.connect_accepted_socket`` is made for that).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,22 +23,14 @@ from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import ProviderLimits
 from slsa_verifier_plugin.provider.tls_files import TlsContext
 
-READ_BUFFER = 32 << 10
-"""Bytes that a TLS connection reads at once: two records. asyncio's own buffer of 256 KiB is there for each connection from its
-first byte on, so a thousand that never say anything would take as many megabytes as a Pod has."""
 WRITE_BUFFER = 64 << 10
 """Bytes of an answer that wait in a transport before it asks its writer to stop."""
 MAX_HEAD = 16 << 10
 """Bytes of a request's head, those of its trailer among them; Gatekeeper's has some 300."""
 SHUTDOWN_SECONDS = 2.0
-"""Time for a client to end its side of TLS; longer ones are cut off."""
+"""Time for a client to end its side of TLS; longer ones are cut off. What it still sends is read and thrown away."""
 ACCEPT_PAUSE = 0.1
 """Seconds without a new connection after the system had none to give (no descriptors, no memory)."""
-
-
-def allow_many_connections() -> None:
-    """Have asyncio's TLS connections begin with a small buffer; for the whole process, before the first of them."""
-    SSLProtocol.max_size = READ_BUFFER
 
 
 class HeadTooLarge(Exception):  # noqa: N818 (answered by uvicorn, as whatever else is no request)

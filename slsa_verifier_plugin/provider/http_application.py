@@ -63,8 +63,8 @@ class State:
 class _InPieces(Response):
     """An answer whose bytes count while it is held. Each piece is written when the client has taken most of those before.
 
-    asyncio's TLS transport takes over whatever it is given in one go, and never says that nobody takes it (CPython 3.11 to 3.14,
-    ``sslproto``): written whole, answers that are left untaken would be memory that no limit ends.
+    The TLS transports of uvloop and asyncio take over whatever they are given in one go, and never say that nobody takes it
+    (``sslproto``): written whole, answers that are left untaken would be memory that no limit ends.
     """
 
     state: State

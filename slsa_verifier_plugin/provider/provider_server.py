@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 
+import uvloop
 from uvicorn import Config, Server
 
 from slsa_verifier_plugin.errors import UsageError
@@ -23,7 +24,6 @@ from slsa_verifier_plugin.provider.connections import (
     Door,
     Guard,
     Listener,
-    allow_many_connections,
 )
 from slsa_verifier_plugin.provider.decision_log import DecisionLog, Write
 from slsa_verifier_plugin.provider.decisions import Decisions
@@ -161,7 +161,6 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     # Verifications take little stack; a hundred threads of the usual size would look like a leak.
     threading.stack_size(STACK_BYTES)
     sys.setswitchinterval(SWITCH_SECONDS)
-    allow_many_connections()
     share_arenas()
     log = DecisionLog(write, metrics.unlogged.inc)
     metrics.follow(service.service.usage, lambda: datetime.now(UTC))
@@ -169,7 +168,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     look_out = LookOut(files.reloaders, log, metrics)
     with _libraries_log_to(log):
         try:
-            asyncio.run(_Run(settings, service, files, metrics, log).run(listener, health, look_out))
+            uvloop.run(_Run(settings, service, files, metrics, log).run(listener, health, look_out))
         finally:
             look_out.end()
             service.close()
@@ -247,8 +246,7 @@ class _Run:
         """Return uvicorn's settings for one application."""
         config = Config(
             application,  # type: ignore[arg-type]
-            # Named, for uvicorn would choose another event loop where uvloop is installed.
-            loop="asyncio",
+            loop="uvloop",
             http=BoundedProtocol,
             ws="none",
             lifespan="off",
