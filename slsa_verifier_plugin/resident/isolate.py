@@ -8,6 +8,7 @@ import _socket
 import os
 import time
 
+from slsa_verifier_plugin import lacks
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.channel import LOOK_SECONDS, Channel, ClosedError, receive_watched
 from slsa_verifier_plugin.resident.protocol import Answer
@@ -86,8 +87,15 @@ def answer_call(channel: Channel, seconds: float, work: "Callable[[], Answer]") 
     """
     promised = max(seconds, 0.0) + protocol.GRACE_SECONDS
     channel.send(protocol.encode_accepted(promised), time.monotonic() + promised)
-    answer = protocol.encode_answer(work())
-    channel.send(answer, time.monotonic() + protocol.FRAME_SECONDS)
+    try:
+        answer = work()
+    except Exception as error:
+        # Named where the system gives no more of something; of anything else the missing answer tells.
+        number = lacks.number_of(error)
+        if not number:
+            raise
+        answer = 0, protocol.lack_line(number), b""
+    channel.send(protocol.encode_answer(answer), time.monotonic() + protocol.FRAME_SECONDS)
 
 
 def _run_child(

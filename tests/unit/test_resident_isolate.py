@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -86,6 +87,27 @@ def no_answer() -> Answer:
 @pytest.mark.parametrize("work", [raising, exiting, exiting_at_once, killed, too_long, no_answer])
 def test_no_complete_answer_is_a_crash(work: Callable[[], Answer]) -> None:
     assert run(work) == (0, CRASHED, b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "names"),
+    [
+        (OSError(errno.EMFILE, "secret"), b"limit of descriptors"),
+        (MemoryError("secret"), b"no more memory"),
+        (RuntimeError("can't start new thread"), b"limit of processes"),
+    ],
+)
+def test_what_the_system_gives_no_more_of_is_named(error: Exception, names: bytes) -> None:
+    """Beneath all that a verification itself catches: an import that finds no descriptor, say."""
+
+    def work() -> Answer:
+        raise error
+
+    status, stdout, stderr = run(work)
+    assert (status, stderr) == (0, b"")
+    assert names in stdout
+    assert json.loads(stdout)["extensions"]["transient"] is True
+    assert b"secret" not in stdout
 
 
 def into_the_connection(data: bytes) -> Callable[[], Answer]:
