@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -32,6 +33,8 @@ KNOWN_KINDS: Mapping[str, str] = {
 }
 """Kinds, by group, of which every key ``image`` with a text below ``spec`` names an image that runs."""
 
+_SECRET = re.compile("pass|pwd|secret|token|auth|cred|key|login", re.IGNORECASE)
+"""What names of variables and options have whose values are shown to nobody."""
 _PARAMETERS = ("{{", "$(", "${")
 """How Argo and Tekton begin a parameter: the image is known only when it runs."""
 _MODEL_SCHEME = "oci://"
@@ -96,6 +99,9 @@ def mentioned_in(value: Any) -> Iterator[str]:
 
 def _is_image(name: str, text: str) -> bool:
     """Return True for a text that reads as an image where ``name`` is that of its variable or option."""
+    # "IMAGE_REGISTRY_AUTH=me:hunter2" reads as an image with a tag, and a report shows what it names.
+    if _SECRET.search(name):
+        return False
     try:
         found = Reference.parse(text)
     except ArtifactError:

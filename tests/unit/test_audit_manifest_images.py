@@ -110,6 +110,9 @@ def told(
         ({"args": ["--config-reloader", "quay.io/x/reloader:v1"]}, {"quay.io/x/reloader:v1"}),
         ({"args": ["-image", "reloader:v1"]}, {"reloader:v1"}),
         ({"command": ["sh", "-c", "docker run --rm ghcr.io/team/tool:3 --verbose"]}, {"ghcr.io/team/tool:3"}),
+        # What would be shown in a report, and may be a password.
+        ({"env": {"IMAGE_REGISTRY_AUTH": "me:hunter2", "IMAGE_PULL_SECRET": "r.example/me:hunter2"}}, set()),
+        ({"args": ["--image-password=me:hunter2", "--image-token", "r.example/me:hunter2"]}, set()),
         # What is no image, though some of it could be read as one.
         ({"env": {"IMAGE_PULL_POLICY": "Always", "IMAGE_TAG": "v1", "HOME": "/home/app", "MODE": "web"}}, set()),
         ({"env": {"ENDPOINT": "localhost:8080", "URL": "https://quay.io/a/b:1", "HOST": "db.example:5432"}}, set()),
