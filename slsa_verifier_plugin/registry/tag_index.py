@@ -179,6 +179,9 @@ class _Writer:
         except ValueError:
             # No JSON: refused below, like any other content that is no index.
             value = None
+        # An empty list is null where Go has written it.
+        if isinstance(value, dict) and value.get("manifests", ()) is None:
+            value["manifests"] = []
         manifests = value.get("manifests") if isinstance(value, dict) else None
         # Overwriting it could take away an image.
         if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):

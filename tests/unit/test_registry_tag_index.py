@@ -98,6 +98,13 @@ def test_what_was_there_stays_as_it_was() -> None:
     assert (value["annotations"], value["subject"]) == ({"k": "v"}, entry("s"))
 
 
+def test_an_empty_list_that_is_null_is_an_index() -> None:
+    """Go writes an empty list so."""
+    place = Place(b'{"schemaVersion":2,"manifests":null}')
+    keep(place)
+    assert place.names() == digests("own")
+
+
 def test_an_entry_that_is_there_is_not_written_again() -> None:
     place = Place(index(entry("own"), entry("a")))
     keep(place)

@@ -189,9 +189,12 @@ class Lab:
                 change(thing)
         if rules := [thing for thing in objects if _is_ratifys(thing)]:
             self.door.take(rules)
-        if others := [thing for thing in objects if not _is_ratifys(thing)]:
-            self.kubectl.apply(others)
-            self._settle(others)
+        others = [thing for thing in objects if not _is_ratifys(thing)]
+        # Templates first: kubectl knows a constraint's kind only once the API server serves it.
+        for is_template in (True, False):
+            if part := [one for one in others if (one["kind"] == "ConstraintTemplate") is is_template]:
+                self.kubectl.apply(part)
+                self._settle(part)
         return objects
 
     def _settle(self, objects: list[Object]) -> None:
