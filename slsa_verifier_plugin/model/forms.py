@@ -60,7 +60,7 @@ RESOURCE = "a Kubernetes resource, as --policy takes it where it is a Verifier"
 _OWN_KINDS = (
     (re.compile(rb'"application/vnd\.dev\.sigstore\.bundle'), BUNDLE),
     (re.compile(rb'"application/vnd\.dev\.sigstore\.trustedroot'), ROOT),
-    (re.compile(rb'^[\s{\[]*"?apiVersion"?\s*:', re.MULTILINE), RESOURCE),
+    (re.compile(rb'^[ {\[]{0,64}"?apiVersion"?[ ]{0,8}:', re.MULTILINE), RESOURCE),
 )
 """The kinds of files that commands read, by what only they have: two that were given for each other are a common slip."""
 

@@ -62,7 +62,8 @@ def test_whatever_the_package_reads_is_in_the_list() -> None:
     found = re.findall(
         r'environ(?:ment)?(?:\.get\(|\[)(?:"([A-Za-z_]+)"|(?:\w+\.)?([A-Z_]+_VARIABLE))', "\n".join(texts)
     )
-    used = {name or constants[constant] for name, constant in found}
+    # Every constant of that kind names a variable that is read somewhere, perhaps by a function that it is handed to.
+    used = {name for name, _ in found if name} | set(constants.values())
     # Several that are read in a loop: ``environ.get(name) for name in (...)``, or ``names = (...)`` that is passed on.
     listed = re.findall(
         r"(?:for name in|names =) \(([^)]*)\)", "\n".join(text for text in texts if "environ" in text)
