@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 enum {
-    VARIABLES_SIZE = 512 * 1024, /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
-    MOST_MS = 600 * 1000 + GRACE_MS,          /* that ACCEPTED may promise: no call has longer */
+    VARIABLES_SIZE = 512 * 1024,     /* three variables have 128 KiB at most each (Linux: MAX_ARG_STRLEN) */
+    MOST_MS = 600 * 1000 + GRACE_MS, /* that ACCEPTED may promise: no call has longer */
 };
 
 uint32_t call_elapsed(const struct call *call)
