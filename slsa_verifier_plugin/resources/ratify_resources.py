@@ -129,9 +129,10 @@ def read_resources(path: str, read: Read = read_file) -> tuple[list[Resource], P
     """
     content, source, folder = read(path)
     documents = parse_documents(content, source)
-    # One bundle, or a trusted root, is YAML as well, as all JSON is.
-    if any(isinstance(at(each.value, "mediaType"), str) for each in documents):
-        raise UsageError(f"{source} is {name_of(content, RESOURCE) or 'no Kubernetes resource'}")
+    # One bundle, or a trusted root, is YAML as well, as all JSON is. A resource of somebody's own may have such a field.
+    others = [each for each in documents if not text_at(each.value, "kind")]
+    if any(text_at(each.value, "mediaType") for each in others) and (name := name_of(content, RESOURCE)):
+        raise UsageError(f"{source} is {name}")
     found = list(flattened(documents))
     if not found:
         raise UsageError(f"{source} is empty; expected a Verifier resource ({GROUP}/{VERSIONS[0]})")

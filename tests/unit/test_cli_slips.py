@@ -362,6 +362,15 @@ def test_a_policy_and_a_trusted_root_as_the_bundle_are_told_as_such(tmp_path: Pa
     assert done.status == Status.ADMITTED, done
 
 
+def test_a_resource_that_has_a_media_type_of_its_own_is_one(tmp_path: Path) -> None:
+    policy = _policy_file(tmp_path)
+    policy.write_text(
+        f"{policy.read_text()}\n---\napiVersion: example.com/v1\nkind: App\nmediaType: text/plain\n"
+    )
+    done = cli("verify", "--bundle", LEVEL_3, "--policy", policy)
+    assert done.status == Status.ADMITTED, done
+
+
 def test_a_slip_in_a_policy_of_json_is_told_and_not_its_kind(tmp_path: Path) -> None:
     slip = tmp_path / "policy.json"
     slip.write_text(
