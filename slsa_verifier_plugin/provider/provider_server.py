@@ -246,7 +246,6 @@ class _Run:
         """Return uvicorn's settings for one application."""
         config = Config(
             application,  # type: ignore[arg-type]
-            loop="uvloop",
             http=BoundedProtocol,
             ws="none",
             lifespan="off",

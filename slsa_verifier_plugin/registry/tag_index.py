@@ -179,13 +179,13 @@ class _Writer:
         except ValueError:
             # No JSON: refused below, like any other content that is no index.
             value = None
+        index = value if isinstance(value, dict) else {}
+        manifests = index.get("manifests", "none")
         # An empty list is null where Go has written it.
-        if isinstance(value, dict) and value.get("manifests", ()) is None:
-            value["manifests"] = []
-        manifests = value.get("manifests") if isinstance(value, dict) else None
+        if manifests is None:
+            manifests = []
         # Overwriting it could take away an image.
         if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):
             raise faults.invalid_response(self.tag.doing, "what stands under that tag is no index")
-        assert isinstance(value, dict)
         # What others put beside ``manifests`` stays, as annotations of the index.
-        return {**new, **value}
+        return {**new, **index, "manifests": manifests}

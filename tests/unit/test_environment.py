@@ -58,12 +58,10 @@ def test_whatever_the_package_reads_is_in_the_list() -> None:
         if path.relative_to(PACKAGE).parts[0] not in ("cli", "demo")
         and path != PACKAGE / "registry" / "github.py"  # asked by ``attach --from github:`` alone
     ]
-    constants = dict(re.findall(r'^([A-Z_]+_VARIABLE) = "([A-Z_]+)"', "\n".join(texts), re.MULTILINE))
-    found = re.findall(
-        r'environ(?:ment)?(?:\.get\(|\[)(?:"([A-Za-z_]+)"|(?:\w+\.)?([A-Z_]+_VARIABLE))', "\n".join(texts)
-    )
+    constants = re.findall(r'^[A-Z_]+_VARIABLE = "([A-Z_]+)"', "\n".join(texts), re.MULTILINE)
+    found = re.findall(r'environ(?:ment)?(?:\.get\(|\[)"([A-Za-z_]+)"', "\n".join(texts))
     # Every constant of that kind names a variable that is read somewhere, perhaps by a function that it is handed to.
-    used = {name for name, _ in found if name} | set(constants.values())
+    used = set(found) | set(constants)
     # Several that are read in a loop: ``environ.get(name) for name in (...)``, or ``names = (...)`` that is passed on.
     listed = re.findall(
         r"(?:for name in|names =) \(([^)]*)\)", "\n".join(text for text in texts if "environ" in text)
