@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from launcher.tests.harness import (
     until_closed,
 )
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.place import check_directories
+from slsa_verifier_plugin.resident.place import Place, check_directories
 from slsa_verifier_plugin.resident.protocol import DEADLINE_LINE, NO_TURN_LINE
 from tests.support.load import PROMISE
 from tests.support.processes import kill, wait_for_end, wait_until
@@ -186,43 +187,6 @@ def test_a_starter_that_is_stopped_is_passed_over(plugin: Plugin) -> None:
         assert output.startswith((b"resident ", b"{"))
 
 
-def test_a_pipe_in_the_place_of_a_claim_is_not_waited_for(plugin: Plugin) -> None:
-    place = plugin.place
-    check_directories(place, make=True)
-    os.mkfifo(place.claim, 0o600)
-    pipe = os.open(place.claim, os.O_RDWR)
-    listener = subprocess.Popen([sys.executable, "-c", LISTENS, place.socket], stdout=subprocess.PIPE)
-    with listener:
-        assert listener.stdout is not None
-        assert listener.stdout.read(1) == b"x"
-        listener.send_signal(signal.SIGSTOP)
-        try:
-            assert told(plugin.run())["called"] == []
-        finally:
-            listener.kill()
-            os.close(pipe)
-
-
-def test_one_that_is_silent_and_no_server_is_never_ended(plugin: Plugin) -> None:
-    """Another process of this user listens there, stopped: it has not claimed the place."""
-    place = plugin.place
-    check_directories(place, make=True)
-    listener = subprocess.Popen([sys.executable, "-c", LISTENS, place.socket], stdout=subprocess.PIPE)
-    with listener:
-        assert listener.stdout is not None
-        assert listener.stdout.read(1) == b"x"
-        listener.send_signal(signal.SIGSTOP)
-        try:
-            for content in (None, b"%d" % listener.pid):
-                if content is not None:
-                    Path(place.claim).write_bytes(content)  # named, but nobody holds it
-                assert told(plugin.run())["called"] == []
-            assert listener.poll() is None
-            assert plugin.pids() == []
-        finally:
-            listener.kill()
-
-
 LISTENS = """
 import socket, sys
 listener = socket.socket(socket.AF_UNIX)
@@ -232,6 +196,44 @@ print("x", end="", flush=True)
 while True:
     listener.accept()
 """
+
+
+@contextlib.contextmanager
+def stopped_listener(place: Place) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that listens on the place's socket and is stopped."""
+    with subprocess.Popen([sys.executable, "-c", LISTENS, place.socket], stdout=subprocess.PIPE) as listener:
+        try:
+            assert listener.stdout is not None
+            assert listener.stdout.read(1) == b"x"
+            listener.send_signal(signal.SIGSTOP)
+            yield listener
+        finally:
+            listener.kill()
+
+
+def test_a_pipe_in_the_place_of_a_claim_is_not_waited_for(plugin: Plugin) -> None:
+    place = plugin.place
+    check_directories(place, make=True)
+    os.mkfifo(place.claim, 0o600)
+    pipe = os.open(place.claim, os.O_RDWR)
+    try:
+        with stopped_listener(place):
+            assert told(plugin.run())["called"] == []
+    finally:
+        os.close(pipe)
+
+
+def test_one_that_is_silent_and_no_server_is_never_ended(plugin: Plugin) -> None:
+    """Another process of this user listens there, stopped: it has not claimed the place."""
+    place = plugin.place
+    check_directories(place, make=True)
+    with stopped_listener(place) as listener:
+        for content in (None, b"%d" % listener.pid):
+            if content is not None:
+                Path(place.claim).write_bytes(content)  # named, but nobody holds it
+            assert told(plugin.run())["called"] == []
+        assert listener.poll() is None
+        assert plugin.pids() == []
 
 
 def test_a_stale_socket_is_replaced(plugin: Plugin) -> None:

@@ -57,3 +57,10 @@ def as_json(policy: Path, *arguments: str | Path, stdin: bytes = b"") -> dict[st
     assert (done.status, done.err) == (Status.ADMITTED, "")
     document: dict[str, Any] = json.loads(done.out)
     return document
+
+
+APP = {
+    "apiVersion": "example.com/v1", "kind": "App", "metadata": {"name": "t"},
+    "spec": {"steps": [{"name": "s", "image": "registry.example/unread:1"}]},
+}  # fmt: skip
+"""A kind of somebody's own, which is not looked at."""

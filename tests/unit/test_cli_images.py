@@ -16,9 +16,7 @@ import yaml
 from slsa_verifier_plugin.audit import image_sources as images
 from slsa_verifier_plugin.audit.image_sources import Use
 from slsa_verifier_plugin.audit.pod_images import from_pods
-from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.registry.reference import Reference
 
 DIGEST = "sha256:" + "a" * 64
 GATEKEEPER = Path(__file__).parents[2] / "deploy" / "gatekeeper"
@@ -171,24 +169,6 @@ def test_what_is_no_list_of_pods(tmp_path: Path, text: str, expected: str) -> No
     (tmp_path / "p").write_text(text)
     with pytest.raises(UsageError, match=expected):
         list(from_pods(str(tmp_path / "p")))
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("https://r.example", '"https://r.example" is none: take away the https:// at the start; expected HOST, or HOST/REPO'),
-        ("r.example/team/", "is none: take away the slash at the end; expected HOST"),
-        ("me:secret@r.example", "it has a user name or password; expected HOST"),
-        ("r.example/team/app:v1", '"r.example/team/app:v1" names one image; give it as IMAGE, or the repository alone'),
-        (f"r.example/app@sha256:{'a' * 64}", "names one image"),
-        ("", "its name is empty; name a host"),
-    ],
-)  # fmt: skip
-def test_what_is_no_registry_to_list(name: str, expected: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        list(images.from_registry(name, Catalog()))
-    assert expected in str(caught.value)
-    assert "secret" not in str(caught.value)
 
 
 def test_lists_of_several_namespaces_may_follow_each_other(tmp_path: Path) -> None:
@@ -366,22 +346,6 @@ def test_a_kustomization_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs kubectl or kustomize on the PATH"):
         list(images.from_manifests(str(tmp_path), Counter()))
-
-
-class Catalog:
-    def repositories(self, registry: str, deadline: Deadline) -> list[str]:
-        return ["a", "b/c"] if registry == "r.example" else []
-
-    def tags(self, image: Reference, deadline: Deadline) -> list[str]:
-        return {"a": ["1", f"sha256-{'0' * 64}"], "b/c": []}[image.repository]
-
-
-def test_a_registry_without_its_fallback_tags() -> None:
-    assert [use.image for use in images.from_registry("r.example", Catalog())] == ["r.example/a:1"]
-    assert [use.image for use in images.from_registry("r.example/a", Catalog())] == ["r.example/a:1"]
-    assert list(images.from_registry("r.example/b/c", Catalog())) == []
-    # Its name is no image's: nothing of Docker Hub is listed for it.
-    assert list(images.from_registry("empty.example", Catalog())) == []
 
 
 @pytest.mark.parametrize(
