@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,13 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_every_public_name_is_documented() -> None:
     documented = {name for name in slsa_verifier_plugin.__all__ if f"`{name}`" in DOCUMENT}
     assert documented == set(slsa_verifier_plugin.__all__) - {"__version__"}
+
+
+def test_a_type_checker_sees_the_same_names() -> None:
+    nodes = ast.walk(ast.parse(Path(slsa_verifier_plugin.__file__).read_text("utf-8")))
+    seen = [alias.asname for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
+    # Under its own name again: what has no second name is not public.
+    assert sorted(filter(None, seen)) == sorted(set(slsa_verifier_plugin.__all__) - {"__version__"})
 
 
 def test_other_names_are_not_there() -> None:
