@@ -1,4 +1,4 @@
-"""A click group whose commands are imported only when they run.
+"""click's commands and groups as this program has them, and a group whose commands are imported only when they run.
 
 ``--help``, ``--version`` and completion need no more than the table of names.
 """
@@ -71,7 +71,31 @@ def _names_of(dest: str | None, ctx: click.Context) -> list[str]:
     return [option.opts[0] for option in ctx.command.params if option.name == dest and option.opts]
 
 
-class LazyGroup(StrictCommand, click.Group):
+class StrictGroup(StrictCommand, click.Group):
+    """A group of strict commands, which its help lists in the order in which they are defined."""
+
+    command_class = StrictCommand
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in their order; click sorts them."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments begin with; a misspelt one gets a suggestion."""
+        name, known = args[0], self.list_commands(ctx)
+        # An option here is the group's own; click knows what to say of it.
+        if name in known or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        from slsa_verifier_plugin.text import nearest
+
+        near = nearest(name, known, 0.5)
+        hint = f"did you mean '{near}'?" if near else f"known are {', '.join(known)}"
+        raise click.UsageError(f"there is no command '{name}'; {hint}", ctx)
+
+
+class LazyGroup(StrictGroup):
     """A group that knows its commands by name.
 
     Args:
@@ -96,20 +120,6 @@ class LazyGroup(StrictCommand, click.Group):
         # Now: a command's module imports what only it needs.
         command: click.Command = getattr(import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments begin with; a misspelt one gets a suggestion."""
-        name = args[0]
-        # An option here is the group's own; click knows what to say of it.
-        if name in self._table or name.startswith("-"):
-            return super().resolve_command(ctx, args)
-        from slsa_verifier_plugin.text import nearest
-
-        near = nearest(name, self._table, 0.5)
-        hint = f"did you mean '{near}'?" if near else f"known are {', '.join(self._table)}"
-        raise click.UsageError(f"there is no command '{name}'; {hint}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table without importing a command."""

@@ -12,7 +12,6 @@ import pytest
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli import main
-from slsa_verifier_plugin.cli.lazy import LazyGroup
 from tests.support.command_line import ARTIFACT_TYPE, LEVEL_1, LEVEL_3, ROOT
 from tests.support.embedded_registry import EmbeddedRegistry
 
@@ -20,13 +19,13 @@ GUIDE = (ROOT / "docs" / "cli.md").read_text("utf-8")
 API = (ROOT / "docs" / "python.md").read_text("utf-8")
 
 
-def commands(group: LazyGroup, path: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         yield f"{path}{name}", command
-        if isinstance(command, LazyGroup):
+        if isinstance(command, click.Group):
             yield from commands(command, f"{path}{name} ")
 
 
@@ -69,7 +68,7 @@ def test_every_command_explains_itself(name: str) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.hidden:
             assert parameter.help or parameter.name == "form", f"{name} {parameter.opts}"
-    if not isinstance(command, LazyGroup):
+    if not isinstance(command, click.Group):
         assert len(command.help or "") > 30
 
 

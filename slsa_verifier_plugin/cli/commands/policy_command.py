@@ -12,7 +12,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import decider_of, root_parameter, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Decision, Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
+from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import (
     flag,
     json_option,
@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.stores import Store
     from slsa_verifier_plugin.service.service import Service
 
-_HERE = "slsa_verifier_plugin.cli.commands.policy_command"
-COMMANDS = {
-    "check": Lazy(f"{_HERE}:check", "Find what is wrong with Verifiers and what surrounds them."),
-    "init": Lazy(f"{_HERE}:init", "Write a Verifier from what an image's attestations show."),
-    "producers": Lazy(
-        f"{_HERE}:producers", "Show who may sign without configuration, and which releases are known."
-    ),
-    "schema": Lazy(f"{_HERE}:schema", "Print the JSON schema of the parameters, for editors."),
-}
 SECONDS = 60.0
 MAX_TRIED = 16
 """Proposals of ``policy init`` that are tried out."""
@@ -56,12 +47,12 @@ Exit status: 0 nothing is wrong (or warnings alone), 1 something is, 2 usage.
 """
 
 
-@click.group(cls=LazyGroup, table=COMMANDS)
+@click.group(cls=StrictGroup)
 def policy() -> None:
     """Check, write and describe Verifier resources."""
 
 
-@click.command(cls=StrictCommand, epilog=CHECK_EPILOG)
+@policy.command(short_help="Find what is wrong with Verifiers and what surrounds them.", epilog=CHECK_EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @valued("--plugins-dir", "DIR", "Ratify's plugin directory, to look into.", type=click.Path(path_type=Path))
 @flag("--strict", "Warnings count, too.")
@@ -95,7 +86,7 @@ def check(
     return Status.DENIED if counted else Status.ADMITTED
 
 
-@click.command(cls=StrictCommand)
+@policy.command(short_help="Write a Verifier from what an image's attestations show.")
 @click.argument("image")
 @registry_options
 @layout_option
@@ -142,7 +133,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     return Status.ADMITTED
 
 
-@click.command(cls=StrictCommand)
+@policy.command(short_help="Show who may sign without configuration, and which releases are known.")
 @json_option
 @click.pass_context
 def producers(context: click.Context, /, as_json: bool) -> int:
@@ -156,7 +147,7 @@ def producers(context: click.Context, /, as_json: bool) -> int:
     return Status.ADMITTED
 
 
-@click.command(cls=StrictCommand)
+@policy.command(short_help="Print the JSON schema of the parameters, for editors.")
 @flag("--resource", "Of the whole Verifier resource.")
 def schema(resource: bool) -> int:
     """Print the JSON schema (draft 2020-12) of a Verifier's parameters, or of the whole resource.

@@ -8,19 +8,13 @@ import click
 
 from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
+from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option, registry_options, valued
 from slsa_verifier_plugin.cli.session import say_all, session_of, show
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.registry.settings import StoreSettings
 
-COMMANDS = {
-    "check": Lazy(
-        "slsa_verifier_plugin.cli.commands.registry_command:check",
-        "Fetch an image's attestation step by step, and show each.",
-    ),
-}
 SECONDS = 30.0
 EPILOG = """\b
 Examples:
@@ -32,12 +26,12 @@ Exit status: 0 every step passed, 2 usage, 3 a step failed.
 """
 
 
-@click.group(cls=LazyGroup, table=COMMANDS)
+@click.group(cls=StrictGroup)
 def registry() -> None:
     """Find out what happens between this machine and a registry."""
 
 
-@click.command(cls=StrictCommand, epilog=EPILOG)
+@registry.command(short_help="Fetch an image's attestation step by step, and show each.", epilog=EPILOG)
 @click.argument("image")
 @valued("--store", "FILE", "A Store resource with the settings to use; - for stdin.", type=click.Path())
 @registry_options

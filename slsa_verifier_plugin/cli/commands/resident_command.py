@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
+from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option
 from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
 
@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.resident.protocol import Answer, Request
     from slsa_verifier_plugin.service.service import Service
 
-_HERE = "slsa_verifier_plugin.cli.commands.resident_command"
-COMMANDS = {
-    "status": Lazy(f"{_HERE}:status", "Show whether it runs, its calls, memory and latest errors."),
-    "start": Lazy(f"{_HERE}:start", "Start it and wait until it is warm."),
-    "stop": Lazy(f"{_HERE}:stop", "Stop it after the calls that it has accepted."),
-    "serve": Lazy(f"{_HERE}:serve", "Be the resident verifier, in the foreground."),
-}
 
-
-@click.group(cls=LazyGroup, table=COMMANDS)
+@click.group(cls=StrictGroup)
 def resident() -> None:
     """Start, stop and look at the verifier that stays warm between Ratify's calls.
 
@@ -38,7 +30,7 @@ def resident() -> None:
     """
 
 
-@click.command(cls=StrictCommand)
+@resident.command(short_help="Show whether it runs, its calls, memory and latest errors.")
 @json_option
 @click.pass_context
 def status(context: click.Context, /, as_json: bool) -> int:
@@ -56,7 +48,7 @@ def status(context: click.Context, /, as_json: bool) -> int:
     return Status.ADMITTED if found.report is not None else Status.DENIED
 
 
-@click.command(cls=StrictCommand)
+@resident.command(short_help="Start it and wait until it is warm.")
 @click.pass_context
 def start(context: click.Context, /) -> int:
     """Start the resident verifier and wait until it is warm."""
@@ -69,7 +61,7 @@ def start(context: click.Context, /) -> int:
     return Status.ADMITTED
 
 
-@click.command(cls=StrictCommand)
+@resident.command(short_help="Stop it after the calls that it has accepted.")
 @click.pass_context
 def stop(context: click.Context, /) -> int:
     """Stop the resident verifier after the calls that it has accepted."""
@@ -84,7 +76,7 @@ def stop(context: click.Context, /) -> int:
     return Status.ADMITTED
 
 
-@click.command(cls=StrictCommand)
+@resident.command(short_help="Be the resident verifier, in the foreground.")
 @flag("--detached", "Write nothing; used by the plugin when it starts one.")
 @click.pass_context
 def serve(context: click.Context, /, detached: bool) -> int:

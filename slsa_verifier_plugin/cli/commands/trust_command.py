@@ -9,7 +9,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import ROOTS
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.cli.lazy import Lazy, LazyGroup, StrictCommand
+from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option, policy_option, require_folder, valued
 from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
 from slsa_verifier_plugin.cli.typed import Choice
@@ -17,16 +17,10 @@ from slsa_verifier_plugin.cli.typed import Choice
 if TYPE_CHECKING:
     from slsa_verifier_plugin.policy.parameters import RootSource
 
-_HERE = "slsa_verifier_plugin.cli.commands.trust_command"
-COMMANDS = {
-    "list": Lazy(f"{_HERE}:list_", "Show each trusted root, its date, age and where it comes from."),
-    "export": Lazy(f"{_HERE}:export", "Write the trusted root in use to a file."),
-    "refresh": Lazy(f"{_HERE}:refresh", "Fetch the newest trusted roots through TUF, and verify them."),
-}
 _OPTION = policy_option("The trusted roots of the Verifiers in FILE; without it, public-good's.")
 
 
-@click.group(cls=LazyGroup, table=COMMANDS)
+@click.group(cls=StrictGroup)
 def trust() -> None:
     """List, refresh and export the trusted roots that signatures are verified against.
 
@@ -35,7 +29,7 @@ def trust() -> None:
     """
 
 
-@click.command("list", cls=StrictCommand)
+@trust.command("list", short_help="Show each trusted root, its date, age and where it comes from.")
 @_OPTION
 @json_option
 @click.pass_context
@@ -55,30 +49,7 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
     return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
 
 
-@click.command(cls=StrictCommand)
-@_OPTION
-@click.pass_context
-def refresh(context: click.Context, /, policy: str | None) -> int:
-    """Fetch the newest trusted roots through TUF into this user's cache. What is there stays if that fails."""
-    from slsa_verifier_plugin.cli.render import render_trust
-    from slsa_verifier_plugin.errors import TrustRootError
-    from slsa_verifier_plugin.signatures.refresh import refresh as fetch
-
-    session = session_of(context)
-    painter = session.painter()
-    status = Status.ADMITTED
-    for source in sources_of(policy):
-        outcome: Any
-        try:
-            outcome = fetch(source, session.environ)
-        # One that cannot be fetched must not keep the others from it.
-        except TrustRootError as error:
-            outcome, status = error, Status.UNDECIDED
-        say_all(render_trust.refreshed(source, outcome, painter))
-    return status
-
-
-@click.command(cls=StrictCommand)
+@trust.command(short_help="Write the trusted root in use to a file.")
 @valued(
     "--root", "NAME", "public-good or staging.", type=Choice(ROOTS), default="public-good", show_default=True
 )
@@ -99,6 +70,29 @@ def export(context: click.Context, /, root: str, output: Path, force: bool) -> i
     write_new(output, content, force)
     say(f"wrote {output}: {shown} of {loaded.info.date:%Y-%m-%d}, sha256:{loaded.info.digest}")
     return Status.ADMITTED
+
+
+@trust.command(short_help="Fetch the newest trusted roots through TUF, and verify them.")
+@_OPTION
+@click.pass_context
+def refresh(context: click.Context, /, policy: str | None) -> int:
+    """Fetch the newest trusted roots through TUF into this user's cache. What is there stays if that fails."""
+    from slsa_verifier_plugin.cli.render import render_trust
+    from slsa_verifier_plugin.errors import TrustRootError
+    from slsa_verifier_plugin.signatures.refresh import refresh as fetch
+
+    session = session_of(context)
+    painter = session.painter()
+    status = Status.ADMITTED
+    for source in sources_of(policy):
+        outcome: Any
+        try:
+            outcome = fetch(source, session.environ)
+        # One that cannot be fetched must not keep the others from it.
+        except TrustRootError as error:
+            outcome, status = error, Status.UNDECIDED
+        say_all(render_trust.refreshed(source, outcome, painter))
+    return status
 
 
 def sources_of(policy: str | None) -> tuple[RootSource, ...]:
