@@ -135,19 +135,15 @@ def decider_of(setup: Setup, demands: Demands, service: Service, store: Store | 
         store: instead of the registry.
 
     Raises:
-        UsageError: a policy is not valid, or the store's settings are not.
+        UsageError: a policy is not valid.
+        ContractError: the store's settings are not.
     """
     from slsa_verifier_plugin.checking.decider import Decider, ready_verifiers
-    from slsa_verifier_plugin.errors import ContractError, UsageError
 
     typed = {name: OPTIONS[name] for name in demands.parameters}
     checks = ready_verifiers(setup.verifiers, service, typed)
-    try:
-        # The Store of the policy file: its credentials are those that Ratify would use.
-        used = store or service.store(store_settings(setup.store, demands.plain_http))
-    # The contract's error is made for Ratify; here a person reads it.
-    except ContractError as error:
-        raise UsageError(f"{error.message}: {error.details}") from error
+    # The Store of the policy file: its credentials are those that Ratify would use.
+    used = store or service.store(store_settings(setup.store, demands.plain_http))
     return Decider(checks, service, used, setup.rules, demands.seconds)
 
 

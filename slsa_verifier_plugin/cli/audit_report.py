@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TextIO
 
 from slsa_verifier_plugin.checking.status import Decision, status_of
 from slsa_verifier_plugin.cli.options import require_folder
@@ -18,6 +18,7 @@ from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.audit.audit_state import AuditState
+    from slsa_verifier_plugin.cli.render.painter import Painter
     from slsa_verifier_plugin.sinks import Encoded
 
 
@@ -30,65 +31,64 @@ FAIL_ON = {
 """Which decisions make the exit status that of a failure."""
 
 
-class Output:
-    """Where the report goes: standard output, or a file that appears complete or not at all.
+@contextmanager
+def opened(options: Mapping[str, Any], session: Session) -> Iterator[Report]:
+    """Open where the report goes: standard output, or a file that appears complete or not at all, at the end of the block.
 
     It is opened before the audit, which may take hours, and not after it.
     """
+    path, form, fail_on = options["output"], options["form"], options["fail_on"]
+    # Standard output is there already, and is not ours to close.
+    if path is None:
+        yield Report(form, fail_on, sys.stdout, session.painter())
+        return
+    from slsa_verifier_plugin.cli.render.painter import Painter
 
-    def __init__(self, path: str | None) -> None:
-        self.path = path
-        self._stack = ExitStack()
-        self._write: Callable[[str], object] = sys.stdout.write
-
-    def __enter__(self) -> Self:
-        # Standard output is there already, and is not ours to close.
-        if self.path is None:
-            return self
-        require_folder(Path(self.path))
-        # What a link points to is replaced, not the link.
-        self._target = Path(os.path.realpath(self.path))
-        # /dev/stdout and pipes are written to as they are; there is nothing to replace.
-        is_special = self._target.exists() and not self._target.is_file()
-        self._fresh = self._target if is_special else Path(f"{self._target}.part")
+    require_folder(Path(path))
+    # What a link points to is replaced, not the link.
+    target = Path(os.path.realpath(path))
+    # /dev/stdout and pipes are written to as they are; there is nothing to replace.
+    is_special = target.exists() and not target.is_file()
+    fresh = target if is_special else Path(f"{target}.part")
+    try:
+        stream = fresh.open("w", encoding="utf-8")
+    except OSError as error:
+        # The name that was typed, and not that of the part.
+        raise UsageError(f"{path} cannot be written: {error.strerror}; name another file") from error
+    try:
+        with stream:
+            # A file has no width and no colours, and is UTF-8 whatever the terminal is.
+            yield Report(form, fail_on, stream, Painter(symbols=True))
         if not is_special:
-            # A report that fails leaves no part behind; after the rename there is none to delete.
-            self._stack.callback(self._fresh.unlink, missing_ok=True)
-        try:
-            self._file = self._stack.enter_context(self._fresh.open("w", encoding="utf-8"))
-        except OSError as error:
-            # The name that was typed, and not that of the part.
-            raise UsageError(f"{self.path} cannot be written: {error.strerror}; name another file") from error
-        self._write = self._file.write
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        self._stack.close()
-
-    def write(self, parts: Iterable[Encoded]) -> None:
-        """Write the whole report, and let it appear."""
-        last = ""
-        for part in parts:
-            self._write(part)
-            last = part
-        # A JSON or SARIF document ends without one; a shell's prompt would stand on its last line.
-        if not last.endswith("\n"):
-            self._write("\n")
-        if self.path is not None and self._fresh != self._target:
-            self._file.close()
             # Only now, and at once: whoever reads the report in between has the one before.
-            self._fresh.replace(self._target)
+            fresh.replace(target)
+    finally:
+        # A report that fails leaves no part behind; after the rename there is none to delete.
+        if not is_special:
+            fresh.unlink(missing_ok=True)
+
+
+def put(stream: TextIO, parts: Iterable[Encoded]) -> None:
+    """Write a whole document."""
+    last = ""
+    for part in parts:
+        stream.write(part)
+        last = part
+    # A JSON or SARIF document ends without one; a shell's prompt would stand on its last line.
+    if not last.endswith("\n"):
+        stream.write("\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How the outcome is written, and what makes it a failure."""
+    """How the outcome is written and where to, and what makes it a failure."""
 
     form: str
     fail_on: str
-    output: Output
+    stream: TextIO
+    painter: Painter
 
-    def write(self, session: Session, state: AuditState, gaps: tuple[str, ...] = ()) -> int:
+    def write(self, state: AuditState, gaps: tuple[str, ...] = ()) -> int:
         """Write the report on ``state`` and return the exit status; ``gaps`` say what is not in it beside what its runs say."""
         from slsa_verifier_plugin.audit.audit_summary import summary_of
 
@@ -107,7 +107,7 @@ class Report:
         # First the counts, for the report's head; then the rows are read once more to be written.
         counted = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen, gaps)
         summary = replace(counted, fingerprint=digest, runs=runs, mentioned=tuple(sorted(mentioned)))
-        self.output.write(self._text(session, state, summary))
+        put(self.stream, self._text(state, summary))
         decisions = {decision for decision, count in summary.decisions.items() if count}
         # What nobody looked at may be anything: --fail-on undecided must not pass over it.
         if summary.is_incomplete:
@@ -115,9 +115,8 @@ class Report:
         # What --fail-on does not name counts as admitted for the status.
         return status_of(decisions & FAIL_ON[self.fail_on])
 
-    def _text(self, session: Session, state: AuditState, summary: Any) -> Iterator[Encoded]:
+    def _text(self, state: AuditState, summary: Any) -> Iterator[Encoded]:
         from slsa_verifier_plugin.cli.render import render_audit
-        from slsa_verifier_plugin.cli.render.painter import Painter
         from slsa_verifier_plugin.sinks import line
 
         # Imported here: jinja2 takes some 70 ms that the other formats need not wait for.
@@ -138,7 +137,5 @@ class Report:
         elif self.form == "junit":
             yield from render_audit.audit_junit(summary, state.rows())
         else:
-            # A file has no width and no colours, and is UTF-8 whatever the terminal is.
-            painter = session.painter() if self.output.path is None else Painter(symbols=True)
-            for text in render_audit.text_of(summary, state.rows(), painter):
+            for text in render_audit.text_of(summary, state.rows(), self.painter):
                 yield line(text, "\n")

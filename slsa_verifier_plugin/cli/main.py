@@ -139,9 +139,9 @@ def explain(error: Exception) -> tuple[str, Status]:
     # What a person put wrong: the message says all, and no traceback helps.
     if isinstance(error, UsageError):
         return str(error), Status.USAGE
-    # Settings that Ratify's contract refuses, typed here by a person.
+    # Settings that Ratify's contract refuses; the error is made for Ratify, and here a person reads it.
     if isinstance(error, ContractError):
-        return f"{error.message}; {error.details}" if error.details else error.message, Status.USAGE
+        return f"{error.message}: {error.details}" if error.details else error.message, Status.USAGE
     # Not 1: nothing was decided, and a pipeline may try again.
     if isinstance(error, VerifierError):
         return error.message, Status.UNDECIDED

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ NARROWEST, WIDEST = 40, 160
 """Columns that text is laid out for, whatever the terminal says."""
 
 
+@dataclass(slots=True)
 class Session:
     """One run of the program.
 
@@ -26,14 +28,9 @@ class Session:
         environ: the process's environment.
     """
 
-    __slots__ = ("color", "debug", "environ")
-
-    def __init__(
-        self, debug: bool = False, color: str = "auto", environ: Mapping[str, str] | None = None
-    ) -> None:
-        self.debug = debug
-        self.color = color
-        self.environ = os.environ if environ is None else environ
+    debug: bool = False
+    color: str = "auto"
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def painter(self, stream: TextIO | None = None) -> Painter:
         """Return the painter for ``stream``, by default standard output."""
@@ -91,6 +88,20 @@ def say_all(lines: Iterable[str]) -> None:
 def show(document: Encoded) -> None:
     """Write a document that an encoder made to standard output, with a line's end after it."""
     sys.stdout.write(ended(document))
+
+
+def tell(as_json: bool, document: Callable[[], Json], lines: Iterable[str]) -> None:
+    """Write what a command has found, as JSON or for people.
+
+    Args:
+        as_json: whether ``--json`` was given.
+        document: makes the JSON.
+        lines: for people; not drawn from where JSON was asked for.
+    """
+    if as_json:
+        show(document())
+    else:
+        say_all(lines)
 
 
 def pass_on(encoded: Iterable[str]) -> None:

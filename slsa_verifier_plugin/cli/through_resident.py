@@ -26,7 +26,7 @@ from slsa_verifier_plugin.checking.demands import Demands
 from slsa_verifier_plugin.checking.status import LISTING_SECONDS, Decision, Status, status_of
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.verifying import Inputs, Look, rendered, reports_on
-from slsa_verifier_plugin.errors import UsageError, VerifierError
+from slsa_verifier_plugin.errors import ContractError, UsageError, VerifierError
 from slsa_verifier_plugin.resources.named_files import STANDARD_INPUT, NamedFile, Read
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def answer(service: Service, request: Request, elapsed: float) -> Answer:
     try:
         reports = reports_on(inputs, demands, service, read, within)
     # A process of its own says what is wrong.
-    except (UsageError, VerifierError):
+    except (ContractError, UsageError, VerifierError):
         return DECLINED
     # What was not decided may be for want of this verifier's own time or room.
     undecided = [report for report in reports if report.decision is Decision.UNDECIDED]

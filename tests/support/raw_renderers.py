@@ -5,9 +5,10 @@ An ignore that is not needed is an error of its own (``strict``): ``make lint`` 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
-from slsa_verifier_plugin.cli.audit_report import Output
+from slsa_verifier_plugin.cli.audit_report import put
 from slsa_verifier_plugin.cli.session import show
 from slsa_verifier_plugin.sinks import (
     Html,
@@ -31,10 +32,10 @@ def table(name: str) -> Markdown:
     return "\n".join(lines)  # type: ignore[return-value]
 
 
-def write(name: str, output: Output) -> None:
+def write(name: str) -> None:
     show(markdown_text(name))
     show(f'{{"name": "{name}"}}')  # type: ignore[arg-type]
     show(name)  # type: ignore[arg-type]
-    output.write([name])  # type: ignore[list-item]
-    output.write(page(name))
+    put(sys.stdout, [name])  # type: ignore[list-item]
+    put(sys.stdout, page(name))
     joined([name])  # type: ignore[list-item]

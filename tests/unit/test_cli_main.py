@@ -117,7 +117,7 @@ def test_misuse_is_one_helpful_line_and_status_2(arguments: list[str], expected:
     ("error", "status", "expected"),
     [
         (UsageError("do this"), Status.USAGE, "do this"),
-        (ContractError(ContractCode.INVALID_CONFIG, "bad", "detail"), Status.USAGE, "bad; detail"),
+        (ContractError(ContractCode.INVALID_CONFIG, "bad", "detail"), Status.USAGE, "bad: detail"),
         (RegistryError("gone", reason=Reason.REGISTRY_UNREACHABLE), Status.UNDECIDED, "gone"),
         (OSError(28, "No space left on device", "/full"), Status.USAGE, "No space left on device: /full"),
         (

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 from slsa_verifier_plugin.checking.demands import decider_of, setup_of
 from slsa_verifier_plugin.checking.status import PROGRAM
-from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, Output, Report
+from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, opened
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, flag, policy_options, valued, with_options
 from slsa_verifier_plugin.cli.session import session_of
@@ -139,11 +139,11 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     sources.check(demands)
     # The report's file and the state are closed however the audit ends.
     with ExitStack() as stack:
-        report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
+        report = stack.enter_context(opened(options, session))
         state = _audited(context, demands, sources, options, stack)
         # Of several shards one may be empty: what counts is whether all of them together had an image.
         _refuse_empty(sources.found, sources.gaps(), options["allow_empty"])
-        return report.write(session, state)
+        return report.write(state)
 
 
 @click.command("merge", cls=StrictCommand)
@@ -159,13 +159,13 @@ def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | Non
     from slsa_verifier_plugin.audit.audit_state import AuditState
 
     with ExitStack() as stack:
-        report = Report(options["form"], options["fail_on"], stack.enter_context(Output(options["output"])))
+        report = stack.enter_context(opened(options, session_of(context)))
         joined = stack.enter_context(AuditState(state))
         for path in states:
             # One after the other: the first says which policy it is about, and the others must have the same.
             joined.join(path)
         _refuse_empty(joined.counts()[0], joined.gaps(), options["allow_empty"])
-        return report.write(session_of(context), joined, joined.gaps())
+        return report.write(joined, joined.gaps())
 
 
 def _clusters(options: Any, environ: Mapping[str, str]) -> tuple[Cluster, ...]:

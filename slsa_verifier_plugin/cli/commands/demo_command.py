@@ -14,7 +14,7 @@ import click
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, json_option, valued
-from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
+from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, tell
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,11 +91,7 @@ def demo(context: click.Context, /, **options: Any) -> int:
     if serve is not None:
         return keep(serve, port or 0)
     shown = perform(session, None if without_ratify else find_ratify(ratify))
-    painter = session.painter()
-    if as_json:
-        show(render_demo.json_of(shown))
-    else:
-        say_all(render_demo.text_of(shown, painter))
+    tell(as_json, lambda: render_demo.json_of(shown), render_demo.text_of(shown, session.painter()))
     return Status.ADMITTED if shown.as_expected else Status.DENIED
 
 
@@ -108,10 +104,8 @@ def push(session: Session, options: dict[str, Any]) -> int:
     repository = pushing.repository_of(options["push"])
     folder = options["output"] or Path(pushing.NAME)
     pushed = pushing.push(repository, folder, options["plain_http"], session.environ)
-    if options["as_json"]:
-        show(render_pushed.json_of(pushed, folder))
-    else:
-        say_all(render_pushed.text_of(pushed, folder, session.painter()))
+    lines = render_pushed.text_of(pushed, folder, session.painter())
+    tell(options["as_json"], lambda: render_pushed.json_of(pushed, folder), lines)
     wrong = [one.report.decision for one in pushed if not one.as_expected]
     # An image that is admitted and must not be is as wrong as one that is denied.
     return (status_of(wrong) or Status.DENIED) if wrong else Status.ADMITTED
@@ -191,10 +185,8 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
             home / "plugins" / NAMES[1], place, loopback_certificate(), environment
         ) as running:
             exchanges = tuple(running.ask(exhibit) for exhibit in prepared.exhibits)
-            if as_json:
-                show(render_provider_demo.json_of(exchanges))
-            else:
-                say_all(render_provider_demo.text_of(running, exchanges, session.painter(), stays))
+            lines = render_provider_demo.text_of(running, exchanges, session.painter(), stays)
+            tell(as_json, lambda: render_provider_demo.json_of(exchanges), lines)
             if stays:
                 _stay()
     return Status.ADMITTED if all(exchange.as_expected for exchange in exchanges) else Status.DENIED

@@ -11,7 +11,7 @@ from slsa_verifier_plugin.checking.demands import ROOTS, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, json_option, layout_option, registry_options, valued
-from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
+from slsa_verifier_plugin.cli.session import Session, say, session_of, tell
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 
 if TYPE_CHECKING:
@@ -64,19 +64,16 @@ def inspect(context: click.Context, /, subject: str | None, **options: Any) -> i
         for name in LayoutStore(Path(options["layout"])).names():
             say(name)
         return Status.ADMITTED
-    view = execute(session, subject, options)
-    if options["as_json"]:
-        show(render_inspect.json_of(view, verified=options["check"]))
-    else:
-        painter = session.painter()
-        say_all(render_inspect.text_of(view, painter, verified=options["check"], verbose=options["verbose"]))
+    view, verified = execute(session, subject, options), options["check"]
+    lines = render_inspect.text_of(view, session.painter(), verified=verified, verbose=options["verbose"])
+    tell(options["as_json"], lambda: render_inspect.json_of(view, verified=verified), lines)
     # Only with --verify does anything fail; without it nothing was verified.
     if render_inspect.has_failed(view):
         return Status.DENIED
-    if options["check"] and render_inspect.is_incomplete(view):
+    if verified and render_inspect.is_incomplete(view):
         return Status.UNDECIDED
     # Where there is nothing to verify, 0 would pass for signatures that verify.
-    return Status.DENIED if options["check"] and render_inspect.is_unsigned(view) else Status.ADMITTED
+    return Status.DENIED if verified and render_inspect.is_unsigned(view) else Status.ADMITTED
 
 
 def execute(session: Session, subject: str, options: Any) -> ImageView | BlobView:

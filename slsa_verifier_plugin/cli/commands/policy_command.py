@@ -21,7 +21,7 @@ from slsa_verifier_plugin.cli.options import (
     require_folder,
     valued,
 )
-from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, show
+from slsa_verifier_plugin.cli.session import Session, say, session_of, show, tell
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 from slsa_verifier_plugin.sinks import json_text
 
@@ -72,15 +72,12 @@ def check(
     from slsa_verifier_plugin.resources.policy_files import read_policy_files
     from slsa_verifier_plugin.resources.problems import ERROR
 
-    allow_empty, as_json = options["allow_empty"], options["as_json"]
-    read = read_policy_files(files, allow_empty)
-    found = policy_lint.lint(read.resources, plugins_dir, read.filled, allow_empty)
+    read = read_policy_files(files, options["allow_empty"])
+    found = policy_lint.lint(read.resources, plugins_dir, read.filled, options["allow_empty"])
     # A document that is no resource is wrong wherever it stands.
     found = replace(found, problems=[*read.problems, *found.problems])
-    if as_json:
-        show(render_policy.json_of(found, read.passed_over))
-    else:
-        say_all(render_policy.text_of(found, read.passed_over, session_of(context).painter()))
+    lines = render_policy.text_of(found, read.passed_over, session_of(context).painter())
+    tell(options["as_json"], lambda: render_policy.json_of(found, read.passed_over), lines)
     # Warnings alone leave the status 0, unless --strict says otherwise.
     counted = [problem for problem in found.problems if options["strict"] or problem.severity == ERROR]
     return Status.DENIED if counted else Status.ADMITTED
@@ -140,10 +137,7 @@ def producers(context: click.Context, /, as_json: bool) -> int:
     """Show who may sign for which verifier.id without configuration, since when, and at which releases' commits."""
     from slsa_verifier_plugin.cli.render import render_producers
 
-    if as_json:
-        show(render_producers.json_of())
-    else:
-        say_all(render_producers.lines_of(session_of(context).painter()))
+    tell(as_json, render_producers.json_of, render_producers.lines_of(session_of(context).painter()))
     return Status.ADMITTED
 
 

@@ -71,9 +71,10 @@ def settings_of(store: str | None, plain_http: bool) -> StoreSettings:
     """Return the store's settings: those of a Store resource, if a file is given.
 
     Raises:
-        UsageError: the file has no Store, or one whose settings are not valid.
+        UsageError: the file has no Store.
+        ContractError: its settings are not valid.
     """
-    from slsa_verifier_plugin.errors import ContractError, UsageError
+    from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.registry.settings import StoreSettings
     from slsa_verifier_plugin.resources.ratify_resources import STORE_KINDS, read_resources
 
@@ -85,7 +86,4 @@ def settings_of(store: str | None, plain_http: bool) -> StoreSettings:
             raise UsageError(f"{store} holds no Store of Ratify's")
         # Of several Stores the first, as wherever one is read from a file.
         configured = found[0].spec.get("parameters") or {}
-    try:
-        return StoreSettings.parse(store_settings(configured, plain_http))
-    except ContractError as error:
-        raise UsageError(f"{error.message}: {error.details}") from error
+    return StoreSettings.parse(store_settings(configured, plain_http))

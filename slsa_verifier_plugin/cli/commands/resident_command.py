@@ -13,7 +13,7 @@ import click
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option
-from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
+from slsa_verifier_plugin.cli.session import say, session_of, tell
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.node.decision import ImageDecider
@@ -40,11 +40,8 @@ def status(context: click.Context, /, as_json: bool) -> int:
 
     session = session_of(context)
     found = manage.status(session.environ)
-    painter = session.painter()
-    if as_json:
-        show(render_resident.json_of(found))
-    else:
-        say_all(render_resident.text_of(found, painter))
+    lines = render_resident.text_of(found, session.painter())
+    tell(as_json, lambda: render_resident.json_of(found), lines)
     return Status.ADMITTED if found.report is not None else Status.DENIED
 
 

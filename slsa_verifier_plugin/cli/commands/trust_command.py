@@ -11,7 +11,7 @@ from slsa_verifier_plugin.checking.demands import ROOTS
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option, policy_option, require_folder, valued
-from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
+from slsa_verifier_plugin.cli.session import say, say_all, session_of, tell
 from slsa_verifier_plugin.cli.typed import Choice
 
 if TYPE_CHECKING:
@@ -40,11 +40,7 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
 
     session = session_of(context)
     found = [state for source in sources_of(policy) for state in trust_roots.look_at(source, session.environ)]
-    painter = session.painter()
-    if as_json:
-        show(render_trust.json_of(found))
-    else:
-        say_all(render_trust.text_of(found, painter))
+    tell(as_json, lambda: render_trust.json_of(found), render_trust.text_of(found, session.painter()))
     # 3 as for a registry that fails: without a root nothing can be decided.
     return Status.UNDECIDED if any(item.problem for item in found) else Status.ADMITTED
 
