@@ -55,7 +55,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what ``error`` of requests, urllib3, http.client, ssl or a socket means."""
+    """Return what ``error`` of urllib3, http.client, ssl or a socket means."""
     for cause in causes(error):
         # Before SSLError, of which it is one: only this one is mended by a CA.
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -90,6 +90,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         # Chains may be circles.
         if isinstance(item, BaseException) and item not in found:
             found.append(item)
-            # requests and urllib3 put causes into ``reason`` and ``args`` as well, and leave ``__cause__`` empty.
+            # urllib3 puts causes into ``reason`` and ``args`` as well, and leave ``__cause__`` empty.
             pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
     return reversed(found)

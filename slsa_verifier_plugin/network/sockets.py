@@ -1,10 +1,10 @@
 """Connections whose every wait ends at the request's own time limit: the one mechanism for registries, tokens and TUF.
 
-The timeouts of ``requests`` and urllib3 bound the silence between two bytes, so a peer that sends one byte a second holds
+The timeouts of urllib3 bound the silence between two bytes, so a peer that sends one byte a second holds
 a caller for as long as it likes: in interim answers, in the headers, in the body, in TLS. Here the timeout given to a
 request is the time from its start to the last byte of its body, and each system call waits only for what is left of it.
 
-Whoever makes a urllib3 pool manager, or an adapter of ``requests``, gives it the classes of ``timed_pools``.
+Whoever makes a urllib3 pool manager gives it the classes of ``timed_pools``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
   annotations.
 - ``rekor_types`` builds models for eleven kinds of log entry. sigstore reads two of them; of the others no entry is valid here.
 
-Only the thread that imports sees any of this, and only until it has imported: whoever imports boto3 or ``sigstore.oidc``
+Only the thread that imports sees any of this, and only until it has imported: whoever imports botocore or ``sigstore.oidc``
 afterwards, or in another thread meanwhile, gets the real one. With a version of the libraries that does not work without what
 was left out, everything is imported as usual.
 """
@@ -79,7 +79,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        # Another thread may import boto3 at this moment, for a credential provider: it gets the real one.
+        # Another thread may import botocore at this moment, for a credential provider: it gets the real one.
         if threading.get_ident() != self._thread:
             return None
         if fullname in _ABSENT and _asked_by(_SIGNERS):
@@ -151,7 +151,7 @@ def _refuse(value: object) -> NoReturn:
 
 def _asked_by(prefix: str) -> bool:
     """Return True where the innermost frame that is not of the import system is of a module with this prefix."""
-    # Who imports decides: ``boto3`` is absent for securesystemslib's signers alone.
+    # Who imports decides: ``botocore`` is absent for securesystemslib's signers alone.
     # Two frames up is whoever called ``find_spec``.
     frame = sys._getframe(2)
     while frame is not None:

@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys
 from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
     DEFAULT_SESSION_NAME,
     AlibabaCredentials,
     make,
 )
-from slsa_verifier_plugin.registry.credentials.web import Web
 from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.cloud_scenes import alibaba_scene, nothing_shown
 from tests.support.clouds import (
@@ -273,41 +270,3 @@ def test_an_unreachable_service_is_transient(alibaba: Alibaba, host: str) -> Non
 def test_the_sdk_s_debug_switch_shows_nothing(alibaba: Alibaba, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEBUG", "sdk")
     assert alibaba.get() is not None
-
-
-def test_the_sdk_sends_with_the_session_that_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    from darabonba.core import DaraCore
-
-    from slsa_verifier_plugin.registry.credentials.alibaba.alibaba_provider import (
-        AcrInstance,
-        get_authorization_token,
-    )
-    from slsa_verifier_plugin.registry.http import sdk_sessions
-
-    class StopError(Exception):
-        """Sent with the session of the call."""
-
-    used: list[Deadline] = []
-
-    class Session(requests.Session):
-        def send(self, *_: object, **__: object) -> requests.Response:
-            raise StopError
-
-    def session_until(deadline: Deadline, *_: object) -> requests.Session:
-        used.append(deadline)
-        return Session()
-
-    monkeypatch.setattr(sdk_sessions, "session_until", session_until)
-    deadline = Deadline(5)
-    before = dict(DaraCore._sessions)
-    with pytest.raises((StopError, RegistryError)) as caught:
-        get_authorization_token(
-            Web("alibabacloudAcrBasic", {}),
-            "asking",
-            AcrInstance("cn-hangzhou", "cri-x"),
-            AccessKeys("key", "secret"),
-            deadline,
-        )
-    assert used == [deadline]
-    assert "StopError" in f"{caught.type.__name__} {caught.value}", "the SDK used a session of its own"
-    assert DaraCore._sessions == before, "nothing of a call is kept"

@@ -142,6 +142,7 @@ def test_registries_share_the_access_token(azure: Azure, config: dict[str, str])
     ("change", "expected"),
     [
         ({"AZURE_TENANT_ID": "99999999-2222-3333-4444-555555555555"}, "AADSTS90002"),
+        ({"AZURE_TENANT_ID": "../evil?x=1#"}, "AADSTS90002"),
         ({"AZURE_CLIENT_ID": "99999999-2222-3333-4444-555555555555"}, "AADSTS700016"),
         ({"AZURE_AUTHORITY_HOST": "http://login.microsoftonline.com"}, "not an https:// URL"),
         ({"AZURE_AUTHORITY_HOST": "https://["}, "not an https:// URL"),
@@ -221,7 +222,17 @@ def test_exchanges_that_answer_nothing_useful(azure: Azure, config: dict[str, st
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"{}", b'{"access_token": 7, "expires_in": "x"}', b"null"]
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"access_token": 7, "expires_in": "x"}',
+        b'{"access_token": "x", "expires_in": 9e99}',
+        b'{"access_token": "x", "expires_in": 99999999999999999999}',
+        b"null",
+    ],
 )
 @BOTH
 def test_token_services_that_answer_nothing_useful(azure: Azure, config: dict[str, str], body: bytes) -> None:

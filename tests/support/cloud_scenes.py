@@ -86,7 +86,7 @@ def aws_scene(directory: Path) -> Iterator[CloudScene]:
             lambda: EcrCredentials({"name": "awsEcrBasic"}, environ, lambda: time.time() + scene.elapsed[0]),
             lambda: setattr(fake, "token_seconds", 200),
             lambda text: fake.__dict__.update(password=text, token_seconds=12 * 3600),
-            "boto3.session",
+            "botocore.session",
             "aws",
             cloud,
         )
@@ -133,8 +133,8 @@ def azure_scene(directory: Path, *, managed: bool = False) -> Iterator[CloudScen
             lambda: make_azure({"name": name}, environ),
             lambda: setattr(fake, "access_seconds", 200),
             lambda text: fake.__dict__.update(refresh_token=text, access_seconds=3599),
-            "msal" if managed else "azure.identity",
-            "azure",
+            "msal" if managed else "",
+            "azure" if managed else "",
             cloud,
             imds,
         )
@@ -173,7 +173,7 @@ def alibaba_scene(directory: Path) -> Iterator[CloudScene]:
             lambda: AlibabaCredentials(config, environ, lambda: time.time() + scene.elapsed[0]),
             lambda: setattr(fake, "token_seconds", 200),
             lambda text: fake.__dict__.update(password=text, token_seconds=3600),
-            "alibabacloud_cr20181201.client",
+            "alibabacloud_tea_openapi.utils",
             "alibaba",
             cloud,
         )

@@ -6,8 +6,11 @@ import ssl
 
 import pytest
 
-from slsa_verifier_plugin.registry.credentials.web import Refusal, Web, is_transient, own_failure
+from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.errors import DeadlineError, RegistryError
+from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
 from slsa_verifier_plugin.registry.faults import is_passing, unreachable
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 from tests.support.clouds import everything_about
 
 
@@ -32,11 +35,20 @@ def tls_error() -> ssl.SSLError:
         (ValueError("planted-secret"), "ValueError", True),
     ],
 )
-def test_what_an_sdk_wraps_is_found(cause: Exception, expected: str, transient: bool) -> None:
-    wrapped = RuntimeError("planted-secret in the SDK's own words")
+def test_what_the_network_does_is_told_as_the_provider_s(
+    cause: Exception, expected: str, transient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = RuntimeError("planted-secret in the library's own words")
     wrapped.__context__ = cause
     url = "https://sts.example/?query=planted-secret"
-    error = own_failure("test", "asking", unreachable("asking", url, wrapped))
+
+    def send(*_: object) -> Reply:
+        raise unreachable("asking", url, wrapped)
+
+    monkeypatch.setattr(Transport, "send", send)
+    with pytest.raises(RegistryError) as caught:
+        Web("test", {}).exchange(HttpRequest("asking", url), Deadline(5))
+    error = caught.value
     assert error.message.startswith("the credential provider test failed at: asking: ")
     assert expected in error.message
     assert error.transient is transient
@@ -46,15 +58,39 @@ def test_what_an_sdk_wraps_is_found(cause: Exception, expected: str, transient: 
 
 def test_refusals() -> None:
     web = Web("test", {})
-    error = web.refused("asking", Refusal(403, "not planted-secret", False), ["planted-secret"], "grant it")
+    step = CloudStep("asking", "grant it", ["planted-secret"])
+    assert "planted" not in repr(step)
+    error = web.refused(step, Refusal(403, "not planted-secret", False))
     assert error.message == (
         "the credential provider test failed at: asking: HTTP 403, an explanation that repeats a secret and is not shown; "
         "grant it"
     )
-    passing = web.refused("asking", Refusal(None, "soon", True), (), "grant it")
+    passing = web.refused(step, Refusal(None, "soon", True))
     assert passing.message.endswith('asking: "soon"; trying again may help')
     assert passing.transient
     assert "planted" not in repr(Refusal(403, "planted", False))
+
+
+def test_what_an_sdk_raises_is_judged_and_never_shown() -> None:
+    web, step = Web("test", {}), CloudStep("asking", "grant it", ["planted-secret"])
+
+    def broken() -> None:
+        raise OverflowError("planted-secret of the SDK")
+
+    judged: list[Refusal | None] = []
+    for refusal, expected in (
+        (None, "(OverflowError)"),
+        (Refusal(403, "no", False), 'HTTP 403, "no"; grant it'),
+    ):
+        judged.append(refusal)
+        with pytest.raises(RegistryError) as caught:
+            web.call(step, broken, lambda _: judged[-1], Deadline(5))
+        assert expected in caught.value.message
+        assert "planted" not in everything_about(caught.value)
+    # Out of time, whatever the SDK made of it.
+    with pytest.raises(DeadlineError):
+        web.call(step, broken, lambda _: None, Deadline(0))
+    assert web.call(step, lambda: 7, lambda _: None, Deadline(5)) == 7
 
 
 def test_statuses_that_pass() -> None:

@@ -26,13 +26,14 @@ for module in pkgutil.walk_packages(slsa_verifier_plugin.__path__, "slsa_verifie
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 for name in (
-    "boto3.session", "botocore.parsers", "azure.identity", "azure.core.exceptions", "msal",
-    "alibabacloud_cr20181201.client", "alibabacloud_tea_openapi.utils_models", "darabonba.runtime", "Tea.exceptions",
+    "botocore.session", "botocore.awsrequest", "botocore.exceptions", "msal", "alibabacloud_tea_openapi.utils",
 ):
     importlib.import_module(name)
-import boto3
+import botocore.session
 for service in ("sts", "ecr"):
-    boto3.session.Session().client(service, region_name="eu-north-1", aws_access_key_id="a", aws_secret_access_key="b")
+    botocore.session.Session().create_client(
+        service, region_name="eu-north-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
 """
 """Imports all of the package, and what the cloud credential providers import only when they are chosen."""
 

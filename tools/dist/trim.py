@@ -87,7 +87,6 @@ PACKAGES_LEFT_OUT: tuple[str, ...] = (
     "botocore/data/ecr-*/*",
     "botocore/data/s[!t]*/*",
     "botocore/data/st[!s]*/*",
-    "boto3/examples",
     "jsonschema/benchmarks",
     # Headers, tests, type stubs and programs.
     *(

@@ -20,8 +20,7 @@ LANDMARK = "os.pyc"
 """By this the interpreter tells its library's directory (CPython's ``getpath``)."""
 ON_DISK = (
     "certifi",  # OpenSSL reads its certificates by path
-    "boto3",  # both look for their services' descriptions beside their modules
-    "botocore",
+    "botocore",  # looks for its services' descriptions beside its modules
     "sigstore",  # its trusted roots and jsonschema's schemas are read by importlib.resources,
     "jsonschema_specifications",  # which takes longer to list an archive than to verify
 )

@@ -5,22 +5,21 @@
 2. ACR ``GetAuthorizationToken`` of the registry's Enterprise Edition instance: the keys for a user name and a
    password of one hour.
 
-Step 2 is by Alibaba's SDK, which signs it. It keeps connections for the whole process, takes no limit for the whole of
-a call and reads its proxies from this process's environment; so it is given the session of each call. Step 1 needs no
-signature and is sent from here: Alibaba's library for it puts the token into the URL, and writes that URL to standard
-error when the call fails.
+Both are sent from here. Step 2 is signed by Alibaba's SDK, whose own requests take no limit for the whole of a call and read
+their proxies from this process's environment. Step 1 needs no signature: Alibaba's library for it puts the token into the URL,
+and writes that URL to standard error when the call fails.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from time import time
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -31,14 +30,10 @@ from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, filled, keys_in
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.web import Refusal, SdkCall, Web, explanation, is_transient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
+from slsa_verifier_plugin.registry.credentials.web import CloudStep, Web
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
-
-if TYPE_CHECKING:
-    import requests
 
 NAME = "alibabacloudAcrBasic"
 
@@ -57,22 +52,11 @@ _REGISTRY = re.compile(
 """A registry's host, as Ratify's ``domainPattern``, but matched to its end and with a region that can be one: a
 bucket of the object store has a host under aliyuncs.com too, with a name that its owner chooses."""
 
-_MODULES = (
-    "alibabacloud_cr20181201.client",
-    "alibabacloud_cr20181201.models",
-    "alibabacloud_tea_openapi.utils_models",
-    "alibabacloud_tea_openapi.exceptions",
-    "darabonba.runtime",
-    "Tea.exceptions",
-    "darabonba.core",
-)
+_LOGGERS = ("alibabacloud-tea", "darabonba-core")
+"""They write to standard error without having been asked."""
 
-_LOGGERS = ("alibabacloud-tea", "darabonba-core", "credentials")
-"""All three write to standard error without having been asked."""
-
-_NUMBERS = itertools.count(1000)
-_PORT = 80
-"""What the SDK writes into a session's key, for HTTPS too."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""Form of every time of Alibaba's, in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,66 +67,34 @@ class AcrInstance:
     instance_id: str
 
 
-def get_authorization_token(
-    web: Web, step: str, target: AcrInstance, keys: AccessKeys, deadline: Deadline
-) -> Any:
-    """Return the answer, an instance of the SDK's ``GetAuthorizationTokenResponseBody``.
+def signed_headers(host: str, query: Mapping[str, str], keys: AccessKeys) -> dict[str, str]:
+    """Return the headers of ACR's ``GetAuthorizationToken``, signed (Alibaba, "V3 request structure and signature").
 
     Args:
-        web: sends the call.
-        step: what is being done, for messages.
-        target: the instance.
-        keys: sign the call.
-        deadline: the end of it.
+        host: where it is sent with POST, without a body.
+        query: its parameters.
+        keys: sign it.
 
     Raises:
-        RegistryError: Alibaba refused it, or did not answer.
-        DeadlineError: out of time.
+        RegistryError: the SDK is not installed.
     """
-    client, models, api, api_exceptions, runtime, tea, core = libraries(
-        web.provider, "alibaba", _MODULES, _LOGGERS
+    (library,) = libraries(NAME, "alibaba", ("alibabacloud_tea_openapi.utils",), _LOGGERS)
+    headers = {
+        "host": host,
+        "x-acs-action": "GetAuthorizationToken",
+        "x-acs-version": "2018-12-01",
+        "x-acs-date": datetime.now(UTC).strftime(_TIME),
+        "x-acs-signature-nonce": uuid4().hex,
+        "x-acs-content-sha256": sha256(b"").hexdigest(),
+    }
+    # Keys from the environment may be lasting ones, which have no token.
+    if keys.token:
+        headers["x-acs-security-token"] = keys.token
+    request = SimpleNamespace(method="POST", pathname="/", query=query, headers=headers)
+    headers["Authorization"] = library.Utils.get_authorization(
+        request, "ACS3-HMAC-SHA256", headers["x-acs-content-sha256"], keys.key_id, keys.secret
     )
-    # ACR answers at one host for each region.
-    host = f"cr.{target.region}.aliyuncs.com"
-    number = next(_NUMBERS)
-    config = api.Config(
-        access_key_id=keys.key_id,
-        access_key_secret=keys.secret,
-        # Keys from the environment may be lasting ones, which have no token.
-        security_token=keys.token or None,
-        endpoint=host,
-        region_id=target.region,
-        user_agent="",
-    )
-    # The SDK keeps one session for each host and pool size. Its own limits bound only the silence between two bytes: a peer that
-    # trickles would hold the thread for ever. So each call names a pool size of its own, and finds the session put there.
-    options = runtime.RuntimeOptions(max_idle_conns=number, ignore_ssl=False)
-    # Written exactly as the SDK writes it, or it would make a session without our limits.
-    key = f"https://{host}:{_PORT}:pool={number}"
-    request = models.GetAuthorizationTokenRequest(instance_id=target.instance_id)
-
-    def work(session: requests.Session) -> Any:
-        # Private, and the only way in: the SDK takes no session as an argument.
-        core.DaraCore._sessions[key] = session
-        try:
-            body = client.Client(config).get_authorization_token_with_options(request, options).body
-        finally:
-            # The table is the process's, and each call has a key of its own: left in, it would grow with every call.
-            core.DaraCore._sessions.pop(key, None)
-        # The SDK hands on what it got, whatever that is.
-        if isinstance(body, models.GetAuthorizationTokenResponseBody):
-            return body
-        raise web.unreadable(step, body)
-
-    def judge(error: Any) -> Refusal | None:
-        if not isinstance(error, api_exceptions.AlibabaCloudException):
-            return None
-        code, text = explanation(object_at(error.data))
-        return Refusal(error.status_code, text, is_transient(error.status_code, code))
-
-    advice = "check that the role may cr:GetAuthorizationToken on the instance"
-    errors = (api_exceptions.AlibabaCloudException, tea.UnretryableException)
-    return web.call(SdkCall(step, advice, keys.secrets(), errors, judge), work, deadline)
+    return headers
 
 
 class AlibabaCredentials:
@@ -212,13 +164,17 @@ class AlibabaCredentials:
     def _assume_role(self, _: str, deadline: Deadline) -> Lease[AccessKeys]:
         region = self._environ.get("ALIBABA_CLOUD_STS_REGION", "")
         host = f"sts.{region}.aliyuncs.com" if region else "sts.aliyuncs.com"
-        step = f"assuming the role {quoted(self._role)} at {host}"
         token = token_file(NAME, "ALIBABA_CLOUD_OIDC_TOKEN_FILE", self._token_path)
+        step = CloudStep(
+            f"assuming the role {quoted(self._role)} at {host}",
+            "check the role's trust policy and the OIDC provider in RAM",
+            [token],
+        )
         query = {
             "Action": "AssumeRoleWithOIDC",
             "Version": "2015-04-01",
             "Format": "JSON",
-            "Timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "Timestamp": datetime.now(UTC).strftime(_TIME),
             "SignatureNonce": uuid4().hex,
         }
         form = {
@@ -229,40 +185,43 @@ class AlibabaCredentials:
             "DurationSeconds": str(SESSION_SECONDS),
         }
         # The token goes in the body: proxies and servers write URLs to their logs.
-        answer = self._web.json(
-            HttpRequest(step, f"https://{host}/?{urlencode(query)}", "POST", body=form),
-            deadline,
-            [token],
-            "check the role's trust policy and the OIDC provider in RAM",
-        )
+        answer = self._web.post(step, f"https://{host}/?{urlencode(query)}", deadline, form)
         names = ("AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration")
         values = filled(object_at(answer, "Credentials"), names)
         if values is None:
-            raise _failed(step, "the answer has no keys, or no time when they expire")
+            raise _failed(step.name, "the answer has no keys, or no time when they expire")
         # In the order of ``names``: the time is the last.
         *keys, expiration = values
         try:
             # Without their end the keys would be used until Alibaba refuses them.
-            ends = datetime.strptime(expiration, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+            ends = datetime.strptime(expiration, _TIME).replace(tzinfo=UTC).timestamp()
         except ValueError:
-            raise _failed(step, "the time when the keys expire cannot be read") from None
+            raise _failed(step.name, "the time when the keys expire cannot be read") from None
         return Lease.until(AccessKeys(*keys), ends)
 
     def _authorize(self, target: AcrInstance, deadline: Deadline) -> Lease[Credentials]:
         # One role, so one lease under one key.
         keys = self._own_keys or self._role_keys.get("", deadline)
-        step = f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}"
-        body = get_authorization_token(self._web, step, target, keys, deadline)
-        # The SDK puts the answer's fields into its object unchecked.
-        values = filled(vars(body), ("temp_username", "authorization_token"))
+        step = CloudStep(
+            f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}",
+            "check that the role may cr:GetAuthorizationToken on the instance",
+            keys.secrets(),
+        )
+        # ACR answers at one host for each region.
+        host, query = f"cr.{target.region}.aliyuncs.com", {"InstanceId": target.instance_id}
+        headers = signed_headers(host, query, keys)
+        answer = self._web.post(step, f"https://{host}/?{urlencode(query)}", deadline, headers=headers)
+        values = filled(answer, ("TempUsername", "AuthorizationToken"))
         # Alibaba answers some refusals with HTTP 200.
-        if body.is_success is False or values is None:
-            raise _failed(step, f"the answer has no token: {explained(body.code, keys.secrets())}")
+        if answer.get("IsSuccess") is False or values is None:
+            shown = explained(answer.get("Code"), step.secrets)
+            raise _failed(step.name, f"the answer has no token: {shown}")
+        expires = answer.get("ExpireTime")
         # Without its end the password would be used until the registry refuses it.
-        if not isinstance(body.expire_time, int):
-            raise _failed(step, "the answer does not say when its token expires")
+        if not isinstance(expires, int):
+            raise _failed(step.name, "the answer does not say when its token expires")
         # In milliseconds.
-        ends = body.expire_time / 1000
+        ends = expires / 1000
         username, password = values
         return Lease.until(Credentials(username, password, expires_at=ends), ends)
 

@@ -4,22 +4,25 @@
    AWS's own chain of credentials, keys in the environment take its place.
 2. ECR ``GetAuthorizationToken`` in the registry's region: the keys for a registry password of 12 hours.
 
-Both by boto3, each call sent once, and told everything: region, keys, endpoint, connections. Nothing comes from this
+Both by botocore, each call sent once, and told everything: region, keys, endpoint, connections. Nothing comes from this
 process's own environment, from ``~/.aws`` or from an instance's metadata.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import urllib3
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.members import object_at
@@ -30,12 +33,10 @@ from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, fi
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_from
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.web import Refusal, SdkCall, Web, is_transient
+from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
-
-if TYPE_CHECKING:
-    import requests
 
 NAME = "awsEcrBasic"
 
@@ -61,7 +62,7 @@ _REGISTRY = re.compile(
 """A private registry's host. Ratify takes the fourth label of any host with six; here it must be ECR's, since the
 password opens every registry of the role, and an attacker could name a host of his own in that form."""
 
-_LOGGERS = ("boto3", "botocore", "s3transfer")
+_LOGGERS = ("botocore",)
 
 _TRANSIENT_CODES = frozenset(
     [
@@ -83,15 +84,13 @@ Beside those that begin with "Throttling", as Alibaba's do.
 class AwsCall:
     """An operation of a service in a region; unsigned without keys.
 
-    ``step`` says what is being done, ``advice`` what to look at where AWS refuses it, ``secrets`` what no message may repeat.
+    ``operation`` is the method of botocore's client.
     """
 
-    step: str
+    step: CloudStep
     service: str
     region: str
     operation: str
-    advice: str
-    secrets: Sequence[str] = field(repr=False)
     keys: AccessKeys | None = None
 
 
@@ -125,38 +124,35 @@ class AwsCalls:
             RegistryError: AWS refused it, or did not answer.
             DeadlineError: out of time.
         """
-        boto3, botocore, exceptions, parsers = libraries(
-            self._web.provider,
-            "aws",
-            ("boto3.session", "botocore.session", "botocore.exceptions", "botocore.parsers"),
-            _LOGGERS,
+        botocore, exceptions = libraries(
+            self._web.provider, "aws", ("botocore.session", "botocore.exceptions"), _LOGGERS
         )
 
-        def work(session: requests.Session) -> Mapping[str, Any]:
+        def work() -> Mapping[str, Any]:
             with self._lock:
                 if self._session is None:
-                    self._session = boto3.Session(botocore_session=_isolated(botocore))
+                    self._session = _isolated(botocore)
                 client = self._client(self._session, call)
             # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever.
-            client._endpoint.http_session = _BotoHttp(session)
+            client._endpoint.http_session = _BotoHttp(self._web, call.step, deadline)
             with contextlib.closing(client):
-                # By name: boto3 makes its clients' methods from a description of the service.
+                # By name: botocore makes its clients' methods from a description of the service.
                 answer = getattr(client, call.operation)(**parameters)
-            return answer if isinstance(answer, Mapping) else {}
+            return object_at(answer)
 
-        def judge(error: Any) -> Refusal | None:
+        def judge(error: Exception) -> Refusal | None:
             if not isinstance(error, exceptions.ClientError):
                 return None
-            details = error.response.get("Error", {})
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            code = str(details.get("Code", "an unknown error"))
+            details, metadata = (
+                object_at(error.response, "Error"),
+                object_at(error.response, "ResponseMetadata"),
+            )
+            status, code = metadata.get("HTTPStatusCode", 0), str(details.get("Code", "an unknown error"))
             # Throttling comes with HTTP 400 from STS and ECR.
             transient = code in _TRANSIENT_CODES or is_transient(status, code)
             return Refusal(status, f"{code}: {details.get('Message', '')}", transient)
 
-        errors = (exceptions.BotoCoreError, exceptions.ClientError, parsers.ResponseParserError)
-        sdk_call = SdkCall(call.step, call.advice, call.secrets, errors, judge)
-        return self._web.call(sdk_call, work, deadline)
+        return self._web.call(call.step, work, judge, deadline)
 
     def _client(self, session: Any, call: AwsCall) -> Any:
         # Not at the top: botocore is an extra, which ``libraries`` has found by now.
@@ -173,7 +169,7 @@ class AwsCalls:
         }
         named: dict[str, Any] = {
             "region_name": call.region,
-            # None lets boto3 take AWS's own.
+            # None lets botocore take AWS's own.
             "endpoint_url": self._endpoint(call.service, call.region),
         }
         # AssumeRoleWithWebIdentity is the one call that the token itself authorizes.
@@ -185,7 +181,7 @@ class AwsCalls:
             # Keys from the environment may be lasting ones, which have no token.
             named["aws_session_token"] = call.keys.token or None
         # No proxy here, and no limit of time: the session, which sends the request, has both.
-        return session.client(call.service, config=Config(**settings, proxies={}), **named)
+        return session.create_client(call.service, config=Config(**settings, proxies={}), **named)
 
     def _endpoint(self, service: str, region: str) -> str | None:
         """Return the endpoint that the environment names for a service, None for AWS's own."""
@@ -202,23 +198,27 @@ class AwsCalls:
 
 
 class _BotoHttp:
-    """What botocore sends its requests with: the session of the call."""
+    """What botocore sends its requests with."""
 
-    def __init__(self, session: requests.Session) -> None:
-        self._session = session
+    def __init__(self, web: Web, step: CloudStep, deadline: Deadline) -> None:
+        self._web = web
+        self._step = step
+        self._deadline = deadline
 
     def send(self, request: Any) -> Any:
         """Return the answer to a request of botocore's (``AWSPreparedRequest``)."""
         from botocore.awsrequest import AWSResponse
 
-        # A stream, for botocore takes a urllib3 answer whose body is still to be read.
-        answer = self._session.request(
-            request.method, request.url, data=request.body, headers=request.headers, stream=True
-        )
-        return AWSResponse(request.url, answer.status_code, answer.headers, answer.raw)
+        # Forms are text.
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        sent = HttpRequest(self._step.name, request.url, request.method, request.headers, body)
+        reply, content = self._web.exchange(sent, self._deadline)
+        # botocore takes a urllib3 answer whose body is still to be read. Without headers, so that urllib3 unpacks nothing.
+        raw = urllib3.HTTPResponse(io.BytesIO(content), preload_content=False)
+        return AWSResponse(request.url, reply.status, reply.headers(), raw)
 
     def close(self) -> None:
-        """Do nothing: the session is the call's."""
+        """Do nothing: each answer has been read to its end."""
 
 
 def _isolated(botocore_session: Any) -> Any:
@@ -277,16 +277,13 @@ class EcrCredentials:
         return None if region is None else self._tokens.get(region, deadline)
 
     def _assume_role(self, _: str, deadline: Deadline) -> Lease[AccessKeys]:
-        step = f"assuming the role {quoted(self._role)}"
         token = token_file(NAME, "AWS_WEB_IDENTITY_TOKEN_FILE", self._token_path)
-        call = AwsCall(
-            step,
-            "sts",
-            self._region,
-            "assume_role_with_web_identity",
+        step = CloudStep(
+            f"assuming the role {quoted(self._role)}",
             "check the role's trust policy and the cluster's OIDC provider in IAM",
             [token],
         )
+        call = AwsCall(step, "sts", self._region, "assume_role_with_web_identity")
         answer = self._calls.send(
             call, deadline, RoleArn=self._role, RoleSessionName=SESSION_NAME, WebIdentityToken=token
         )
@@ -295,27 +292,23 @@ class EcrCredentials:
         ends = found.get("Expiration")
         # Without their end the keys would be used until AWS refuses them.
         if values is None or not isinstance(ends, datetime):
-            raise _failed(step, "the answer has no keys, or no time when they expire")
+            raise _failed(step.name, "the answer has no keys, or no time when they expire")
         return Lease.until(AccessKeys(*values), ends.timestamp())
 
     def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
         # One role, so one lease under one key.
         keys = self._own_keys or self._role_keys.get("", deadline)
-        step = f"getting an ECR authorization token in {region}"
-        call = AwsCall(
-            step,
-            "ecr",
-            region,
-            "get_authorization_token",
+        step = CloudStep(
+            f"getting an ECR authorization token in {region}",
             "check that the role may ecr:GetAuthorizationToken",
             keys.secrets(),
-            keys,
         )
+        call = AwsCall(step, "ecr", region, "get_authorization_token", keys)
         # One entry: its token opens every registry of the role (API reference, GetAuthorizationToken).
         data = object_at(self._calls.send(call, deadline), "authorizationData", 0)
         token, expires_at = data.get("authorizationToken"), data.get("expiresAt")
         if not isinstance(token, str) or not isinstance(expires_at, datetime):
-            raise _failed(step, "the answer has no token, or no time when it expires")
+            raise _failed(step.name, "the answer has no token, or no time when it expires")
         try:
             username, password = login_from(token)
         except EntryError:
@@ -323,7 +316,7 @@ class EcrCredentials:
             password = ""
         # Without one the registry would be asked anonymously, and blamed for its refusal.
         if not password:
-            raise _failed(step, "its token is not base64 of a user name, a colon and a password")
+            raise _failed(step.name, "its token is not base64 of a user name, a colon and a password")
         ends = expires_at.timestamp()
         return Lease.until(Credentials(username, password, expires_at=ends), ends)
 

@@ -8,20 +8,19 @@
 Step 2 is only done with hosts of the configuration's ``endpoints``: the access token is good for every registry of
 the identity, and whoever names an image names the host that would receive it.
 
-The access tokens are by Microsoft's libraries. Workload identity by azure-identity, which asks the authority for the
-token in one request. Managed identity by MSAL, the library below azure-identity: azure-identity's own
-``ManagedIdentityCredential`` would take the workload identity instead where its variables are set, which Ratify's Go
-library does not.
+An access token for a service account's token is one form (RFC 7523), which is sent from here as the exchange is. One from the
+metadata service is by MSAL, which knows what stands for that service in other places of Azure.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.members import object_at, text_at
@@ -36,13 +35,10 @@ from slsa_verifier_plugin.registry.credentials.provider_options import (
     token_file,
     variables,
 )
-from slsa_verifier_plugin.registry.credentials.web import Refusal, SdkCall, Web, is_transient
+from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
-
-if TYPE_CHECKING:
-    import requests
 
 WORKLOAD_IDENTITY = "azureWorkloadIdentity"
 MANAGED_IDENTITY = "azureManagedIdentity"
@@ -70,9 +66,13 @@ Raises ``RegistryError`` where there is none to be had, ``DeadlineError`` where 
 RESOURCE = "https://containerregistry.azure.net"
 """The resource that an access token must be for; the scope is this and ``/.default``."""
 
-_LOGGERS = ("azure", "msal", "msal_extensions")
+_LOGGERS = ("msal",)
+
+_MAX_LIFE = 366 * 24 * 3600
+"""Seconds that an access token may say it lives; Entra's live for a day at most."""
 
 
+@dataclass(frozen=True, slots=True)
 class WorkloadIdentity:
     """Entra tokens for a service account's token (federated credential).
 
@@ -81,65 +81,38 @@ class WorkloadIdentity:
         tenant: the Entra tenant.
         client: the identity's client ID.
         path: the file with the service account's token.
-        authority: the authority's URL, ``https://login.microsoftonline.com/`` in the public cloud.
-
-    Raises:
-        RegistryError: the authority is not an https URL.
+        authority: the authority's https URL, ``https://login.microsoftonline.com`` in the public cloud.
     """
 
-    def __init__(self, web: Web, tenant: str, client: str, path: str, authority: str) -> None:
-        # azure-identity, too, takes a bare host for an https URL.
-        url = authority if "://" in authority else f"https://{authority}"
-        parts = urlsplit(url if is_url(url) else "")
-        # The service account's token is sent there, so never in clear text.
-        if parts.scheme != "https":
-            why = f"AZURE_AUTHORITY_HOST {quoted(authority)} is not an https:// URL"
-            raise failed(web.provider, STEP_ENVIRONMENT, why)
-        self._tenant = tenant
-        self._web = web
-        self._client = client
-        self._path = path
-        self._authority = parts.geturl()
-        self._step = f"getting an access token from {parts.hostname}"
+    web: Web
+    tenant: str
+    client: str
+    path: str
+    authority: str
 
     def token(self, deadline: Deadline) -> Lease[str]:
         """Return an access token; see ``EntraToken``."""
-        identity, exceptions, http = libraries(
-            self._web.provider,
-            "azure",
-            ("azure.identity", "azure.core.exceptions", "azure.core.pipeline.transport"),
-            _LOGGERS,
-        )
         # At every use: Kubernetes renews the file each hour.
-        assertion = token_file(self._web.provider, "AZURE_FEDERATED_TOKEN_FILE", self._path)
-
-        def work(session: requests.Session) -> Lease[str]:
-            with identity.ClientAssertionCredential(
-                self._tenant,
-                self._client,
-                lambda: assertion,
-                authority=self._authority,
-                # The SDK's own limits are for the silence between two bytes: a peer that trickles would keep this thread for
-                # ever.
-                transport=http.RequestsTransport(session=session, session_owner=False),
-                # Proxies and certificates are those of the call, not of this process.
-                use_env_settings=False,
-                # Its sleep between attempts knows no deadline.
-                retry_total=0,
-            ) as credential:
-                found = credential.get_token_info(f"{RESOURCE}/.default")
-            if isinstance(found.token, str) and found.token:
-                return Lease.until(found.token, float(found.expires_on))
-            raise failed(self._web.provider, self._step, "the answer has no access token")
-
-        def judge(error: Any) -> Refusal | None:
-            if not isinstance(error, exceptions.HttpResponseError):
-                return None
-            return Refusal(error.status_code, error.message, is_transient(error.status_code))
-
-        advice = f"check the federated credential of the identity {quoted(self._client, 60)}"
-        call = SdkCall(self._step, advice, [assertion], (exceptions.AzureError,), judge)
-        return self._web.call(call, work, deadline)
+        assertion = token_file(self.web.provider, "AZURE_FEDERATED_TOKEN_FILE", self.path)
+        step = CloudStep(
+            f"getting an access token from {urlsplit(self.authority).hostname}",
+            f"check the federated credential of the identity {quoted(self.client, 60)}",
+            [assertion],
+        )
+        # Microsoft identity platform, "client credentials flow", the third case: with a federated credential.
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.client,
+            "scope": f"{RESOURCE}/.default",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": assertion,
+        }
+        begun = time()
+        url = f"{self.authority}/{quote(self.tenant, safe='')}/oauth2/v2.0/token"
+        lease = _token_in(self.web.post(step, url, deadline, form), begun)
+        if lease is None:
+            raise failed(self.web.provider, step.name, "the answer has no access token")
+        return lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,36 +130,66 @@ class ManagedIdentity:
     def token(self, deadline: Deadline) -> Lease[str]:
         """Return an access token; see ``EntraToken``."""
         (msal,) = libraries(self.web.provider, "azure", ("msal",), _LOGGERS)
-        step = "getting an access token from the instance's metadata service"
-        advice = f"check that the identity {quoted(self.client, 60)} is assigned to this machine"
-        # The answer gives a life, not an end: counted from before the request, so that it never ends late.
+        step = CloudStep(
+            "getting an access token from the instance's metadata service",
+            f"check that the identity {quoted(self.client, 60)} is assigned to this machine",
+        )
         begun = time()
-        statuses: list[int] = []
+        http = _MsalHttp(self.web, step, deadline)
 
         def refusal(said: str) -> Refusal:
-            status = statuses[-1] if statuses else 0
             # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
-            return Refusal(status, said, is_transient(status) or status in (404, 410))
+            return Refusal(http.status, said, is_transient(http.status) or http.status in (404, 410))
 
-        def work(session: requests.Session) -> Lease[str]:
-            # MSAL hands on the fields of an answer without its status.
-            session.hooks["response"] = [lambda answer, **_: statuses.append(answer.status_code)]
+        def work() -> Lease[str]:
             identity = msal.UserAssignedManagedIdentity(client_id=self.client)
-            client = msal.ManagedIdentityClient(identity, http_client=session)
+            client = msal.ManagedIdentityClient(identity, http_client=http)
             found = object_at(client.acquire_token_for_client(resource=RESOURCE))
-            token, life = found.get("access_token"), found.get("expires_in")
-            if isinstance(token, str) and token and isinstance(life, int):
-                return Lease.until(token, begun + life)
+            lease = _token_in(found, begun)
+            if lease is not None:
+                return lease
             # MSAL returns a refusal as fields and does not raise it.
             said = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
-            raise self.web.refused(step, refusal(said), [str(token or "")], advice)
+            secrets = [text_at(found, "access_token")]
+            raise self.web.refused(replace(step, secrets=secrets), refusal(said))
 
-        def judge(_: Any) -> Refusal | None:
+        def judge(_: Exception) -> Refusal | None:
             # Something answered, and what it said cannot be read.
-            return refusal("") if statuses else None
+            return refusal("") if http.status else None
 
-        call = SdkCall(step, advice, (), (msal.ManagedIdentityError,), judge)
-        return self.web.call(call, work, deadline)
+        return self.web.call(step, work, judge, deadline)
+
+
+class _MsalHttp:
+    """What MSAL asks with (its ``HttpClient``); ``status`` is that of the last answer, 0 before the first."""
+
+    def __init__(self, web: Web, step: CloudStep, deadline: Deadline) -> None:
+        self._web = web
+        self._step = step
+        self._deadline = deadline
+        self.status = 0
+
+    def get(
+        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str], **_: object
+    ) -> SimpleNamespace:
+        """Return the answer to a request of MSAL's, in the form that it reads."""
+        asked = f"{url}?{urlencode(params)}" if params else url
+        reply, content = self._web.exchange(
+            HttpRequest(self._step.name, asked, headers=headers), self._deadline
+        )
+        # MSAL hands on the fields of an answer without its status.
+        self.status = reply.status
+        text = content.decode("utf-8", "replace")
+        return SimpleNamespace(status_code=reply.status, headers=reply.headers(), text=text)
+
+
+def _token_in(answer: Mapping[str, Any], begun: float) -> Lease[str] | None:
+    """Return the access token in an answer, None where there is none or its life is not said."""
+    token, life = text_at(answer, "access_token"), answer.get("expires_in")
+    if not token or not isinstance(life, int) or not 0 < life <= _MAX_LIFE:
+        return None
+    # A life, and not an end: counted from before the request, so that it never ends late.
+    return Lease.until(token, begun + life)
 
 
 class AzureCredentials:
@@ -219,22 +222,21 @@ class AzureCredentials:
     def _exchange(self, host: str, deadline: Deadline) -> Lease[Credentials]:
         # One identity, so one access token for all registries.
         access = self._entra.get("", deadline)
-        step = f"exchanging the access token with {host}"
+        step = CloudStep(
+            f"exchanging the access token with {host}",
+            "check the registry's name, AZURE_TENANT_ID, and that the identity has the role AcrPull on it",
+            [access.value],
+        )
         form = {
             "grant_type": "access_token",
             "service": host,
             "tenant": self._tenant,
             "access_token": access.value,
         }
-        answer = self._web.json(
-            HttpRequest(step, f"https://{host}/oauth2/exchange?api-version={API_VERSION}", "POST", body=form),
-            deadline,
-            [access.value],
-            "check the registry's name, AZURE_TENANT_ID, and that the identity has the role AcrPull on it",
-        )
-        token = text_at(answer, "refresh_token")
+        url = f"https://{host}/oauth2/exchange?api-version={API_VERSION}"
+        token = text_at(self._web.post(step, url, deadline, form), "refresh_token")
         if not token:
-            raise failed(self._web.provider, step, "the answer has no refresh_token")
+            raise failed(self._web.provider, step.name, "the answer has no refresh_token")
         # ACR refuses a refresh token whose access token is over.
         ends = min(time() + REFRESH_TOKEN_SECONDS - EARLY_SECONDS, access.ends)
         return Lease.until(Credentials(USERNAME, token, expires_at=ends), ends)
@@ -289,7 +291,13 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
         tenant, path, authority = variables(name, environ, names, advice)
         # As in Ratify the configuration counts first; the variable must be set only where that is silent.
         client = options.text("clientID") or variables(name, environ, ("AZURE_CLIENT_ID",), advice)[0]
-        token = WorkloadIdentity(web, tenant, client, path, authority).token
+        # A bare host is taken for an https URL, as by azure-identity.
+        url = authority if "://" in authority else f"https://{authority}"
+        # The service account's token is sent there, so never in clear text.
+        if not is_url(url) or urlsplit(url).scheme != "https":
+            why = f"AZURE_AUTHORITY_HOST {quoted(authority)} is not an https:// URL"
+            raise failed(name, STEP_ENVIRONMENT, why)
+        token = WorkloadIdentity(web, tenant, client, path, url.rstrip("/")).token
     else:
         advice = "Ratify's chart sets it from azureManagedIdentity.tenantId"
         (tenant,) = variables(MANAGED_IDENTITY, environ, ("AZURE_TENANT_ID",), advice)
