@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ FAILURE_PREFIX = "SLSA attestation verified FAILED: "
 MAX_RESULT = 60 * 1024
 """Bytes of the result line; Ratify v1.4.4 stops reading a line at 64 KiB (``bufio.Scanner``)."""
 
-# What one result shows of each kind; ``_fitted`` leaves out more where the line is still too long for Ratify.
+# What one result shows of each kind; ``result_line`` leaves out more where the line is still too long for Ratify.
 _MAX_MESSAGE = 4096
 _MAX_ITEMS, _SHORT_ITEMS = 32, 8
 _MAX_CANDIDATES = 64
@@ -122,7 +123,13 @@ def denial(subject: str, artifact: str, error: VerifierError, binding: str) -> V
 
 
 def result(verdict: Verdict, name: str, type_: str, duration_ms: int) -> dict[str, Any]:
-    """Return the result object that Ratify reads (Ratify v1.4.4, ``pkg/verifier/types``), within ``MAX_RESULT`` bytes.
+    """Return the result object that Ratify reads, as ``result_line`` writes it."""
+    read: dict[str, Any] = json.loads(result_line(verdict, name, type_, duration_ms))
+    return read
+
+
+def result_line(verdict: Verdict, name: str, type_: str, duration_ms: int) -> bytes:
+    """Return the result object (Ratify v1.4.4, ``pkg/verifier/types``) as a line of at most ``MAX_RESULT`` bytes.
 
     Args:
         verdict: the decision.
@@ -130,16 +137,6 @@ def result(verdict: Verdict, name: str, type_: str, duration_ms: int) -> dict[st
         type_: its type, where it has one.
         duration_ms: milliseconds the verification took.
     """
-    return _fitted(verdict, name, type_, duration_ms)[0]
-
-
-def result_line(verdict: Verdict, name: str, type_: str, duration_ms: int) -> bytes:
-    """Return ``result`` as the line that ``encode`` writes."""
-    return _fitted(verdict, name, type_, duration_ms)[1]
-
-
-def _fitted(verdict: Verdict, name: str, type_: str, duration_ms: int) -> tuple[dict[str, Any], bytes]:
-    """Return the result object and its line."""
     built: dict[str, Any] = {"isSuccess": verdict.success, "message": verdict.message, "name": plain(name)}
     # Optional in Ratify's result (``omitempty``): left out where the Verifier has no type.
     if type_:
@@ -150,12 +147,11 @@ def _fitted(verdict: Verdict, name: str, type_: str, duration_ms: int) -> tuple[
         built["extensions"] = _extensions(verdict, duration_ms, shown)
         line = encode(built)
         if len(line) <= MAX_RESULT:
-            return built, line
+            return line
         # Even without candidates too long: text of an attestation in another script takes up to 12 bytes a character in
         # ASCII JSON.
         if shown == 0:
-            short: dict[str, Any] = _in_short(built)
-            return short, encode(short)
+            return encode(_in_short(built))
         # Halved and not lowered by one: each turn writes the whole line anew.
         shown //= 2
 

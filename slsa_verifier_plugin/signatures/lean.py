@@ -73,7 +73,6 @@ class _Finder(MetaPathFinder, Loader):
 
     def __init__(self, thread: int) -> None:
         self._thread = thread
-        self._kinds: frozenset[str] | None = None
         self._made: list[ModuleType] = []
 
     def find_spec(
@@ -84,12 +83,14 @@ class _Finder(MetaPathFinder, Loader):
             return None
         if fullname in _ABSENT and _asked_by(_SIGNERS):
             raise ModuleNotFoundError(f"{fullname} is left out", name=fullname)
-        if fullname == _OIDC or (fullname in _KINDS and fullname in self._left_out()):
+        # The version is asked for late: sigstore itself is imported by then, and tells it.
+        version = getattr(sys.modules.get("sigstore"), "__version__", "")
+        if fullname == _OIDC or (fullname in _KINDS and version == _KINDS_VERSION):
             return ModuleSpec(fullname, self)
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = _Kind(spec.name) if spec.name in _KINDS else _Annotations(spec.name)
+        module = _StandIn(spec.name)
         self._made.append(module)
         return module
 
@@ -108,35 +109,19 @@ class _Finder(MetaPathFinder, Loader):
             if parent is not None and vars(parent).get(name) is module:
                 delattr(parent, name)
 
-    def _left_out(self) -> frozenset[str]:
-        # Asked late: sigstore itself is imported by then, and tells its version.
-        if self._kinds is None:
-            version = getattr(sys.modules.get("sigstore"), "__version__", "")
-            self._kinds = _KINDS if version == _KINDS_VERSION else frozenset()
-        return self._kinds
 
-
-class _Annotations(ModuleType):
-    """A module whose classes are named in annotations only."""
+class _StandIn(ModuleType):
+    """A module whose classes are named in annotations only, or are models of a kind of log entry that is not read."""
 
     def __getattr__(self, name: str) -> type:
         # The import system asks for ``__path__`` and the like, which a plain module does not have.
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return object
-
-
-class _Kind(ModuleType):
-    """The module of a kind of log entry that is not read."""
-
-    def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
             raise AttributeError(name)
         return _NoEntry
 
 
 class _NoEntry:
-    """A model that nothing meets: pydantic asks a class for its schema by this method."""
+    """A class that nothing meets: pydantic asks a model for its schema by this method."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

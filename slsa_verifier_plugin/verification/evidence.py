@@ -13,7 +13,7 @@ from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels
 from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.strict_json import JsonError, loads
+from slsa_verifier_plugin.strict_json import object_in
 from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 MAX_PLATFORMS = 64
@@ -111,11 +111,7 @@ def _labels(
 
 
 def _config_labels(content: bytes) -> dict[str, str]:
-    try:
-        value = loads(content)
     # A config that cannot be read has no labels. Step 14 then denies for the missing label, which says what to do.
-    except JsonError:
-        return {}
     # OCI image specification 1.1, "config.md": labels are below "config", not at the top.
-    labels = object_at(value, "config", "Labels")
+    labels = object_at(object_in(content), "config", "Labels")
     return {key: text for key, text in labels.items() if isinstance(text, str)}

@@ -137,7 +137,7 @@ def test_another_version_of_the_log_entries_is_imported_whole() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "lean._Annotations.__getattr__ = lambda self, name: (_ for _ in ()).throw(AttributeError(name))",
+        "lean._StandIn.__getattr__ = lambda self, name: (_ for _ in ()).throw(AttributeError(name))",
         "lean._Finder.exec_module = lambda self, module: 1 / 0",
         "lean._Finder.find_spec = lambda *_: (_ for _ in ()).throw(RuntimeError())",
     ],
