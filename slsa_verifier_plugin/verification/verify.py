@@ -228,13 +228,7 @@ class _Verification:
         # The one that got furthest is the one that people meant to count: its reason is the verdict's.
         best = max(self._findings, key=lambda finding: finding.reached)
         assert best.reason is not None
-        return self._verdict(
-            success=False,
-            reason=best.reason,
-            sentence=f"{best.message}.",
-            best=best,
-            transient=best.transient,
-        )
+        return self._verdict(best.reason, f"{best.message}.", best, transient=best.transient)
 
     def _find(self, entry: RankedCandidate) -> Finding:
         """Steps 5 to 13: return what comes of one candidate once its signature has been checked."""
@@ -320,7 +314,7 @@ class _Verification:
         binding = finding.steps[-1]
         note = f"; {binding.detail}" if binding.outcome is StepOutcome.NOT_CHECKED else ""
         sentence = f"{levels} for {about}, signed by {plain(verified.claim.signer.identity)}{note}."
-        return self._verdict(success=True, reason=Reason.VERIFIED, sentence=sentence, best=finding)
+        return self._verdict(Reason.VERIFIED, sentence, finding, success=True)
 
     def _deny_early(self, error: VerifierError) -> Verdict:
         """Return the denial for a failure outside any one candidate."""
@@ -331,17 +325,18 @@ class _Verification:
             known = {Reason.NO_ATTESTATION: 4, Reason.NO_VSA: 6}
             step = known.get(error.reason) or max(item.number for item in self._steps) + 1
             self._steps.append(failed(min(step, 14), error.problem))
-        return self._verdict(
-            success=False,
-            reason=error.reason,
-            sentence=f"{error.message}.",
-            best=None,
-            transient=error.transient,
-        )
+        return self._verdict(error.reason, f"{error.message}.", None, transient=error.transient)
 
     def _verdict(
-        self, *, success: bool, reason: Reason, sentence: str, best: Finding | None, transient: bool = False
+        self,
+        reason: Reason,
+        sentence: str,
+        best: Finding | None,
+        *,
+        success: bool = False,
+        transient: bool = False,
     ) -> Verdict:
+        # A denial unless ``_admit`` says otherwise, whatever the reason: an error's reason may come from another process.
         # Steps of the artifact, then those of the candidate that decides; what neither has is shown as not checked.
         steps = [*self._steps, *(best.steps if best else ())]
         return Verdict(
