@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Lazy(NamedTuple):
-    """Where a command is (``module:attribute``), and its help in one line."""
+    """The module in ``cli/commands`` that has a command, without ``_command`` at its end, and the command's help in one line."""
 
-    where: str
+    module: str
     help: str
 
 
@@ -116,9 +116,9 @@ class LazyGroup(StrictGroup):
         # click asks for names that do not exist while it completes.
         if lazy is None:
             return None
-        module, _, attribute = lazy.where.partition(":")
         # Now: a command's module imports what only it needs.
-        command: click.Command = getattr(import_module(module), attribute)
+        module = import_module(f"slsa_verifier_plugin.cli.commands.{lazy.module}_command")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

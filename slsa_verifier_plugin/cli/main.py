@@ -25,31 +25,23 @@ from slsa_verifier_plugin.cli.typed import Choice
 COMPLETION_VARIABLE = "_SLSA_VERIFIER_PLUGIN_COMPLETE"
 """Set by the script that ``completion`` prints; it stands here, so that completing need not load that command."""
 
-
-def _command(name: str, meaning: str, module: str = "") -> tuple[str, Lazy]:
-    """Return a command's name and where it is; ``module`` where that is not called by its name."""
-    return name, Lazy(f"slsa_verifier_plugin.cli.commands.{module or name}_command:{name}", meaning)
-
-
-COMMANDS = dict(
-    (
-        _command("verify", "Verify images as Ratify would, and show each step."),
-        _command("audit", "Say what would be admitted and denied of everything that runs."),
-        _command("inspect", "Show what is attached to an image, or in a file, unjudged."),
-        _command("policy", "Check, write and describe Verifier resources."),
-        _command("serve", "Answer Gatekeeper over HTTPS, without Ratify."),
-        _command("attach", "Attach an attestation file to an image."),
-        _command("fetch", "Take images' attestations to where there is no registry.", "attach"),
-        _command("demo", "See one image denied and one admitted, without a cluster."),
-        _command("doctor", "See on one screen whether all of it can work."),
-        _command("explain", "Say what a denial's reason code means, and what to do."),
-        _command("registry", "Find out what happens between this machine and a registry."),
-        _command("trust", "List, refresh and export trusted roots."),
-        _command("install", "Put the plugin into Ratify's plugin directory."),
-        _command("resident", "Start, stop and look at the verifier that stays warm."),
-        _command("completion", "Print a script that completes commands in a shell."),
-    )
-)
+COMMANDS = {
+    "verify": Lazy("verify", "Verify images as Ratify would, and show each step."),
+    "audit": Lazy("audit", "Say what would be admitted and denied of everything that runs."),
+    "inspect": Lazy("inspect", "Show what is attached to an image, or in a file, unjudged."),
+    "policy": Lazy("policy", "Check, write and describe Verifier resources."),
+    "serve": Lazy("serve", "Answer Gatekeeper over HTTPS, without Ratify."),
+    "attach": Lazy("attach", "Attach an attestation file to an image."),
+    "fetch": Lazy("attach", "Take images' attestations to where there is no registry."),
+    "demo": Lazy("demo", "See one image denied and one admitted, without a cluster."),
+    "doctor": Lazy("doctor", "See on one screen whether all of it can work."),
+    "explain": Lazy("explain", "Say what a denial's reason code means, and what to do."),
+    "registry": Lazy("registry", "Find out what happens between this machine and a registry."),
+    "trust": Lazy("trust", "List, refresh and export trusted roots."),
+    "install": Lazy("install", "Put the plugin into Ratify's plugin directory."),
+    "resident": Lazy("resident", "Start, stop and look at the verifier that stays warm."),
+    "completion": Lazy("completion", "Print a script that completes commands in a shell."),
+}
 
 HELP = """Admit an image only if its source met its SLSA level: Ratify's verifier plugin, at the command line.
 

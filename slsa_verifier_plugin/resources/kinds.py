@@ -20,59 +20,34 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     Resource,
 )
 
-# Gatekeeper's four groups, and one of Kubernetes' own.
-MUTATION_GROUP = "mutations.gatekeeper.sh"
-PROVIDER_GROUP = "externaldata.gatekeeper.sh"
-TEMPLATE_GROUP = "templates.gatekeeper.sh"
-CONSTRAINT_GROUP = "constraints.gatekeeper.sh"
-WEBHOOK_GROUP = "admissionregistration.k8s.io"
-KYVERNO_GROUP = "policies.kyverno.io"
-# The first two may ask a provider (``externalData``), the others may not.
-MUTATOR_KINDS = ("Assign", "AssignMetadata", "ModifySet", "AssignImage")
-WEBHOOK_KINDS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
-# Of Kyverno's kinds those that ``deploy/kyverno`` has; only they may deny what an answer over HTTP says nothing of.
-KYVERNO_KINDS = ("ValidatingPolicy", "NamespacedValidatingPolicy")
-CONSTRAINT = "constraint"
-"""Stands for every kind of the group ``CONSTRAINT_GROUP``: templates name them."""
+Names = tuple[str, ...]
 
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    GROUP: (*VERIFIER_KINDS, *STORE_KINDS, *POLICY_KINDS),
-    MUTATION_GROUP: MUTATOR_KINDS,
-    PROVIDER_GROUP: ("Provider",),
-    TEMPLATE_GROUP: ("ConstraintTemplate",),
-    WEBHOOK_GROUP: WEBHOOK_KINDS,
-    KYVERNO_GROUP: KYVERNO_KINDS,
-}
-"""The kinds that are looked at, by API group; constraints are of a group of their own."""
+# Our own file, so the lenient parser does. Names have blanks between them.
+_TOLD = json.loads(carried("slsa_verifier_plugin.resources", "kinds.json"))
 
-SERVED: Mapping[str, tuple[str, ...]] = {
-    MUTATION_GROUP: ("v1", "v1beta1", "v1alpha1"),
-    PROVIDER_GROUP: ("v1beta1", "v1alpha1"),
-    TEMPLATE_GROUP: ("v1", "v1beta1", "v1alpha1"),
-    CONSTRAINT_GROUP: ("v1beta1", "v1alpha1"),
-    WEBHOOK_GROUP: ("v1",),
-    KYVERNO_GROUP: ("v1", "v1beta1", "v1alpha1"),
-}
-"""The versions that Gatekeeper 3.14 and later, and Kubernetes, serve; the first is the one to write."""
 
-PASSED_BY = {
-    GROUP: ("KeyManagementProvider", "NamespacedKeyManagementProvider", "CertificateStore"),
-    WEBHOOK_GROUP: ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
-    KYVERNO_GROUP: (
-        "ImageValidatingPolicy",
-        "NamespacedImageValidatingPolicy",
-        "MutatingPolicy",
-        "NamespacedMutatingPolicy",
-        "GeneratingPolicy",
-        "NamespacedGeneratingPolicy",
-        "DeletingPolicy",
-        "NamespacedDeletingPolicy",
-        "PolicyException",
-    ),
-}
+def _of_groups(what: str) -> dict[str, Names]:
+    return {group: tuple(told.get(what, "").split()) for group, told in _TOLD["groups"].items()}
+
+
+GROUPS = {**_of_groups("kinds"), GROUP: (*VERIFIER_KINDS, *STORE_KINDS, *POLICY_KINDS)}
+"""The kinds that are looked at, by API group; of constraints' group none is written down, for templates name them."""
+SERVED = _of_groups("served")
+"""The versions that are served, by group; the first is the one to write."""
+PASSED_BY = _of_groups("passedBy")
 """Kinds of these groups that exist and that are not looked at."""
 
-Names = tuple[str, ...]
+MUTATION_GROUP = "mutations.gatekeeper.sh"
+CONSTRAINT_GROUP = "constraints.gatekeeper.sh"
+KYVERNO_GROUP = "policies.kyverno.io"
+# The first two may ask a provider (``externalData``), the others may not.
+MUTATOR_KINDS = GROUPS[MUTATION_GROUP]
+# The first validates, the second mutates.
+WEBHOOK_KINDS = GROUPS["admissionregistration.k8s.io"]
+# Of Kyverno's kinds those that ``deploy/kyverno`` has; only they may deny what an answer over HTTP says nothing of.
+KYVERNO_KINDS = GROUPS[KYVERNO_GROUP]
+CONSTRAINT = "constraint"
+"""Stands for every kind of the group ``CONSTRAINT_GROUP``: templates name them."""
 AT_ADMISSION: Names = ("validation.gatekeeper.sh", "*")
 """The points of enforcement at which a constraint can keep a Pod out (Gatekeeper 3.17, "scoped")."""
 
@@ -84,33 +59,32 @@ class Shape:
     Args:
         fields: the names that an object at a way may have.
         values: the texts that may stand at a way.
+        checked_for: what the kind is checked for, beside the names of its fields.
     """
 
     fields: Mapping[Names, Names]
     values: Mapping[Names, Names]
+    checked_for: str
 
 
 @cache
-def shape_of(kind: str) -> Shape | None:
-    """Return what may stand in a kind of resource, or in one of the parts that ``shapes.json`` has for several; None for others.
+def shape_of(kind: str) -> Shape:
+    """Return what may stand in a kind of resource, or in a part of ``kinds.json`` that several have; nothing for others.
 
     Args:
         kind: as ``kind_of`` returns it.
     """
-    # Our own file, so the lenient parser does. A way has dots in it, and names have blanks between them.
-    told = json.loads(carried("slsa_verifier_plugin.resources", "shapes.json")).get(kind)
-    if told is None:
-        return None
-    shape = Shape({}, {})
-    for part in told.get("like", "").split():
-        if like := shape_of(part):
-            shape = Shape({**shape.fields, **like.fields}, {**shape.values, **like.values})
-    return Shape(
-        {**shape.fields, **_ways(told.get("fields", {}))}, {**shape.values, **_ways(told.get("values", {}))}
-    )
+    told = _TOLD["kinds"].get(kind, {})
+    shape = Shape(_ways(told.get("fields", {})), _ways(told.get("values", {})), told.get("checkedFor", ""))
+    for like in map(shape_of, told.get("like", "").split()):
+        # What the kind says itself goes before what it is like.
+        fields, values = {**like.fields, **shape.fields}, {**like.values, **shape.values}
+        shape = Shape(fields, values, shape.checked_for or like.checked_for)
+    return shape
 
 
 def _ways(told: Mapping[str, str]) -> Mapping[Names, Names]:
+    # A way has dots in it.
     return {tuple(filter(None, way.split("."))): tuple(names.split()) for way, names in told.items()}
 
 

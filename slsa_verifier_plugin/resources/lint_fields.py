@@ -1,4 +1,4 @@
-"""Finds misspelt names of fields, and values that are none of the fixed ones, in the kinds that ``shapes.json`` describes."""
+"""Finds misspelt names of fields, and values that are none of the fixed ones, in the kinds that ``kinds.json`` describes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ def lint_fields(resource: Resource) -> Iterator[Remark]:
         resource: of whatever kind; what has no shape is passed by.
     """
     shape = shape_of(kind_of(resource))
-    if shape is None:
-        return
     for way, names in shape.fields.items():
         for place, value in _at_way(resource.value, way):
             # What is of another type is the API server's to refuse; here only names are judged.

@@ -19,9 +19,7 @@ from slsa_verifier_plugin.resources.kinds import (
     CONSTRAINT_GROUP,
     GROUPS,
     KYVERNO_KINDS,
-    MUTATOR_KINDS,
     PASSED_BY,
-    WEBHOOK_KINDS,
     group_of,
     kind_of,
 )
@@ -37,7 +35,6 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     PLUGIN_TYPES,
     POLICY_KINDS,
     RULES,
-    STORE_KINDS,
     VERIFIER_KINDS,
     VERSIONS,
     MalformedResourceError,
@@ -51,20 +48,6 @@ POLICY_NAME = "ratify-policy"
 """Ratify v1.4.4 takes a Policy of no other name."""
 RATIFY_SECONDS = 5.0
 """Ratify's own time limit for a validation (v1.4.4, chart default)."""
-
-CHECKED_FOR: Mapping[str, str] = {
-    **dict.fromkeys(VERIFIER_KINDS, "type, artifact types, parameters and trusted roots"),
-    **dict.fromkeys(STORE_KINDS, "name, parameters and authProvider"),
-    **dict.fromkeys(POLICY_KINDS, "rules and artifact types"),
-    "Provider": "url, caBundle and timeout",
-    "ConstraintTemplate": "provider and closed form",
-    CONSTRAINT: "kind, match and enforcementAction",
-    **dict.fromkeys(MUTATOR_KINDS[:2], "provider and failurePolicy"),
-    **dict.fromkeys(MUTATOR_KINDS[2:], "match"),
-    **dict.fromkeys(WEBHOOK_KINDS, "failurePolicy and timeoutSeconds"),
-    **dict.fromkeys(KYVERNO_KINDS, "address, question, failurePolicy and validationActions"),
-}
-"""What each kind is checked for, beside the names of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +249,7 @@ class _PolicyReview:
         unknown = [item for item in self._resources if not kind_of(item)]
         for resource in unknown:
             group = resource.api_version.partition("/")[0]
-            meant = group if group in GROUPS else nearest(group, (*GROUPS, CONSTRAINT_GROUP), 0.85)
+            meant = group if group in GROUPS else nearest(group, GROUPS, 0.85)
             known = (*GROUPS.get(meant, ()), *PASSED_BY.get(meant, ()))
             # A kind that exists in the group and is not looked at is no slip. Templates name the kinds of constraints.
             near = resource.kind if meant == CONSTRAINT_GROUP else nearest(resource.kind, known, 0.8)

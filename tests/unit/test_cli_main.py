@@ -255,7 +255,8 @@ def _run_command(
 ) -> Done:
     command = click.Command("trial", callback=body)
     monkeypatch.setattr(sys.modules[__name__], "trial", command, raising=False)
-    monkeypatch.setitem(main.COMMANDS, "trial", Lazy(f"{__name__}:trial", "For this test."))
+    monkeypatch.setitem(sys.modules, "slsa_verifier_plugin.cli.commands.trial_command", sys.modules[__name__])
+    monkeypatch.setitem(main.COMMANDS, "trial", Lazy("trial", "For this test."))
     return cli(*options, "trial", encoding=encoding)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.resources.kinds import shape_of
 from slsa_verifier_plugin.resources.policy_files import INSTEAD
-from slsa_verifier_plugin.resources.policy_lint import CHECKED_FOR, PolicyFindings
+from slsa_verifier_plugin.resources.policy_lint import PolicyFindings
 from slsa_verifier_plugin.resources.problems import ERROR, ResourceProblem
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import counted, plain, some_of
@@ -60,7 +61,7 @@ def _coverage(findings: PolicyFindings) -> str:
     """Return the sentence on what was checked for what, and what was not looked at."""
     parts = [f"{counted(sum(findings.checked.values()), 'resource')} checked"]
     parts += [
-        f"{count} of kind {plain(kind, 80)} checked for {CHECKED_FOR[kind]}"
+        f"{count} of kind {plain(kind, 80)} checked for {shape_of(kind).checked_for}"
         for kind, count in sorted(findings.checked.items())
     ]
     # A Deployment among the files is no fault, and was not checked either.
