@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -61,8 +61,8 @@ class Row:
     repository: str = ""
     revision: str = ""
     signer: str = ""
-    uses: tuple[Use, ...] = ()
     seen: Seen = Seen()
+    uses: tuple[Use, ...] = ()
 
     @property
     def highest(self) -> str:
@@ -90,13 +90,7 @@ class AuditRun:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        return {
-            "command": self.command,
-            "sources": list(self.sources),
-            "parameters": {name: dict(found) for name, found in self.parameters.items()},
-            "gaps": list(self.gaps),
-            "mentioned": list(self.mentioned),
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -18,7 +18,7 @@ from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resources.ratify_resources import Setup
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AuditSources:
     """Where the images come from, as the options say it."""
 
@@ -32,13 +32,8 @@ class AuditSources:
     """Objects in manifests that name images in places that are not known here, by kind; counted by ``uses``."""
     mentioned: set[str] = field(default_factory=set)
     """Images that variables and arguments name, and no container; filled by ``uses``."""
-    # A Counter, for the dataclass is frozen: a plain number could not be counted up.
-    _found: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def found(self) -> int:
-        """How many places use an image, as far as ``uses`` has got."""
-        return self._found.total()
+    found: int = 0
+    """How many places use an image, as far as ``uses`` has got."""
 
     def names(self) -> tuple[str, ...]:
         """Return where the images come from, for the report."""
@@ -96,7 +91,7 @@ class AuditSources:
         # Counted as they are drawn: a list of a million is never in memory.
         for use in chain.from_iterable(sources):
             if use.runs:
-                self._found["uses"] += 1
+                self.found += 1
                 yield images.storable(use)
             else:
                 self.mentioned.add(use.image)

@@ -180,20 +180,10 @@ class AuditState(Closeable):
             # A value that no Decision has would be another version's; the version was looked at when the file was opened.
             by_level = {name: Decision(value) for name, value in json.loads(levels).items()}
             repository, revision, signer, seen = facts
-            yield Row(
-                image=image,
-                resolved=resolved,
-                decision=Decision(decision),
-                reason=reason,
-                message=message,
-                levels=by_level,
-                found=tuple(json.loads(found)),
-                repository=repository,
-                revision=revision,
-                signer=signer,
-                seen=Seen.from_json(json.loads(seen)),
-                uses=tuple(self._uses(image)),
-            )
+            # The columns stand in the order of a row's fields.
+            told = (reason, message, by_level, tuple(json.loads(found)), repository, revision, signer)
+            shown = (Seen.from_json(json.loads(seen)), tuple(self._uses(image)))
+            yield Row(image, resolved, Decision(decision), *told, *shown)
 
     def counts(self) -> tuple[int, int]:
         """Return how many distinct images there are, and how many of them have a decision."""

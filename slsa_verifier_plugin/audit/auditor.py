@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from slsa_verifier_plugin.audit.audit_row import Row, Seen
@@ -31,6 +31,8 @@ from slsa_verifier_plugin.verification.prefetch import prefetched
 
 REMEMBERED = 20_000
 """Decided digests that are kept in memory, a kilobyte or two each."""
+MAX_LISTS = 256
+"""Lists of what is attached to one image that are kept while it is looked at: one for each artifact type that is asked for."""
 MAX_NAMED_FILE = 64 << 20
 """Bytes of a file named by a policy that stand for it; none that is accepted is larger."""
 NO_END = 31_536_000.0
@@ -60,8 +62,9 @@ class Auditor:
         self._checker = checker
         self._track = _track(checker.verifiers)
         self._decided: LruCache[str, Row] = LruCache(REMEMBERED)
-        self._lock = threading.Lock()
-        self._alone: dict[str, tuple[threading.Lock, list[None]]] = {}
+        # A lock an image: threads with the same one wait for each other, and for no other image's registry. One that is dropped
+        # while it is held costs a second look at its image, and changes no decision.
+        self._turns: LruCache[str, threading.Lock] = LruCache(REMEMBERED)
         # A track of somebody's own: as many levels as the longest track of the specification has.
         count = HIGHEST.get(self._track, 4)
         self.levels = tuple(f"SLSA_{self._track}_LEVEL_{number}" for number in range(1, count + 1))
@@ -102,7 +105,7 @@ class Auditor:
             reference = reference.with_digest(self._checker.store.resolve(reference, deadline).digest)
         # With the repository: an attestation hangs on a digest in one repository, not on the digest everywhere.
         key = f"{reference.name}@{reference.digest}"
-        with self._alone_with(key):
+        with self._turns.get_or_make(key, threading.Lock):
             # Inside the lock: whoever waited finds what the first has decided.
             row = self._decided.get(key)
             if row is None:
@@ -111,25 +114,6 @@ class Auditor:
                 if row.decision is not Decision.UNDECIDED:
                     self._decided.put(key, row)
         return replace(row, image=image, resolved=str(reference))
-
-    @contextmanager
-    def _alone_with(self, key: str) -> Iterator[None]:
-        """Hold the lock of one image: threads with the same image wait for each other, and for no other image's registry."""
-        with self._lock:
-            # One lock for each image, with a count of its users: the last one deletes it, and nobody loses a lock in use.
-            turn, users = self._alone.setdefault(key, (threading.Lock(), []))
-            users.append(None)
-        # Outside of the lock on the table: other images must not wait for this image's registry.
-        turn.acquire()
-        try:
-            yield
-        finally:
-            turn.release()
-            with self._lock:
-                users.pop()
-                if not users:
-                    # The last one to leave takes the lock away; whoever comes later makes a new one.
-                    del self._alone[key]
 
     def _look(self, image: str) -> Row:
         # A memory for this image alone: what is attached to ten thousand images would fill the process.
@@ -265,8 +249,8 @@ class _Remembering:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # Without a lock: one thread looks at one image, and each look has a store of its own.
-        self._listed: dict[tuple[str, str], list[Descriptor]] = {}
+        # Of this one look: by the image, and the artifact type that was asked for.
+        self._listed: LruCache[tuple[str, str], list[Descriptor]] = LruCache(MAX_LISTS)
 
     def resolve(self, image: Reference, deadline: Deadline) -> Descriptor:
         return self._store.resolve(image, deadline)
@@ -280,14 +264,12 @@ class _Remembering:
     def referrers(self, image: Reference, deadline: Deadline) -> list[Descriptor]:
         # The empty type stands for the whole list.
         key = (str(image), "")
-        if key not in self._listed:
-            self._listed[key] = self._store.referrers(image, deadline)
-        return self._listed[key]
+        return self._listed.get_or_make(key, lambda: self._store.referrers(image, deadline))
 
     def matching_referrers(
         self, image: Reference, artifact_type: str, deadline: Deadline
     ) -> list[Descriptor]:
         key = (str(image), artifact_type)
-        if key not in self._listed:
-            self._listed[key] = self._store.matching_referrers(image, artifact_type, deadline)
-        return self._listed[key]
+        return self._listed.get_or_make(
+            key, lambda: self._store.matching_referrers(image, artifact_type, deadline)
+        )
