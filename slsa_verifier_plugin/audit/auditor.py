@@ -19,7 +19,7 @@ from slsa_verifier_plugin.checking.reports import ImageReport, failure
 from slsa_verifier_plugin.checking.status import LISTING_SECONDS, Decision
 from slsa_verifier_plugin.checking.stores import Store
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import InternalError, VerifierError
+from slsa_verifier_plugin.errors import as_denial
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.levels import track_level
@@ -84,16 +84,10 @@ class Auditor:
         """Return what becomes of ``image``. Whatever fails is in the row; only an interrupt gets out."""
         try:
             return self._audit(image)
-        except VerifierError as error:
-            # What is no image name starts no container either; Ratify denies it.
-            report = failure(image, "", error)
-        # The type alone: the text of an unforeseen error may quote an attestation or a credential.
+        # What is no image name starts no container either; Ratify denies it.
         except Exception as error:  # noqa: BLE001 (one image must not end an audit of thousands)
-            defect = InternalError(
-                f"an unforeseen {type(error).__name__}; please report it, and what 'verify' says"
-            )
-            report = failure(image, "", defect)
-        return _row(report, self._alike(report.decision))
+            report = failure(image, "", as_denial(error))
+        return _row(report, dict.fromkeys(self.levels, report.decision))
 
     def _audit(self, image: str) -> Row:
         """Return the row of an image; one digest of one repository is looked at once."""
@@ -121,12 +115,8 @@ class Auditor:
         report = checker.image(image)
         # No level is tried: the registry that did not answer once would be asked again for each.
         if report.decision is Decision.UNDECIDED:
-            return _row(report, self._alike(report.decision))
+            return _row(report, dict.fromkeys(self.levels, report.decision))
         return _row(report, dict(self._by_level(checker, report)))
-
-    def _alike(self, decision: Decision) -> dict[str, Decision]:
-        """Return one decision for every level."""
-        return dict.fromkeys(self.levels, decision)
 
     def _by_level(self, checker: Decider, report: ImageReport) -> Iterator[tuple[str, Decision]]:
         """Yield each level's decision, lowest first: what one level denies, every higher one denies."""

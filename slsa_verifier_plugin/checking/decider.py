@@ -24,7 +24,7 @@ from slsa_verifier_plugin.checking.reports import (
     with_required,
 )
 from slsa_verifier_plugin.checking.status import LISTING_SECONDS
-from slsa_verifier_plugin.checking.stores import PolicySource, Store
+from slsa_verifier_plugin.checking.stores import Store
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, UsageError, VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
@@ -33,6 +33,7 @@ from slsa_verifier_plugin.policy.parameters import ParameterError, Policy
 from slsa_verifier_plugin.policy.verdict import Verdict, denial
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.resources.ratify_resources import VerifierResource
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.text import plain, quoted
 from slsa_verifier_plugin.verification.prefetch import prefetched
 
@@ -62,7 +63,7 @@ class Decider:
     """
 
     verifiers: tuple[ReadyVerifier, ...]
-    source: PolicySource
+    source: Service
     store: Store
     rules: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
@@ -289,7 +290,7 @@ def _misreported(image: Reference, descriptor: Descriptor, artifact_type: str) -
 
 
 def ready_verifiers(
-    verifiers: Sequence[VerifierResource], source: PolicySource, typed: Mapping[str, str] | None = None
+    verifiers: Sequence[VerifierResource], source: Service, typed: Mapping[str, str] | None = None
 ) -> tuple[ReadyVerifier, ...]:
     """Return the verifiers with their policies.
 

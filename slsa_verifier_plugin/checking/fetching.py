@@ -53,9 +53,18 @@ def fetch(
     # Pinned here: all that follows is of one digest, though the tag moves.
     descriptor = store.resolve(image, deadline)
     pinned = image.with_digest(descriptor.digest)
+    content = store.manifest(pinned, descriptor, deadline)
+    manifest = parse_manifest(content, descriptor.media_type)
+    # Platforms' configs have the labels that sourceBinding: annotation reads.
+    # As many as a verification looks at; the limit is the same constant.
+    for child in manifest.manifests[:MAX_PLATFORMS]:
+        platform = store.manifest(pinned, child, deadline)
+        # As a blob: an entry of its own in the index would show each platform as an image.
+        writer.blob(child.digest, platform)
+        _take_config(pinned, parse_manifest(platform, child.media_type), store, writer, deadline)
+    _take_config(pinned, manifest, store, writer, deadline)
     # By tag, so that verify --layout finds it under the name that was typed.
-    name = str(image) if image.digest is None else image.name
-    _take_image(pinned, descriptor, store, writer, deadline, name)
+    writer.manifest(descriptor, content, str(image) if image.digest is None else image.name)
     wanted = set(artifact_types)
     taken, warnings = [], []
     for item in store.referrers(pinned, deadline):
@@ -89,27 +98,6 @@ def _locate(error: VerifierError, artifact: Descriptor, image: Reference) -> Non
     """Put the artifact that ``error`` is about, and its image, into the message."""
     kind = plain(artifact.artifact_type or "of no type")
     error.message = f"{artifact.digest} ({kind}), attached to {plain(str(image))}: {error.message}"
-
-
-def _take_image(
-    image: Reference,
-    descriptor: Descriptor,
-    store: ArtifactStore,
-    writer: LayoutWriter,
-    deadline: Deadline,
-    name: str,
-) -> None:
-    content = store.manifest(image, descriptor, deadline)
-    manifest = parse_manifest(content, descriptor.media_type)
-    # Platforms' configs have the labels that sourceBinding: annotation reads.
-    # As many as a verification looks at; the limit is the same constant.
-    for child in manifest.manifests[:MAX_PLATFORMS]:
-        platform = store.manifest(image, child, deadline)
-        # As a blob: an entry of its own in the index would show each platform as an image.
-        writer.blob(child.digest, platform)
-        _take_config(image, parse_manifest(platform, child.media_type), store, writer, deadline)
-    _take_config(image, manifest, store, writer, deadline)
-    writer.manifest(descriptor, content, name)
 
 
 def _take_config(

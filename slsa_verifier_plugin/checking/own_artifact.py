@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.checking.attestation_origins import Found
-from slsa_verifier_plugin.errors import ArtifactError, Reason, UsageError
+from slsa_verifier_plugin.checking.image_names import parse_image
+from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.manifest import parse_manifest
-from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain
 from slsa_verifier_plugin.verification.evidence import EMPTY
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
+    from slsa_verifier_plugin.registry.reference import Reference
     from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 MAX_BYTES = 64 << 20
@@ -38,10 +39,7 @@ def reference_in(text: str) -> Reference | None:
     # A file goes before a reference of the same spelling: to read it asks nobody.
     if text == "-" or Path(text).exists() or not ("://" in text or _REFERENCE.fullmatch(text)):
         return None
-    try:
-        return Reference.parse(text)
-    except ArtifactError as error:
-        raise UsageError(error.message) from error
+    return parse_image(text)
 
 
 def remark(reference: Reference) -> str:

@@ -1,21 +1,16 @@
-"""Ports of a decision about images: the stores that can be asked, and the maker of policies and verifiers."""
+"""The port of a decision about images: the stores that can be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.verification.ports import ArtifactStore, SignatureVerifier
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.model.digest import Descriptor
-    from slsa_verifier_plugin.policy.parameters import Policy
-    from slsa_verifier_plugin.policy.verdict import Verdict
     from slsa_verifier_plugin.registry.reference import Reference
-    from slsa_verifier_plugin.verification.judged import ArtifactRequest
 
 
 class Store(ArtifactStore, Protocol):
@@ -31,27 +26,13 @@ class Store(ArtifactStore, Protocol):
         """
 
 
-class PolicySource(Protocol):
-    """Makes policies and signature verifiers; implemented by ``service.Service``."""
+class UnreachableStore:
+    """A store that refuses every request, for checks that must not touch a registry.
 
-    def policy(self, config: Mapping[str, object]) -> Policy:
-        """Return the policy in a configuration; raises ``ParameterError``."""
+    Args:
+        reason: what is said where one is asked for something all the same.
+    """
 
-    def verifier(self, policy: Policy) -> SignatureVerifier:
-        """Return the verifier for a policy's roots and keys; raises ``TrustRootError``."""
-
-    def verdict(
-        self, request: ArtifactRequest, store: ArtifactStore, deadline: Deadline, now: Callable[[], datetime]
-    ) -> Verdict:
-        """Return the verdict on one artifact; raises ``TrustRootError`` as ``verifier`` does."""
-
-
-def unreachable_store(reason: str) -> Store:
-    """Return a store that refuses every request, for checks that must not touch a registry."""
-    return _Unreachable(reason)
-
-
-class _Unreachable:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 

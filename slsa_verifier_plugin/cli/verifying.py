@@ -63,7 +63,7 @@ def reports_on(
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.own_artifact import read_artifact, reference_in, remark
     from slsa_verifier_plugin.checking.status import LISTING_SECONDS
-    from slsa_verifier_plugin.checking.stores import unreachable_store
+    from slsa_verifier_plugin.checking.stores import UnreachableStore
     from slsa_verifier_plugin.deadline import Deadline
 
     # Whichever is read first would take all of standard input.
@@ -80,7 +80,7 @@ def reports_on(
         raise UsageError(f"{reference} is in a registry; with --offline give --bundle FILE")
     # A check of a file that reached for a registry would be a defect; it fails then.
     if inputs.bundle is not None:
-        store = unreachable_store("a file is verified without a registry")
+        store = UnreachableStore("a file is verified without a registry")
     elif inputs.layout is not None:
         store = LayoutStore(Path(inputs.layout))
     # With hints: a person waits for this, and wants to know where else an attestation hangs.
