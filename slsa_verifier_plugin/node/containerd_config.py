@@ -16,6 +16,7 @@ from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import object_at
+from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.text import plain, quoted
 
 NEWEST = 4
@@ -113,8 +114,9 @@ def _read(file: Path) -> dict[str, Any]:
     """Return the file's table, its own keys in lower case, as containerd reads them."""
     content = b""
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+        # A pipe would never end. Of all devices one is named on purpose: it stands for containerd's defaults.
+        if str(file) != os.devnull:
+            content = read_regular(str(file), MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise UsageError(f"{quoted(str(file))} is larger than {MAX_BYTES >> 20} MiB")
         document = tomllib.loads(content.decode())

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.node.call_arguments import PROGRAM, CallError, parse_program
 from slsa_verifier_plugin.node.containerd_config import BINDIR, IMAGES, TRANSFER, ContainerdConfig, Setting
 from slsa_verifier_plugin.node.policy_folder import (
@@ -30,6 +31,7 @@ from slsa_verifier_plugin.node.policy_folder import (
 from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.verdict import FAILURE_PREFIX
 from slsa_verifier_plugin.problem import FAILED, NOT_CHECKED, PASSED, WARNING, DoctorFinding
+from slsa_verifier_plugin.resources.kubectl import run_program
 from slsa_verifier_plugin.text import plain, quoted
 
 OLDEST = "2.1"
@@ -38,6 +40,7 @@ BIN_DIR = "/opt/containerd/image-verifier/bin"
 MAX_VERIFIERS = 10
 DEFAULT_TIMEOUT = "10s"
 """containerd's defaults."""
+VERSION_SECONDS = 10
 _TRIAL_SECONDS = 30
 """For one that unpacks itself first, on a busy machine."""
 SPARE_SECONDS = 1.0
@@ -351,11 +354,11 @@ def version_gap() -> DoctorFinding:
     name = "containerd"
     program = shutil.which("containerd")
     try:
-        said = _said_by([program, "--version"]) if program else ""
+        said = run_program([program, "--version"], os.environ, VERSION_SECONDS, "") if program else b""
     # One that cannot be run or hangs says as little as one that is not there.
-    except (OSError, subprocess.SubprocessError):
-        said = ""
-    found = _VERSION.search(said)
+    except UsageError:
+        said = b""
+    found = _VERSION.search(said.decode("utf-8", "replace"))
     if not found:
         what = "there is no containerd on the PATH that says its version"
         remedy = f"before {OLDEST} the CRI pulls past every verifier: compare 'containerd --version'"
@@ -366,10 +369,3 @@ def version_gap() -> DoctorFinding:
         what = f"version {found[0]}: the CRI pulls past every verifier"
         return DoctorFinding(name, FAILED, what, f"update to {OLDEST} or newer")
     return DoctorFinding(name, PASSED, f"version {found[0]}")
-
-
-def _said_by(command: list[str]) -> str:
-    done = subprocess.run(  # noqa: S603 (the administrator's containerd)
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False
-    )
-    return done.stdout

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -255,6 +256,8 @@ def test_a_file_that_containerd_does_not_start_with(failures: Failures, text: st
         (lambda path: None, "name /dev/null"),
         (lambda path: path.mkdir(), "cannot be read"),
         (lambda path: path.symlink_to(path), "cannot be read"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         (lambda path: path.write_text("{{ template }}\nversion = 3\n"), "it is a template"),
     ],
 )
@@ -375,5 +378,5 @@ def test_a_profile_with_a_time_of_its_own(failures: Failures, bin_dir: Path, tmp
 )
 def test_the_version(monkeypatch: pytest.MonkeyPatch, said: str, outcome: str) -> None:
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/containerd")
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, said, ""))
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, said.encode(), b""))
     assert fail_open.version_gap().outcome == outcome
