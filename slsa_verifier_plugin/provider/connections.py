@@ -12,7 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -31,10 +31,6 @@ SHUTDOWN_SECONDS = 2.0
 """Time for a client to end its side of TLS; longer ones are cut off. What it still sends is read and thrown away."""
 ACCEPT_PAUSE = 0.1
 """Seconds without a new connection after the system had none to give (no descriptors, no memory)."""
-
-
-class HeadTooLarge(Exception):  # noqa: N818 (answered by uvicorn, as whatever else is no request)
-    """A head has more than ``MAX_HEAD`` bytes."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -180,8 +176,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
+        # Answered by uvicorn, as whatever else is no request.
         if self._head_bytes > MAX_HEAD:
-            raise HeadTooLarge
+            raise ValueError("the head is too large")
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -279,29 +276,24 @@ class Guard:
         self._metrics.connections.labels(self._door, "handshake").set(count)
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """A listening socket: what answers there, and TLS as it is at the moment (None for plain HTTP)."""
-
-    listener: socket.socket
-    config: Config
-    tls: Callable[[], TlsContext | None]
-
-
+@dataclass(eq=False, slots=True)
 class Listener:
     """Accepts the connections of one door.
 
     Args:
-        door: where.
+        listening: the socket.
+        config: uvicorn's, with the application that answers there.
+        tls: as it is at the moment; None for plain HTTP.
         state: uvicorn's, with all connections.
         guard: bounds their number.
     """
 
-    def __init__(self, door: Door, state: ServerState, guard: Guard) -> None:
-        self._door = door
-        self._state = state
-        self._guard = guard
-        self._shaking: dict[asyncio.Task[None], None] = {}
+    listening: socket.socket
+    config: Config
+    tls: Callable[[], TlsContext | None]
+    state: ServerState
+    guard: Guard
+    _shaking: dict[asyncio.Task[None], None] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         """Accept until cancelled; then the socket is closed, and handshakes under way are ended."""
@@ -309,7 +301,7 @@ class Listener:
         try:
             while True:
                 try:
-                    connection, _ = await loop.sock_accept(self._door.listener)
+                    connection, _ = await loop.sock_accept(self.listening)
                 # EMFILE or ENOMEM comes again at once: without a pause this would take a whole processor.
                 except OSError:
                     # No descriptors, or a client that was gone before it was accepted: the others are served.
@@ -319,7 +311,7 @@ class Listener:
                 # An accept that need not wait does not let the loop turn: a thousand in a row would be answered by nobody.
                 await asyncio.sleep(0)
         finally:
-            self._door.listener.close()
+            self.listening.close()
             for task in list(self._shaking):
                 task.cancel()
 
@@ -329,18 +321,18 @@ class Listener:
         task = asyncio.create_task(self._shake(connection))
         self._shaking[task] = None
         task.add_done_callback(lambda done: self._shaken(done, connection))
-        if len(self._shaking) > self._guard.limits.handshakes:
+        if len(self._shaking) > self.guard.limits.handshakes:
             # An honest handshake takes milliseconds, so the oldest is none.
             oldest = next(iter(self._shaking))
             # Taken out now: it is the oldest until its cancellation has run, which takes some turns of the loop.
             del self._shaking[oldest]
             oldest.cancel()
-            self._guard.dropped("handshakes")
-        self._guard.shaking(len(self._shaking))
+            self.guard.dropped("handshakes")
+        self.guard.shaking(len(self._shaking))
 
     def _shaken(self, task: asyncio.Task[None], connection: socket.socket) -> None:
         self._shaking.pop(task, None)
-        self._guard.shaking(len(self._shaking))
+        self.guard.shaking(len(self._shaking))
         # One that was cancelled before its first step has closed nothing itself.
         if task.cancelled() or task.exception() is not None:
             connection.close()
@@ -348,8 +340,8 @@ class Listener:
     async def _shake(self, connection: socket.socket) -> None:
         """Make a connection of an accepted socket; one whose handshake fails is closed without a word (``_shaken``)."""
         # Once for this connection: the files may be replaced during the handshake, and context and authority belong together.
-        tls = self._door.tls()
-        seconds = self._guard.limits.handshake_seconds
+        tls = self.tls()
+        seconds = self.guard.limits.handshake_seconds
         waits = (
             {}
             if tls is None
@@ -357,14 +349,12 @@ class Listener:
         )
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: BoundedProtocol(
-                    self._door.config, self._state, self._guard, tls.clients if tls else b""
-                ),
+                lambda: BoundedProtocol(self.config, self.state, self.guard, tls.clients if tls else b""),
                 connection,
                 ssl=tls.context if tls else None,
                 **waits,
             )
         except (OSError, ssl.SSLError, TimeoutError):
             # A probe of a port, a client without a certificate, one of another authority: not worth a line each.
-            self._guard.dropped("handshake_failed")
+            self.guard.dropped("handshake_failed")
             raise

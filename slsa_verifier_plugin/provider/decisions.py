@@ -27,7 +27,7 @@ from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.provider.answers import Decided, decided, refused
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
 from slsa_verifier_plugin.provider.external_data import RequestKey, read_key
-from slsa_verifier_plugin.provider.policy_sets import PolicyScope, PolicySet
+from slsa_verifier_plugin.provider.policy_sets import CLUSTER, PolicyScope, PolicySet
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import LaneLimits, ProviderSettings
 from slsa_verifier_plugin.registry.reference import Reference
@@ -42,7 +42,6 @@ GRACE_SECONDS = 0.25
 LATE_SECONDS = 30.0
 """Time after its deadline at which a key's work counts as stuck."""
 
-Look = Callable[[PolicyScope, Reference, Deadline], Decided]
 KeptUnder = tuple[str, int, str, str]
 """What a decision is kept under: verify or mutate, the policies' generation, their namespace, the image."""
 
@@ -156,18 +155,33 @@ class Decisions:
         self._seen: LruCache[tuple[str, str, str], bool] = LruCache(settings.limits.seen)
         self._under_way: dict[KeptUnder, asyncio.Future[Decided]] = {}
 
-    async def verify(self, path: str, key: str) -> Decided:
-        """Return whether the image of a key is admitted, and why; never raises.
+    async def answer(self, path: str, key: str) -> Decided:
+        """Return what is decided about a key; never raises.
 
         Args:
-            path: where it was asked, for log and metrics.
+            path: such as ``v1/verify``. Its last part says what is asked: ``mutate`` for the image with its digest, as JSON text
+                in ``pinned``; ``verify`` whether it is admitted, and why.
             key: ``image`` or ``[namespace]image``.
         """
-        return await self._answer(path, key, "verify", _look)
-
-    async def pin(self, path: str, key: str) -> Decided:
-        """Return the image of a key with its digest, as JSON text in ``pinned``; never raises."""
-        return await self._answer(path, key, "mutate", _pin)
+        started = time.monotonic()
+        kind = path.rpartition("/")[2]
+        asked: RequestKey | None = None
+        lane = "none"
+        try:
+            asked = read_key(key)
+            # Asked for each key: policies may have been replaced between two keys of one request.
+            scope = self._scope_of(asked.namespace)
+            if isinstance(scope, str):
+                found = refused(NAMESPACE_REFUSED, scope)
+            else:
+                found, lane = await self._found(kind, scope, asked.image)
+        except ArtifactError as error:
+            found = refused(KEY_INVALID, error.message)
+        except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is an error of this key)
+            self._log.add(f"an unforeseen {type(error).__name__} while a key was answered")
+            found = _failed(error)
+        self._tell(path, kind, asked, found, lane, time.monotonic() - started)
+        return found
 
     def reinforce(self) -> None:
         """Let others work in the place of those that take long; called now and then."""
@@ -187,50 +201,26 @@ class Decisions:
         for lane in self._lanes.values():
             lane.close()
 
-    async def _answer(self, path: str, key: str, kind: str, look: Look) -> Decided:
-        started = time.monotonic()
-        asked: RequestKey | None = None
-        lane = "none"
-        try:
-            asked = read_key(key)
-            # Asked for each key: policies may have been replaced between two keys of one request.
-            scope = self._scope_of(asked)
-            if scope is None:
-                found = self._refused_namespace(asked)
-            else:
-                found, lane = await self._found(kind, scope, asked.image, look)
-        except ArtifactError as error:
-            found = refused(KEY_INVALID, error.message)
-        except Exception as error:  # noqa: BLE001 (the last boundary: what nobody foresaw is an error of this key)
-            self._log.add(f"an unforeseen {type(error).__name__} while a key was answered")
-            found = _failed(error)
-        self._tell(path, kind, asked, found, lane, time.monotonic() - started)
-        return found
-
-    def _scope_of(self, asked: RequestKey) -> PolicyScope | None:
-        # Without --namespaced the cluster's policies are not what the key asks for: they are no answer to it.
-        if asked.namespace and not self._settings.namespaced:
-            return None
-        return self._policies().scope_of(asked.namespace)
-
-    def _refused_namespace(self, asked: RequestKey) -> Decided:
-        if not self._settings.namespaced:
-            words = "keys with a namespace are not answered here; start the provider with --namespaced, or leave [namespace] out"
-        else:
-            words = (
-                f"neither the namespace {asked.namespace or '(none)'} nor the cluster has a Verifier that is evaluated here; add "
-                "one to --policy"
+    def _scope_of(self, namespace: str) -> PolicyScope | str:
+        """Return what decides for a key's namespace, or the sentence that says why nothing does."""
+        # The cluster's policies are not what the key asks for: they are no answer to it.
+        if namespace and not self._settings.namespaced:
+            return "keys with a namespace are not answered here; start the provider with --namespaced, or leave [namespace] out"
+        policies = self._policies()
+        # Ratify would ask the namespace's own verifiers alone: the cluster's do not speak for them.
+        if namespace in policies.foreign:
+            return (
+                f"the namespace {namespace} has Verifiers of its own, none of which is evaluated here; add one of type "
+                f"{' or '.join(PLUGIN_TYPES)} to --policy"
             )
-            if asked.namespace in self._policies().foreign:
-                words = (
-                    f"the namespace {asked.namespace} has Verifiers of its own, none of which is evaluated here; add one of type "
-                    f"{' or '.join(PLUGIN_TYPES)} to --policy"
-                )
-        return refused(NAMESPACE_REFUSED, words)
+        if scope := policies.scopes.get(namespace) or policies.scopes.get(CLUSTER):
+            return scope
+        return (
+            f"neither the namespace {namespace or '(none)'} nor the cluster has a Verifier that is evaluated here; add "
+            "one to --policy"
+        )
 
-    async def _found(
-        self, kind: str, scope: PolicyScope, image: Reference, look: Look
-    ) -> tuple[Decided, str]:
+    async def _found(self, kind: str, scope: PolicyScope, image: Reference) -> tuple[Decided, str]:
         """Return what is decided about an image, and the lane that it took."""
         deadline = Deadline(self._settings.seconds)
         # A new generation finds nothing kept: what older policies decided counts no more.
@@ -247,7 +237,7 @@ class Decisions:
                     and under not in self._under_way
                     and self._lanes["seen"].has_room(image.registry)
                 ):
-                    self._begin(under, scope, image, look, deadline)
+                    self._begin(under, scope, image, deadline)
                 return found, "kept"
         lane = self._lane_of(under)
         # Begun anew only where a key has time left and the work that it joined had none.
@@ -260,7 +250,7 @@ class Decisions:
                 if not self._lanes[lane].has_room(image.registry):
                     words = "too many images wait to be verified; try again, or run more replicas"
                     return refused(PROVIDER_BUSY, words, scope.name, transient=True), lane
-                work = self._begin(under, scope, image, look, deadline)
+                work = self._begin(under, scope, image, deadline)
             # Not cancelled with this request: others wait for it, and what comes of it is kept.
             await asyncio.wait({work}, timeout=deadline.remaining() + GRACE_SECONDS)
             # A registry or a computation that outlasts its limit: the work ends by itself, later.
@@ -275,14 +265,14 @@ class Decisions:
         return "seen" if self._seen.get(_seen_as(under)) else "new"
 
     def _begin(
-        self, under: KeptUnder, scope: PolicyScope, image: Reference, look: Look, deadline: Deadline
+        self, under: KeptUnder, scope: PolicyScope, image: Reference, deadline: Deadline
     ) -> asyncio.Future[Decided]:
         """Have an image looked at; whoever asks for the same meanwhile waits for the same."""
 
         def guarded() -> Decided:
             try:
                 deadline.check("waiting for its turn behind other images")
-                return look(scope, image, deadline)
+                return (_pin if under[0] == "mutate" else _look)(scope, image, deadline)
             # An exception in a future would be raised into every request that waits for it.
             except Exception as error:  # noqa: BLE001 (the last boundary of the thread: a denial with a word)
                 return _failed(error, scope.name)

@@ -43,7 +43,7 @@ PROBE_SECONDS = 0.02
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
-Decide = Callable[[str, str], Awaitable[Decided]]
+Answer = Callable[[str, str], Awaitable[Decided]]
 Render = Callable[[Decided, int], bytes]
 
 
@@ -116,16 +116,15 @@ class Application:
             Route("/readyz", self._readyz, methods=["GET"]),
             Route("/metrics", self._show_metrics, methods=["GET"]),
         ]
-        verify, pin = decisions.verify, decisions.pin
-        paths: Mapping[str, tuple[Decide, Render]] = {
-            "v1/verify": (verify, value_1),
-            "v1/mutate": (pin, value_pinned),
-            "v2/verify": (verify, value_2),
-            "v2/mutate": (pin, value_pinned),
+        paths: Mapping[str, Render] = {
+            "v1/verify": value_1,
+            "v1/mutate": value_pinned,
+            "v2/verify": value_2,
+            "v2/mutate": value_pinned,
         }
         routes = [
-            Route(f"{ROOT}/{path}", self._endpoint(path, *how), methods=["POST"])
-            for path, how in paths.items()
+            Route(f"{ROOT}/{path}", self._endpoint(path, render), methods=["POST"])
+            for path, render in paths.items()
         ]
         handlers = {HTTPException: self._no_such, Exception: self._failed}
         self.provider = Starlette(routes=[*routes, *health], exception_handlers=handlers)
@@ -134,13 +133,13 @@ class Application:
             # A redirect would lead to whatever host the request names.
             application.router.redirect_slashes = False
 
-    def _endpoint(self, path: str, decide: Decide, render: Render) -> Endpoint:
+    def _endpoint(self, path: str, render: Render) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             api_version = API_VERSION
             try:
                 asked = read_request(await self._body(request))
                 api_version = asked.api_version
-                found = await _all(decide, path, asked.keys)
+                found = await _all(self._decisions.answer, path, asked.keys)
                 await self._room(request)
                 # All reports together are bounded, so the keys share the room.
                 room = MAX_ANSWER // max(len(found), 1)
@@ -263,14 +262,14 @@ class Application:
         return Response(response(API_VERSION, (), words), 500, {"Connection": "close"}, _JSON)
 
 
-async def _all(decide: Decide, path: str, keys: Sequence[str]) -> list[Decided]:
+async def _all(answer: Answer, path: str, keys: Sequence[str]) -> list[Decided]:
     """Decide about all keys at once; between some of them others' requests have their turn of the event loop."""
     # One image a Pod is the rule, and a task takes as long as a kept answer.
     if len(keys) == 1:
-        return [await decide(path, keys[0])]
+        return [await answer(path, keys[0])]
     begun = []
     for start in range(0, len(keys), KEYS_A_TURN):
         # All begin before the first is waited for: the keys of one Pod share its time limit.
-        begun += [asyncio.ensure_future(decide(path, key)) for key in keys[start : start + KEYS_A_TURN]]
+        begun += [asyncio.ensure_future(answer(path, key)) for key in keys[start : start + KEYS_A_TURN]]
         await asyncio.sleep(0)
     return list(await asyncio.gather(*begun))

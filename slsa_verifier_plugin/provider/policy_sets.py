@@ -68,13 +68,6 @@ class PolicySet:
     remarks: tuple[str, ...] = ()
     foreign: frozenset[str] = frozenset()
 
-    def scope_of(self, namespace: str) -> PolicyScope | None:
-        """Return what decides for a namespace: its own policies, or those of the cluster; None where there are neither."""
-        # Ratify would ask the namespace's own verifiers alone: the cluster's do not speak for them.
-        if namespace in self.foreign:
-            return None
-        return self.scopes.get(namespace) or self.scopes.get(CLUSTER)
-
     def root_problems(self) -> list[str]:
         """Return why trusted roots or keys of the policies cannot be used now; nothing where all can."""
         # A dict, for its keys keep their order: a root that many policies name is told once.

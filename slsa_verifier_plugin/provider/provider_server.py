@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
@@ -19,19 +19,14 @@ import uvloop
 from uvicorn import Config, Server
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.provider.connections import (
-    BoundedProtocol,
-    Door,
-    Guard,
-    Listener,
-)
+from slsa_verifier_plugin.provider.connections import BoundedProtocol, Guard, Listener
 from slsa_verifier_plugin.provider.decision_log import DecisionLog, Write
 from slsa_verifier_plugin.provider.decisions import Decisions
 from slsa_verifier_plugin.provider.http_application import Application, State
 from slsa_verifier_plugin.provider.policy_sets import PolicySet, files_in, load_policies
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings
-from slsa_verifier_plugin.provider.reloading import LookOut, Reloader
+from slsa_verifier_plugin.provider.reloading import Reloader, look_out
 from slsa_verifier_plugin.provider.tls_files import TlsContext, load_tls
 from slsa_verifier_plugin.resident.server.housekeeping import release_memory, resident_bytes, share_arenas
 from slsa_verifier_plugin.service.resident_service import ResidentService
@@ -110,14 +105,13 @@ class ProviderServer(Server):
         config: uvicorn's.
         state: told that it ends.
         drain_seconds: time between the two steps, in which whoever still comes is answered.
-        left: called when nobody is to come any more.
     """
 
-    def __init__(self, config: Config, state: State, drain_seconds: float, left: Callable[[], None]) -> None:
+    def __init__(self, config: Config, state: State, drain_seconds: float) -> None:
         super().__init__(config)
         self._state = state
         self._drain_seconds = drain_seconds
-        self._left = left
+        self._accepting: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -132,8 +126,17 @@ class ProviderServer(Server):
         # A signal's handler may run at any moment of the loop: of the loop's methods only this one is made for that.
         self._loop.call_soon_threadsafe(self._loop.call_later, seconds, self._end)
 
+    def accept(self, *listeners: Listener) -> None:
+        """Have connections accepted from now on, until ``leave``."""
+        self._accepting += [asyncio.create_task(listener.run()) for listener in listeners]
+
+    def leave(self) -> None:
+        """Accept no more connections."""
+        for task in self._accepting:
+            task.cancel()
+
     def _end(self) -> None:
-        self._left()
+        self.leave()
         self.should_exit = True
 
 
@@ -165,12 +168,14 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     log = DecisionLog(write, metrics.unlogged.inc)
     metrics.follow(service.service.usage, lambda: datetime.now(UTC))
     log.remarks(remarks)
-    look_out = LookOut(files.reloaders, log, metrics)
+    ended = threading.Event()
+    watched = (files.reloaders, log, metrics, ended)
     with _libraries_log_to(log):
         try:
-            uvloop.run(_Run(settings, service, files, metrics, log).run(listener, health, look_out))
+            threading.Thread(target=look_out, args=watched, name="look-out", daemon=True).start()
+            uvloop.run(_Run(settings, service, files, metrics, log).run(listener, health))
         finally:
-            look_out.end()
+            ended.set()
             service.close()
             log.event("stopped")
             log.close()
@@ -186,37 +191,25 @@ class _Run:
     metrics: ProviderMetrics
     log: DecisionLog
 
-    async def run(self, listener: socket.socket, health: socket.socket, look_out: LookOut) -> None:
+    async def run(self, listener: socket.socket, health: socket.socket) -> None:
         """Answer until told to end."""
         state = State(self.files.problems)
         decisions = Decisions(
             self.settings, lambda: self.files.policies, self.service.working, self.log, self.metrics
         )
         application = Application(decisions, state, self.settings.limits, self.metrics, self.log)
-        config = self._config(application.provider)
-        doors = (
-            Door(listener, config, lambda: self.files.tls),
-            Door(health, self._config(application.health), lambda: None),
+        config, probes = self._config(application.provider), self._config(application.health)
+        server = ProviderServer(config, state, self.settings.drain_seconds)
+        guard, other = (Guard(self.settings.limits, self.metrics, name) for name in ("provider", "health"))
+        server.accept(
+            Listener(listener, config, lambda: self.files.tls, server.server_state, guard),
+            Listener(health, probes, lambda: None, server.server_state, other),
         )
-        tasks: list[asyncio.Task[None]] = []
-
-        # A function, for the listeners' tasks begin only after the server that ends them is made.
-        def leave() -> None:
-            for task in tasks:
-                task.cancel()
-
-        server = ProviderServer(config, state, self.settings.drain_seconds, leave)
-        guards = [Guard(self.settings.limits, self.metrics, name) for name in ("provider", "health")]
-        tasks += [
-            asyncio.create_task(Listener(door, server.server_state, guard).run())
-            for door, guard in zip(doors, guards, strict=True)
-        ]
         # The provider's guard alone: nobody shows a certificate at the door for health.
         chores = [
-            asyncio.create_task(self._look_after(decisions, guards[0])),
+            asyncio.create_task(self._look_after(decisions, guard)),
             asyncio.create_task(_keep_small(decisions, self.service)),
         ]
-        look_out.start()
         self.log.event(
             "listening",
             address=_shown(listener),
@@ -232,7 +225,7 @@ class _Run:
         finally:
             for chore in chores:
                 chore.cancel()
-            leave()
+            server.leave()
             decisions.close()
 
     async def _look_after(self, decisions: Decisions, guard: Guard) -> None:

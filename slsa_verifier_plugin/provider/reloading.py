@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
@@ -84,28 +84,17 @@ class Reloader:
             return stamp_of(())
 
 
-class LookOut(threading.Thread):
-    """Looks at all files now and then, in a thread: they may be on a disk that answers late.
+def look_out(
+    reloaders: Sequence[Reloader], log: DecisionLog, metrics: ProviderMetrics, ended: threading.Event
+) -> None:
+    """Look at all files now and then, in a thread of its own: they may be on a disk that answers late.
 
     Args:
         reloaders: what to look at.
         log: told of what was read anew.
         metrics: told too.
+        ended: set once nobody is to look any more.
     """
-
-    def __init__(self, reloaders: Iterable[Reloader], log: DecisionLog, metrics: ProviderMetrics) -> None:
-        super().__init__(name="look-out", daemon=True)
-        self._reloaders = tuple(reloaders)
-        self._log = log
-        self._metrics = metrics
-        self._end = threading.Event()
-
-    def run(self) -> None:
-        """Look until the end."""
-        while not self._end.wait(LOOK_SECONDS):
-            for reloader in self._reloaders:
-                reloader.look(self._log, self._metrics)
-
-    def end(self) -> None:
-        """Look no more."""
-        self._end.set()
+    while not ended.wait(LOOK_SECONDS):
+        for reloader in reloaders:
+            reloader.look(log, metrics)

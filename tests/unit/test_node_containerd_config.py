@@ -378,5 +378,7 @@ def test_a_profile_with_a_time_of_its_own(failures: Failures, bin_dir: Path, tmp
 )
 def test_the_version(monkeypatch: pytest.MonkeyPatch, said: str, outcome: str) -> None:
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/containerd")
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, said.encode(), b""))
+    monkeypatch.setattr(
+        "subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, said.encode(), b"")
+    )
     assert fail_open.version_gap().outcome == outcome

@@ -220,7 +220,7 @@ def test_what_is_kept(monkeypatch: pytest.MonkeyPatch, found: Any, keep: float, 
 
     async def ask() -> list[Decided]:
         decisions, log = deciding(None, keep)
-        answered = [await decisions.verify("v1/verify", IMAGE) for _ in range(3)]
+        answered = [await decisions.answer("v1/verify", IMAGE) for _ in range(3)]
         decisions.close()
         log.close()
         return answered
@@ -248,7 +248,7 @@ def test_an_image_that_takes_too_long_is_an_error_in_time_and_others_are_not(
     async def ask() -> list[Decided]:
         decisions, log = deciding(None, 60.0, seconds=0.5)
         keys = ["registry.example/slow:1", "registry.example/quick:1"]
-        answered = list(await asyncio.gather(*(decisions.verify("v1/verify", key) for key in keys)))
+        answered = list(await asyncio.gather(*(decisions.answer("v1/verify", key) for key in keys)))
         go_on.set()
         decisions.close()
         log.close()
