@@ -59,7 +59,7 @@ def is_shown_safely(text: str) -> bool:
 def row(text: str) -> Row:
     return Row(
         text, text, Decision.DENIED, "LEVEL_TOO_LOW", text,
-        dict.fromkeys(LEVELS, Decision.DENIED), (text,), text, text, text, (Use(text, text, text, text, 3),),
+        dict.fromkeys(LEVELS, Decision.DENIED), (text,), text, text, text, uses=(Use(text, text, text, text, 3),),
     )  # fmt: skip
 
 
