@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, VERIFIER, Exhibit, Scene
 from slsa_verifier_plugin.errors import UsageError
@@ -41,17 +40,6 @@ class DemoOutcome:
         return object_at(self.result, "extensions")
 
 
-class Caller(Protocol):
-    """Has an image judged."""
-
-    def judge(self, scene: Scene, exhibit: Exhibit) -> DemoOutcome:
-        """Return what became of the image.
-
-        Raises:
-            UsageError: whoever was asked gave no answer that can be read.
-        """
-
-
 def environment_of(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the environment for the plugin: the caller's, with a home and a resident verifier of the demonstration's own."""
     changed = {
@@ -68,63 +56,57 @@ def environment_of(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     return changed
 
 
-@dataclass(frozen=True, slots=True)
-class PluginCaller:
-    """Starts the plugin as Ratify does: no arguments, three variables, one JSON object on standard input."""
+def ask_plugin(plugin: Path, environment: Mapping[str, str], scene: Scene, exhibit: Exhibit) -> DemoOutcome:
+    """Return what the plugin's answer stands for.
 
-    plugin: Path
-    environment: Mapping[str, str]
+    It is started as Ratify does it: no arguments, three variables, one JSON object on standard input.
 
-    def judge(self, scene: Scene, exhibit: Exhibit) -> DemoOutcome:
-        """Return what the plugin's answer stands for."""
-        call = {
-            "config": {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters},
-            "storeConfig": {"version": "1.0.0", "pluginBinDirs": None, "store": _STORE},
-            "referenceDesc": {
-                "mediaType": exhibit.artifact.media_type,
-                "digest": str(exhibit.artifact.digest),
-                "size": exhibit.artifact.size,
-                "artifactType": ARTIFACT_TYPE,
-            },
-        }
-        variables = {
-            "RATIFY_VERIFIER_COMMAND": "VERIFY",
-            "RATIFY_VERIFIER_SUBJECT": exhibit.image,
-            "RATIFY_VERIFIER_VERSION": "1.0.0",
-        }
-        # All in one go: Ratify writes standard input and waits for the end.
-        done = _run([str(self.plugin)], {**self.environment, **variables}, json.dumps(call).encode())
-        result = _json(done, str(self.plugin))
-        # Both, as for Ratify: a plugin that ends with another status has failed, whatever it has printed.
-        return DemoOutcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
+    Raises:
+        UsageError: it gives no answer that can be read.
+    """
+    call = {
+        "config": {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters},
+        "storeConfig": {"version": "1.0.0", "pluginBinDirs": None, "store": _STORE},
+        "referenceDesc": {
+            "mediaType": exhibit.artifact.media_type,
+            "digest": str(exhibit.artifact.digest),
+            "size": exhibit.artifact.size,
+            "artifactType": ARTIFACT_TYPE,
+        },
+    }
+    variables = {
+        "RATIFY_VERIFIER_COMMAND": "VERIFY",
+        "RATIFY_VERIFIER_SUBJECT": exhibit.image,
+        "RATIFY_VERIFIER_VERSION": "1.0.0",
+    }
+    # All in one go: Ratify writes standard input and waits for the end.
+    done = _run([str(plugin)], {**environment, **variables}, json.dumps(call).encode())
+    result = _json(done, str(plugin))
+    # Both, as for Ratify: a plugin that ends with another status has failed, whatever it has printed.
+    return DemoOutcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
 
 
-@dataclass(frozen=True, slots=True)
-class RatifyCaller:
-    """Runs ``ratify verify`` with the plugin in Ratify's plugin directory."""
+def ask_ratify(ratify: Path, environment: Mapping[str, str], scene: Scene, exhibit: Exhibit) -> DemoOutcome:
+    """Return what ``ratify verify`` decides, with the plugin in its plugin directory; ``result`` is its report of the plugin.
 
-    ratify: Path
-    home: Path
-    environment: Mapping[str, str]
-
-    def judge(self, scene: Scene, exhibit: Exhibit) -> DemoOutcome:
-        """Return what Ratify decides; ``result`` is its report of the plugin."""
-        verifier = {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters}
-        # all is Ratify's default: each attestation of the type must pass.
-        policy = {"name": "configPolicy", "artifactVerificationPolicies": {ARTIFACT_TYPE: "all"}}
-        config = self.home / "config.json"
-        content = {
-            "store": {"version": "1.0.0", "plugins": [_STORE]},
-            "policy": {"version": "1.0.0", "plugin": policy},
-            "verifier": {"version": "1.0.0", "plugins": [verifier]},
-        }
-        config.write_text(json.dumps(content, indent=2), "utf-8")
-        command = [str(self.ratify), "verify", "-c", str(config), "-s", exhibit.image]
-        done = _run(command, self.environment, b"")
-        decided = _json(done, str(self.ratify))
-        # Ratify may leave the list out where it denies before it asks a verifier.
-        reports = objects_at(decided, "verifierReports")
-        return DemoOutcome(exhibit, decided.get("isSuccess") is True, reports[0] if reports else decided)
+    Raises:
+        UsageError: it gives no answer that can be read.
+    """
+    verifier = {"name": VERIFIER, "artifactTypes": ARTIFACT_TYPE, **scene.parameters}
+    # all is Ratify's default: each attestation of the type must pass.
+    policy = {"name": "configPolicy", "artifactVerificationPolicies": {ARTIFACT_TYPE: "all"}}
+    config = Path(environment["HOME"]) / "config.json"
+    content = {
+        "store": {"version": "1.0.0", "plugins": [_STORE]},
+        "policy": {"version": "1.0.0", "plugin": policy},
+        "verifier": {"version": "1.0.0", "plugins": [verifier]},
+    }
+    config.write_text(json.dumps(content, indent=2), "utf-8")
+    done = _run([str(ratify), "verify", "-c", str(config), "-s", exhibit.image], environment, b"")
+    decided = _json(done, str(ratify))
+    # Ratify may leave the list out where it denies before it asks a verifier.
+    reports = objects_at(decided, "verifierReports")
+    return DemoOutcome(exhibit, decided.get("isSuccess") is True, reports[0] if reports else decided)
 
 
 def _run(
@@ -136,7 +118,7 @@ def _run(
             input=stdin,
             env=dict(environment),
             # Not the caller's folder: a plugin must find nothing there by chance.
-            cwd=environment.get("HOME", os.sep),
+            cwd=environment["HOME"],
             capture_output=True,
             timeout=CALL_SECONDS,
             check=False,

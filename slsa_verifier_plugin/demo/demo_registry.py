@@ -35,12 +35,8 @@ POLL_SECONDS = 0.02
 """How soon the server sees that it is to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class DemoAnswer:
-    """The body of an answer and its media type."""
-
-    media_type: str
-    body: bytes
+DemoAnswer = tuple[str, bytes]
+"""The media type of an answer, and its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +103,9 @@ class DemoRegistry(Closeable):
         """Serve a manifest and its blobs, under its tag too, and list it among its subject's referrers if it has one."""
         descriptor, manifest = made.descriptor, json.loads(made.manifest)
         for blob in made.blobs:
-            self._answers[f"{self.repository}/blobs/{Digest.of(blob)}"] = DemoAnswer(BLOB_TYPE, blob)
+            self._answers[f"{self.repository}/blobs/{Digest.of(blob)}"] = BLOB_TYPE, blob
         for name in (str(descriptor.digest), tag or str(descriptor.digest)):
-            self._answers[f"{self.repository}/manifests/{name}"] = DemoAnswer(
-                descriptor.media_type, made.manifest
-            )
+            self._answers[f"{self.repository}/manifests/{name}"] = descriptor.media_type, made.manifest
         # A tag is another name for the same manifest; what hangs on an image has none.
         if tag:
             self._tags.append(tag)
@@ -126,7 +120,7 @@ class DemoRegistry(Closeable):
         self._answer(f"{self.repository}/referrers/{subject}", index, INDEX_TYPE)
 
     def _answer(self, path: str, value: object, media_type: str = JSON_TYPE) -> None:
-        self._answers[path] = DemoAnswer(media_type, json.dumps(value).encode())
+        self._answers[path] = media_type, json.dumps(value).encode()
 
 
 def _handler_of(answers: Mapping[str, DemoAnswer]) -> type[BaseHTTPRequestHandler]:
@@ -140,33 +134,31 @@ def _handler_of(answers: Mapping[str, DemoAnswer]) -> type[BaseHTTPRequestHandle
         def do_GET(self) -> None:
             found = answers.get(urlsplit(self.path).path.removeprefix("/v2/"))
             # Filtering referrers is the client's work where the answer does not say that it was done.
-            missing = DemoAnswer(
-                JSON_TYPE, b'{"errors": [{"code": "NOT_FOUND", "message": "not in the demo"}]}'
-            )
-            self._send(200 if found else 404, found or missing)
+            missing = b'{"errors": [{"code": "NOT_FOUND", "message": "not in the demo"}]}'
+            self._send(200 if found else 404, *(found or (JSON_TYPE, missing)))
 
         def do_POST(self) -> None:
             # Before the body is read, so the connection cannot be used again.
             self.close_connection = True
-            self._send(405, DemoAnswer(JSON_TYPE, json.dumps(READ_ONLY).encode()))
+            self._send(405, JSON_TYPE, json.dumps(READ_ONLY).encode())
 
         do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 (http.server asks for these names)
 
-        def _send(self, status: int, answer: DemoAnswer) -> None:
+        def _send(self, status: int, media_type: str, body: bytes) -> None:
             self.send_response(status)
             if status == 405:
                 # RFC 9110, 15.5.6: such an answer says what is allowed.
                 self.send_header("Allow", "GET, HEAD")
                 self.send_header("Connection", "close")
-            self.send_header("Content-Type", answer.media_type)
-            self.send_header("Content-Length", str(len(answer.body)))
+            self.send_header("Content-Type", media_type)
+            self.send_header("Content-Length", str(len(body)))
             # Clients take the digest of a tag from this header (OCI distribution 1.1, "Pulling manifests").
             if "/manifests/" in self.path:
-                self.send_header("Docker-Content-Digest", str(Digest.of(answer.body)))
+                self.send_header("Docker-Content-Digest", str(Digest.of(body)))
             self.end_headers()
             # A body after HEAD would be read as the next answer on the connection.
             if self.command != "HEAD":
-                self.wfile.write(answer.body)
+                self.wfile.write(body)
 
         do_HEAD = do_GET  # noqa: N815 (http.server asks for this name)
 

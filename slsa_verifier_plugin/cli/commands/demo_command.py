@@ -6,6 +6,9 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.cli.render.render_demo import Show
+    from slsa_verifier_plugin.demo.scene import Scene
 
 EPILOG = """\b
 Exit status: 0 if the one image was denied and the other admitted, as it must be; else 1.
@@ -154,6 +158,33 @@ def _stay() -> None:
         say("ended")
 
 
+@contextmanager
+def _staged(session: Session, folder: Path | None = None) -> Iterator[tuple[Path, dict[str, str], Scene]]:
+    """Serve the images, install the plugin in a home of the demonstration's own, and leave nothing behind.
+
+    Args:
+        session: of the program.
+        folder: gets the trusted root; None for the home.
+
+    Yields:
+        the plugin, the environment for whatever runs it, whose ``HOME`` is that home, and what is to be shown.
+    """
+    from slsa_verifier_plugin.cli.plugin_file import NAMES, install
+    from slsa_verifier_plugin.demo import calls, scene
+    from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
+
+    with (
+        tempfile.TemporaryDirectory(prefix="slsa-demo-") as temporary,
+        DemoRegistry(scene.REPOSITORY) as registry,
+    ):
+        home = Path(temporary)
+        # Where Ratify looks below HOME, which environment_of sets to this folder.
+        plugins = home / ".ratify" / "plugins"
+        install(plugins, session.environ)
+        prepared = scene.prepare(registry, folder or home)
+        yield plugins / NAMES[1], calls.environment_of(session.environ, home), prepared
+
+
 def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
     """Start the provider on loopback, ask it about each image, and show how to ask again.
 
@@ -162,28 +193,19 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
         folder: keeps certificate and policies, and the provider stays; None for a folder that goes with it.
         as_json: whether the exchanges are shown as JSON.
     """
-    from slsa_verifier_plugin.cli.plugin_file import NAMES, install
     from slsa_verifier_plugin.cli.render import render_provider_demo
-    from slsa_verifier_plugin.demo import calls, provider_calls, scene
-    from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
+    from slsa_verifier_plugin.demo import provider_calls
     from slsa_verifier_plugin.signatures.self_signed import loopback_certificate
 
     # Lines to repeat are of use only as long as there is somebody to ask.
     stays = folder is not None or (not as_json and sys.stdin is not None and sys.stdin.isatty())
-    with (
-        tempfile.TemporaryDirectory(prefix="slsa-demo-") as temporary,
-        DemoRegistry(scene.REPOSITORY) as registry,
-    ):
-        home = Path(temporary)
-        place = home if folder is None else folder.absolute()
-        place.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        folder = folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+    with _staged(session, folder) as (plugin, environment, prepared):
+        place = folder or Path(environment["HOME"])
         # The provider runs as an installed program, in a process of its own, and not inside of this one.
-        install(home / "plugins", session.environ)
-        prepared = scene.prepare(registry, place)
-        environment = calls.environment_of(session.environ, home)
-        with provider_calls.running(
-            home / "plugins" / NAMES[1], place, loopback_certificate(), environment
-        ) as running:
+        with provider_calls.running(plugin, place, loopback_certificate(), environment) as running:
             exchanges = tuple(running.ask(exhibit) for exhibit in prepared.exhibits)
             lines = render_provider_demo.text_of(running, exchanges, session.painter(), stays)
             tell(as_json, lambda: render_provider_demo.json_of(exchanges), lines)
@@ -194,30 +216,15 @@ def ask_provider(session: Session, folder: Path | None, as_json: bool) -> int:
 
 def perform(session: Session, ratify: Path | None) -> Show:
     """Set the scene, have each image judged, and leave nothing behind."""
-    from slsa_verifier_plugin.cli.plugin_file import NAMES, install
     from slsa_verifier_plugin.cli.render.render_demo import Show
-    from slsa_verifier_plugin.demo import calls, scene
-    from slsa_verifier_plugin.demo.demo_registry import DemoRegistry
+    from slsa_verifier_plugin.demo.calls import ask_plugin, ask_ratify
     from slsa_verifier_plugin.resident.client import manage
 
-    with (
-        tempfile.TemporaryDirectory(prefix="slsa-demo-") as folder,
-        DemoRegistry(scene.REPOSITORY) as registry,
-    ):
-        home = Path(folder)
-        # Where Ratify looks below HOME, which environment_of sets to this folder.
-        plugins = home / ".ratify" / "plugins"
-        install(plugins, session.environ)
-        environment = calls.environment_of(session.environ, home)
+    with _staged(session) as (plugin, environment, prepared):
         # The plugin alone is what Ratify would run, call for call; Ratify itself shows that it takes the answer.
-        caller: calls.Caller
-        if ratify is None:
-            caller = calls.PluginCaller(plugins / NAMES[1], environment)
-        else:
-            caller = calls.RatifyCaller(ratify, home, environment)
-        prepared = scene.prepare(registry, home)
+        ask = partial(ask_ratify, ratify) if ratify else partial(ask_plugin, plugin)
         try:
-            outcomes = tuple(caller.judge(prepared, exhibit) for exhibit in prepared.exhibits)
+            outcomes = tuple(ask(environment, prepared, exhibit) for exhibit in prepared.exhibits)
         finally:
             # The calls have started a resident verifier, unless the folder's path is too long for a socket.
             if manage.status(environment).listens:
