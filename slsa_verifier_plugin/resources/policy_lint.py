@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slsa_verifier_plugin.members import at
@@ -85,24 +85,18 @@ def lint(
     return _PolicyReview(resources, plugins, filled or {}, allow_empty).findings()
 
 
+@dataclass(slots=True)
 class _PolicyReview:
     """Looks at resources. Each method looks at one kind of them, or at all together."""
 
-    def __init__(
-        self,
-        resources: Sequence[Resource],
-        plugins: Path | None,
-        filled: Mapping[str, frozenset[str]],
-        is_empty_right: bool,
-    ) -> None:
-        self._resources = resources
-        self._plugins = plugins
-        self._filled = filled
-        self._is_empty_right = is_empty_right
-        self._verifiers: list[VerifierResource] = []
-        self._timeout = DEFAULT_TIMEOUT
-        self._checked: Counter[str] = Counter()
-        self._not_looked_at: Counter[str] = Counter()
+    _resources: Sequence[Resource]
+    _plugins: Path | None
+    _filled: Mapping[str, frozenset[str]]
+    _is_empty_right: bool
+    _verifiers: list[VerifierResource] = field(default_factory=list)
+    _timeout: float = DEFAULT_TIMEOUT
+    _checked: Counter[str] = field(default_factory=Counter)
+    _not_looked_at: Counter[str] = field(default_factory=Counter)
 
     def findings(self) -> PolicyFindings:
         for resource in self._resources:

@@ -32,6 +32,12 @@ POLICY_KINDS = ("Policy", "NamespacedPolicy")
 PLUGIN_TYPES = ("slsa", "slsla")
 """The names that this plugin is installed under."""
 RULES = ("any", "all")
+_PATHS = {
+    "trustedRoot": ("path", "rootPath"),
+    "trustedVerifiers": ("publicKey",),
+    "trustedBuilders": ("publicKey",),
+}
+"""The parameters that hold paths of files, and the members that are these paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,24 +230,17 @@ def _malformed(resource: Resource, where: tuple[Key, ...], found: str) -> Malfor
 def absolute_paths(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return ``parameters`` with relative file paths made absolute, so that a policy and its keys can travel together."""
     changed = dict(parameters)
-    root = parameters.get("trustedRoot")
-    # One root, or a list of them for the time of a move.
-    if isinstance(root, list):
-        changed["trustedRoot"] = [_absolute_root(item, folder) for item in root]
-    elif root is not None:
-        changed["trustedRoot"] = _absolute_root(root, folder)
-    for key in ("trustedVerifiers", "trustedBuilders"):
-        signers = parameters.get(key)
-        if isinstance(signers, list):
-            changed[key] = [_absolute_keys(item, ("publicKey",), folder) for item in signers]
+    for name, keys in _PATHS.items():
+        value = parameters.get(name)
+        # One root, or a list of them for the time of a move; signers are always a list.
+        if isinstance(value, list):
+            changed[name] = [_absolute(item, keys, folder) for item in value]
+        elif value is not None:
+            changed[name] = _absolute(value, keys, folder)
     return changed
 
 
-def _absolute_root(value: Any, folder: Path) -> Any:
-    return _absolute_keys(value, ("path", "rootPath"), folder)
-
-
-def _absolute_keys(value: Any, keys: Iterable[str], folder: Path) -> Any:
+def _absolute(value: Any, keys: Iterable[str], folder: Path) -> Any:
     # The name of a root such as public-good, or something that the parser of parameters will refuse.
     if not isinstance(value, dict):
         return value

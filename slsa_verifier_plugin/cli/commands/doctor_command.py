@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +10,7 @@ from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, json_option, valued
 from slsa_verifier_plugin.cli.session import say_all, session_of, show
-from slsa_verifier_plugin.problem import FAILED
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.problem import DoctorFinding
+from slsa_verifier_plugin.problem import FAILED, DoctorFinding
 
 EPILOG = """\b
 Exit status: 0 nothing failed, 1 something did, 2 usage.

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, EXPECTED_LEVEL, SOURCE
+from slsa_verifier_plugin.demo.calls import DemoOutcome
+from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, EXPECTED_LEVEL, SOURCE, Exhibit, Scene
 from slsa_verifier_plugin.members import list_at, text_at
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from slsa_verifier_plugin.demo.calls import DemoOutcome
-    from slsa_verifier_plugin.demo.scene import Exhibit, Scene
 
 _INDENT = 14
 

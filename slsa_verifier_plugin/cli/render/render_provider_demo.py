@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.render.render_demo import conclusion, headline, image_facts, introduction
-from slsa_verifier_plugin.demo.provider_calls import PATH
+from slsa_verifier_plugin.demo.provider_calls import PATH, ProviderExchange, RunningProvider
 from slsa_verifier_plugin.sinks import Json, json_text
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.render.painter import Painter
-    from slsa_verifier_plugin.demo.provider_calls import ProviderExchange, RunningProvider
 
 
 def text_of(

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.demo.pushing import PATCH_FILE, ROOT, ROOT_FILE, VERIFIER_FILE, Pushed
 from slsa_verifier_plugin.sinks import Json, json_text
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _NAMESPACE = "gatekeeper-system"
 _WHERE = f"slsa-verifier-policy --namespace {_NAMESPACE}"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.registry.probe.probe import ProbeStep
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.registry.probe.probe import ProbeStep
 
 _MARKS = {"passed": "passed", "failed": "failed", "skipped": "not checked"}
 _NAME = 13

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.members import at, list_at, object_at, text_at
+from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import plain
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 
 _MIB = 1 << 20
 _SHOWN_ERRORS = 5
