@@ -6,7 +6,7 @@ redirect leads only where the server that is configured could reach us from (``a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import urllib3
@@ -17,47 +17,15 @@ from slsa_verifier_plugin.network.addresses import AddressRefused
 from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.failures import failure_of
 from slsa_verifier_plugin.network.origins import REDIRECTS, target_of
-from slsa_verifier_plugin.network.pools import FAILURES, Allowed, Pools, reach_of, within_reach
-from slsa_verifier_plugin.network.sockets import total
+from slsa_verifier_plugin.network.pools import FAILURES, Pools
 
 
 class NotDownloaded(Exception):  # noqa: N818  (whoever asked words the error)
-    """A file did not arrive; the text says why, for people."""
+    """A file did not arrive; the text says why, for people. ``status`` is that of an answer without the file, 0 without one."""
 
-
-class Download:
-    """One answer; its body is read once.
-
-    Args:
-        answer: urllib3's, its body unread.
-        worded: makes the error for what breaks the body off.
-    """
-
-    def __init__(
-        self, answer: urllib3.BaseHTTPResponse, worded: Callable[[Exception], NotDownloaded]
-    ) -> None:
-        self._answer = answer
-        self._worded = worded
-        self.status = answer.status
-
-    def chunks(self, size: int) -> Iterator[bytes]:
-        """Yield the body in pieces of at most ``size`` bytes.
-
-        Raises:
-            NotDownloaded: it broke off, or out of time.
-        """
-        try:
-            # Not ``stream``, which waits until a whole piece has come together.
-            while piece := self._answer.read1(size):
-                yield piece
-        except FAILURES as error:
-            raise self._worded(error) from None
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close the connection unless the body was read to its end."""
-        self._answer.close()
+    def __init__(self, why: str, status: int = 0) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class Downloader:
@@ -78,22 +46,37 @@ class Downloader:
         self._headers = {"User-Agent": agent, "Accept-Encoding": "identity"}
         self._pools = Pools(environ, resolver=resolver)
 
-    def get(self, url: str) -> Download:
-        """Return the answer at the end of the redirects, whatever its status; its body is still to be read.
+    def fetch(self, url: str, size: int) -> Iterator[bytes]:
+        """Yield the file at the end of the redirects in pieces of at most ``size`` bytes.
 
         Raises:
-            NotDownloaded: no answer, a redirect that is not followed, or out of time.
+            NotDownloaded: no answer, one without the file, a redirect that is not followed, broken off, or out of time.
             RegistryError: the environment names certificates or a proxy that cannot be used.
         """
+        answer = self._answer(url)
+        try:
+            # What is not followed by now is no file of the repository.
+            if answer.status >= 300:
+                raise NotDownloaded(f"HTTP error {answer.status}", answer.status)
+            # Not ``stream``, which waits until a whole piece has come together.
+            while piece := answer.read1(size):
+                yield piece
+        except FAILURES as error:
+            raise self._worded(error) from None
+        finally:
+            # Its connection is closed unless the body was read to its end.
+            answer.close()
+
+    def _answer(self, url: str) -> urllib3.BaseHTTPResponse:
         # The configured server; a redirect is judged by it, not by where the redirect before led.
         home = url
         # The request itself, and after it as many redirects as the limit allows.
         for _ in range(limits.MAX_DOWNLOAD_REDIRECTS + 1):
             answer = self._send(url, home)
             location = answer.headers.get("Location")
-            # 304 and a redirect without a target are the caller's to judge.
+            # 304 and a redirect without a target are answers as they are.
             if answer.status not in REDIRECTS or not location:
-                return Download(answer, self._worded)
+                return answer
             # Its body is not read: a mirror could make it endless.
             answer.close()
             target = target_of(url, location)
@@ -104,21 +87,16 @@ class Downloader:
         raise NotDownloaded(f"it redirects more than {limits.MAX_DOWNLOAD_REDIRECTS} times")
 
     def _send(self, url: str, home: str) -> urllib3.BaseHTTPResponse:
-        """Send to the configured server anywhere, to another only where its address allows it."""
-
-        def ask(allowed: Allowed) -> urllib3.BaseHTTPResponse:
-            self._check()
-            timeout = total(self._deadline, limits.DOWNLOAD_SECONDS)
-            try:
-                return self._pools.open("GET", url, self._headers, timeout, allowed=allowed)
-            except FAILURES as error:
-                raise self._worded(error) from None
-
+        self._check()
+        deadline = self._deadline.within(limits.DOWNLOAD_SECONDS)
         try:
-            # As for a registry: whoever controls a mirror must not have us ask this machine, its link or a private network.
-            return within_reach(url, home, ask, lambda: reach_of(home, self._pools.resolver, self._deadline))
+            return self._pools.open("GET", url, self._headers, deadline, home=home)
+        # As for a registry: whoever controls a mirror must not have us ask this machine, its link or a private network.
         except AddressRefused as refused:
+            self._check()
             raise NotDownloaded(f"it redirects to a {refused.kind} address, and is at none itself") from None
+        except FAILURES as error:
+            raise self._worded(error) from None
 
     def _worded(self, error: Exception) -> NotDownloaded:
         self._check()

@@ -7,8 +7,8 @@ else named is connected to only where its address may be (``addresses``).
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+import time
+from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -22,10 +22,8 @@ from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.hosts import with_canonical_host
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.network.proxies import proxy_for
-from slsa_verifier_plugin.network.sockets import timed_pools
+from slsa_verifier_plugin.network.sockets import timed_pools, total
 from slsa_verifier_plugin.network.tls import TrustStore
-
-T = TypeVar("T")
 
 Allowed = frozenset[Kind] | None
 """Kinds of address that may be connected to, None for all."""
@@ -55,49 +53,84 @@ class Pools:
         self._trust = trust or TrustStore(environ)
         self.resolver = resolver or Resolver()
         self._managers: LruCache[object, urllib3.PoolManager] = LruCache(limits.MAX_POOLS)
+        self._reaches: LruCache[str, tuple[float, frozenset[Kind]]] = LruCache(limits.MAX_MET_HOSTS)
 
     def open(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
-        timeout: urllib3.Timeout,
+        deadline: Deadline,
         body: bytes | None = None,
-        allowed: Allowed = None,
+        home: str = "",
     ) -> urllib3.BaseHTTPResponse:
         """Return the answer to one request, its body unread and not decoded; no redirect, no retry.
+
+        It goes to the configured server wherever that is, to another host only where the server could lead us.
 
         Args:
             method: GET, HEAD, POST or PUT.
             url: where to; no user information.
             headers: beside those that HTTP itself needs.
-            timeout: one limit for all of it (``sockets.total``).
+            deadline: one limit for all of it, the body of the answer included.
             body: what is sent.
-            allowed: kinds of address that may be connected to.
+            home: the configured server; that of ``url`` if left out.
 
         Raises:
-            AddressRefused: the host has an address of another kind than ``allowed``.
+            AddressRefused: the host has an address of a kind to which ``home`` may not send us.
             RegistryError: the environment names certificates or a proxy that cannot be used.
         """
         proxy = proxy_for(url, self._environ)
-        if proxy and allowed is not None:
-            # The proxy looks the name up, so the dialer never sees the address that it finds.
-            check_name(urlsplit(url).hostname or "", allowed)
-            # What was judged is what the proxy gets to read: it might read 0x7f.1 in another way.
-            url = with_canonical_host(url)
-        return self._manager(url, proxy, allowed).urlopen(
-            method,
-            url,
-            body=body,
-            headers=headers,
-            timeout=timeout,
-            # The callers follow redirects and repeat requests: each judges every target anew, within its own limits.
-            redirect=False,
-            retries=False,
-            # The body is the caller's to read, within its limit; it is never unpacked, which could fill the memory.
-            preload_content=False,
-            decode_content=False,
-        )
+
+        def send(allowed: Allowed) -> urllib3.BaseHTTPResponse:
+            asked = url
+            if proxy and allowed is not None:
+                # The proxy looks the name up, so the dialer never sees the address that it finds.
+                check_name(urlsplit(url).hostname or "", allowed)
+                # What was judged is what the proxy gets to read: it might read 0x7f.1 in another way.
+                asked = with_canonical_host(url)
+            return self._manager(asked, proxy, allowed).urlopen(
+                method,
+                asked,
+                body=body,
+                headers=headers,
+                timeout=total(deadline),
+                # The callers follow redirects and repeat requests: each judges every target anew, within its own limits.
+                redirect=False,
+                retries=False,
+                # The body is the caller's to read, within its limit; it is never unpacked, which could fill the memory.
+                preload_content=False,
+                decode_content=False,
+            )
+
+        # Where the operator's own server is, is the operator's business.
+        if not home or origin_of(url) == origin_of(home):
+            return send(None)
+        try:
+            # Nearly every redirect leads to a public object store, so no lookup of the server's own name is needed.
+            return send(GLOBAL_ONLY)
+        except AddressRefused:
+            # Looked up only now: behind a proxy the server's name may be unknown here, which takes its time.
+            allowed = self._reach(home, deadline)
+        return send(allowed)
+
+    def _reach(self, home: str, deadline: Deadline) -> frozenset[Kind]:
+        """Return the kinds of address to which the server at ``home`` may send us, from where it is itself."""
+        ends, reach = self._reaches.get(home) or (0.0, GLOBAL_ONLY)
+        # Kept for a while, for each redirected blob would otherwise cost a lookup of the server's own name.
+        if time.monotonic() < ends:
+            return reach
+        # The port makes no difference to where a host is, but getaddrinfo wants one.
+        parts = urlsplit(home)
+        try:
+            reach = self.resolver.reach(parts.hostname or "", parts.port or 443, deadline)
+        except OSError:
+            # Behind a proxy, perhaps, which alone knows the name: then nothing but global addresses.
+            reach = GLOBAL_ONLY
+        # Soon again where it is the least: the server's name may have been unknown for a moment.
+        seconds = 1.0 if reach == GLOBAL_ONLY else limits.REACH_SECONDS
+        self._reaches.put(home, (time.monotonic() + seconds, reach))
+        return reach
 
     def close(self) -> None:
         """Close every connection that is not in use; new ones are opened when they are needed."""
@@ -132,41 +165,6 @@ class Pools:
         # urllib3 leaves out the user's name and password in a proxy's URL.
         headers = urllib3.make_headers(proxy_basic_auth=login) if login else {}
         return urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=own, **kept)  # type: ignore[arg-type]
-
-
-def within_reach(url: str, home: str, send: Callable[[Allowed], T], reach: Callable[[], Allowed]) -> T:
-    """Return what ``send`` returns: to the configured server anywhere, to another host only where the server could lead us.
-
-    Args:
-        url: where ``send`` sends to.
-        home: the configured server.
-        send: sends to addresses of the kinds that it is given.
-        reach: the kinds of address to which the server may send us.
-
-    Raises:
-        AddressRefused: the host has an address of another kind.
-    """
-    if origin_of(url) == origin_of(home):
-        # Where the operator's own server is, is the operator's business.
-        return send(None)
-    try:
-        # Nearly every redirect leads to a public object store, so no lookup of the registry's own name is needed.
-        return send(GLOBAL_ONLY)
-    except AddressRefused:
-        # Looked up only now: behind a proxy the server's name may be unknown here, which takes its time.
-        allowed = reach()
-    return send(allowed)
-
-
-def reach_of(home: str, resolver: Resolver, deadline: Deadline) -> frozenset[Kind]:
-    """Return the kinds of address to which the server at ``home`` may send us, from where it is itself."""
-    # The port makes no difference to where a host is, but getaddrinfo wants one.
-    parts = urlsplit(home)
-    try:
-        return resolver.reach(parts.hostname or "", parts.port or 443, deadline)
-    except OSError:
-        # Behind a proxy, perhaps, which alone knows the name: then nothing but global addresses.
-        return GLOBAL_ONLY
 
 
 def _host_of(url: str) -> str:

@@ -213,8 +213,7 @@ def timed_pools(resolver: Resolver, allowed: frozenset[Kind] | None) -> dict[str
     }
 
 
-def total(deadline: Deadline, most: float | None = None) -> urllib3.Timeout:
-    """Return what is left of ``deadline``, and not more than ``most`` seconds, as one limit for a whole exchange."""
-    left = deadline.remaining() if most is None else min(deadline.remaining(), most)
+def total(deadline: Deadline) -> urllib3.Timeout:
+    """Return what is left of ``deadline`` as one limit for a whole exchange."""
     # 0 would be an error in urllib3; a thousandth is over before anything is sent.
-    return urllib3.Timeout(total=max(left, 0.001))
+    return urllib3.Timeout(total=max(deadline.remaining(), 0.001))

@@ -30,4 +30,7 @@ MAX_MET_HOSTS = 256
 """Hosts whose addresses are remembered after they were connected to."""
 
 MET_SECONDS = 600.0
-"""Seconds for which such an address counts: longer than the registry room remembers a reach (``REACH_SECONDS``)."""
+"""Seconds for which such an address counts: longer than a reach is remembered (``REACH_SECONDS``)."""
+
+REACH_SECONDS = 60.0
+"""Time for which it is remembered to which kinds of address a server may send its client."""

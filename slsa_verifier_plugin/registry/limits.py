@@ -77,9 +77,6 @@ MAX_TOKEN_SECONDS = 3600.0
 CREDENTIALS_SECONDS = 60.0
 """Time for which credentials without an expiry are used again without asking the provider."""
 
-REACH_SECONDS = 60.0
-"""Time for which it is remembered to which kinds of address a registry may send its client."""
-
 API_SUPPORT_SECONDS = 300.0
 """Time for which it is remembered that a repository has no referrers API."""
 

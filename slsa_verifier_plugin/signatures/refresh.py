@@ -149,14 +149,12 @@ class _Fetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:
-            answer = self._downloader.get(url)
-            # What is not followed by now is no file of the repository. A 404 is how a client learns that a root is the newest
-            # (TUF 1.0, 5.3.3), so python-tuf must get the number.
-            if answer.status >= 300:
-                answer.close()
-                raise DownloadHTTPError(f"HTTP error {answer.status}", answer.status)
-            yield from answer.chunks(_CHUNK_BYTES)
+            yield from self._downloader.fetch(url, _CHUNK_BYTES)
         except (NotDownloaded, RegistryError) as error:
+            status = getattr(error, "status", 0)
+            # A 404 is how a client learns that a root is the newest (TUF 1.0, 5.3.3), so python-tuf must get the number.
+            if status:
+                raise DownloadHTTPError(str(error), status) from None
             # python-tuf takes nothing but its own type for "not available", and goes on to the next step or gives up by it.
             raise DownloadError(str(error)) from None
 

@@ -60,7 +60,7 @@ def mirror() -> Iterator[Mirror]:
 
 def fetch(url: str, environ: dict[str, str], seconds: float = 10.0) -> bytes:
     downloader = Downloader(environ, Deadline(seconds), "tests", NAMES)
-    return b"".join(downloader.get(url).chunks(1024))
+    return b"".join(downloader.fetch(url, 1024))
 
 
 def test_a_file_is_fetched_directly(mirror: Mirror) -> None:
@@ -78,7 +78,9 @@ def test_a_file_is_fetched_through_a_proxy(mirror: Mirror, user: str) -> None:
 def test_a_proxy_that_wants_a_password_is_an_answer_of_its_own(mirror: Mirror) -> None:
     with Proxy(f"127.0.0.1:{mirror.port}", "somebody:password") as proxy:
         environ = {"HTTP_PROXY": f"http://{proxy.host}"}
-        assert Downloader(environ, Deadline(10.0), "tests", NAMES).get("http://a.example/x").status == 407
+        with pytest.raises(NotDownloaded) as caught:
+            fetch("http://a.example/x", environ)
+    assert caught.value.status == 407
 
 
 @pytest.mark.parametrize("proxied", [False, True])

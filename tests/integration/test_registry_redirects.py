@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.network.dialing import Endpoint, Resolver
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.reference import Reference
@@ -166,6 +167,30 @@ def test_a_name_that_points_where_the_registry_is_not_is_refused(own: str, targe
     assert error.reason is Reason.REGISTRY_INVALID_RESPONSE
     assert f"{kind} address" in error.message
     assert "http://objects.example:1" in error.message
+
+
+def test_a_registry_whose_name_is_not_looked_up_in_time_is_not_blamed_for_its_redirect() -> None:
+    """Where it is, and so where it may send us, is not known: that is a matter of time, and the next call may learn it."""
+    done = threading.Event()
+    with ToxicRegistry(toxins.redirect("http://127.0.0.1:1/x"), "/blobs/") as registry:
+        pushed = push(registry)
+        asked = 0
+
+        def lookup(host: str, number: int) -> list[Endpoint]:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                done.wait(60)
+            return [Endpoint(socket.AF_INET, ("127.0.0.1", number))]
+
+        image = Reference.parse(f"registry.example:{registry.host.rpartition(':')[2]}/team/app")
+        with RegistryStore(HTTP, None, {}, resolver=Resolver(lookup)) as store:
+            try:
+                with pytest.raises(DeadlineError):
+                    store.blob(image, pushed.blob, len(NOTE), Deadline(1))
+            finally:
+                done.set()
+        assert asked == 2
 
 
 def test_one_bad_address_among_good_ones_is_enough_to_refuse() -> None:

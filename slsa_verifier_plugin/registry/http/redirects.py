@@ -14,11 +14,8 @@ from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.network.addresses import AddressRefused, Kind
 from slsa_verifier_plugin.network.origins import REDIRECTS, origin_of, target_of
-from slsa_verifier_plugin.network.pools import GLOBAL_ONLY, reach_of, within_reach
 from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 
 Observer = Callable[[HttpRequest, Reply, str, float], None]
@@ -39,7 +36,6 @@ class HttpClient:
         self._transport = transport
         self.observer: Observer | None = None
         """Called with every answer, its body unread (``registry check``)."""
-        self._reach: Leases[str, frozenset[Kind]] = Leases("the registry's address", self._find_reach)
 
     def send(self, request: HttpRequest, deadline: Deadline, home: str, *, leave_home: bool = True) -> Reply:
         """Return the answer at the end of the redirects, whatever its status.
@@ -58,7 +54,7 @@ class HttpClient:
         for _ in range(limits.MAX_REDIRECTS + 1):
             # For ``registry check``, which shows where the time goes.
             begun = time.monotonic()
-            reply = self._send_once(request, deadline, home)
+            reply = self._transport.send(request, deadline, home)
             # Before the body is read, which is the caller's.
             if self.observer is not None:
                 self.observer(request, reply, home, time.monotonic() - begun)
@@ -83,29 +79,6 @@ class HttpClient:
         raise _refused(
             request, f"there were more than {limits.MAX_REDIRECTS} of them, or they go in a circle"
         )
-
-    def _send_once(self, request: HttpRequest, deadline: Deadline, home: str) -> Reply:
-        """Send to the registry itself anywhere, to another host only where the registry's own address allows it."""
-        try:
-            return within_reach(
-                request.url,
-                home,
-                lambda allowed: self._transport.send(request, deadline, allowed),
-                lambda: self._reach.get(home, deadline),
-            )
-        # A public registry with a private object store ends here (docs/registries.md, "What is sent where").
-        except AddressRefused as refused:
-            why = (
-                f"the registry sends its client to {faults.redacted(request.url)}, a {refused.kind} address, and is not at "
-                "such an address itself; give that host an address like the registry's, or check who runs the registry"
-            )
-            raise faults.failure(request.operation, why, Reason.REGISTRY_INVALID_RESPONSE) from None
-
-    def _find_reach(self, home: str, deadline: Deadline) -> Lease[frozenset[Kind]]:
-        reach = reach_of(home, self._transport.resolver, deadline)
-        # Soon again where it is the least: the registry's name may have been unknown for a moment.
-        # Kept for a while, for each redirected blob would otherwise cost a lookup of the registry's own name.
-        return Lease.lasting(reach, 1.0 if reach == GLOBAL_ONLY else limits.REACH_SECONDS)
 
 
 def _check_step(request: HttpRequest, status: int, target: str) -> None:

@@ -15,9 +15,9 @@ import urllib3
 from urllib3.exceptions import InvalidHeader, LocationValueError
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import DeadlineError, RegistryError
-from slsa_verifier_plugin.network.pools import FAILURES, Allowed, Pools
-from slsa_verifier_plugin.network.sockets import total
+from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.network.addresses import AddressRefused
+from slsa_verifier_plugin.network.pools import FAILURES, Pools
 from slsa_verifier_plugin.registry import faults, limits
 
 _QUIET = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
@@ -150,17 +150,16 @@ class Reply:
 class Transport(Pools):
     """Sends requests, and words what goes wrong; arguments as of ``Pools``; safe for many threads."""
 
-    def send(self, request: HttpRequest, deadline: Deadline, allowed: Allowed = None) -> Reply:
+    def send(self, request: HttpRequest, deadline: Deadline, home: str = "") -> Reply:
         """Return the answer to one request, whatever its status; the body is still to be read.
 
         Args:
             request: what to send; its URL holds no user information.
             deadline: the end of connecting, sending and receiving, the body included.
-            allowed: kinds of address that may be connected to, None for all.
+            home: the registry's scheme and host, where the request may be for another host that it has named.
 
         Raises:
-            AddressRefused: the host has an address of another kind than ``allowed``.
-            RegistryError: no answer, TLS, or an answer that is not HTTP.
+            RegistryError: no answer, TLS, an answer that is not HTTP, or a host to which the registry may not send us.
             DeadlineError: out of time.
         """
         # Before the connection: a call that is out of time would only take one from others.
@@ -171,9 +170,16 @@ class Transport(Pools):
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = urlencode(dict(body)).encode("ascii")
         try:
-            answer = self.open(
-                request.method, request.url, headers, total(deadline), body=body, allowed=allowed
+            answer = self.open(request.method, request.url, headers, deadline, body, home)
+        # A public registry with a private object store ends here (docs/registries.md, "What is sent where").
+        except AddressRefused as refused:
+            # Where the registry's own name was not looked up in time, its reach is not known.
+            deadline.check(request.operation)
+            why = (
+                f"the registry sends its client to {faults.redacted(request.url)}, a {refused.kind} address, and is not at "
+                "such an address itself; give that host an address like the registry's, or check who runs the registry"
             )
+            raise faults.failure(request.operation, why, Reason.REGISTRY_INVALID_RESPONSE) from None
         except FAILURES as error:
             raise _worded(error, request, deadline) from None
         return Reply(answer, request, deadline)
