@@ -34,6 +34,7 @@ TESTS = {
         "test_signatures_bundles.py",
         "test_signatures_verifier.py",
         "test_signatures_timestamp_parts.py",
+        "test_signatures_windows.py",
     ],
     "signatures/certificate.py": ["test_signatures_certificate.py"],
     "regular_files.py": ["test_regular_files.py"],
@@ -96,6 +97,7 @@ TESTS = {
     "verification/prefetch.py": ["test_prefetch.py", "test_provenances.py"],
     "verification/provenances.py": [
         "test_provenances.py",
+        "test_provenances_limits.py",
         "test_verify_binding_provenance.py",
         "test_verify_time.py",
     ],

@@ -163,6 +163,15 @@ def test_documents_that_never_end_are_looked_at_a_few_times() -> None:
     assert values(b"{\n" * 999 + text(BUNDLE)) == [BUNDLE]
 
 
+def test_long_lines_that_never_end_are_looked_at_a_few_times() -> None:
+    """A long line is looked for in any case. Each that begins like a document would cost a parse of all that follows."""
+    padded = {"x": "a" * SHORT_BYTES, **BUNDLE}
+    lines = text(padded, 1).replace(b"{\n", b"{", 1)
+    broken = lines[: lines.index(b"\n") + 1]
+    for count, expected in ((MAX_BROKEN - 1, [padded]), (MAX_BROKEN, [])):
+        assert values(broken * count + lines) == expected
+
+
 def test_the_first_line_may_end_as_a_document_does() -> None:
     content = b'{"x": {}\n, ' + text(ENVELOPE)[1:]
     assert values(content) == [{"x": {}, **ENVELOPE}]
