@@ -68,6 +68,14 @@ def test_ssl_cert_file_replaces_the_bundle(registry: EmbeddedRegistry, authority
     assert fetched(registry, {"SSL_CERT_FILE": str(authority.root)}) == NOTE
 
 
+def test_an_authority_without_key_identifiers_is_trusted(tmp_path: Path) -> None:
+    """As Go has it, whatever the version of Python: from 3.13 on its own default context refuses such a certificate."""
+    company = Authority(tmp_path / "company", has_key_identifiers=False)
+    tls = company.server_context(company.server("server", "127.0.0.1"))
+    with RecordingRegistry(tls=tls) as running:
+        assert fetched(running, {"SSL_CERT_FILE": str(company.root)}) == NOTE
+
+
 def test_ssl_cert_dir_counts_whatever_the_files_are_called(
     registry: EmbeddedRegistry, authority: Authority, tmp_path: Path
 ) -> None:

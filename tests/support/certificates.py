@@ -30,17 +30,25 @@ class Authority:
         name: the root's common name.
         days: days for which it lasts; negative for one that is over.
         above: the authority that has signed it; None for a root.
+        has_key_identifiers: as RFC 5280 wants them (4.2.1.1); many a company's own authority has none.
     """
 
     def __init__(
-        self, directory: Path, name: str = "test root", days: int = 365, above: Authority | None = None
+        self,
+        directory: Path,
+        name: str = "test root",
+        days: int = 365,
+        above: Authority | None = None,
+        *,
+        has_key_identifiers: bool = True,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
+        self._has_key_identifiers = has_key_identifiers
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signer = above or self
-        builder = _builder(self._name, signer._name, self._key.public_key(), days=days)
+        builder = signer._builder(self._name, self._key.public_key(), days=days)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(_usage(signs=True), critical=True)
         root = builder.sign(signer._key, hashes.SHA256())
@@ -80,7 +88,7 @@ class Authority:
     ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(subject, self._name, key.public_key(), days[1], days[0])
+        builder = self._builder(subject, key.public_key(), days[1], days[0])
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         if alternatives is not None:
@@ -97,20 +105,25 @@ class Authority:
         )
         return pair
 
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int, begins: int = -60
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + datetime.timedelta(days=begins))
-        .not_valid_after(now + datetime.timedelta(days=days))
-    )
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int, begins: int = -60
+    ) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + datetime.timedelta(days=begins))
+            .not_valid_after(now + datetime.timedelta(days=days))
+        )
+        # Python 3.13's default context, which stands for other clients here, refuses a certificate without them; Go's does not.
+        if self._has_key_identifiers:
+            own = x509.SubjectKeyIdentifier.from_public_key(key)
+            above = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(own, critical=False).add_extension(above, critical=False)
+        return builder
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
