@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
@@ -280,33 +281,22 @@ def _cluster(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
         return
     # All kinds in one stream: what they say of each other is checked, too.
     content = b""
+    # Half of the time, so that kubectl still says what failed before it is ended.
+    limit = f"--request-timeout={KUBECTL_SECONDS // 2}s"
     for kind in KINDS:
-        found = _kubectl(kind, environ)
-        if isinstance(found, DoctorFinding):
-            yield found
-            # The API server does not answer: the other kinds would take as long to fail.
-            if found.outcome == FAILED:
+        try:
+            found = run_kubectl(["get", kind, "-o", "json", limit], environ, KUBECTL_SECONDS)
+        except KubectlError as error:
+            # kubectl's own words for a kind whose definition is not installed.
+            if "doesn't have a resource type" not in str(error):
+                yield on_cluster(FAILED, str(error), "check the kubeconfig and your rights")
+                # The API server does not answer: the other kinds would take as long to fail.
                 return
+            owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
+            yield on_cluster(WARNING, f"the cluster knows no {kind}", f"install {owner} there")
         else:
             content += b"---\n" + found + b"\n"
     yield from _resources(content)
-
-
-def _kubectl(kind: str, environ: Mapping[str, str]) -> bytes | DoctorFinding:
-    """Return the resources of one kind; a finding where there is no such kind, or no cluster."""
-    try:
-        return run_kubectl(
-            # Half of the time, so that kubectl still says what failed before it is ended.
-            ["get", kind, "-o", "json", f"--request-timeout={KUBECTL_SECONDS // 2}s"],
-            environ,
-            KUBECTL_SECONDS,
-        )
-    except KubectlError as error:
-        # kubectl's own words for a kind whose definition is not installed.
-        if "doesn't have a resource type" in str(error):
-            owner = "Gatekeeper" if "gatekeeper" in kind else "Ratify"
-            return on_cluster(WARNING, f"the cluster knows no {kind}", f"install {owner} there")
-        return on_cluster(FAILED, str(error), "check the kubeconfig and your rights")
 
 
 def _resources(content: bytes) -> Iterator[DoctorFinding]:
@@ -316,9 +306,7 @@ def _resources(content: bytes) -> Iterator[DoctorFinding]:
         yield on_cluster(FAILED, f"kubectl's output cannot be read: {error}", "check kubectl's version")
         return
     problems = lint(resources, allow_empty=True).problems
-    counts: dict[str, int] = {}
-    for resource in resources:
-        counts[resource.kind] = counts.get(resource.kind, 0) + 1
+    counts = Counter(resource.kind for resource in resources)
     # Ratify without a Verifier denies every image.
     if not any(kind.endswith("Verifier") for kind in counts):
         yield on_cluster(

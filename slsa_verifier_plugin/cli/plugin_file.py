@@ -163,17 +163,16 @@ def asked_version(path: Path) -> subprocess.CompletedProcess[bytes]:
 
 
 def _try_out(path: Path) -> None:
+    where = f"what was put into {quoted(str(path.parent.parent))}"
     try:
         done = asked_version(path)
     # Something that waits for input, or a machine that is out of memory.
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"what was put into {quoted(str(path.parent.parent))} does not answer") from error
+        raise UsageError(f"{where} does not answer") from error
     # A mount option, or a security module: the system does not say which.
     except PermissionError as error:
-        raise UsageError(
-            f"files in {quoted(str(path.parent.parent))} may not be executed; is it mounted with noexec?"
-        ) from error
+        raise UsageError(f"{where} may not be executed; is it mounted with noexec?") from error
     if done.returncode != 0 or __version__.encode() not in done.stdout:
         # The last line: there a traceback says what went wrong.
         detail = plain(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
-        raise UsageError(f"what was put into {quoted(str(path.parent.parent))} does not run: {detail}")
+        raise UsageError(f"{where} does not run: {detail}")

@@ -17,6 +17,7 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     POLICY_KINDS,
     STORE_KINDS,
     VERIFIER_KINDS,
+    VERSIONS,
     Resource,
 )
 
@@ -32,7 +33,7 @@ def _of_groups(what: str) -> dict[str, Names]:
 
 GROUPS = {**_of_groups("kinds"), GROUP: (*VERIFIER_KINDS, *STORE_KINDS, *POLICY_KINDS)}
 """The kinds that are looked at, by API group; of constraints' group none is written down, for templates name them."""
-SERVED = _of_groups("served")
+SERVED = {**_of_groups("served"), GROUP: VERSIONS}
 """The versions that are served, by group; the first is the one to write."""
 PASSED_BY = _of_groups("passedBy")
 """Kinds of these groups that exist and that are not looked at."""

@@ -14,7 +14,6 @@ from slsa_verifier_plugin.resources.kinds import (
     AT_ADMISSION,
     CONSTRAINT,
     MUTATOR_KINDS,
-    SERVED,
     WEBHOOK_KINDS,
     kind_of,
 )
@@ -81,14 +80,6 @@ class GatekeeperSide:
             yield from self._kyverno(resource)
         yield from lint_mutator(resource, self.providers)
         yield from lint_match(resource)
-        group, _, version = resource.api_version.partition("/")
-        served = SERVED.get(group, ())
-        # The API server refuses an object of a version that is not served.
-        if served and kind and version not in served:
-            what = (
-                f"{quoted(resource.api_version)} is served by nobody, expected {group}/{' or '.join(served)}"
-            )
-            yield error(["apiVersion"], what, f"write {group}/{served[0]}")
 
     def not_checked(self, resource: Resource) -> Iterator[str]:
         """Yield what of a resource could not be checked, for people."""

@@ -15,11 +15,11 @@ from slsa_verifier_plugin.members import at
 from slsa_verifier_plugin.policy.parameters import DEFAULT_TIMEOUT, ParameterError, Policy, parse_policy
 from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.resources.kinds import (
-    CONSTRAINT,
     CONSTRAINT_GROUP,
     GROUPS,
     KYVERNO_KINDS,
     PASSED_BY,
+    SERVED,
     group_of,
     kind_of,
 )
@@ -36,7 +36,6 @@ from slsa_verifier_plugin.resources.ratify_resources import (
     POLICY_KINDS,
     RULES,
     VERIFIER_KINDS,
-    VERSIONS,
     MalformedResourceError,
     Resource,
     VerifierResource,
@@ -163,21 +162,23 @@ class _PolicyReview:
 
     def _api_version(self, resource: Resource) -> Iterator[Remark]:
         kind, (group, _, version) = kind_of(resource), resource.api_version.partition("/")
-        expected = group_of(kind)
-        # A constraint is known by its group alone, for templates name the kinds: its group cannot be wrong here.
-        if not kind or kind == CONSTRAINT:
+        if not kind:
             return
+        # A constraint is known by its group alone, for templates name the kinds: its group cannot be wrong here.
+        expected = group_of(kind) or group
+        newest, *older = SERVED[expected]
         # In another group it is another kind, which Ratify and Gatekeeper never see.
         if group != expected:
             whose = "Ratify v1's" if expected == GROUP else f"that of kind {kind}"
             found = f"apiVersion {quoted(resource.api_version)} is not {whose}"
-            served = VERSIONS[0] if expected == GROUP else "VERSION"
-            yield error(["apiVersion"], found, f"write {expected}/{served}")
-        elif group == GROUP and version not in VERSIONS:
-            found = f"Ratify v1 knows no {quoted(version)} of {resource.kind}"
-            yield error(["apiVersion"], found, f"write {GROUP}/{VERSIONS[0]}")
-        elif group == GROUP and version != VERSIONS[0]:
-            yield warning(["apiVersion"], f"{version} is deprecated", f"write {GROUP}/{VERSIONS[0]}")
+            yield error(["apiVersion"], found, f"write {expected}/{newest}")
+        # The API server refuses an object of a version that is not served.
+        elif version not in (newest, *older):
+            served = " or ".join((newest, *older))
+            what = f"{quoted(resource.api_version)} is served by nobody, expected {group}/{served}"
+            yield error(["apiVersion"], what, f"write {group}/{newest}")
+        elif group == GROUP and version in older:
+            yield warning(["apiVersion"], f"{version} is deprecated", f"write {group}/{newest}")
 
     def _verifier(self, resource: Resource) -> Iterator[Remark]:
         if not resource.is_ratify(VERIFIER_KINDS):

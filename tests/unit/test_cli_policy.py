@@ -126,7 +126,7 @@ def with_parameters(**changes: Any) -> dict[str, Any]:
     ("resources", "severity", "line", "expected"),
     [
         ([verifier()], "warning", 8, "sourceBinding is none"),
-        ([verifier(apiVersion="config.ratify.deislabs.io/v1")], "error", 1, 'Ratify v1 knows no "v1" of Verifier'),
+        ([verifier(apiVersion="config.ratify.deislabs.io/v1")], "error", 1, '"config.ratify.deislabs.io/v1" is served by nobody'),
         ([verifier(apiVersion="ratify.dev/v1beta1")], "error", 1, "is not Ratify v1's"),
         ([{**bad(), "apiVersion": "config.ratify.deislabs.io/v1alpha1"}], "warning", 1, "v1alpha1 is deprecated"),
         ([bad(name="slsla-verifier")], "error", 6, 'the type "slsla-verifier" is no name that this plugin'),

@@ -57,8 +57,7 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
     for remark in remarks(summary):
         yield painter.paint(plain(remark, 4096), "yellow")
     # The column is as wide as the longest level, so that numbers stand below each other.
-    width = max((len(name) for name in summary.levels), default=0)
-    width = max(width, len("as it stands"))
+    width = max(map(len, (*summary.levels, "as it stands")))
     yield f"  {'':<{width}} {'admitted':>9} {'denied':>9} {'undecided':>9}"
     yield f"  {'as it stands':<{width}} {_numbers(summary.decisions, painter)}"
     for name in summary.levels:

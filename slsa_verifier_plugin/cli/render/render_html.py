@@ -83,7 +83,7 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
             for code, count in summary.by_reason.most_common()
         ],
         "heads": [{"key": key, "name": name} for key, name in _HEADS.items()],
-        "rows": (_row(row, ranks) for row in rows),
+        "rows": ((row, _facts(row, ranks)) for row in rows),
         "roots": [_root(root) for root in summary.roots],
         "verifiers": _verifiers(summary),
     }
@@ -111,20 +111,17 @@ def _bar(name: str, counts: Counter[str], steps: Sequence[str], longest: int) ->
     return {"name": plain(name), "total": counts.total(), "parts": parts}
 
 
-def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
-    """Return what the template shows of one image."""
+def _facts(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the template shows of one image beside what its row says."""
     namespaces = sorted({use.namespace or NO_NAMESPACE for use in row.uses})
     # Without doubles: a Deployment of ten Pods is one place.
     places = sorted({f"{use.namespace}/{use.workload}".strip("/") for use in row.uses if use.workload})
     admitted = row.decision is Decision.ADMITTED
     return {
-        "image": row.image,
         # Only where it says more than the name itself.
         "resolved": row.resolved if row.resolved != row.image else "",
         "digest": row.resolved.partition("@")[2],
-        "decision": row.decision,
         "order": _ORDER[row.decision],
-        "reason": row.reason,
         "level": highest_of(row),
         "rank": ranks.get(row.highest, 0),
         # Empty where no place has one, as for a list: a column of "(no namespace)" tells nothing.
@@ -133,25 +130,10 @@ def _row(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
         "namespace_keys": f"|{'|'.join(map(plain, namespaces))}|",
         # A sentence that goes on is there as a whole in the opened row.
         "short": "" if admitted else plain(row.message, MAX_SENTENCE),
-        "message": row.message,
         "remedy": "" if admitted else entries()[row.reason].in_short,
-        "repository": row.repository,
-        "revision": row.revision,
         "commit": row.revision[:SHORT_COMMIT],
-        "signer": row.signer,
         "states": ", ".join(row.found),
-        "artifact": row.seen.artifact,
         "roots": ", ".join(map(_root, row.seen.roots)),
-        "steps": [
-            {
-                "number": step.number,
-                "name": step.name,
-                "outcome": step.outcome,
-                "style": "admitted" if step.outcome == "passed" else "denied",
-                "detail": step.sentence,
-            }
-            for step in row.seen.steps
-        ],
         "places": places[:MAX_PLACES],
         "more_places": max(len(places) - MAX_PLACES, 0),
     }

@@ -96,9 +96,8 @@ class _Tree:
 
     def image(self, view: ImageView) -> _Node:
         children = [_Node(f"platform {plain(name)}") for name in view.platforms]
-        children += [
-            _Node(f"{plain(key)}: {plain(value)}") for key, value in self._shown_annotations(view.annotations)
-        ]
+        # These two say what the image was built from; a base image's dozens of others are for --verbose.
+        children += self._annotations(view.annotations, ".image.revision", ".image.source")
         children += [self.artifact(artifact) for artifact in view.artifacts]
         # An image without attachments looks like one whose attachments could not be read; this says which.
         if not view.artifacts:
@@ -110,30 +109,22 @@ class _Tree:
     def artifact(self, view: ArtifactView) -> _Node:
         kind = view.artifact_type or "no artifact type"
         text = f"{self._painter.paint(plain(kind), 'cyan')} {plain(str(view.descriptor.digest))}"
-        children = [_Node(self._problem(view.problem))] if view.problem else []
         # Of an artifact that could not be read the own type is unknown, so nothing can be compared.
-        if not view.problem and (wrong := _misreported(view)):
-            children.append(_Node(self._problem(wrong)))
-        # A base image brings dozens of annotations along.
-        if self._verbose:
-            children += [
-                _Node(f"{plain(key)}: {plain(value)}") for key, value in sorted(view.annotations.items())
-            ]
+        children = self._problems(view.problem or _misreported(view))
+        children += self._annotations(view.annotations)
         children += [self.blob(blob) for blob in view.blobs]
         return _Node(text, tuple(children))
 
     def blob(self, view: BlobView) -> _Node:
         name = f"{plain(view.name, 512)} " if view.name else ""
         text = f"{self._painter.paint(name, 'bold')}{short(view.digest)}, {view.size} bytes"
-        children = [_Node(self._problem(view.problem))] if view.problem else []
+        children = self._problems(view.problem or ("" if view.lines else "it is empty"))
         # A blob may have thousands of lines, and a terminal has fifty.
         shown = view.lines if self._verbose else view.lines[:MAX_LINES]
         children += [self.line(line) for line in shown]
         # Said, never silently cut: the line that somebody looks for may be among the others.
         if len(shown) < len(view.lines):
             children.append(_Node(f"{len(view.lines) - len(shown)} more lines; --verbose shows them"))
-        if not view.lines and not view.problem:
-            children.append(_Node(self._problem("it is empty")))
         return _Node(text, tuple(children))
 
     def line(self, line: Line) -> _Node:
@@ -201,12 +192,13 @@ class _Tree:
             for arc, value in sorted(line.signer.claims.items()):
                 yield f"{_EXTENSIONS.get(arc, f'extension {arc}')} {plain(value, 512)}"
 
-    def _shown_annotations(self, annotations: Mapping[str, str]) -> list[tuple[str, str]]:
-        names = sorted(annotations)
-        if not self._verbose:
-            # These two say what the image was built from; a base image's dozens of others are for --verbose.
-            names = [name for name in names if name.endswith((".image.revision", ".image.source"))]
-        return [(name, annotations[name]) for name in names]
+    def _annotations(self, annotations: Mapping[str, str], *always: str) -> list[_Node]:
+        """Return those whose names end with one of ``always``, all if verbose."""
+        names = [name for name in sorted(annotations) if self._verbose or name.endswith(always)]
+        return [_Node(f"{plain(name)}: {plain(annotations[name])}") for name in names]
+
+    def _problems(self, text: str) -> list[_Node]:
+        return [_Node(self._problem(text))] if text else []
 
     def _problem(self, text: str) -> str:
         return f"{self._painter.mark('warning').rstrip()} {plain(text, 512)}"

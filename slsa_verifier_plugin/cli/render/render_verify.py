@@ -25,7 +25,7 @@ _STYLES = {
     Decision.DENIED: ("red", "bold"),
     Decision.UNDECIDED: ("yellow", "bold"),
 }
-_STEP_COLUMNS = 27
+_STEP_COLUMNS = 23
 
 
 def text_of(reports: Sequence[ImageReport], painter: Painter, verbose: bool) -> Iterator[str]:
@@ -42,12 +42,10 @@ def text_of(reports: Sequence[ImageReport], painter: Painter, verbose: bool) -> 
 
 def summary_of(reports: Sequence[ImageReport], painter: Painter) -> str:
     """Return the one line that counts decisions."""
-    counts = {decision: sum(report.decision is decision for report in reports) for decision in Decision}
-    shown = [
-        painter.paint(f"{count} {decision}", *_STYLES[decision])
-        for decision, count in counts.items()
-        if count
-    ]
+    counts = Counter(report.decision for report in reports)
+    # The order is Decision's, whatever image came first.
+    seen = [decision for decision in Decision if counts[decision]]
+    shown = [painter.paint(f"{counts[decision]} {decision}", *_STYLES[decision]) for decision in seen]
     return f"{counted(len(reports), 'image')}: {', '.join(shown)}"
 
 
@@ -96,17 +94,14 @@ def _artifact(artifact: ArtifactReport, painter: Painter, verbose: bool) -> Iter
 
 
 def _step(step: Step, painter: Painter, indent: str) -> Iterator[str]:
-    label = f"{step.number:>2} {step.name}"
-    outcome = str(step.outcome)
+    label = f"{f'{step.number:>2} {step.name}':<{_STEP_COLUMNS}}"
     detail = step.detail  # the remedy is in the image's message already
     # Said in words: a dim line alone could be taken for one that passed.
     if step.outcome is StepOutcome.NOT_CHECKED:
         detail = f"not checked{': ' if detail else ''}{detail}"
-        label = painter.paint(f"{label:<{_STEP_COLUMNS - 4}}", "dim")
-    else:
-        label = f"{label:<{_STEP_COLUMNS - 4}}"
-    mark = painter.mark(outcome)
-    columns = len(indent) + (1 if painter.symbols else 2) + 1 + _STEP_COLUMNS - 4 + 1
+        label = painter.paint(label, "dim")
+    mark = painter.mark(step.outcome)
+    columns = len(indent) + (1 if painter.symbols else 2) + 1 + _STEP_COLUMNS + 1
     if painter.width is not None and painter.width - columns < 24:
         # Too narrow for two columns: what was seen goes below the step's name.
         yield f"{indent}{mark} {label.rstrip()}"
