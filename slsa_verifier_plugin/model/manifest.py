@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slsa_verifier_plugin.errors import ArtifactError, Reason
+from slsa_verifier_plugin.members import text_at
 from slsa_verifier_plugin.model.digest import Descriptor, annotations_of
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import quoted
@@ -72,7 +73,8 @@ def parse_manifest(content: bytes, media_type: str) -> Manifest:
     config = Descriptor.parse(value["config"]) if "config" in value else None
     return Manifest(
         kind=kind,
-        artifact_type=_artifact_type(value, config),
+        # OCI image specification 1.1, "artifactType": where it is missing, the config's media type takes its place.
+        artifact_type=text_at(value, "artifactType") or (config.media_type if config else ""),
         blobs=_descriptors(value, {"image": "layers", "artifact": "blobs"}.get(kind), MAX_BLOBS),
         manifests=_descriptors(value, "manifests" if kind == "index" else None, MAX_MANIFESTS),
         config=config,
@@ -100,14 +102,6 @@ def _kind(media_type: str, value: Mapping[str, Any]) -> str:
     if mixed := foreign & value.keys():
         raise ArtifactError(f"the {kind} manifest also has {', '.join(sorted(mixed))}")
     return kind
-
-
-def _artifact_type(value: Mapping[str, Any], config: Descriptor | None) -> str:
-    own = value.get("artifactType")
-    # OCI image specification 1.1, "artifactType": where it is missing, the config's media type takes its place.
-    if isinstance(own, str) and own:
-        return own
-    return config.media_type if config else ""
 
 
 def _descriptors(value: Mapping[str, Any], key: str | None, most: int) -> tuple[Descriptor, ...]:

@@ -8,7 +8,6 @@ is matched comes from outside.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,19 +26,18 @@ _LOCATED = re.compile(
 _UNLOCATED = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 # Empty and dot segments, also before a ref: whoever normalizes a path (RFC 3986, section 5.2.4) reads another one.
 _DOT_SEGMENT = re.compile(r"(^|[/@])(\.{0,2}(?=/|$)|\.{1,2}(?=@))")
+# What ``*`` and ``**`` match, and what a ``**`` at a pattern's end matches beyond that.
 # In lower case alone: hosts are compared in lower case.
-_IN_HOST = {"*": "[a-z0-9_-]*", "**": "[a-z0-9_.-]*"}
-# No wildcard matches an ``@``, behind which the ref begins.
-_IN_PATH = {"*": "[A-Za-z0-9._~-]*", "**": "[A-Za-z0-9._~/-]*"}
-# What a ``**`` at a pattern's end matches beyond the path.
-_ANY_REF = "(?:@[A-Za-z0-9._~/-]*)?"
+_IN_HOST = ("[a-z0-9_-]*", "[a-z0-9_.-]*", "")
+# No wildcard matches an ``@``, behind which the ref begins, unless it is the last one.
+_IN_PATH = ("[A-Za-z0-9._~-]*", "[A-Za-z0-9._~/-]*", "(?:@[A-Za-z0-9._~/-]*)?")
 
 _NO_REF_NAME = re.compile(
     r"[\x00-\x20\x7f-\x9f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|[/.]$|^/|^@?$"
 )
 """What ``git check-ref-format`` refuses; ``#``, ``%``, ``@`` and letters of any alphabet are legal in a ref's name."""
 # A ref is a name of git's and no URI; ``_NO_REF_NAME`` has refused what git refuses.
-_IN_REF = {"*": "[^/]*", "**": ".*"}
+_IN_REF = ("[^/]*", ".*", "")
 
 # A URI whose host ends for certain; what begins with ``@``, ``?`` or ``#`` keeps the case of its letters.
 _FOLDABLE = re.compile(
@@ -94,7 +92,7 @@ class UriPattern:
             return _located(text) is not None or _is_plain(text, _UNLOCATED)
         if "://" not in self.pattern:
             # What has no host is matched by segments alone; a URI with one has an empty segment between its slashes.
-            return _is_plain(text, _UNLOCATED) and _fullmatch(_path(self.pattern), text)
+            return _is_plain(text, _UNLOCATED) and _fullmatch(_translated(self.pattern, _IN_PATH), text)
         found = _located(text)
         return found is not None and self._matches_located(*found)
 
@@ -103,12 +101,12 @@ class UriPattern:
         own_scheme, _, rest = self.pattern.partition("://")
         own_host, slash, own_path = rest.partition("/")
         # Schemes compare as they are written: "git+https" is not "https", though both may lead to one repository.
-        if own_scheme != scheme or not _fullmatch(_host(own_host), host):
+        if own_scheme != scheme or not _fullmatch(_translated(own_host.lower(), _IN_HOST), host):
             return False
         # Without case only where nobody else can register the other spelling.
         if ignores_case(host):
             path, own_path = _lower_before_ref(path), _lower_before_ref(own_path)
-        return _fullmatch(_path(slash + own_path), path)
+        return _fullmatch(_translated(slash + own_path, _IN_PATH), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ class RefPattern:
         """
         if not _has_wildcard(self.pattern):
             return text == _literal(self.pattern)
-        return not _NO_REF_NAME.search(text) and _fullmatch(_ref(self.pattern), text)
+        return not _NO_REF_NAME.search(text) and _fullmatch(_translated(self.pattern, _IN_REF), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,25 +210,13 @@ def _is_named(pattern: str, identity: str) -> bool:
 
 
 @_once
-def _host(pattern: str) -> str:
-    return _translated(pattern.lower(), _IN_HOST)
-
-
-@_once
-def _ref(pattern: str) -> str:
-    return _translated(pattern, _IN_REF)
-
-
-@_once
-def _path(pattern: str) -> str:
-    return _translated(pattern, _IN_PATH) + (_ANY_REF if _TOKEN.split(pattern)[-2:] == ["**", ""] else "")
-
-
-def _translated(pattern: str, wildcards: Mapping[str, str]) -> str:
+def _translated(pattern: str, wildcards: tuple[str, str, str]) -> str:
     """Return the regular expression of a pattern: wildcards become what they match, text between them stands for itself."""
-    return "".join(
-        wildcards[part] if part in wildcards else re.escape(_literal(part)) for part in _TOKEN.split(pattern)
-    )
+    one, many, beyond = wildcards
+    expressions = {"*": one, "**": many}
+    parts = _TOKEN.split(pattern)
+    matched = "".join(expressions.get(part) or re.escape(_literal(part)) for part in parts)
+    return matched + (beyond if parts[-2:] == ["**", ""] else "")
 
 
 def _fullmatch(pattern: str, text: str) -> bool:

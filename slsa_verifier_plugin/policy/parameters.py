@@ -145,8 +145,11 @@ class _Builder:
 
     def policy(self) -> Policy:
         config = self._config
+        # The built-in table is made once; only a policy with commits of its own needs another.
+        digests = config.get("allowedWorkflowDigests", ())
+        built_in = built_in_verifiers(digests) if digests else BUILT_IN_VERIFIERS
         # A configured table replaces the built-in one as a whole.
-        verifiers = self._signers("trustedVerifiers", "verifierId") or self._built_in()
+        verifiers = self._signers("trustedVerifiers", "verifierId") or built_in
         policy = Policy(
             name=config.get("name", ""),
             type=config.get("type", ""),
@@ -177,11 +180,6 @@ class _Builder:
                 where = ("expectedVerifiedLevels", index)
                 self._note(where, f"{quoted(name)} demands nothing", "name a level of 1 or more")
             yield name
-
-    def _built_in(self) -> tuple[TrustedSigner, ...]:
-        # The built-in table is made once; only a policy with commits of its own needs another.
-        digests = self._config.get("allowedWorkflowDigests", ())
-        return built_in_verifiers(digests) if digests else BUILT_IN_VERIFIERS
 
     def _verifier_ids(self, verifiers: Iterable[TrustedSigner]) -> tuple[str, ...]:
         if "expectedVerifierId" in self._config:

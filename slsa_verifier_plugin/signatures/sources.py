@@ -157,10 +157,7 @@ def read_cached(repository: RootRepository) -> Copy | None:
         # A refresh put another copy in its place, and removed this one, while it was being read.
     if isinstance(failure, TrustRootError):
         raise failure
-    detail = failure.strerror if failure else "it is replaced all the time"
-    raise TrustRootError(
-        f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {detail}", "remove it"
-    ) from failure
+    raise _unreadable(repository, failure.strerror if failure else "it is replaced all the time") from failure
 
 
 def _current_copy(repository: RootRepository) -> Path | None:
@@ -171,16 +168,18 @@ def _current_copy(repository: RootRepository) -> Path | None:
         return None
     # It is no link, or this user may not read it.
     except OSError as error:
-        raise TrustRootError(
-            f"the cached trusted root {quoted(str(repository.folder))} cannot be read: {error.strerror}",
-            "remove it",
-        ) from error
+        raise _unreadable(repository, error.strerror) from error
     # A link that leads out of the folder was made by somebody else.
     if not name.startswith(COPY_PREFIX) or "/" in name:
         raise TrustRootError(
             f"the cache {quoted(str(repository.folder))} was not made by this program", "remove it"
         )
     return repository.folder / name
+
+
+def _unreadable(repository: RootRepository, detail: str | None) -> TrustRootError:
+    folder = quoted(str(repository.folder))
+    return TrustRootError(f"the cached trusted root {folder} cannot be read: {detail}", "remove it")
 
 
 def require_private(folder: Path) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import ArtifactError, Reason
+from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.envelope import Blob
 from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
 from slsa_verifier_plugin.policy.binding import REVISION, SOURCE, ImageLabels
-from slsa_verifier_plugin.policy.parameters import Policy
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.strict_json import object_in
 from slsa_verifier_plugin.verification.ports import ArtifactStore
@@ -25,43 +21,6 @@ EMPTY = Digest.of(b"{}")
 
 # How BuildKit marks the attestations that it puts into an index.
 _NO_PLATFORM = "unknown/unknown"
-
-
-def read_blobs(
-    store: ArtifactStore,
-    image: Reference,
-    manifest: Manifest,
-    policy: Policy,
-    deadline: Deadline,
-    read: Callable[[bytes, int], Blob],
-) -> Iterator[tuple[int, Blob]]:
-    """Yield, for each blob of an artifact, its number from 1, and what it holds (steps 3, 4).
-
-    Raises:
-        RegistryError: a blob is not delivered.
-        ArtifactError: reason ``LIMIT_EXCEEDED`` for more bytes than ``maxAttestationBytes``, or more candidates than
-            ``maxBundles``.
-        DeadlineError: out of time.
-    """
-    bytes_left, bundles_left = policy.max_bytes, policy.max_bundles
-    for number, descriptor in enumerate(manifest.blobs, 1):
-        # Tools that attach only annotations have one empty blob; it is no attestation and not worth a request.
-        if descriptor.digest == EMPTY:
-            continue
-        deadline.check(f"reading blob {number} of {len(manifest.blobs)}")
-        # Asked of the descriptor before anything is fetched: a manifest of 1 KiB may name a blob of a terabyte.
-        if descriptor.size > bytes_left:
-            raise ArtifactError(
-                f"the artifact's blobs have more than {policy.max_bytes} bytes, of which nothing was read beyond that",
-                "attach less, or raise maxAttestationBytes",
-                reason=Reason.LIMIT_EXCEEDED,
-            )
-        content = store.blob(image, descriptor, bytes_left, deadline)
-        # Each blob has what the others left: a thousand blobs of the largest size would fill memory one by one.
-        bytes_left -= len(content)
-        blob = read(content, bundles_left)
-        bundles_left -= len(blob.candidates)
-        yield number, blob
 
 
 def image_labels(

@@ -20,7 +20,7 @@ from slsa_verifier_plugin.policy.steps import Step, passed
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import counted
 from slsa_verifier_plugin.verification.binder import AnnotationBinder, NoBinder
-from slsa_verifier_plugin.verification.evidence import image_labels, read_blobs
+from slsa_verifier_plugin.verification.evidence import EMPTY, image_labels
 from slsa_verifier_plugin.verification.ports import ArtifactStore, Binder, SignatureVerifier
 from slsa_verifier_plugin.verification.provenances import ProvenanceSearch
 from slsa_verifier_plugin.verification.readings import Readings
@@ -84,14 +84,33 @@ class AttachedArtifact:
 
         Raises:
             RegistryError: the registry does not deliver.
-            ArtifactError: the artifact is not what its descriptor says, or hangs on another image.
+            ArtifactError: the artifact is not what its descriptor says, or hangs on another image; reason ``LIMIT_EXCEEDED`` for
+                more bytes than ``maxAttestationBytes``, or more candidates than ``maxBundles``.
             DeadlineError: out of time.
         """
         # Steps are noted one by one, so that a failure is of the first that is missing.
         manifest = self._manifest()
         self.steps.append(passed(2, f"{self.digest} hangs on the admitted image"))
-        place = (self._store, self._request.image, manifest, self.policy, self._deadline)
-        yield from read_blobs(*place, self.readings.blob)
+        bytes_left, bundles_left = self.policy.max_bytes, self.policy.max_bundles
+        for number, descriptor in enumerate(manifest.blobs, 1):
+            # Tools that attach only annotations have one empty blob; it is no attestation and not worth a request.
+            if descriptor.digest == EMPTY:
+                continue
+            self._deadline.check(f"reading blob {number} of {len(manifest.blobs)}")
+            # Asked of the descriptor before anything is fetched: a manifest of 1 KiB may name a blob of a terabyte.
+            if descriptor.size > bytes_left:
+                most = self.policy.max_bytes
+                raise ArtifactError(
+                    f"the artifact's blobs have more than {most} bytes, of which nothing was read beyond that",
+                    "attach less, or raise maxAttestationBytes",
+                    reason=Reason.LIMIT_EXCEEDED,
+                )
+            content = self._store.blob(self._request.image, descriptor, bytes_left, self._deadline)
+            # Each blob has what the others left: a thousand blobs of the largest size would fill memory one by one.
+            bytes_left -= len(content)
+            blob = self.readings.blob(content, bundles_left)
+            bundles_left -= len(blob.candidates)
+            yield number, blob
         self.steps.append(passed(3, f"{counted(len(manifest.blobs), 'blob')} as the manifest says"))
 
     def _manifest(self) -> Manifest:

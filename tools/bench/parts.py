@@ -28,19 +28,15 @@ service = Service(os.environ)
 call = ratify.parse_call(os.environ, stdin)
 policy = service.policy(call.config)
 mark("parameters")
-from slsa_verifier_plugin.model.envelope import read_blob  # noqa: E402
-from slsa_verifier_plugin.model.manifest import parse_manifest  # noqa: E402
-from slsa_verifier_plugin.verification.evidence import read_blobs  # noqa: E402
+from slsa_verifier_plugin.verification.judged import ArtifactRequest, AttachedArtifact  # noqa: E402
+from slsa_verifier_plugin.verification.readings import NOTHING_KEPT  # noqa: E402
 
 store = service.store(call.store)
 mark("imports, registry")
 deadline = Deadline(30)
-manifest = parse_manifest(store.manifest(call.image, call.artifact, deadline), call.artifact.media_type)
-candidates = [
-    item
-    for _, blob in read_blobs(store, call.image, manifest, policy, deadline, read_blob)
-    for item in blob.candidates
-]
+request = ArtifactRequest(call.image, call.artifact, policy)
+artifact = AttachedArtifact(request, store, NOTHING_KEPT, deadline)
+candidates = [item for _, blob in artifact.read() for item in blob.candidates]
 mark("registry")
 
 mark("imports, signatures")

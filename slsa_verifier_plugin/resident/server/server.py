@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
@@ -81,24 +82,40 @@ def serve(
     configured, problems = read_settings(environ)
     _take_limits()
     # Undone in the opposite order: the claim is given up last, when nothing of this verifier is there any more.
-    with ExitStack() as stack:
+    with ExitStack() as undo:
         with usage_errors("use the resident verifier's directory"):
             place = find_place(environ)
             check_directories(place, make=True)
             claim = _claim(place)
-            stack.callback(os.close, claim)
+            undo.callback(os.close, claim)
         # Before anything heavy is imported: the first callers wait on the socket, and not on the lock.
         with usage_errors(f"make the socket {quoted(place.socket)}"):
             listener = listen(place)
-        log = stack.enter_context(closing(ErrorLog(place.log, echo)))
+        log = undo.enter_context(closing(ErrorLog(place.log, echo)))
         # Only now is there a log to say it in.
         for problem in problems:
             log.add(problem)
         if echo is not None:
             echo(f"listening on {plain(place.socket)}")
-        reason = _run(service, settings or configured, place, listener, log, claim)
-        if echo is not None:
-            echo(f"ended: {reason}")
+        release = partial(fcntl.flock, claim, fcntl.LOCK_UN)
+        loop = Loop(service, settings or configured, place.socket, listener, log, release)
+        undo.callback(threading.stack_size, threading.stack_size(STACK_BYTES))
+        # Whoever starts it may have blocked signals, which is inherited: SIGTERM must end it, and reach what it starts.
+        undo.callback(
+            signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        )
+        undo.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH_SECONDS)
+        # A signal writes into the loop's waker: else the loop would see it only with the next connection.
+        undo.callback(
+            signal.set_wakeup_fd, signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
+        )
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            handler = signal.signal(number, lambda received, _: loop.end(signal.Signals(received).name))
+            undo.callback(signal.signal, number, handler)
+        reason = loop.run()
+    if echo is not None:
+        echo(f"ended: {reason}")
     return reason
 
 
@@ -203,33 +220,6 @@ def _listens(place: Place) -> bool:
     except (NobodyListensError, PlaceError, OSError):
         return False
     return True
-
-
-def _run(
-    service: CallHandler,
-    settings: ServerSettings,
-    place: Place,
-    listener: socket.socket,
-    log: ErrorLog,
-    claim: int,
-) -> str:
-    loop = Loop(service, settings, place.socket, listener, log, lambda: fcntl.flock(claim, fcntl.LOCK_UN))
-    with ExitStack() as undo:
-        undo.callback(threading.stack_size, threading.stack_size(STACK_BYTES))
-        # Whoever starts it may have blocked signals, which is inherited: SIGTERM must end it, and reach what it starts.
-        undo.callback(
-            signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        )
-        undo.callback(sys.setswitchinterval, sys.getswitchinterval())
-        sys.setswitchinterval(SWITCH_SECONDS)
-        # A signal writes into the loop's waker: else the loop would see it only with the next connection.
-        undo.callback(
-            signal.set_wakeup_fd, signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
-        )
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            handler = signal.signal(number, lambda received, _: loop.end(signal.Signals(received).name))
-            undo.callback(signal.signal, number, handler)
-        return loop.run()
 
 
 def _take_limits() -> None:
