@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.resources.named_files import Read, read_file
+from slsa_verifier_plugin.text import quoted
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.decider import Decider
@@ -62,10 +64,8 @@ def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
     if duration is None:
         return None
     # Imported here: help and completion load this module and must not wait for the parser of policies.
-    from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.policy.durations import parse_duration
     from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT
-    from slsa_verifier_plugin.text import quoted
 
     try:
         seconds = parse_duration(duration)
@@ -89,7 +89,6 @@ def setup_of(demands: Demands, read: Read = read_file) -> Setup:
     Raises:
         UsageError: nothing is demanded, or the file has no such Verifier.
     """
-    from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.resources.ratify_resources import Setup, VerifierResource, read_setup
 
     # A policy of nothing would admit what anybody signed.

@@ -99,8 +99,6 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else Status.USAGE
     except Exception as error:  # noqa: BLE001 (the boundary: what nobody foresaw ends in one line, too)
-        if isinstance(error, OSError) and error.errno == errno.EPIPE:
-            return _broken_pipe()
         message, status = explain(error)
         # A usage error is the person's, and its line says all; where it was raised helps nobody.
         # Asked of the words that were typed: parsing them may be what failed.

@@ -9,6 +9,7 @@ import click
 
 from slsa_verifier_plugin.checking.demands import OPTIONS, Demands, root_parameter, seconds_of
 from slsa_verifier_plugin.cli.typed import Choice, PolicyFile, TrustedRootFile
+from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +93,6 @@ def require_folder(path: Path | None) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    from slsa_verifier_plugin.errors import UsageError
 
     # Told now: the system would say it only when the report is written, perhaps hours later.
     if path is not None and path.is_dir():
@@ -135,7 +135,6 @@ def demands_of(options: Mapping[str, Any]) -> Demands:
     Raises:
         UsageError: a duration that is none, or an empty type.
     """
-    from slsa_verifier_plugin.errors import UsageError
 
     # As an unset variable of a script leaves it; no artifact has an empty type.
     if "" in options["artifact_types"]:

@@ -26,11 +26,13 @@ from slsa_verifier_plugin.checking.demands import Demands
 from slsa_verifier_plugin.checking.status import LISTING_SECONDS, Decision, Status, status_of
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.verifying import Inputs, Look, rendered, reports_on
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ContractError, UsageError, VerifierError
+from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident.protocol import Answer, Request
 from slsa_verifier_plugin.resources.named_files import STANDARD_INPUT, NamedFile, Read
 
 if TYPE_CHECKING:
-    from slsa_verifier_plugin.resident.protocol import Answer, Request
     from slsa_verifier_plugin.service.service import Service
 
 SPARE_SECONDS = 5.0
@@ -53,7 +55,6 @@ def ask(
         look: how it is shown.
         read: reads the files that are named, each once: standard input cannot be read again.
     """
-    from slsa_verifier_plugin.resident import protocol
     from slsa_verifier_plugin.resident.client.client import ask_running
 
     # From here on: reading a slow file or pipe takes up the call's time as well.
@@ -112,8 +113,6 @@ def answer(service: Service, request: Request, elapsed: float) -> Answer:
         request: of a REPORT.
         elapsed: seconds of the call's time that are used already.
     """
-    from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.resident import protocol
 
     told = json.loads(request[1] or b"{}")
     # With other rights, files or networks the caller may come to another verdict.
@@ -174,7 +173,6 @@ def _proof(fields: tuple[bytes | None, ...]) -> bytes:
 
 
 def _fits(made: Answer) -> bool:
-    from slsa_verifier_plugin.resident import protocol
 
     # Encoded to find out; the server encodes it once more when it answers.
     try:

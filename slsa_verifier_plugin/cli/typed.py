@@ -39,8 +39,9 @@ class PolicyFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value."""
         is_there = value == "-" or os.path.isfile(value)  # noqa: PTH113 (pathlib is not loaded for completion)
+        source = ctx.get_parameter_source(str(param.name)) if ctx and param else None
         # Nobody has the environment before his eyes; of an option the command itself says what is wrong.
-        if not is_there and ctx and param and _is_of_environment(ctx, param):
+        if not is_there and source == ParameterSource.ENVIRONMENT:
             self.fail(f"it names '{value}', which is no file; correct it, or give --policy", param, ctx)
         return super().convert(value, param, ctx)
 
@@ -49,7 +50,3 @@ def meant(word: str, known: Sequence[str]) -> str:
     """Return the end of a message that asks whether the nearest of ``known`` is meant; empty where none is near."""
     near = nearest(word, known)
     return f"; is {near} meant?" if near else ""
-
-
-def _is_of_environment(ctx: click.Context, param: click.Parameter) -> bool:
-    return ctx.get_parameter_source(str(param.name)) == ParameterSource.ENVIRONMENT

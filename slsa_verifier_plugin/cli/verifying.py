@@ -8,17 +8,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin.checking.demands import Demands, decider_of, setup_of, store_settings
+from slsa_verifier_plugin.checking.status import LISTING_SECONDS
 from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.session import ended
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.resources.named_files import Read
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.decider import Decider
-    from slsa_verifier_plugin.checking.demands import Demands
     from slsa_verifier_plugin.checking.reports import ImageReport
     from slsa_verifier_plugin.checking.stores import Store
-    from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.resources.named_files import Read
     from slsa_verifier_plugin.service.service import Service
 
 
@@ -58,13 +59,10 @@ def reports_on(
     Raises:
         UsageError: an option, the policy or a reference is wrong.
     """
-    from slsa_verifier_plugin.checking.demands import decider_of, setup_of, store_settings
     from slsa_verifier_plugin.checking.image_layout import LayoutStore
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.checking.own_artifact import read_artifact, reference_in, remark
-    from slsa_verifier_plugin.checking.status import LISTING_SECONDS
     from slsa_verifier_plugin.checking.stores import UnreachableStore
-    from slsa_verifier_plugin.deadline import Deadline
 
     # Whichever is read first would take all of standard input.
     if inputs.bundle == "-" and demands.policy == "-":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from slsa_verifier_plugin.members import list_at
@@ -51,16 +52,14 @@ def signer_slips(config: Mapping[str, Any]) -> Iterator[Remark]:
         yield from _id(path, text)
     for key, name in (("trustedVerifiers", "verifierId"), ("trustedBuilders", "builderId")):
         for index, entry in enumerate(list_at(config, key)):
+            # Another form than the schema's is told by the parser of parameters.
             if isinstance(entry, Mapping):
-                place: list[Key] = [key, index]
-                for _, text in texts(entry, name):
-                    yield from _id([*place, name], text)
-                for _, text in texts(entry, "issuer"):
-                    yield from _issuer([*place, "issuer"], text)
-                for _, text in texts(entry, "identity"):
-                    yield from _identity([*place, "identity"], text, entry.get("issuer") == GITHUB_ISSUER)
-                for _, text in texts(entry, "identityPattern"):
-                    yield from _pattern([*place, "identityPattern"], text)
+                identity = partial(_identity, is_github=entry.get("issuer") == GITHUB_ISSUER)
+                looks: Mapping[str, Callable[[list[Key], str], Iterator[Remark]]]
+                looks = {name: _id, "issuer": _issuer, "identity": identity, "identityPattern": _pattern}
+                for what, look in looks.items():
+                    for path, text in texts(entry, what):
+                        yield from look([key, index, *path], text)
 
 
 def near_host(url: str) -> str:

@@ -19,7 +19,8 @@ from slsa_verifier_plugin.cli.options import (
     valued,
 )
 from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of
-from slsa_verifier_plugin.text import counted
+from slsa_verifier_plugin.errors import UsageError
+from slsa_verifier_plugin.text import counted, quoted
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.attach import AttachRequest
@@ -105,7 +106,6 @@ def _request(image: str, file: str | None, options: Any) -> AttachRequest:
     from slsa_verifier_plugin.checking.attach import AttachRequest
     from slsa_verifier_plugin.checking.attestation_origins import parse_origin
     from slsa_verifier_plugin.checking.image_names import parse_image
-    from slsa_verifier_plugin.errors import UsageError
 
     # The value may have an equals sign; the key may not.
     pairs = [text.partition("=") for text in options["annotations"]]
@@ -130,9 +130,7 @@ def _request(image: str, file: str | None, options: Any) -> AttachRequest:
 
 
 def _wait_of(text: str | None) -> float:
-    from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.policy.durations import parse_duration
-    from slsa_verifier_plugin.text import quoted
 
     # Without --wait there is one look and no second.
     if text is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 
 import click
 from click.shell_completion import CompletionItem
@@ -10,7 +12,9 @@ from click.shell_completion import CompletionItem
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import json_option
-from slsa_verifier_plugin.cli.session import say, say_all, session_of, show
+from slsa_verifier_plugin.cli.reason_page import CONTRACT, ReasonEntry, entries
+from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.cli.session import session_of, tell
 from slsa_verifier_plugin.errors import Reason, UsageError
 from slsa_verifier_plugin.sinks import json_text
 from slsa_verifier_plugin.text import nearest
@@ -38,18 +42,14 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
 
     What is printed is docs/reasons.md's, and needs no network. A number is an error code of Ratify's plugin contract.
     """
-    from slsa_verifier_plugin.cli.reason_page import CONTRACT, entries
-
     known = entries()
     painter = session_of(context).painter()
     # All of them, for whoever does not know what there is.
     if code is None:
-        if as_json:
-            show(json_text([{"code": str(item), "summary": known[item].meaning} for item in Reason]))
-            return Status.ADMITTED
         width = max(map(len, Reason))
-        for reason in Reason:
-            say_all(painter.lines(known[reason].meaning, f"{reason:<{width}}  ", width + 2))
+        told = (painter.lines(known[reason].meaning, f"{reason:<{width}}  ", width + 2) for reason in Reason)
+        summaries = [{"code": str(item), "summary": known[item].meaning} for item in Reason]
+        tell(as_json, lambda: json_text(summaries), chain.from_iterable(told))
         return Status.ADMITTED
     # A code as it stands in a message may have brackets around it, and people write it in lower case.
     name = code.strip("[]().,:; ").upper().replace("-", "_")
@@ -64,23 +64,25 @@ def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
         near = nearest(name, known) or part
         hint = f"did you mean {near}?" if near else "'slsa-verifier-plugin explain' lists all"
         raise UsageError(f"there is no reason code '{name[:80]}'; {hint}")
-    if as_json:
-        values = {
-            "code": entry.code,
-            "steps": entry.steps,
-            "summary": entry.meaning,
-            "example": entry.example,
-        }
-        show(json_text({**values, "remedy": entry.remedy, "inShort": entry.in_short}))
-        return Status.ADMITTED
-    where = (
-        CONTRACT if entry.steps == CONTRACT else f"step {entry.steps}" if entry.steps else "no step failed"
-    )
-    say(f"{painter.paint(entry.code, 'bold')}  ({where})")
+    values = {
+        "code": entry.code,
+        "steps": entry.steps,
+        "summary": entry.meaning,
+        "example": entry.example,
+        "remedy": entry.remedy,
+        "inShort": entry.in_short,
+    }
+    tell(as_json, lambda: json_text(values), _lines_of(entry, painter))
+    return Status.ADMITTED
+
+
+def _lines_of(entry: ReasonEntry, painter: Painter) -> Iterator[str]:
+    is_of_contract = entry.steps == CONTRACT
+    where = CONTRACT if is_of_contract else f"step {entry.steps}" if entry.steps else "no step failed"
+    yield f"{painter.paint(entry.code, 'bold')}  ({where})"
     # A contract error has a typical cause on the page, a reason has a remedy.
-    last = "usually: " if entry.steps == CONTRACT else "to do: "
+    last = "usually: " if is_of_contract else "to do: "
     for title, text in (("", entry.meaning), ("example: ", entry.example), (last, entry.remedy)):
         # The example of a contract error is its meaning, which is said already.
         if text and not (title == "example: " and text == entry.meaning):
-            say_all(painter.lines(text, f"  {title}", 4))
-    return Status.ADMITTED
+            yield from painter.lines(text, f"  {title}", 4)

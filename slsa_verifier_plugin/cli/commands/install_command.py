@@ -6,17 +6,17 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, valued
+from slsa_verifier_plugin.cli.plugin_file import Installed, is_installed
+from slsa_verifier_plugin.cli.plugin_file import install as put
 from slsa_verifier_plugin.cli.session import Session, say, session_of
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.cli.plugin_file import Installed
+from slsa_verifier_plugin.errors import UsageError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 EPILOG = """\b
@@ -64,7 +64,6 @@ def install(
 
 
 def _install_for_ratify(session: Session, plugins_dir: Path | None) -> int:
-    from slsa_verifier_plugin.cli.plugin_file import install as put
 
     home = session.home()
     # As in many containers; the root of the file system would be a bad guess.
@@ -76,8 +75,7 @@ def _install_for_ratify(session: Session, plugins_dir: Path | None) -> int:
     return Status.ADMITTED
 
 
-def _install_on_node(put: Callable[[], None], follow: bool) -> int:
-    from slsa_verifier_plugin.errors import UsageError
+def _install_on_node(place: Callable[[], None], follow: bool) -> int:
 
     # Taken at a moment of our choice: the first process of a container ignores what it does not wait for.
     ends = {signal.SIGTERM, signal.SIGINT}
@@ -85,7 +83,7 @@ def _install_on_node(put: Callable[[], None], follow: bool) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     while True:
         try:
-            put()
+            place()
         except UsageError as error:
             # Once: whoever started it sees the error and the status.
             if not follow:
@@ -98,9 +96,6 @@ def _install_on_node(put: Callable[[], None], follow: bool) -> int:
 
 
 def _put_on_node(session: Session, bin_dir: Path | None, profile: str, policies: Path | None) -> None:
-    from slsa_verifier_plugin.cli.plugin_file import install as put
-    from slsa_verifier_plugin.cli.plugin_file import is_installed
-    from slsa_verifier_plugin.errors import UsageError
     from slsa_verifier_plugin.node.call_arguments import CallError, parse_program, program_of
     from slsa_verifier_plugin.node.fail_open import BIN_DIR
     from slsa_verifier_plugin.node.placing import place_policies
