@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, VERIFIER, Exhibit, Scene
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import object_at, objects_at
+from slsa_verifier_plugin.resources.kubectl import finished
 from slsa_verifier_plugin.text import plain, quoted
 
 CALL_SECONDS = 60
@@ -80,10 +80,9 @@ def ask_plugin(plugin: Path, environment: Mapping[str, str], scene: Scene, exhib
         "RATIFY_VERIFIER_VERSION": "1.0.0",
     }
     # All in one go: Ratify writes standard input and waits for the end.
-    done = _run([str(plugin)], {**environment, **variables}, json.dumps(call).encode())
-    result = _json(done, str(plugin))
+    result, status = _answer([str(plugin)], {**environment, **variables}, json.dumps(call).encode())
     # Both, as for Ratify: a plugin that ends with another status has failed, whatever it has printed.
-    return DemoOutcome(exhibit, done.returncode == 0 and result.get("isSuccess") is True, result)
+    return DemoOutcome(exhibit, status == 0 and result.get("isSuccess") is True, result)
 
 
 def ask_ratify(ratify: Path, environment: Mapping[str, str], scene: Scene, exhibit: Exhibit) -> DemoOutcome:
@@ -102,35 +101,16 @@ def ask_ratify(ratify: Path, environment: Mapping[str, str], scene: Scene, exhib
         "verifier": {"version": "1.0.0", "plugins": [verifier]},
     }
     config.write_text(json.dumps(content, indent=2), "utf-8")
-    done = _run([str(ratify), "verify", "-c", str(config), "-s", exhibit.image], environment, b"")
-    decided = _json(done, str(ratify))
+    decided, _ = _answer([str(ratify), "verify", "-c", str(config), "-s", exhibit.image], environment, b"")
     # Ratify may leave the list out where it denies before it asks a verifier.
     reports = objects_at(decided, "verifierReports")
     return DemoOutcome(exhibit, decided.get("isSuccess") is True, reports[0] if reports else decided)
 
 
-def _run(
-    command: list[str], environment: Mapping[str, str], stdin: bytes
-) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(  # noqa: S603 (the plugin installed a moment ago, or the Ratify that the caller named)
-            command,
-            input=stdin,
-            env=dict(environment),
-            # Not the caller's folder: a plugin must find nothing there by chance.
-            cwd=environment["HOME"],
-            capture_output=True,
-            timeout=CALL_SECONDS,
-            check=False,
-        )
-    # Not executable, or of another architecture.
-    except OSError as error:
-        raise UsageError(f"{quoted(command[0])} cannot be run: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise UsageError(f"{quoted(command[0])} gave no answer within {CALL_SECONDS} s") from error
-
-
-def _json(done: subprocess.CompletedProcess[bytes], who: str) -> dict[str, Any]:
+def _answer(command: list[str], environment: Mapping[str, str], stdin: bytes) -> tuple[dict[str, Any], int]:
+    """Return the JSON object that a program prints, and its exit status."""
+    # Not in the caller's folder: a plugin must find nothing there by chance.
+    done = finished(command, environment, CALL_SECONDS, "try it by itself", stdin, environment["HOME"])
     try:
         value = json.loads(done.stdout)
     # Told below, with the program's own last line.
@@ -139,7 +119,6 @@ def _json(done: subprocess.CompletedProcess[bytes], who: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         # The last line: Python and Ratify both say there what went wrong.
         said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise UsageError(
-            f"{quoted(who)} ended with status {done.returncode} and no result: {plain(said) or 'silence'}"
-        )
-    return value
+        found = f"{quoted(command[0])} ended with status {done.returncode} and no result"
+        raise UsageError(f"{found}: {plain(said) or 'silence'}")
+    return value, done.returncode

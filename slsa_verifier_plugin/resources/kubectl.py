@@ -54,12 +54,42 @@ def run_program(command: Sequence[str], environ: Mapping[str, str], seconds: flo
     Raises:
         KubectlError: it cannot be run, takes too long, or fails.
     """
+    done = finished(command, environ, seconds, remedy)
+    # It may have printed a part of the list; a part would pass for all of it.
+    if done.returncode != 0:
+        shown = plain(" ".join((Path(command[0]).name, *command[1:3])))
+        raise KubectlError(f"{shown}: {said(done.stderr)}; {remedy}")
+    return done.stdout
+
+
+def finished(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    seconds: float,
+    remedy: str,
+    stdin: bytes = b"",
+    folder: str | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end, whatever its status is.
+
+    Args:
+        command: the program's path, and its arguments.
+        environ: of the program.
+        seconds: after which it is ended.
+        remedy: what to do where it gives no answer.
+        stdin: what it reads.
+        folder: where it runs; the caller's own by default.
+
+    Raises:
+        KubectlError: it cannot be run, or takes too long.
+    """
     name = Path(command[0]).name
     try:
-        done = subprocess.run(  # noqa: S603 (of the caller's PATH, with the caller's own arguments)
+        return subprocess.run(  # noqa: S603 (of the caller's PATH or choice, with the caller's own arguments)
             command,
             env=dict(environ),
-            stdin=subprocess.DEVNULL,
+            input=stdin,
+            cwd=folder,
             capture_output=True,
             timeout=seconds,
             check=False,
@@ -67,12 +97,9 @@ def run_program(command: Sequence[str], environ: Mapping[str, str], seconds: flo
     # An unreachable API server keeps kubectl trying for minutes, and the bases of a kustomization may never answer.
     except subprocess.TimeoutExpired:
         raise KubectlError(f"{name} gave no answer within {seconds:g} s; {remedy}") from None
+    # Not executable, or of another architecture.
     except OSError as error:
         raise KubectlError(f"{name} cannot be run: {error.strerror or type(error).__name__}") from error
-    # It may have printed a part of the list; a part would pass for all of it.
-    if done.returncode != 0:
-        raise KubectlError(f"{name} {plain(' '.join(command[1:3]))}: {said(done.stderr)}; {remedy}")
-    return done.stdout
 
 
 def said(stderr: bytes) -> str:

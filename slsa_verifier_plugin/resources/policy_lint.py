@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 from slsa_verifier_plugin.members import at
@@ -263,20 +264,17 @@ class _PolicyReview:
             yield self._resources[0], error(["kind"], what, remedy)
 
     def _same_types(self) -> Iterator[tuple[Resource, Remark]]:
-        for index, verifier in enumerate(self._verifiers):
-            for other in self._verifiers[:index]:
-                shared = set(verifier.artifact_types) & set(other.artifact_types)
-                # Of one name the cluster holds one: a folder may have a variant of it for each environment.
-                if verifier.shown() == other.shown():
-                    continue
-                # Ratify keeps Verifiers by namespace, so two in different ones never meet.
-                if shared and verifier.namespace == other.namespace and verifier.resource is not None:
-                    both = f"{verifier.name} and {other.name} are both for {', '.join(sorted(shared))}"
-                    what, remedy = (
-                        f"{both}; Ratify runs one of them",
-                        "give each a type of its own, or keep one",
-                    )
-                    yield verifier.resource, error(["spec", "artifactTypes"], what, remedy)
+        for other, verifier in combinations(self._verifiers, 2):
+            shared = set(verifier.artifact_types) & set(other.artifact_types)
+            # Of one name the cluster holds one: a folder may have a variant of it for each environment.
+            if verifier.shown() == other.shown():
+                continue
+            # Ratify keeps Verifiers by namespace, so two in different ones never meet.
+            if shared and verifier.namespace == other.namespace and verifier.resource is not None:
+                both = f"{verifier.name} and {other.name} are both for {', '.join(sorted(shared))}"
+                what = f"{both}; Ratify runs one of them"
+                remedy = "give each a type of its own, or keep one"
+                yield verifier.resource, error(["spec", "artifactTypes"], what, remedy)
 
     def _policy(self, resource: Resource) -> Iterator[Remark]:
         rules = at(resource.spec, "parameters", "artifactVerificationPolicies")

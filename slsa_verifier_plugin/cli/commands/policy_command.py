@@ -232,16 +232,13 @@ def _propose(session: Session, image: str, options: Any) -> Proposal | str:
 def _checker(proposal: Proposal, rule: str, options: Any, service: Service, store: Store) -> Decider:
     """Return what tries a proposal out, under ``any`` or ``all``."""
     from slsa_verifier_plugin.checking.demands import Demands
-    from slsa_verifier_plugin.resources.ratify_resources import Setup, VerifierResource
+    from slsa_verifier_plugin.checking.proposal import resource_of
+    from slsa_verifier_plugin.resources.documents import parse_documents
+    from slsa_verifier_plugin.resources.ratify_resources import Setup, flattened, verifier_of
 
-    name = options["name"]
     # What the written resource will hand to the plugin, to the letter.
-    config = {
-        **proposal.parameters(),
-        "name": name,
-        "type": "slsla",
-        "artifactTypes": proposal.artifact_type,
-    }
-    verifier = VerifierResource(name, "slsla", "", (proposal.artifact_type,), config)
+    written = resource_of(proposal, options["name"]).encode()
+    (resource,) = flattened(parse_documents(written, "the proposal"))
+    verifier = verifier_of(resource, None)
     demands = Demands(plain_http=options["plain_http"], seconds=SECONDS)
     return decider_of(Setup((verifier,), rules={"default": rule}), demands, service, store)
