@@ -253,12 +253,13 @@ def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.cli.commands.registry_command import settings_of
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.registry.probe.probe import probe
+    from slsa_verifier_plugin.registry.probe.probe import Probe
 
     # Without an image there is no repository to ask; most registries let nobody list them.
     if image is None:
         return on_registry(NOT_CHECKED, "no image was named", "run 'slsa-verifier-plugin doctor IMAGE'")
-    steps = list(probe(parse_image(image), settings_of(None, plain_http), environ, Deadline(30.0)))
+    settings = settings_of(None, plain_http)
+    steps = list(Probe(parse_image(image), settings, environ, Deadline(30.0)).steps())
     # Some registries answer the ping with 404 and serve everything else.
     failed = [step for step in steps if step.outcome == "failed" and step.name != "ping"]
     if failed:

@@ -20,7 +20,7 @@ from slsa_verifier_plugin.model.snappy import SnappyError, decompressed
 from slsa_verifier_plugin.network.origins import is_url, target_of
 from slsa_verifier_plugin.registry import faults
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.pages import pages_of
 from slsa_verifier_plugin.registry.redaction import Redactor
@@ -76,8 +76,7 @@ class GitHubAttestations:
         token = next((environ[name] for name in names if environ.get(name)), "")
         # A line's end would let a token write headers of its own.
         self._token = token if re.fullmatch(r"[\x21-\x7e]+", token) else ""
-        self._transport = Transport(environ)
-        self._http = HttpClient(self._transport)
+        self._http = HttpClient(environ)
 
     def bundles(self, digests: Iterable[str], deadline: Deadline) -> bytes:
         """Return the bundles about the first of ``digests`` that there are any about, as JSON documents a line each.
@@ -92,7 +91,7 @@ class GitHubAttestations:
             DeadlineError: out of time.
         """
         asked = list(digests)
-        with contextlib.closing(self._transport), Redactor([self._token]).guard():
+        with contextlib.closing(self._http), Redactor([self._token]).guard():
             for digest in asked:
                 found = self._about(digest, deadline)
                 if found:
@@ -163,7 +162,7 @@ class GitHubAttestations:
         # Storage gets none: its URL carries a signature of its own.
         if own and self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        return self._http.send(HttpRequest(operation, url, headers=headers), deadline, self._api)
+        return self._http.follow(HttpRequest(operation, url, headers=headers), deadline, self._api)
 
     def _refused(self, operation: str, reply: Reply) -> RegistryError:
         advice = {

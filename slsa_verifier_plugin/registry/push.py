@@ -18,7 +18,7 @@ from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.retries import retried
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
+from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.manifests import INDEX_TYPE, MANIFEST_TYPE, MANIFEST_TYPES
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import fallback_tag
@@ -58,9 +58,9 @@ class Pusher(Closeable):
         environ: Mapping[str, str],
     ) -> None:
         self._image = image
-        self._transport = Transport(environ)
         credentials = credential_leases(provider)
-        self.client = RepositoryClient(image, use_http, HttpClient(self._transport), credentials, ACTIONS)
+        self._http = HttpClient(environ)
+        self.client = RepositoryClient(image, use_http, self._http, credentials, ACTIONS)
 
     def blob(self, content: bytes) -> Digest:
         """Push a blob, unless it is there, and return its digest ("Pushing a blob monolithically").
@@ -140,7 +140,7 @@ class Pusher(Closeable):
 
     def close(self) -> None:
         """Close every connection."""
-        self._transport.close()
+        self._http.close()
 
     def put(self, name: str, content: bytes, headers: Mapping[str, str], doing: str) -> Reply:
         """Put a manifest once under a digest or tag; ``doing`` is what is being done, for messages.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.text import plain
 
 MAX_REMARKS = 32
@@ -20,8 +20,7 @@ class Remarks:
     """The last remarks of one store, each once; safe for many threads."""
 
     def __init__(self) -> None:
-        self._all: OrderedDict[str, None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._all: LruCache[str, str] = LruCache(MAX_REMARKS)
         self._call = threading.local()
 
     def add(self, remark: str) -> None:
@@ -31,19 +30,14 @@ class Remarks:
         if call is not None and len(call) < MAX_REMARKS:
             # A dict for its order, and because each is told once.
             call[remark] = None
-        with self._lock:
-            # Logged once: a cache that cannot be written would fill the log.
-            if remark in self._all:
-                return
-            self._all[remark] = None
-            while len(self._all) > MAX_REMARKS:
-                self._all.popitem(last=False)
-        _log.warning("%s", plain(remark, 1000))
+        # Logged once: a cache that cannot be written would fill the log.
+        if self._all.get(remark) is None:
+            self._all.put(remark, remark)
+            _log.warning("%s", plain(remark, 1000))
 
     def all(self) -> tuple[str, ...]:
-        """Return the remarks that are kept."""
-        with self._lock:
-            return tuple(self._all)
+        """Return the remarks that are kept, the latest last."""
+        return tuple(self._all.values())
 
     @contextmanager
     def of_this_call(self) -> Iterator[dict[str, None]]:

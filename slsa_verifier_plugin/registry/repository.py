@@ -29,10 +29,6 @@ _ALWAYS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 """Headers of every request; without content coding there is nothing that could be a decompression bomb."""
 
 
-def _ignore(_: Challenge) -> None:
-    """Ignore a challenge: a writer has one repository, so no other could use it."""
-
-
 class RepositoryClient:
     """Requests to one repository, authorized, redirected and repeated as far as their deadlines allow.
 
@@ -52,7 +48,7 @@ class RepositoryClient:
         http: HttpClient,
         credentials: CredentialLeases,
         actions: str = "pull",
-        asked: Callable[[Challenge], None] = _ignore,
+        asked: Callable[[Challenge], None] = lambda _: None,
     ) -> None:
         # Docker Hub's registry has another host than its name says.
         is_hub = image.registry == oras.defaults.registry.index_name
@@ -100,7 +96,7 @@ class RepositoryClient:
             used = self.auth.authorization(deadline) if is_home else None
             headers = {**_ALWAYS, **request.headers, **({"Authorization": used} if used else {})}
             sent = replace(request, headers=headers)
-            reply = self._http.send(sent, deadline, self.origin, leave_home=leave_home)
+            reply = self._http.follow(sent, deadline, self.origin, leave_home=leave_home)
             if reply.status == 401 and origin_of(reply.url) == home:
                 # Only of the registry itself: an object store's 401 is about its own signature, and no token helps.
                 challenges = parse_challenges(reply.header("WWW-Authenticate"))

@@ -27,7 +27,7 @@ from slsa_verifier_plugin.registry.content import fetch_content
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.disk_cache import LayoutCache
 from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Transport
+from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
 from slsa_verifier_plugin.registry.memory_cache import ContentCache
@@ -67,8 +67,7 @@ class RegistryStore(Closeable):
         self._cache = cache if cache is not None else ContentCache()
         self.remarks = Remarks()
         self._layout = _layout(settings, environ, self.remarks)
-        self._transport = Transport(environ, trust, resolver)
-        self.http = HttpClient(self._transport)
+        self.http = HttpClient(environ, trust, resolver)
         self._credentials = credential_leases(provider)
         self._clients: LruCache[tuple[str, str], RepositoryClient] = LruCache(limits.MAX_REPOSITORIES)
         self._asked: LruCache[str, Challenge] = LruCache(limits.MAX_HOSTS)
@@ -266,7 +265,7 @@ class RegistryStore(Closeable):
 
     def close(self) -> None:
         """Close every connection; the store can be used again."""
-        self._transport.close()
+        self.http.close()
 
     def _content(
         self, image: Reference, kind: str, accept: str, descriptor: Descriptor, limit: int, deadline: Deadline

@@ -23,7 +23,7 @@ import pytest
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.registry.credentials.select import provider_for
-from slsa_verifier_plugin.registry.probe.probe import probe
+from slsa_verifier_plugin.registry.probe.probe import Probe
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
@@ -165,7 +165,7 @@ def check(settings: StoreSettings, environ: dict[str, str], pushed: Pushed) -> N
         assert store.blob(pushed.image, pushed.blob, len(NOTE), Deadline(10)) == NOTE
         assert store.resolve(pushed.image, Deadline(10)).digest == pushed.image.digest
         assert "1" in store.tags(pushed.image, Deadline(10))
-    steps = list(probe(pushed.image, settings, environ, Deadline(20)))
+    steps = list(Probe(pushed.image, settings, environ, Deadline(20)).steps())
     assert [step.outcome for step in steps] == ["passed"] * 8, steps
 
 

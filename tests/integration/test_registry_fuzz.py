@@ -11,7 +11,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.probe.probe import probe
+from slsa_verifier_plugin.registry.probe.probe import Probe
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
@@ -98,7 +98,7 @@ def calls(store: RegistryStore, pushed: Pushed) -> Iterator[Callable[[], object]
     yield lambda: store.resolve(pushed.image, Deadline(SECONDS))
     yield lambda: store.tags(pushed.image, Deadline(SECONDS))
     yield lambda: store.repositories(pushed.image.registry, Deadline(SECONDS))
-    yield lambda: list(probe(pushed.image, HTTP, {}, Deadline(SECONDS), resolver=knowing()))
+    yield lambda: list(Probe(pushed.image, HTTP, {}, Deadline(SECONDS), resolver=knowing()).steps())
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -80,7 +80,7 @@ def test_every_call_of_awss_sdk_ends(toxin: Toxin) -> None:
     """Its own limits are for the silence between two bytes: sixteen that hung would be all that a provider may have."""
     pytest.importorskip("botocore")
     with ToxicRegistry(toxin, "/") as toxic:
-        calls = AwsCalls("awsEcrBasic", {"AWS_ENDPOINT_URL": toxic.url})
+        calls = AwsCalls({"AWS_ENDPOINT_URL": toxic.url})
         keys = AccessKeys("key", "secret")
         step = CloudStep("asking", "look", keys.secrets())
         call = AwsCall(step, "ecr", "eu-north-1", "get_authorization_token", keys)

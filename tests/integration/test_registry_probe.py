@@ -9,7 +9,7 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.network.dialing import Resolver
-from slsa_verifier_plugin.registry.probe.probe import ProbeStep, probe
+from slsa_verifier_plugin.registry.probe.probe import Probe, ProbeStep
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from tests.support import toxins
@@ -29,7 +29,7 @@ def steps(
     environ: dict[str, str] | None = None,
     seconds: float = 5,
 ) -> dict[str, ProbeStep]:
-    found = list(probe(image, settings, environ or {}, Deadline(seconds), resolver=Resolver(nowhere)))
+    found = list(Probe(image, settings, environ or {}, Deadline(seconds), resolver=Resolver(nowhere)).steps())
     assert [step.name for step in found] == NAMES
     return {step.name: step for step in found}
 

@@ -16,7 +16,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.registry.credentials.select import provider_for
-from slsa_verifier_plugin.registry.probe.probe import probe
+from slsa_verifier_plugin.registry.probe.probe import Probe
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
 from tests.support import toxins
@@ -141,7 +141,9 @@ def test_no_planted_secret_is_written(
             results += [*store.remarks.all(), repr(store), repr(provider)]
             results += [
                 repr(step)
-                for step in probe(pushed.image, settings, environ, Deadline(2), resolver=Resolver(nowhere))
+                for step in Probe(
+                    pushed.image, settings, environ, Deadline(2), resolver=Resolver(nowhere)
+                ).steps()
             ]
         tokens = list(server.issued)
     everything = "\n".join([*results, written.getvalue(), caplog.text])

@@ -48,7 +48,7 @@ def check(
     from slsa_verifier_plugin.checking.image_names import parse_image
     from slsa_verifier_plugin.cli.render import render_registry
     from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.registry.probe.probe import ProbeStep, probe
+    from slsa_verifier_plugin.registry.probe.probe import Probe, ProbeStep
 
     session = session_of(context)
     reference = parse_image(image)
@@ -57,7 +57,7 @@ def check(
     painter = session.painter()
     steps: list[ProbeStep] = []
     # Shown one by one: the person sees at which step it hangs.
-    for step in probe(reference, settings, session.environ, deadline):
+    for step in Probe(reference, settings, session.environ, deadline).steps():
         steps.append(step)
         if not as_json:
             say_all(render_registry.step_lines(step, painter, verbose))

@@ -100,7 +100,7 @@ class TokenServers:
         sent = _written(request, credentials, self.origin, operation)
 
         def attempt() -> tuple[str, float]:
-            reply = self.http.send(sent, deadline, self.origin)
+            reply = self.http.follow(sent, deadline, self.origin)
             if reply.status == 200:
                 return _token_of(reply.read(limits.MAX_TOKEN_RESPONSE_BYTES), operation)
             # Read to its end, so that the connection serves the next attempt.

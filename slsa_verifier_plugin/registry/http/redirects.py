@@ -25,19 +25,15 @@ What it gets is not yet redacted.
 """
 
 
-class HttpClient:
-    """Sends a request and follows its redirects; safe for many threads.
+class HttpClient(Transport):
+    """Sends requests and follows their redirects; arguments as of ``Pools``; safe for many threads."""
 
-    Args:
-        transport: sends one request.
-    """
+    observer: Observer | None = None
+    """Called with every answer, its body unread (``registry check``)."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self.observer: Observer | None = None
-        """Called with every answer, its body unread (``registry check``)."""
-
-    def send(self, request: HttpRequest, deadline: Deadline, home: str, *, leave_home: bool = True) -> Reply:
+    def follow(
+        self, request: HttpRequest, deadline: Deadline, home: str, *, leave_home: bool = True
+    ) -> Reply:
         """Return the answer at the end of the redirects, whatever its status.
 
         Args:
@@ -54,7 +50,7 @@ class HttpClient:
         for _ in range(limits.MAX_REDIRECTS + 1):
             # For ``registry check``, which shows where the time goes.
             begun = time.monotonic()
-            reply = self._transport.send(request, deadline, home)
+            reply = self.send(request, deadline, home)
             # Before the body is read, which is the caller's.
             if self.observer is not None:
                 self.observer(request, reply, home, time.monotonic() - begun)

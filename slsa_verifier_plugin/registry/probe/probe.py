@@ -80,21 +80,8 @@ class ProbeStep:
     requests: tuple[SeenRequest, ...] = ()
 
 
-def probe(
-    image: Reference,
-    settings: StoreSettings,
-    environ: Mapping[str, str],
-    deadline: Deadline,
-    *,
-    trust: TrustStore | None = None,
-    resolver: Resolver | None = None,
-) -> Iterator[ProbeStep]:
-    """Yield the steps of fetching what refers to an image, each as soon as it is done.
-
-    They are ``resolve`` (the host's addresses), ``connect`` (TCP and TLS), ``ping`` (``/v2/``), ``authenticate``
-    (challenge, credentials, token), ``manifest``, ``referrers`` (API or fallback tag), ``artifact`` (the first
-    referrer's manifest) and ``blob`` (its first). After a failed step the others are yielded as skipped; only a
-    failed ``ping`` ends nothing: some registries answer nobody at ``/v2/``, and serve their repositories.
+class Probe:
+    """Fetches what refers to an image, step by step.
 
     Args:
         image: the image, by tag or digest.
@@ -104,21 +91,6 @@ def probe(
         trust: makes TLS contexts; tests replace it.
         resolver: looks names up; tests replace it.
     """
-    failed = ""
-    with contextlib.closing(Probing(image, settings, environ, deadline, trust, resolver)) as probing:
-        for name, action in probing.actions():
-            # What needs a failed step would only repeat its message.
-            if failed:
-                yield ProbeStep(name, "skipped", f"not tried, because {failed} failed")
-                continue
-            step = probing.make(name, action)
-            yield step
-            if step.outcome == "failed" and name != "ping":
-                failed = name
-
-
-class Probing:
-    """What the steps of one probe hand on to one another; arguments as of ``probe``."""
 
     def __init__(
         self,
@@ -126,8 +98,8 @@ class Probing:
         settings: StoreSettings,
         environ: Mapping[str, str],
         deadline: Deadline,
-        trust: TrustStore | None,
-        resolver: Resolver | None,
+        trust: TrustStore | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._image = image
         self._settings = settings
@@ -151,13 +123,15 @@ class Probing:
         self._listed: list[Descriptor] = []
         self._blob: Descriptor | None = None
 
-    def close(self) -> None:
-        """End the connections."""
-        self._store.close()
+    def steps(self) -> Iterator[ProbeStep]:
+        """Yield the steps, each as soon as it is done.
 
-    def actions(self) -> tuple[tuple[str, Action], ...]:
-        """Return the names and actions of the steps, in their order."""
-        return (
+        They are ``resolve`` (the host's addresses), ``connect`` (TCP and TLS), ``ping`` (``/v2/``), ``authenticate``
+        (challenge, credentials, token), ``manifest``, ``referrers`` (API or fallback tag), ``artifact`` (the first
+        referrer's manifest) and ``blob`` (its first). After a failed step the others are yielded as skipped; only a
+        failed ``ping`` ends nothing: some registries answer nobody at ``/v2/``, and serve their repositories.
+        """
+        actions: tuple[tuple[str, Action], ...] = (
             ("resolve", self._resolve),
             ("connect", self._connect),
             ("ping", self._ping),
@@ -167,8 +141,19 @@ class Probing:
             ("artifact", self._fetch_artifact),
             ("blob", self._fetch_blob),
         )
+        failed = ""
+        with self._store:
+            for name, action in actions:
+                # What needs a failed step would only repeat its message.
+                if failed:
+                    yield ProbeStep(name, "skipped", f"not tried, because {failed} failed")
+                    continue
+                step = self._make(name, action)
+                yield step
+                if step.outcome == "failed" and name != "ping":
+                    failed = name
 
-    def make(self, name: str, action: Action) -> ProbeStep:
+    def _make(self, name: str, action: Action) -> ProbeStep:
         """Make a step, and describe it without the secrets used so far."""
         hide = self._client.auth.redactor.hide
         self._seen = []
@@ -256,7 +241,7 @@ class Probing:
         home = self._client.origin
         request = HttpRequest("asking for /v2/", f"{home}/v2/", headers={"Accept-Encoding": "identity"})
         # Past the repository's client, which would answer the challenge that is to be seen here.
-        reply = self._store.http.send(request, self._deadline, home)
+        reply = self._store.http.follow(request, self._deadline, home)
         challenge = described(reply.header("WWW-Authenticate"))
         # Read in any case, so that the next step does not find the rest of this body.
         refusal = reply.refusal()

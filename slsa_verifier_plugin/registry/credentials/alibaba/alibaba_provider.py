@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -57,14 +56,6 @@ _LOGGERS = ("alibabacloud-tea", "darabonba-core")
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 """Form of every time of Alibaba's, in UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class AcrInstance:
-    """An Enterprise Edition instance in a region."""
-
-    region: str
-    instance_id: str
 
 
 def signed_headers(host: str, query: Mapping[str, str], keys: AccessKeys) -> dict[str, str]:
@@ -159,7 +150,7 @@ class AlibabaCredentials:
                 f"acrInstancesConfig has no instance {quoted(match['instance'] or '', 60)}, and there is no "
                 "defaultInstanceId",
             )
-        return self._tokens.get(AcrInstance(match["region"], instance_id), deadline)
+        return self._tokens.get((match["region"], instance_id), deadline)
 
     def _assume_role(self, _: str, deadline: Deadline) -> Lease[AccessKeys]:
         region = self._environ.get("ALIBABA_CLOUD_STS_REGION", "")
@@ -199,16 +190,17 @@ class AlibabaCredentials:
             raise _failed(step.name, "the time when the keys expire cannot be read") from None
         return Lease.until(AccessKeys(*keys), ends)
 
-    def _authorize(self, target: AcrInstance, deadline: Deadline) -> Lease[Credentials]:
+    def _authorize(self, target: tuple[str, str], deadline: Deadline) -> Lease[Credentials]:
+        region, instance = target
         # One role, so one lease under one key.
         keys = self._own_keys or self._role_keys.get("", deadline)
         step = CloudStep(
-            f"getting a token for the instance {quoted(target.instance_id, 60)} in {target.region}",
+            f"getting a token for the instance {quoted(instance, 60)} in {region}",
             "check that the role may cr:GetAuthorizationToken on the instance",
             keys.secrets(),
         )
         # ACR answers at one host for each region.
-        host, query = f"cr.{target.region}.aliyuncs.com", {"InstanceId": target.instance_id}
+        host, query = f"cr.{region}.aliyuncs.com", {"InstanceId": instance}
         headers = signed_headers(host, query, keys)
         answer = self._web.post(step, f"https://{host}/?{urlencode(query)}", deadline, headers=headers)
         values = filled(answer, ("TempUsername", "AuthorizationToken"))

@@ -95,19 +95,18 @@ class AwsCall:
 
 
 class AwsCalls:
-    """Makes calls for one provider; safe for many threads: each call has a client and connections of its own.
+    """Makes calls; safe for many threads: each call has a client and connections of its own.
 
     Args:
-        provider: the provider's name, for messages.
         environ: endpoints, certificates and proxies, in AWS's own variables as well.
     """
 
-    def __init__(self, provider: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         bundle = environ.get("AWS_CA_BUNDLE")
         # As in AWS's SDKs: it replaces the system's authorities, for AWS alone.
         trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=()) if bundle else None
-        self._web = Web(provider, environ, trust)
+        self._web = Web(NAME, environ, trust)
         # Making a client of a session is not safe for many threads.
         self._lock = threading.Lock()
         self._session: Any = None
@@ -124,17 +123,26 @@ class AwsCalls:
             RegistryError: AWS refused it, or did not answer.
             DeadlineError: out of time.
         """
-        botocore, exceptions = libraries(
-            self._web.provider, "aws", ("botocore.session", "botocore.exceptions"), _LOGGERS
-        )
+        names = ("botocore.session", "botocore.awsrequest", "botocore.exceptions")
+        botocore, awsrequest, exceptions = libraries(NAME, "aws", names, _LOGGERS)
+
+        def send(request: Any, **_: object) -> Any:
+            # Forms are text.
+            body = request.body.encode() if isinstance(request.body, str) else request.body
+            sent = HttpRequest(call.step.name, request.url, request.method, request.headers, body)
+            reply, content = self._web.exchange(sent, deadline)
+            # botocore takes a urllib3 answer whose body is still to be read. Without headers, so that urllib3 unpacks nothing.
+            raw = urllib3.HTTPResponse(io.BytesIO(content), preload_content=False)
+            return awsrequest.AWSResponse(request.url, reply.status, reply.headers(), raw)
 
         def work() -> Mapping[str, Any]:
             with self._lock:
                 if self._session is None:
                     self._session = _isolated(botocore)
                 client = self._client(self._session, call)
-            # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever.
-            client._endpoint.http_session = _BotoHttp(self._web, call.step, deadline)
+            # The SDK's own HTTP bounds the silence between two bytes, so a peer that trickles would keep this thread for ever. It
+            # sends nothing itself where a handler of this event has an answer.
+            client.meta.events.register("before-send", send)
             with contextlib.closing(client):
                 # By name: botocore makes its clients' methods from a description of the service.
                 answer = getattr(client, call.operation)(**parameters)
@@ -143,14 +151,12 @@ class AwsCalls:
         def judge(error: Exception) -> Refusal | None:
             if not isinstance(error, exceptions.ClientError):
                 return None
-            details, metadata = (
-                object_at(error.response, "Error"),
-                object_at(error.response, "ResponseMetadata"),
-            )
-            status, code = metadata.get("HTTPStatusCode", 0), str(details.get("Code", "an unknown error"))
+            said = object_at(error.response, "Error")
+            status = object_at(error.response, "ResponseMetadata").get("HTTPStatusCode", 0)
+            code = str(said.get("Code", "an unknown error"))
             # Throttling comes with HTTP 400 from STS and ECR.
             transient = code in _TRANSIENT_CODES or is_transient(status, code)
-            return Refusal(status, f"{code}: {details.get('Message', '')}", transient)
+            return Refusal(status, f"{code}: {said.get('Message', '')}", transient)
 
         return self._web.call(call.step, work, judge, deadline)
 
@@ -180,7 +186,7 @@ class AwsCalls:
             named["aws_secret_access_key"] = call.keys.secret
             # Keys from the environment may be lasting ones, which have no token.
             named["aws_session_token"] = call.keys.token or None
-        # No proxy here, and no limit of time: the session, which sends the request, has both.
+        # No proxy here, and no limit of time: who sends the request has both.
         return session.create_client(call.service, config=Config(**settings, proxies={}), **named)
 
     def _endpoint(self, service: str, region: str) -> str | None:
@@ -195,30 +201,6 @@ class AwsCalls:
         if _flag(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
             return None
         return environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL") or None
-
-
-class _BotoHttp:
-    """What botocore sends its requests with."""
-
-    def __init__(self, web: Web, step: CloudStep, deadline: Deadline) -> None:
-        self._web = web
-        self._step = step
-        self._deadline = deadline
-
-    def send(self, request: Any) -> Any:
-        """Return the answer to a request of botocore's (``AWSPreparedRequest``)."""
-        from botocore.awsrequest import AWSResponse
-
-        # Forms are text.
-        body = request.body.encode() if isinstance(request.body, str) else request.body
-        sent = HttpRequest(self._step.name, request.url, request.method, request.headers, body)
-        reply, content = self._web.exchange(sent, self._deadline)
-        # botocore takes a urllib3 answer whose body is still to be read. Without headers, so that urllib3 unpacks nothing.
-        raw = urllib3.HTTPResponse(io.BytesIO(content), preload_content=False)
-        return AWSResponse(request.url, reply.status, reply.headers(), raw)
-
-    def close(self) -> None:
-        """Do nothing: each answer has been read to its end."""
 
 
 def _isolated(botocore_session: Any) -> Any:
@@ -259,7 +241,7 @@ class EcrCredentials:
             ("AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
             "EKS sets them in Pods whose service account has the annotation eks.amazonaws.com/role-arn",
         )
-        self._calls = AwsCalls(NAME, environ)
+        self._calls = AwsCalls(environ)
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         self._own_keys = keys_in(environ, names)
         self._role_keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from time import time
 from types import SimpleNamespace
 from typing import Any
@@ -72,9 +73,10 @@ _MAX_LIFE = 366 * 24 * 3600
 """Seconds that an access token may say it lives; Entra's live for a day at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkloadIdentity:
-    """Entra tokens for a service account's token (federated credential).
+def workload_token(
+    web: Web, tenant: str, client: str, path: str, authority: str, deadline: Deadline
+) -> Lease[str]:
+    """Return an access token for a service account's token (federated credential); see ``EntraToken``.
 
     Args:
         web: asks the authority.
@@ -82,82 +84,70 @@ class WorkloadIdentity:
         client: the identity's client ID.
         path: the file with the service account's token.
         authority: the authority's https URL, ``https://login.microsoftonline.com`` in the public cloud.
+        deadline: the end of it.
     """
-
-    web: Web
-    tenant: str
-    client: str
-    path: str
-    authority: str
-
-    def token(self, deadline: Deadline) -> Lease[str]:
-        """Return an access token; see ``EntraToken``."""
-        # At every use: Kubernetes renews the file each hour.
-        assertion = token_file(self.web.provider, "AZURE_FEDERATED_TOKEN_FILE", self.path)
-        step = CloudStep(
-            f"getting an access token from {urlsplit(self.authority).hostname}",
-            f"check the federated credential of the identity {quoted(self.client, 60)}",
-            [assertion],
-        )
-        # Microsoft identity platform, "client credentials flow", the third case: with a federated credential.
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self.client,
-            "scope": f"{RESOURCE}/.default",
-            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            "client_assertion": assertion,
-        }
-        begun = time()
-        url = f"{self.authority}/{quote(self.tenant, safe='')}/oauth2/v2.0/token"
-        lease = _token_in(self.web.post(step, url, deadline, form), begun)
-        if lease is None:
-            raise failed(self.web.provider, step.name, "the answer has no access token")
-        return lease
+    # At every use: Kubernetes renews the file each hour.
+    assertion = token_file(web.provider, "AZURE_FEDERATED_TOKEN_FILE", path)
+    step = CloudStep(
+        f"getting an access token from {urlsplit(authority).hostname}",
+        f"check the federated credential of the identity {quoted(client, 60)}",
+        [assertion],
+    )
+    # Microsoft identity platform, "client credentials flow", the third case: with a federated credential.
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": client,
+        "scope": f"{RESOURCE}/.default",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": assertion,
+    }
+    begun = time()
+    url = f"{authority}/{quote(tenant, safe='')}/oauth2/v2.0/token"
+    lease = _token_in(web.post(step, url, deadline, form), begun)
+    if lease is None:
+        raise failed(web.provider, step.name, "the answer has no access token")
+    return lease
 
 
-@dataclass(frozen=True, slots=True)
-class ManagedIdentity:
-    """Entra tokens from the instance's metadata service (IMDS), or what stands for it in other places of Azure.
+def managed_token(web: Web, client: str, deadline: Deadline) -> Lease[str]:
+    """Return an access token from the instance's metadata service (IMDS), or what stands for it in other places of Azure.
+
+    See ``EntraToken``.
 
     Args:
         web: asks the service, which is on this machine or its link: no proxy may see the token.
         client: the client ID of the user-assigned identity.
+        deadline: the end of it.
     """
+    (msal,) = libraries(web.provider, "azure", ("msal",), _LOGGERS)
+    step = CloudStep(
+        "getting an access token from the instance's metadata service",
+        f"check that the identity {quoted(client, 60)} is assigned to this machine",
+    )
+    begun = time()
+    http = _MsalHttp(web, step, deadline)
 
-    web: Web
-    client: str
+    def refusal(said: str) -> Refusal:
+        # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
+        return Refusal(http.status, said, is_transient(http.status) or http.status in (404, 410))
 
-    def token(self, deadline: Deadline) -> Lease[str]:
-        """Return an access token; see ``EntraToken``."""
-        (msal,) = libraries(self.web.provider, "azure", ("msal",), _LOGGERS)
-        step = CloudStep(
-            "getting an access token from the instance's metadata service",
-            f"check that the identity {quoted(self.client, 60)} is assigned to this machine",
-        )
-        begun = time()
-        http = _MsalHttp(self.web, step, deadline)
+    def work() -> Lease[str]:
+        identity = msal.UserAssignedManagedIdentity(client_id=client)
+        asked = msal.ManagedIdentityClient(identity, http_client=http)
+        found = object_at(asked.acquire_token_for_client(resource=RESOURCE))
+        lease = _token_in(found, begun)
+        if lease is not None:
+            return lease
+        # MSAL returns a refusal as fields and does not raise it.
+        said = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
+        secrets = [text_at(found, "access_token")]
+        raise web.refused(replace(step, secrets=secrets), refusal(said))
 
-        def refusal(said: str) -> Refusal:
-            # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
-            return Refusal(http.status, said, is_transient(http.status) or http.status in (404, 410))
+    def judge(_: Exception) -> Refusal | None:
+        # Something answered, and what it said cannot be read.
+        return refusal("") if http.status else None
 
-        def work() -> Lease[str]:
-            identity = msal.UserAssignedManagedIdentity(client_id=self.client)
-            client = msal.ManagedIdentityClient(identity, http_client=http)
-            found = object_at(client.acquire_token_for_client(resource=RESOURCE))
-            lease = _token_in(found, begun)
-            if lease is not None:
-                return lease
-            # MSAL returns a refusal as fields and does not raise it.
-            said = ": ".join(str(found[key]) for key in ("error", "error_description") if found.get(key))
-            secrets = [text_at(found, "access_token")]
-            raise self.web.refused(replace(step, secrets=secrets), refusal(said))
-
-        def judge(_: Exception) -> Refusal | None:
-            # Something answered, and what it said cannot be read.
-            return refusal("") if http.status else None
-
-        return self.web.call(step, work, judge, deadline)
+    return web.call(step, work, judge, deadline)
 
 
 class _MsalHttp:
@@ -297,7 +287,7 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
         if not is_url(url) or urlsplit(url).scheme != "https":
             why = f"AZURE_AUTHORITY_HOST {quoted(authority)} is not an https:// URL"
             raise failed(name, STEP_ENVIRONMENT, why)
-        token = WorkloadIdentity(web, tenant, client, path, url.rstrip("/")).token
+        token = partial(workload_token, web, tenant, client, path, url.rstrip("/"))
     else:
         advice = "Ratify's chart sets it from azureManagedIdentity.tenantId"
         (tenant,) = variables(MANAGED_IDENTITY, environ, ("AZURE_TENANT_ID",), advice)
@@ -306,5 +296,5 @@ def make(config: Mapping[str, object], environ: Mapping[str, str]) -> Credential
         if not client:
             raise options.error("authProvider.clientID is missing, and AZURE_CLIENT_ID is not set")
         # Of the environment the certificates alone, so that no proxy is asked.
-        token = ManagedIdentity(Web(MANAGED_IDENTITY, {}, TrustStore(environ)), client).token
+        token = partial(managed_token, Web(MANAGED_IDENTITY, {}, TrustStore(environ)), client)
     return AzureCredentials(web, tenant, token, parse_endpoints(options))

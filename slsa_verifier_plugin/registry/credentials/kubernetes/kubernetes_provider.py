@@ -27,9 +27,8 @@ from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_in, matching
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
-from slsa_verifier_plugin.registry.credentials.web import Web, is_transient
+from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
 from slsa_verifier_plugin.registry.http.transport import HttpRequest
-from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 
@@ -224,13 +223,13 @@ class KubernetesSecrets:
         if status == 404 and value.get("kind") == "Status":
             return None
         advice = {
-            200: "; the answer is not a JSON object",
-            401: "; the API does not accept the mounted token",
-            403: "; grant the service account get on it (RBAC)",
-            404: "; what answers is not a kubernetes API",
-        }.get(status, "")
-        detail = f"HTTP {status}, {explained(value.get('message'), [token])}{advice}"
-        raise _failed(step, detail, transient=is_transient(status))
+            200: "the answer is not a JSON object",
+            401: "the API does not accept the mounted token",
+            403: "grant the service account get on it (RBAC)",
+            404: "what answers is not a kubernetes API",
+        }.get(status, "look at the API server")
+        refusal = Refusal(status, value.get("message"), is_transient(status))
+        raise self._web.refused(CloudStep(step, advice, [token]), refusal)
 
 
 def _address(host: str, port: str) -> str:
