@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -335,13 +335,7 @@ def attach(pusher: Pusher, image: Descriptor, artifact: bytes, content: bytes) -
     return pusher.attach(image, artifact, manifest.artifact_type, manifest.annotations)
 
 
-def read_back(
-    store: ArtifactStore,
-    image: Reference,
-    attached: Descriptor,
-    deadline: Deadline,
-    pause: Callable[[float], None] = time.sleep,
-) -> None:
+def read_back(store: ArtifactStore, image: Reference, attached: Descriptor, deadline: Deadline) -> None:
     """Check that a verifier will find what was attached: the registry delivers it, and lists it for the image.
 
     Args:
@@ -349,7 +343,6 @@ def read_back(
         image: with its digest.
         attached: what was pushed.
         deadline: how long the registry may take until it lists it.
-        pause: waits for some seconds.
 
     Raises:
         RegistryError: it does not, or as another artifact type.
@@ -368,7 +361,7 @@ def read_back(
         # Registries that copy between sites list an artifact a moment after they took it.
         if deadline.remaining() < READ_BACK_PAUSE:
             break
-        pause(READ_BACK_PAUSE)
+        time.sleep(READ_BACK_PAUSE)
     # Out of time: what the registry says instead is the whole of the diagnosis.
     said = (
         "does not list it" if found is None else f"lists it as {quoted(found.artifact_type or 'no type', 80)}"

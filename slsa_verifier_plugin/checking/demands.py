@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slsa_verifier_plugin.errors import UsageError
@@ -157,8 +158,6 @@ def store_for(service: Service, layout: str | None, plain_http: bool) -> Store:
     Raises:
         UsageError: the folder is no layout.
     """
-    from pathlib import Path
-
     from slsa_verifier_plugin.checking.image_layout import LayoutStore
 
     if layout is not None:
@@ -168,8 +167,6 @@ def store_for(service: Service, layout: str | None, plain_http: bool) -> Store:
 
 def root_parameter(root: str | None) -> str | dict[str, str] | None:
     """Return ``trustedRoot`` as a policy says it, for what a person typed: a name, or a file."""
-    from pathlib import Path
-
     if not root or root in ROOTS:
         return root
     # Relative to where the person is, not to the policy file's folder.

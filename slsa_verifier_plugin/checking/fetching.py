@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.model.manifest import parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain
 from slsa_verifier_plugin.verification.evidence import MAX_CONFIG, MAX_PLATFORMS
@@ -55,14 +55,18 @@ def fetch(
     pinned = image.with_digest(descriptor.digest)
     content = store.manifest(pinned, descriptor, deadline)
     manifest = parse_manifest(content, descriptor.media_type)
-    # Platforms' configs have the labels that sourceBinding: annotation reads.
+    images = [manifest]
     # As many as a verification looks at; the limit is the same constant.
     for child in manifest.manifests[:MAX_PLATFORMS]:
         platform = store.manifest(pinned, child, deadline)
         # As a blob: an entry of its own in the index would show each platform as an image.
         writer.blob(child.digest, platform)
-        _take_config(pinned, parse_manifest(platform, child.media_type), store, writer, deadline)
-    _take_config(pinned, manifest, store, writer, deadline)
+        images.append(parse_manifest(platform, child.media_type))
+    # Configs have the labels that sourceBinding: annotation reads. Layers are left out: no step of a verification reads them.
+    for config in (item.config for item in images):
+        # A verification reads no larger config either.
+        if config is not None and config.size <= MAX_CONFIG:
+            writer.blob(config.digest, store.blob(pinned, config, MAX_CONFIG, deadline))
     # By tag, so that verify --layout finds it under the name that was typed.
     writer.manifest(descriptor, content, str(image) if image.digest is None else image.name)
     wanted = set(artifact_types)
@@ -98,12 +102,3 @@ def _locate(error: VerifierError, artifact: Descriptor, image: Reference) -> Non
     """Put the artifact that ``error`` is about, and its image, into the message."""
     kind = plain(artifact.artifact_type or "of no type")
     error.message = f"{artifact.digest} ({kind}), attached to {plain(str(image))}: {error.message}"
-
-
-def _take_config(
-    image: Reference, manifest: Manifest, store: ArtifactStore, writer: LayoutWriter, deadline: Deadline
-) -> None:
-    # Layers are left out: no step of a verification reads them.
-    # A verification reads no larger config either.
-    if manifest.config is not None and manifest.config.size <= MAX_CONFIG:
-        writer.blob(manifest.config.digest, store.blob(image, manifest.config, MAX_CONFIG, deadline))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -70,9 +70,9 @@ class ProviderMetrics:
             f"{PREFIX}_certificate_expiry_timestamp_seconds", "When a certificate ends (Unix time).", ["file"]
         )
 
-    def follow(self, usage: Callable[[], Mapping[str, Any]], now: Callable[[], datetime]) -> None:
+    def follow(self, usage: Callable[[], Mapping[str, Any]]) -> None:
         """Show what the service keeps and the age of its trusted roots, asked for at each scrape."""
-        self._registry.register(_ServiceUsage(usage, now))
+        self._registry.register(_ServiceUsage(usage))
 
     def certificates(self, expiries: Mapping[str, datetime]) -> None:
         """Show when the certificates in use end."""
@@ -87,9 +87,8 @@ class ProviderMetrics:
 class _ServiceUsage(Collector):
     """Reads a service's own counts when Prometheus asks."""
 
-    def __init__(self, usage: Callable[[], Mapping[str, Any]], now: Callable[[], datetime]) -> None:
+    def __init__(self, usage: Callable[[], Mapping[str, Any]]) -> None:
         self._usage = usage
-        self._now = now
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: the registry need not ask the service to learn the names."""
@@ -116,7 +115,7 @@ class _ServiceUsage(Collector):
         )
         for root in usage["loadedRoots"]:
             # Asked at each scrape: an age that was written down would stand still.
-            since = self._now() - datetime.fromisoformat(f"{root['date']}T00:00:00+00:00")
+            since = datetime.now(UTC) - datetime.fromisoformat(f"{root['date']}T00:00:00+00:00")
             # Twelve digits of a digest tell the roots of one server apart.
             age.add_metric([root["source"], root["digest"][:12]], since.total_seconds())
         unusable = GaugeMetricFamily(f"{PREFIX}_trusted_roots_unusable", "Trusted roots that cannot be used.")

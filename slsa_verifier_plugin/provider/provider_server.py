@@ -61,8 +61,10 @@ class Files:
         self._generation = 0
         self.policies = PolicySet({})
         self.tls: TlsContext | None = None
+        named = settings.policies
         self.reloaders = (
-            Reloader("policies", self._policy_paths, self._load_policies),
+            # The folders too, for what is added to them.
+            Reloader("policies", lambda: [*named, *files_in(named)], self._load_policies),
             Reloader("tls", lambda: settings.tls.paths, self._load_tls),
         )
 
@@ -74,10 +76,6 @@ class Files:
                 f"the server's certificate ended on {self.tls.ends:%Y-%m-%d}, and no client connects to it"
             )
         return [plain(problem, 512) for problem in problems]
-
-    def _policy_paths(self) -> list[str]:
-        paths = self._settings.policies
-        return [*paths, *files_in(paths)]
 
     def _load_policies(self) -> tuple[str, ...]:
         # Before they are read: a load that fails uses a number up, and numbers are many.
@@ -166,7 +164,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     sys.setswitchinterval(SWITCH_SECONDS)
     share_arenas()
     log = DecisionLog(write, metrics.unlogged.inc)
-    metrics.follow(service.service.usage, lambda: datetime.now(UTC))
+    metrics.follow(service.service.usage)
     log.remarks(remarks)
     ended = threading.Event()
     watched = (files.reloaders, log, metrics, ended)

@@ -63,10 +63,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
     context.num_tickets = 0
     own = _lives(_content(files.certificate, "--tls-cert"), files.certificate, "--tls-cert")
     # The first certificate is the server's: others may be of authorities that cross-signed and have ended since.
-    if problem := _out_of_time(own[:1]):
-        raise UsageError(
-            f"{quoted(files.certificate)} (--tls-cert) {problem}, and no client connects to it; renew it"
-        )
+    _check_time(own[:1], f"{quoted(files.certificate)} (--tls-cert)", "no client connects to it")
     first = {"certificate": min(end for _, end in own)}
     clients = b""
     # Read for its error alone: OpenSSL does not say which of the two files it cannot read.
@@ -84,10 +81,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
         clients = _content(files.client_ca, "--client-ca")
         authorities = _lives(clients, files.client_ca, "--client-ca")
         # One of several may have ended: Gatekeeper keeps its authority's last one beside the next.
-        if problem := _out_of_time(authorities):
-            raise UsageError(
-                f"{quoted(files.client_ca)} (--client-ca) {problem}, and no client would be accepted; renew it"
-            )
+        _check_time(authorities, f"{quoted(files.client_ca)} (--client-ca)", "no client would be accepted")
         first["client-ca"] = min(end for _, end in authorities)
         # Any client of that authority will do: Gatekeeper's has issued one certificate (docs/limits.md).
         context.verify_mode = ssl.CERT_REQUIRED
@@ -113,16 +107,16 @@ def _lives(content: bytes, path: str, option: str) -> list[tuple[datetime, datet
         raise UsageError(f"{quoted(path)} ({option}) holds no certificate in PEM") from None
 
 
-def _out_of_time(lives: list[tuple[datetime, datetime]]) -> str:
-    """Return why none of the certificates counts now; empty where one does."""
+def _check_time(lives: list[tuple[datetime, datetime]], file: str, effect: str) -> None:
+    """Raise ``UsageError`` where none of a file's certificates counts now; ``effect`` is what that leads to."""
     now = datetime.now(UTC)
     if any(begin <= now < end for begin, end in lives):
-        return ""
+        return
     # Renewed too early, or on a machine whose clock is ahead: what was there before counts until then.
     later = [begin for begin, end in lives if end > now]
-    return (
-        f"begins on {min(later):%Y-%m-%d}" if later else f"ended on {max(end for _, end in lives):%Y-%m-%d}"
-    )
+    last = max(end for _, end in lives)
+    found = f"begins on {min(later):%Y-%m-%d}" if later else f"ended on {last:%Y-%m-%d}"
+    raise UsageError(f"{file} {found}, and {effect}; renew it")
 
 
 def _content(path: str, option: str) -> bytes:
