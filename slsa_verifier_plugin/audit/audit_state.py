@@ -318,21 +318,17 @@ class AuditState(Closeable):
         try:
             yield
         except sqlite3.Error as error:
+            said = plain(str(error))
+            why = f"cannot be used: {said}; name another file"
             # What SQLite says where another process holds the file (SQLITE_BUSY).
-            if "locked" in str(error):
-                raise UsageError(f"{self._name()} is in use by another audit") from error
-            if "not a database" in str(error) or "no such table" in str(error):
-                raise UsageError(
-                    f"{self._name()} is no state that an audit wrote; name another file"
-                ) from error
+            if "locked" in said:
+                why = "is in use by another audit"
+            elif "not a database" in said or "no such table" in said:
+                why = "is no state that an audit wrote; name another file"
             # SQLite says only that it cannot open the file; a missing folder is the usual cause.
-            if self._path is not None and not self._path.absolute().parent.is_dir():
-                raise UsageError(
-                    f"{self._name()} cannot be written: there is no folder for it; create that, or name another"
-                ) from error
-            raise UsageError(
-                f"{self._name()} cannot be used: {plain(str(error))}; name another file"
-            ) from error
+            elif self._path is not None and not self._path.absolute().parent.is_dir():
+                why = "cannot be written: there is no folder for it; create that, or name another"
+            raise UsageError(f"{self._name()} {why}") from error
 
     def _name(self) -> str:
         return f"the state {quoted(str(self._path))}" if self._path else "the audit's state"

@@ -9,32 +9,39 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from slsa_verifier_plugin.checking.demands import DEFAULT_ARTIFACT_TYPE, decider_of, setup_of, store_settings
+from slsa_verifier_plugin.checking import attestation_origins as origins
+from slsa_verifier_plugin.checking.decider import Decider
+from slsa_verifier_plugin.checking.demands import (
+    DEFAULT_ARTIFACT_TYPE,
+    Demands,
+    decider_of,
+    setup_of,
+    store_settings,
+)
 from slsa_verifier_plugin.checking.fetching import MAX_ATTESTATION
 from slsa_verifier_plugin.checking.image_names import parse_image
+from slsa_verifier_plugin.checking.own_artifact import read_artifact
+from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.checking.status import Decision
+from slsa_verifier_plugin.checking.stores import Store
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
 from slsa_verifier_plugin.model.envelope import read_blob
 from slsa_verifier_plugin.model.manifest import IMAGE_TYPES, parse_manifest
+from slsa_verifier_plugin.registry.credentials.select import provider_for
 from slsa_verifier_plugin.registry.loopback import is_plain_http
+from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
+from slsa_verifier_plugin.resources.named_files import read_file
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.text import counted, plain, quoted
 from slsa_verifier_plugin.verification.evidence import image_labels
 from slsa_verifier_plugin.verification.ports import ArtifactStore
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.attestation_origins import Found, Origin
-    from slsa_verifier_plugin.checking.decider import Decider
-    from slsa_verifier_plugin.checking.demands import Demands
-    from slsa_verifier_plugin.checking.reports import ImageReport
-    from slsa_verifier_plugin.checking.stores import Store
-    from slsa_verifier_plugin.registry.push import Pusher
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 MANIFEST_TYPE = IMAGE_TYPES[0]
@@ -58,7 +65,7 @@ class AttachRequest:
 
     image: Reference
     file: str | None
-    origin: Origin | None
+    origin: origins.Origin | None
     commit: str | None
     wait: float
     annotations: Mapping[str, str]
@@ -90,9 +97,6 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
         UsageError: it is no attestation, or about another commit.
         VerifierError: the attestation or the registry cannot be had.
     """
-    from slsa_verifier_plugin.checking.attestation_origins import check_commit
-    from slsa_verifier_plugin.service.service import Service
-
     # Without a policy anything that looks like an attestation is attached; the command says that nothing was
     # verified.
     setup = None if demands.is_empty else setup_of(demands)
@@ -121,7 +125,7 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
             return AttachDone(image, kind, count, report, None)
     # After the verdict, for what the policy verified about a commit is worth more than what a line claims.
     if commit is not None:
-        check_commit(found.content, commit, report)
+        origins.check_commit(found.content, commit, report)
     with pusher_for(request.image, demands.plain_http, environ) as pusher:
         attached = attach(pusher, descriptor, artifact, found.content)
     # Some registries accept a referrer and never list it, or list it as another type: Ratify would not find it.
@@ -131,9 +135,6 @@ def execute(request: AttachRequest, demands: Demands, environ: Mapping[str, str]
 
 def pusher_for(image: Reference, plain_http: bool, environ: Mapping[str, str]) -> Pusher:
     """Return what writes to the repository of ``image``; ``plain_http`` is as the store's ``useHttp``."""
-    from slsa_verifier_plugin.registry.credentials.select import provider_for
-    from slsa_verifier_plugin.registry.push import Pusher
-
     # A registry on this machine is asked whether it speaks HTTP; any other has TLS unless --plain-http is given.
     is_plain = is_plain_http(StoreSettings.parse(store_settings({}, plain_http)), image.registry)
     # None: the credentials of the Docker configuration, as docker and oras use them.
@@ -147,12 +148,8 @@ def _found(
     image: Reference,
     descriptor: Descriptor,
     environ: Mapping[str, str],
-) -> tuple[Found, str | None]:
+) -> tuple[origins.Found, str | None]:
     """Return the attestation, and the commit that it must be about, None where it may be about any."""
-    from slsa_verifier_plugin.checking import attestation_origins as origins
-    from slsa_verifier_plugin.checking.own_artifact import read_artifact
-    from slsa_verifier_plugin.resources.named_files import read_file
-
     origin = request.origin
     if origin is None:
         assert request.file is not None
@@ -372,17 +369,3 @@ def read_back(store: ArtifactStore, image: Reference, attached: Descriptor, dead
         f"'slsa-verifier-plugin registry check {plain(str(image))}' shows what it answers",
         reason=Reason.REGISTRY_INVALID_RESPONSE,
     )
-
-
-def write_new(path: Path, content: bytes, force: bool) -> None:
-    """Write a file that must not be there yet, unless ``force``.
-
-    Raises:
-        UsageError: it is there.
-    """
-    try:
-        # "x" asks the system: between a look and a write somebody else could make the file.
-        with path.open("wb" if force else "xb") as file:
-            file.write(content)
-    except FileExistsError as error:
-        raise UsageError(f"{quoted(str(path))} exists; --force replaces it") from error

@@ -5,21 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin.checking.git_notes import asked_repository, fetch_note, told_repository
+from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import StatementError, UsageError, VerifierError
+from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.documents_in_text import MAX_LINES
 from slsa_verifier_plugin.model.envelope import Candidate, read_blob
 from slsa_verifier_plugin.model.statement import parse_statement
+from slsa_verifier_plugin.policy.binding import ImageLabels
+from slsa_verifier_plugin.policy.checks import Examination
+from slsa_verifier_plugin.policy.matching import UriPattern
 from slsa_verifier_plugin.text import nearest, plain, quoted
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.reports import ImageReport
-    from slsa_verifier_plugin.model.digest import Descriptor
-    from slsa_verifier_plugin.policy.binding import ImageLabels
-    from slsa_verifier_plugin.policy.checks import Examination
-    from slsa_verifier_plugin.policy.matching import UriPattern
 
 WAIT_PAUSE = 15.0
 """Seconds between two looks for what is not there yet; the source workflow takes a minute or so."""
@@ -136,8 +134,6 @@ def from_notes(
         UsageError: the repository or the commit is none, or there is no git.
         VerifierError: the note cannot be had.
     """
-    from slsa_verifier_plugin.checking.git_notes import asked_repository, fetch_note, told_repository
-
     # What a person typed may be a folder or a host of their own; what an image says may not.
     if origin.target:
         repository = asked_repository(origin.target)

@@ -55,11 +55,18 @@ OPTIONS = {
 REQUIRED = ("expectedVerifiedLevels", "expectedResourceUri")
 
 
-def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
-    """Return the seconds in a duration such as ``10s``, None for None. ``option`` is where it was given.
+def seconds_of(
+    duration: str | None, option: str = "--timeout", span: tuple[float, float, str] | None = None
+) -> float | None:
+    """Return the seconds in a duration such as ``10s``, None for None.
+
+    Args:
+        duration: as a person wrote it.
+        option: where it was given.
+        span: the fewest and the most seconds that it may have, and how that is said; from 100 ms to 5 min by default.
 
     Raises:
-        UsageError: it is none, or not between 100 ms and 5 min.
+        UsageError: it is none, or not in ``span``.
     """
     # Not given: each policy's own limit counts.
     if duration is None:
@@ -68,15 +75,14 @@ def seconds_of(duration: str | None, option: str = "--timeout") -> float | None:
     from slsa_verifier_plugin.policy.durations import parse_duration
     from slsa_verifier_plugin.policy.parameters import MAX_TIMEOUT, MIN_TIMEOUT
 
+    least, most, said = span or (MIN_TIMEOUT, MAX_TIMEOUT, "between 100ms and 5m, such as 10s")
     try:
         seconds = parse_duration(duration)
     except ValueError:
         # What is no duration gets the same message as one that is too short.
-        seconds = 0.0
-    if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
-        raise UsageError(
-            f"{option} {quoted(duration, 40)}: expected a duration between 100ms and 5m, such as 10s"
-        )
+        seconds = -1.0
+    if not least <= seconds <= most:
+        raise UsageError(f"{option} {quoted(duration, 40)}: expected a duration {said}")
     return seconds
 
 

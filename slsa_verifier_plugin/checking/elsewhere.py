@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin.checking.stores import Store
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, VerifierError
-from slsa_verifier_plugin.model.manifest import parse_manifest
+from slsa_verifier_plugin.model.manifest import Manifest, parse_manifest
+from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.stores import Store
-    from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.model.manifest import Manifest
-    from slsa_verifier_plugin.registry.reference import Reference
 
 MAX_PLATFORMS = 16
 """Platform manifests of one index whose referrers are asked for."""

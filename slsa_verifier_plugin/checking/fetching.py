@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin.checking.image_layout import LayoutWriter
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import VerifierError
 from slsa_verifier_plugin.model.digest import Descriptor
 from slsa_verifier_plugin.model.manifest import parse_manifest
@@ -13,10 +14,6 @@ from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain
 from slsa_verifier_plugin.verification.evidence import MAX_CONFIG, MAX_PLATFORMS
 from slsa_verifier_plugin.verification.ports import ArtifactStore
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.image_layout import LayoutWriter
-    from slsa_verifier_plugin.deadline import Deadline
 
 MAX_ATTESTATION = 256 << 20
 """Bytes of one attestation that is taken along or read back; the most that a policy may allow."""

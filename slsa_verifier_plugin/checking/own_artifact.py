@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.checking.attestation_origins import Found
 from slsa_verifier_plugin.checking.image_names import parse_image
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason
 from slsa_verifier_plugin.model.manifest import parse_manifest
+from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import plain
 from slsa_verifier_plugin.verification.evidence import EMPTY
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.registry.reference import Reference
-    from slsa_verifier_plugin.verification.ports import ArtifactStore
+from slsa_verifier_plugin.verification.ports import ArtifactStore
 
 MAX_BYTES = 64 << 20
 """Bytes of all blobs of one artifact that are read."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
+from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.verification.ports import ArtifactStore
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.deadline import Deadline
-    from slsa_verifier_plugin.model.digest import Descriptor
-    from slsa_verifier_plugin.registry.reference import Reference
 
 
 class Store(ArtifactStore, Protocol):

@@ -65,10 +65,15 @@ def _answered(program: str, arguments: list[str], is_launched: bool, base: str) 
         call = parse_arguments(program, arguments)
         # By the executed file's name, which root chose in bin_dir, and by nothing that comes with the call.
         folder = policy_folder.folder_of(call.profile, base)
-        seconds = _seconds(folder)
+        policy_folder.check_folder(folder)
+        seconds = policy_folder.seconds_of_call(folder)
         _check_descriptor(call)
-    except (CallError, policy_folder.FolderError) as error:
+    except CallError as error:
         return False, f"{_FAILED}{error}.", b""
+    # There is no such folder, or others may change what it says.
+    except policy_folder.FolderError as error:
+        why = f"this node's policies cannot be used, so nothing is pulled here: {error}"
+        return False, f"{_FAILED}{why}.", b""
     # Before the environment is replaced, for it reads what the launcher has set there.
     command = _start_command(is_launched)
     environ = surroundings(os.environ, folder, is_launched)
@@ -113,21 +118,6 @@ def judged(answer: "Answer", digest: str) -> tuple[bool, str]:
     notes = extensions.get("notes")
     lines = [message, *(notes if isinstance(notes, list) else ())]
     return is_allowed, "\n".join(inert(line) for line in lines if isinstance(line, str))
-
-
-def _seconds(folder: str) -> float:
-    """Return the seconds of a call that a folder decides.
-
-    Raises:
-        FolderError: there is no such folder, or others may change what it says.
-    """
-    try:
-        policy_folder.check_folder(folder)
-        return policy_folder.seconds_of_call(folder)
-    except policy_folder.FolderError as error:
-        raise policy_folder.FolderError(
-            f"this node's policies cannot be used, so nothing is pulled here: {error}"
-        ) from error
 
 
 def _check_descriptor(call: ImageCall) -> None:

@@ -126,14 +126,10 @@ def _read(file: Path) -> dict[str, Any]:
             "where it is told nothing: name /dev/null for those"
         ) from error
     except OSError as error:
-        raise UsageError(
-            f"{quoted(str(file))} cannot be read, and containerd does not start then: {plain(error.strerror)}"
-        ) from error
+        raise _broken(file, f"cannot be read: {plain(error.strerror)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         where = plain(str(error).rpartition("(")[2].rstrip(")")) if "(at" in str(error) else "somewhere"
-        raise UsageError(
-            f"{quoted(str(file))} is no TOML ({where}), and containerd does not start then{_TEMPLATE if b'{{' in content else ''}"
-        ) from error
+        raise _broken(file, f"is no TOML ({where}){_TEMPLATE if b'{{' in content else ''}") from error
     folded = {key.lower(): value for key, value in document.items()}
     if len(folded) < len(document):
         raise UsageError(f"{quoted(str(file))} has a key twice, in upper and lower case; keep one of them")
@@ -150,9 +146,7 @@ def _imported(file: Path, patterns: list[str]) -> Iterator[Path]:
         path = os.path.normpath(file.parent / pattern)
         # TOML has an escape for it, and no system a path with it.
         if "\0" in path:
-            raise UsageError(
-                f"{quoted(str(file))} imports {quoted(pattern, 120)}, which is no path, and containerd does not start then"
-            )
+            raise _broken(file, f"imports {quoted(pattern, 120)}, which is no path")
         if "*" not in path:
             yield Path(path)
             continue
@@ -209,7 +203,10 @@ def _put(settings: dict[tuple[str, ...], Setting], key: tuple[str, ...], setting
 def _list(file: Path, document: Mapping[str, Any], name: str) -> list[str]:
     found = document.get(name, [])
     if not isinstance(found, list) or not all(isinstance(value, str) for value in found):
-        raise UsageError(
-            f"{quoted(str(file))}: {name} is no list of texts, and containerd does not start then"
-        )
+        raise _broken(file, f"has {name}, which is no list of texts")
     return found
+
+
+def _broken(file: Path, found: str) -> UsageError:
+    """Return the error for a file that containerd does not start with."""
+    return UsageError(f"{quoted(str(file))} {found}; containerd does not start then")

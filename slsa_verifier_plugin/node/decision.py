@@ -11,8 +11,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from slsa_verifier_plugin.checking.decider import Decider
 from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.deadline import Deadline
@@ -35,13 +35,9 @@ from slsa_verifier_plugin.problem import FAILED, PASSED, DoctorFinding
 from slsa_verifier_plugin.provider.policy_sets import CLUSTER, load_policies
 from slsa_verifier_plugin.registry.credentials.docker.docker_config import DockerConfig
 from slsa_verifier_plugin.registry.reference import Reference
-from slsa_verifier_plugin.resident.protocol import CHECK, asked_seconds
+from slsa_verifier_plugin.resident.protocol import CHECK, Answer, Request, asked_seconds
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.text import plain, quoted
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.checking.decider import Decider
-    from slsa_verifier_plugin.resident.protocol import Answer, Request
-    from slsa_verifier_plugin.service.service import Service
 
 MAX_FOLDERS = 16
 """Folders of policies that are kept, one a profile."""

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.node.decision import policies_gap
@@ -19,10 +18,8 @@ from slsa_verifier_plugin.node.policy_folder import (
     check_folder,
 )
 from slsa_verifier_plugin.problem import FAILED
+from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.text import plain, quoted
-
-if TYPE_CHECKING:
-    from slsa_verifier_plugin.service.service import Service
 
 
 def place_policies(source: Path, target: Path, service: Service) -> list[str]:

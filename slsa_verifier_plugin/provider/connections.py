@@ -49,7 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, config: Config, state: ServerState, guard: Guard, clients: bytes = b"") -> None:
         # The application learns of it which connection asks (ASGI: ``scope["state"]``).
         super().__init__(config=config, server_state=state, app_state={"connection": self})
-        self._guard = guard
+        self.guard = guard
         self.clients = clients
         self._ages = self.loop.time() + guard.limits.age_seconds
         self._has_begun = False
@@ -60,9 +60,8 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def is_idle(self) -> bool:
         """True while no request is being answered."""
-        cycle: RequestResponseCycle | None = (
-            self.cycle
-        )  # None before the first request, whatever uvicorn's type says
+        # None before the first request, whatever uvicorn's type says.
+        cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
     @property
@@ -79,10 +78,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def is_leaving(self) -> bool:
         """True where the next answer is the last."""
         return self.loop.time() >= self._ages
-
-    def make_room(self) -> None:
-        """End the connection that has left an answer untaken for longest; it may be any client's."""
-        self._guard.end_untaken()
 
     def leave(self) -> None:
         """End now, or after the answer that is being made."""
@@ -101,12 +96,12 @@ class BoundedProtocol(HttpToolsProtocol):
         # which a client that gathers small writes (Nagle's algorithm) waits with its request.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         transport.set_write_buffer_limits(WRITE_BUFFER)
-        self._limit("head_seconds", self._guard.limits.idle_seconds)
-        self._guard.add(self)
+        self._limit("head_seconds", self.guard.limits.idle_seconds)
+        self.guard.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers, and forget the connection."""
-        self._guard.discard(self)
+        self.guard.discard(self)
         for name in list(self._timers):
             self._unlimit(name)
         super().connection_lost(exc)
@@ -128,7 +123,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif begins:
             # Part of a head: from now on the rest of it is due, however it drips.
             self._has_begun = True
-            self._limit("head_seconds", self._guard.limits.head_seconds)
+            self._limit("head_seconds", self.guard.limits.head_seconds)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -185,14 +180,14 @@ class BoundedProtocol(HttpToolsProtocol):
         # An answer without a body has nothing that would take its head along.
         self._joining.flush()
         super().on_response_complete()
-        self._guard.used(self)
+        self.guard.used(self)
 
     def pause_writing(self) -> None:
         """Wait for the client to take what is written, and not for ever."""
         super().pause_writing()
         # Once for a stretch of waiting, however many times more is written meanwhile.
         if "write_seconds" not in self._timers:
-            self._limit("write_seconds", self._guard.limits.write_seconds)
+            self._limit("write_seconds", self.guard.limits.write_seconds)
 
     def resume_writing(self) -> None:
         """The client takes its answer."""
@@ -210,7 +205,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def drop(self, limit: str) -> None:
         """End the connection at once for a limit."""
-        self._guard.dropped(limit)
+        self.guard.dropped(limit)
         # Not closed: a client that reads nothing would keep what is left to write, and the connection.
         self.transport.abort()
 
@@ -251,7 +246,7 @@ class Guard:
             self._open[connection] = None
 
     def end_untaken(self) -> None:
-        """End the oldest connection whose client leaves its answer untaken."""
+        """End the oldest connection whose client leaves its answer untaken; it may be any client's."""
         oldest = next((one for one in self._open if one.is_untaken), None)
         if oldest is not None:
             oldest.drop("answers")
@@ -342,17 +337,14 @@ class Listener:
         # Once for this connection: the files may be replaced during the handshake, and context and authority belong together.
         tls = self.tls()
         seconds = self.guard.limits.handshake_seconds
-        waits = (
-            {}
-            if tls is None
-            else {"ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": SHUTDOWN_SECONDS}
-        )
+        waits = {"ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": SHUTDOWN_SECONDS}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: BoundedProtocol(self.config, self.state, self.guard, tls.clients if tls else b""),
                 connection,
                 ssl=tls.context if tls else None,
-                **waits,
+                # Refused where there is no TLS.
+                **(waits if tls else {}),
             )
         except (OSError, ssl.SSLError, TimeoutError):
             # A probe of a port, a client without a certificate, one of another authority: not worth a line each.

@@ -53,14 +53,6 @@ class RequestRefused(Exception):  # noqa: N818 (it is answered, and no fault of 
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderRequest:
-    """What Gatekeeper asks: keys, each of which gets one item of the answer."""
-
-    api_version: str
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class RequestKey:
     """A key as it is understood: the image, and the namespace whose policies decide; empty for those of the cluster."""
 
@@ -73,8 +65,8 @@ def is_namespace(text: str) -> bool:
     return _NAMESPACE.fullmatch(text) is not None
 
 
-def read_request(body: bytes) -> ProviderRequest:
-    """Return the request in ``body``.
+def read_request(body: bytes) -> tuple[str, list[str]]:
+    """Return the version of the protocol that a request is written in, and its keys: each gets one item of the answer.
 
     Raises:
         RequestRefused: it is no ProviderRequest, or has too many keys.
@@ -104,7 +96,7 @@ def read_request(body: bytes) -> ProviderRequest:
     # Each key is work: refused before any is begun.
     if len(keys) > MAX_KEYS:
         raise RequestRefused(413, f"the request has {len(keys)} keys, at most {MAX_KEYS} are answered")
-    return ProviderRequest(str(api_version), tuple(keys))
+    return str(api_version), keys
 
 
 @functools.lru_cache(maxsize=MAX_KEYS)

@@ -137,15 +137,14 @@ class Application:
         async def endpoint(request: Request) -> Response:
             api_version = API_VERSION
             try:
-                asked = read_request(await self._body(request))
-                api_version = asked.api_version
-                found = await _all(self._decisions.answer, path, asked.keys)
+                api_version, keys = read_request(await self._body(request))
+                found = await _all(self._decisions.answer, path, keys)
                 await self._room(request)
                 # All reports together are bounded, so the keys share the room.
                 room = MAX_ANSWER // max(len(found), 1)
                 items = [
                     item(key, None if one.error else render(one, room), one.error)
-                    for key, one in zip(asked.keys, found, strict=True)
+                    for key, one in zip(keys, found, strict=True)
                 ]
                 status, content = 200, response(api_version, items)
                 # A server that ends, and a connection whose age is over, tell it with the answer, so that no request is lost on
@@ -176,7 +175,7 @@ class Application:
         for _ in range(ROOM_TURNS):
             if self._state.answer_bytes <= self._limits.held_bytes:
                 return
-            request.state.connection.make_room()
+            request.state.connection.guard.end_untaken()
             # What a connection holds is free some turns of the loop after its end.
             await asyncio.sleep(0)
         raise RequestRefused(503, "too many answers wait to be taken")

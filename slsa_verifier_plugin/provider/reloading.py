@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.provider.decision_log import DecisionLog
@@ -17,6 +18,7 @@ RETRY_SECONDS = 10.0
 """Seconds after which files that failed are read once more, though none has changed: there may have been no descriptor left."""
 
 
+@dataclass(slots=True)
 class Reloader:
     """One kind of files and what is made of them.
 
@@ -26,15 +28,12 @@ class Reloader:
         load: reads them, lets what it made count, and returns what to remark on; raises ``UsageError``.
     """
 
-    def __init__(
-        self, what: str, paths: Callable[[], Iterable[str]], load: Callable[[], Iterable[str]]
-    ) -> None:
-        self.what = what
-        self._paths = paths
-        self._load = load
-        self._stamp = stamp_of(())
-        self._failed = ""
-        self._retry = 0.0
+    what: str
+    paths: Callable[[], Iterable[str]]
+    load: Callable[[], Iterable[str]]
+    _stamp: Stamp = ()
+    _failed: str = ""
+    _retry: float = 0.0
 
     def begin(self) -> Iterable[str]:
         """Read the files for the first time, and return what to remark on.
@@ -44,7 +43,7 @@ class Reloader:
         """
         # Taken before the files are read, as in ``look``.
         self._stamp = self._now()
-        return self._load()
+        return self.load()
 
     def look(self, log: DecisionLog, metrics: ProviderMetrics) -> None:
         """Read the files anew where they have changed since the last look."""
@@ -56,7 +55,7 @@ class Reloader:
             return
         self._stamp = stamp
         try:
-            remarks = self._load()
+            remarks = self.load()
         except Exception as error:  # noqa: BLE001 (a file that nobody foresaw must not end the look-out)
             words = str(error) if isinstance(error, UsageError) else f"an unforeseen {type(error).__name__}"
             self._retry = time.monotonic() + RETRY_SECONDS
@@ -78,10 +77,10 @@ class Reloader:
 
     def _now(self) -> Stamp:
         try:
-            return stamp_of(self._paths())
+            return stamp_of(self.paths())
         except UsageError:
             # A folder that is not there at this moment; the next look may find it.
-            return stamp_of(())
+            return ()
 
 
 def look_out(

@@ -49,6 +49,20 @@ def read_file(path: str, limit: int | None = None) -> NamedFile:
     return _bounded(content, path, most), path, Path(path).absolute().parent
 
 
+def write_new(path: Path, content: bytes, force: bool) -> None:
+    """Write a file that must not be there yet, unless ``force``.
+
+    Raises:
+        UsageError: it is there.
+    """
+    try:
+        # "x" asks the system: between a look and a write somebody else could make the file.
+        with path.open("wb" if force else "xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise UsageError(f"{quoted(str(path))} exists; --force replaces it") from error
+
+
 class ReadOnce:
     """Reads each file once, and says the same of it each time: standard input, or a pipe, cannot be read again."""
 

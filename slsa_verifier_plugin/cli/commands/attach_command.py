@@ -20,7 +20,7 @@ from slsa_verifier_plugin.cli.options import (
 )
 from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.text import counted, quoted
+from slsa_verifier_plugin.text import counted
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.checking.attach import AttachRequest
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # For each image that fetch takes along, where --timeout says nothing.
 SECONDS = 120.0
-MAX_WAIT = 6 * 3600
+WAIT = (0.0, 6 * 3600.0, "up to 6h, such as 10m or 90s")
 """Seconds that ``--wait`` may be: as long as a job of GitHub Actions may run."""
 # Whole, of SHA-1 or SHA-256: attestations never abbreviate a commit, so a short one would match none.
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -124,25 +124,10 @@ def _request(image: str, file: str | None, options: Any) -> AttachRequest:
         file,
         parse_origin(options["origin"]) if options["origin"] is not None else None,
         commit,
-        _wait_of(options["wait"]),
+        # Without --wait there is one look and no second.
+        seconds_of(options["wait"], "--wait", WAIT) or 0.0,
         {key: value for key, _, value in pairs},
     )
-
-
-def _wait_of(text: str | None) -> float:
-    from slsa_verifier_plugin.policy.durations import parse_duration
-
-    # Without --wait there is one look and no second.
-    if text is None:
-        return 0.0
-    try:
-        seconds = parse_duration(text)
-    # What is no duration gets the same message as one that is too long.
-    except ValueError:
-        seconds = MAX_WAIT + 1.0
-    if seconds > MAX_WAIT:
-        raise UsageError(f"--wait {quoted(text, 40)}: expected a duration up to 6h, such as 10m or 90s")
-    return seconds
 
 
 def _append_report(path: Path, report: ImageReport) -> None:

@@ -103,7 +103,7 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     standard error.
     """
     from slsa_verifier_plugin.checking import proposal as policy_init
-    from slsa_verifier_plugin.checking.attach import write_new
+    from slsa_verifier_plugin.resources.named_files import write_new
 
     session = session_of(context)
     # Before the registry is asked: a slip in the file's name costs nothing yet.

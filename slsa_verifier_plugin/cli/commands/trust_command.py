@@ -54,8 +54,8 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
 @click.pass_context
 def export(context: click.Context, /, root: str, output: Path, force: bool) -> int:
     """Write the trusted root in use to a file, for machines without internet: trustedRoot: {path: FILE} there."""
-    from slsa_verifier_plugin.checking.attach import write_new
     from slsa_verifier_plugin.policy.parameters import RootSource
+    from slsa_verifier_plugin.resources.named_files import write_new
     from slsa_verifier_plugin.signatures.sources import read_root
     from slsa_verifier_plugin.signatures.trust import load_root
 
