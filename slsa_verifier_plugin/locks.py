@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 
 MAX_DIGITS = 15
 """Bytes of a file that are read for a number: no process's is as long."""
@@ -13,12 +14,22 @@ def try_lock(path: str) -> int | None:
     The kernel gives a lock up when its holder ends, however it ends: nothing is left to be cleaned up.
 
     Args:
-        path: the file, made in mode 0600 where it is missing; a symbolic link is not followed.
+        path: the file, in a folder that nobody else may change, made in mode 0600 where it is missing. What is there and is no
+            such file is moved aside.
 
     Raises:
-        OSError: the file cannot be opened, or has no locks.
+        OSError: the file cannot be made or opened, or has no locks.
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        found = os.lstat(path)
+        # Looked at and not opened: a pipe or a device may keep whoever opens it, and any of them may have locks.
+        if not (
+            stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o600 == 0o600
+        ):
+            move_aside(path)
+    except FileNotFoundError:
+        pass
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         # Never waited for here: callers look again when they like, and have other things to look at meanwhile.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -29,6 +40,19 @@ def try_lock(path: str) -> int | None:
             return None
         raise
     return lock
+
+
+def move_aside(path: str) -> None:
+    """Give what stands in the place of a file of ours a name of its own: it is somebody's, and nothing of it is lost.
+
+    Raises:
+        OSError: that cannot be: it is a mount point, say.
+    """
+    try:
+        os.rename(path, f"{path}.{os.getpid()}")  # noqa: PTH104 (pathlib is slow to import)
+    # Another caller was faster.
+    except FileNotFoundError:
+        return
 
 
 def named_in(path: str) -> int:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 START = [sys.executable, "-P", "-m", "slsa_verifier_plugin", "resident", "serve", "--detached"]
 """How a caller starts the resident verifier; the same interpreter and package as its own."""
+WARN_SECONDS = 0.05
+"""How long a reader of standard error that is behind is waited for; nobody may be there to read it."""
+PRINT_SECONDS = 0.2
+"""How long one of standard output is, however late the call."""
+_TICK_SECONDS = 0.01
 OLDEST_SECONDS = 5.0
 """Ratify's own limit. A process that is older was something else before, say a shell."""
 
@@ -29,12 +34,13 @@ OLDEST_SECONDS = 5.0
 def main() -> NoReturn:
     """Answer one call of Ratify on standard output, and exit with the contract's status."""
     # Step 0 of ``docs/resident-protocol.md``, "The client", then the others.
-    answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, process_age())
+    prepare()
+    used = process_age()
+    end = time.monotonic() - used + client.CALL_SECONDS
+    answer = client.refusal(os.environ) or client.call(os.environ, 0, own_process, START, used)
     status, stdout, stderr = answer
-    # Ratify takes what it finds on standard output for the verdict, so warnings go elsewhere.
-    write_all(2, stderr)
     # Half a verdict is none, as in C: no status of a verdict goes with it.
-    if not write_all(1, stdout):
+    if not write_answer(stdout, stderr, end):
         status = status or 1
     # Not sys.exit: the caller would wait for an interpreter that tidies up.
     os._exit(status)
@@ -78,6 +84,7 @@ def answer_launcher(started: str) -> NoReturn:
         write_all(
             2,
             b"own-process is for the one-file plugin alone; people use 'slsa-verifier-plugin verify IMAGE'\n",
+            time.monotonic() + PRINT_SECONDS,
         )
         os._exit(2)
     # Its output is the channel alone: whatever a library prints goes nowhere.
@@ -126,21 +133,75 @@ def process_age(oldest: float | None = None) -> float:
     return age if 0.0 < age <= (OLDEST_SECONDS if oldest is None else oldest) else 0.0
 
 
-def write_all(descriptor: int, content: bytes) -> bool:
-    """Write all of ``content``, or as much of it as somebody reads; return whether that was all."""
-    # A pipe takes 64 KiB at once, and a verdict may have 60.
-    while content:
+def prepare() -> None:
+    """Make what a caller may have left odd fit for one call: standard files that are closed, and its umask."""
+    # A file that is opened later would become standard output, and a verdict would be written into it.
+    for descriptor in range(3):
         try:
-            content = content[os.write(descriptor, content) :]
-        except BlockingIOError:
-            # Full, and made non-blocking by whoever shares it: the rest waits for the reader, as in any other pipe.
-            import select
-
-            waiter = select.poll()
-            waiter.register(descriptor, select.POLLOUT)
-            waiter.poll()
-        # A broken pipe, as where Ratify gave up at its own limit of 5 s.
+            os.fstat(descriptor)
         except OSError:
-            # Nobody reads any more; there is nobody to tell.
-            return False
-    return True
+            # The lowest free number is handed out first, and every lower one is open by now. For the wrong direction: reading
+            # from it, or writing into it, fails as before.
+            os.open("/dev/null", os.O_RDONLY if descriptor else os.O_WRONLY)
+    # A caller's might take from this user what is made here.
+    os.umask(0o077)
+
+
+def write_answer(stdout: bytes, stderr: bytes, end: float) -> bool:
+    """Write warnings, which hold nothing up, and then the answer; return whether all of the answer was taken.
+
+    Args:
+        stdout: the answer.
+        stderr: lines that are lost where they are not taken at once, or nearly so.
+        end: until when the answer is waited for, by ``time.monotonic``; for a moment in any case.
+    """
+    # Ratify takes what it finds on standard output for the verdict, so warnings go elsewhere.
+    write_all(2, stderr, time.monotonic() + WARN_SECONDS)
+    return write_all(1, stdout, max(end, time.monotonic() + PRINT_SECONDS))
+
+
+def write_all(descriptor: int, content: bytes, end: float) -> bool:
+    """Write all of ``content``, or as much of it as is taken in time; return whether that was all. For the main thread alone.
+
+    Args:
+        descriptor: a pipe of the caller's, mostly.
+        content: what is written.
+        end: until when, by ``time.monotonic``.
+    """
+    # What ``signal`` wraps: that costs 5 ms.
+    import _signal  # type: ignore[import-not-found]
+
+    raised = False
+
+    def tick(*_: object) -> None:
+        nonlocal raised
+        # Once: the second one might come after the last line that catches it.
+        if not raised and time.monotonic() >= end:
+            raised = True
+            raise TimeoutError
+
+    try:
+        _signal.signal(_signal.SIGALRM, tick)
+        # A caller that has blocked signals hands that on.
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
+        try:
+            # Others may write to the same pipe, so that it had room is no promise; and one tick alone might come just before
+            # the write that it should end.
+            _signal.setitimer(_signal.ITIMER_REAL, _TICK_SECONDS, _TICK_SECONDS)
+            # A pipe takes 64 KiB at once, and a verdict may have 60.
+            while content:
+                try:
+                    content = content[os.write(descriptor, content) :]
+                except BlockingIOError:
+                    # Full, and made non-blocking by whoever shares it: the rest waits for the reader, as in any other pipe.
+                    import select
+
+                    waiter = select.poll()
+                    waiter.register(descriptor, select.POLLOUT)
+                    waiter.poll()
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0.0)
+    # Out of time, a full disk, or a broken pipe, as where Ratify gave up at its own limit of 5 s: there is nobody to tell.
+    except OSError:
+        pass
+    return not content

@@ -7,12 +7,44 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE = 4096, CONTRACT_ENVIRONMENT = 4, CONTRACT_IO = 5 };
+enum {
+    LINE = 4096,
+    CONTRACT_ENVIRONMENT = 4,
+    CONTRACT_IO = 5,
+    WARN_MS = 50,   /* for a reader of standard error that is behind; nobody may be there to read it */
+    PRINT_MS = 200, /* for one of standard output, however late the call is */
+};
+
+static uint64_t print_until;
+
+void answer_until(uint64_t until)
+{
+    print_until = until;
+}
+
+bool answer_print(const void *data, size_t size)
+{
+    const uint64_t least = clock_ms() + PRINT_MS;
+    return io_write(STDOUT_FILENO, data, size, print_until > least ? print_until : least);
+}
+
+void answer_warn(const void *data, size_t size)
+{
+    (void)io_write(STDERR_FILENO, data, size, clock_ms() + WARN_MS);
+}
+
+void answer_problem(const char *problem, const char *consequence)
+{
+    char line[512];
+    const int length = problem != NULL ? snprintf(line, sizeof line, "warn: %s%s\n", problem, consequence) : 0;
+    if (length > 0 && length < (int)sizeof line)
+        answer_warn(line, (size_t)length);
+}
 
 static int print_line(const char *line, int length, int status)
 {
     /* A line that did not fit would be no JSON; the caller gets no verdict then, which is a denial too. */
-    if (length < 0 || length >= LINE || !io_write(STDOUT_FILENO, line, (size_t)length))
+    if (length < 0 || length >= LINE || !answer_print(line, (size_t)length))
         return 1;
     return status;
 }

@@ -4,6 +4,18 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* Until when the clock may show that standard output is waited for; a moment in any case. */
+void answer_until(uint64_t until);
+
+/* Prints to standard output; false where not all of it was taken in time. */
+bool answer_print(const void *data, size_t size);
+
+/* Tells standard error, which holds nothing up: what is not taken at once, or nearly so, is lost. */
+void answer_warn(const void *data, size_t size);
+/* The same with one line, `warn: PROBLEM` and what follows from it; without a problem, nothing. */
+void answer_problem(const char *problem, const char *consequence);
 
 /* Each prints its answer and returns the exit status that goes with it. The sentence of a denial is made safe first; the
  * problem with standard input is one of our own texts. */

@@ -4,12 +4,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <linux/close_range.h>
+
+enum { TICK_US = 10 * 1000 }; /* between two looks at whether a write takes too long */
 
 uint64_t clock_ms(void)
 {
@@ -106,22 +110,47 @@ enum io io_read_all(int fd, void *buffer, size_t size, size_t *taken, uint64_t u
     }
 }
 
-bool io_write(int fd, const void *data, size_t size)
+/* Ends a write that waits, and does nothing else. */
+static void interrupt(int number)
 {
+    (void)number;
+}
+
+static void set_ticks(suseconds_t microseconds)
+{
+    const struct timeval every = {.tv_usec = microseconds};
+    const struct itimerval timer = {.it_interval = every, .it_value = every};
+    (void)setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+bool io_write(int fd, const void *data, size_t size, uint64_t until)
+{
+    const struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
     const unsigned char *from = data;
+    sigset_t ticks;
+    (void)sigaction(SIGALRM, &action, NULL);
+    (void)sigemptyset(&ticks);
+    (void)sigaddset(&ticks, SIGALRM);
+    (void)sigprocmask(SIG_UNBLOCK, &ticks, NULL); /* a caller that has blocked signals hands that on */
+    /* Others may write to the same pipe, so that it had room is no promise; and one tick alone might come just before the
+     * write that it should end. */
+    set_ticks(TICK_US);
     while (size > 0) {
         const ssize_t put = write(fd, from, size);
         if (put >= 0) {
             from += put;
             size -= (size_t)put;
         } else if (errno == EAGAIN) { /* the caller's pipe is non-blocking, which its other end may have made it */
-            if (io_wait(fd, POLLOUT, UINT64_MAX) != IO_DONE)
-                return false;
+            if (io_wait(fd, POLLOUT, until) != IO_DONE)
+                break;
         } else if (errno != EINTR) {
-            return false;
+            break;
         }
+        if (clock_ms() >= until)
+            break;
     }
-    return true;
+    set_ticks(0);
+    return size == 0;
 }
 
 /* A file that reads as empty and takes no byte. Containers without /dev need one. */

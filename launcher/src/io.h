@@ -24,8 +24,8 @@ enum io io_read(int fd, void *buffer, size_t size, uint64_t until);
 /* Reads to the end into at most `size` bytes; IO_FAILED with errno EFBIG where there is more. */
 enum io io_read_all(int fd, void *buffer, size_t size, size_t *taken, uint64_t until);
 
-/* Writes all of it, however long that takes. */
-bool io_write(int fd, const void *data, size_t size);
+/* Writes all of it, or as much as is taken until the clock shows `until`; returns whether that was all. */
+bool io_write(int fd, const void *data, size_t size, uint64_t until);
 
 /* Makes descriptors 0 to 2 open, so that no file opened later takes the place of one; false where it can't. */
 bool io_standard_files(void);

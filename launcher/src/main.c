@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -75,7 +76,10 @@ static bool called_by_containerd(int argc, char *const *argv)
 /* containerd shows standard output as the reason; any status but 0 blocks the image. */
 static int block(const char *reason)
 {
-    (void)printf("SLSA attestation verified FAILED: %s\n", reason);
+    char line[2048];
+    const int length = snprintf(line, sizeof line, "SLSA attestation verified FAILED: %s\n", reason);
+    if (length > 0 && length < (int)sizeof line)
+        (void)answer_print(line, (size_t)length);
     return 1;
 }
 
@@ -105,8 +109,7 @@ static void missing_variables(char *text, size_t size)
 
 static int refuse_without_turn(const struct call *call)
 {
-    if (call->problem != NULL)
-        (void)fprintf(stderr, "warn: %s\n", call->problem);
+    answer_problem(call->problem, "");
     return answer_no_turn();
 }
 
@@ -125,7 +128,7 @@ static int verify_alone(struct runtime *runtime, struct call *call, const struct
 
 static int refuse_without_resident(const struct call *call)
 {
-    (void)fprintf(stderr, "warn: %s\n", call->problem);
+    answer_problem(call->problem, "");
     return answer_denial("no resident verifier answers, and SLSA_VERIFIER_RESIDENT=require forbids to verify without; "
                          "look at 'slsa-verifier-plugin resident status'.",
                          true);
@@ -175,6 +178,7 @@ static int plugin(struct runtime *runtime, uint64_t started)
         .started = started - used_before(started),
     };
     call.end = call.started + CALL_MS;
+    answer_until(call.end);
     unsigned char *const input = mmap(NULL, INPUT_LIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (input == MAP_FAILED)
         return answer_lack(ENOMEM);
@@ -201,6 +205,11 @@ int main(int argc, char **argv)
      * end of its children must not hide it from this process. */
     (void)signal(SIGXFSZ, SIG_IGN);
     (void)signal(SIGCHLD, SIG_DFL);
+    /* Nor must a standard error that nobody reads any more end it before the verdict is out. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    /* Where it is the command line, people's umask is theirs. A caller's might take from this user what is made here. */
+    if (by_containerd || called_by_ratify)
+        (void)umask(077);
     /* A file that is opened later would become standard output otherwise. */
     if (!io_standard_files())
         return 1;

@@ -12,10 +12,9 @@
 int print_answer(const struct answer *answer)
 {
     /* In this order: docs/resident-protocol.md, "The client", step 4. */
-    if (!io_write(STDERR_FILENO, answer->errors.data, answer->errors.size) ||
-        !io_write(STDOUT_FILENO, answer->output.data, answer->output.size))
-        return 1;
-    return answer->status;
+    answer_warn(answer->errors.data, answer->errors.size);
+    /* Half a verdict is none. */
+    return answer_print(answer->output.data, answer->output.size) ? answer->status : 1;
 }
 
 /* Starts it at the other end of `connection`; 0, or the exit status of the denial that was printed. */
@@ -50,8 +49,7 @@ int own_process(struct runtime *runtime, struct call *call)
     int connections[2];
     int status = 0;
     struct answer answer = {0};
-    if (call->problem != NULL)
-        (void)fprintf(stderr, "warn: %s; this call was verified in a process of its own\n", call->problem);
+    answer_problem(call->problem, "; this call was verified in a process of its own");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, connections) != 0)
         return answer_lack(errno);
     const pid_t process = start(runtime, call, connections, &status);

@@ -44,7 +44,7 @@ static pid_t start_once(const struct runtime *runtime, const struct program *pro
     const pid_t child = fork();
     if (child == 0) {
         error = become(runtime, program, parent);
-        _exit(io_write(ends[1], &error, sizeof error) ? 0 : 1);
+        _exit(io_write(ends[1], &error, sizeof error, UINT64_MAX) ? 0 : 1);
     }
     if (child < 0)
         error = errno;

@@ -1,6 +1,7 @@
 #include "resident.h"
 
 #include "io.h"
+#include "lock.h"
 #include "program.h"
 #include "turn.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -108,12 +108,7 @@ static void give_up_lock(struct search *search)
 /* Takes the place's lock if it is free. */
 static bool take_lock(struct search *search)
 {
-    search->lock = open(search->place->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (search->lock >= 0 && flock(search->lock, LOCK_EX | LOCK_NB) != 0) {
-        const int error = errno;
-        give_up_lock(search);
-        errno = error;
-    }
+    search->lock = lock_take(AT_FDCWD, search->place->lock);
     return search->lock >= 0;
 }
 

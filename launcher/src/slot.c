@@ -2,6 +2,7 @@
 
 #include "directory.h"
 #include "io.h"
+#include "lock.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -95,15 +95,13 @@ static bool begin_unpacking(const struct slot *slot, const struct payload *paylo
         /* For those who wait (wake_stopped); on a full disk they only wait. */
         if (ftruncate(lock, 0) == 0)
             (void)dprintf(lock, "%d", (int)getpid());
-        /* The caller may be gone by the time of the report. */
-        (void)signal(SIGPIPE, SIG_IGN);
         (void)setsid();
         (void)umask(077);
         if (chdir("/") == 0 && io_detach_standard_files())
             report.result = unpack_in(slot, payload);
         report.error = errno;
         /* A reader that is gone needs no report; the next caller sees the directory. */
-        _exit(io_write(ends[1], &report, sizeof report) ? 0 : 1);
+        _exit(io_write(ends[1], &report, sizeof report, UINT64_MAX) ? 0 : 1);
     }
     const int error = errno;
     (void)close(ends[1]);
@@ -148,18 +146,6 @@ static enum io unpack_once(const struct slot *slot, const struct payload *payloa
     const enum io result = io_read(reports, report, sizeof *report, until);
     (void)close(reports);
     return result;
-}
-
-/* A descriptor that holds the slot's lock; -1 where another caller holds it (EWOULDBLOCK, EINTR), or there is none to be had. */
-static int try_lock(const struct slot *slot)
-{
-    const int lock = openat(slot->directory, slot->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) == 0)
-        return lock;
-    const int error = errno;
-    (void)close(lock);
-    errno = error;
-    return -1;
 }
 
 /* Unpacks as the holder of the lock, which it gives up. False: look again, since it is unpacked, or who unpacked was killed.
@@ -211,7 +197,7 @@ enum runtime_state slot_find(int directory, const struct payload *payload, bool 
     (void)snprintf(here.temporary, sizeof here.temporary, "%s.part", here.name);
     (void)snprintf(here.lock, sizeof here.lock, "%s.lock", here.name);
     while (!is_finished(slot, payload, thorough)) {
-        const int lock = try_lock(slot);
+        const int lock = lock_take(directory, slot->lock);
         if (lock >= 0) {
             if (unpack_as_holder(slot, payload, thorough, lock, until, &state))
                 return state;

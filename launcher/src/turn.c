@@ -1,6 +1,7 @@
 #include "turn.h"
 
 #include "directory.h"
+#include "lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 enum { MOST_TURNS = 2 };
@@ -62,15 +62,12 @@ static int take_in(const char *directory)
     char path[PATH_MAX];
     for (unsigned i = 0; i < processors && i < MOST_TURNS; i++) {
         const int length = snprintf(path, sizeof path, "%s/own-%u", directory, i);
-        const int fd = length < (int)sizeof path ? open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
-        if (fd < 0)
-            return -2;
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-            return fd;
-        const int error = errno;
-        (void)close(fd);
-        if (error != EWOULDBLOCK && error != EINTR)
-            return -2; /* a file system without locks */
+        errno = ENAMETOOLONG;
+        const int turn = length < (int)sizeof path ? lock_take(AT_FDCWD, path) : -1;
+        if (turn >= 0)
+            return turn;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return -2; /* no file can be made, or the file system has no locks */
     }
     return -1;
 }

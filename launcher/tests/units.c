@@ -379,13 +379,13 @@ static void test_io(void)
     int ends[2];
     unsigned char buffer[8];
     size_t taken = 0;
-    CHECK(pipe(ends) == 0 && io_write(ends[1], "12345678", 8));
+    CHECK(pipe(ends) == 0 && io_write(ends[1], "12345678", 8, UINT64_MAX));
     const uint64_t before = clock_ms();
     CHECK(io_read_all(ends[0], buffer, sizeof buffer, &taken, before + 30) == IO_LATE && taken == 8);
     CHECK(clock_ms() - before >= 30);
-    CHECK(io_write(ends[1], "123456789", 9));
+    CHECK(io_write(ends[1], "123456789", 9, UINT64_MAX));
     CHECK(io_read_all(ends[0], buffer, sizeof buffer, &taken, clock_ms() + 1000) == IO_FAILED && errno == EFBIG);
-    CHECK(io_write(ends[1], "12345678", 8) && close(ends[1]) == 0);
+    CHECK(io_write(ends[1], "12345678", 8, UINT64_MAX) && close(ends[1]) == 0);
     CHECK(io_read_all(ends[0], buffer, sizeof buffer, &taken, clock_ms() + 1000) == IO_DONE && taken == 8);
     CHECK(io_read(ends[0], buffer, 1, clock_ms() + 1000) == IO_ENDED);
     (void)close(ends[0]);

@@ -12,7 +12,7 @@ from slsa_verifier_plugin.environment import BUILD_VARIABLE
 from slsa_verifier_plugin.node import policy_folder
 from slsa_verifier_plugin.node.call_arguments import CallError, ImageCall, parse_arguments
 from slsa_verifier_plugin.node.surroundings import surroundings
-from slsa_verifier_plugin.plugin import START, process_age, write_all
+from slsa_verifier_plugin.plugin import START, prepare, process_age, write_answer
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.client import client
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from slsa_verifier_plugin.resident.protocol import Answer, Question
 
 ALLOWED, BLOCKED = 0, 1
+PRINT_SECONDS = 1.0
+"""How long the reason is waited for; containerd reads it at once, unless the machine is busy."""
 MAX_OUTPUT = 30 << 10
 """Bytes of a reason; containerd reads 32 KiB of it."""
 OLDEST_SECONDS = 60.0
@@ -44,14 +46,16 @@ def main(
         is_launched: True where the one-file plugin's launcher runs this.
         base: the folder of all policies; tests have another.
     """
+    prepare()
     try:
         is_allowed, said, debug = _answered(program, arguments, is_launched, base)
     except BaseException as error:  # noqa: BLE001 (the last boundary: what nobody foresaw blocks)
         # The error's kind alone: its text may hold anything.
         said = f"{_FAILED}an unforeseen {type(error).__name__}; please report it."
         is_allowed, debug = False, b""
-    write_all(2, debug)
-    write_all(1, said.encode("ascii", "replace")[:MAX_OUTPUT] + b"\n")
+    write_answer(
+        said.encode("ascii", "replace")[:MAX_OUTPUT] + b"\n", debug, time.monotonic() + PRINT_SECONDS
+    )
     # Not sys.exit: containerd would wait for an interpreter that tidies up.
     os._exit(ALLOWED if is_allowed else BLOCKED)
 

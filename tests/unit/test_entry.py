@@ -21,6 +21,7 @@ from slsa_verifier_plugin import __version__, ratify
 from slsa_verifier_plugin.plugin import write_all
 from tests.support.content import push
 from tests.support.policies import BASE
+from tests.support.processes import wait_until
 from tests.support.registries import RecordingRegistry
 from tests.support.sigstore import Lab, vsa
 
@@ -161,22 +162,42 @@ def test_a_closed_standard_input_is_answered_too() -> None:
         assert json.loads(done.stdout)["code"] == code
 
 
-def test_a_pipe_that_is_full_and_does_not_block_gets_all_of_it() -> None:
+def _is_full(writer: int) -> bool:
+    return not select.select([], [writer], [], 0)[1]
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_a_pipe_that_is_full_gets_all_of_it_from_a_reader_that_comes_late(blocks: bool) -> None:
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    os.set_blocking(writer, blocks)
     content = os.urandom(300_000)
     with ThreadPoolExecutor(1) as pool, os.fdopen(reader, "rb") as file:
-        written = pool.submit(write_all, writer, content)
-        # Nothing is read before the pipe is full.
-        while os.get_blocking(writer) or select.select([], [writer], [], 0)[1]:
-            time.sleep(0.01)
-        assert file.read(len(content)) == content
-        assert written.result(30)
+
+        def late() -> bytes:
+            wait_until(lambda: _is_full(writer))
+            return file.read(len(content))
+
+        read = pool.submit(late)
+        assert write_all(writer, content, time.monotonic() + 60)
+        assert read.result(60) == content
+    os.close(writer)
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_a_pipe_that_nobody_reads_is_given_up_in_time(blocks: bool) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocks)
+    begun = time.monotonic()
+    assert not write_all(writer, bytes(300_000), begun + 0.2)
+    assert 0.2 <= time.monotonic() - begun < 10
+    assert _is_full(writer)
+    os.close(reader)
+    assert not write_all(writer, b"x", time.monotonic() + 60)
     os.close(writer)
 
 
 def test_a_verdict_that_nobody_takes_has_no_status_of_one() -> None:
-    assert not write_all(-1, b"x")
+    assert not write_all(-1, b"x", time.monotonic() + 60)
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "slsa_verifier_plugin"],

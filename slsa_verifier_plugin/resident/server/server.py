@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.locks import named_in, try_lock
+from slsa_verifier_plugin.locks import move_aside, named_in, try_lock
 from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
 from slsa_verifier_plugin.resident.client.end_hung import end_claimant
 from slsa_verifier_plugin.resident.place import (
@@ -134,6 +134,10 @@ def listen(place: Place) -> socket.socket:
         # A relative name: the longer one of the fresh socket might not fit where the final one does.
         os.chdir(place.directory)
         try:
+            for name in (_FRESH_NAME, "socket"):
+                # The rename below replaces anything else.
+                if stat.S_ISDIR(_mode_of(name)):
+                    move_aside(name)
             # Left by a verifier that was killed between bind and rename.
             Path(_FRESH_NAME).unlink(missing_ok=True)
             listener.bind(_FRESH_NAME)
@@ -150,6 +154,14 @@ def listen(place: Place) -> socket.socket:
         os.close(before)
     listener.setblocking(False)
     return listener
+
+
+def _mode_of(name: str) -> int:
+    """Return the mode of what has a name, 0 for nothing."""
+    try:
+        return os.lstat(name).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _claim(place: Place) -> int:
