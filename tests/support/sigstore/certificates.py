@@ -5,13 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from asn1crypto import core
-from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from tests.support.sigstore.identity import Identity
@@ -25,14 +24,13 @@ ORGANIZATION = "slsa-verifier-plugin tests (keys are public)"
 
 FULCIO_ARC = "1.3.6.1.4.1.57264.1"
 _SCT_LIST = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
-_POISON = "1.3.6.1.4.1.11129.2.4.3"
 
 
 class SctSource(Protocol):
     """What answers a precertificate with a signed certificate timestamp."""
 
-    def timestamp(self, precertificate: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
-        """Return a TLS encoded SCT for a DER precertificate of the issuer with ``issuer_key_id``."""
+    def timestamp(self, content: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
+        """Return a TLS encoded SCT for the TBSCertificate of a precertificate, without its poison, of the issuer with a key."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,8 @@ class CtLog:
 
     key: Key
 
-    def timestamp(self, precertificate: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
-        """Return the SCT (RFC 6962 section 3.2): over the precertificate's TBS without its poison."""
-        certificate = asn1.Certificate.load(precertificate)
-        tbs = certificate["tbs_certificate"]
-        tbs["extensions"] = asn1.Extensions(
-            [one for one in tbs["extensions"] if one["extn_id"].dotted != _POISON]
-        )
-        content = tbs.dump(force=True)
+    def timestamp(self, content: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
+        """Return the SCT (RFC 6962 section 3.2)."""
         head = struct.pack("!BBQH", 0, 0, _milliseconds(at), 1)
         signed = head + issuer_key_id + len(content).to_bytes(3, "big") + content + struct.pack("!H", 0)
         signature = self.key.sign(signed)
@@ -122,11 +114,12 @@ class CertificateAuthority:
         """Return a leaf certificate that is valid from ``at``; without ``ct_log`` it carries no SCT."""
         builder = self._leaf(public_key, identity, at, profile)
         if ct_log is not None:
-            precertificate = self._signed(builder.add_extension(x509.PrecertPoison(), critical=True))
-            sct = ct_log.timestamp(precertificate.public_bytes(Encoding.DER), self.key.key_id, at)
+            # A precertificate without its poison is the certificate as it would be without SCTs.
+            content = self._signed(builder).tbs_certificate_bytes
+            sct = ct_log.timestamp(content, self.key.key_id, at)
             entry = struct.pack("!H", len(sct)) + sct
-            content = core.OctetString(struct.pack("!H", len(entry)) + entry).dump()
-            builder = builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, content), critical=False)
+            scts = core.OctetString(struct.pack("!H", len(entry)) + entry).dump()
+            builder = builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, scts), critical=False)
         return self._signed(builder)
 
     def issuer_key(self) -> x509.AuthorityKeyIdentifier | None:
@@ -166,6 +159,7 @@ class CertificateAuthority:
         return builder.sign(self.key.elliptic, self.key.digest, ecdsa_deterministic=True)
 
 
+@lru_cache
 def authority_certificate(
     key: Key,
     issuer_key: Key,

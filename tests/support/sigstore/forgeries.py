@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from tests.support.sigstore.certificates import FULCIO_PROFILE, CertificateAuthority, CtLog, LeafProfile
 from tests.support.sigstore.identity import github_source_actions
 from tests.support.sigstore.keys import Scheme, derive_key
@@ -137,8 +135,8 @@ class _FlippingLog:
 
     log: CtLog
 
-    def timestamp(self, precertificate: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
-        return flipped(self.log.timestamp(precertificate, issuer_key_id, at))
+    def timestamp(self, content: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
+        return flipped(self.log.timestamp(content, issuer_key_id, at))
 
 
 @dataclass(frozen=True)
@@ -147,11 +145,11 @@ class _ConfusedLog:
 
     request: Request
 
-    def timestamp(self, precertificate: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
+    def timestamp(self, content: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
         lab = self.request.lab()
         key = derive_key(STRANGER, "certificate").elliptic.public_key()
-        other = lab.authority.issue(key, github_source_actions(), at, None).public_bytes(Encoding.DER)
-        return lab.ct_log.timestamp(other, issuer_key_id, at)
+        other = lab.authority.issue(key, github_source_actions(), at, None)
+        return lab.ct_log.timestamp(other.tbs_certificate_bytes, issuer_key_id, at)
 
 
 @_forge("log-unknown", Stage.LOG, unknown_party=True)

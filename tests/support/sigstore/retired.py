@@ -46,8 +46,8 @@ class _NamedCtLog(CtLog):
 
     log_id: bytes = b""
 
-    def timestamp(self, precertificate: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
-        sct = super().timestamp(precertificate, issuer_key_id, at)
+    def timestamp(self, content: bytes, issuer_key_id: bytes, at: datetime) -> bytes:
+        sct = super().timestamp(content, issuer_key_id, at)
         return sct[:1] + self.log_id + sct[33:]
 
 

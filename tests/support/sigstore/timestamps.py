@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 
-from asn1crypto import algos, cms, core, tsp
-from asn1crypto import x509 as asn1
+from asn1crypto import core
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support.sigstore.certificates import CREATED, EXPIRES, authority_certificate, distinguished
-from tests.support.sigstore.keys import Scheme, derive_key, derived
+from tests.support.sigstore.keys import Key, Scheme, derive_key, derived
 
 POLICY = "1.3.6.1.4.1.57264.2"
 """Sigstore's own timestamp policy."""
+
+SEQUENCE, SET, OCTET_STRING = 0x30, 0x31, 0x04
+TAGGED_0, TAGGED_4 = 0xA0, 0xA4
+"""DER's tags, and those of a context that hold other elements."""
+
+SHA256, SHA384, ECDSA_SHA384 = "2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "1.2.840.10045.4.3.3"
+SIGNED_DATA, TST_INFO = "1.2.840.113549.1.7.2", "1.2.840.113549.1.9.16.1.4"
+CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_TIME = (f"1.2.840.113549.1.9.{number}" for number in (3, 4, 5))
+SIGNING_CERTIFICATE_V2 = "1.2.840.113549.1.9.16.2.47"
 
 
 class TimestampAuthority:
@@ -39,102 +48,107 @@ class TimestampAuthority:
             validity=(CREATED, EXPIRES),
             path_length=None,
         )
-        self.certificate = (
-            x509.CertificateBuilder(
-                subject_name=distinguished("sigstore-tsa"),
-                issuer_name=distinguished("sigstore-tsa-selfsigned"),
-            )
-            .public_key(self.key.elliptic.public_key())
-            .serial_number(int.from_bytes(derived(seed, f"{label}/serial", 19), "big") | 1)
-            .not_valid_before(CREATED)
-            .not_valid_after(EXPIRES - timedelta(days=1))
-            .add_extension(_signing_only(), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(self.key.elliptic.public_key()), critical=False
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.elliptic.public_key()),
-                critical=False,
-            )
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
-            .sign(root_key.elliptic, root_key.digest, ecdsa_deterministic=True)
-        )
-
-    @property
-    def _own(self) -> asn1.Certificate:
-        return asn1.Certificate.load(self.certificate.public_bytes(Encoding.DER))
+        serial = int.from_bytes(derived(seed, f"{label}/serial", 19), "big") | 1
+        self.certificate = _stamping_certificate(self.key, root_key, serial)
 
     def stamp(self, message: bytes, at: datetime) -> bytes:
         """Return a DER TimeStampResp over ``message``, whole seconds of ``at`` being its time."""
-        moment = at.replace(microsecond=0)
-        info = tsp.TSTInfo(
-            {
-                "version": "v1",
-                "policy": POLICY,
-                "message_imprint": {
-                    "hash_algorithm": {"algorithm": "sha256"},
-                    "hashed_message": hashlib.sha256(message).digest(),
-                },
-                "serial_number": int.from_bytes(
-                    derived(self._seed, f"{self._label}/{message.hex()}", 19), "big"
-                ),
-                "gen_time": moment,
-                "accuracy": {"seconds": 1},
-                "tsa": asn1.GeneralName("directory_name", self._own.subject),
-            }
-        ).dump()
-        attributes = self._attributes(info, moment)
-        signer = {
-            "version": "v1",
-            "sid": cms.SignerIdentifier(
-                "issuer_and_serial_number",
-                {"issuer": self._own.issuer, "serial_number": self._own.serial_number},
-            ),
-            "digest_algorithm": {"algorithm": "sha384"},
-            "signed_attrs": attributes,
-            "signature_algorithm": {"algorithm": "sha384_ecdsa"},
-            # Signed is the SET OF attributes, not what stands under the implicit tag (RFC 5652 section 5.4).
-            "signature": self.key.sign(attributes.dump()),
-        }
-        signed = cms.SignedData(
-            {
-                "version": "v3",
-                "digest_algorithms": [{"algorithm": "sha384"}],
-                "encap_content_info": {"content_type": "tst_info", "content": core.ParsableOctetString(info)},
-                "signer_infos": [signer],
-            }
+        own, moment = self.certificate, at.replace(microsecond=0)
+        issuer, own_serial = own.issuer.public_bytes(), core.Integer(own.serial_number).dump()
+        der = own.public_bytes(Encoding.DER)
+        serial = int.from_bytes(derived(self._seed, f"{self._label}/{message.hex()}", 19), "big")
+        # RFC 3161 section 2.4.2: the name stands as a directoryName under the tag of "tsa".
+        info = _element(
+            SEQUENCE,
+            core.Integer(1).dump(),
+            _oid(POLICY),
+            _element(SEQUENCE, _digest_algorithm(SHA256), _octets(hashlib.sha256(message).digest())),
+            core.Integer(serial).dump(),
+            core.GeneralizedTime(moment).dump(),
+            _element(SEQUENCE, core.Integer(1).dump()),
+            _element(TAGGED_0, _element(TAGGED_4, own.subject.public_bytes())),
         )
-        if self._embed:
-            signed["certificates"] = cms.CertificateSet([cms.CertificateChoices("certificate", self._own)])
-        response = tsp.TimeStampResp(
-            {
-                "status": {"status": "granted"},
-                "time_stamp_token": cms.ContentInfo({"content_type": "signed_data", "content": signed}),
-            }
-        )
-        dumped: bytes = response.dump()
-        return dumped
-
-    def _attributes(self, info: bytes, moment: datetime) -> cms.CMSAttributes:
-        own_id = tsp.ESSCertIDv2(
-            {
-                "hash_algorithm": algos.DigestAlgorithm({"algorithm": "sha256"}),
-                "cert_hash": hashlib.sha256(self._own.dump()).digest(),
-                "issuer_serial": {
-                    "issuer": [asn1.GeneralName("directory_name", self._own.issuer)],
-                    "serial_number": self._own.serial_number,
-                },
-            }
+        # RFC 5035 section 4: the hash is SHA-256 where none is named.
+        own_id = _element(
+            SEQUENCE,
+            _octets(hashlib.sha256(der).digest()),
+            _element(SEQUENCE, _element(SEQUENCE, _element(TAGGED_4, issuer)), own_serial),
         )
         values = {
-            "content_type": cms.ContentType("tst_info"),
-            "signing_time": cms.Time("utc_time", moment),
-            "message_digest": core.OctetString(hashlib.sha384(info).digest()),
-            "signing_certificate_v2": tsp.SigningCertificateV2({"certs": [own_id]}),
+            CONTENT_TYPE: _oid(TST_INFO),
+            SIGNING_TIME: core.UTCTime(moment).dump(),
+            MESSAGE_DIGEST: _octets(hashlib.sha384(info).digest()),
+            SIGNING_CERTIFICATE_V2: _element(SEQUENCE, _element(SEQUENCE, own_id)),
         }
-        return cms.CMSAttributes(
-            [cms.CMSAttribute({"type": name, "values": [value]}) for name, value in values.items()]
+        # X.690 section 11.6: what stands in a SET OF is sorted.
+        attributes = sorted(
+            _element(SEQUENCE, _oid(name), _element(SET, value)) for name, value in values.items()
         )
+        signer = _element(
+            SEQUENCE,
+            core.Integer(1).dump(),
+            _element(SEQUENCE, issuer, own_serial),
+            _digest_algorithm(SHA384),
+            _element(TAGGED_0, *attributes),
+            _element(SEQUENCE, _oid(ECDSA_SHA384)),
+            # Signed is the SET OF attributes, not what stands under the implicit tag (RFC 5652 section 5.4).
+            _octets(self.key.sign(_element(SET, *attributes))),
+        )
+        signed = _element(
+            SEQUENCE,
+            core.Integer(3).dump(),
+            _element(SET, _digest_algorithm(SHA384)),
+            _element(SEQUENCE, _oid(TST_INFO), _element(TAGGED_0, _octets(info))),
+            _element(TAGGED_0, der) if self._embed else b"",
+            _element(SET, signer),
+        )
+        token = _element(SEQUENCE, _oid(SIGNED_DATA), _element(TAGGED_0, signed))
+        return _element(SEQUENCE, _element(SEQUENCE, core.Integer(0).dump()), token)
+
+
+@lru_cache
+def _stamping_certificate(key: Key, issuer_key: Key, serial: int) -> x509.Certificate:
+    return (
+        x509.CertificateBuilder(
+            subject_name=distinguished("sigstore-tsa"), issuer_name=distinguished("sigstore-tsa-selfsigned")
+        )
+        .public_key(key.elliptic.public_key())
+        .serial_number(serial)
+        .not_valid_before(CREATED)
+        .not_valid_after(EXPIRES - timedelta(days=1))
+        .add_extension(_signing_only(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.elliptic.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.elliptic.public_key()),
+            critical=False,
+        )
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+        .sign(issuer_key.elliptic, issuer_key.digest, ecdsa_deterministic=True)
+    )
+
+
+def _element(tag: int, *parts: bytes) -> bytes:
+    """Return a DER element of a tag and its content (X.690 sections 8.1.2 and 8.1.3)."""
+    content = b"".join(parts)
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content
+
+
+def _octets(content: bytes) -> bytes:
+    return _element(OCTET_STRING, content)
+
+
+@cache
+def _oid(dotted: str) -> bytes:
+    encoded: bytes = core.ObjectIdentifier(dotted).dump()
+    return encoded
+
+
+def _digest_algorithm(dotted: str) -> bytes:
+    return _element(SEQUENCE, _oid(dotted), core.Null().dump())
 
 
 def _signing_only() -> x509.KeyUsage:
