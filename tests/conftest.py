@@ -1,13 +1,19 @@
-"""Prints what each kind of server and credential provider was tested with, a line each."""
+"""What holds for every test; prints what each kind of server and credential provider was tested with, a line each."""
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Generator
 
 import pytest
 
 _outcomes: dict[str, Counter[str]] = {}
+
+
+def pytest_collection_finish() -> None:
+    """Keep the ten thousand collected tests out of every later collection of garbage: an eighth of the run's CPU."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

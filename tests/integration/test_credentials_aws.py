@@ -44,7 +44,7 @@ class Aws:
     fake: FakeAws
     environ: dict[str, str]
 
-    def get(self, seconds: float = 10.0, image: Reference = IMAGE) -> Credentials | None:
+    def get(self, seconds: float = 60.0, image: Reference = IMAGE) -> Credentials | None:
         return make(CONFIG, self.environ).credentials(image, Deadline(seconds))
 
 
@@ -54,7 +54,7 @@ def aws(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Aws]:
         yield Aws(made.cloud, made.fake, made.environ)
 
 
-def failure(aws: Aws, seconds: float = 10.0, image: Reference = IMAGE) -> RegistryError:
+def failure(aws: Aws, seconds: float = 60.0, image: Reference = IMAGE) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
         aws.get(seconds, image)
     assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
@@ -92,18 +92,18 @@ def test_regions_share_the_keys_and_have_a_password_each(aws: Aws) -> None:
     provider = make(CONFIG, aws.environ)
     other = Reference.parse(f"{ACCOUNT}.dkr.ecr.ap-south-1.amazonaws.com/app")
     for image in (IMAGE, other, IMAGE, other):
-        assert provider.credentials(image, Deadline(10)) is not None
+        assert provider.credentials(image, Deadline(60)) is not None
     assert aws.fake.calls == ["sts", "ecr", "ecr"]
 
 
 def test_expired_passwords_are_not_handed_out(aws: Aws) -> None:
     now = [time.time()]
     provider = EcrCredentials(CONFIG, aws.environ, clock=lambda: now[0])
-    assert provider.credentials(IMAGE, Deadline(10)) is not None
+    assert provider.credentials(IMAGE, Deadline(60)) is not None
     now[0] += 12 * 3600
     aws.fake.token_seconds, aws.fake.key_seconds = 24 * 3600, 24 * 3600
     aws.fake.password = "planted-password-of-the-next-day"
-    found = provider.credentials(IMAGE, Deadline(10))
+    found = provider.credentials(IMAGE, Deadline(60))
     assert found is not None
     assert found.password == "planted-password-of-the-next-day"
 

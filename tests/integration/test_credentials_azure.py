@@ -49,7 +49,7 @@ class Azure:
     imds: Server
 
     def get(
-        self, config: Mapping[str, object], seconds: float = 10.0, image: Reference = IMAGE
+        self, config: Mapping[str, object], seconds: float = 60.0, image: Reference = IMAGE
     ) -> Credentials | None:
         return make(dict(config), self.environ).credentials(image, Deadline(seconds))
 
@@ -60,7 +60,7 @@ def azure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Azure]:
         yield Azure(made.cloud, made.fake, made.environ, made.server)
 
 
-def failure(azure: Azure, config: dict[str, str], seconds: float = 10.0) -> RegistryError:
+def failure(azure: Azure, config: dict[str, str], seconds: float = 60.0) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
         azure.get(config, seconds)
     assert caught.value.reason is Reason.REGISTRY_CREDENTIALS
@@ -134,7 +134,7 @@ def test_registries_share_the_access_token(azure: Azure, config: dict[str, str])
     azure.cloud.serve(azure.fake.acr, "second.azurecr.io")
     provider = make(config, azure.environ)
     for registry in (REGISTRY, "second.azurecr.io", REGISTRY):
-        assert provider.credentials(Reference(registry, "app"), Deadline(10)) is not None
+        assert provider.credentials(Reference(registry, "app"), Deadline(60)) is not None
     assert azure.fake.calls[1:] == ["acr", "acr"]
 
 

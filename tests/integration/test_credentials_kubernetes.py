@@ -49,7 +49,7 @@ class Cluster:
         return KubernetesSecrets(config, self.environ, str(self.mount), lambda: self.now[0])
 
     def get(
-        self, config: Mapping[str, object] = CONFIG, image: Reference = IMAGE, seconds: float = 10.0
+        self, config: Mapping[str, object] = CONFIG, image: Reference = IMAGE, seconds: float = 60.0
     ) -> Credentials | None:
         return self.provider(config).credentials(image, Deadline(seconds))
 
@@ -188,11 +188,11 @@ def test_a_token_that_the_api_does_not_accept(cluster: Cluster) -> None:
 
 def test_the_token_is_read_again(cluster: Cluster) -> None:
     provider = cluster.provider()
-    assert provider.credentials(IMAGE, Deadline(10)) is None
+    assert provider.credentials(IMAGE, Deadline(60)) is None
     cluster.api.token = "eyJhbGciOiJSUzI1NiJ9.planted-next-token.c2lnbmF0dXJl"
     (cluster.mount / "token").write_text(cluster.api.token)
     cluster.now[0] += 3600
-    assert provider.credentials(IMAGE, Deadline(10)) is None
+    assert provider.credentials(IMAGE, Deadline(60)) is None
     assert len(cluster.api.calls) == 2
 
 
@@ -245,23 +245,23 @@ def test_a_changed_secret_is_noticed_without_a_wait(
     monkeypatch.setattr(refresh, "RETRY_SECONDS", 0.0)
     cluster.api.add("ratify", "mine", {IMAGE.registry: entry("robot", "planted-first-password")})
     provider = cluster.provider(secrets("mine"))
-    assert provider.credentials(IMAGE, Deadline(10)) == Credentials("robot", "planted-first-password")
+    assert provider.credentials(IMAGE, Deadline(60)) == Credentials("robot", "planted-first-password")
     cluster.api.add("ratify", "mine", {IMAGE.registry: entry("robot", PASSWORD)})
     cluster.now[0] += 61
-    assert provider.credentials(IMAGE, Deadline(10)) == Credentials("robot", "planted-first-password")
-    assert eventually(lambda: provider.credentials(IMAGE, Deadline(10)) == Credentials("robot", PASSWORD))
+    assert provider.credentials(IMAGE, Deadline(60)) == Credentials("robot", "planted-first-password")
+    assert eventually(lambda: provider.credentials(IMAGE, Deadline(60)) == Credentials("robot", PASSWORD))
 
 
 def test_an_api_that_is_away_does_no_harm_for_a_while(cluster: Cluster) -> None:
     cluster.api.add("ratify", "mine", {IMAGE.registry: entry("robot", PASSWORD)})
     provider = cluster.provider(secrets("mine"))
-    assert provider.credentials(IMAGE, Deadline(10)) is not None
+    assert provider.credentials(IMAGE, Deadline(60)) is not None
     cluster.api.answer = status(503, "ServiceUnavailable", "away")
     cluster.now[0] += 200
-    assert provider.credentials(IMAGE, Deadline(10)) == Credentials("robot", PASSWORD)
+    assert provider.credentials(IMAGE, Deadline(60)) == Credentials("robot", PASSWORD)
     cluster.now[0] += 101
     with pytest.raises(RegistryError) as caught:
-        provider.credentials(IMAGE, Deadline(10))
+        provider.credentials(IMAGE, Deadline(60))
     assert caught.value.transient
 
 

@@ -46,7 +46,7 @@ def test_moto_verifies_the_signature_and_the_role_s_permission(tmp_path: Path) -
 
         def attempt() -> Credentials | None:
             provider = EcrCredentials(CONFIG, environ, clock=lambda: 1388534400.0)
-            return provider.credentials(IMAGE, Deadline(20))
+            return provider.credentials(IMAGE, Deadline(60))
 
         # AssumeRoleWithWebIdentity is not signed; every later action must be, by a key with the permission.
         guarded = set_initial_no_auth_action_count(1)(attempt)
