@@ -9,6 +9,7 @@ import pytest
 from slsa_verifier_plugin.errors import Reason
 from slsa_verifier_plugin.model.signer import Signer
 from slsa_verifier_plugin.policy.binding import (
+    PassedOver,
     SignedProvenance,
     check_provenance,
 )
@@ -216,3 +217,15 @@ def test_builders_of_two_entries_are_not_mixed() -> None:
     wanted = policy(sourceBinding="provenance", trustedBuilders=builders)
     mixed = [provenance(material(), by=KEY), provenance(material(), builder_id="https://other.example")]
     denied(mixed, NOT, wanted=wanted)
+
+
+def test_what_was_passed_over_is_counted_by_kind_with_an_example() -> None:
+    passed = PassedOver()
+    assert str(passed) == ""
+    passed.add("that do not verify", "a broken one")
+    assert str(passed) == ", having passed over 1 that do not verify (a broken one)"
+    passed.add("that do not verify", "another")
+    passed.add("of referrers, of which 64 are looked at", count=3)
+    assert str(passed) == (
+        ", having passed over 2 that do not verify (such as a broken one), 3 of referrers, of which 64 are looked at"
+    )
