@@ -20,7 +20,7 @@ TESTS = {
         "test_policy_matching_properties.py",
         "test_policy_trusted.py",
     ],
-    "policy/durations.py": ["test_policy_parameters.py"],
+    "policy/durations.py": ["test_policy_durations.py", "test_policy_parameters.py"],
     "policy/parameters.py": [
         "test_policy_parameters.py",
         "test_policy_durations.py",

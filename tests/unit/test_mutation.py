@@ -56,6 +56,15 @@ def test_mutants_are_code_and_no_two_are_the_same() -> None:
     assert len({(mutant.path, mutant.start, mutant.end, mutant.new) for mutant in every()}) == len(every())
 
 
+def test_a_modules_own_tests_are_among_those_that_its_mutants_run() -> None:
+    """A file of tests that was split off and is not named here lets mutants survive."""
+    files = [path.name for path in (ROOT / "tests" / "unit").glob("test_*.py")]
+    for path, chosen in TESTS.items():
+        own = f"test_{Path(path).with_suffix('').as_posix().replace('/', '_')}"
+        missing = [name for name in files if name.startswith((f"{own}.", f"{own}_")) and name not in chosen]
+        assert not missing, f"{path}: name {', '.join(missing)} in tests/mutation/tested.py"
+
+
 def test_the_whole_core_is_in_scope() -> None:
     """Whatever is added to these rooms is mutated, or left out here by name."""
     rooms = [*(ROOT / PACKAGE / "policy").glob("*.py"), *(ROOT / PACKAGE / "signatures").glob("*.py")]
