@@ -72,6 +72,15 @@ def named_in(path: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
+def write_word(lock: int, word: bytes) -> None:
+    """Have a lock file say a word, where limits of file sizes and disks let it; where they do not, it says none."""
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, word, 0)
+    except OSError:
+        return
+
+
 def is_locked(descriptor: int) -> bool:
     """Return True while somebody holds the lock of an open file; else this descriptor has a share of it until it is closed."""
     try:

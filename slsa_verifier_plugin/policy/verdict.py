@@ -188,8 +188,11 @@ def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any
     # Facts are those of the finding that decided. A denial before any candidate has none.
     if verdict.best is not None:
         extensions.update(_facts(verdict.best))
-    if root := _root(verdict):
-        extensions["trustedRoot"] = root
+    if verdict.roots:
+        # With several roots the one that verified the deciding signature; else the first, so that the field is always there.
+        vouched = verdict.best.verified.trusted_root if verdict.best and verdict.best.verified else ""
+        own = next((root for root in verdict.roots if root.digest == vouched), verdict.roots[0])
+        extensions["trustedRoot"] = _root_info(own)
     # One root has its own field above, as it always had.
     if len(verdict.roots) > 1:
         extensions["trustedRoots"] = [_root_info(root) for root in verdict.roots]
@@ -255,14 +258,6 @@ def _step(step: Step, *, with_detail: bool) -> dict[str, Any]:
     if with_detail and step.detail:
         entry["detail"] = plain(step.sentence, 400)
     return entry
-
-
-def _root(verdict: Verdict) -> dict[str, Any] | None:
-    if not verdict.roots:
-        return None
-    # With several roots the one that verified the deciding signature; else the first, so that the field is always there.
-    vouched = verdict.best.verified.trusted_root if verdict.best and verdict.best.verified else ""
-    return _root_info(next((root for root in verdict.roots if root.digest == vouched), verdict.roots[0]))
 
 
 def _root_info(root: RootInfo) -> dict[str, Any]:

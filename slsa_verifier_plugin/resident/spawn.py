@@ -8,7 +8,7 @@ import os
 import time
 
 from slsa_verifier_plugin.environment import BUILD_VARIABLE, LOADER, passed_on
-from slsa_verifier_plugin.locks import named_in, try_lock
+from slsa_verifier_plugin.locks import named_in, try_lock, write_word
 from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
 from slsa_verifier_plugin.resident.place import NobodyListensError, Place, check_directories, connect, pause
 
@@ -76,7 +76,9 @@ class Starter:
             self._killed += 1
             # One that was killed, by a limit of memory or a person, says nothing about the next one.
             if not ended or self._killed == MAX_KILLED:
-                self._write(_FAILED)
+                assert self._lock is not None
+                # Else others only try in vain.
+                write_word(self._lock, _FAILED)
                 raise NotStartedError
         # Nobody listens, and this caller has no verifier on its way.
         if self._lock is None:
@@ -89,7 +91,7 @@ class Starter:
             if self._has_waited and os.pread(self._lock, len(_FAILED), 0) == _FAILED:
                 raise NotStartedError
             # Whatever it said was about another verifier.
-            self._write(b"%d" % os.getpid())
+            write_word(self._lock, b"%d" % os.getpid())
             # The previous holder's verifier may have come to listen since the attempt above.
             connection = _try_connect(self._place)
             if connection is not None:
@@ -116,15 +118,6 @@ class Starter:
                 os.unlink(self._place.lock)  # noqa: PTH108 (pathlib is slow to import)
             except FileNotFoundError:
                 return
-
-    def _write(self, word: bytes) -> None:
-        """Have the lock file say a word, as far as limits of file sizes and disks let it: else others only try in vain."""
-        assert self._lock is not None
-        try:
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, word, 0)
-        except OSError:
-            return
 
 
 def await_listener(

@@ -91,12 +91,10 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
     Raises:
         TrustRootError: there is none, or it does not verify.
     """
-    if source.kind == "path":
+    repository = repository_of(source, environ)
+    if repository is None:
         # ``service`` keeps what it reads by the file's stamp, so that a replaced ConfigMap counts at once.
         return read_root_file(source.location), source.location
-    repository = repository_of(source, environ)
-    # None is for plain files, which have returned above.
-    assert repository is not None
     # A repository of somebody's own has no copy in the package to fall back on.
     if source.kind == "tuf":
         refreshed = read_cached(repository)

@@ -40,6 +40,7 @@ _UNKNOWN = (Reason.UNKNOWN_LOG, AUTHORITY)  # for these another root may do
 CacheKey = tuple[bytes, str]
 SignatureCache = LruCache[CacheKey, Verified]
 """Verified candidates by (digest of their bytes, voucher of the trusted root or identities of the keys)."""
+NOTHING_KEPT: SignatureCache = LruCache(0)
 
 MAX_SERVICES = 16
 """Sets of parts of one root that are kept ready to verify with: one for each stretch of time in which nothing began or ended."""
@@ -249,7 +250,7 @@ class AttestationVerifier:
     Args:
         roots: one verifier a trusted root; a bundle needs one of them.
         keys: the policy's public keys, by how the policy writes them.
-        cache: verified candidates, shared by all verifiers of a process; None for no cache.
+        cache: verified candidates, shared by all verifiers of a process; none are kept without it.
         now: the current time, for messages about a root's age.
         warnings: what could not be set up although the rest could.
     """
@@ -258,7 +259,7 @@ class AttestationVerifier:
         self,
         roots: Sequence[RootVerifier],
         keys: Mapping[str, TrustedKey],
-        cache: SignatureCache | None = None,
+        cache: SignatureCache = NOTHING_KEPT,
         now: datetime | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
@@ -328,8 +329,6 @@ class AttestationVerifier:
 
     def _known(self, candidate: Candidate) -> Verified | None:
         """Return ``candidate`` as it was verified before under one of the roots or keys, None where it was not."""
-        if self._cache is None:
-            return None
         by_key = candidate.certificate is None
         vouchers = [self._key_ring] if by_key else [root.voucher for root in self._roots]
         found = (self._cache.get(_cache_key(candidate, voucher)) for voucher in vouchers)
@@ -338,9 +337,8 @@ class AttestationVerifier:
         return next(filter(None, found), None)
 
     def _kept(self, candidate: Candidate, voucher: str, verified: Verified) -> Verified:
-        if self._cache is not None:
-            # The payload is what takes room; certificate and claims are the rest.
-            self._cache.put(_cache_key(candidate, voucher), verified, len(verified.claim.payload) + 4096)
+        # The payload is what takes room; certificate and claims are the rest.
+        self._cache.put(_cache_key(candidate, voucher), verified, len(verified.claim.payload) + 4096)
         return verified
 
     def _with_ages(self, unknown: SignatureError | None) -> SignatureError:

@@ -56,19 +56,16 @@ _SAID = (
     ),
     ("expected one certificate timestamp", "the certificate does not have exactly one SCT"),
     (
-        "failed to verify sct",
+        "failed to verify sct|sct verify",
         "the certificate's SCT does not verify: no CT log in service has logged this certificate",
     ),
-    ("sct verify", "the certificate's SCT does not verify: no CT log in service has logged this certificate"),
     ("extended usage does not contain", "the certificate's key is not for signing code"),
     ("key usage is not of type", "the certificate's key is not for signing"),
     ("non-leaf certificate", "the first certificate is not one of a signer"),
     ("invalid inclusion promise", "the log's promise (signed entry timestamp) does not verify"),
     ("checkpoint: signature not found", "the log's checkpoint carries no signature of this log"),
     ("checkpoint: invalid signature", "the signature of the log's checkpoint does not verify"),
-    ("logcheckpoint", "the log's checkpoint cannot be read"),
-    ("malformed note", "the log's checkpoint cannot be read"),
-    ("note must contain one blank line", "the log's checkpoint cannot be read"),
+    ("logcheckpoint|malformed note|note must contain one blank line", "the log's checkpoint cannot be read"),
     ("root hash", "the inclusion proof does not lead to what the log's checkpoint says"),
     ("inclusion proof has wrong size", "the inclusion proof has a wrong number of hashes"),
     ("hash does not match", "the log entry is of another payload"),
@@ -80,11 +77,10 @@ _SAID = (
     ("expected certificate chain", "a bundle of its version has a certificate chain, and there is none"),
     ("expected non-empty certificate chain", "its certificate chain is empty"),
     ("without a dsse envelope", "it has no DSSE envelope"),
-    ("dsse", "the signature does not match the certificate's key and the content"),
-    ("invalid signature", "the signature does not match the certificate's key and the content"),
+    ("dsse|invalid signature", "the signature does not match the certificate's key and the content"),
     ("unsupported trusted root format", "its mediaType is not that of a trusted root"),
 )
-"""What is said of a sentence of sigstore-python 4.5's (in lower case) that has these words; the first that fits."""
+"""What is said of a sentence of sigstore-python 4.5's (in lower case) in which an expression is found; the first that fits."""
 
 _KINDS = {
     "missing": "is missing",
@@ -132,7 +128,7 @@ def reason_of(error: BaseException) -> str:
     # Only now by words, which a new version may change: what is not recognized is told in general, and never shown.
     text = str(error).lower()
     for words, said in _SAID:
-        if words in text:
+        if re.search(words, text):
             return said
     return UNREADABLE
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from slsa_verifier_plugin.resident import protocol
-from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.fair_queue import Job
 from slsa_verifier_plugin.resident.server.pool import Pool
@@ -19,15 +18,12 @@ from tests.support.resident import ObedientService
 
 
 @contextmanager
-def pool_of(service: ObedientService, log: ErrorLog, **settings: Any) -> Iterator[tuple[Pool, Counters]]:
-    counters = Counters()
+def pool_of(service: ObedientService, log: ErrorLog, **settings: Any) -> Iterator[Pool]:
     before = threading.active_count()
     unsent: list[socket.socket] = []
-    pool = Pool(
-        service, ServerSettings(**settings), log, counters, lambda connection, _: unsent.append(connection)
-    )
+    pool = Pool(service, ServerSettings(**settings), log, lambda connection, _: unsent.append(connection))
     try:
-        yield pool, counters
+        yield pool
     finally:
         pool.close()
         # Other tests fork, which must not be done beside threads.

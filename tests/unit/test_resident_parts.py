@@ -207,7 +207,7 @@ def test_memory_over_the_limit(
     monkeypatch.setattr(housekeeping, "resident_bytes", Growing(before << 20, after << 20))
     service = ObedientService()
     (tmp_path / "socket").touch()
-    with pool_of(service, log) as (pool, _):
+    with pool_of(service, log) as pool:
         watched = Watchdog(
             service, ServerSettings(memory_bytes=100 << 20), str(tmp_path / "socket"), pool, log
         )
@@ -225,7 +225,7 @@ def test_reasons_to_end(log: ErrorLog, tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "socket"
     path.touch()
     monkeypatch.setattr(housekeeping, "source_state", lambda: (1, 1))
-    with pool_of(service, log) as (pool, _):
+    with pool_of(service, log) as pool:
         watched = Watchdog(
             service,
             ServerSettings(idle_seconds=10, source_seconds=0.0, memory_bytes=ANY_MEMORY),
@@ -248,7 +248,7 @@ def test_reasons_to_end(log: ErrorLog, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_idle_time_0_is_never(log: ErrorLog, tmp_path: Path) -> None:
     (tmp_path / "socket").touch()
-    with pool_of(ObedientService(), log) as (pool, _):
+    with pool_of(ObedientService(), log) as pool:
         settings = ServerSettings(idle_seconds=0, memory_bytes=ANY_MEMORY)
         watched = Watchdog(ObedientService(), settings, str(tmp_path / "socket"), pool, log)
         assert watched.look(time.monotonic() - 1e9) == ""

@@ -29,7 +29,7 @@ def log(tmp_path: Path) -> Iterator[ErrorLog]:
 
 
 def test_a_worker_answers_with_what_the_service_says(log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log) as (pool, _):
+    with pool_of(ObedientService(), log) as pool:
         pool.warm_up()
         work, caller = job(b"echo=1")
         pool.submit(work)
@@ -42,7 +42,7 @@ def test_a_worker_answers_with_what_the_service_says(log: ErrorLog) -> None:
 
 @pytest.mark.parametrize("stdin", [b"raise=secret", b"exit=0", b"junk=1", b"size=300000"])
 def test_a_worker_that_fails_answers_with_a_denial_and_lives_on(stdin: bytes, log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log, workers=1) as (pool, counters):
+    with pool_of(ObedientService(), log, workers=1) as pool:
         pool.warm_up()
         for _ in range(2):
             work, caller = job(stdin)
@@ -51,13 +51,13 @@ def test_a_worker_that_fails_answers_with_a_denial_and_lives_on(stdin: bytes, lo
         work, caller = job(b"")
         pool.submit(work)
         assert answer_on(caller)[1].startswith(b"resident")
-        assert counters.get("failed") == 2
+        assert pool.counts["failed"] == 2
         assert len(log.latest()) == 2
         assert "secret" not in "".join(log.latest())
 
 
 def test_a_call_that_was_given_up_is_not_worked_on(log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log, workers=1) as (pool, counters):
+    with pool_of(ObedientService(), log, workers=1) as pool:
         first, waiting = job(b"sleep=0.2")
         given_up, caller = job(b"raise=never")
         pool.submit(first)
@@ -65,13 +65,13 @@ def test_a_call_that_was_given_up_is_not_worked_on(log: ErrorLog) -> None:
         caller.close()
         pool.warm_up()
         assert answer_on(waiting)[0] == 0
-        wait_until(lambda: counters.get("abandoned") == 1)
+        wait_until(lambda: pool.counts["abandoned"] == 1)
         wait_until(lambda: pool.unfinished() == 0)
         assert log.latest() == []
 
 
 def test_calls_wait_for_warming_up_but_not_beyond_their_time(log: ErrorLog) -> None:
-    with pool_of(ObedientService(warm_seconds=0.6), log) as (pool, _):
+    with pool_of(ObedientService(warm_seconds=0.6), log) as pool:
         started = time.monotonic()
         pool.warm_up()
         hasty, hasty_caller = job(b"", 0.1)
@@ -84,7 +84,7 @@ def test_calls_wait_for_warming_up_but_not_beyond_their_time(log: ErrorLog) -> N
 
 
 def test_warming_up_that_fails_lets_calls_through(log: ErrorLog) -> None:
-    with pool_of(ObedientService(warm_fails=True), log) as (pool, _):
+    with pool_of(ObedientService(warm_fails=True), log) as pool:
         pool.warm_up()
         work, caller = job(b"")
         pool.submit(work)
@@ -99,7 +99,7 @@ def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(
 ) -> None:
     go_on = tmp_path / "go-on"
     orders = f"until={go_on}".encode()
-    with pool_of(ObedientService(), log, workers=2, threads=4, patience_seconds=0.2) as (pool, counters):
+    with pool_of(ObedientService(), log, workers=2, threads=4, patience_seconds=0.2) as pool:
         pool.warm_up()
         held_up = [job(orders, 0.0, subject=b"%d.example/app" % number) for number in range(5)]
         for work, _ in held_up:
@@ -113,12 +113,12 @@ def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(
         go_on.touch()
         for _, caller in held_up:
             assert answer_on(caller)[1].startswith(b"resident")
-        wait_until(lambda: counters.get("late") == 5)
+        wait_until(lambda: pool.counts["late"] == 5)
 
 
 def test_calls_that_wait_for_a_registry_hold_up_nobody(log: ErrorLog) -> None:
     service = ObedientService()
-    with pool_of(service, log, workers=2, threads=64, patience_seconds=60.0) as (pool, _):
+    with pool_of(service, log, workers=2, threads=64, patience_seconds=60.0) as pool:
         pool.warm_up()
         slow = [job(b"wait=20", subject=b"%d.example/app" % (number % 2)) for number in range(40)]
         for work, _ in slow:
@@ -151,7 +151,7 @@ def test_no_more_work_at_once_than_may_however_many_come_back_from_waiting(log: 
                     time.sleep(0.002)
             return 0, b"resident", b""
 
-    with pool_of(Service(), log, workers=3, threads=64, patience_seconds=60.0) as (pool, _):
+    with pool_of(Service(), log, workers=3, threads=64, patience_seconds=60.0) as pool:
         pool.warm_up()
         many = [job(b"", subject=b"%d.example/app" % number) for number in range(60)]
         for work, _ in many:
@@ -165,7 +165,7 @@ def test_no_more_work_at_once_than_may_however_many_come_back_from_waiting(log: 
 
 def test_one_registry_never_has_all_threads(log: ErrorLog) -> None:
     service = ObedientService()
-    with pool_of(service, log, workers=2, threads=8, patience_seconds=60.0) as (pool, _):
+    with pool_of(service, log, workers=2, threads=8, patience_seconds=60.0) as pool:
         pool.warm_up()
         dead = [job(b"wait=20", subject=b"dead.example/app") for _ in range(20)]
         for work, _ in dead:
@@ -187,13 +187,13 @@ def test_one_that_fails_while_it_waits_gives_its_turn_back(log: ErrorLog) -> Non
             with aside():
                 raise ValueError("secret")
 
-    with pool_of(Service(), log, workers=1, patience_seconds=60.0) as (pool, counters):
+    with pool_of(Service(), log, workers=1, patience_seconds=60.0) as pool:
         pool.warm_up()
         for _ in range(5):
             work, caller = job(b"")
             pool.submit(work)
             assert answer_on(caller) == (0, protocol.INTERNAL_LINE, b"")
-        assert counters.get("failed") == 5
+        assert pool.counts["failed"] == 5
 
 
 def test_without_a_turn_nothing_is_given_away() -> None:
@@ -206,7 +206,7 @@ def test_without_a_turn_nothing_is_given_away() -> None:
 def test_threads_that_are_not_needed_end(log: ErrorLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(permit_pool, "IDLE_THREAD_SECONDS", 0.1)
     service = ObedientService()
-    with pool_of(service, log, workers=2, threads=64) as (pool, _):
+    with pool_of(service, log, workers=2, threads=64) as pool:
         pool.warm_up()
         many = [job(b"wait=20", subject=b"%d.example/app" % number) for number in range(30)]
         for work, _ in many:
@@ -224,7 +224,7 @@ def test_threads_that_are_not_needed_end(log: ErrorLog, monkeypatch: pytest.Monk
 def test_where_no_thread_can_be_started_the_call_waits_for_one_that_there_is(
     log: ErrorLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pool_of(ObedientService(), log, workers=4) as (pool, _):
+    with pool_of(ObedientService(), log, workers=4) as pool:
         pool.warm_up()
         first, caller = job(b"")
         pool.submit(first)
@@ -244,7 +244,7 @@ def test_where_no_thread_can_be_started_the_call_waits_for_one_that_there_is(
 
 
 def test_calls_that_are_not_held_up_wait_for_their_turn(log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log, workers=2, patience_seconds=60.0) as (pool, _):
+    with pool_of(ObedientService(), log, workers=2, patience_seconds=60.0) as pool:
         pool.warm_up()
         many = [job(b"sleep=0.05") for _ in range(8)]
         for work, _ in many:
@@ -256,7 +256,7 @@ def test_calls_that_are_not_held_up_wait_for_their_turn(log: ErrorLog) -> None:
 
 
 def test_a_silent_registry_holds_up_its_own_calls_only(log: ErrorLog) -> None:
-    with pool_of(ObedientService(), log, workers=2, threads=2) as (pool, _):
+    with pool_of(ObedientService(), log, workers=2, threads=2) as pool:
         pool.warm_up()
         silent = [job(b"sleep=0.5", subject=b"silent.example/app@sha256:0") for _ in range(8)]
         for work, _ in silent:
@@ -299,7 +299,7 @@ def test_turns_go_round_the_registries() -> None:
 
 
 def test_what_waits_for_stuck_workers_does_not_keep_a_server(log: ErrorLog) -> None:
-    with pool_of(ObedientService(warm_seconds=0.8), log, workers=1) as (pool, _):
+    with pool_of(ObedientService(warm_seconds=0.8), log, workers=1) as pool:
         callers = []
         for _ in range(5):
             work, caller = job(b"", 0.0)

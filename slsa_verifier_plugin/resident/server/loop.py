@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.place import peer_of
-from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.server.fair_queue import Job
 from slsa_verifier_plugin.resident.server.handler import CallHandler
@@ -60,7 +59,6 @@ class Loop:
         self._listener = listener
         self._log = log
         self._release = release
-        self._counters = Counters()
         self._unsent: queue.SimpleQueue[tuple[socket.socket, bytes]] = queue.SimpleQueue()
         # Workers and signals write a byte here, which ends the wait for events.
         self._waker, self._woken = socket.socketpair()
@@ -71,7 +69,7 @@ class Loop:
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._woken, selectors.EVENT_READ, self._take_over)
         self._peers = Peers(self._selector)
-        self._pool = Pool(service, settings, log, self._counters, self._hand_over)
+        self._pool = Pool(service, settings, log, self._hand_over)
         self._watchdog = Watchdog(service, settings, path, self._pool, log)
         self._started = self._last_call = time.monotonic()
         self._next_tick = 0.0
@@ -165,7 +163,7 @@ class Loop:
             connection.setblocking(False)
             # The directory's mode keeps other users out already, unless it is changed while this process runs.
             if not self._is_own(connection):
-                self._counters.add("foreign")
+                self._pool.count("foreign")
                 self._log.add("a connection of another user was refused")
                 connection.close()
             # Those that send nothing make room first; else who comes is told at once, and does not wait in the backlog.
@@ -213,7 +211,7 @@ class Loop:
             if peer in self._peers:
                 self._peers.wait(peer)
         except protocol.FrameError as error:
-            self._counters.add("refused")
+            self._pool.count("refused")
             self._log.add(f"a connection was ended: {error}")
             if peer in self._peers:
                 self._peers.drop(peer)
@@ -269,10 +267,10 @@ class Loop:
             complete = False
         # Half an acceptance cannot be completed: the worker's answer must not come before its rest.
         if not complete:
-            self._counters.add("abandoned")
+            self._pool.count("abandoned")
             connection.close()
             return
-        self._counters.add("accepted")
+        self._pool.count("accepted")
         self._pool.submit(Job(connection, request, seconds, kind))
 
     def _seconds(self, kind: int, request: protocol.Request) -> float:
@@ -295,11 +293,11 @@ class Loop:
 
     def _refuse(self, connection: socket.socket) -> None:
         """Answer BUSY, if the other side takes it at once."""
-        self._counters.add("busy")
+        self._pool.count("busy")
         try:
             connection.send(protocol.frame(protocol.BUSY))
         except OSError:
-            self._counters.add("abandoned")
+            self._pool.count("abandoned")
         connection.close()
 
     def _reply(self, peer: Peer, data: bytes) -> None:
@@ -353,7 +351,7 @@ class Loop:
             "connections": len(self._peers),
             "ending": bool(self._reason),
             "warm": self._pool.is_warm(),
-            "calls": {name: self._counters.get(name) for name in COUNTED},
+            "calls": {name: self._pool.counts[name] for name in COUNTED},
             "waiting": waiting,
             "running": running,
             "threads": self._pool.threads,

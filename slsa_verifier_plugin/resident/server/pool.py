@@ -6,6 +6,7 @@ import select
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from slsa_verifier_plugin import lacks
@@ -17,7 +18,6 @@ from slsa_verifier_plugin.resident.protocol import (
     encode_answer,
     lack_line,
 )
-from slsa_verifier_plugin.resident.server.counters import Counters
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog, describe
 from slsa_verifier_plugin.resident.server.fair_queue import Job
 from slsa_verifier_plugin.resident.server.handler import CallHandler
@@ -32,7 +32,6 @@ class Pool(PermitPool[Job]):
         service: does the work.
         settings: limits.
         log: gets what went wrong.
-        counters: counts what becomes of the jobs.
         unsent: takes over a connection whose peer does not read its answer at once, and what is left of it; thread-safe.
     """
 
@@ -41,14 +40,20 @@ class Pool(PermitPool[Job]):
         service: CallHandler,
         settings: ServerSettings,
         log: ErrorLog,
-        counters: Counters,
         unsent: Callable[[socket.socket, bytes], None],
     ) -> None:
         super().__init__(settings, log.add)
         self._service = service
-        self._counters = counters
+        self.counts: Counter[str] = Counter()
+        """What became of calls and of connections, by the names of ``report.COUNTED``."""
         self._unsent = unsent
         self._warm = threading.Event()
+
+    def count(self, name: str) -> None:
+        """Count one more of what became of calls and of connections."""
+        # Reading, adding and storing are three steps of the interpreter, between which another thread may run.
+        with self._lock:
+            self.counts[name] += 1
 
     def warm_up(self) -> None:
         """Begin to warm the service up; jobs wait for its end."""
@@ -71,14 +76,14 @@ class Pool(PermitPool[Job]):
         warm = self._warm.wait(max(job.deadline - time.monotonic(), 0.0))
         # Ratify's caller may have given up by now; half a second of work would be for nobody.
         if _peer_is_gone(job.connection):
-            self._counters.add("abandoned")
+            self.count("abandoned")
             job.connection.close()
             return
         answer = self._answer(job) if warm else (0, DEADLINE_LINE, b"")
         self._send(job.connection, answer)
         # The caller has printed a denial of its own by now.
         if time.monotonic() > job.deadline + GRACE_SECONDS:
-            self._counters.add("late")
+            self.count("late")
 
     def _abandon(self, job: Job) -> None:
         job.connection.close()
@@ -89,7 +94,7 @@ class Pool(PermitPool[Job]):
         try:
             return self._service.handle(job.kind, job.request, elapsed)
         except BaseException as error:  # noqa: BLE001 (SystemExit and MemoryError, too: the caller gets a denial)
-            self._counters.add("failed")
+            self.count("failed")
             self._log(f"a verification failed: {describe(error)}")
             # A limit that passes is said, for the same call may succeed later; anything else is a fault of ours.
             number = lacks.number_of(error)
@@ -99,7 +104,7 @@ class Pool(PermitPool[Job]):
         try:
             data = encode_answer(answer)
         except Exception as error:  # noqa: BLE001 (too large, or no answer at all)
-            self._counters.add("failed")
+            self.count("failed")
             self._log(f"an answer fits in no frame: {describe(error)}")
             # The caller gets a word all the same, and need not wait for its time to be over.
             data = encode_answer((0, INTERNAL_LINE, b""))
@@ -109,7 +114,7 @@ class Pool(PermitPool[Job]):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._counters.add("abandoned")
+            self.count("abandoned")
             connection.close()
             return
         if sent == len(data):

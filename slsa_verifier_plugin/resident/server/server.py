@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from slsa_verifier_plugin.errors import UsageError
-from slsa_verifier_plugin.locks import move_aside, named_in, try_lock
+from slsa_verifier_plugin.locks import move_aside, named_in, try_lock, write_word
 from slsa_verifier_plugin.resident.channel import HUNG_SECONDS, ProcessWatch
 from slsa_verifier_plugin.resident.client.end_hung import end_claimant
 from slsa_verifier_plugin.resident.place import (
@@ -179,7 +179,8 @@ def _claim(place: Place) -> int:
         if claim is not None:
             # Between open and flock the file may have been removed: then it is a lock that nobody else will ever ask for.
             if _is_there(claim, place.claim):
-                _sign(claim)
+                # Only who has signed its claim is ever ended by callers (``end_hung``).
+                write_word(claim, b"%d" % os.getpid())
                 return claim
             os.close(claim)
         # One that listens will not end for this one; one that does not may be about to end.
@@ -213,16 +214,6 @@ def _is_there(claim: int, path: str) -> bool:
     # Whoever ended a frozen verifier has removed its file.
     except FileNotFoundError:
         return False
-
-
-def _sign(claim: int) -> None:
-    """Write this process's number into its claim: only who holds one is ever ended by callers (``end_hung``)."""
-    try:
-        os.ftruncate(claim, 0)
-        os.write(claim, b"%d" % os.getpid())
-    except OSError:
-        # A limit of file sizes, or a full disk: then it is not ended by them.
-        return
 
 
 def _listens(place: Place) -> bool:
