@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from slsa_verifier_plugin.audit.audit_row import AuditRun, Row
@@ -20,7 +20,7 @@ MAX_MENTIONED = 8
 """Images that are only mentioned, by name; of more the number is said, and the JSON has all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Summary:
     """The counts, each of distinct images.
 
@@ -63,31 +63,20 @@ class Summary:
         return f"{counted(len(self.mentioned), 'image')} that environment variables or arguments name {why} ({shown})"
 
 
-def summary_of(
-    rows: Iterable[Row],
-    policy: str,
-    levels: Sequence[str],
-    created: datetime,
-    missing: int = 0,
-    gaps: tuple[str, ...] = (),
-) -> Summary:
-    """Return the counts of ``rows``.
+def summary_of(rows: Iterable[Row], policy: str, levels: Sequence[str], created: datetime) -> Summary:
+    """Return the counts of ``rows``; what no row says is for whoever asked for the audit to fill in.
 
     Args:
         rows: what became of each image.
         policy: the verifiers' names, for people.
         levels: names of the levels that were asked for, lowest first.
         created: when the report is made (UTC).
-        missing: images that have not been looked at yet.
-        gaps: for people, what else is not in it, such as shards.
     """
-    by_level: dict[str, Counter[Decision]] = {name: Counter() for name in levels}
-    summary = Summary(policy, tuple(levels), created, by_level=by_level, missing=missing, gaps=gaps)
-    images = uses = 0
+    summary = Summary(policy, tuple(levels), created, by_level={name: Counter() for name in levels})
     roots: set[RootInfo] = set()
     for row in rows:
-        images += 1
-        uses += len(row.uses)
+        summary.images += 1
+        summary.uses += len(row.uses)
         # By image and not by place: one image in a hundred Pods is one thing to put right.
         summary.decisions[row.decision] += 1
         # Of admitted images too: the page names every root that had a say.
@@ -97,19 +86,15 @@ def summary_of(
             summary.by_reason[row.reason] += 1
         for name in levels:
             # Where no level was tried, each has the decision of the image as a whole.
-            by_level[name][row.levels.get(name, row.decision)] += 1
+            summary.by_level[name][row.levels.get(name, row.decision)] += 1
         # A set: an image in ten places of one namespace is one image there.
         for namespace in {use.namespace or NO_NAMESPACE for use in row.uses}:
             summary.by_namespace.setdefault(namespace, Counter())[highest_of(row)] += 1
-    return replace(
-        summary,
-        images=images,
-        uses=uses,
-        # By name, so that the same audit gives the same report, to the byte.
-        by_namespace=dict(sorted(summary.by_namespace.items())),
-        # Sorted: a set of values has another order in each process.
-        roots=tuple(sorted(roots, key=lambda root: (root.source, root.date, root.digest))),
-    )
+    # By name, so that the same audit gives the same report, to the byte.
+    summary.by_namespace = dict(sorted(summary.by_namespace.items()))
+    # Sorted: a set of values has another order in each process.
+    summary.roots = tuple(sorted(roots, key=lambda root: (root.source, root.date, root.digest)))
+    return summary
 
 
 def steps_of(levels: Sequence[str]) -> tuple[str, ...]:

@@ -179,14 +179,15 @@ def in_shard(image: str, index: int, count: int) -> bool:
 
 
 def _row(report: ImageReport, levels: Mapping[str, Decision]) -> Row:
-    deciding = report.deciding
-    best = deciding.verdict.best if deciding is not None else None
     row = Row(report.asked, report.resolved, report.decision, str(report.reason), report.message, levels)
     # Without an attestation there is no verdict, and nothing was seen.
-    if deciding is not None:
-        # Steps that the policy does not ask for, or that were not reached, tell a reader nothing.
-        steps = tuple(step for step in deciding.verdict.steps if step.outcome is not StepOutcome.NOT_CHECKED)
-        row = replace(row, seen=Seen(deciding.verdict.artifact, steps, deciding.verdict.roots))
+    if report.deciding is None:
+        return row
+    verdict = report.deciding.verdict
+    # Steps that the policy does not ask for, or that were not reached, tell a reader nothing.
+    steps = tuple(step for step in verdict.steps if step.outcome is not StepOutcome.NOT_CHECKED)
+    row = replace(row, seen=Seen(verdict.artifact, steps, verdict.roots))
+    best = verdict.best
     # No candidate was examined, so neither signer nor level is known.
     if best is None or best.examination is None:
         return row

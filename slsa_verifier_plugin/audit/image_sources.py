@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from slsa_verifier_plugin.audit.manifest_images import images_in, mentioned_in, names_more
 from slsa_verifier_plugin.checking.image_names import parse_image
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import object_at
-from slsa_verifier_plugin.problem import Key
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.reference_slips import has_user, slip
-from slsa_verifier_plugin.resources.documents import Document, objects_in, parse_documents
+from slsa_verifier_plugin.resources.documents import objects_in, parse_documents
 from slsa_verifier_plugin.resources.kubectl import run_program
 from slsa_verifier_plugin.resources.manifest_files import expanded, files_below, has_kustomization
 from slsa_verifier_plugin.resources.named_files import read_file
@@ -174,27 +173,21 @@ def _checked(image: str, where: str) -> str:
 
 
 def _manifests(content: bytes, source: str, unread: Counter[str]) -> Iterator[Use]:
-    for document in parse_documents(content, source):
-        for path, value in objects_in(document):
-            yield from _object_uses(document, path, value, unread)
-
-
-def _object_uses(
-    document: Document, path: tuple[Key, ...], value: Mapping[str, Any], unread: Counter[str]
-) -> Iterator[Use]:
-    # A manifest may have anything at metadata: what is no mapping names nobody.
-    metadata = object_at(value, "metadata")
-    # An object that is created with a prefix alone (generateName) gets its name from the API server.
-    workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
-    found = images_in(value)
-    for place, image in found.items():
-        # The line is what a person opens; a manifest of a hundred objects has one image wrong.
-        position = document.position((*path, *place))
-        yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
-    yield from (Use(image, runs=False) for image in mentioned_in(value))
-    # Counted and not refused: one custom resource must not keep a cluster from being audited.
-    if names_more(value, found):
-        unread[f"{value.get('kind', 'object')} of {value.get('apiVersion', 'no apiVersion')}"] += 1
+    documents = parse_documents(content, source)
+    for document, path, value in ((one, *each) for one in documents for each in objects_in(one)):
+        # A manifest may have anything at metadata: what is no mapping names nobody.
+        metadata = object_at(value, "metadata")
+        # An object that is created with a prefix alone (generateName) gets its name from the API server.
+        workload = f"{value.get('kind', 'object')}/{metadata.get('name', metadata.get('generateName', ''))}"
+        found = images_in(value)
+        for place, image in found.items():
+            # The line is what a person opens; a manifest of a hundred objects has one image wrong.
+            position = document.position((*path, *place))
+            yield Use(image, str(metadata.get("namespace", "")), workload, document.source, position.line)
+        yield from (Use(image, runs=False) for image in mentioned_in(value))
+        # Counted and not refused: one custom resource must not keep a cluster from being audited.
+        if names_more(value, found):
+            unread[f"{value.get('kind', 'object')} of {value.get('apiVersion', 'no apiVersion')}"] += 1
 
 
 def _kustomized(folder: Path) -> bytes:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -93,8 +93,6 @@ class Report:
         from slsa_verifier_plugin.audit.audit_summary import summary_of
 
         total, _ = state.counts()
-        # Rows are read anew to be counted and to be written: thousands of images are never in memory together.
-        seen = sum(1 for _ in state.rows())
         runs, digest = state.runs, state.fingerprint
         # Each shard has read the same sources; each sentence is told once.
         gaps = (*gaps, *dict.fromkeys(gap for run in runs for gap in run.gaps))
@@ -104,9 +102,13 @@ class Report:
         # Merged states name their verifiers many times; each is shown once, in order.
         names = dict.fromkeys(name for run in runs for name in run.parameters)
         policy = ", ".join(names) or f"policy {digest[:12]}"
-        # First the counts, for the report's head; then the rows are read once more to be written.
-        counted = summary_of(state.rows(), policy, state.levels, datetime.now(UTC), total - seen, gaps)
-        summary = replace(counted, fingerprint=digest, runs=runs, mentioned=tuple(sorted(mentioned)))
+        # First the counts, for the report's head; then the rows are read once more to be written: thousands of images are never
+        # in memory together.
+        summary = summary_of(state.rows(), policy, state.levels, datetime.now(UTC))
+        # Images that have not been looked at yet.
+        summary.missing = total - summary.images
+        summary.gaps, summary.mentioned = gaps, tuple(sorted(mentioned))
+        summary.fingerprint, summary.runs = digest, runs
         put(self.stream, self._text(state, summary))
         decisions = {decision for decision, count in summary.decisions.items() if count}
         # What nobody looked at may be anything: --fail-on undecided must not pass over it.

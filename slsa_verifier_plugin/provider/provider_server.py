@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -25,7 +24,7 @@ from slsa_verifier_plugin.provider.decisions import Decisions
 from slsa_verifier_plugin.provider.http_application import Application, State
 from slsa_verifier_plugin.provider.policy_sets import PolicySet, files_in, load_policies
 from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
-from slsa_verifier_plugin.provider.provider_settings import Address, ProviderSettings
+from slsa_verifier_plugin.provider.provider_settings import Address, ProviderLimits, ProviderSettings
 from slsa_verifier_plugin.provider.reloading import Reloader, look_out
 from slsa_verifier_plugin.provider.tls_files import TlsContext, load_tls
 from slsa_verifier_plugin.resident.server.housekeeping import release_memory, resident_bytes, share_arenas
@@ -55,9 +54,9 @@ class Files:
     def __init__(
         self, settings: ProviderSettings, service: ResidentService, metrics: ProviderMetrics
     ) -> None:
-        self._settings = settings
-        self._service = service
-        self._metrics = metrics
+        self.settings = settings
+        self.service = service
+        self.metrics = metrics
         self._generation = 0
         self.policies = PolicySet({})
         self.tls: TlsContext | None = None
@@ -80,17 +79,17 @@ class Files:
     def _load_policies(self) -> tuple[str, ...]:
         # Before they are read: a load that fails uses a number up, and numbers are many.
         self._generation += 1
-        settings = self._settings
+        settings = self.settings
         self.policies = load_policies(
-            settings.policies, settings.namespaced, self._service.service, self._generation
+            settings.policies, settings.namespaced, self.service.service, self._generation
         )
         # Roots are loaded now, not while a Pod waits; one that cannot be used keeps the server from being ready.
         self.policies.root_problems()
         return self.policies.remarks
 
     def _load_tls(self) -> tuple[str, ...]:
-        self.tls = load_tls(self._settings.tls)
-        self._metrics.certificates(self.tls.expiries)
+        self.tls = load_tls(self.settings.tls)
+        self.metrics.certificates(self.tls.expiries)
         return ()
 
 
@@ -171,7 +170,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     with _libraries_log_to(log):
         try:
             threading.Thread(target=look_out, args=watched, name="look-out", daemon=True).start()
-            uvloop.run(_Run(settings, service, files, metrics, log).run(listener, health))
+            uvloop.run(_answer(files, log, listener, health))
         finally:
             ended.set()
             service.close()
@@ -179,78 +178,70 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
             log.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One run of the event loop."""
+async def _answer(files: Files, log: DecisionLog, listener: socket.socket, health: socket.socket) -> None:
+    """Answer until told to end."""
+    settings, service, metrics = files.settings, files.service, files.metrics
+    state = State(files.problems)
+    decisions = Decisions(settings, lambda: files.policies, service.working, log, metrics)
+    application = Application(decisions, state, settings.limits, metrics, log)
+    config = _config(application.provider, settings.limits)
+    probes = _config(application.health, settings.limits)
+    server = ProviderServer(config, state, settings.drain_seconds)
+    guard, other = (Guard(settings.limits, metrics, name) for name in ("provider", "health"))
+    server.accept(
+        Listener(listener, config, lambda: files.tls, server.server_state, guard),
+        Listener(health, probes, lambda: None, server.server_state, other),
+    )
+    # The provider's guard alone: nobody shows a certificate at the door for health.
+    chores = [
+        asyncio.create_task(_look_after(files, decisions, guard)),
+        asyncio.create_task(_keep_small(decisions, service)),
+    ]
+    log.event(
+        "listening",
+        address=_shown(listener),
+        health=_shown(health),
+        clientCertificates=bool(settings.tls.client_ca),
+        namespaced=settings.namespaced,
+    )
+    # What is loaded by now lives as long as the process: the collector need not look at it again.
+    gc.freeze()
+    try:
+        # Without sockets: the listeners above accept, and uvicorn's server only waits for the end.
+        await server.serve(sockets=[])
+    finally:
+        for chore in chores:
+            chore.cancel()
+        server.leave()
+        decisions.close()
 
-    settings: ProviderSettings
-    service: ResidentService
-    files: Files
-    metrics: ProviderMetrics
-    log: DecisionLog
 
-    async def run(self, listener: socket.socket, health: socket.socket) -> None:
-        """Answer until told to end."""
-        state = State(self.files.problems)
-        decisions = Decisions(
-            self.settings, lambda: self.files.policies, self.service.working, self.log, self.metrics
-        )
-        application = Application(decisions, state, self.settings.limits, self.metrics, self.log)
-        config, probes = self._config(application.provider), self._config(application.health)
-        server = ProviderServer(config, state, self.settings.drain_seconds)
-        guard, other = (Guard(self.settings.limits, self.metrics, name) for name in ("provider", "health"))
-        server.accept(
-            Listener(listener, config, lambda: self.files.tls, server.server_state, guard),
-            Listener(health, probes, lambda: None, server.server_state, other),
-        )
-        # The provider's guard alone: nobody shows a certificate at the door for health.
-        chores = [
-            asyncio.create_task(self._look_after(decisions, guard)),
-            asyncio.create_task(_keep_small(decisions, self.service)),
-        ]
-        self.log.event(
-            "listening",
-            address=_shown(listener),
-            health=_shown(health),
-            clientCertificates=bool(self.settings.tls.client_ca),
-            namespaced=self.settings.namespaced,
-        )
-        # What is loaded by now lives as long as the process: the collector need not look at it again.
-        gc.freeze()
-        try:
-            # Without sockets: the listeners above accept, and uvicorn's server only waits for the end.
-            await server.serve(sockets=[])
-        finally:
-            for chore in chores:
-                chore.cancel()
-            server.leave()
-            decisions.close()
+async def _look_after(files: Files, decisions: Decisions, guard: Guard) -> None:
+    while True:
+        await asyncio.sleep(REINFORCE_SECONDS)
+        decisions.reinforce()
+        if files.tls is not None:
+            guard.end_others(files.tls.clients)
 
-    async def _look_after(self, decisions: Decisions, guard: Guard) -> None:
-        while True:
-            await asyncio.sleep(REINFORCE_SECONDS)
-            decisions.reinforce()
-            if self.files.tls is not None:
-                guard.end_others(self.files.tls.clients)
 
-    def _config(self, application: object) -> Config:
-        """Return uvicorn's settings for one application."""
-        config = Config(
-            application,  # type: ignore[arg-type]
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            # Lines of uvicorn's own form would be lost to whoever reads the log (``_libraries_log_to``).
-            log_config=None,
-            access_log=False,
-            # Nobody's headers say who the client is, and ours do not say who we are.
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=self.settings.limits.idle_seconds,
-            timeout_graceful_shutdown=self.settings.limits.stop_seconds,
-        )
-        config.load()
-        return config
+def _config(application: object, limits: ProviderLimits) -> Config:
+    """Return uvicorn's settings for one application."""
+    config = Config(
+        application,  # type: ignore[arg-type]
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        # Lines of uvicorn's own form would be lost to whoever reads the log (``_libraries_log_to``).
+        log_config=None,
+        access_log=False,
+        # Nobody's headers say who the client is, and ours do not say who we are.
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=limits.idle_seconds,
+        timeout_graceful_shutdown=limits.stop_seconds,
+    )
+    config.load()
+    return config
 
 
 async def _keep_small(decisions: Decisions, service: ResidentService) -> None:

@@ -243,8 +243,8 @@ def test_the_summary_counts_images_and_their_highest_levels() -> None:
         replace(row("none", DENIED, DENIED, DENIED), uses=(Use("none"),)),
         replace(LOST, uses=(Use("lost", "bank"),)),
     ]
-    summary = summary_of(rows, "p", LEVELS, datetime(2026, 1, 1, tzinfo=UTC), 2)
-    assert (summary.images, summary.uses, summary.missing) == (4, 6, 2)
+    summary = summary_of(rows, "p", LEVELS, datetime(2026, 1, 1, tzinfo=UTC))
+    assert (summary.images, summary.uses, summary.missing) == (4, 6, 0)
     assert summary.decisions == Counter({ADMITTED: 1, DENIED: 2, OPEN: 1})
     assert summary.by_level[LEVELS[0]] == Counter({ADMITTED: 2, DENIED: 1, OPEN: 1})
     assert summary.by_level[LEVELS[1]] == Counter({ADMITTED: 1, DENIED: 2, OPEN: 1})
