@@ -60,14 +60,12 @@ def named_in(path: str) -> int:
     try:
         # A pipe in its place has nobody who writes.
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            text = os.read(file, MAX_DIGITS)
+        finally:
+            os.close(file)
     except OSError:
         return 0
-    try:
-        text = os.read(file, MAX_DIGITS)
-    except OSError:
-        return 0
-    finally:
-        os.close(file)
     # Empty between lock and number, or where a full disk took none.
     return int(text) if text.isdigit() else 0
 

@@ -63,14 +63,11 @@ def _labels(
     # A manifest's annotation outweighs the config's label: it is set later, when the image is pushed. The config, of up to
     # 4 MiB, is fetched only where something is missing.
     if manifest.config is not None and (revision is None or source is None):
-        labels = _config_labels(store.blob(image, manifest.config, MAX_CONFIG, deadline))
+        config = object_in(store.blob(image, manifest.config, MAX_CONFIG, deadline))
+        # A config that cannot be read has no labels. Step 14 then denies for the missing label, which says what to do.
+        # OCI image specification 1.1, "config.md": labels are below "config", not at the top.
+        found = object_at(config, "config", "Labels")
+        labels = {key: text for key, text in found.items() if isinstance(text, str)}
         revision = labels.get(REVISION) if revision is None else revision
         source = labels.get(SOURCE) if source is None else source
     return ImageLabels(where, revision, source)
-
-
-def _config_labels(content: bytes) -> dict[str, str]:
-    # A config that cannot be read has no labels. Step 14 then denies for the missing label, which says what to do.
-    # OCI image specification 1.1, "config.md": labels are below "config", not at the top.
-    labels = object_at(object_in(content), "config", "Labels")
-    return {key: text for key, text in labels.items() if isinstance(text, str)}

@@ -198,6 +198,8 @@ class _Verification:
         # Told in the report, so that candidates behind an early success or the end of the time are counted as unseen.
         self._total = len(entries)
         sought = known = 0
+        # As they are before step 14, which is looked at twice.
+        unbound: list[Finding] = []
         for entry in entries:
             # What was signed cannot say more than what is claimed: such a candidate never becomes a success. Its signature
             # is looked at to report a true reason, and only so often, for anybody can attach thousands.
@@ -207,12 +209,14 @@ class _Verification:
                 is_over = known > 0 and self._deadline.expired()
                 # Left unchecked and said so in the report; the verdict is the same denial either way.
                 if is_over or known >= MAX_REPORTED or sought >= MAX_SOUGHT:
-                    self._findings.append(entry.unchecked())
+                    unbound.append(entry.unchecked())
+                    self._findings.append(unbound[-1])
                     continue
                 sought += 1
             self._deadline.check(f"verifying attestation {len(self._findings) + 1} of {len(entries)}")
             # The first look of step 14, which reads little; the thorough one comes only where no candidate passes.
-            finding = self._bound(self._find(entry), binder)
+            unbound.append(self._find(entry))
+            finding = self._bound(unbound[-1], binder)
             self._findings.append(finding)
             known += entry.is_hopeless and finding.verified is not None
             # One good attestation is enough: what else hangs on the image, which anybody may have attached, takes it down
@@ -221,7 +225,7 @@ class _Verification:
                 return self._admit(finding)
         # The thorough look: up to here only a little of each referrer was read for step 14. Every summary is asked again, also
         # where nothing is left to read, for what was read for one summary may bind the next.
-        for number, finding in enumerate(self._findings):
+        for number, finding in enumerate(unbound):
             self._findings[number] = self._bound(finding, binder, thorough=True)
             if self._findings[number].reason is None:
                 return self._admit(self._findings[number])
@@ -265,8 +269,6 @@ class _Verification:
         # A candidate that failed earlier is not bound: step 14 costs requests, and would change nothing.
         if examination is None or examination.reason is not None:
             return finding
-        # Without the step 14 of the first look, or the candidate's report would tell two of them.
-        steps = tuple(step for step in finding.steps if step.number < 14)
         # A summary about the image's own digest names no commit that the image could be bound to (SLSA v1.2, "subject").
         chosen = NoBinder() if examination.bound_by_digest else binder
         try:
@@ -276,19 +278,12 @@ class _Verification:
         except (CheckError, RegistryError, ArtifactError) as error:
             return replace(
                 finding,
-                steps=(*steps, failed(14, error.problem)),
+                steps=(*finding.steps, failed(14, error.problem)),
                 reason=error.reason,
                 message=error.message,
                 transient=error.transient,
             )
-        return replace(
-            finding,
-            steps=(*steps, bound.step),
-            reason=None,
-            message="",
-            transient=False,
-            examination=bound.examination,
-        )
+        return replace(finding, steps=(*finding.steps, bound.step), examination=bound.examination)
 
     # Verdicts
 
