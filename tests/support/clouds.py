@@ -294,6 +294,7 @@ class Cloud(AbstractContextManager["Cloud"]):
     """
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self.ca = TestCa(directory)
         self.proxy = Proxy()
         self._stack = ExitStack()
@@ -315,7 +316,9 @@ class Cloud(AbstractContextManager["Cloud"]):
 
     def environ(self, **more: str) -> dict[str, str]:
         """Return an environment in which the clouds' names lead here."""
-        return {"HTTPS_PROXY": self.proxy.url, "SSL_CERT_FILE": str(self.ca.file), **more}
+        # Without the system's own authorities, which take 40 ms to read each time.
+        trust = {"SSL_CERT_FILE": str(self.ca.file), "SSL_CERT_DIR": str(self._directory / "none")}
+        return {"HTTPS_PROXY": self.proxy.url, **trust, **more}
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
