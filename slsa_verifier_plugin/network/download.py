@@ -34,16 +34,13 @@ class Downloader:
     Args:
         environ: proxies and places of certificates.
         deadline: the end of everything that is fetched with it.
-        agent: the ``User-Agent``.
         resolver: finds addresses.
     """
 
     def __init__(
-        self, environ: Mapping[str, str], deadline: Deadline, agent: str, resolver: Resolver | None = None
+        self, environ: Mapping[str, str], deadline: Deadline, resolver: Resolver | None = None
     ) -> None:
         self._deadline = deadline
-        # No coding: TUF's metadata has the length of what is sent, and unpacking could fill the memory.
-        self._headers = {"User-Agent": agent, "Accept-Encoding": "identity"}
         self._pools = Pools(environ, resolver=resolver)
 
     def fetch(self, url: str, size: int) -> Iterator[bytes]:
@@ -90,7 +87,7 @@ class Downloader:
         self._check()
         deadline = self._deadline.within(limits.DOWNLOAD_SECONDS)
         try:
-            return self._pools.open("GET", url, self._headers, deadline, home=home)
+            return self._pools.open("GET", url, {}, deadline, home=home)
         # As for a registry: whoever controls a mirror must not have us ask this machine, its link or a private network.
         except AddressRefused as refused:
             self._check()

@@ -22,11 +22,14 @@ from slsa_verifier_plugin.network.dialing import Resolver
 from slsa_verifier_plugin.network.hosts import with_canonical_host
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.network.proxies import proxy_for
-from slsa_verifier_plugin.network.sockets import timed_pools, total
+from slsa_verifier_plugin.network.sockets import timed_pools
 from slsa_verifier_plugin.network.tls import TrustStore
 
 Allowed = frozenset[Kind] | None
 """Kinds of address that may be connected to, None for all."""
+
+AGENT = "slsa-verifier-plugin"
+"""The ``User-Agent`` of requests that name no other."""
 
 GLOBAL_ONLY = REACH[Kind.GLOBAL]
 
@@ -71,7 +74,7 @@ class Pools:
         Args:
             method: GET, HEAD, POST or PUT.
             url: where to; no user information.
-            headers: beside those that HTTP itself needs.
+            headers: beside those that HTTP itself needs, and the ``User-Agent``.
             deadline: one limit for all of it, the body of the answer included.
             body: what is sent.
             home: the configured server; that of ``url`` if left out.
@@ -93,8 +96,10 @@ class Pools:
                 method,
                 asked,
                 body=body,
-                headers=headers,
-                timeout=total(deadline),
+                # No coding, so that there is nothing that could be a decompression bomb.
+                headers={"User-Agent": AGENT, **headers, "Accept-Encoding": "identity"},
+                # 0 would be an error in urllib3; a thousandth is over before anything is sent.
+                timeout=urllib3.Timeout(total=max(deadline.remaining(), 0.001)),
                 # The callers follow redirects and repeat requests: each judges every target anew, within its own limits.
                 redirect=False,
                 retries=False,

@@ -211,9 +211,3 @@ def timed_pools(resolver: Resolver, allowed: frozenset[Kind] | None) -> dict[str
         "http": functools.partial(TimedHTTPPool, dialer=dialer),
         "https": functools.partial(TimedHTTPSPool, dialer=dialer),
     }
-
-
-def total(deadline: Deadline) -> urllib3.Timeout:
-    """Return what is left of ``deadline`` as one limit for a whole exchange."""
-    # 0 would be an error in urllib3; a thousandth is over before anything is sent.
-    return urllib3.Timeout(total=max(deadline.remaining(), 0.001))

@@ -96,6 +96,11 @@ class TrustStore:
         self._contexts: dict[TrustSources, ssl.SSLContext] = {}
         self._by_host: LruCache[str, tuple[float, TrustSources]] = LruCache(limits.MAX_TLS_CONTEXTS)
 
+    @classmethod
+    def of_file(cls, path: str) -> TrustStore:
+        """Return what trusts the certificates in one file, and none of the system's."""
+        return cls({"SSL_CERT_FILE": path}, directories=(), host_directories=())
+
     def context(self, host: str) -> ssl.SSLContext:
         """Return the TLS context for ``host`` (with ``:port`` where the URL has one).
 

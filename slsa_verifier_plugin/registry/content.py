@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 
@@ -105,7 +104,7 @@ def _checked(received: bytearray, descriptor: Descriptor, operation: str) -> byt
         )
     content = bytes(received)
     # The one thing that proves content (OCI image specification 1.1, "Digests"): all before it only saves bytes and time.
-    if hashlib.new(descriptor.digest.algorithm, content).hexdigest() != descriptor.digest.hex:
+    if not descriptor.digest.matches(content):
         why = (
             "what the registry delivered does not have this digest; the registry, its storage or something on the way "
             "altered it, so nothing of it was used"

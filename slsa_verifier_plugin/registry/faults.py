@@ -114,7 +114,7 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
         operation: what was being done, as "fetching the manifest sha256:...".
         url: the request's URL; it is redacted here.
         status: the HTTP status code.
-        codes: error codes from the body; only those of ``OCI_CODES`` are shown.
+        codes: error codes from the body, as ``error_codes`` returns them.
     """
     transient = is_passing(status)
     # Told by status alone: what a registry writes beside it may hold the token that it was shown.
@@ -122,7 +122,7 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
     # Whatever its number, it is the server that failed (RFC 9110, 15.6).
     if status >= 500:
         advice = "the registry or something before it failed; look at its logs"
-    shown = ", ".join(code for code in codes if code in OCI_CODES)
+    shown = ", ".join(codes)
     error = StatusError(
         f"{operation} failed: {redacted(url)} answered HTTP {status}{f' ({shown})' if shown else ''}; {advice}"
         + (RETRY_HELPS if transient else ""),

@@ -24,7 +24,6 @@ from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.pages import pages_of
 from slsa_verifier_plugin.registry.redaction import Redactor
-from slsa_verifier_plugin.registry.repository import USER_AGENT
 from slsa_verifier_plugin.strict_json import JsonError, loads
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -158,7 +157,7 @@ class GitHubAttestations:
 
     def _get(self, url: str, deadline: Deadline, operation: str, *, own: bool) -> Reply:
         """Ask the API, with the token, or storage, which gets none and may be only where the API's own address allows it."""
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "application/json"}
+        headers = {"Accept": "application/json"}
         # Storage gets none: its URL carries a signature of its own.
         if own and self._token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -170,12 +169,9 @@ class GitHubAttestations:
             403: "the token may not read this repository's attestations, or too much was asked (attestations: read; GH_TOKEN)",
             429: "too much was asked; wait, or give a token (GH_TOKEN)",
         }.get(reply.status, "try again")
-        transient = faults.is_passing(reply.status)
-        return RegistryError(
-            f"{operation} failed: {self._api} answered HTTP {reply.status}; {advice}",
-            reason=Reason.REGISTRY_UNAUTHORIZED if reply.status in (401, 403) else Reason.REGISTRY_ERROR,
-            transient=transient,
-        )
+        why = f"{self._api} answered HTTP {reply.status}; {advice}"
+        reason = Reason.REGISTRY_UNAUTHORIZED if reply.status in (401, 403) else Reason.REGISTRY_ERROR
+        return faults.failure(operation, why, reason, transient=faults.is_passing(reply.status))
 
 
 def _api_of(host: str, environ: Mapping[str, str]) -> str:

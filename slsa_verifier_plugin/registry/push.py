@@ -104,11 +104,18 @@ class Pusher(Closeable):
         Raises:
             RegistryError: the registry does not say.
         """
-        doing = f"looking at the tag {tag} of {self._image.name}"
-        headers = {"Accept": ", ".join(MANIFEST_TYPES)}
-        request = HttpRequest(doing, self.client.url(f"manifests/{tag}"), headers=headers)
-        reply, content = self.send(request, 200, 404)
-        return Digest.of(content) if reply.status == 200 else None
+        kept = self.read(tag, ", ".join(MANIFEST_TYPES), f"looking at the tag {tag} of {self._image.name}")
+        return None if kept is None else Digest.of(kept.content)
+
+    def read(self, tag: str, accept: str, doing: str) -> Kept | None:
+        """Return what stands under a tag, None for nothing; ``doing`` is what is being done, for messages.
+
+        Raises:
+            RegistryError: the registry does not deliver it.
+        """
+        url = self.client.url(f"manifests/{tag}")
+        reply, content = self.send(HttpRequest(doing, url, headers={"Accept": accept}), 200, 404)
+        return Kept(content, reply.header("ETag")) if reply.status == 200 else None
 
     def attach(
         self, subject: Descriptor, content: bytes, artifact_type: str, annotations: Mapping[str, str]
@@ -194,10 +201,7 @@ class FallbackTag:
         Raises:
             RegistryError: the registry does not deliver it.
         """
-        url = self._pusher.client.url(f"manifests/{self._tag}")
-        request = HttpRequest(self.doing, url, headers={"Accept": INDEX_TYPE})
-        reply, content = self._pusher.send(request, 200, 404)
-        return Kept(content, reply.header("ETag")) if reply.status == 200 else None
+        return self._pusher.read(self._tag, INDEX_TYPE, self.doing)
 
     def write(self, content: bytes, condition: Mapping[str, str]) -> bool:
         """Put ``content`` there; False where the condition (RFC 9110, section 13) did not hold.

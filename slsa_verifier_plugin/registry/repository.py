@@ -7,12 +7,12 @@ takes "localhost/a" for a repository of docker.io, and "my.org/a" for a registry
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import oras.defaults
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.authorization import CredentialLeases, RepositoryAuth
@@ -22,11 +22,6 @@ from slsa_verifier_plugin.registry.http.redirects import HttpClient
 from slsa_verifier_plugin.registry.http.retries import retried
 from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.reference import Reference
-
-USER_AGENT = "slsa-verifier-plugin"
-
-_ALWAYS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-"""Headers of every request; without content coding there is nothing that could be a decompression bomb."""
 
 
 class RepositoryClient:
@@ -38,7 +33,7 @@ class RepositoryClient:
         http: sends requests and follows their redirects.
         credentials: where credentials come from.
         actions: what is done in the repository, as a token's scope says it.
-        asked: called with each challenge of the registry.
+        asked: what each registry has asked for, shared by the clients of a store; a client's own if left out.
     """
 
     def __init__(
@@ -48,16 +43,16 @@ class RepositoryClient:
         http: HttpClient,
         credentials: CredentialLeases,
         actions: str = "pull",
-        asked: Callable[[Challenge], None] = lambda _: None,
+        asked: LruCache[str, Challenge] | None = None,
     ) -> None:
         # Docker Hub's registry has another host than its name says.
         is_hub = image.registry == oras.defaults.registry.index_name
         host = oras.defaults.registry.default_v2_registry["host"] if is_hub else image.registry
         self._http = http
-        self._asked = asked
         self.image = image
         self.origin = f"{'http' if use_http else 'https'}://{host}"
-        self.auth = RepositoryAuth(image, TokenServers(self.origin, http), credentials, actions)
+        asked = asked if asked is not None else LruCache(limits.MAX_HOSTS)
+        self.auth = RepositoryAuth(image, TokenServers(self.origin, http), credentials, actions, asked)
 
     def url(self, path: str) -> str:
         """Return a URL of the repository (OCI distribution 1.1, "Endpoints"), as of ``manifests/latest`` or ``tags/list``."""
@@ -94,7 +89,7 @@ class RepositoryClient:
         answered = 0
         while True:
             used = self.auth.authorization(deadline) if is_home else None
-            headers = {**_ALWAYS, **request.headers, **({"Authorization": used} if used else {})}
+            headers = {**request.headers, **({"Authorization": used} if used else {})}
             sent = replace(request, headers=headers)
             reply = self._http.follow(sent, deadline, self.origin, leave_home=leave_home)
             if reply.status == 401 and origin_of(reply.url) == home:
@@ -104,7 +99,7 @@ class RepositoryClient:
                 if not challenges or answered >= limits.MAX_AUTHENTICATIONS:
                     # Asked twice already: the token is fresh, so it is the right that is missing and not the token.
                     raise refusal
-                self._asked(self.auth.refuse(challenges, used))
+                self.auth.refuse(challenges, used)
             elif reply.status == 403 and used is not None and not answered:
                 # A token from before may have lost its right, or been issued before the right was given.
                 reply.error_body()

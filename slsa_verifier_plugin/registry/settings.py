@@ -51,7 +51,12 @@ class StoreSettings:
             fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
             if value is None or fits:
                 return value
-            raise _wrong(name, expected, value)
+            found = f"storeConfig.store.{name} is {kind_of_value(value)}"
+            raise ContractError(
+                ContractCode.INVALID_CONFIG,
+                "the store's settings are invalid",
+                f"{found}, expected {expected} ({quoted(name)} of Ratify's ORAS store)",
+            )
 
         provider = read("authProvider", Mapping, "an object with a name")
         return cls(
@@ -64,12 +69,3 @@ class StoreSettings:
             cache_ttl=read("ttl", int, "a whole number of seconds") or 10,
             loopback_http=bool(read(LOOPBACK_HTTP, bool, "true or false")),
         )
-
-
-def _wrong(name: str, expected: str, value: object) -> ContractError:
-    found = f"storeConfig.store.{name} is {kind_of_value(value)}"
-    return ContractError(
-        ContractCode.INVALID_CONFIG,
-        "the store's settings are invalid",
-        f"{found}, expected {expected} ({quoted(name)} of Ratify's ORAS store)",
-    )

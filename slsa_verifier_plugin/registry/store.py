@@ -253,12 +253,8 @@ class RegistryStore(Closeable):
                     is_plain_http(self._settings, image.registry),
                     self.http,
                     self._credentials,
-                    asked=lambda challenge: self._asked.put(image.registry, challenge),
+                    asked=self._asked,
                 )
-                challenge = self._asked.get(image.registry)
-                # Another repository of this registry has been asked already, and this one will mostly be asked the same.
-                if challenge is not None:
-                    client.auth.expect(challenge)
                 # The least recently used goes: its next use asks for a challenge and a token again, and nothing worse.
                 self._clients.put(key, client)
             return client

@@ -41,8 +41,6 @@ from slsa_verifier_plugin.signatures.trust import MAX_ROOT, load_roots
 from slsa_verifier_plugin.signatures.wording import reason_of
 from slsa_verifier_plugin.text import quoted
 
-AGENT = "slsa-verifier-plugin"
-"""What the repository's log gets to see."""
 TOTAL_SECONDS = 120.0
 """Seconds after which a refresh is given up, however steadily its bytes trickle in."""
 LOCK_SECONDS = 180.0
@@ -145,7 +143,7 @@ class _Fetcher(FetcherInterface):
     """python-tuf's way to the network: ours, where every wait ends."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._downloader = Downloader(environ, Deadline(TOTAL_SECONDS), AGENT)
+        self._downloader = Downloader(environ, Deadline(TOTAL_SECONDS))
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:

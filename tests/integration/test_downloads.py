@@ -59,7 +59,7 @@ def mirror() -> Iterator[Mirror]:
 
 
 def fetch(url: str, environ: dict[str, str], seconds: float = 10.0) -> bytes:
-    downloader = Downloader(environ, Deadline(seconds), "tests", NAMES)
+    downloader = Downloader(environ, Deadline(seconds), NAMES)
     return b"".join(downloader.fetch(url, 1024))
 
 

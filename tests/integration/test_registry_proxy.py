@@ -295,7 +295,7 @@ def test_where_a_tuf_mirror_sends_us_through_a_proxy_is_judged_in_one_form(host:
         Proxy(mirror.host) as proxy,
     ):
         environ = {"HTTP_PROXY": f"http://{proxy.host}"}
-        downloader = Downloader(environ, Deadline(5), "test", Resolver(nowhere))
+        downloader = Downloader(environ, Deadline(5), Resolver(nowhere))
         with pytest.raises(NotDownloaded):
             list(downloader.fetch("http://tuf.example/root.json", 1024))
         assert len(proxy.heads) == 1, "the proxy was asked for it"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.registry import faults, limits
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
@@ -59,26 +60,27 @@ class RepositoryAuth:
         servers: issue tokens for the registry.
         credentials: where credentials come from.
         actions: what is done in the repository, as a token's scope says it: "pull" or "pull,push".
+        asked: what each registry has asked for, here or for another repository.
     """
 
     def __init__(
-        self, image: Reference, servers: TokenServers, credentials: CredentialLeases, actions: str
+        self,
+        image: Reference,
+        servers: TokenServers,
+        credentials: CredentialLeases,
+        actions: str,
+        asked: LruCache[str, Challenge],
     ) -> None:
         self._image = image
         self._servers = servers
         self._credentials = credentials
         self._actions = actions
         self._tokens: Leases[TokenRequest, str] = Leases(f"a token for {image.name}", self._issue)
-        self._challenge: Challenge | None = None
-        self._is_guess = False
+        self._asked = asked
+        # Nearly all registries ask for the same everywhere: to assume it saves one request for each repository.
+        self._challenge = asked.get(image.registry)
+        self._is_guess = self._challenge is not None
         self.redactor = Redactor()
-
-    def expect(self, challenge: Challenge) -> None:
-        """Assume that the registry will ask for what it asked for another repository; this saves one request."""
-        # The scope was the other repository's. Realm and service are the registry's: nearly all ask for the same everywhere.
-        parameters = {name: text for name, text in challenge.parameters.items() if name != "scope"}
-        self._challenge = Challenge(challenge.scheme, parameters)
-        self._is_guess = True
 
     def authorization(self, deadline: Deadline) -> str | None:
         """Return the ``Authorization`` header for the next request, None before the registry asked for one.
@@ -104,11 +106,10 @@ class RepositoryAuth:
             self._challenge, self._is_guess = None, False
             return None
 
-    def refuse(self, challenges: Sequence[Challenge], used: str | None) -> Challenge:
+    def refuse(self, challenges: Sequence[Challenge], used: str | None) -> None:
         """Take note of a 401: what the registry asks for, and that it does not accept ``used``.
 
-        Returns:
-            The challenge that the next ``authorization`` answers: a bearer one where there is one.
+        The next ``authorization`` answers a bearer challenge where there is one.
 
         Raises:
             RegistryError: the registry asks for something that is not supported.
@@ -124,7 +125,7 @@ class RepositoryAuth:
             asked = ", ".join(sorted(named)) or "nothing known"
             raise self._failed(f"asks for {asked}; supported are Basic, and Bearer with a realm")
         self._challenge, self._is_guess = chosen, False
-        return chosen
+        self._asked.put(self._image.registry, chosen)
 
     def forget(self, used: str) -> None:
         """Drop the token or credentials in a header that was refused."""

@@ -165,7 +165,7 @@ def _written(
     """Return the request to the token server."""
     # A fragment is for a browser; sent along it would end up in the query.
     url = _without_scope(request.realm.partition("#")[0])
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": CLIENT_ID}
+    headers = {"Accept": "application/json"}
     if credentials is not None and credentials.identity_token:
         form = {
             "grant_type": "refresh_token",

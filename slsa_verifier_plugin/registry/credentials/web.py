@@ -72,9 +72,8 @@ class Web:
             RegistryError: no answer, TLS, a redirect, or an answer over its limit.
             DeadlineError: out of time.
         """
-        # Exchanges are minutes apart, so a connection that is kept would only be in the server's way. No coding: unpacked, an
-        # answer could fill the memory.
-        headers = {**request.headers, "Accept-Encoding": "identity", "Connection": "close"}
+        # Exchanges are minutes apart, so a connection that is kept would only be in the server's way.
+        headers = {**request.headers, "Connection": "close"}
         try:
             with contextlib.closing(
                 self._transport.send(replace(request, headers=headers), deadline)

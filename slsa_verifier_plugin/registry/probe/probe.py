@@ -239,7 +239,7 @@ class Probe:
 
     def _ping(self) -> tuple[str, Facts]:
         home = self._client.origin
-        request = HttpRequest("asking for /v2/", f"{home}/v2/", headers={"Accept-Encoding": "identity"})
+        request = HttpRequest("asking for /v2/", f"{home}/v2/")
         # Past the repository's client, which would answer the challenge that is to be seen here.
         reply = self._store.http.follow(request, self._deadline, home)
         challenge = described(reply.header("WWW-Authenticate"))

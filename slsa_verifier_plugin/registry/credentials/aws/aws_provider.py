@@ -94,24 +94,99 @@ class AwsCall:
     keys: AccessKeys | None = None
 
 
-class AwsCalls:
-    """Makes calls; safe for many threads: each call has a client and connections of its own.
+class EcrCredentials:
+    """Finds credentials for Amazon ECR.
 
     Args:
-        environ: endpoints, certificates and proxies, in AWS's own variables as well.
+        config: Ratify's ``authProvider``; it has no key beside ``name``.
+        environ: ``AWS_REGION``, ``AWS_ROLE_ARN`` and ``AWS_WEB_IDENTITY_TOKEN_FILE`` are required;
+            ``AWS_API_OVERRIDE_ENDPOINT`` replaces ECR's endpoint in ``AWS_API_OVERRIDE_REGION`` (the chart's
+            ``awsApiOverride``; ``AWS_API_OVERRIDE_PARTITION`` changes nothing beside an endpoint). Endpoints, certificates
+            and proxies, in AWS's own variables as well.
+
+    Raises:
+        RegistryError: the configuration or the environment cannot be used.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Mapping[str, object], environ: Mapping[str, str], clock: Callable[[], float] = time
+    ) -> None:
+        # Refuses every other key: region and role come from the environment alone, as in Ratify.
+        Options(NAME, config, ())
+        self._region, self._role, self._token_path = variables(
+            NAME,
+            environ,
+            ("AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+            "EKS sets them in Pods whose service account has the annotation eks.amazonaws.com/role-arn",
+        )
         self._environ = environ
         bundle = environ.get("AWS_CA_BUNDLE")
         # As in AWS's SDKs: it replaces the system's authorities, for AWS alone.
-        trust = TrustStore({"SSL_CERT_FILE": bundle}, directories=(), host_directories=()) if bundle else None
-        self._web = Web(NAME, environ, trust)
-        # Making a client of a session is not safe for many threads.
+        self._web = Web(NAME, environ, TrustStore.of_file(bundle) if bundle else None)
+        # Making a client of a session is not safe for many threads; each call has a client of its own.
         self._lock = threading.Lock()
         self._session: Any = None
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        self._own_keys = keys_in(environ, names)
+        self._role_keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
+        self._tokens = Leases(f"an ECR authorization token for {NAME}", self._authorize, clock)
 
-    def send(self, call: AwsCall, deadline: Deadline, **parameters: str) -> Mapping[str, Any]:
+    def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
+        """Return ECR's credentials for the image's registry, None where that is no private ECR registry.
+
+        Raises:
+            RegistryError: an exchange failed.
+            DeadlineError: out of time.
+        """
+        # None is anonymous access: no exchange, and nobody but ECR is shown the password.
+        region = region_of(image.registry)
+        return None if region is None else self._tokens.get(region, deadline)
+
+    def _assume_role(self, _: str, deadline: Deadline) -> Lease[AccessKeys]:
+        token = token_file(NAME, "AWS_WEB_IDENTITY_TOKEN_FILE", self._token_path)
+        step = CloudStep(
+            f"assuming the role {quoted(self._role)}",
+            "check the role's trust policy and the cluster's OIDC provider in IAM",
+            [token],
+        )
+        call = AwsCall(step, "sts", self._region, "assume_role_with_web_identity")
+        answer = self._send(
+            call, deadline, RoleArn=self._role, RoleSessionName=SESSION_NAME, WebIdentityToken=token
+        )
+        found = object_at(answer, "Credentials")
+        values = filled(found, ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+        ends = found.get("Expiration")
+        # Without their end the keys would be used until AWS refuses them.
+        if values is None or not isinstance(ends, datetime):
+            raise _failed(step.name, "the answer has no keys, or no time when they expire")
+        return Lease.until(AccessKeys(*values), ends.timestamp())
+
+    def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
+        # One role, so one lease under one key.
+        keys = self._own_keys or self._role_keys.get("", deadline)
+        step = CloudStep(
+            f"getting an ECR authorization token in {region}",
+            "check that the role may ecr:GetAuthorizationToken",
+            keys.secrets(),
+        )
+        call = AwsCall(step, "ecr", region, "get_authorization_token", keys)
+        # One entry: its token opens every registry of the role (API reference, GetAuthorizationToken).
+        data = object_at(self._send(call, deadline), "authorizationData", 0)
+        token, expires_at = data.get("authorizationToken"), data.get("expiresAt")
+        if not isinstance(token, str) or not isinstance(expires_at, datetime):
+            raise _failed(step.name, "the answer has no token, or no time when it expires")
+        try:
+            username, password = login_from(token)
+        except EntryError:
+            # One error, below, for a token that is no base64 and for one without a password.
+            password = ""
+        # Without one the registry would be asked anonymously, and blamed for its refusal.
+        if not password:
+            raise _failed(step.name, "its token is not base64 of a user name, a colon and a password")
+        ends = expires_at.timestamp()
+        return Lease.until(Credentials(username, password, expires_at=ends), ends)
+
+    def _send(self, call: AwsCall, deadline: Deadline, **parameters: str) -> Mapping[str, Any]:
         """Return the answer of one call.
 
         Args:
@@ -215,92 +290,6 @@ def _isolated(botocore_session: Any) -> Any:
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:
     return environ.get(name, "").lower() == "true"
-
-
-class EcrCredentials:
-    """Finds credentials for Amazon ECR.
-
-    Args:
-        config: Ratify's ``authProvider``; it has no key beside ``name``.
-        environ: ``AWS_REGION``, ``AWS_ROLE_ARN`` and ``AWS_WEB_IDENTITY_TOKEN_FILE`` are required;
-            ``AWS_API_OVERRIDE_ENDPOINT`` replaces ECR's endpoint in ``AWS_API_OVERRIDE_REGION`` (the chart's
-            ``awsApiOverride``; ``AWS_API_OVERRIDE_PARTITION`` changes nothing beside an endpoint).
-
-    Raises:
-        RegistryError: the configuration or the environment cannot be used.
-    """
-
-    def __init__(
-        self, config: Mapping[str, object], environ: Mapping[str, str], clock: Callable[[], float] = time
-    ) -> None:
-        # Refuses every other key: region and role come from the environment alone, as in Ratify.
-        Options(NAME, config, ())
-        self._region, self._role, self._token_path = variables(
-            NAME,
-            environ,
-            ("AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
-            "EKS sets them in Pods whose service account has the annotation eks.amazonaws.com/role-arn",
-        )
-        self._calls = AwsCalls(environ)
-        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        self._own_keys = keys_in(environ, names)
-        self._role_keys = Leases(f"the role's temporary keys for {NAME}", self._assume_role, clock)
-        self._tokens = Leases(f"an ECR authorization token for {NAME}", self._authorize, clock)
-
-    def credentials(self, image: Reference, deadline: Deadline) -> Credentials | None:
-        """Return ECR's credentials for the image's registry, None where that is no private ECR registry.
-
-        Raises:
-            RegistryError: an exchange failed.
-            DeadlineError: out of time.
-        """
-        # None is anonymous access: no exchange, and nobody but ECR is shown the password.
-        region = region_of(image.registry)
-        return None if region is None else self._tokens.get(region, deadline)
-
-    def _assume_role(self, _: str, deadline: Deadline) -> Lease[AccessKeys]:
-        token = token_file(NAME, "AWS_WEB_IDENTITY_TOKEN_FILE", self._token_path)
-        step = CloudStep(
-            f"assuming the role {quoted(self._role)}",
-            "check the role's trust policy and the cluster's OIDC provider in IAM",
-            [token],
-        )
-        call = AwsCall(step, "sts", self._region, "assume_role_with_web_identity")
-        answer = self._calls.send(
-            call, deadline, RoleArn=self._role, RoleSessionName=SESSION_NAME, WebIdentityToken=token
-        )
-        found = object_at(answer, "Credentials")
-        values = filled(found, ("AccessKeyId", "SecretAccessKey", "SessionToken"))
-        ends = found.get("Expiration")
-        # Without their end the keys would be used until AWS refuses them.
-        if values is None or not isinstance(ends, datetime):
-            raise _failed(step.name, "the answer has no keys, or no time when they expire")
-        return Lease.until(AccessKeys(*values), ends.timestamp())
-
-    def _authorize(self, region: str, deadline: Deadline) -> Lease[Credentials]:
-        # One role, so one lease under one key.
-        keys = self._own_keys or self._role_keys.get("", deadline)
-        step = CloudStep(
-            f"getting an ECR authorization token in {region}",
-            "check that the role may ecr:GetAuthorizationToken",
-            keys.secrets(),
-        )
-        call = AwsCall(step, "ecr", region, "get_authorization_token", keys)
-        # One entry: its token opens every registry of the role (API reference, GetAuthorizationToken).
-        data = object_at(self._calls.send(call, deadline), "authorizationData", 0)
-        token, expires_at = data.get("authorizationToken"), data.get("expiresAt")
-        if not isinstance(token, str) or not isinstance(expires_at, datetime):
-            raise _failed(step.name, "the answer has no token, or no time when it expires")
-        try:
-            username, password = login_from(token)
-        except EntryError:
-            # One error, below, for a token that is no base64 and for one without a password.
-            password = ""
-        # Without one the registry would be asked anonymously, and blamed for its refusal.
-        if not password:
-            raise _failed(step.name, "its token is not base64 of a user name, a colon and a password")
-        ends = expires_at.timestamp()
-        return Lease.until(Credentials(username, password, expires_at=ends), ends)
 
 
 def region_of(registry: str) -> str | None:

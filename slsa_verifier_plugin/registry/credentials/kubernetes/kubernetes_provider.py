@@ -145,8 +145,7 @@ class KubernetesSecrets:
                 "(automountServiceAccountToken)",
             )
         # The cluster's CA and no other: a public certificate for that address proves nothing.
-        trust = TrustStore({"SSL_CERT_FILE": ca_path}, directories=(), host_directories=())
-        self._web = Web(NAME, environ, trust)
+        self._web = Web(NAME, environ, TrustStore.of_file(ca_path))
         self._clock = clock
         self._pull_secrets = Leases(f"an image pull secret for {NAME}", self._read_secret, clock)
         self._accounts = Leases(f"the service account for {NAME}", self._read_account, clock)
