@@ -39,18 +39,16 @@ class Failure:
     detail: str
     transient: bool
 
-    def sentence(self, who: str = "") -> str:
-        """Return what happened, for people; ``who`` is the server, which is "it" without a name."""
-        whose = f"of {who} " if who else ""
-        its = "the" if who else "its"
+    def sentence(self, who: str) -> str:
+        """Return what happened, for people; ``who`` is the server."""
         return {
-            Trouble.UNTRUSTED: f"{its} certificate {whose}is not trusted ({self.detail})",
-            Trouble.TLS: f"TLS {f'with {who} ' if who else ''}failed ({self.detail})",
-            Trouble.NO_ADDRESS: f"{its} host {whose}has no address ({self.detail})",
-            Trouble.NOT_HTTP: f"the answer {whose}is not proper HTTP ({self.detail})",
-            Trouble.PROXY: f"the proxy did not connect {f'to {who} ' if who else ''}(HTTP {self.detail})",
-            Trouble.NO_ANSWER: f"no answer {f'from {who} ' if who else ''}({self.detail})",
-            Trouble.BROKEN_OFF: f"the {f'answer {whose}' if who else 'download '}broke off ({self.detail})",
+            Trouble.UNTRUSTED: f"the certificate of {who} is not trusted ({self.detail})",
+            Trouble.TLS: f"TLS with {who} failed ({self.detail})",
+            Trouble.NO_ADDRESS: f"the host of {who} has no address ({self.detail})",
+            Trouble.NOT_HTTP: f"the answer of {who} is not proper HTTP ({self.detail})",
+            Trouble.PROXY: f"the proxy did not connect to {who} (HTTP {self.detail})",
+            Trouble.NO_ANSWER: f"no answer from {who} ({self.detail})",
+            Trouble.BROKEN_OFF: f"the answer of {who} broke off ({self.detail})",
         }[self.trouble]
 
 

@@ -20,12 +20,6 @@ MAX_CONNECTIONS_A_HOST = 64
 MAX_INTERIM_BYTES = 64 * 1024
 """Bytes of all interim answers (100, 102, 103) to one request; servers send one or two (RFC 9110, 15.2; RFC 8297)."""
 
-MAX_DOWNLOAD_REDIRECTS = 5
-"""Redirects followed for one download: mirrors use one, to their object store."""
-
-DOWNLOAD_SECONDS = 60.0
-"""Seconds for one file of a repository, within the limit for all of them, so that a silent mirror leaves time to say so."""
-
 MAX_MET_HOSTS = 256
 """Hosts whose addresses are remembered after they were connected to."""
 
@@ -34,3 +28,12 @@ MET_SECONDS = 600.0
 
 REACH_SECONDS = 60.0
 """Time for which it is remembered to which kinds of address a server may send its client."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""Bytes of an error's body that are read to keep its connection usable; more closes the connection."""
+
+MAX_REDIRECTS = 5
+"""Redirects followed for one request; registries and mirrors use one, to their object store."""
+
+READ_CHUNK_BYTES = 64 * 1024
+"""Bytes asked of a response at a time."""

@@ -8,10 +8,11 @@ from dataclasses import replace
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Descriptor
-from slsa_verifier_plugin.registry import arrival, faults
-from slsa_verifier_plugin.registry.http.retries import retried
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
+from slsa_verifier_plugin.network import faults
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply
+from slsa_verifier_plugin.registry import arrival
 from slsa_verifier_plugin.registry.repository import RepositoryClient
+from slsa_verifier_plugin.registry.retries import retried
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 

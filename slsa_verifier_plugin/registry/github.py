@@ -17,10 +17,10 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
 from slsa_verifier_plugin.members import at, text_at
 from slsa_verifier_plugin.model.snappy import SnappyError, decompressed
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.origins import is_url, target_of
-from slsa_verifier_plugin.registry import faults
-from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
+from slsa_verifier_plugin.network.redirects import HttpClient
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.pages import pages_of
 from slsa_verifier_plugin.registry.redaction import Redactor

@@ -32,17 +32,11 @@ MAX_LISTED = 100_000
 MAX_TOKEN_RESPONSE_BYTES = 256 * 1024
 """Bytes of a token server's answer; the largest tokens seen (ACR, many scopes) are under 16 KiB."""
 
-MAX_ERROR_BYTES = 64 * 1024
-"""Bytes of an error's body that are read to keep its connection usable; more closes the connection."""
-
 MAX_CHALLENGE_CHARACTERS = 16 * 1024
 """Characters of the ``WWW-Authenticate`` headers of one response."""
 
 MAX_CHALLENGES = 16
 """Challenges that one response may hold."""
-
-MAX_REDIRECTS = 5
-"""Redirects followed for one request; registries use one, to their object store."""
 
 MAX_AUTHENTICATIONS = 2
 """Answers to a 401 within one request: the first token, and one more if that had been revoked."""
@@ -64,9 +58,6 @@ MAX_HOSTS = 32
 
 MAX_PROBED_BLOB_BYTES = 16 * 1024 * 1024
 """Bytes of the blob that ``registry check`` fetches: the default of ``maxAttestationBytes``."""
-
-READ_CHUNK_BYTES = 64 * 1024
-"""Bytes asked of a response at a time."""
 
 DEFAULT_TOKEN_SECONDS = 60.0
 """Life of a token whose answer has no ``expires_in`` (distribution token specification)."""

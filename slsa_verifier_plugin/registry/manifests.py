@@ -7,7 +7,7 @@ from typing import Any
 import oras.defaults
 
 from slsa_verifier_plugin import strict_json
-from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.network import faults
 
 MANIFEST_TYPES: tuple[str, ...] = (
     *oras.defaults.default_manifest_accepted_media_types,

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from slsa_verifier_plugin.deadline import Deadline
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.origins import origin_of, target_of
-from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 

@@ -11,18 +11,19 @@ from typing import TypeVar
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.origins import origin_of, target_of
-from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.network.redirects import HttpClient
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases
 from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
-from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.retries import retried
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.manifests import INDEX_TYPE, MANIFEST_TYPE, MANIFEST_TYPES
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.referrers import fallback_tag
 from slsa_verifier_plugin.registry.repository import RepositoryClient
+from slsa_verifier_plugin.registry.retries import retried
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
 
 T = TypeVar("T")

@@ -14,8 +14,9 @@ from slsa_verifier_plugin.errors import ArtifactError
 from slsa_verifier_plugin.members import text_at
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
 from slsa_verifier_plugin.model.envelope import PREDICATE_TYPE_ANNOTATION
-from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
+from slsa_verifier_plugin.network import faults
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.manifests import INDEX_TYPE, json_object
 from slsa_verifier_plugin.registry.pages import pages_of
 from slsa_verifier_plugin.registry.repository import RepositoryClient

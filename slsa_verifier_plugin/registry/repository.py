@@ -13,15 +13,16 @@ import oras.defaults
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.lru import LruCache
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.origins import origin_of
-from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.network.redirects import HttpClient
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.auth.authorization import CredentialLeases, RepositoryAuth
 from slsa_verifier_plugin.registry.auth.challenge import Challenge, parse_challenges
 from slsa_verifier_plugin.registry.auth.tokens import TokenServers
-from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.retries import retried
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.reference import Reference
+from slsa_verifier_plugin.registry.retries import retried
 
 
 class RepositoryClient:

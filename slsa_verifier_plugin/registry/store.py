@@ -16,18 +16,19 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.dialing import Resolver
+from slsa_verifier_plugin.network.redirects import HttpClient
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.permit import aside
-from slsa_verifier_plugin.registry import faults, limits, referrers
+from slsa_verifier_plugin.registry import limits, referrers
 from slsa_verifier_plugin.registry.auth.authorization import credential_leases
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.closing import Closeable
 from slsa_verifier_plugin.registry.content import fetch_content
 from slsa_verifier_plugin.registry.credentials import CredentialProvider
 from slsa_verifier_plugin.registry.disk_cache import LayoutCache
-from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.loopback import is_plain_http
 from slsa_verifier_plugin.registry.manifests import MANIFEST_TYPES, media_type_in
 from slsa_verifier_plugin.registry.memory_cache import ContentCache

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.registry import faults
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.registry.manifests import INDEX_TYPE
 
 MAX_INDEX = 4 << 20

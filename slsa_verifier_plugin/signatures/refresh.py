@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from slsa_verifier_plugin.deadline import Deadline
-from slsa_verifier_plugin.errors import RegistryError, TrustRootError
+from slsa_verifier_plugin.errors import DeadlineError, RegistryError, TrustRootError
 from slsa_verifier_plugin.locks import try_lock
-from slsa_verifier_plugin.network.download import Downloader, NotDownloaded
+from slsa_verifier_plugin.network.dialing import Resolver
+from slsa_verifier_plugin.network.redirects import HttpClient
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.signatures.libraries import (
     DownloadError,
@@ -46,7 +49,8 @@ TOTAL_SECONDS = 120.0
 LOCK_SECONDS = 180.0
 """Seconds to wait for another refresh of the same cache: longer than one takes."""
 _LOCK_PAUSE = 0.02
-_CHUNK_BYTES = 64 * 1024
+FILE_SECONDS = 60.0
+"""Seconds for one file, within the limit for all of them, so that a silent mirror leaves time to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ def _download(repository: RootRepository, work: Path, environ: Mapping[str, str]
             repository.url,
             str(work),
             f"{repository.url}/targets",
-            fetcher=_Fetcher(environ),
+            fetcher=Fetcher(environ),
             # Trust begins with this root, whatever lies in the folder.
             bootstrap=repository.bootstrap,
         )
@@ -139,22 +143,39 @@ def _download(repository: RootRepository, work: Path, environ: Mapping[str, str]
     os.utime(work / "timestamp.json")
 
 
-class _Fetcher(FetcherInterface):
-    """python-tuf's way to the network: ours, where every wait ends."""
+class Fetcher(FetcherInterface):
+    """python-tuf's way to the network: ours, where every wait ends.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._downloader = Downloader(environ, Deadline(TOTAL_SECONDS))
+    Args:
+        environ: proxies and places of certificates.
+        resolver: finds addresses; tests replace it.
+    """
+
+    def __init__(self, environ: Mapping[str, str], resolver: Resolver | None = None) -> None:
+        self._http = HttpClient(environ, resolver=resolver)
+        self._deadline = Deadline(TOTAL_SECONDS)
 
     def _fetch(self, url: str) -> Iterator[bytes]:
+        request = HttpRequest("fetching a file of the repository", url)
+        deadline = self._deadline.within(FILE_SECONDS)
         try:
-            yield from self._downloader.fetch(url, _CHUNK_BYTES)
-        except (NotDownloaded, RegistryError) as error:
-            status = getattr(error, "status", 0)
-            # A 404 is how a client learns that a root is the newest (TUF 1.0, 5.3.3), so python-tuf must get the number.
-            if status:
-                raise DownloadHTTPError(str(error), status) from None
-            # python-tuf takes nothing but its own type for "not available", and goes on to the next step or gives up by it.
-            raise DownloadError(str(error)) from None
+            # A redirect leads only where the repository itself could reach us from: whoever controls a mirror must not have us
+            # ask this machine, its link or a private network.
+            with closing(self._http.follow(request, deadline, url)) as reply:
+                # What is not followed by now is no file of the repository. A 404 is how a client learns that a root is the newest
+                # (TUF 1.0, 5.3.3), so python-tuf must get the number.
+                if reply.status >= 300:
+                    raise DownloadHTTPError(f"HTTP error {reply.status}", reply.status)
+                # python-tuf knows the length that each file may have.
+                yield from reply.chunks(sys.maxsize)
+        # python-tuf takes nothing but its own type for "not available", and goes on to the next step or gives up by it.
+        except DeadlineError:
+            seconds = TOTAL_SECONDS if self._deadline.expired() else FILE_SECONDS
+            remedy = "try again, or look at the network or proxy between"
+            late = TrustRootError(f"not complete after {seconds:g} s", remedy, transient=True)
+            raise DownloadError(late.message) from late
+        except RegistryError as error:
+            raise DownloadError(error.message) from error
 
 
 def _replace_link(repository: RootRepository, work: Path) -> None:

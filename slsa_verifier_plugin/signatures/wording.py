@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 
 from slsa_verifier_plugin.errors import VerifierError
-from slsa_verifier_plugin.network.download import NotDownloaded
 from slsa_verifier_plugin.network.failures import causes
 from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.signatures.libraries import (
@@ -115,7 +114,7 @@ def reason_of(error: BaseException) -> str:
         if isinstance(cause, VerifierError):
             return cause.message
         # Sentences of this program, which may quote the input.
-        if isinstance(cause, (MalformedError, JsonError, NotDownloaded)):
+        if isinstance(cause, (MalformedError, JsonError)):
             return plain(str(cause), 240)
         if isinstance(cause, FieldsError):
             return _fields(cause)

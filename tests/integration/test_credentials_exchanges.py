@@ -9,9 +9,9 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials.web import Web
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from tests.support.clouds import Request, Response, Server
 
 pytestmark = pytest.mark.server("a cloud of the tests")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.auth.tokens import TokenRequest
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore

@@ -9,10 +9,10 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.registry import push as pushing
 from slsa_verifier_plugin.registry.credentials.aws.aws_provider import EcrCredentials
 from slsa_verifier_plugin.registry.credentials.web import Web
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.push import Pusher
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings

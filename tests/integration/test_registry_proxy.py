@@ -17,10 +17,11 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
 from slsa_verifier_plugin.network.dialing import Resolver
-from slsa_verifier_plugin.network.download import Downloader, NotDownloaded
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings
 from slsa_verifier_plugin.registry.store import RegistryStore
+from slsa_verifier_plugin.signatures.libraries import DownloadError
+from slsa_verifier_plugin.signatures.refresh import Fetcher
 from tests.support import toxins
 from tests.support.certificates import Authority
 from tests.support.content import NOTE, push
@@ -295,9 +296,9 @@ def test_where_a_tuf_mirror_sends_us_through_a_proxy_is_judged_in_one_form(host:
         Proxy(mirror.host) as proxy,
     ):
         environ = {"HTTP_PROXY": f"http://{proxy.host}"}
-        downloader = Downloader(environ, Deadline(5), Resolver(nowhere))
-        with pytest.raises(NotDownloaded):
-            list(downloader.fetch("http://tuf.example/root.json", 1024))
+        fetcher = Fetcher(environ, Resolver(nowhere))
+        with pytest.raises(DownloadError):
+            list(fetcher._fetch("http://tuf.example/root.json"))
         assert len(proxy.heads) == 1, "the proxy was asked for it"
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, RegistryError
+from slsa_verifier_plugin.network.faults import is_passing, unreachable
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply, Transport
 from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
-from slsa_verifier_plugin.registry.faults import is_passing, unreachable
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 from tests.support.clouds import everything_about
 
 

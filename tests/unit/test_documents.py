@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from slsa_verifier_plugin.errors import ContractCode, Reason
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.policy.durations import parse_duration
 from slsa_verifier_plugin.policy.parameters import schema
 from slsa_verifier_plugin.policy.steps import STEP_NAMES
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS
-from slsa_verifier_plugin.registry import faults
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
 from slsa_verifier_plugin.model.digest import Digest
-from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.http.retries import retried, seconds_of
-from slsa_verifier_plugin.registry.http.transport import Reply
+from slsa_verifier_plugin.network import faults
+from slsa_verifier_plugin.network.transport import Reply
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.memory_cache import ENTRY_OVERHEAD_BYTES, ContentCache
 from slsa_verifier_plugin.registry.pages import next_link, pages_of
 from slsa_verifier_plugin.registry.redaction import Redactor
+from slsa_verifier_plugin.registry.retries import retried, seconds_of
 from tests.support.waiting import at_once
 
 FAILED = RegistryError("failed", transient=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slsa_verifier_plugin.errors import Reason, RegistryError
-from slsa_verifier_plugin.registry.faults import StatusError
+from slsa_verifier_plugin.network.faults import StatusError
 from slsa_verifier_plugin.registry.redaction import MAX_SECRETS, SHORTEST_SECRET, Redactor, explained
 
 SECRET = "planted-Secret-0123456789"

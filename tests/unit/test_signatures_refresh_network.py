@@ -34,7 +34,7 @@ def test_a_repository_that_is_away_leaves_the_copy(tmp_path: Path, environ: dict
 def test_a_repository_that_says_nothing_is_given_up(
     repository: TufRepository, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "DOWNLOAD_SECONDS", 0.2)
+    monkeypatch.setattr(refreshing, "FILE_SECONDS", 0.2)
     repository.pause = 60.0
     started = time.monotonic()
     with pytest.raises(TrustRootError):
@@ -120,7 +120,7 @@ def test_interim_answers_are_read_past_but_not_without_end(
     monkeypatch.setattr(limits, "MAX_INTERIM_BYTES", len(repository.interim))
     refresh(repository.source, environ)
     monkeypatch.setattr(limits, "MAX_INTERIM_BYTES", len(repository.interim) - 1)
-    with pytest.raises(TrustRootError, match="the answer is not proper HTTP"):
+    with pytest.raises(TrustRootError, match=r"the answer of http://.* is not proper HTTP"):
         refresh(repository.source, environ)
     assert read_root(repository.source, environ)[0] == FIRST
 
@@ -136,9 +136,9 @@ def test_redirects_are_followed_only_where_the_repository_itself_could_reach_us_
         refresh(source, environ)
         assert read_root(source, environ)[0] == FIRST
         for target, words in (
-            ("http://169.254.169.254/latest", "redirects to a cloud metadata address"),
-            (source.location, "redirects more than 5 times"),
-            ("ftp://127.0.0.1/x", "redirects to what is no URL"),
+            ("http://169.254.169.254/latest", "a cloud metadata address"),
+            (source.location, "more than 5 of them"),
+            ("ftp://127.0.0.1/x", "its target is not a plain HTTP URL"),
         ):
             mirror.redirect = target
             with pytest.raises(TrustRootError, match=words):
@@ -151,7 +151,9 @@ def test_a_download_that_breaks_off_is_told(
     with Trickle() as server:
         source = RootSource("tuf", server.url, repository.source.bootstrap)
         monkeypatch.setattr(server._is_over, "wait", lambda seconds: True)
-        with pytest.raises(TrustRootError, match="could not be refreshed: the download broke off"):
+        with pytest.raises(
+            TrustRootError, match=r"could not be refreshed: .* the answer of http://.* broke off"
+        ):
             refresh(source, environ)
 
 

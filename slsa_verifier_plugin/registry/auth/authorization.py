@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.lru import LruCache
-from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.network import faults
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.auth.tokens import (

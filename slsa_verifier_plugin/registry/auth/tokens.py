@@ -18,14 +18,15 @@ from urllib.parse import unquote_plus, urlencode, urlsplit
 from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.hosts import canonical_host
 from slsa_verifier_plugin.network.origins import is_url
-from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.network.redirects import HttpClient
+from slsa_verifier_plugin.network.transport import HttpRequest
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.auth.challenge import Challenge
 from slsa_verifier_plugin.registry.credentials import Credentials
-from slsa_verifier_plugin.registry.http.redirects import HttpClient
-from slsa_verifier_plugin.registry.http.retries import retried
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
+from slsa_verifier_plugin.registry.retries import retried
 
 CLIENT_ID = "slsa-verifier-plugin"
 """The OAuth2 client's name, for token servers that log it."""

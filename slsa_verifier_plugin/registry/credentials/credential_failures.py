@@ -23,7 +23,7 @@ def failed(provider: str, step: str, detail: str, *, transient: bool = False) ->
         transient: True where the same call may succeed later.
     """
     # Not at the top: ``faults`` imports ssl, and most calls read Docker's file and find nothing wrong.
-    from slsa_verifier_plugin.registry.faults import RETRY_HELPS
+    from slsa_verifier_plugin.network.faults import RETRY_HELPS
 
     return RegistryError(
         f"the credential provider {provider} failed at: {step}: {detail}{RETRY_HELPS if transient else ''}",

@@ -15,11 +15,12 @@ from slsa_verifier_plugin import strict_json
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError, VerifierError
 from slsa_verifier_plugin.members import object_at, text_at
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.origins import REDIRECTS
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply, Transport
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
 from slsa_verifier_plugin.registry.redaction import explained
 from slsa_verifier_plugin.text import plain
 

@@ -19,16 +19,17 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, VerifierError
 from slsa_verifier_plugin.members import list_at
 from slsa_verifier_plugin.model.digest import Descriptor
+from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network.addresses import kind_of
 from slsa_verifier_plugin.network.dialing import Dialer, Resolver
 from slsa_verifier_plugin.network.origins import origin_of
 from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.tls import TrustStore
-from slsa_verifier_plugin.registry import faults, limits
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply
+from slsa_verifier_plugin.registry import limits
 from slsa_verifier_plugin.registry.auth.challenge import parse_challenges
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.select import DEFAULT, provider_for
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply
 from slsa_verifier_plugin.registry.manifests import json_object
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.registry.settings import StoreSettings

@@ -27,6 +27,7 @@ import urllib3
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.members import object_at
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.access_keys import AccessKeys, filled, keys_in
@@ -34,7 +35,6 @@ from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_from
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
 from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 

@@ -27,6 +27,7 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.members import object_at, text_at
 from slsa_verifier_plugin.network.origins import is_url
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.registry.auth.leases import EARLY_SECONDS, Lease, Leases
 from slsa_verifier_plugin.registry.credentials import CredentialProvider, Credentials
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed, libraries
@@ -37,7 +38,6 @@ from slsa_verifier_plugin.registry.credentials.provider_options import (
     variables,
 )
 from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 

@@ -22,13 +22,13 @@ from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.members import at, objects_at, text_at
 from slsa_verifier_plugin.network.addresses import literal
 from slsa_verifier_plugin.network.tls import TrustStore
+from slsa_verifier_plugin.network.transport import HttpRequest
 from slsa_verifier_plugin.registry.auth.leases import Lease, Leases
 from slsa_verifier_plugin.registry.credentials import Credentials
 from slsa_verifier_plugin.registry.credentials.credential_failures import failed
 from slsa_verifier_plugin.registry.credentials.login_entries import EntryError, login_in, matching
 from slsa_verifier_plugin.registry.credentials.provider_options import Options, token_file, variables
 from slsa_verifier_plugin.registry.credentials.web import CloudStep, Refusal, Web, is_transient
-from slsa_verifier_plugin.registry.http.transport import HttpRequest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.text import quoted
 

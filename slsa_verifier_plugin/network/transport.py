@@ -16,9 +16,10 @@ from urllib3.exceptions import InvalidHeader, LocationValueError
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
+from slsa_verifier_plugin.network import faults
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.addresses import AddressRefused
 from slsa_verifier_plugin.network.pools import FAILURES, Pools
-from slsa_verifier_plugin.registry import faults, limits
 
 _QUIET = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
 """Loggers that write whole URLs, with the signatures of object stores, and header lines as received."""
@@ -156,10 +157,10 @@ class Transport(Pools):
         Args:
             request: what to send; its URL holds no user information.
             deadline: the end of connecting, sending and receiving, the body included.
-            home: the registry's scheme and host, where the request may be for another host that it has named.
+            home: the configured server's URL, where the request may be for another host that it has named.
 
         Raises:
-            RegistryError: no answer, TLS, an answer that is not HTTP, or a host to which the registry may not send us.
+            RegistryError: no answer, TLS, an answer that is not HTTP, or a host to which ``home`` may not send us.
             DeadlineError: out of time.
         """
         # Before the connection: a call that is out of time would only take one from others.
@@ -173,11 +174,11 @@ class Transport(Pools):
             answer = self.open(request.method, request.url, headers, deadline, body, home)
         # A public registry with a private object store ends here (docs/registries.md, "What is sent where").
         except AddressRefused as refused:
-            # Where the registry's own name was not looked up in time, its reach is not known.
+            # Where the server's own name was not looked up in time, its reach is not known.
             deadline.check(request.operation)
             why = (
-                f"the registry sends its client to {faults.redacted(request.url)}, a {refused.kind} address, and is not at "
-                "such an address itself; give that host an address like the registry's, or check who runs the registry"
+                f"{faults.redacted(home)} sends its client to {faults.redacted(request.url)}, a {refused.kind} address, and is "
+                "not at such an address itself; give that host an address like its own, or check who runs it"
             )
             raise faults.failure(request.operation, why, Reason.REGISTRY_INVALID_RESPONSE) from None
         except FAILURES as error:

@@ -12,8 +12,8 @@ from urllib3.util import Retry
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import RegistryError
+from slsa_verifier_plugin.network.faults import StatusError
 from slsa_verifier_plugin.registry import limits
-from slsa_verifier_plugin.registry.faults import StatusError
 
 NEEDED_SECONDS = 0.02
 """Time that must be left after a wait for another attempt to make sense."""

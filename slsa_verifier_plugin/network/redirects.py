@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import Reason, RegistryError
+from slsa_verifier_plugin.network import faults
+from slsa_verifier_plugin.network import waits as limits
 from slsa_verifier_plugin.network.origins import REDIRECTS, origin_of, target_of
-from slsa_verifier_plugin.registry import faults, limits
-from slsa_verifier_plugin.registry.http.transport import HttpRequest, Reply, Transport
+from slsa_verifier_plugin.network.transport import HttpRequest, Reply, Transport
 
 Observer = Callable[[HttpRequest, Reply, str, float], None]
 """Gets a request, its answer with the body unread, the registry's scheme and host, and the seconds to the answer's head.
@@ -39,7 +40,7 @@ class HttpClient(Transport):
         Args:
             request: what to send.
             deadline: the end of all of it.
-            home: the registry's scheme and host: what is configured, and so may be connected to wherever it is.
+            home: a URL of the server that is configured, and so may be connected to wherever it is.
             leave_home: False to return a redirect to another origin instead of following it.
 
         Raises:
@@ -98,5 +99,5 @@ def _check_step(request: HttpRequest, status: int, target: str) -> None:
 
 def _refused(request: HttpRequest, why: str) -> RegistryError:
     found = f"a redirect from {faults.redacted(request.url)} is not followed: {why}"
-    advice = "correct the registry's or its storage's configuration"
+    advice = "correct the server's or its storage's configuration"
     return faults.failure(request.operation, f"{found}; {advice}", Reason.REGISTRY_INVALID_RESPONSE)

@@ -1,4 +1,4 @@
-"""How a registry's failures are worded: operation, redacted target, code, what to do, whether a retry may help.
+"""How a failed exchange is worded, with a registry above all: operation, redacted target, code, what to do, whether a retry may help.
 
 Nothing a registry sends is repeated except what cannot carry a secret back to a log: status codes, error codes
 of the OCI distribution specification, sizes and host names.
@@ -80,7 +80,7 @@ _REMEDIES = {
     Trouble.NO_ADDRESS: "; check the name and DNS",
     Trouble.PROXY: "; check the proxy in HTTPS_PROXY, its credentials and what it allows",
     Trouble.NO_ANSWER: "; check the host, its port, the network and proxy settings",
-    Trouble.BROKEN_OFF: "; look at the registry and what is before it",
+    Trouble.BROKEN_OFF: "; look at the server and what is before it",
 }
 
 
@@ -114,7 +114,7 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
         operation: what was being done, as "fetching the manifest sha256:...".
         url: the request's URL; it is redacted here.
         status: the HTTP status code.
-        codes: error codes from the body, as ``error_codes`` returns them.
+        codes: error codes from the body; only those of ``OCI_CODES`` are shown.
     """
     transient = is_passing(status)
     # Told by status alone: what a registry writes beside it may hold the token that it was shown.
@@ -122,7 +122,7 @@ def status_error(operation: str, url: str, status: int, codes: tuple[str, ...] =
     # Whatever its number, it is the server that failed (RFC 9110, 15.6).
     if status >= 500:
         advice = "the registry or something before it failed; look at its logs"
-    shown = ", ".join(codes)
+    shown = ", ".join(code for code in codes if code in OCI_CODES)
     error = StatusError(
         f"{operation} failed: {redacted(url)} answered HTTP {status}{f' ({shown})' if shown else ''}; {advice}"
         + (RETRY_HELPS if transient else ""),
@@ -141,7 +141,7 @@ def failure(operation: str, why: str, reason: Reason, *, transient: bool = False
 
 def invalid_response(operation: str, detail: str, *, transient: bool = False) -> RegistryError:
     """Return the error for an answer that breaks the distribution specification or is not the content asked for."""
-    why = f"{detail}; the registry, or something between it and this verifier, is faulty"
+    why = f"{detail}; the server, or something between it and this verifier, is faulty"
     return failure(operation, why, Reason.REGISTRY_INVALID_RESPONSE, transient=transient)
 
 

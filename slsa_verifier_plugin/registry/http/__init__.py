@@ -1,1 +1,0 @@
-"""One HTTP exchange with a registry: transport, redirects, retries."""
