@@ -121,9 +121,8 @@ REACH = {
 class AddressRefused(Exception):  # noqa: N818  (not an error of its own: the transport words it)
     """The host's address is of a kind that may not be connected to here."""
 
-    def __init__(self, host: str, kind: Kind) -> None:
+    def __init__(self, kind: Kind) -> None:
         super().__init__(kind)
-        self.host = host
         self.kind = kind
 
 
@@ -206,7 +205,7 @@ def check_name(host: str, allowed: frozenset[Kind]) -> None:
     try:
         name = canonical_host(host)
     except ValueError:
-        raise AddressRefused(host, Kind.UNUSABLE) from None
+        raise AddressRefused(Kind.UNUSABLE) from None
     # What cannot be told from the name passes: the proxy's operator decides where it leads.
     kind = Kind.GLOBAL
     if literal(name) is not None:
@@ -218,4 +217,4 @@ def check_name(host: str, allowed: frozenset[Kind]) -> None:
     elif name in LOOPBACK_NAMES or name.endswith(".localhost"):
         kind = Kind.LOOPBACK
     if kind not in allowed:
-        raise AddressRefused(host, kind)
+        raise AddressRefused(kind)

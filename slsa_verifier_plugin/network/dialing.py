@@ -182,7 +182,7 @@ class Dialer:
         if self.allowed is not None:
             for endpoint in endpoints:
                 if endpoint.kind not in self.allowed:
-                    raise AddressRefused(host, endpoint.kind)
+                    raise AddressRefused(endpoint.kind)
         last: OSError = OSError("the name has no address")
         for index, endpoint in enumerate(endpoints):
             left = deadline.remaining()

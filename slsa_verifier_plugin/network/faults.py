@@ -1,4 +1,4 @@
-"""How a failed exchange is worded, with a registry above all: operation, redacted target, code, what to do, whether a retry may help.
+"""How a failed exchange is worded, a registry's above all: operation, redacted target, code, what to do, whether to retry.
 
 Nothing a registry sends is repeated except what cannot carry a secret back to a log: status codes, error codes
 of the OCI distribution specification, sizes and host names.

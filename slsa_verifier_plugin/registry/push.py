@@ -5,8 +5,7 @@ What is sent goes the way of what is read (``repository``): the same connections
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError
@@ -25,8 +24,6 @@ from slsa_verifier_plugin.registry.referrers import fallback_tag
 from slsa_verifier_plugin.registry.repository import RepositoryClient
 from slsa_verifier_plugin.registry.retries import retried
 from slsa_verifier_plugin.registry.tag_index import Kept, keep_entry
-
-T = TypeVar("T")
 
 PUSH_SECONDS = 300.0
 """Seconds for one request, from connecting to the last byte of the answer; a blob of 256 MiB must fit in."""
@@ -71,7 +68,7 @@ class Pusher(Closeable):
         """
         digest = Digest.of(content)
         # Repeated as a whole: after a failed PUT the upload's own URL is no longer good for anything.
-        _retried(lambda: self._push_blob(content, digest))
+        retried(lambda: self._push_blob(content, digest), Deadline(PUSH_SECONDS), ATTEMPTS)
         return digest
 
     def _push_blob(self, content: bytes, digest: Digest) -> None:
@@ -97,7 +94,8 @@ class Pusher(Closeable):
             RegistryError: the registry does not take it.
         """
         doing = f"pushing the manifest {name} to {self._image.name}"
-        return _retried(lambda: self.put(name, content, {"Content-Type": media_type}, doing))
+        headers = {"Content-Type": media_type}
+        return retried(lambda: self.put(name, content, headers, doing), Deadline(PUSH_SECONDS), ATTEMPTS)
 
     def standing(self, tag: str) -> Digest | None:
         """Return the digest of what stands under a tag, None for nothing.
@@ -172,7 +170,7 @@ class Pusher(Closeable):
         """
         deadline = Deadline(PUSH_SECONDS)
         try:
-            # One attempt: whoever calls repeats the operation as a whole (``_retried``, ``keep_entry``).
+            # One attempt: whoever calls repeats the operation as a whole (``retried``, ``keep_entry``).
             reply = self.client.send(request, deadline, most=1)
             if expected and reply.status not in expected:
                 raise reply.refusal()
@@ -219,7 +217,3 @@ class FallbackTag:
                 return False
             raise
         return True
-
-
-def _retried(push: Callable[[], T]) -> T:
-    return retried(push, Deadline(PUSH_SECONDS), ATTEMPTS)
