@@ -40,15 +40,19 @@ class Failure:
     transient: bool
 
     def sentence(self, who: str) -> str:
-        """Return what happened, for people; ``who`` is the server."""
+        """Return what happened and what to look at, for people; ``who`` is the server."""
         return {
-            Trouble.UNTRUSTED: f"the certificate of {who} is not trusted ({self.detail})",
+            Trouble.UNTRUSTED: f"the certificate of {who} is not trusted ({self.detail}); add its CA to SSL_CERT_FILE, "
+            "SSL_CERT_DIR or the host's certs.d",
             Trouble.TLS: f"TLS with {who} failed ({self.detail})",
-            Trouble.NO_ADDRESS: f"the host of {who} has no address ({self.detail})",
+            Trouble.NO_ADDRESS: f"the host of {who} has no address ({self.detail}); check the name and DNS",
             Trouble.NOT_HTTP: f"the answer of {who} is not proper HTTP ({self.detail})",
-            Trouble.PROXY: f"the proxy did not connect to {who} (HTTP {self.detail})",
-            Trouble.NO_ANSWER: f"no answer from {who} ({self.detail})",
-            Trouble.BROKEN_OFF: f"the answer of {who} broke off ({self.detail})",
+            Trouble.PROXY: f"the proxy did not connect to {who} (HTTP {self.detail}); check the proxy in "
+            "HTTPS_PROXY, its credentials and what it allows",
+            Trouble.NO_ANSWER: f"no answer from {who} ({self.detail}); check the host, its port, the "
+            "network and proxy settings",
+            Trouble.BROKEN_OFF: f"the answer of {who} broke off ({self.detail}); look at the server and what is "
+            "before it",
         }[self.trouble]
 
 

@@ -75,15 +75,6 @@ _ADVICE = {
 }
 
 
-_REMEDIES = {
-    Trouble.UNTRUSTED: "; add its CA to SSL_CERT_FILE, SSL_CERT_DIR or the host's certs.d",
-    Trouble.NO_ADDRESS: "; check the name and DNS",
-    Trouble.PROXY: "; check the proxy in HTTPS_PROXY, its credentials and what it allows",
-    Trouble.NO_ANSWER: "; check the host, its port, the network and proxy settings",
-    Trouble.BROKEN_OFF: "; look at the server and what is before it",
-}
-
-
 def redacted(url: str) -> str:
     """Return scheme and host of ``url``, safe to show: a path may hold a secret as a query does."""
     try:
@@ -172,14 +163,13 @@ def unreachable(operation: str, url: str, error: BaseException) -> RegistryError
     if failure.trouble is Trouble.NOT_HTTP:
         return invalid_response(operation, said)
     is_tls = failure.trouble in (Trouble.TLS, Trouble.UNTRUSTED)
-    advice = _REMEDIES.get(failure.trouble, "")
     # What OpenSSL makes of an answer in clear text.
     if is_tls and ("HTTP_REQUEST" in failure.detail or "WRONG_VERSION_NUMBER" in failure.detail):
-        advice = "; it seems to speak plain HTTP: give --plain-http at the command line, or set useHttp in the Store"
+        said += "; it seems to speak plain HTTP: give --plain-http at the command line, or set useHttp in the Store"
     # Of TLS nothing is promised: an end in the middle of a handshake is mostly a wrong port or proxy.
     helps = RETRY_HELPS if failure.transient and not is_tls else ""
     return RegistryError(
-        f"{operation} failed: {said}{advice}{helps}",
+        f"{operation} failed: {said}{helps}",
         reason=Reason.REGISTRY_TLS if is_tls else Reason.REGISTRY_UNREACHABLE,
         transient=failure.transient,
     )

@@ -1,4 +1,4 @@
-"""Opens HTTP exchanges by the rules of this room: for registries, token servers and TUF alike.
+"""Keeps connections by the rules of this room: for registries, token servers, clouds and TUF alike.
 
 Every wait ends (``sockets``), certificates and proxies are the environment's (``tls``, ``proxies``), and a host that somebody
 else named is connected to only where its address may be (``addresses``).
@@ -17,19 +17,14 @@ from urllib3.exceptions import HTTPError
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.lru import LruCache
 from slsa_verifier_plugin.network import waits as limits
-from slsa_verifier_plugin.network.addresses import REACH, AddressRefused, Kind, check_name
+from slsa_verifier_plugin.network.addresses import REACH, Kind
 from slsa_verifier_plugin.network.dialing import Resolver
-from slsa_verifier_plugin.network.hosts import with_canonical_host
 from slsa_verifier_plugin.network.origins import origin_of
-from slsa_verifier_plugin.network.proxies import proxy_for
 from slsa_verifier_plugin.network.sockets import timed_pools
 from slsa_verifier_plugin.network.tls import TrustStore
 
 Allowed = frozenset[Kind] | None
 """Kinds of address that may be connected to, None for all."""
-
-AGENT = "slsa-verifier-plugin"
-"""The ``User-Agent`` of requests that name no other."""
 
 GLOBAL_ONLY = REACH[Kind.GLOBAL]
 
@@ -41,7 +36,7 @@ FAILURES = (HTTPError, http.client.HTTPException, OSError, ValueError)
 
 
 class Pools:
-    """Keeps connections and opens exchanges on them; safe for many threads.
+    """Keeps connections, and where a server may send us; safe for many threads.
 
     Args:
         environ: proxies and places of certificates.
@@ -52,74 +47,13 @@ class Pools:
     def __init__(
         self, environ: Mapping[str, str], trust: TrustStore | None = None, resolver: Resolver | None = None
     ) -> None:
-        self._environ = environ
+        self.environ = environ
         self._trust = trust or TrustStore(environ)
         self.resolver = resolver or Resolver()
         self._managers: LruCache[object, urllib3.PoolManager] = LruCache(limits.MAX_POOLS)
         self._reaches: LruCache[str, tuple[float, frozenset[Kind]]] = LruCache(limits.MAX_MET_HOSTS)
 
-    def open(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        deadline: Deadline,
-        body: bytes | None = None,
-        home: str = "",
-    ) -> urllib3.BaseHTTPResponse:
-        """Return the answer to one request, its body unread and not decoded; no redirect, no retry.
-
-        It goes to the configured server wherever that is, to another host only where the server could lead us.
-
-        Args:
-            method: GET, HEAD, POST or PUT.
-            url: where to; no user information.
-            headers: beside those that HTTP itself needs, and the ``User-Agent``.
-            deadline: one limit for all of it, the body of the answer included.
-            body: what is sent.
-            home: the configured server; that of ``url`` if left out.
-
-        Raises:
-            AddressRefused: the host has an address of a kind to which ``home`` may not send us.
-            RegistryError: the environment names certificates or a proxy that cannot be used.
-        """
-        proxy = proxy_for(url, self._environ)
-
-        def send(allowed: Allowed) -> urllib3.BaseHTTPResponse:
-            asked = url
-            if proxy and allowed is not None:
-                # The proxy looks the name up, so the dialer never sees the address that it finds.
-                check_name(urlsplit(url).hostname or "", allowed)
-                # What was judged is what the proxy gets to read: it might read 0x7f.1 in another way.
-                asked = with_canonical_host(url)
-            return self._manager(asked, proxy, allowed).urlopen(
-                method,
-                asked,
-                body=body,
-                # No coding, so that there is nothing that could be a decompression bomb.
-                headers={"User-Agent": AGENT, **headers, "Accept-Encoding": "identity"},
-                # 0 would be an error in urllib3; a thousandth is over before anything is sent.
-                timeout=urllib3.Timeout(total=max(deadline.remaining(), 0.001)),
-                # The callers follow redirects and repeat requests: each judges every target anew, within its own limits.
-                redirect=False,
-                retries=False,
-                # The body is the caller's to read, within its limit; it is never unpacked, which could fill the memory.
-                preload_content=False,
-                decode_content=False,
-            )
-
-        # Where the operator's own server is, is the operator's business.
-        if not home or origin_of(url) == origin_of(home):
-            return send(None)
-        try:
-            # Nearly every redirect leads to a public object store, so no lookup of the server's own name is needed.
-            return send(GLOBAL_ONLY)
-        except AddressRefused:
-            # Looked up only now: behind a proxy the server's name may be unknown here, which takes its time.
-            allowed = self._reach(home, deadline)
-        return send(allowed)
-
-    def _reach(self, home: str, deadline: Deadline) -> frozenset[Kind]:
+    def reach(self, home: str, deadline: Deadline) -> frozenset[Kind]:
         """Return the kinds of address to which the server at ``home`` may send us, from where it is itself."""
         ends, reach = self._reaches.get(home) or (0.0, GLOBAL_ONLY)
         # Kept for a while, for each redirected blob would otherwise cost a lookup of the server's own name.
@@ -142,7 +76,17 @@ class Pools:
         for manager in self._managers.values():
             manager.clear()
 
-    def _manager(self, url: str, proxy: str | None, allowed: Allowed) -> urllib3.PoolManager:
+    def manager(self, url: str, proxy: str | None, allowed: Allowed) -> urllib3.PoolManager:
+        """Return what keeps the connections to the server of ``url``.
+
+        Args:
+            url: no user information.
+            proxy: the proxy's URL.
+            allowed: kinds of address that may be connected to.
+
+        Raises:
+            RegistryError: the environment names certificates that cannot be used.
+        """
         is_secure = urlsplit(url).scheme == "https"
         context = self._trust.context(_host_of(url)) if is_secure else None
         # By the allowed kinds: a connection that is kept to an address of another kind is never used again.

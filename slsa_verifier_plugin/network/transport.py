@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from urllib3.exceptions import InvalidHeader, LocationValueError
@@ -18,8 +18,14 @@ from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import DeadlineError, Reason, RegistryError
 from slsa_verifier_plugin.network import faults
 from slsa_verifier_plugin.network import waits as limits
-from slsa_verifier_plugin.network.addresses import AddressRefused
-from slsa_verifier_plugin.network.pools import FAILURES, Pools
+from slsa_verifier_plugin.network.addresses import AddressRefused, check_name
+from slsa_verifier_plugin.network.hosts import with_canonical_host
+from slsa_verifier_plugin.network.origins import origin_of
+from slsa_verifier_plugin.network.pools import FAILURES, GLOBAL_ONLY, Allowed, Pools
+from slsa_verifier_plugin.network.proxies import proxy_for
+
+AGENT = "slsa-verifier-plugin"
+"""The ``User-Agent`` of requests that name no other."""
 
 _QUIET = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response")
 """Loggers that write whole URLs, with the signatures of object stores, and header lines as received."""
@@ -165,13 +171,8 @@ class Transport(Pools):
         """
         # Before the connection: a call that is out of time would only take one from others.
         deadline.check(request.operation)
-        headers, body = dict(request.headers), request.body
-        if isinstance(body, Mapping):
-            # RFC 6749, B: OAuth2's requests are forms.
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-            body = urlencode(dict(body)).encode("ascii")
         try:
-            answer = self.open(request.method, request.url, headers, deadline, body, home)
+            return Reply(self._answer(request, deadline, home), request, deadline)
         # A public registry with a private object store ends here (docs/registries.md, "What is sent where").
         except AddressRefused as refused:
             # Where the server's own name was not looked up in time, its reach is not known.
@@ -183,7 +184,49 @@ class Transport(Pools):
             raise faults.failure(request.operation, why, Reason.REGISTRY_INVALID_RESPONSE) from None
         except FAILURES as error:
             raise _worded(error, request, deadline) from None
-        return Reply(answer, request, deadline)
+
+    def _answer(self, request: HttpRequest, deadline: Deadline, home: str) -> urllib3.BaseHTTPResponse:
+        """Send to the configured server wherever that is, to another host only where the server could lead us."""
+        # Where the operator's own server is, is the operator's business.
+        if not home or origin_of(request.url) == origin_of(home):
+            return self._open(request, deadline, None)
+        try:
+            # Nearly every redirect leads to a public object store, so no lookup of the server's own name is needed.
+            return self._open(request, deadline, GLOBAL_ONLY)
+        except AddressRefused:
+            # Looked up only now: behind a proxy the server's name may be unknown here, which takes its time.
+            allowed = self.reach(home, deadline)
+        return self._open(request, deadline, allowed)
+
+    def _open(self, request: HttpRequest, deadline: Deadline, allowed: Allowed) -> urllib3.BaseHTTPResponse:
+        """Return the answer, its body unread and not decoded; ``allowed`` are kinds of address that may be connected to."""
+        url, proxy = request.url, proxy_for(request.url, self.environ)
+        if proxy and allowed is not None:
+            # The proxy looks the name up, so the dialer never sees the address that it finds.
+            check_name(urlsplit(url).hostname or "", allowed)
+            # What was judged is what the proxy gets to read: it might read 0x7f.1 in another way.
+            url = with_canonical_host(url)
+        # No coding, so that there is nothing that could be a decompression bomb.
+        headers = {"User-Agent": AGENT, **request.headers, "Accept-Encoding": "identity"}
+        body = request.body
+        if isinstance(body, Mapping):
+            # RFC 6749, B: OAuth2's requests are forms.
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            body = urlencode(dict(body)).encode("ascii")
+        return self.manager(url, proxy, allowed).urlopen(
+            request.method,
+            url,
+            body=body,
+            headers=headers,
+            # 0 would be an error in urllib3; a thousandth is over before anything is sent.
+            timeout=urllib3.Timeout(total=max(deadline.remaining(), 0.001)),
+            # The callers follow redirects and repeat requests: each judges every target anew, within its own limits.
+            redirect=False,
+            retries=False,
+            # The body is the caller's to read, within its limit; it is never unpacked, which could fill the memory.
+            preload_content=False,
+            decode_content=False,
+        )
 
 
 def _worded(error: Exception, request: HttpRequest, deadline: Deadline) -> RegistryError | DeadlineError:
