@@ -22,7 +22,6 @@ from slsa_verifier_plugin.signatures.trust import (
     load_roots,
     read_root_file,
     shipped_file,
-    shipped_root,
 )
 from slsa_verifier_plugin.signatures.wording import reason_of
 from slsa_verifier_plugin.text import quoted
@@ -105,7 +104,7 @@ def read_root(source: RootSource, environ: Mapping[str, str]) -> tuple[bytes, st
                 transient=True,
             )
         return refreshed.content, f"{source.location} (TUF)"
-    shipped = shipped_root(source.kind)
+    shipped = shipped_file(source.kind, TARGET)
     try:
         refreshed = read_cached(repository)
     except TrustRootError:

@@ -224,17 +224,12 @@ def load_root(content: bytes, source: str) -> LoadedRoot:
     return LoadedRoot(content, RootInfo(source, hashlib.sha256(content).hexdigest(), date), parts)
 
 
-def shipped_root(kind: str) -> bytes:
-    """Return the trusted root that the sigstore package carries for ``public-good`` or ``staging``.
-
-    Raises:
-        TrustRootError: the installed package has none.
-    """
-    return shipped_file(kind, "trusted_root.json")
-
-
 def shipped_file(kind: str, name: str) -> bytes:
     """Return a file of the copy of Sigstore's TUF repository that the sigstore package carries.
+
+    Args:
+        kind: ``public-good`` or ``staging``.
+        name: ``root.json``, with which trust begins, or ``trusted_root.json``, the trusted root.
 
     Raises:
         TrustRootError: the installed package has none.

@@ -203,10 +203,9 @@ class RootVerifier:
             # "If both are available, the Verifier performs path validation twice" (4.3).
             chain_at(certificate, self._in_service(other).parts.authorities, other)
         # Step 5: sigstore-python. It verifies each timestamp again, so it gets the one that it cannot do without.
-        needed = [token for token, time in stamped.items() if time == moment][:1]
         # Where the log gives the time, no timestamp is needed.
-        kept = frozenset(needed if logged is None else ())
-        verified = Bundle(bundles.with_tokens(bundle, kept))
+        needed = [token for token, time in stamped.items() if logged is None and time == moment][:1]
+        verified = Bundle(bundles.with_tokens(bundle, needed))
         content = service.verifier.verify_dsse(verified, _AnySigner())
         if verified.signing_certificate != certificate:
             # The signer comes from ``certificate``, which must be the one that was verified.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.errors import TrustRootError
-from slsa_verifier_plugin.signatures.trust import load_root, shipped_root
+from slsa_verifier_plugin.signatures.trust import load_root, shipped_file
 from tests.e2e.conftest import NOTES
 from tests.e2e.differential import Opinion, Trust, one_leaf_changed
 from tests.e2e.lab_cases import with_flipped_byte
@@ -104,7 +104,7 @@ OTHER_SCHEMES = {Scheme.ECDSA_P384, Scheme.RSA_PSS}
 
 @pytest.fixture
 def real_trust(tmp_path: Path) -> Trust:
-    return Trust(tmp_path, shipped_root("public-good"))
+    return Trust(tmp_path, shipped_file("public-good", "trusted_root.json"))
 
 
 def refused_here_alone(opinions: tuple[Opinion, Opinion] | None) -> bool:

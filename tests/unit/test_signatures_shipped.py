@@ -33,8 +33,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TufR
     """A repository in place of Sigstore's own, whose shipped root is ``SHIPPED``."""
     with TufRepository(tmp_path) as served:
         monkeypatch.setattr(sources, "SHIPPED", {SOURCE.kind: served.source.location})
-        monkeypatch.setattr(sources, "shipped_file", lambda kind, name: served.bootstrap.read_bytes())
-        monkeypatch.setattr(sources, "shipped_root", lambda kind: SHIPPED)
+        files = {"root.json": served.bootstrap.read_bytes(), sources.TARGET: SHIPPED}
+        monkeypatch.setattr(sources, "shipped_file", lambda kind, name: files[name])
         yield served
 
 
@@ -54,7 +54,8 @@ def test_a_copy_from_before_the_shipped_root_does_not_hide_what_that_knows(
 ) -> None:
     repository.publish(WITHOUT_IT)
     refresh(SOURCE, environ)
-    monkeypatch.setattr(sources, "shipped_root", lambda kind: SHIPPED_LATER)
+    files = {"root.json": repository.bootstrap.read_bytes(), sources.TARGET: SHIPPED_LATER}
+    monkeypatch.setattr(sources, "shipped_file", lambda kind, name: files[name])
     assert read_root(SOURCE, environ) == (SHIPPED_LATER, "public-good")
     repository.publish(SHIPPED_LATER + b" ")
     refresh(SOURCE, environ)

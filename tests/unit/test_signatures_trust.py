@@ -22,7 +22,6 @@ from slsa_verifier_plugin.signatures.trust import (
     load_root,
     read_root_file,
     shipped_file,
-    shipped_root,
 )
 from slsa_verifier_plugin.signatures.verifier import RootVerifier
 from tests.support.sigstore import VARIANTS, Lab
@@ -198,7 +197,7 @@ def test_an_issuer_is_recognized_by_both_where_there_are_both() -> None:
 @pytest.mark.parametrize("kind", SHIPPED)
 def test_the_shipped_roots_are_used_at_once_and_without_a_network(kind: str) -> None:
     content, shown = read_root(RootSource(kind), NOWHERE)
-    assert (content, shown) == (shipped_root(kind), kind)
+    assert (content, shown) == (shipped_file(kind, sources.TARGET), kind)
     loaded = load_root(content, shown)
     RootVerifier(loaded)
     assert loaded.info.date is not None
@@ -283,7 +282,7 @@ def test_the_refreshed_root_is_used_unless_it_is_too_old_to_know_all_parts_of_th
         "shipped": Lab("shipped").trusted_root(start=shipped, only_for={"v1"}),
     }
     monkeypatch.setattr(sources, "read_cached", lambda repository: Copy(contents["TUF"], expires))
-    monkeypatch.setattr(sources, "shipped_root", lambda kind: contents["shipped"])
+    monkeypatch.setattr(sources, "shipped_file", lambda kind, name: contents["shipped"])
     expected = (contents["TUF"], "public-good (TUF)") if is_used else (contents["shipped"], "public-good")
     assert read_root(RootSource("public-good"), NOWHERE) == expected
 
@@ -298,4 +297,7 @@ def test_a_spoilt_cache_of_a_shipped_root_falls_back_to_it(tmp_path: Path) -> No
     found.current.symlink_to("copy-x")
     with pytest.raises(TrustRootError):
         sources.read_cached(found)
-    assert read_root(RootSource("public-good"), environ) == (shipped_root("public-good"), "public-good")
+    assert read_root(RootSource("public-good"), environ) == (
+        shipped_file("public-good", sources.TARGET),
+        "public-good",
+    )

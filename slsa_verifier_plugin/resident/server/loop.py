@@ -107,7 +107,8 @@ class Loop:
             self._watchdog.stop()
             self._retire()
             self._pool.close()
-            self._peers.drop_all()
+            while self._peers.drop_oldest():
+                pass
             self._selector.close()
             self._waker.close()
             self._woken.close()

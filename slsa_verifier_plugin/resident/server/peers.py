@@ -93,11 +93,6 @@ class Peers:
             return True
         return False
 
-    def drop_all(self) -> None:
-        """Forget and close every connection."""
-        while self.drop_oldest():
-            pass
-
     def expire(self) -> None:
         """End the connections whose time is over."""
         now = time.monotonic()
