@@ -67,7 +67,7 @@ OWN_SECONDS = 0.25
 AHEAD_BYTES = 4 << 20
 """Bytes that are fetched ahead: fewer referrers at a time where they may be large."""
 FETCH_SHARE = 0.25
-"""Share of the time that one referrer may take to arrive in the first round."""
+"""Share of the time that one referrer may take to arrive in the first round; each round later allows all of it."""
 _DOING = "looking for build provenance"
 _NO_KEY = Shortfall(
     -1, Reason.SOURCE_NOT_BOUND, "found provenance by a key, and no key is configured", "", ""
@@ -281,9 +281,7 @@ class ProvenanceSearch:
 
         def fetch(source: _Source) -> list[bytes] | None:
             # What is slow to come is waited for once the others have been looked at.
-            allowed = (
-                self._deadline.within(self._deadline.seconds * FETCH_SHARE) if growth == 1 else self._deadline
-            )
+            allowed = self._deadline.within(self._deadline.seconds * FETCH_SHARE * growth)
             return self._contents(source, size, blobs, allowed)
 
         workers = max(1, min(FETCHERS, AHEAD_BYTES // size))
