@@ -35,40 +35,33 @@ class StrictCommand(click.Command):
         if not ctx.resilient_parsing:
             # A shell that completes must not be stopped by what is typed so far.
             for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
-                # Options that may be repeated collect; flags have one value.
-                if option.action in ("store", "store_const"):
-                    # The parser's own hook for one option: a callback of click's would see the last value alone.
-                    option.process = partial(_once, option, option.process, ctx)  # type: ignore[method-assign]
-                if isinstance(option.obj.type, click.Path):
-                    option.process = partial(_named, option, option.process, ctx)  # type: ignore[method-assign]
+                # The parser's own hook for one option: a callback of click's would see the last value alone.
+                option.process = partial(_process, option, option.process, ctx)  # type: ignore[method-assign]
         return parser
 
 
-def _once(
-    option: Any, process: Callable[[Any, Any], None], ctx: click.Context, value: Any, state: Any
-) -> None:
-    # Before click's own step, which replaces the value.
-    before = state.opts.get(option.dest)
-    process(value, state)
-    # The same value twice contradicts nothing; scripts put defaults in front of arguments.
-    if before is not None and before != state.opts[option.dest]:
-        names = " or ".join(_names_of(option.dest, ctx))
-        raise click.UsageError(f"{names} is given twice, and only one can count", ctx)
-
-
-def _named(
+def _process(
     option: Any, process: Callable[[Any, Any], None], ctx: click.Context, value: Any, state: Any
 ) -> None:
     # As an unset variable of a shell leaves it. pathlib takes it for the folder that one is in: that would be written to.
-    if value == "":
-        names = " or ".join(_names_of(option.dest, ctx))
-        raise click.UsageError(f"{names} is empty, expected the name of a file or folder", ctx)
+    if value == "" and isinstance(option.obj.type, click.Path):
+        raise click.UsageError(
+            f"{_names_of(option, ctx)} is empty, expected the name of a file or folder", ctx
+        )
+    # Before click's own step, which replaces the value.
+    before = state.opts.get(option.dest)
     process(value, state)
+    # Options that may be repeated collect; flags have one value.
+    is_single = option.action in ("store", "store_const")
+    # The same value twice contradicts nothing; scripts put defaults in front of arguments.
+    if is_single and before is not None and before != state.opts[option.dest]:
+        raise click.UsageError(f"{_names_of(option, ctx)} is given twice, and only one can count", ctx)
 
 
-def _names_of(dest: str | None, ctx: click.Context) -> list[str]:
-    """Return how the options that set ``dest`` are written: ``--format`` and ``--json`` set one thing."""
-    return [option.opts[0] for option in ctx.command.params if option.name == dest and option.opts]
+def _names_of(given: Any, ctx: click.Context) -> str:
+    """Return how the options that set the same as ``given`` are written: ``--format`` and ``--json`` set one thing."""
+    options = [option for option in ctx.command.params if option.name == given.dest and option.opts]
+    return " or ".join(option.opts[0] for option in options)
 
 
 class StrictGroup(StrictCommand, click.Group):

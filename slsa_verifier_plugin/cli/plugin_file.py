@@ -37,6 +37,11 @@ class Installed:
     kind: str
 
 
+def one_file(environ: Mapping[str, str]) -> str | None:
+    """Return the path of the one-file plugin that this process runs from, None where Python runs an installed package."""
+    return environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
+
+
 def install(
     folder: Path, environ: Mapping[str, str], names: Sequence[str] = NAMES, work_beside: bool = False
 ) -> Installed:
@@ -54,7 +59,7 @@ def install(
     Raises:
         UsageError: the folder cannot be written to, or what was written there does not run.
     """
-    one_file = environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
+    whole = one_file(environ)
     try:
         # In an init container the shared volume is there and empty.
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,8 +68,8 @@ def install(
         ) as work:
             made = Path(work) / names[0]
             # The file itself is copied: it carries its interpreter.
-            if one_file:
-                shutil.copyfile(one_file, made)
+            if whole:
+                shutil.copyfile(whole, made)
             else:
                 made.write_text(script(), "utf-8")
             made.chmod(0o755)
@@ -77,16 +82,15 @@ def install(
         raise UsageError(
             f"the plugin cannot be put into {quoted(str(folder))}: {plain(error.strerror or str(error))}"
         ) from error
-    return Installed(tuple(paths), __version__, "one-file" if one_file else "python")
+    return Installed(tuple(paths), __version__, "one-file" if whole else "python")
 
 
 def is_installed(path: Path, environ: Mapping[str, str]) -> bool:
     """Return True where the file at ``path`` is what ``install`` would put there."""
-    one_file = environ.get(EXECUTABLE_VARIABLE) if environ.get(BUILD_VARIABLE) else None
     try:
-        if one_file:
+        if whole := one_file(environ):
             # By content: two builds may have the same size and time.
-            return os.access(path, os.X_OK) and filecmp.cmp(one_file, path, shallow=False)
+            return os.access(path, os.X_OK) and filecmp.cmp(whole, path, shallow=False)
         # A script names the interpreter and the folders: after an upgrade it is another text.
         return os.access(path, os.X_OK) and path.read_text("utf-8") == script()
     except (OSError, UnicodeDecodeError):

@@ -9,7 +9,6 @@ from typing import Any
 
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import at, list_at
-from slsa_verifier_plugin.problem import Problem
 from slsa_verifier_plugin.resources.documents import Document, parse_documents
 from slsa_verifier_plugin.resources.manifest_files import (
     KUSTOMIZATIONS,
@@ -134,8 +133,8 @@ def _is_resource(document: Document, files: PolicyFiles) -> bool:
     if near or "kind" in value or "apiVersion" in value:
         found = f"{quoted(near)} is no field of a resource" if near else "a resource without a kind"
         remedy = "is kind meant?" if near else "write kind: Verifier, or what it is"
-        problem = Problem((near or "kind",), found, remedy=remedy)
-        files.problems.append(ResourceProblem(document.position(problem.where), ERROR, problem))
+        place = document.position((near or "kind",))
+        files.problems.append(ResourceProblem(place, ERROR, found, remedy))
     return False
 
 

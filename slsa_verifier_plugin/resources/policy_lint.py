@@ -321,4 +321,5 @@ def _limits(policy: Policy) -> Iterator[Remark]:
 
 
 def _problem(resource: Resource, remark: Remark) -> ResourceProblem:
-    return ResourceProblem(resource.position(*remark.problem.where), remark.severity, remark.problem)
+    problem = remark.problem
+    return ResourceProblem(resource.position(*problem.where), remark.severity, problem.what, problem.remedy)

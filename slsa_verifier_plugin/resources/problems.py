@@ -40,24 +40,16 @@ def warning(where: Iterable[Key], found: str, remedy: str) -> Remark:
 
 @dataclass(frozen=True, slots=True)
 class ResourceProblem:
-    """One thing that is wrong with a file of resources: where in the file, how grave, and what to do about it.
+    """One thing that is wrong with a file of resources.
 
     Args:
         position: line and column.
         severity: ``ERROR`` or ``WARNING``.
-        problem: the rest; its ``where`` is the way within the resource.
+        message: what was found and what was expected.
+        remedy: what to do next.
     """
 
     position: Position
     severity: str
-    problem: Problem
-
-    @property
-    def message(self) -> str:
-        """What was found and what was expected."""
-        return self.problem.what
-
-    @property
-    def remedy(self) -> str:
-        """What to do next."""
-        return self.problem.remedy
+    message: str
+    remedy: str

@@ -21,7 +21,7 @@ from slsa_verifier_plugin.cli.render import (
     render_trust,
 )
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.problem import DoctorFinding, Problem
+from slsa_verifier_plugin.problem import DoctorFinding
 from slsa_verifier_plugin.registry.probe.probe import ProbeStep, SeenRequest
 from slsa_verifier_plugin.resident.client.manage import ResidentStatus
 from slsa_verifier_plugin.resources.documents import Position
@@ -146,7 +146,7 @@ def test_what_a_registry_a_root_or_the_resident_verifier_says_controls_nothing(t
     status = ResidentStatus(text, True, 1, report, text)
     painter = Painter(color=True, symbols=True, width=60)
     finding = DoctorFinding(text, "failed", text, text)
-    problem = ResourceProblem(Position(text, 1, 2), "error", Problem((text,), text, remedy=text))
+    problem = ResourceProblem(Position(text, 1, 2), "error", text, text)
     found = PolicyFindings([problem], {"Verifier": 1}, {text: 1}, [text])
     lines = [
         *render_registry.step_lines(step, painter, verbose=True),

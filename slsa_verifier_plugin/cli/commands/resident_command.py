@@ -121,11 +121,10 @@ def _report_image(service: Service, request: Request, elapsed: float) -> Answer:
 
 def start_command(environ: Mapping[str, str]) -> list[str]:
     """Return the command that runs a resident verifier of this very build."""
-    from slsa_verifier_plugin.cli.plugin_file import BUILD_VARIABLE, EXECUTABLE_VARIABLE
+    from slsa_verifier_plugin.cli.plugin_file import one_file
     from slsa_verifier_plugin.plugin import START
 
-    executable = environ.get(EXECUTABLE_VARIABLE)
     # The one-file plugin starts itself: there is no interpreter beside it.
-    if environ.get(BUILD_VARIABLE) and executable:
+    if executable := one_file(environ):
         return [executable, "resident", "serve", "--detached"]
     return list(START)
