@@ -192,10 +192,10 @@ def _extensions(verdict: Verdict, duration_ms: int, shown: int) -> dict[str, Any
         # With several roots the one that verified the deciding signature; else the first, so that the field is always there.
         vouched = verdict.best.verified.trusted_root if verdict.best and verdict.best.verified else ""
         own = next((root for root in verdict.roots if root.digest == vouched), verdict.roots[0])
-        extensions["trustedRoot"] = _root_info(own)
+        extensions["trustedRoot"] = root_info(own)
     # One root has its own field above, as it always had.
     if len(verdict.roots) > 1:
-        extensions["trustedRoots"] = [_root_info(root) for root in verdict.roots]
+        extensions["trustedRoots"] = [root_info(root) for root in verdict.roots]
     if verdict.warnings:
         extensions["warnings"] = _texts(verdict.warnings)
     # Those that got furthest first: they are what people look for, and the others are what is cut off.
@@ -260,7 +260,8 @@ def _step(step: Step, *, with_detail: bool) -> dict[str, Any]:
     return entry
 
 
-def _root_info(root: RootInfo) -> dict[str, Any]:
+def root_info(root: RootInfo) -> dict[str, Any]:
+    """Return a trusted root as a result names one."""
     return {
         "source": plain(root.source),
         "digest": f"sha256:{root.digest}",

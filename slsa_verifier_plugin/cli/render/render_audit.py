@@ -13,7 +13,7 @@ from slsa_verifier_plugin.cli.render.painter import Painter
 from slsa_verifier_plugin.cli.render.render_junit import junit_of
 from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
 from slsa_verifier_plugin.cli.render.report_item import ReportItem
-from slsa_verifier_plugin.policy.verdict import RootInfo
+from slsa_verifier_plugin.policy.verdict import root_info
 from slsa_verifier_plugin.sinks import Csv, Json, Xml, csv_line, json_stream
 from slsa_verifier_plugin.text import counted, plain, some_of
 
@@ -69,9 +69,13 @@ def _counts(summary: Summary, painter: Painter) -> Iterator[str]:
 
 def remarks(summary: Summary) -> tuple[str, ...]:
     """Return what a reader is told before the counts: what is missing, what was not looked at."""
-    missing = (f"{counted(summary.missing, 'image')} not looked at yet",) if summary.missing else ()
     remark = (summary.remark,) if summary.remark else ()
-    return (*(f"incomplete: {gap}" for gap in (*missing, *summary.gaps)), *remark)
+    return (*(f"incomplete: {gap}" for gap in _gaps(summary)), *remark)
+
+
+def _gaps(summary: Summary) -> tuple[str, ...]:
+    missing = (f"{counted(summary.missing, 'image')} not looked at yet",) if summary.missing else ()
+    return (*missing, *summary.gaps)
 
 
 def _numbers(counts: Any, painter: Painter) -> str:
@@ -90,7 +94,7 @@ def json_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Json]:
         "policy": plain(summary.policy),
         "evidence": {
             "policyDigest": summary.fingerprint,
-            "trustedRoots": [_root_value(root) for root in summary.roots],
+            "trustedRoots": [root_info(root) for root in summary.roots],
             "runs": [run.to_json() for run in summary.runs],
         },
         "summary": {
@@ -144,12 +148,6 @@ def row_value(row: Row) -> dict[str, Any]:
     }
 
 
-def _root_value(root: RootInfo) -> dict[str, str]:
-    """Return a trusted root as a result names one."""
-    date = f"{root.date:%Y-%m-%dT%H:%M:%SZ}"
-    return {"source": plain(root.source), "digest": f"sha256:{root.digest}", "date": date}
-
-
 COLUMNS = (
     *("image", "resolved", "decision", "reason", "message", "highestLevel", "verifiedLevels"),
     *("resourceUri", "revision", "signer", "artifact", "namespace", "workload", "source", "line"),
@@ -174,9 +172,8 @@ def csv_of(rows: Iterable[Row]) -> Iterator[Csv]:
 def audit_junit(summary: Summary, rows: Iterable[Row]) -> Iterator[Xml]:
     """Yield the parts of a JUnit document: an image is a test, listed under the first of its namespaces."""
     # JUnit knows no "incomplete": an error is what no CI system shows in green.
-    missing = (f"{counted(summary.missing, 'image')} not looked at yet",) if summary.missing else ()
     cases = (ReportItem(row.image, row.decision, row.reason, row.message, group=_group(row)) for row in rows)
-    return junit_of(cases, summary.decisions, (*missing, *summary.gaps), summary.remark)
+    return junit_of(cases, summary.decisions, _gaps(summary), summary.remark)
 
 
 def _group(row: Row) -> str:
