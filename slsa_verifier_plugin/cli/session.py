@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
+import click
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -61,11 +63,8 @@ class Session:
         return terminal and self.environ.get("TERM") != "dumb"
 
 
-def session_of(context: object) -> Session:
-    """Return the session of a click context; a default one where a command is called without the program's group."""
-    found = getattr(context, "obj", None)
-    # Tests and tools call commands by themselves.
-    return found if isinstance(found, Session) else Session()
+pass_session = click.make_pass_decorator(Session, ensure=True)
+"""Hands a command the program's session first; a default one where a command is called without the program's group."""
 
 
 def say(text: str, *, error: bool = False) -> None:

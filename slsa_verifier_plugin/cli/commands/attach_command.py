@@ -18,7 +18,7 @@ from slsa_verifier_plugin.cli.options import (
     require_folder,
     valued,
 )
-from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of
+from slsa_verifier_plugin.cli.session import Session, pass_session, say, say_all
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.text import counted
 
@@ -66,8 +66,8 @@ Examples:
 @valued(
     "--report", "FILE", "Append the policy's verdict as Markdown, for a job's summary.", type=click.Path()
 )
-@click.pass_context
-def attach(context: click.Context, /, image: str, file: str | None, **options: Any) -> int:
+@pass_session
+def attach(session: Session, /, image: str, file: str | None, **options: Any) -> int:
     """Attach an attestation file to an image, as 'oras attach' does, and print the artifact's digest.
 
     What holds no Sigstore bundle or DSSE envelope is refused. With a policy (--policy, or --level and --resource-uri) what
@@ -76,7 +76,7 @@ def attach(context: click.Context, /, image: str, file: str | None, **options: A
     """
     from slsa_verifier_plugin.checking import attach
 
-    session, demands = session_of(context), demands_of(options)
+    demands = demands_of(options)
     request = _request(image, file, options)
     # Before the artifact is pushed, which nothing takes back.
     require_folder(Path(options["report"]) if options["report"] else None)
@@ -143,8 +143,8 @@ def _append_report(path: Path, report: ImageReport) -> None:
 @valued("--output", "DIR", "An OCI image layout.", "-o", required=True, type=click.Path(path_type=Path))
 @valued("--artifact-type", "TYPE", "Only these; all by default.", "artifact_types", multiple=True)
 @registry_options
-@click.pass_context
-def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **options: Any) -> int:
+@pass_session
+def fetch(session: Session, /, images: tuple[str, ...], output: Path, **options: Any) -> int:
     """Take images' attestations to where there is no registry, as an OCI image layout.
 
     Manifests, configs and attestations are taken, no layers: all that 'verify --layout' looks at. 'trust export' takes a
@@ -159,7 +159,7 @@ def fetch(context: click.Context, /, images: tuple[str, ...], output: Path, **op
     # All before the first is fetched: a slip in the last must not cost the time of the others.
     references = [parse_image(image) for image in images]
     writer = LayoutWriter(output)
-    store = Service(session_of(context).environ).store(store_settings({}, options["plain_http"]))
+    store = Service(session.environ).store(store_settings({}, options["plain_http"]))
     seconds = seconds_of(options["timeout"]) or SECONDS
     fetched = [
         fetching.fetch(reference, store, writer, options["artifact_types"], Deadline(seconds))

@@ -17,7 +17,7 @@ from slsa_verifier_plugin.checking.status import PROGRAM
 from slsa_verifier_plugin.cli.audit_report import FAIL_ON, FORMATS, opened
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, flag, policy_options, valued, with_options
-from slsa_verifier_plugin.cli.session import session_of
+from slsa_verifier_plugin.cli.session import Session, pass_session
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.errors import UsageError
 
@@ -126,7 +126,7 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
     """
     from slsa_verifier_plugin.audit.audit_sources import AuditSources
 
-    session, demands = session_of(context), demands_of(options)
+    session, demands = context.ensure_object(Session), demands_of(options)
     sources = AuditSources(
         images,
         options["lists"],
@@ -150,8 +150,8 @@ def audit(context: click.Context, /, images: tuple[str, ...], **options: Any) ->
 @click.argument("states", nargs=-1, required=True, metavar="STATE...", type=click.Path(path_type=Path))
 @valued("--state", "FILE", "Keep what was joined there.", type=click.Path(dir_okay=False, path_type=Path))
 @_output_options
-@click.pass_context
-def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | None, **options: Any) -> int:
+@pass_session
+def merge(session: Session, /, states: tuple[Path, ...], state: Path | None, **options: Any) -> int:
     """Join the states of shards, or of several clusters audited with one policy, and report on all of it.
 
     Shards that are absent, and images that a state has not looked at yet, count as undecided.
@@ -159,7 +159,7 @@ def merge(context: click.Context, /, states: tuple[Path, ...], state: Path | Non
     from slsa_verifier_plugin.audit.audit_state import AuditState
 
     with ExitStack() as stack:
-        report = stack.enter_context(opened(options, session_of(context)))
+        report = stack.enter_context(opened(options, session))
         joined = stack.enter_context(AuditState(state))
         for path in states:
             # One after the other: the first says which policy it is about, and the others must have the same.
@@ -200,7 +200,7 @@ def _audited(
     from slsa_verifier_plugin.cli.progress import bar
     from slsa_verifier_plugin.service.service import Service
 
-    session, path = session_of(context), options["state"]
+    session, path = context.ensure_object(Session), options["state"]
     # Before the policy is read: a slip in an option costs nothing yet.
     shard = _shard(options["shard"])
     setup = setup_of(demands)

@@ -17,7 +17,7 @@ import click
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, json_option, valued
-from slsa_verifier_plugin.cli.session import Session, say, say_all, session_of, tell
+from slsa_verifier_plugin.cli.session import Session, pass_session, say, say_all, tell
 from slsa_verifier_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ With --push: 0 if the registry gives back what makes the right verdicts; else 1,
 )
 @flag("--plain-http", "With --push: talk HTTP; to a registry on loopback needs no word.")
 @json_option
-@click.pass_context
-def demo(context: click.Context, /, **options: Any) -> int:
+@pass_session
+def demo(session: Session, /, **options: Any) -> int:
     """See what the plugin does: one image is denied and one admitted.
 
     A registry in memory, on loopback, gets two images with signed attestations of their source: one at source level 1,
@@ -75,19 +75,16 @@ def demo(context: click.Context, /, **options: Any) -> int:
     serve, port, as_json = options["serve"], options["port"], options["as_json"]
     # Neither wins by its place on the line: one of them was not meant.
     if ratify and without_ratify:
-        raise click.UsageError("--ratify and --without-ratify exclude each other", context)
+        raise click.UsageError("--ratify and --without-ratify exclude each other")
     # A run of seconds has no use for a port of its own, and must not fail for one.
     if port is not None and (serve is None or provider):
-        raise click.UsageError("--port is for the registry of --serve", context)
+        raise click.UsageError("--port is for the registry of --serve")
     if provider and (ratify or without_ratify):
-        raise click.UsageError("--provider needs no Ratify; leave --ratify and --without-ratify out", context)
+        raise click.UsageError("--provider needs no Ratify; leave --ratify and --without-ratify out")
     if options["push"] is None and (options["output"] or options["plain_http"]):
-        raise click.UsageError("--output and --plain-http are for --push", context)
+        raise click.UsageError("--output and --plain-http are for --push")
     if options["push"] is not None and (ratify or without_ratify or provider or serve):
-        raise click.UsageError(
-            "--push judges nothing with Ratify or a provider; leave the others out", context
-        )
-    session = session_of(context)
+        raise click.UsageError("--push judges nothing with Ratify or a provider; leave the others out")
     if options["push"] is not None:
         return push(session, options)
     if provider:

@@ -9,7 +9,7 @@ import click
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, json_option, valued
-from slsa_verifier_plugin.cli.session import say_all, session_of, show
+from slsa_verifier_plugin.cli.session import Session, pass_session, say_all, show
 from slsa_verifier_plugin.problem import FAILED, DoctorFinding
 
 EPILOG = """\b
@@ -29,9 +29,9 @@ Exit status: 0 nothing failed, 1 something did, 2 usage.
 )
 @flag("--plain-http", "Talk HTTP to the registry; one on loopback needs no word.")
 @json_option
-@click.pass_context
+@pass_session
 def doctor(
-    context: click.Context,
+    session: Session,
     /,
     image: str | None,
     plugins_dir: Path | None,
@@ -50,7 +50,6 @@ def doctor(
     # Before the first line is printed: a slip in the name is told alone.
     if image is not None:
         parse_image(image)
-    session = session_of(context)
     painter = session.painter()
     # Without a home directory: a folder that exists nowhere, so that the finding says that there is none.
     folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"

@@ -14,7 +14,7 @@ from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import json_option
 from slsa_verifier_plugin.cli.reason_page import CONTRACT, ReasonEntry, entries
 from slsa_verifier_plugin.cli.render.painter import Painter
-from slsa_verifier_plugin.cli.session import session_of, tell
+from slsa_verifier_plugin.cli.session import Session, pass_session, tell
 from slsa_verifier_plugin.errors import Reason, UsageError
 from slsa_verifier_plugin.sinks import json_text
 from slsa_verifier_plugin.text import nearest
@@ -29,21 +29,21 @@ Exit status: 0 explained, 2 there is no such code.
 """
 
 
-def _codes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _codes(session: Session, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(str(code)) for code in Reason if code.startswith(incomplete.upper())]
 
 
 @click.command(cls=StrictCommand, epilog=EPILOG)
 @click.argument("code", required=False, shell_complete=_codes)
 @json_option
-@click.pass_context
-def explain(context: click.Context, /, code: str | None, as_json: bool) -> int:
+@pass_session
+def explain(session: Session, /, code: str | None, as_json: bool) -> int:
     """Say what a reason code of a denial means, with an example and what to do; all codes without one.
 
     What is printed is docs/reasons.md's, and needs no network. A number is an error code of Ratify's plugin contract.
     """
     known = entries()
-    painter = session_of(context).painter()
+    painter = session.painter()
     # All of them, for whoever does not know what there is.
     if code is None:
         width = max(map(len, Reason))

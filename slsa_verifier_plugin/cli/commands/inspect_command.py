@@ -11,7 +11,7 @@ from slsa_verifier_plugin.checking.demands import ROOTS, seconds_of, store_for
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, json_option, layout_option, registry_options, valued
-from slsa_verifier_plugin.cli.session import Session, say, session_of, tell
+from slsa_verifier_plugin.cli.session import Session, pass_session, say, tell
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ could not be had (with --verify: or some of what is attached could not be had or
 )
 @flag("--verbose", "Annotations, certificate extensions and every line.", "-v")
 @json_option
-@click.pass_context
-def inspect(context: click.Context, /, subject: str | None, **options: Any) -> int:
+@pass_session
+def inspect(session: Session, /, subject: str | None, **options: Any) -> int:
     """Show what is attached to an image, or in an attestation file: each line's type, subject, predicate, signer and claims.
 
     Nothing is verified unless --verify is given: what is shown is what the lines claim. With --layout alone, the images in the
@@ -56,7 +56,6 @@ def inspect(context: click.Context, /, subject: str | None, **options: Any) -> i
     from slsa_verifier_plugin.checking.image_layout import LayoutStore
     from slsa_verifier_plugin.cli.render import render_inspect
 
-    session = session_of(context)
     # Alone, --layout asks what is in it.
     if subject is None:
         if options["layout"] is None:

@@ -15,7 +15,7 @@ from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, valued
 from slsa_verifier_plugin.cli.plugin_file import Installed, is_installed
 from slsa_verifier_plugin.cli.plugin_file import install as put
-from slsa_verifier_plugin.cli.session import Session, say, session_of
+from slsa_verifier_plugin.cli.session import Session, pass_session, say
 from slsa_verifier_plugin.errors import UsageError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -44,15 +44,14 @@ FOLLOW_SECONDS = 30
 @valued("--profile", "NAME", "For a verifier with policies of its own.", default="")
 @valued("--policies", "DIR", "Put the files of DIR into the node's policy folder first.", type=_FOLDER)
 @flag("--follow", "Stay, and do all of it again when policies change.")
-@click.pass_context
+@pass_session
 def install(
-    context: click.Context, /, plugins_dir: Path | None, for_containerd: bool, follow: bool, **node: Any
+    session: Session, /, plugins_dir: Path | None, for_containerd: bool, follow: bool, **node: Any
 ) -> int:
     """Put the plugin into Ratify's plugin directory, as slsa and slsla, or into containerd's directory of image verifiers.
 
     Each file is tried out and then appears by a rename, so that a running Ratify or containerd may use the directory meanwhile.
     """
-    session = session_of(context)
     if for_containerd:
         if plugins_dir is not None:
             raise click.UsageError("--plugins-dir is Ratify's; containerd's directory is --bin-dir")

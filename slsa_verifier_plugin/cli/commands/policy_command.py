@@ -21,7 +21,7 @@ from slsa_verifier_plugin.cli.options import (
     require_folder,
     valued,
 )
-from slsa_verifier_plugin.cli.session import Session, say, session_of, show, tell
+from slsa_verifier_plugin.cli.session import Session, pass_session, say, show, tell
 from slsa_verifier_plugin.cli.typed import TrustedRootFile
 from slsa_verifier_plugin.sinks import json_text
 
@@ -58,10 +58,8 @@ def policy() -> None:
 @flag("--strict", "Warnings count, too.")
 @flag("--allow-empty", "Files without anything to check are no failure.")
 @json_option
-@click.pass_context
-def check(
-    context: click.Context, /, files: tuple[str, ...], plugins_dir: Path | None, **options: bool
-) -> int:
+@pass_session
+def check(session: Session, /, files: tuple[str, ...], plugins_dir: Path | None, **options: bool) -> int:
     """Find what is wrong with Verifiers, Stores and Policies, and with Gatekeeper's side of it, before a cluster does.
 
     FILE is a file, a folder with all below it, a pattern such as 'deploy/**/*.yaml', or -. Files that are meant for one cluster
@@ -76,7 +74,7 @@ def check(
     found = policy_lint.lint(read.resources, plugins_dir, read.filled, options["allow_empty"])
     # A document that is no resource is wrong wherever it stands.
     found = replace(found, problems=[*read.problems, *found.problems])
-    lines = render_policy.text_of(found, read.passed_over, session_of(context).painter())
+    lines = render_policy.text_of(found, read.passed_over, session.painter())
     tell(options["as_json"], lambda: render_policy.json_of(found, read.passed_over), lines)
     # Warnings alone leave the status 0, unless --strict says otherwise.
     counted = [problem for problem in found.problems if options["strict"] or problem.severity == ERROR]
@@ -95,8 +93,8 @@ def check(
     "--output", "FILE", "Write it, and a schema for editors beside it.", "-o", type=click.Path(path_type=Path)
 )
 @flag("--force", "Replace what is there.")
-@click.pass_context
-def init(context: click.Context, /, image: str, **options: Any) -> int:
+@pass_session
+def init(session: Session, /, image: str, **options: Any) -> int:
     """Write a Verifier resource from what an image's attestations show, as strict as they allow, with comments.
 
     Only what verifies counts, known signers first, and what is written is tried out: it admits the image. Notes on it are on
@@ -105,7 +103,6 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
     from slsa_verifier_plugin.checking import proposal as policy_init
     from slsa_verifier_plugin.resources.named_files import write_new
 
-    session = session_of(context)
     # Before the registry is asked: a slip in the file's name costs nothing yet.
     require_folder(options["output"])
     proposal = _propose(session, image, options)
@@ -132,12 +129,12 @@ def init(context: click.Context, /, image: str, **options: Any) -> int:
 
 @policy.command(short_help="Show who may sign without configuration, and which releases are known.")
 @json_option
-@click.pass_context
-def producers(context: click.Context, /, as_json: bool) -> int:
+@pass_session
+def producers(session: Session, /, as_json: bool) -> int:
     """Show who may sign for which verifier.id without configuration, since when, and at which releases' commits."""
     from slsa_verifier_plugin.cli.render import render_producers
 
-    tell(as_json, render_producers.json_of, render_producers.lines_of(session_of(context).painter()))
+    tell(as_json, render_producers.json_of, render_producers.lines_of(session.painter()))
     return Status.ADMITTED
 
 

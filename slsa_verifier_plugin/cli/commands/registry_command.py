@@ -10,7 +10,7 @@ from slsa_verifier_plugin.checking.demands import seconds_of, store_settings
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option, registry_options, valued
-from slsa_verifier_plugin.cli.session import say_all, session_of, show
+from slsa_verifier_plugin.cli.session import Session, pass_session, say_all, show
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.registry.settings import StoreSettings
@@ -37,9 +37,9 @@ def registry() -> None:
 @registry_options
 @flag("--verbose", "Every fact and every request.", "-v")
 @json_option
-@click.pass_context
+@pass_session
 def check(
-    context: click.Context, /, image: str, store: str | None, verbose: bool, as_json: bool, **options: Any
+    session: Session, /, image: str, store: str | None, verbose: bool, as_json: bool, **options: Any
 ) -> int:
     """Fetch an image's attestation step by step as the plugin does, and show each: name, connection, credentials, content.
 
@@ -50,7 +50,6 @@ def check(
     from slsa_verifier_plugin.deadline import Deadline
     from slsa_verifier_plugin.registry.probe.probe import Probe, ProbeStep
 
-    session = session_of(context)
     reference = parse_image(image)
     deadline = Deadline(seconds_of(options["timeout"]) or SECONDS)
     settings = settings_of(store, options["plain_http"])

@@ -13,7 +13,7 @@ import click
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option
-from slsa_verifier_plugin.cli.session import say, session_of, tell
+from slsa_verifier_plugin.cli.session import Session, pass_session, say, tell
 
 if TYPE_CHECKING:
     from slsa_verifier_plugin.node.decision import ImageDecider
@@ -32,13 +32,12 @@ def resident() -> None:
 
 @resident.command(short_help="Show whether it runs, its calls, memory and latest errors.")
 @json_option
-@click.pass_context
-def status(context: click.Context, /, as_json: bool) -> int:
+@pass_session
+def status(session: Session, /, as_json: bool) -> int:
     """Show whether the resident verifier runs, and what it says of itself. Exit status 0 if it answers, else 1."""
     from slsa_verifier_plugin.cli.render import render_resident
     from slsa_verifier_plugin.resident.client import manage
 
-    session = session_of(context)
     found = manage.status(session.environ)
     lines = render_resident.text_of(found, session.painter())
     tell(as_json, lambda: render_resident.json_of(found), lines)
@@ -46,12 +45,12 @@ def status(context: click.Context, /, as_json: bool) -> int:
 
 
 @resident.command(short_help="Start it and wait until it is warm.")
-@click.pass_context
-def start(context: click.Context, /) -> int:
+@pass_session
+def start(session: Session, /) -> int:
     """Start the resident verifier and wait until it is warm."""
     from slsa_verifier_plugin.resident.client import manage
 
-    environ = session_of(context).environ
+    environ = session.environ
     started = manage.start(environ, start_command(environ))
     verb = "runs already" if started.was_running else "started"
     say(f"the resident verifier {verb}: process {started.status.pid}, {started.status.directory}")
@@ -59,12 +58,12 @@ def start(context: click.Context, /) -> int:
 
 
 @resident.command(short_help="Stop it after the calls that it has accepted.")
-@click.pass_context
-def stop(context: click.Context, /) -> int:
+@pass_session
+def stop(session: Session, /) -> int:
     """Stop the resident verifier after the calls that it has accepted."""
     from slsa_verifier_plugin.resident.client import manage
 
-    stopped = manage.stop(session_of(context).environ)
+    stopped = manage.stop(session.environ)
     if stopped.pid is None:
         say("no resident verifier runs")
     else:
@@ -75,8 +74,8 @@ def stop(context: click.Context, /) -> int:
 
 @resident.command(short_help="Be the resident verifier, in the foreground.")
 @flag("--detached", "Write nothing; used by the plugin when it starts one.")
-@click.pass_context
-def serve(context: click.Context, /, detached: bool) -> int:
+@pass_session
+def serve(session: Session, /, detached: bool) -> int:
     """Be the resident verifier, in the foreground, until it is stopped or has been idle for an hour."""
     from slsa_verifier_plugin.resident import protocol
     from slsa_verifier_plugin.resident.server.server import serve as run
@@ -84,7 +83,7 @@ def serve(context: click.Context, /, detached: bool) -> int:
     from slsa_verifier_plugin.service.resident_service import ResidentService
 
     # The same cleaning as for one that a call starts: else this one would answer to another key.
-    environ = server_environment(session_of(context).environ)
+    environ = server_environment(session.environ)
     # SDKs read the process's own environment: what does not key this verifier must not reach another caller's credentials.
     for name in set(os.environ) - set(environ):
         del os.environ[name]

@@ -10,7 +10,7 @@ from slsa_verifier_plugin.checking.demands import seconds_of
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import flag, valued
-from slsa_verifier_plugin.cli.session import record, session_of
+from slsa_verifier_plugin.cli.session import Session, pass_session, record
 from slsa_verifier_plugin.errors import UsageError
 
 EPILOG = """\b
@@ -73,8 +73,8 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
     default="5s",
     show_default=True,
 )
-@click.pass_context
-def serve(context: click.Context, /, **options: Any) -> int:
+@pass_session
+def serve(session: Session, /, **options: Any) -> int:
     """Answer Gatekeeper's external data requests: the provider that Ratify is, with this verifier inside.
 
     Images are decided about as 'verify --policy' decides, all keys of a request at once.
@@ -100,7 +100,7 @@ def serve(context: click.Context, /, **options: Any) -> int:
         any_client=options["any_client"],
         unseen=LaneLimits(workers=options["workers"]),
     )
-    run(settings, session_of(context).environ, record)
+    run(settings, session.environ, record)
     return Status.ADMITTED
 
 

@@ -11,7 +11,7 @@ from slsa_verifier_plugin.checking.demands import ROOTS
 from slsa_verifier_plugin.checking.status import Status
 from slsa_verifier_plugin.cli.lazy import StrictGroup
 from slsa_verifier_plugin.cli.options import flag, json_option, policy_option, require_folder, valued
-from slsa_verifier_plugin.cli.session import say, say_all, session_of, tell
+from slsa_verifier_plugin.cli.session import Session, pass_session, say, say_all, tell
 from slsa_verifier_plugin.cli.typed import Choice
 
 if TYPE_CHECKING:
@@ -32,13 +32,12 @@ def trust() -> None:
 @trust.command("list", short_help="Show each trusted root, its date, age and where it comes from.")
 @_OPTION
 @json_option
-@click.pass_context
-def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
+@pass_session
+def list_(session: Session, /, policy: str | None, as_json: bool) -> int:
     """Show each trusted root: where it comes from, its digest, its date and what is in it."""
     from slsa_verifier_plugin.cli.render import render_trust
     from slsa_verifier_plugin.resources import trust_roots
 
-    session = session_of(context)
     found = [state for source in sources_of(policy) for state in trust_roots.look_at(source, session.environ)]
     tell(as_json, lambda: render_trust.json_of(found), render_trust.text_of(found, session.painter()))
     # 3 as for a registry that fails: without a root nothing can be decided.
@@ -51,8 +50,8 @@ def list_(context: click.Context, /, policy: str | None, as_json: bool) -> int:
 )
 @valued("--output", "FILE", "Where to.", "-o", required=True, type=click.Path(path_type=Path))
 @flag("--force", "Replace what is there.")
-@click.pass_context
-def export(context: click.Context, /, root: str, output: Path, force: bool) -> int:
+@pass_session
+def export(session: Session, /, root: str, output: Path, force: bool) -> int:
     """Write the trusted root in use to a file, for machines without internet: trustedRoot: {path: FILE} there."""
     from slsa_verifier_plugin.policy.parameters import RootSource
     from slsa_verifier_plugin.resources.named_files import write_new
@@ -60,7 +59,7 @@ def export(context: click.Context, /, root: str, output: Path, force: bool) -> i
     from slsa_verifier_plugin.signatures.trust import load_root
 
     require_folder(output)
-    content, shown = read_root(RootSource(root), session_of(context).environ)
+    content, shown = read_root(RootSource(root), session.environ)
     # Parsed before it is written: a broken file would be found out only where there is no network.
     loaded = load_root(content, shown)
     write_new(output, content, force)
@@ -70,14 +69,13 @@ def export(context: click.Context, /, root: str, output: Path, force: bool) -> i
 
 @trust.command(short_help="Fetch the newest trusted roots through TUF, and verify them.")
 @_OPTION
-@click.pass_context
-def refresh(context: click.Context, /, policy: str | None) -> int:
+@pass_session
+def refresh(session: Session, /, policy: str | None) -> int:
     """Fetch the newest trusted roots through TUF into this user's cache. What is there stays if that fails."""
     from slsa_verifier_plugin.cli.render import render_trust
     from slsa_verifier_plugin.errors import TrustRootError
     from slsa_verifier_plugin.signatures.refresh import refresh as fetch
 
-    session = session_of(context)
     painter = session.painter()
     status = Status.ADMITTED
     for source in sources_of(policy):

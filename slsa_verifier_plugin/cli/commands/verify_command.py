@@ -11,7 +11,7 @@ import click
 from slsa_verifier_plugin.checking.status import status_of
 from slsa_verifier_plugin.cli.lazy import StrictCommand
 from slsa_verifier_plugin.cli.options import demands_of, flag, layout_option, policy_options, valued
-from slsa_verifier_plugin.cli.session import pass_on, session_of
+from slsa_verifier_plugin.cli.session import Session, pass_on, pass_session
 from slsa_verifier_plugin.cli.through_resident import ask
 from slsa_verifier_plugin.cli.typed import Choice
 from slsa_verifier_plugin.cli.verifying import Inputs, Look, rendered, reports_on
@@ -55,8 +55,8 @@ Exit status: 0 all admitted, 1 one denied, 2 usage or configuration,
 )
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
 @flag("--verbose", "Every attestation with all its steps, admitted ones too.", "-v")
-@click.pass_context
-def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -> int:
+@pass_session
+def verify(session: Session, /, images: tuple[str, ...], **options: Any) -> int:
     """Verify images as Ratify would with a Verifier resource, and show each step.
 
     A tag is resolved to its digest; every artifact of the Verifier's artifactTypes that is attached to the image is
@@ -74,7 +74,7 @@ def verify(context: click.Context, /, images: tuple[str, ...], **options: Any) -
         raise click.UsageError(
             "an image needs its registry; with --offline give --layout DIR or --bundle FILE"
         )
-    session, demands = session_of(context), demands_of(options)
+    demands = demands_of(options)
     look = Look(options["form"], options["verbose"], session.painter())
     # One reader for both ways: standard input that was read for the resident verifier is still at hand here.
     read = ReadOnce()
