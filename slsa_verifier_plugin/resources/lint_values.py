@@ -19,8 +19,10 @@ from slsa_verifier_plugin.policy.hints import (
 )
 from slsa_verifier_plugin.policy.matching import RefPattern, UriPattern
 from slsa_verifier_plugin.policy.trusted import BUILT_IN_VERIFIERS, DEFAULT_VERIFIER_IDS
+from slsa_verifier_plugin.resources.kinds import kind_of
 from slsa_verifier_plugin.resources.lint_signers import near_host, signer_slips, texts
 from slsa_verifier_plugin.resources.problems import Remark, error, warning
+from slsa_verifier_plugin.resources.ratify_resources import Resource
 from slsa_verifier_plugin.text import nearest, plain, quoted
 
 # 40 or 64 of them, and no digit beside: git writes forty for "no commit".
@@ -94,23 +96,19 @@ def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
 
 def _level_remark(name: str, by_known_workflow: bool) -> tuple[str, str] | None:
     """Return what is wrong with an expected level and what to do, None where some summary may state it."""
-    if near := near_level(name):
-        return f"no summary states {quoted(name)}, as far as is known here", f"is {near} meant?"
     level = track_level(name)
+    if near := near_level(name):
+        what = f"no summary states {quoted(name)}, as far as is known here"
     # Names of other verifiers may be anything; only of the known one its levels are known.
-    if level is None or not by_known_workflow:
+    elif level is None or not by_known_workflow:
         return None
-    if near := other_track(name):
-        return (
-            f"the SLSA source workflow states levels of the source track alone, and {quoted(name)} is of another",
-            f"is {near} meant?",
-        )
-    if near := above_highest(name):
-        return (
-            f"the source track has the levels 1 to {HIGHEST_SOURCE_LEVEL} (SLSA v1.2), and {quoted(name)} is none of them",
-            f"is {near} meant?",
-        )
-    return None
+    elif near := other_track(name):
+        what = f"the SLSA source workflow states levels of the source track alone, and {quoted(name)} is of another"
+    elif near := above_highest(name):
+        what = f"the source track has the levels 1 to {HIGHEST_SOURCE_LEVEL} (SLSA v1.2), and {quoted(name)} is none of them"
+    else:
+        return None
+    return what, f"is {near} meant?"
 
 
 def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
@@ -148,10 +146,10 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
     return None
 
 
-def zero_digests(spec: Mapping[str, Any]) -> Iterator[Remark]:
+def zero_digests(resource: Resource) -> Iterator[Remark]:
     """Yield a remark on each text of a resource that has a digest or commit id of zeros, as placeholders have."""
-    # Anywhere: a placeholder may have been left in any field.
-    for path, text in texts_below(spec, ("spec",)):
+    # Anywhere: a placeholder may have been left in any field. Of kinds that nobody looks at here nothing is known.
+    for path, text in texts_below(resource.spec, ("spec",)) if kind_of(resource) else ():
         if _ZEROS.search(text):
             what = f"{quoted(text, 120)} has a digest of zeros, which nothing has"
             yield warning(path, what, "write the digest or commit that is meant")

@@ -104,7 +104,7 @@ class _PolicyReview:
         looks = (
             self._api_version,
             self._fields,
-            self._zero_digests,
+            zero_digests,
             self._verifier,
             lint_store,
             self._policy,
@@ -156,10 +156,6 @@ class _PolicyReview:
         except MalformedResourceError:
             # Looked at: that it is malformed is what is found.
             return True
-
-    def _zero_digests(self, resource: Resource) -> Iterator[Remark]:
-        if kind_of(resource):
-            yield from zero_digests(resource.spec)
 
     def _api_version(self, resource: Resource) -> Iterator[Remark]:
         kind, (group, _, version) = kind_of(resource), resource.api_version.partition("/")

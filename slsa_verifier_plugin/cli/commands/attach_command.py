@@ -83,7 +83,11 @@ def attach(session: Session, /, image: str, file: str | None, **options: Any) ->
     # A refusal is a report like any other: it goes into the job's summary, too.
     done = attach.execute(request, demands, session.environ)
     if done.report is not None and options["report"]:
-        _append_report(Path(options["report"]), done.report)
+        from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
+
+        # Appended: GITHUB_STEP_SUMMARY is one file for all steps of a job.
+        with Path(options["report"]).open("a", encoding="utf-8") as summary:
+            summary.write(f"{markdown_of([done.report])}\n")
     # Only a policy refuses without raising, and then there is its report.
     if done.attached is None:
         assert done.report is not None
@@ -128,14 +132,6 @@ def _request(image: str, file: str | None, options: Any) -> AttachRequest:
         seconds_of(options["wait"], "--wait", WAIT) or 0.0,
         {key: value for key, _, value in pairs},
     )
-
-
-def _append_report(path: Path, report: ImageReport) -> None:
-    from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
-
-    # Appended: GITHUB_STEP_SUMMARY is one file for all steps of a job.
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{markdown_of([report])}\n")
 
 
 @click.command(cls=StrictCommand, epilog=FETCH_EPILOG)

@@ -16,6 +16,8 @@ _COLORS = re.compile(r"\033\[[0-9;]*m")
 _SYMBOLS = {"passed": "✓", "failed": "✗", "not checked": "·", "warning": "!"}
 _LETTERS = {"passed": "ok", "failed": "X", "not checked": "-", "warning": "!"}
 _STYLES = {"passed": "green", "failed": "red", "not checked": "dim", "warning": "yellow"}
+DECISION_STYLES = {"admitted": "green", "denied": "red", "undecided": "yellow"}
+"""The colour of each decision, and of what is counted by it."""
 
 
 @dataclass(frozen=True, slots=True)

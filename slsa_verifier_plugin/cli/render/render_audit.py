@@ -9,7 +9,7 @@ from slsa_verifier_plugin.audit.audit_row import Row
 from slsa_verifier_plugin.audit.audit_summary import Summary
 from slsa_verifier_plugin.checking.status import Decision
 from slsa_verifier_plugin.cli.reason_page import entries
-from slsa_verifier_plugin.cli.render.painter import Painter
+from slsa_verifier_plugin.cli.render.painter import DECISION_STYLES, Painter
 from slsa_verifier_plugin.cli.render.render_junit import junit_of
 from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
 from slsa_verifier_plugin.cli.render.report_item import ReportItem
@@ -19,7 +19,6 @@ from slsa_verifier_plugin.text import counted, plain, some_of
 
 FORMAT_VERSION = 1
 MAX_SHOWN_USES = 3
-_STYLES = {Decision.ADMITTED: "green", Decision.DENIED: "red", Decision.UNDECIDED: "yellow"}
 _MARKS = {Decision.ADMITTED: "passed", Decision.DENIED: "failed", Decision.UNDECIDED: "warning"}
 
 
@@ -34,7 +33,7 @@ def text_of(summary: Summary, rows: Iterable[Row], painter: Painter) -> Iterator
 
 def _row(row: Row, painter: Painter) -> Iterator[str]:
     mark = painter.mark(_MARKS[row.decision])
-    word = painter.paint(row.decision.upper(), _STYLES[row.decision], "bold")
+    word = painter.paint(row.decision.upper(), DECISION_STYLES[row.decision], "bold")
     yield f"{mark} {word} {painter.paint(plain(row.reason), 'bold')} {plain(row.image, 512)}"
     yield from painter.lines(row.message, "    ", 4)
     # An image from a list has no workload: its place is the line, which nobody needs to be told.
@@ -81,7 +80,9 @@ def _gaps(summary: Summary) -> tuple[str, ...]:
 def _numbers(counts: Any, painter: Painter) -> str:
     return " ".join(
         # A zero is dim, so that the eye finds the others.
-        painter.paint(f"{counts[decision]:>9}", *([_STYLES[decision]] if counts[decision] else ["dim"]))
+        painter.paint(
+            f"{counts[decision]:>9}", *([DECISION_STYLES[decision]] if counts[decision] else ["dim"])
+        )
         for decision in (Decision.ADMITTED, Decision.DENIED, Decision.UNDECIDED)
     )
 

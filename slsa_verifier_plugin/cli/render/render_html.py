@@ -62,8 +62,11 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
     # Inline, for the page is one file that is mailed and archived.
     style, script = html_asset(_asset("report.css")), html_asset(_asset("report.js"))
     sources = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    # Names with the most images come first, so that the fold hides the smallest.
-    bars = _bars(summary)
+    steps = steps_of(summary.levels)
+    # Names with the most images come first, so that the fold hides the smallest; then by name, so that one audit gives one page.
+    names = sorted(summary.by_namespace, key=lambda name: (-summary.by_namespace[name].total(), name))
+    longest = max((counts.total() for counts in summary.by_namespace.values()), default=1)
+    bars = [_bar(name, summary.by_namespace[name], steps, longest) for name in names]
     ranks = {name: number for number, name in enumerate(summary.levels, 1)}
     values = {
         "csp": f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'",
@@ -75,7 +78,7 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
         "program": f"{PROGRAM} {__version__}",
         "decisions": list(Decision),
         "levels": [("as it stands", summary.decisions), *summary.by_level.items()],
-        "steps": [{"name": step, "style": _style(step)} for step in steps_of(summary.levels)],
+        "steps": [{"name": step, "style": _style(step)} for step in steps],
         "bars": bars[:MAX_BARS],
         "more_bars": bars[MAX_BARS:],
         "reasons": [
@@ -90,15 +93,8 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
     yield from html_parts(_asset("report.html.j2"), values)
 
 
-def _bars(summary: Summary) -> list[dict[str, Any]]:
-    """Return the chart's bars, the longest first: lengths are in thousandths of the longest."""
-    # By size and then by name: the same audit gives the same page.
-    names = sorted(summary.by_namespace, key=lambda name: (-summary.by_namespace[name].total(), name))
-    longest = max((counts.total() for counts in summary.by_namespace.values()), default=1)
-    return [_bar(name, summary.by_namespace[name], steps_of(summary.levels), longest) for name in names]
-
-
 def _bar(name: str, counts: Counter[str], steps: Sequence[str], longest: int) -> dict[str, Any]:
+    """Return a bar of the chart: lengths are in thousandths of the longest."""
     left, parts = 0.0, []
     for step in steps:
         width = 1000 * counts[step] / longest

@@ -46,7 +46,8 @@ def text_of(pushed: Sequence[Pushed], folder: Path, painter: Painter) -> Iterato
     yield "They hold no program: a Pod that is admitted is created, and has nothing to start. Afterwards:"
     yield f"  kubectl delete pod {' '.join(one.tag for one in pushed)} --ignore-not-found"
     yield "  kubectl apply -k mine/provider/server    # your own policy: the folder that deploy/configure.sh made"
-    yield f"  kubectl patch configmap {_WHERE} --type merge --patch {shlex.quote(_removal())}"
+    removal = shlex.quote(f'{{"data":{{"{ROOT}":null}}}}')
+    yield f"  kubectl patch configmap {_WHERE} --type merge --patch {removal}"
     yield from _restarted()
 
 
@@ -54,10 +55,6 @@ def _restarted() -> Iterator[str]:
     # Pods see a ConfigMap that changed after a minute or so, and nothing tells when; new ones see it at once.
     yield f"  kubectl rollout restart deployment/slsa-verifier --namespace {_NAMESPACE}"
     yield f"  kubectl rollout status deployment/slsa-verifier --namespace {_NAMESPACE} --timeout 180s"
-
-
-def _removal() -> str:
-    return f'{{"data":{{"{ROOT}":null}}}}'
 
 
 def json_of(pushed: Sequence[Pushed], folder: Path) -> Json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from slsa_verifier_plugin.checking.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision, status_of
-from slsa_verifier_plugin.cli.render.painter import Painter, short
+from slsa_verifier_plugin.cli.render.painter import DECISION_STYLES, Painter, short
 from slsa_verifier_plugin.cli.render.render_junit import junit_of
 from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
 from slsa_verifier_plugin.cli.render.report_item import ReportItem
@@ -20,11 +20,6 @@ from slsa_verifier_plugin.text import counted, plain
 FORMAT_VERSION = 1
 """Raised when a field of the JSON output changes its meaning or goes away."""
 
-_STYLES = {
-    Decision.ADMITTED: ("green", "bold"),
-    Decision.DENIED: ("red", "bold"),
-    Decision.UNDECIDED: ("yellow", "bold"),
-}
 _STEP_COLUMNS = 23
 
 
@@ -45,12 +40,12 @@ def summary_of(reports: Sequence[ImageReport], painter: Painter) -> str:
     counts = Counter(report.decision for report in reports)
     # The order is Decision's, whatever image came first.
     seen = [decision for decision in Decision if counts[decision]]
-    shown = [painter.paint(f"{counts[decision]} {decision}", *_STYLES[decision]) for decision in seen]
+    shown = [painter.paint(f"{counts[item]} {item}", DECISION_STYLES[item], "bold") for item in seen]
     return f"{counted(len(reports), 'image')}: {', '.join(shown)}"
 
 
 def _image(report: ImageReport, painter: Painter, verbose: bool) -> Iterator[str]:
-    decision = painter.paint(report.decision.upper(), *_STYLES[report.decision])
+    decision = painter.paint(report.decision.upper(), DECISION_STYLES[report.decision], "bold")
     # VERIFIED beside ADMITTED would say the same twice.
     reason = "" if report.decision is Decision.ADMITTED else f"  {painter.paint(report.reason, 'bold')}"
     yield f"{decision}{reason}  {plain(report.resolved or report.asked, 512)}"
