@@ -124,11 +124,9 @@ def _installation(environ: Mapping[str, str]) -> DoctorFinding:
 def _plugins(folder: Path) -> DoctorFinding:
     # On a laptop there is none; that is no failure.
     if not folder.is_dir():
-        return on_directory(
-            NOT_CHECKED,
-            f"{folder} does not exist: Ratify does not run here, or has another one",
-            "name it with --plugins-dir, or run 'slsa-verifier-plugin install'",
-        )
+        shown = f"{folder} does not exist: Ratify does not run here, or has another one"
+        remedy = "name it with --plugins-dir, or run 'slsa-verifier-plugin install'"
+        return on_directory(NOT_CHECKED, shown, remedy)
     problems = []
     for name in NAMES:
         path = folder / name
@@ -141,11 +139,8 @@ def _plugins(folder: Path) -> DoctorFinding:
         if version != __version__:
             problems.append(f"{name} is of version {version or 'unknown'}")
     if problems:
-        return on_directory(
-            FAILED,
-            f"{folder}: {'; '.join(problems)}",
-            f"run 'slsa-verifier-plugin install --plugins-dir {folder}'",
-        )
+        remedy = f"run 'slsa-verifier-plugin install --plugins-dir {folder}'"
+        return on_directory(FAILED, f"{folder}: {'; '.join(problems)}", remedy)
     return on_directory(PASSED, f"{folder}: {' and '.join(NAMES)}, version {__version__}")
 
 
@@ -169,11 +164,9 @@ def _resident(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
         if status.listens:
             yield on_resident(FAILED, status.problem, "run 'slsa-verifier-plugin resident stop'")
             return
-        yield on_resident(
-            NOT_CHECKED,
-            f"{status.problem} for this shell's settings ({status.directory})",
-            "the first call starts it; a place that is not private is named here",
-        )
+        shown = f"{status.problem} for this shell's settings ({status.directory})"
+        remedy = "the first call starts it; a place that is not private is named here"
+        yield on_resident(NOT_CHECKED, shown, remedy)
         return
     errors = list_at(status.report, "latestErrors")
     message = f"process {status.pid}, version {plain(status.report.get('version', '?'))}"
@@ -218,11 +211,9 @@ def _trusted_root(environ: Mapping[str, str]) -> DoctorFinding:
         stamp = (repository.current / "timestamp.json").stat().st_mtime
     # No copy has ever been fetched here, or it cannot be read.
     except (OSError, TrustRootError):
-        return on_root(
-            WARNING,
-            f"{shown}; never refreshed here: new logs of Sigstore's would be unknown",
-            "run 'slsa-verifier-plugin trust refresh'; the resident verifier does it by itself",
-        )
+        remedy = "run 'slsa-verifier-plugin trust refresh'; the resident verifier does it by itself"
+        found = f"{shown}; never refreshed here: new logs of Sigstore's would be unknown"
+        return on_root(WARNING, found, remedy)
     days = (datetime.now(UTC) - datetime.fromtimestamp(stamp, tz=UTC)).days
     # Beyond it signatures by a new log would be UNKNOWN_LOG.
     if days > REFRESH_DAYS:
@@ -241,12 +232,10 @@ def producers(today: date) -> DoctorFinding:
     # Upstream has had a few releases a year: an older list may lack one.
     if days <= RELEASES_DAYS:
         return on_producers(PASSED, shown)
-    return on_producers(
-        WARNING,
-        f"{shown}: a summary signed at the commit of a newer release is denied",
-        "update the plugin, or list the commits in allowedWorkflowDigests; "
-        "'slsa-verifier-plugin policy producers' shows what is known",
-    )
+    found = f"{shown}: a summary signed at the commit of a newer release is denied"
+    more = "'slsa-verifier-plugin policy producers' shows what is known"
+    remedy = f"update the plugin, or list the commits in allowedWorkflowDigests; {more}"
+    return on_producers(WARNING, found, remedy)
 
 
 def _registry(environ: Mapping[str, str], image: str | None, plain_http: bool) -> DoctorFinding:

@@ -46,12 +46,12 @@ class Session:
         width = min(max(_columns(stream), NARROWEST), WIDEST) if terminal else None
         return Painter(color=self._colored(terminal), symbols=encoding == "utf8", width=width)
 
-    def home(self) -> Path | None:
-        """Return the home directory, None where there is none, as in many containers."""
+    def ratify_plugins(self) -> Path | None:
+        """Return Ratify's plugin directory; None where there is no home directory, as in many containers."""
         from pathlib import Path
 
         home = self.environ.get("HOME")
-        return Path(home) if home else None
+        return Path(home, ".ratify", "plugins") if home else None
 
     def _colored(self, terminal: bool) -> bool:
         # What is asked for goes before NO_COLOR (no-color.org: user settings override it).

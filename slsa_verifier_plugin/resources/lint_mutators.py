@@ -55,11 +55,9 @@ def lint_mutator(resource: Resource, providers: Mapping[str, Resource]) -> Itera
             mutating = [
                 key for key, item in providers.items() if str(item.spec.get("url")).endswith(MUTATING)
             ]
-            yield error(
-                place,
-                f"the provider {quoted(name)} verifies images, expected one that resolves them (its url ends with {MUTATING})",
-                f"write {mutating[0]}" if mutating else "apply a Provider whose url ends with /mutate",
-            )
+            what = f"the provider {quoted(name)} verifies images, expected one that resolves them (its url ends with {MUTATING})"
+            remedy = f"write {mutating[0]}" if mutating else "apply a Provider whose url ends with /mutate"
+            yield error(place, what, remedy)
     # Gatekeeper's paths name the key of a list's items, and only some members are images. Lists are ``lint_match``'s.
     location = "".join(str(resource.spec.get("location")).split())
     near = nearest(location, _PLACES, 0.8)

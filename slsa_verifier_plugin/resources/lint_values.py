@@ -55,11 +55,11 @@ def type_slips(artifact_types: Sequence[str]) -> Iterator[Remark]:
             what = "* hands every artifact to this verifier, also signatures and bills of materials, and denies for them"
             yield warning((), what, "write slsla/attestation")
         elif kind not in USUAL_TYPES and (near := nearest(kind, tuple(USUAL_TYPES), 0.8)):
-            yield warning(
-                (),
-                f"{quoted(kind)} is not {near}, which {USUAL_TYPES[near]}; Ratify compares them exactly",
-                "write the type that your attestations have; 'slsa-verifier-plugin inspect IMAGE' shows it",
+            what = f"{quoted(kind)} is not {near}, which {USUAL_TYPES[near]}; Ratify compares them exactly"
+            remedy = (
+                "write the type that your attestations have; 'slsa-verifier-plugin inspect IMAGE' shows it"
             )
+            yield warning((), what, remedy)
 
 
 def unmatchable(config: Mapping[str, Any]) -> Iterator[Remark]:
@@ -121,10 +121,8 @@ def _uri_remark(uri: str, by_known_workflow: bool) -> tuple[str, str] | None:
         )
     # It matches names that begin with a dot alone; people who write it mean any name.
     if "/.*" in uri:
-        return (
-            f"{quoted(uri)} has .*, which is no regular expression here: a dot, and any name",
-            "write * alone for any name",
-        )
+        what = f"{quoted(uri)} has .*, which is no regular expression here: a dot, and any name"
+        return what, "write * alone for any name"
     if near := near_host(uri.removeprefix("git+")):
         return f"{quoted(uri)} is on no host that is known here", f"is {near} meant?"
     # Of other verifiers is not known how they write a repository.

@@ -225,12 +225,8 @@ def _audited(
             if path
             else "with --state FILE it could go on from there"
         )
-        raise Interrupted(f"interrupted with {done} of {total} images decided; {hint}") from None
+        raise KeyboardInterrupt(f"interrupted with {done} of {total} images decided; {hint}") from None
     return state
-
-
-class Interrupted(KeyboardInterrupt):
-    """An audit that was interrupted; its text says how to go on."""
 
 
 def _shard(text: str | None) -> tuple[int, int]:

@@ -31,13 +31,7 @@ Exit status: 0 nothing failed, 1 something did, 2 usage.
 @json_option
 @pass_session
 def doctor(
-    session: Session,
-    /,
-    image: str | None,
-    plugins_dir: Path | None,
-    containerd: Path | None,
-    plain_http: bool,
-    as_json: bool,
+    session: Session, /, image: str | None, plugins_dir: Path | None, containerd: Path | None, **options: bool
 ) -> int:
     """Look at the installation, Ratify's plugin directory, the resident verifier, the trusted root, a registry (if an IMAGE
     is named) and the cluster (if there is a kubeconfig); with --containerd, at what lets a node pull images unverified. Each
@@ -52,18 +46,18 @@ def doctor(
         parse_image(image)
     painter = session.painter()
     # Without a home directory: a folder that exists nowhere, so that the finding says that there is none.
-    folder = plugins_dir or (session.home() or Path("/nonexistent")) / ".ratify" / "plugins"
+    folder = plugins_dir or session.ratify_plugins() or Path("/nonexistent/.ratify/plugins")
     found: list[DoctorFinding] = []
     if containerd is not None:
         findings = diagnosis.node_findings(session.environ, containerd)
     else:
-        findings = diagnosis.findings(session.environ, folder, image, plain_http)
+        findings = diagnosis.findings(session.environ, folder, image, options["plain_http"])
     for finding in findings:
         # Each is shown as soon as it is known: the registry and the cluster may take half a minute.
         found.append(finding)
-        if not as_json:
+        if not options["as_json"]:
             say_all(render_doctor.lines_of(finding, painter))
-    if as_json:
+    if options["as_json"]:
         show(render_doctor.json_of(found))
     # Warnings leave the status 0: only what cannot work counts.
     return Status.DENIED if any(item.outcome == FAILED for item in found) else Status.ADMITTED

@@ -64,13 +64,13 @@ def install(
 
 def _install_for_ratify(session: Session, plugins_dir: Path | None) -> int:
 
-    home = session.home()
+    folder = plugins_dir or session.ratify_plugins()
     # As in many containers; the root of the file system would be a bad guess.
-    if plugins_dir is None and home is None:
+    if folder is None:
         raise click.UsageError(
             "there is no home directory; name Ratify's plugin directory with --plugins-dir"
         )
-    _told(put(plugins_dir or (home or Path()) / ".ratify" / "plugins", session.environ))
+    _told(put(folder, session.environ))
     return Status.ADMITTED
 
 
