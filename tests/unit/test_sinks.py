@@ -323,7 +323,9 @@ def test_a_renderer_that_shows_text_raw_does_not_type_check() -> None:
     assert "tests" in settings["files"]
     assert not settings.get("exclude")
     assert not [name for name in settings if name.startswith("warn_unused")]
-    assert not [one for one in settings["overrides"] if set(one) != {"module", "ignore_missing_imports"}]
+    # Neither of the two is about what a sink takes: imports without types, and names that one module hands on.
+    harmless = {"module", "ignore_missing_imports", "implicit_reexport"}
+    assert not [one for one in settings["overrides"] if not set(one) <= harmless]
     lines = (ROOT / "tests" / "support" / "raw_renderers.py").read_text("utf-8").splitlines()
     refused = [line.partition("  # type: ignore[")[0].strip() for line in lines if "# type: ignore[" in line]
     assert refused == [

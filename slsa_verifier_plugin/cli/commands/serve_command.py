@@ -74,7 +74,7 @@ Exit status: 0 after SIGTERM or Ctrl-C, 2 usage or configuration.
     show_default=True,
 )
 @pass_session
-def serve(session: Session, /, **options: Any) -> int:
+def serve(session: Session, /, drain: str, **options: Any) -> int:
     """Answer Gatekeeper's external data requests: the provider that Ratify is, with this verifier inside.
 
     Images are decided about as 'verify --policy' decides, all keys of a request at once.
@@ -95,15 +95,11 @@ def serve(session: Session, /, **options: Any) -> int:
         health=read_address(options["health_listen"], "--health-listen"),
         tls=TlsFiles(options["tls_cert"], options["tls_key"], options["client_ca"] or ""),
         seconds=seconds_of(options["timeout"]) or 4.0,
-        drain_seconds=_drain(options["drain"]),
+        # Unlike a time limit it may be none at all.
+        drain_seconds=0.0 if drain in ("0", "0s") else seconds_of(drain, "--drain") or 0.0,
         namespaced=options["namespaced"],
         any_client=options["any_client"],
         unseen=LaneLimits(workers=options["workers"]),
     )
     run(settings, session.environ, record)
     return Status.ADMITTED
-
-
-def _drain(duration: str) -> float:
-    """Return the seconds of ``--drain``; unlike a time limit it may be none at all."""
-    return 0.0 if duration in ("0", "0s") else seconds_of(duration, "--drain") or 0.0

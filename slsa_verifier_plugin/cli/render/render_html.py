@@ -81,10 +81,8 @@ def page_of(summary: Summary, rows: Iterable[Row]) -> Iterator[Html]:
         "steps": [{"name": step, "style": _style(step)} for step in steps],
         "bars": bars[:MAX_BARS],
         "more_bars": bars[MAX_BARS:],
-        "reasons": [
-            {"code": code, "count": count, "meaning": entries()[code].meaning}
-            for code, count in summary.by_reason.most_common()
-        ],
+        "reasons": summary.by_reason.most_common(),
+        "entries": entries(),
         "heads": [{"key": key, "name": name} for key, name in _HEADS.items()],
         "rows": ((row, _facts(row, ranks)) for row in rows),
         "roots": [_root(root) for root in summary.roots],
@@ -126,7 +124,6 @@ def _facts(row: Row, ranks: Mapping[str, int]) -> dict[str, Any]:
         "namespace_keys": f"|{'|'.join(map(plain, namespaces))}|",
         # A sentence that goes on is there as a whole in the opened row.
         "short": "" if admitted else plain(row.message, MAX_SENTENCE),
-        "remedy": "" if admitted else entries()[row.reason].in_short,
         "commit": row.revision[:SHORT_COMMIT],
         "states": ", ".join(row.found),
         "roots": ", ".join(map(_root, row.seen.roots)),
