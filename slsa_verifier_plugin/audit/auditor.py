@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from slsa_verifier_plugin.audit.audit_row import Row, Seen
 from slsa_verifier_plugin.audit.audit_state import AuditState
@@ -41,14 +41,7 @@ SOURCE_TRACK = "SOURCE"
 HIGHEST = {"SOURCE": 4, "BUILD": 3}
 """The highest level of each track (SLSA v1.2 "Tracks"); of other tracks four are asked for."""
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an audit is."""
-
-    total: int
-    done: int
-    decisions: dict[Decision, int]
+Show = Callable[[int, int, Mapping[Decision, int]], None]
 
 
 class Auditor:
@@ -144,21 +137,21 @@ class Auditor:
             yield name, decision
 
 
-def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress], None]) -> None:
+def run(auditor: Auditor, state: AuditState, jobs: int, show: Show) -> None:
     """Decide about every image of ``state`` that has no decision yet.
 
     Args:
         auditor: decides.
         state: says what is to be done, and keeps what became of it.
         jobs: images at once.
-        show: called after each.
+        show: called after each: how many images there are, how many are done, and how many of those with each decision.
     """
     # A resumed audit begins with what earlier runs have decided.
     total, done = state.counts()
     decisions = dict.fromkeys(Decision, 0)
     # Read before it is written to: the state is one connection.
     pending: Sequence[str] = list(state.pending())
-    show(Progress(total, done, decisions))
+    show(total, done, decisions)
     # Closed where an interrupt ends the loop: an interrupted program waits for no registry that does not answer.
     with closing(prefetched(pending, auditor.audit, jobs, Deadline(NO_END), "auditing")) as rows:
         for _, row in rows:
@@ -169,7 +162,7 @@ def run(auditor: Auditor, state: AuditState, jobs: int, show: Callable[[Progress
             # Undecided ones count as done here, too: the bar ends where the run ends.
             done += 1
             decisions[row.decision] += 1
-            show(Progress(total, done, decisions))
+            show(total, done, decisions)
 
 
 def in_shard(image: str, index: int, count: int) -> bool:

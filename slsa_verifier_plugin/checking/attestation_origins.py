@@ -147,7 +147,7 @@ def from_notes(
             )
         repository = named
     content = fetch_note(repository, commit, environ, deadline)
-    return Found(about_commit(content, commit), f"git note of {commit} in {plain(repository.address)}")
+    return Found(about_commit(content, commit), f"git note of {commit} in {plain(repository)}")
 
 
 def about_commit(content: bytes, commit: str) -> bytes:

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from slsa_verifier_plugin.deadline import Deadline
@@ -56,16 +55,10 @@ _SETTINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A repository as git is told, and the transports that it may use for it."""
+def asked_repository(text: str) -> str:
+    """Return the address, as git is told it, of the repository that a person named.
 
-    address: str
-    protocols: str
-
-
-def asked_repository(text: str) -> Repository:
-    """Return the repository that a person named: a URL, ``user@host:path``, ``OWNER/NAME`` on github.com, or an existing folder.
+    A URL, ``user@host:path``, ``OWNER/NAME`` on github.com, or an existing folder.
 
     Raises:
         UsageError: none of these, or an option or remote helper in disguise.
@@ -77,21 +70,21 @@ def asked_repository(text: str) -> Repository:
         )
     # A password in the address would be on git's command line, where other users can read it.
     if (found := _URL.fullmatch(plain_url)) and "@" not in _authority(plain_url, found["scheme"]):
-        return Repository(plain_url, _PROTOCOLS[found["scheme"]])
+        return plain_url
     # "-oProxyCommand=..." is an option to ssh, and what begins with a dash one to git.
     if _SHORT.fullmatch(text) and not text.startswith("-"):
-        return Repository(text, "ssh")
+        return text
     # A folder of that name goes before github.com: reading it asks nobody.
     if (
         re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", text)
         and not text.startswith("-")
         and not Path(text).is_dir()
     ):
-        return Repository(f"https://github.com/{text}", _PROTOCOLS["https"])
+        return f"https://github.com/{text}"
     # "ext::sh -c ..." is a remote helper, which runs a program.
     if "::" not in text and Path(text).is_dir():
         # Absolute, for git runs in a folder of its own; as a URL, so that its transport can be allowed alone.
-        return Repository(Path(text).absolute().as_uri(), "file")
+        return Path(text).absolute().as_uri()
     raise UsageError(
         f"{quoted(_without_password(text))} is no repository that git could be asked for; expected https://HOST/OWNER/NAME, "
         "user@HOST:OWNER/NAME, OWNER/NAME on github.com, or a folder. User names and passwords in an URL belong to git's "
@@ -110,8 +103,8 @@ def _authority(url: str, scheme: str) -> str:
     return "" if scheme == "ssh" else url.removeprefix(f"{scheme}://").partition("/")[0]
 
 
-def told_repository(text: str, *, by_image: bool) -> Repository | None:
-    """Return the repository that an image's label or a policy names, None where it is none that may be asked.
+def told_repository(text: str, *, by_image: bool) -> str | None:
+    """Return the address of the repository that an image's label or a policy names, None where it is none that may be asked.
 
     Only by HTTPS. Where the image says it, only at a public name: it must not choose which of the caller's own machines is asked.
     """
@@ -126,14 +119,14 @@ def told_repository(text: str, *, by_image: bool) -> Repository | None:
     )
     if by_image and is_own:
         return None
-    return Repository(f"https://{found.host}/{found.path}", _PROTOCOLS["https"])
+    return f"https://{found.host}/{found.path}"
 
 
-def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], deadline: Deadline) -> bytes:
+def fetch_note(repository: str, commit: str, environ: Mapping[str, str], deadline: Deadline) -> bytes:
     """Return the git note of ``commit`` (``refs/notes/commits``).
 
     Args:
-        repository: where it is.
+        repository: its address.
         commit: 40 hexadecimal digits, 64 in a repository of SHA-256.
         environ: the caller's environment; git sees a part of it.
         deadline: the end of it.
@@ -159,10 +152,10 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
         length = "sha256" if len(commit) == 64 else "sha1"
         # An empty template: hooks of the user's own templates would run.
         run.wanted("init", "--quiet", "--bare", "--template=", f"--object-format={length}", str(run.place))
-        status = run.status("ls-remote", "--exit-code", "--", repository.address, REF)
+        status = run.status("ls-remote", "--exit-code", "--", repository, REF)
         if status == 2:  # it answers, and has no such ref
             raise _absent(
-                f"{plain(repository.address)} has no git notes ({REF}); did the SLSA source workflow run there?"
+                f"{plain(repository)} has no git notes ({REF}); did the SLSA source workflow run there?"
             )
         # Asked first: a fetch of a ref that is not there fails like one of a repository that cannot be read.
         if status == 0:
@@ -174,7 +167,7 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
                 "--depth=1",
                 "--no-write-fetch-head",
                 "--",
-                repository.address,
+                repository,
                 f"+{REF}:{REF}",
             )
         # Whatever git says, with the address: a private repository answers "not found" to strangers.
@@ -182,7 +175,7 @@ def fetch_note(repository: Repository, commit: str, environ: Mapping[str, str], 
             raise run.failure(status)
         if run.status("notes", "--ref", REF, "list", commit) != 0:
             raise _absent(
-                f"commit {commit} has no git note in {plain(repository.address)}; did the SLSA source workflow run for it?"
+                f"commit {commit} has no git note in {plain(repository)}; did the SLSA source workflow run for it?"
             )
         # The object's name; git prints nothing else here.
         note = run.output.decode("ascii", "replace").strip()
@@ -206,7 +199,7 @@ class _Git:
     """Runs git in one bare repository of its own below ``folder``."""
 
     def __init__(
-        self, git: str, folder: Path, repository: Repository, environ: Mapping[str, str], deadline: Deadline
+        self, git: str, folder: Path, repository: str, environ: Mapping[str, str], deadline: Deadline
     ) -> None:
         self.place = folder / "notes.git"
         self.output = b""
@@ -222,7 +215,8 @@ class _Git:
             **kept,
             # A missing password must fail at once: in CI nobody answers a prompt.
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ALLOW_PROTOCOL": repository.protocols,
+            # git's short form, without a scheme, is ssh.
+            "GIT_ALLOW_PROTOCOL": _PROTOCOLS.get(repository.partition("://")[0], "ssh"),
             "GCM_INTERACTIVE": "never",
             "LC_ALL": "C",
         }
@@ -275,7 +269,7 @@ class _Git:
             return process.wait(timeout=max(self._deadline.remaining(), 0.001))
         except subprocess.TimeoutExpired:
             raise RegistryError(
-                f"fetching git notes from {plain(self._repository.address)} took too long; try again, or give more --timeout",
+                f"fetching git notes from {plain(self._repository)} took too long; try again, or give more --timeout",
                 reason=Reason.REGISTRY_UNREACHABLE,
                 transient=True,
             ) from None
@@ -289,7 +283,7 @@ class _Git:
 
     def failure(self, status: int) -> RegistryError:
         """Return the error for a command that failed, with what git said in its last lines."""
-        address = plain(self._repository.address)
+        address = plain(self._repository)
         # What ulimit -f made of the write (EFBIG), in git's words with LC_ALL=C.
         if "File too large" in self._said:
             return RegistryError(

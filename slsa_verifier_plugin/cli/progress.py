@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,14 @@ from slsa_verifier_plugin.checking.status import Decision
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from slsa_verifier_plugin.audit.auditor import Progress
+    from slsa_verifier_plugin.audit.auditor import Show
     from slsa_verifier_plugin.cli.session import Session
 
 BAR_COLUMNS = 24
 
 
 @contextmanager
-def bar(session: Session) -> Iterator[Callable[[Progress], None]]:
+def bar(session: Session) -> Iterator[Show]:
     """Show how far an audit is, for the length of a ``with`` block; yields what is called with it, some times a second.
 
     Shows nothing where standard error is no terminal, and only numbers: no foreign text reaches the terminal past the sinks.
@@ -29,17 +29,17 @@ def bar(session: Session) -> Iterator[Callable[[Progress], None]]:
     """
     # rich is imported only for a terminal. A dumb one cannot redraw a line: each update would be a new one.
     if not sys.stderr.isatty() or session.environ.get("TERM") == "dumb":
-        yield lambda _: None
+        yield lambda *_: None
         return
     # rich gives the terminal back at the end of the block, after an interrupt too.
     with _progress(session) as drawn:
         # The total comes with the first call.
         task = drawn.add_task("", total=None, counts="")
 
-        def show(progress: Progress) -> None:
+        def show(total: int, done: int, decisions: Mapping[Decision, int]) -> None:
             # All three words at all times, so that the line does not jump.
-            counts = " ".join(f"{progress.decisions.get(decision, 0)} {decision}" for decision in Decision)
-            drawn.update(task, total=progress.total, completed=progress.done, counts=counts)
+            counts = " ".join(f"{decisions.get(decision, 0)} {decision}" for decision in Decision)
+            drawn.update(task, total=total, completed=done, counts=counts)
 
         yield show
 

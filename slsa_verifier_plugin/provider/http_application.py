@@ -51,10 +51,12 @@ Render = Callable[[Decided, int], bytes]
 class State:
     """What the paths need to know of the server. ``is_stopping``: it answers, and tells clients to go elsewhere.
 
-    ``problems`` returns why it is not ready, in a thread: it may read files.
+    ``problems`` returns why it is not ready, in a thread: it may read files. ``limits`` are for bodies at once, and the time for
+    one.
     """
 
     problems: Callable[[], list[str]]
+    limits: ProviderLimits
     is_stopping: bool = False
     held_bytes: int = 0
     answer_bytes: int = 0
@@ -92,22 +94,15 @@ class Application:
     Args:
         decisions: decides about keys.
         state: what becomes of the server.
-        limits: bodies at once, and the time for one.
         metrics: counted here, and shown.
         log: gets what went wrong.
     """
 
     def __init__(
-        self,
-        decisions: Decisions,
-        state: State,
-        limits: ProviderLimits,
-        metrics: ProviderMetrics,
-        log: DecisionLog,
+        self, decisions: Decisions, state: State, metrics: ProviderMetrics, log: DecisionLog
     ) -> None:
         self._decisions = decisions
         self._state = state
-        self._limits = limits
         self._metrics = metrics
         self._log = log
         self._probe = asyncio.Lock()
@@ -173,7 +168,7 @@ class Application:
             RequestRefused: there is none all the same.
         """
         for _ in range(ROOM_TURNS):
-            if self._state.answer_bytes <= self._limits.held_bytes:
+            if self._state.answer_bytes <= self._state.limits.held_bytes:
                 return
             request.state.connection.guard.end_untaken()
             # What a connection holds is free some turns of the loop after its end.
@@ -194,7 +189,7 @@ class Application:
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
+            async with asyncio.timeout(self._state.limits.body_seconds):
                 async for part in request.stream():
                     size += len(part)
                     self._state.held_bytes += len(part)
@@ -203,11 +198,11 @@ class Application:
                     if size > MAX_BODY:
                         raise RequestRefused(413, f"the request is larger than {MAX_BODY} bytes")
                     # All bodies together: a thousand that drip would fill the memory, each within its own limit.
-                    if self._state.held_bytes > self._limits.held_bytes:
+                    if self._state.held_bytes > self._state.limits.held_bytes:
                         raise RequestRefused(503, "too many requests are being read at once")
         except TimeoutError:
             raise RequestRefused(
-                408, f"the request did not come within {self._limits.body_seconds:g} s"
+                408, f"the request did not come within {self._state.limits.body_seconds:g} s"
             ) from None
         finally:
             self._state.held_bytes -= size

@@ -181,9 +181,9 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
 async def _answer(files: Files, log: DecisionLog, listener: socket.socket, health: socket.socket) -> None:
     """Answer until told to end."""
     settings, service, metrics = files.settings, files.service, files.metrics
-    state = State(files.problems)
+    state = State(files.problems, settings.limits)
     decisions = Decisions(settings, lambda: files.policies, service.working, log, metrics)
-    application = Application(decisions, state, settings.limits, metrics, log)
+    application = Application(decisions, state, metrics, log)
     config = _config(application.provider, settings.limits)
     probes = _config(application.health, settings.limits)
     server = ProviderServer(config, state, settings.drain_seconds)
