@@ -176,14 +176,15 @@ class AuditState(Closeable):
         order = "CASE decision WHEN 'denied' THEN 0 WHEN 'undecided' THEN 1 ELSE 2 END, image"
         # Decisions about images of earlier lists stay in the file and out of the report.
         query = f"SELECT * FROM images WHERE image IN (SELECT image FROM uses) ORDER BY {order}"  # noqa: S608
+        places = "SELECT * FROM uses WHERE image = ? ORDER BY namespace, workload, source, line"
         for image, resolved, decision, reason, message, levels, found, *facts in self._query(query):
             # A value that no Decision has would be another version's; the version was looked at when the file was opened.
             by_level = {name: Decision(value) for name, value in json.loads(levels).items()}
             repository, revision, signer, seen = facts
             # The columns stand in the order of a row's fields.
             told = (reason, message, by_level, tuple(json.loads(found)), repository, revision, signer)
-            shown = (Seen.from_json(json.loads(seen)), tuple(self._uses(image)))
-            yield Row(image, resolved, Decision(decision), *told, *shown)
+            uses = tuple(Use(*place) for place in self._query(places, image))
+            yield Row(image, resolved, Decision(decision), *told, Seen.from_json(json.loads(seen)), uses)
 
     def counts(self) -> tuple[int, int]:
         """Return how many distinct images there are, and how many of them have a decision."""
@@ -286,10 +287,6 @@ class AuditState(Closeable):
 
     def _put(self, *values: str) -> None:
         self._run("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [values])
-
-    def _uses(self, image: str) -> Iterator[Use]:
-        query = "SELECT * FROM uses WHERE image = ? ORDER BY namespace, workload, source, line"
-        yield from (Use(*row) for row in self._query(query, image))
 
     def _meta(self, key: str) -> str:
         # Absent in a file that was made a moment ago.

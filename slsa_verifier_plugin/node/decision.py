@@ -68,7 +68,7 @@ class ImageDecider:
     """
 
     def __init__(self) -> None:
-        self._kept: LruCache[str, NodePolicies] = LruCache(MAX_FOLDERS)
+        self._kept: LruCache[tuple[object, ...], NodePolicies] = LruCache(MAX_FOLDERS)
 
     def answer(self, service: Service, request: Request, elapsed: float) -> Answer:
         """Return the answer about one image; whatever keeps it from being decided is in the answer, which then denies.
@@ -109,12 +109,8 @@ class ImageDecider:
             ExemptionError: its list of exemptions cannot be understood.
         """
         files = owned_files(folder)
-        kept = self._kept.get(folder)
-        # Compared as a whole: an added, a removed and a replaced file are all a change.
-        if kept is None or kept.files != files:
-            kept = _load(folder, files, service)
-            self._kept.put(folder, kept)
-        return kept
+        # By all of them: an added, a removed and a replaced file are all a change.
+        return self._kept.get_or_make((folder, *files.items()), lambda: _load(folder, files, service))
 
 
 def policies_gap(folder: str, service: Service) -> DoctorFinding:
@@ -154,7 +150,7 @@ def _load(folder: str, files: Mapping[str, tuple[int, ...]], service: Service) -
     # What is exempt starts even where the policies are broken: the network that would bring better ones may depend on it.
     try:
         # Without namespaces: containerd does not say for whose Pod it pulls. So what is loaded is all the cluster's.
-        scopes = load_policies(resources, False, service, 0).scopes
+        scopes = load_policies(resources, False, service).scopes
     except (UsageError, VerifierError) as error:
         return NodePolicies(files, exemptions, problem=f"the policies cannot be used: {error}")
     return NodePolicies(files, exemptions, scopes[CLUSTER].checker)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from slsa_verifier_plugin.checking.decider import Decider, ready_verifiers
@@ -37,6 +38,8 @@ MAX_FILES = 1000
 KINDS = ("Verifier", "Policy", "Store", "CertificateStore", "KeyManagementProvider")
 """Kinds that Ratify v1 has, each also with ``Namespaced`` in front; the last two are for other verifiers."""
 _NAMESPACED_KINDS = tuple(f"Namespaced{kind}" for kind in KINDS[:3])
+# Numbers tell what was loaded from what was loaded before, and numbers are many.
+_GENERATIONS = count(1)
 CLUSTER = ""
 """The scope of what has no namespace."""
 CHART_SECONDS = 10
@@ -104,14 +107,13 @@ def files_in(paths: Iterable[str]) -> list[str]:
     return found
 
 
-def load_policies(paths: Sequence[str], namespaced: bool, service: Service, generation: int) -> PolicySet:
+def load_policies(paths: Sequence[str], namespaced: bool, service: Service) -> PolicySet:
     """Return the policies in files and folders.
 
     Args:
         paths: files and folders.
         namespaced: whether namespaces may have policies of their own.
         service: makes policies and stores.
-        generation: tells this set from those before.
 
     Raises:
         UsageError: a file cannot be read, or what it says is not valid or not clear.
@@ -148,6 +150,7 @@ def load_policies(paths: Sequence[str], namespaced: bool, service: Service, gene
         raise UsageError(
             f"{', '.join(map(quoted, paths))} has no Verifier of type {' or '.join(PLUGIN_TYPES)}; nothing would be decided"
         )
+    generation = next(_GENERATIONS)
     policies, stores = _one_each(resources, POLICY_KINDS), _one_each(resources, STORE_KINDS)
     scopes: dict[str, PolicyScope] = {}
     # One scope for each namespace that has something of its own, and one for the cluster.

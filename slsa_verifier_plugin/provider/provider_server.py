@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -57,7 +56,6 @@ class Files:
         self.settings = settings
         self.service = service
         self.metrics = metrics
-        self._generation = 0
         self.policies = PolicySet({})
         self.tls: TlsContext | None = None
         named = settings.policies
@@ -77,12 +75,8 @@ class Files:
         return [plain(problem, 512) for problem in problems]
 
     def _load_policies(self) -> tuple[str, ...]:
-        # Before they are read: a load that fails uses a number up, and numbers are many.
-        self._generation += 1
         settings = self.settings
-        self.policies = load_policies(
-            settings.policies, settings.namespaced, self.service.service, self._generation
-        )
+        self.policies = load_policies(settings.policies, settings.namespaced, self.service.service)
         # Roots are loaded now, not while a Pod waits; one that cannot be used keeps the server from being ready.
         self.policies.root_problems()
         return self.policies.remarks
@@ -167,15 +161,18 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     log.remarks(remarks)
     ended = threading.Event()
     watched = (files.reloaders, log, metrics, ended)
-    with _libraries_log_to(log):
-        try:
-            threading.Thread(target=look_out, args=watched, name="look-out", daemon=True).start()
-            uvloop.run(_answer(files, log, listener, health))
-        finally:
-            ended.set()
-            service.close()
-            log.event("stopped")
-            log.close()
+    # What libraries say becomes lines of ours: a line of another form is lost to whoever reads this log.
+    logging.basicConfig(handlers=[_Handler(log)], level=logging.WARNING, force=True)
+    # uvicorn's own has a level, so that the root's does not count.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    try:
+        threading.Thread(target=look_out, args=watched, name="look-out", daemon=True).start()
+        uvloop.run(_answer(files, log, listener, health))
+    finally:
+        ended.set()
+        service.close()
+        log.event("stopped")
+        log.close()
 
 
 async def _answer(files: Files, log: DecisionLog, listener: socket.socket, health: socket.socket) -> None:
@@ -231,7 +228,7 @@ def _config(application: object, limits: ProviderLimits) -> Config:
         http=BoundedProtocol,
         ws="none",
         lifespan="off",
-        # Lines of uvicorn's own form would be lost to whoever reads the log (``_libraries_log_to``).
+        # Lines of uvicorn's own form would be lost to whoever reads the log (``_Handler``).
         log_config=None,
         access_log=False,
         # Nobody's headers say who the client is, and ours do not say who we are.
@@ -293,22 +290,6 @@ def _bound(address: Address, option: str) -> socket.socket:
 def _shown(listener: socket.socket) -> str:
     place = listener.getsockname()
     return str(Address(str(place[0]), int(place[1])))
-
-
-@contextlib.contextmanager
-def _libraries_log_to(log: DecisionLog) -> Iterator[None]:
-    """Log what libraries say as lines of ours: a line of another form is lost to whoever reads this one."""
-    root, handler = logging.getLogger(), _Handler(log)
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    # uvicorn's own has a level, so that the root's does not count.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(before)
 
 
 class _Handler(logging.Handler):

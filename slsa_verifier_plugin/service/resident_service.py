@@ -20,7 +20,7 @@ from slsa_verifier_plugin.policy.parameters import RootSource
 from slsa_verifier_plugin.resident import protocol
 from slsa_verifier_plugin.resident.processors import usable_processors
 from slsa_verifier_plugin.resident.server.fork import Fork
-from slsa_verifier_plugin.resident.server.server_settings import ServerSettings, read_settings
+from slsa_verifier_plugin.resident.server.server_settings import read_settings
 from slsa_verifier_plugin.service.service import Service
 from slsa_verifier_plugin.text import plain
 
@@ -74,8 +74,10 @@ class ResidentService:
     ) -> None:
         self._environ = environ
         settings, _ = read_settings(environ)
+        # With one processor or one call at a time the other process could only take turns with this one.
+        is_alone = settings.workers == 1 or usable_processors() == 1
         # Made here and started by warm_up: a fork must be made before the process has threads.
-        self._fork = _fork(settings)
+        self._fork = None if is_alone else Fork(_answerer, settings.workers)
         self.service = Service(environ, self._follow, self._ask if self._fork else None)
         self._refresh = refresh
         self._checks = checks or {}
@@ -212,14 +214,6 @@ class ResidentService:
                 item.digest = refreshed.digest
         # A failure is tried again soon, but not sooner than the refreshes that somebody has asked for.
         return min(RETRY_SECONDS, self._every) if error else self._every
-
-
-def _fork(settings: ServerSettings) -> Fork | None:
-    """Return the fork that verifies signatures where more than one processor is of use."""
-    # With one processor or one call at a time the other process could only take turns with this one.
-    if settings.workers == 1 or usable_processors() == 1:
-        return None
-    return Fork(_answerer, settings.workers)
 
 
 def _answerer() -> Callable[[bytes], bytes]:
