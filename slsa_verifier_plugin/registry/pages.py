@@ -34,43 +34,28 @@ def pages_of(url: str, limit: int, operation: str, ask: Callable[[str], Reply]) 
         RegistryError: a link leads elsewhere or in a circle, or there are too many pages.
     """
     seen: set[str] = set()
-    following: str | None = url
-    while following is not None:
+    while True:
         # A page that links to itself would be read until the time is over.
-        if following in seen:
+        if url in seen:
             raise faults.invalid_response(operation, "the links between its pages go in a circle")
         # Each with another query, pages could go on for ever without a circle.
         if len(seen) >= limit:
             raise faults.too_many(operation, "pages", limit)
-        seen.add(following)
-        reply = ask(following)
+        seen.add(url)
+        reply = ask(url)
         yield reply
         # Only once the caller has read the page: an error in it ends the list before another request.
-        following = _following(following, reply.header("Link"), operation)
-
-
-def _following(url: str, link: str, operation: str) -> str | None:
-    """Return the URL of the page after ``url``, None after the last.
-
-    Args:
-        url: the page just read.
-        link: its ``Link`` header, "" where there was none.
-        operation: what is being done, for messages.
-
-    Raises:
-        RegistryError: the link leads elsewhere.
-    """
-    target = next_link(link)
-    if target is None:
-        return None
-    # Relative in most registries (OCI distribution 1.1, "Listing Tags"), absolute in a few.
-    following = target_of(url, target)
-    # Our token goes with each page, so a link must not send it to somebody else.
-    if following is None or origin_of(following) != origin_of(url):
-        raise faults.invalid_response(
-            operation, "the link to its next page is no URL, or leads to another host"
-        )
-    return following
+        link = next_link(reply.header("Link"))
+        if link is None:
+            return
+        # Relative in most registries (OCI distribution 1.1, "Listing Tags"), absolute in a few.
+        following = target_of(url, link)
+        # Our token goes with each page, so a link must not send it to somebody else.
+        if following is None or origin_of(following) != origin_of(url):
+            raise faults.invalid_response(
+                operation, "the link to its next page is no URL, or leads to another host"
+            )
+        url = following
 
 
 def next_link(header: str) -> str | None:

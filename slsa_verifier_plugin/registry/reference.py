@@ -55,7 +55,11 @@ class Reference:
         # Docker's official images.
         if registry == "docker.io" and "/" not in repository:
             repository = f"library/{repository}"
-        digest = _digest(digest_text) if at else None
+        try:
+            digest = Digest.parse(digest_text) if at else None
+        except ArtifactError:
+            # Worded below, for the whole reference.
+            digest = None
         valid = (
             _HOST.fullmatch(registry)
             and _is_reachable(registry)
@@ -83,14 +87,6 @@ class Reference:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}@{self.digest}" if self.digest else f"{self.name}{tag or ':latest'}"
-
-
-def _digest(text: str) -> Digest | None:
-    try:
-        return Digest.parse(text)
-    except ArtifactError:
-        # ``parse`` words the error, for the whole reference.
-        return None
 
 
 def _case(registry: str, repository: str) -> str:

@@ -7,7 +7,8 @@ errors, because a misspelt key would otherwise be a setting that is silently not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from slsa_verifier_plugin.errors import RegistryError
 from slsa_verifier_plugin.members import kind_of_value
@@ -67,19 +68,16 @@ class Options:
 
     def texts(self, key: str) -> list[str]:
         """Return a list of non-empty strings, [] where it is absent."""
-        items = self._items(key, "a list of strings")
-        if not all(isinstance(item, str) and item for item in items):
-            raise self._wrong(key, "a list of strings that are not empty", items)
-        return [str(item) for item in items]
+        expected = "a list of strings that are not empty"
+        return self._list(key, expected, lambda item: isinstance(item, str) and item != "")
 
     def objects(self, key: str, keys: Sequence[str]) -> list[Options]:
         """Return a list of objects that know ``keys``, [] where it is absent."""
-        found = []
-        for number, item in enumerate(self._items(key, "a list of objects")):
-            if not isinstance(item, Mapping):
-                raise self._wrong(key, "a list of objects", [item])
-            found.append(Options(self._provider, item, keys, f"{self._where}.{key}[{number}]"))
-        return found
+        items = self._list(key, "a list of objects", lambda item: isinstance(item, Mapping))
+        return [
+            Options(self._provider, item, keys, f"{self._where}.{key}[{number}]")
+            for number, item in enumerate(items)
+        ]
 
     def error(self, detail: str) -> RegistryError:
         """Return the error for a configuration that cannot be used."""
@@ -96,11 +94,12 @@ class Options:
             raise self.error(f"{self._where}.{key} is missing")
         return value
 
-    def _items(self, key: str, expected: str) -> list[object]:
+    def _list(self, key: str, expected: str, fits: Callable[[object], bool]) -> list[Any]:
         value = self._values.get(key)
+        # null is absent, as to Go.
         if value is None:
             return []
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not all(map(fits, value)):
             raise self._wrong(key, expected, value)
         return value
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import time
@@ -58,14 +57,6 @@ DOCKER_CFG = "kubernetes.io/dockercfg"
 
 DATA_KEYS = {DOCKER_CONFIG_JSON: ".dockerconfigjson", DOCKER_CFG: ".dockercfg"}
 """Where a secret of each supported type keeps its document (kubernetes ``core/v1``, "Docker config Secrets")."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Secret:
-    """A secret as it is kept. It is read anew for each call: one that is broken is told to each that needs it."""
-
-    kind: str
-    data: object = field(repr=False)
 
 
 def login_in_secret(kind: str, data: object, registry: str) -> Credentials | None:
@@ -164,15 +155,15 @@ class KubernetesSecrets:
                 continue
             # A secret that somebody named and that cannot be used is a mistake to be said; among those of a service account there
             # may be some for other purposes.
-            if is_named and secret.kind != DOCKER_CONFIG_JSON:
-                raise self._unfit(
-                    namespace, name, f"its type is {quoted(secret.kind)}, not {DOCKER_CONFIG_JSON}"
-                )
+            kind = text_at(secret, "type")
+            if is_named and kind != DOCKER_CONFIG_JSON:
+                raise self._unfit(namespace, name, f"its type is {quoted(kind)}, not {DOCKER_CONFIG_JSON}")
             # A service account's secret of any other type is passed over.
-            if secret.kind not in DATA_KEYS:
+            if kind not in DATA_KEYS:
                 continue
             try:
-                found = login_in_secret(secret.kind, secret.data, image.registry)
+                # Anew for each call: a secret that is broken is told to each that needs it.
+                found = login_in_secret(kind, secret.get("data"), image.registry)
             except EntryError as error:
                 raise self._unfit(namespace, name, str(error)) from None
             if found is not None:
@@ -188,12 +179,11 @@ class KubernetesSecrets:
     def _unfit(self, namespace: str, name: str, detail: str) -> RegistryError:
         return _failed(f"reading the secret {namespace}/{name}", f"{detail}; put it right or take it out")
 
-    def _read_secret(self, key: tuple[str, str], deadline: Deadline) -> Lease[_Secret | None]:
+    def _read_secret(self, key: tuple[str, str], deadline: Deadline) -> Lease[Mapping[str, Any] | None]:
         namespace, name = key
         path = f"namespaces/{namespace}/secrets/{name}"
-        value = self._get(f"reading the secret {namespace}/{name}", path, deadline)
         # Kept, too, where there is none: a secret that is not there is not asked for by every call.
-        return self._lease(None if value is None else _Secret(text_at(value, "type"), value.get("data")))
+        return self._lease(self._get(f"reading the secret {namespace}/{name}", path, deadline))
 
     def _read_account(self, name: str, deadline: Deadline) -> Lease[tuple[str, ...]]:
         step = f"reading the service account {self._namespace}/{name}"
