@@ -237,7 +237,7 @@ def test_a_registry_that_hangs_holds_up_neither_seen_images_nor_other_registries
     with (
         HangingRegistry() as hanging,
         EmbeddedRegistry() as other,
-        provider(tmp_path, [policies], "--timeout", "20s") as running,
+        provider(tmp_path, [policies], "--timeout", "10s") as running,
     ):
         seen = push(hanging, "level-3", LEVEL_3)
         new = push(other, "level-3", LEVEL_3)
