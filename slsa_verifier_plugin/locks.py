@@ -29,7 +29,19 @@ def try_lock(path: str) -> int | None:
             move_aside(path)
     except FileNotFoundError:
         pass
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    return try_lock_of(
+        os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    )
+
+
+def try_lock_of(lock: int) -> int | None:
+    """Return an open file's descriptor once it holds its lock; None, with the file closed, while another holds it.
+
+    A lock is no writing: a file of a read-only file system has one as well.
+
+    Raises:
+        OSError: the file has no locks; it is closed.
+    """
     try:
         # Never waited for here: callers look again when they like, and have other things to look at meanwhile.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

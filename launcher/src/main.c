@@ -118,7 +118,7 @@ static int verify_alone(struct runtime *runtime, struct call *call, const struct
 {
     const uint64_t begun = clock_ms();
     /* The first look is taken however late it is: the process itself says best what time was left. */
-    while (turn == -1 && (turn = turn_take(place)) == -1) {
+    while (turn == -1 && (turn = turn_take(place, runtime->payload->fd)) == -1) {
         if (clock_ms() + TURN_MS >= call->end)
             return refuse_without_turn(call);
         sleep_between(begun, PAUSE_MS, call->end);

@@ -175,7 +175,7 @@ static enum outcome look_at_server(struct search *search)
     return unusable(search->call, "no resident verifier could be started in time");
 }
 
-/* Removes the lock file of a holder that does not live any more, so that the next look makes another. The holder is not ended:
+/* Removes the lock file of a holder that starts nothing, so that the next look makes another. The holder is not ended:
  * it may go on, and finds then that somebody listens. */
 static void pass_over_stopped(struct search *search)
 {
@@ -267,7 +267,8 @@ static bool is_final(struct search *search, enum outcome *outcome, uint64_t begu
 enum outcome resident_verify(const struct place *place, struct call *call, struct runtime *runtime, bool turns, int *turn,
                              struct answer *answer)
 {
-    struct search search = {.place = place, .call = call, .runtime = runtime, .turns = turns, .lock = -1};
+    struct search search = {
+        .place = place, .call = call, .runtime = runtime, .turns = turns, .lock = -1, .holder.gone_is_still = true};
     uint64_t begun = clock_ms();
     const uint64_t end = later(call->end, begun + LEAST_MS);
     search.reserved = later(call->end - RESERVED_MS, begun + LEAST_MS);
@@ -292,7 +293,7 @@ enum outcome resident_verify(const struct place *place, struct call *call, struc
         if (outcome == OUTCOME_NOBODY && now >= search.due)
             call->problem = "no resident verifier could be started in time";
         /* Who goes on alone keeps the lock while its server is on its way: there need not be one more. */
-        if ((turns && now >= search.due && (*turn = turn_take(place)) != -1) || now >= end)
+        if ((turns && now >= search.due && (*turn = turn_take(place, runtime->payload->fd)) != -1) || now >= end)
             return OUTCOME_NOBODY;
         sleep_between(begun, PAUSE_MS, end);
     }

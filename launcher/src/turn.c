@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { MOST_TURNS = 2 };
@@ -81,7 +82,7 @@ static bool is_private(const char *path)
     return fd >= 0;
 }
 
-int turn_take(const struct place *place)
+int turn_take(const struct place *place, int file)
 {
     static const char *const elsewhere[] = {"/tmp", "/var/tmp", "/dev/shm"};
     int turn = place != NULL ? take_in(place->directory) : -2;
@@ -94,5 +95,10 @@ int turn_take(const struct place *place)
         if (is_private(parent) && is_private(directory))
             turn = take_in(directory);
     }
+    /* A lock is no writing: a file of a read-only file system has one as well. */
+    if (turn == -2 && flock(file, LOCK_EX | LOCK_NB) == 0)
+        turn = file;
+    else if (turn == -2 && errno == EWOULDBLOCK)
+        turn = -1;
     return turn;
 }

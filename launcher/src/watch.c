@@ -30,18 +30,18 @@ void watch_process(struct watch *watch, pid_t process)
 {
     watch->hung = false;
     /* What was seen of the same process over an earlier connection still counts. */
-    if (process == watch->process)
+    if (process == watch->process && watch->since != 0)
         return;
-    *watch = (struct watch){.process = process, .since = clock_ms()};
-    if (!time_used(process, &watch->used))
-        watch->process = 0;
+    *watch = (struct watch){.process = process, .since = clock_ms(), .gone_is_still = watch->gone_is_still};
+    (void)time_used(process, &watch->used);
 }
 
 bool watch_looks_hung(struct watch *watch, unsigned patience)
 {
     uint64_t used = 0;
     /* One that is gone does not hang: the connection will tell. Number 0 is a process of another namespace (SO_PEERCRED). */
-    if (watch->process == 0 || !time_used(watch->process, &used) || used != watch->used) {
+    const bool is_gone = !time_used(watch->process, &used);
+    if ((is_gone && !watch->gone_is_still) || used != watch->used) {
         watch->used = used;
         watch->since = clock_ms();
         watch->looks = 0;

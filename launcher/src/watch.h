@@ -16,11 +16,12 @@ enum {
 };
 
 struct watch {
-    pid_t process; /* 0: not known, and so never still */
+    pid_t process; /* 0: not known */
     uint64_t used; /* nanoseconds of processor time at the last look */
     uint64_t since;
-    unsigned looks; /* since it moved: so many turns the one who watches had */
-    bool hung;      /* at the last look */
+    unsigned looks;     /* since it moved: so many turns the one who watches had */
+    bool hung;          /* at the last look */
+    bool gone_is_still; /* it is named in a lock that is held: where it is gone, somebody holds that who does not do his part */
 };
 
 /* Begins to watch a process, or goes on where it is the one that was watched before. */

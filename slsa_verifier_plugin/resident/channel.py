@@ -41,10 +41,10 @@ class ProcessWatch:
     def __init__(self) -> None:
         self.process = 0
         self.used: int | None = None
-        self._since = 0.0
+        self._since = time.monotonic()
         self._looks = 0
 
-    def looks_hung(self, process: int, patience: float) -> bool:
+    def looks_hung(self, process: int, patience: float, gone_is_still: bool = False) -> bool:
         """Look at a process, and return whether nothing of it has moved for ``patience`` seconds and ten looks.
 
         The watcher itself has had a processor ten times by then; a verifier that is only starved would have had one, too.
@@ -52,11 +52,13 @@ class ProcessWatch:
         Args:
             process: its number; 0 for none, which is never still.
             patience: in seconds.
+            gone_is_still: True for the number in a lock that is held: where its process is gone, somebody holds the lock who
+                does not do what it is for.
         """
         used = time_used(process)
         # What was seen of another process says nothing about this one, and one that is gone does not hang: the connection will
         # say that it has ended.
-        if process != self.process or used is None or used != self.used:
+        if process != self.process or used != self.used or (used is None and not gone_is_still):
             self.process, self.used, self._since, self._looks = process, used, time.monotonic(), 0
             return False
         # By looks as well as by seconds: on a machine so busy that the watcher itself had no processor for a second, the

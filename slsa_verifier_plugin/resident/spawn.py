@@ -111,9 +111,9 @@ class Starter:
             self._lock = None
 
     def _pass_over_stopped(self) -> None:
-        """Remove the lock file of a holder that does not live any more, so that the next look makes another."""
+        """Remove the lock file of a holder that starts nothing, so that the next look makes another."""
         # Two that remove it at the same time may start two verifiers: one of them finds the place claimed, and ends.
-        if self._holder.looks_hung(named_in(self._place.lock), HUNG_SECONDS):
+        if self._holder.looks_hung(named_in(self._place.lock), HUNG_SECONDS, gone_is_still=True):
             try:
                 os.unlink(self._place.lock)  # noqa: PTH108 (pathlib is slow to import)
             except FileNotFoundError:

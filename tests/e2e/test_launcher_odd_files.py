@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from launcher.tests.harness import Plugin, told
+from slsa_verifier_plugin.locks import try_lock
 from slsa_verifier_plugin.resident.place import check_directories
+from slsa_verifier_plugin.resident.protocol import DEADLINE_LINE, NO_TURN_LINE
 from tests.integration.test_resident_odd_files import CALLERS, FILES, KINDS, ROOTS
 from tests.support.load import PROMISE
 from tests.support.waiting import at_once
@@ -43,6 +45,38 @@ def test_turns_and_unpacking_go_on(plugin: Plugin, kind: Callable[[Path], None])
     assert told(plugin.run(SLSA_VERIFIER_RESIDENT="off"))["called"] == []
     assert plugin.runtime.is_dir()
     assert (Path(plugin.place.directory) / "own-0").is_file()
+
+
+@pytest.mark.parametrize("name", ["lock", "server"])
+def test_one_who_holds_a_lock_and_does_nothing_holds_up_nobody(plugin: Plugin, name: str) -> None:
+    check_directories(plugin.place, make=True)
+    held = try_lock(str(Path(plugin.place.directory) / name))
+    assert held is not None
+    results = at_once(CALLERS, lambda _: plugin.run())
+    pids = {b"resident %d\n" % pid for pid in plugin.pids()}
+    assert {done.stdout for done in results} <= pids, results
+    os.close(held)
+
+
+def test_where_no_file_can_be_made_there_is_one_turn(plugin: Plugin) -> None:
+    """Each process of its own takes 55 MiB: a burst must not take the memory of all."""
+    told(plugin.run(SLSA_VERIFIER_RESIDENT="off"))
+    nowhere = " && ".join(
+        f"mkdir -p {folder} && mount -t tmpfs -o ro none {folder}"
+        for folder in (
+            "/var/tmp",
+            "/dev/shm",
+            f"/tmp/slsa-verifier-plugin-{os.geteuid()}",
+        )
+    )
+    command = ["unshare", "-m", "/bin/sh", "-c", f'{nowhere} && exec "$@"', "sh", str(plugin.path)]
+    if subprocess.run([*command[:-1], "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    plugin.environ |= {"SLSA_VERIFIER_DIR": "/proc/none", "TEST_LAUNCHER_RUNTIME_SLEEPS": "1"}
+    results = at_once(6, lambda _: plugin.run_in(command))
+    right = [done for done in results if done.returncode == 3]
+    assert 1 <= len(right) <= 4
+    assert {done.stdout for done in results if done not in right} <= {NO_TURN_LINE, DEADLINE_LINE}
 
 
 def full_pipe() -> tuple[int, int]:

@@ -115,3 +115,18 @@ def test_a_pipe_is_neither_a_lock_nor_waited_for(tmp_path: Path) -> None:
     assert lock is not None
     assert stat.S_ISREG(os.fstat(lock).st_mode)
     os.close(lock)
+
+
+@pytest.mark.parametrize("number", [b"", b"4194304", b"%d" % (1 << 60)])
+@pytest.mark.parametrize("name", ["lock", "server"])
+def test_one_who_holds_a_lock_and_does_nothing_holds_up_nobody(
+    world: World, place: Path, name: str, number: bytes
+) -> None:
+    """As ``flock FILE sleep`` does: the file names nobody who lives, or the last one who had the lock."""
+    held = try_lock(str(place / name))
+    assert held is not None
+    os.write(held, number)
+    answers = at_once(CALLERS, lambda _: world.call())
+    assert {pid_of(answer) for answer in answers} <= set(world.pids()), answers
+    assert pid_of(world.call()) in world.pids()
+    os.close(held)

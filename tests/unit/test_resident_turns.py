@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,15 @@ def test_another_users_directory_is_passed_over(folders: list[Path]) -> None:
     assert (own(folders[1]) / "turns" / "own-0").exists()
 
 
-def test_where_there_are_none_nobody_waits_for_one(
-    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", [None, UNUSABLE])
+def test_where_no_file_can_be_made_there_is_one_turn(
+    place: Place | None, folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own_turns, "ELSEWHERE", ("/proc/none", "/proc/nothing"))
-    assert take_turn(UNUSABLE) == NO_PLACE
-    assert take_turn(None) == NO_PLACE
+    monkeypatch.setattr(sys, "executable", str(folders[0] / "python"))
+    assert take_turn(place) == NO_PLACE, "not even an interpreter's file"
+    Path(sys.executable).touch(mode=0o400)
+    turn = taken(place)
+    assert take_turn(place) is None
+    os.close(turn)
+    os.close(taken(place))

@@ -4,9 +4,10 @@ Loaded only where one is due. The launcher takes its turns by the same files.
 """
 
 import os
+import sys
 import time
 
-from slsa_verifier_plugin.locks import try_lock
+from slsa_verifier_plugin.locks import try_lock, try_lock_of
 from slsa_verifier_plugin.resident.place import Place, PlaceError, check_directories, pause
 from slsa_verifier_plugin.resident.processors import usable_processors
 
@@ -14,7 +15,7 @@ MOST_TURNS = 2
 TURN_SECONDS = 0.6
 """The last part of a call's time, in which no process of its own is started any more."""
 NO_PLACE = -1
-"""In place of a descriptor: turns cannot be taken here, so nobody waits for one."""
+"""In place of a descriptor: not even one turn can be taken here, so nobody waits for one."""
 ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (a directory of our own in it, checked at every use)
 """Where turns are taken if the verifier's own place cannot be used: one of them is in every container."""
 
@@ -23,7 +24,7 @@ def take_turn(place: Place | None) -> int | None:
     """Return a descriptor that holds a turn until all its copies are closed; None while none is free.
 
     Turns are ``DIR/KEY/own-N``, one a usable processor, two at most. Without a place, or where it takes no files, they are in the
-    first folder of ``ELSEWHERE`` that does.
+    first folder of ``ELSEWHERE`` that does. Where no file can be made at all, there is one turn: the lock of the interpreter's.
     """
     # Step 7 of docs/resident-protocol.md, "The client".
     places = [] if place is None else [place]
@@ -41,7 +42,10 @@ def take_turn(place: Place | None) -> int | None:
             # A read-only file system, a full disk, another user's directory: a burst must not take the memory of all the same.
             continue
         return None
-    return NO_PLACE
+    try:
+        return try_lock_of(os.open(sys.executable, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return NO_PLACE
 
 
 def await_turn(place: Place | None, end: float) -> int | None:

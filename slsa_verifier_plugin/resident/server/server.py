@@ -190,9 +190,13 @@ def _claim(place: Place) -> int:
             )
         # Callers watch the one that listens. One that was stopped before it does, or after, would keep its claim for ever.
         process = named_in(place.claim)
-        if watch.looks_hung(process, HUNG_SECONDS) and _has_open(process, place.claim):
+        if watch.looks_hung(process, HUNG_SECONDS, gone_is_still=True):
             try:
-                end_claimant(watch, place)
+                if watch.used is None:
+                    # Held by who is no verifier: each writes its number. A server that serves ends where its claim is gone.
+                    os.unlink(place.claim)  # noqa: PTH108
+                elif _has_open(process, place.claim):
+                    end_claimant(watch, place)
             except OSError:
                 watch = ProcessWatch()  # it has ended, or is not to be ended
         time.sleep(_CLAIM_PAUSE)
