@@ -17,6 +17,11 @@ def sentence(number: int) -> str:
     return _SENTENCES.get(number, f"system error {number}")
 
 
+def names(number: int | None) -> bool:
+    """Return True for the number of an error that says that the system has run out of something for this process."""
+    return number in _SENTENCES
+
+
 def number_of(error: BaseException) -> int:
     """Return the error number of the limit behind an exception, or behind one that it came from; 0 for none.
 

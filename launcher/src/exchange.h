@@ -16,15 +16,16 @@ enum {
 
 enum outcome {
     OUTCOME_ANSWERED,
-    OUTCOME_LATE,     /* accepted, and no answer in the time that the server named */
-    OUTCOME_NOBODY,   /* nobody listens */
-    OUTCOME_BUSY,     /* too many calls wait there */
-    OUTCOME_SILENT,   /* not accepted in time */
-    OUTCOME_HUNG,     /* the server does not live any more, though it has not ended */
-    OUTCOME_LOST,     /* the same, and it was ended */
-    OUTCOME_CLOSED,   /* closed before it accepted */
-    OUTCOME_CUT,      /* closed after it had accepted */
-    OUTCOME_UNUSABLE, /* whatever else: no resident verifier for this call */
+    OUTCOME_LATE,      /* accepted, and no answer in the time that the server named */
+    OUTCOME_NOBODY,    /* nobody listens */
+    OUTCOME_BUSY,      /* too many calls wait there */
+    OUTCOME_SILENT,    /* not accepted in time */
+    OUTCOME_HUNG,      /* the server does not live any more, though it has not ended */
+    OUTCOME_LOST,      /* the same, and it was ended */
+    OUTCOME_CLOSED,    /* closed before it accepted */
+    OUTCOME_CUT,       /* closed after it had accepted */
+    OUTCOME_UNUSABLE,  /* whatever else: no resident verifier for this call */
+    OUTCOME_ELSEWHERE, /* the place cannot be used; another one may do */
 };
 
 struct call {

@@ -134,6 +134,29 @@ static int refuse_without_resident(const struct call *call)
                          true);
 }
 
+/* Asks a resident verifier at this process's own place, or where that cannot be used at the next one that can. OUTCOME_ELSEWHERE:
+ * there is none. */
+static enum outcome ask_somewhere(struct runtime *runtime, struct call *call, struct place *place, bool turns, int *turn,
+                                  struct answer *answer)
+{
+    const char *unusable = NULL;
+    for (;;) {
+        enum outcome outcome = OUTCOME_ELSEWHERE;
+        call->problem = place_find(runtime->payload->digest, place);
+        if (call->problem == NULL)
+            outcome = resident_verify(place, call, runtime, turns, turn, answer);
+        if (unusable == NULL && outcome == OUTCOME_ELSEWHERE)
+            unusable = call->problem;
+        else if (outcome == OUTCOME_ANSWERED)
+            answer_problem(unusable, "; a resident verifier in another folder is used");
+        if (outcome != OUTCOME_ELSEWHERE || !place_move()) {
+            /* The first reason is the one that people can mend. */
+            call->problem = unusable != NULL ? unusable : call->problem;
+            return outcome;
+        }
+    }
+}
+
 static int ask_or_verify(struct runtime *runtime, struct call *call)
 {
     static struct place place;
@@ -141,30 +164,27 @@ static int ask_or_verify(struct runtime *runtime, struct call *call)
     const char *mode = environment_value("SLSA_VERIFIER_RESIDENT");
     const bool is_off = mode != NULL && strcmp(mode, "off") == 0;
     const bool is_required = mode != NULL && strcmp(mode, "require") == 0;
-    const char *problem = place_find(runtime->payload->digest, &place);
     int turn = -1;
     /* Turns bound the memory of such processes in any case. */
     if (is_off)
-        return verify_alone(runtime, call, problem == NULL ? &place : NULL, turn);
-    call->problem = problem;
-    if (problem == NULL) {
-        switch (resident_verify(&place, call, runtime, !is_required, &turn, &answer)) {
-        case OUTCOME_ANSWERED:
-            return print_answer(&answer);
-        case OUTCOME_LATE:
-            return answer_late();
-        case OUTCOME_NOBODY:
-            /* The call's time is over, and no turn was to be had. */
-            if (turn == -1 && !is_required)
-                return refuse_without_turn(call);
-            break;
-        default:
-            break;
-        }
+        return verify_alone(runtime, call, place_find(runtime->payload->digest, &place) == NULL ? &place : NULL, turn);
+    const enum outcome outcome = ask_somewhere(runtime, call, &place, !is_required, &turn, &answer);
+    switch (outcome) {
+    case OUTCOME_ANSWERED:
+        return print_answer(&answer);
+    case OUTCOME_LATE:
+        return answer_late();
+    case OUTCOME_NOBODY:
+        /* The call's time is over, and no turn was to be had. */
+        if (turn == -1 && !is_required)
+            return refuse_without_turn(call);
+        break;
+    default:
+        break;
     }
     if (is_required)
         return refuse_without_resident(call);
-    return verify_alone(runtime, call, problem == NULL ? &place : NULL, turn);
+    return verify_alone(runtime, call, outcome != OUTCOME_ELSEWHERE ? &place : NULL, turn);
 }
 
 static int plugin(struct runtime *runtime, uint64_t started)

@@ -16,4 +16,10 @@ struct place {
  * Returns NULL, or what is wrong with it, without any foreign text. */
 const char *place_find(const char *build, struct place *place);
 
+/* Where a place cannot be used: has this process's environment name the next folder instead. False where there is none. */
+bool place_move(void);
+
+/* Writes DIR of folder `index` of those that are in every container; false where there are no more. */
+bool place_elsewhere(unsigned index, char path[PATH_MAX]);
+
 #endif

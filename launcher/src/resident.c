@@ -1,5 +1,6 @@
 #include "resident.h"
 
+#include "answers.h"
 #include "io.h"
 #include "lock.h"
 #include "program.h"
@@ -55,6 +56,13 @@ static uint64_t later(uint64_t one, uint64_t other)
     return one > other ? one : other;
 }
 
+/* By errno: what this process lacks, it lacks at any place. */
+static enum outcome unusable_place(struct call *call, const char *problem)
+{
+    call->problem = problem;
+    return answer_lacking(errno) == NULL ? OUTCOME_ELSEWHERE : OUTCOME_UNUSABLE;
+}
+
 static bool peer_of(int connection, struct ucred *peer)
 {
     socklen_t size = sizeof *peer;
@@ -71,7 +79,7 @@ static enum outcome connect_to(const char *path, struct call *call, int *connect
     const uint64_t until = earlier(begun + SILENCE_MS, call->end);
     memcpy(address.sun_path, path, strlen(path) + 1); /* place_find has seen to its length */
     if (lstat(path, &status) != 0)
-        return errno == ENOENT ? OUTCOME_NOBODY : unusable(call, "the resident verifier's socket cannot be looked at");
+        return errno == ENOENT ? OUTCOME_NOBODY : unusable_place(call, "the resident verifier's socket cannot be looked at");
     if (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid())
         return OUTCOME_NOBODY; /* never followed where it is a symbolic link; a new server replaces it */
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -88,12 +96,13 @@ static enum outcome connect_to(const char *path, struct call *call, int *connect
         return OUTCOME_ANSWERED;
     }
     (void)close(fd);
+    errno = failed == 0 ? EPERM : error;
     if (failed == 0)
-        return unusable(call, "another user listens on the resident verifier's socket");
+        return unusable_place(call, "another user listens on the resident verifier's socket");
     if (error == ECONNREFUSED || error == ENOENT)
         return OUTCOME_NOBODY;
     if (error != EAGAIN)
-        return unusable(call, "the socket cannot be connected to");
+        return unusable_place(call, "the socket cannot be connected to");
     call->problem = "the resident verifier does not answer";
     return OUTCOME_SILENT;
 }
@@ -193,7 +202,7 @@ static enum outcome become_starter(struct search *search, struct answer *answer)
     if (!take_lock(search)) {
         search->has_waited = true;
         if (errno != EWOULDBLOCK && errno != EINTR)
-            return unusable(search->call, "the resident verifier's lock cannot be opened");
+            return unusable_place(search->call, "the resident verifier's lock cannot be opened");
         pass_over_stopped(search);
         return OUTCOME_NOBODY;
     }
@@ -236,6 +245,7 @@ static bool is_final(struct search *search, enum outcome *outcome, uint64_t begu
     case OUTCOME_ANSWERED:
     case OUTCOME_LATE:
     case OUTCOME_UNUSABLE:
+    case OUTCOME_ELSEWHERE:
         return true;
     case OUTCOME_CUT:
         /* A call that ends two servers (a fault of ours in C code, a limit of memory) must not end a third one. */

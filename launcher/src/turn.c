@@ -84,17 +84,13 @@ static bool is_private(const char *path)
 
 int turn_take(const struct place *place, int file)
 {
-    static const char *const elsewhere[] = {"/tmp", "/var/tmp", "/dev/shm"};
+    char parent[PATH_MAX];
+    char directory[PATH_MAX];
     int turn = place != NULL ? take_in(place->directory) : -2;
     /* A read-only file system, a full disk, another user's directory: a burst must not take the memory of all the same. */
-    for (size_t i = 0; turn == -2 && i < sizeof elsewhere / sizeof *elsewhere; i++) {
-        char parent[64];
-        char directory[72];
-        (void)snprintf(parent, sizeof parent, "%s/slsa-verifier-plugin-%u", elsewhere[i], (unsigned)geteuid());
-        (void)snprintf(directory, sizeof directory, "%s/turns", parent);
-        if (is_private(parent) && is_private(directory))
+    for (unsigned i = 0; turn == -2 && place_elsewhere(i, parent); i++)
+        if (path_join(directory, sizeof directory, parent, "turns") && is_private(parent) && is_private(directory))
             turn = take_in(directory);
-    }
     /* A lock is no writing: a file of a read-only file system has one as well. */
     if (turn == -2 && flock(file, LOCK_EX | LOCK_NB) == 0)
         turn = file;

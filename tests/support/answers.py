@@ -21,6 +21,15 @@ def is_own(answer: Answer, reason: bytes = b"") -> bool:
     return (status, stdout) == OWN[:2] and stderr.startswith(b"warn: ") and reason in stderr
 
 
+def pid_elsewhere(answer: Answer, reason: bytes) -> int:
+    """Return the resident verifier in another folder that an answer is from, which says why it is not in its own."""
+    status, stdout, stderr = answer
+    assert stderr.startswith(b"warn: "), answer
+    assert reason in stderr, answer
+    assert stderr.endswith(b"; a resident verifier in another folder is used\n"), answer
+    return pid_of((status, stdout, b""))
+
+
 def pid_of(answer: Answer) -> int:
     """Return the resident verifier that an answer is from."""
     status, stdout, stderr = answer

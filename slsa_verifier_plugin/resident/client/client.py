@@ -20,6 +20,7 @@ from slsa_verifier_plugin.resident.channel import (
     open_channel,
 )
 from slsa_verifier_plugin.resident.place import (
+    DIRECTORY_VARIABLE,
     NobodyListensError,
     Place,
     PlaceError,
@@ -116,7 +117,12 @@ def ask(
         # Steps 3 to 6.
         answer = search.ask()
         if answer is not None:
-            return answer
+            status, stdout, stderr = answer
+            return (
+                status,
+                stdout,
+                _warning(search.unusable, "; a resident verifier in another folder is used") + stderr,
+            )
         # Chosen by people who have no memory for a process of a call's own.
         if mode == "require":
             return 0, protocol.REQUIRED_LINE, b"warn: " + search.problem.encode() + b"\n"
@@ -215,8 +221,11 @@ class _Search:
         self._closed = self._cut = 0
         self._turn: int | None = None
         self._time_is_over = False
+        self._folders: list[str] | None = None
         self._starter: Starter | None = None
         self.problem = ""
+        self.unusable = ""
+        """Why the environment's own place could not be used; empty where it could."""
 
     def ask(self) -> Answer | None:
         """Return a resident verifier's answer (or that its time is over); None for none, perhaps with a turn taken.
@@ -224,7 +233,12 @@ class _Search:
         One is started where none listens, and another where one does not live any more, until the call's time is over.
         """
         try:
-            return self._ask_until_the_end(find_place(self._environ))
+            while True:
+                try:
+                    return self._ask_until_the_end(find_place(self._environ))
+                except (PlaceError, OSError) as error:
+                    if not self._goes_elsewhere(error):
+                        raise
         except PlaceError as error:
             self.problem = f"no resident verifier is used: {error.problem}"
         except ClosedError:
@@ -239,7 +253,29 @@ class _Search:
         finally:
             if self._starter is not None:
                 self._starter.close()
+        # The first reason is the one that people can mend.
+        if self.unusable:
+            self.problem = f"no resident verifier is used: {self.unusable}"
         return None
+
+    def _goes_elsewhere(self, error: PlaceError | OSError) -> bool:
+        """Take the next folder in place of one that cannot be used, as if the environment said so; False where there is none."""
+        from slsa_verifier_plugin import lacks
+        from slsa_verifier_plugin.resident.client import own_turns
+
+        # What this process lacks, it lacks anywhere.
+        if isinstance(error, OSError) and lacks.names(error.errno):
+            return False
+        if self._folders is None:
+            self._folders = own_turns.folders_elsewhere()
+            self.unusable = error.problem if isinstance(error, PlaceError) else f"system error {error.errno}"
+        if not self._folders:
+            return False
+        if self._starter is not None:
+            self._starter.close()
+            self._starter = None
+        self._environ = {**self._environ, DIRECTORY_VARIABLE: self._folders.pop(0)}
+        return True
 
     def turn(self) -> int | None:
         """Return a turn for a process of its own, ``own_turns.NO_PLACE`` where there are none to take; None for none in time."""

@@ -17,7 +17,12 @@ TURN_SECONDS = 0.6
 NO_PLACE = -1
 """In place of a descriptor: not even one turn can be taken here, so nobody waits for one."""
 ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (a directory of our own in it, checked at every use)
-"""Where turns are taken if the verifier's own place cannot be used: one of them is in every container."""
+"""Where to go if the verifier's own place cannot be used: one of them is in every container."""
+
+
+def folders_elsewhere() -> list[str]:
+    """Return the folders that stand in for ``DIR`` where that cannot be used, in the order in which they are tried."""
+    return [f"{folder}/slsa-verifier-plugin-{os.geteuid()}" for folder in ELSEWHERE]
 
 
 def take_turn(place: Place | None) -> int | None:
@@ -30,7 +35,7 @@ def take_turn(place: Place | None) -> int | None:
     places = [] if place is None else [place]
     for one in (
         *places,
-        *(Place(f"{folder}/slsa-verifier-plugin-{os.geteuid()}", "turns") for folder in ELSEWHERE),
+        *(Place(folder, "turns") for folder in folders_elsewhere()),
     ):
         try:
             check_directories(one, make=True)
