@@ -79,8 +79,7 @@ def built_v02(
     # Something is there that cannot be read: no other part may stand in for it.
     if not isinstance(source, Mapping):
         return ()
-    uri = source.get("uri")
-    if uri or source.get("digest"):
+    if source.get("uri") or source.get("digest"):
         # Something was named; where that cannot be read, nothing else stands in for it.
         return _stated(build_type, source)
     # The specification has configSource optional; where it is left out, a builder of one's own may have one source alone.

@@ -68,7 +68,8 @@ class PermitPool(ABC, Generic[J]):
         self._last_deadline = 0.0
         self._running: set[J] = set()
         self._working = 0
-        self._threads = self._idle = 0
+        self.threads = self._idle = 0
+        """Threads that there are, and those without a call. The status reads the first without the lock."""
 
     @abstractmethod
     def _process(self, job: J) -> None:
@@ -104,12 +105,6 @@ class PermitPool(ABC, Generic[J]):
         with self._lock:
             self._dispatch()
             return bool(self._waiting or self._returning)
-
-    @property
-    def threads(self) -> int:
-        """Threads that there are."""
-        # Read without the lock: it is only shown in the status.
-        return self._threads
 
     def late(self, seconds: float) -> int:
         """Return how many running jobs are more than ``seconds`` past their deadline."""
@@ -180,7 +175,7 @@ class PermitPool(ABC, Generic[J]):
         """Hand the next call that waits to a thread, and return it; None where there is none of either. The lock is held."""
         # An idle thread may have been handed a call that it has not picked up yet.
         has_thread = self._idle > len(self._handed_over)
-        if not has_thread and self._threads >= self._limits.threads:
+        if not has_thread and self.threads >= self._limits.threads:
             return None
         job = self._waiting.take(self._running)
         if job is None:
@@ -203,7 +198,7 @@ class PermitPool(ABC, Generic[J]):
             self._log("the system allows no more threads")
             return False
         # Counted here, not by the thread itself: the next look at the counts may come before it runs.
-        self._threads += 1
+        self.threads += 1
         self._idle += 1
         return True
 
@@ -228,10 +223,10 @@ class PermitPool(ABC, Generic[J]):
                 if is_over or (
                     not self._changed.wait(IDLE_THREAD_SECONDS)
                     and not self._handed_over
-                    and self._threads > self._limits.workers
+                    and self.threads > self._limits.workers
                 ):
                     self._idle -= 1
-                    self._threads -= 1
+                    self.threads -= 1
                     return None
             self._idle -= 1
             return self._handed_over.popleft()
