@@ -351,7 +351,7 @@ class Loop:
             "idleSeconds": round(now - self._last_call),
             "connections": len(self._peers),
             "ending": bool(self._reason),
-            "warm": self._pool.is_warm(),
+            "warm": self._pool.warm.is_set(),
             "calls": {name: self._pool.counts[name] for name in COUNTED},
             "waiting": waiting,
             "running": running,

@@ -47,7 +47,8 @@ class Pool(PermitPool[Job]):
         self.counts: Counter[str] = Counter()
         """What became of calls and of connections, by the names of ``report.COUNTED``."""
         self._unsent = unsent
-        self._warm = threading.Event()
+        self.warm = threading.Event()
+        """Set once warming up has ended, well or badly."""
 
     def count(self, name: str) -> None:
         """Count one more of what became of calls and of connections."""
@@ -59,21 +60,17 @@ class Pool(PermitPool[Job]):
         """Begin to warm the service up; jobs wait for its end."""
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
 
-    def is_warm(self) -> bool:
-        """Return True once warming up has ended, well or badly."""
-        return self._warm.is_set()
-
     def _warm_up(self) -> None:
         try:
             self._service.warm_up()
         except Exception as error:  # noqa: BLE001 (whatever it was, each call will say what it lacks)
             self._log(f"warming up failed: {describe(error)}")
         finally:
-            self._warm.set()
+            self.warm.set()
 
     def _process(self, job: Job) -> None:
         # The first calls come while the service is being imported: each waits for it, and for no longer than its own time.
-        warm = self._warm.wait(max(job.deadline - time.monotonic(), 0.0))
+        warm = self.warm.wait(max(job.deadline - time.monotonic(), 0.0))
         # Ratify's caller may have given up by now; half a second of work would be for nobody.
         if _peer_is_gone(job.connection):
             self.count("abandoned")

@@ -68,7 +68,7 @@ class Watchdog:
             last_call: when the latest call came, by ``time.monotonic``.
         """
         now = time.monotonic()
-        if not self._frozen and self._pool.is_warm():
+        if not self._frozen and self._pool.warm.is_set():
             # What is loaded by now stays; the collector need not look at it again and again.
             self._frozen = True
             gc.collect()
