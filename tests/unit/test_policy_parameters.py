@@ -12,6 +12,7 @@ from slsa_verifier_plugin.policy.parameters import (
     ParameterError,
     Policy,
     RootSource,
+    parse_policy,
 )
 from slsa_verifier_plugin.policy.trusted import (
     BUILT_IN_VERIFIERS,
@@ -90,6 +91,8 @@ def test_more_commits_are_full_ids_in_lower_case(value: object) -> None:
 def test_more_commits_are_a_list_of_some_and_need_the_built_in_table() -> None:
     assert violations(allowedWorkflowDigests=[]) == ["allowedWorkflowDigests: must not be empty"]
     assert violations(allowedWorkflowDigests="ab" * 20)[0].startswith("allowedWorkflowDigests: found ")
+    with pytest.raises(ParameterError, match="allowedWorkflowDigests: has no effect with trustedVerifiers"):
+        parse_policy({"trustedVerifiers": [SIGNER], "allowedWorkflowDigests": ["ab" * 20]})
     (violation,) = violations(trustedVerifiers=[SIGNER], allowedWorkflowDigests=["ab" * 20])
     assert "no effect with trustedVerifiers" in violation
 
@@ -152,6 +155,8 @@ def test_everything_at_once() -> None:
         RootSource("tuf", "https://t", "/b"),
     )
     assert parsed.public_keys == (PEM, "/k.pem")
+    # Neither a key that is written down nor a repository is a file.
+    assert parsed.files == ("/r", "/b", "/k.pem")
     assert (parsed.max_age, parsed.timeout, parsed.max_bytes, parsed.max_bundles) == (
         2592000,
         90,
@@ -383,3 +388,10 @@ def test_nothing_is_said_to_be_missing_that_only_does_not_fit() -> None:
 def test_a_public_key_is_not_repeated_in_a_message() -> None:
     found = violations(trustedVerifiers=[{"verifierId": "x", "publicKey": PEM}])
     assert "AAAA" not in "; ".join(found)
+
+
+@pytest.mark.parametrize("config", [None, 7, "slsla", [], ["name"], True])
+def test_parameters_that_are_no_object_are_said_to_be_none(config: Any) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_policy(config)
+    assert len(caught.value.violations) == 1
