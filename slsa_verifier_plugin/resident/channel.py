@@ -24,6 +24,8 @@ _LOOKS = 10
 _CHUNK = 65536
 # CPUCLOCK_SCHED of Linux: the processor time of all threads of a process.
 _CLOCK_OF_PROCESS = 2
+# Of a signed 32-bit ``pid_t``.
+_MOST = 2**31 - 1
 
 
 class ProcessWatch:
@@ -69,14 +71,14 @@ class ProcessWatch:
 
 def time_used(process: int) -> int | None:
     """Return the nanoseconds of processor time that a process has used; None where there is no such process."""
-    # SO_PEERCRED says 0 of a process in another namespace; the clock of 0 would be this process's own.
-    if process <= 0:
+    # SO_PEERCRED says 0 of a process in another namespace; the clock of 0 would be this process's own. A claim may hold a number
+    # that no process can have.
+    if not 0 < process <= _MOST:
         return None
     try:
         # As clock_getcpuclockid(3) makes it. It needs no /proc, which a container may hide or not have.
         return time.clock_gettime_ns((~process << 3) | _CLOCK_OF_PROCESS)
-    # OverflowError: a claim may hold a number that no process can have.
-    except (OSError, OverflowError):
+    except OSError:
         return None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 import json
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,6 +138,12 @@ def _refused() -> Iterator[Case]:
     )
 
 
+def _gzip(content: bytes) -> bytes:
+    # Not the module gzip, whose header differs between versions of Python.
+    packer = zlib.compressobj(9, wbits=31)
+    return packer.compress(content) + packer.flush()
+
+
 def _packed() -> Iterator[Case]:
     file, archive = io.BytesIO(), io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
@@ -150,8 +156,8 @@ def _packed() -> Iterator[Case]:
     digest = {"algorithm": "SHA2_256", "digest": "AAAA"}
     message = {key: value for key, value in BUNDLE.items() if key != "dsseEnvelope"}
     forms = {
-        "gzip": (gzip.compress(short, mtime=0), "gzip data", "gunzip"),
-        "tar-gzip": (gzip.compress(file.getvalue(), mtime=0), "a tar archive, packed with gzip", "tar -xzf"),
+        "gzip": (_gzip(short), "gzip data", "gunzip"),
+        "tar-gzip": (_gzip(file.getvalue()), "a tar archive, packed with gzip", "tar -xzf"),
         "base64": (base64.b64encode(GOOD), "base64 text", "base64 -d"),
         "json-in-text": (text(GOOD.decode()), "JSON inside a JSON text", "jq -r ."),
         "yaml": (yaml.safe_dump(BUNDLE).encode(), "YAML text", "yq -o=json"),
