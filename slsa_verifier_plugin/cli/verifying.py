@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -118,11 +119,18 @@ def rendered(reports: list[ImageReport], look: Look, bundle: str | None = None) 
 
     if look.form == "json":
         yield ended(render_verify.json_of(reports))
+    # Each format imports what it alone needs.
     elif look.form == "sarif":
+        from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
+
         # A dashboard would take "-" for a file of that name.
-        yield ended(render_verify.verify_sarif(reports, "stdin" if bundle == "-" else bundle or ""))
+        items = render_verify.items_of(reports, "stdin" if bundle == "-" else bundle or "")
+        yield ended(sarif_of(items))
     elif look.form == "junit":
-        yield from map(ended, render_verify.verify_junit(reports))
+        from slsa_verifier_plugin.cli.render.render_junit import junit_of
+
+        counts = Counter(report.decision for report in reports)
+        yield from map(ended, junit_of(render_verify.items_of(reports), counts))
     elif look.form == "markdown":
         from slsa_verifier_plugin.cli.render.render_markdown import markdown_of
 

@@ -134,5 +134,5 @@ def test_verifys_markdown() -> None:
 def test_a_report_without_an_artifact_has_no_steps() -> None:
     report = ImageReport("a:1", "", Decision.UNDECIDED, Reason.REGISTRY_ERROR, EVIL)
     assert "<details>" not in markdown_of([report])
-    log: dict[str, Any] = json.loads(render_verify.verify_sarif([report]))
+    log: dict[str, Any] = json.loads(sarif_of(render_verify.items_of([report])))
     assert log["runs"][0]["results"][0]["ruleId"] == "REGISTRY_ERROR"

@@ -73,7 +73,7 @@ def test_reports_hold_no_control_character_and_no_more_lines(text: str) -> None:
     assert is_shown_safely("".join(shown))
     assert "{" not in "".join(shown)
     json.loads(render_verify.json_of([report]))
-    json.loads(render_verify.verify_sarif([report]))
+    json.loads(sarif_of(render_verify.items_of([report])))
     assert is_shown_safely(markdown_of([report]))
     assert len(markdown_of([report]).splitlines()) == 5
 

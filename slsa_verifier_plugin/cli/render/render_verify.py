@@ -9,12 +9,10 @@ from typing import Any
 from slsa_verifier_plugin.checking.reports import ArtifactReport, ImageReport
 from slsa_verifier_plugin.checking.status import PROGRAM, Decision, status_of
 from slsa_verifier_plugin.cli.render.painter import DECISION_STYLES, Painter, short
-from slsa_verifier_plugin.cli.render.render_junit import junit_of
-from slsa_verifier_plugin.cli.render.render_sarif import sarif_of
 from slsa_verifier_plugin.cli.render.report_item import ReportItem
 from slsa_verifier_plugin.policy.steps import Step, StepOutcome
 from slsa_verifier_plugin.policy.verdict import result
-from slsa_verifier_plugin.sinks import Json, Xml, json_text
+from slsa_verifier_plugin.sinks import Json, json_text
 from slsa_verifier_plugin.text import counted, plain
 
 FORMAT_VERSION = 1
@@ -116,17 +114,8 @@ def json_of(reports: Sequence[ImageReport]) -> Json:
     return json_text(document)
 
 
-def verify_sarif(reports: Sequence[ImageReport], file: str = "") -> Json:
-    """Return the reports as a SARIF log; ``file`` is what they are about where that is no image."""
-    return sarif_of(_items(reports, file))
-
-
-def verify_junit(reports: Sequence[ImageReport]) -> Iterator[Xml]:
-    """Yield the parts of a JUnit document: an image is a test."""
-    return junit_of(_items(reports), Counter(report.decision for report in reports))
-
-
-def _items(reports: Sequence[ImageReport], file: str = "") -> Iterator[ReportItem]:
+def items_of(reports: Sequence[ImageReport], file: str = "") -> Iterator[ReportItem]:
+    """Yield what became of each image, for SARIF and JUnit; ``file`` is what the reports are about where that is no image."""
     for report in reports:
         yield ReportItem(
             report.resolved or report.asked, report.decision, report.reason, report.message, file
