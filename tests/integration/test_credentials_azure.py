@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +19,10 @@ from slsa_verifier_plugin.registry.reference import Reference
 from tests.support.cloud_scenes import azure_scene, nothing_shown
 from tests.support.clouds import (
     Cloud,
+    Request,
     Response,
     Server,
+    TestCa,
     everything_about,
     pieces_of,
 )
@@ -89,6 +93,29 @@ def test_the_metadata_service_is_never_asked_through_a_proxy(
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://metadata.invalid")
     assert "has no address" in failure(azure, MANAGED).message
     assert azure.cloud.proxy.asked == [f"{REGISTRY}:443"]
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_service_fabric_is_known_by_its_certificate_s_digest(
+    azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, honest: bool
+) -> None:
+    def answering(request: Request) -> Response:
+        assert request.headers["secret"] == "planted-header"
+        ends = str(int(time.time()) + 3599)
+        return Response.json({"access_token": ACCESS_TOKEN, "expires_on": ends, "token_type": "Bearer"})
+
+    with Server(answering, TestCa(tmp_path, "fabric").context()) as fabric:
+        certificate = ssl.get_server_certificate(("127.0.0.1", fabric.port))
+        digest = hashlib.sha1(ssl.PEM_cert_to_DER_cert(certificate), usedforsecurity=False).hexdigest()
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"https://127.0.0.1:{fabric.port}/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "planted-header")
+        monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", digest if honest else "0" * 40)
+        if honest:
+            assert azure.get(MANAGED) is not None
+            assert azure.fake.calls == ["acr"]
+        else:
+            failure(azure, MANAGED)
+        assert len(fabric.requests) == honest
 
 
 def test_managed_identity_is_not_replaced_by_workload_identity(

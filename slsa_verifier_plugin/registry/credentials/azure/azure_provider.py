@@ -119,21 +119,37 @@ def managed_token(web: Web, client: str, deadline: Deadline) -> Lease[str]:
         client: the client ID of the user-assigned identity.
         deadline: the end of it.
     """
-    (msal,) = libraries(web.provider, "azure", ("msal",), _LOGGERS)
+    msal, requests = libraries(web.provider, "azure", ("msal", "requests"), _LOGGERS)
     step = CloudStep(
         "getting an access token from the instance's metadata service",
         f"check that the identity {quoted(client, 60)} is assigned to this machine",
     )
     begun = time()
-    http = _MsalHttp(web, step, deadline)
+    status = 0
+
+    def get(
+        url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str], **_: object
+    ) -> SimpleNamespace:
+        nonlocal status
+        asked = f"{url}?{urlencode(params)}" if params else url
+        reply, content = web.exchange(HttpRequest(step.name, asked, headers=headers), deadline)
+        # MSAL hands on the fields of an answer without its status.
+        status = reply.status
+        text = content.decode("utf-8", "replace")
+        return SimpleNamespace(status_code=status, headers=reply.headers(), text=text)
 
     def refusal(said: str) -> Refusal:
         # 404 and 410: the service is being updated (Microsoft, "Error handling" of managed identities).
-        return Refusal(http.status, said, is_transient(http.status) or http.status in (404, 410))
+        return Refusal(status, said, is_transient(status) or status in (404, 410))
 
     def work() -> Lease[str]:
         identity = msal.UserAssignedManagedIdentity(client_id=client)
-        asked = msal.ManagedIdentityClient(identity, http_client=http)
+        # Of a session only ``get`` is used. In Service Fabric alone MSAL takes nothing but a session, and sends with one that it
+        # makes from it: there the endpoint's certificate is known by its digest, not by an authority.
+        session = requests.Session()
+        session.trust_env = False
+        session.get = get
+        asked = msal.ManagedIdentityClient(identity, http_client=session)
         found = object_at(asked.acquire_token_for_client(resource=RESOURCE))
         lease = _token_in(found, begun)
         if lease is not None:
@@ -145,32 +161,9 @@ def managed_token(web: Web, client: str, deadline: Deadline) -> Lease[str]:
 
     def judge(_: Exception) -> Refusal | None:
         # Something answered, and what it said cannot be read.
-        return refusal("") if http.status else None
+        return refusal("") if status else None
 
     return web.call(step, work, judge, deadline)
-
-
-class _MsalHttp:
-    """What MSAL asks with (its ``HttpClient``); ``status`` is that of the last answer, 0 before the first."""
-
-    def __init__(self, web: Web, step: CloudStep, deadline: Deadline) -> None:
-        self._web = web
-        self._step = step
-        self._deadline = deadline
-        self.status = 0
-
-    def get(
-        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str], **_: object
-    ) -> SimpleNamespace:
-        """Return the answer to a request of MSAL's, in the form that it reads."""
-        asked = f"{url}?{urlencode(params)}" if params else url
-        reply, content = self._web.exchange(
-            HttpRequest(self._step.name, asked, headers=headers), self._deadline
-        )
-        # MSAL hands on the fields of an answer without its status.
-        self.status = reply.status
-        text = content.decode("utf-8", "replace")
-        return SimpleNamespace(status_code=reply.status, headers=reply.headers(), text=text)
 
 
 def _token_in(answer: Mapping[str, Any], begun: float) -> Lease[str] | None:
