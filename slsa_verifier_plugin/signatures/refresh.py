@@ -104,8 +104,12 @@ def _refresh(repository: RootRepository, environ: Mapping[str, str]) -> Refreshe
         content = verified_copy(repository, work).content
         # A root that is signed and cannot be used is no better than none; the copy before stays.
         load_roots(content, repository.url)
-        # The last step: until here every reader sees the copy before.
-        _replace_link(repository, work)
+        # The last step: until here every reader sees the copy before. A link cannot be overwritten, but renamed over another
+        # one: readers see the old copy or the new one.
+        link = work.with_name(f"{work.name}.link")
+        # Relative, so the cache may be moved or mounted elsewhere.
+        link.symlink_to(work.name)
+        link.replace(repository.current)
     except BaseException:
         # Half a copy must not stay: it has the newest name, and would be in the way of a full disk's next try.
         shutil.rmtree(work, ignore_errors=True)
@@ -176,14 +180,6 @@ class Fetcher(FetcherInterface):
             raise DownloadError(late.message) from late
         except RegistryError as error:
             raise DownloadError(error.message) from error
-
-
-def _replace_link(repository: RootRepository, work: Path) -> None:
-    # A link cannot be overwritten, but renamed over another one: readers see the old copy or the new one.
-    link = work.with_name(f"{work.name}.link")
-    # Relative, so the cache may be moved or mounted elsewhere.
-    link.symlink_to(work.name)
-    link.replace(repository.current)
 
 
 def _remove_others(repository: RootRepository, keep: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from slsa_verifier_plugin.permit import aside
@@ -40,15 +40,10 @@ class Capacity:
         self._medium = _Places(MEDIUM_PLACES, MEDIUM_PLACES_EACH)
         self._large = _Places(LARGE_PLACES, LARGE_PLACES_EACH)
 
-    @contextmanager
-    def for_call(self, store: ArtifactStore) -> Iterator[ArtifactStore]:
-        """Yield ``store`` for one call, which holds what it read until the end of the block."""
-        guarded = _GuardedStore(store, ((SMALL_BYTES, self._medium), (MEDIUM_BYTES, self._large)))
-        try:
-            # One for each call, for places are counted by call: two calls to one registry never share a place.
-            yield guarded
-        finally:
-            guarded.leave()
+    def for_call(self, store: ArtifactStore) -> closing[_GuardedStore]:
+        """Return a context with ``store`` for one call, which holds what it read until the end of the block."""
+        # One for each call, for places are counted by call: two calls to one registry never share a place.
+        return closing(_GuardedStore(store, ((SMALL_BYTES, self._medium), (MEDIUM_BYTES, self._large))))
 
 
 class _Places:
@@ -122,7 +117,7 @@ class _GuardedStore:
         with self._state:
             self._bytes -= size
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Let other calls have this one's places."""
         with self._state:
             # From now on a thread that still fetches for this call gets its place back at once (``_keep``).
