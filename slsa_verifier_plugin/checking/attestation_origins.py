@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from slsa_verifier_plugin.checking.git_notes import asked_repository, fetch_note, told_repository
 from slsa_verifier_plugin.checking.reports import ImageReport
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import StatementError, UsageError, VerifierError
@@ -134,6 +133,9 @@ def from_notes(
         UsageError: the repository or the commit is none, or there is no git.
         VerifierError: the note cannot be had.
     """
+    # Imported here: whoever verifies a file loads this module, and has no use for git.
+    from slsa_verifier_plugin.checking.git_notes import asked_repository, fetch_note, told_repository
+
     # What a person typed may be a folder or a host of their own; what an image says may not.
     if origin.target:
         repository = asked_repository(origin.target)

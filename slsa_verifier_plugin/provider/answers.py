@@ -66,7 +66,6 @@ class Decided:
     decision: Decision
     reason: str
     policy: str
-    image: str = ""
     digest: str = ""
     error: str = ""
     transient: bool = False
@@ -106,18 +105,16 @@ def decided(report: ImageReport, asked: Reference, policy: str) -> Decided:
         asked: the image of the key.
         policy: the name of what decided.
     """
-    image, digest = asked.name, report.digest
     # Gatekeeper tells errors of a key from answers: the template denies for both, with other words.
     if report.decision is Decision.UNDECIDED and not report.artifacts:
         failed = refused(str(report.reason), report.message, policy, report.transient)
-        return replace(failed, image=image, digest=digest)
+        return replace(failed, digest=report.digest)
     subject = plain(str(asked), 1200)
     return Decided(
         report.decision,
         str(report.reason),
         policy,
-        image,
-        digest,
+        report.digest,
         transient=report.transient,
         v1=_reports(report, subject, _ratify_1),
         v2=_reports(report, subject, _ratify_2),

@@ -350,7 +350,7 @@ def _pin(scope: PolicyScope, image: Reference, deadline: Deadline) -> Decided:
     digest = image.digest or scope.checker.store.resolve(image, deadline).digest
     # As JSON already: it is put into the answer as it is.
     text = json.dumps(f"{image.name}@{digest}").encode()
-    return Decided(Decision.ADMITTED, "PINNED", scope.name, image.name, str(digest), pinned=text)
+    return Decided(Decision.ADMITTED, "PINNED", scope.name, str(digest), pinned=text)
 
 
 def _failed(error: Exception, policy: str = "") -> Decided:

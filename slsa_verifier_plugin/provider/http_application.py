@@ -43,7 +43,6 @@ PROBE_SECONDS = 0.02
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
-Answer = Callable[[str, str], Awaitable[Decided]]
 Render = Callable[[Decided, int], bytes]
 
 
@@ -133,7 +132,7 @@ class Application:
             api_version = API_VERSION
             try:
                 api_version, keys = read_request(await self._body(request))
-                found = await _all(self._decisions.answer, path, keys)
+                found = await _all(self._decisions, path, keys)
                 await self._room(request)
                 # All reports together are bounded, so the keys share the room.
                 room = MAX_ANSWER // max(len(found), 1)
@@ -241,29 +240,30 @@ class Application:
         # Starlette's 404 and 405.
         status = error.status_code if isinstance(error, HTTPException) else 404
         words = "no such path" if status == 404 else "this path takes another method"
-        self._metrics.requests.labels("other", str(status)).inc()
-        content = response(
-            API_VERSION, (), f"{words}; expected POST to {ROOT}/v1/verify, v1/mutate, v2/verify or v2/mutate"
-        )
-        # A body that it may have is not read: the connection ends with the answer.
-        return Response(content, status, {"Connection": "close"}, _JSON)
+        expected = f"expected POST to {ROOT}/v1/verify, v1/mutate, v2/verify or v2/mutate"
+        return self._other(status, f"{words}; {expected}")
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         """Answer what nobody foresaw, without a word of its text."""
         self._log.add(f"an unforeseen {type(error).__name__} while a request was answered")
-        self._metrics.requests.labels("other", "500").inc()
-        words = refused("INTERNAL_ERROR", f"an unforeseen {type(error).__name__}").error
-        return Response(response(API_VERSION, (), words), 500, {"Connection": "close"}, _JSON)
+        return self._other(500, refused("INTERNAL_ERROR", f"an unforeseen {type(error).__name__}").error)
+
+    def _other(self, status: int, words: str) -> Response:
+        """Return the answer to a request that comes to none of the paths, or to no end."""
+        self._metrics.requests.labels("other", str(status)).inc()
+        # A body that it may have is not read: the connection ends with the answer.
+        return Response(response(API_VERSION, (), words), status, {"Connection": "close"}, _JSON)
 
 
-async def _all(answer: Answer, path: str, keys: Sequence[str]) -> list[Decided]:
+async def _all(decisions: Decisions, path: str, keys: Sequence[str]) -> list[Decided]:
     """Decide about all keys at once; between some of them others' requests have their turn of the event loop."""
     # One image a Pod is the rule, and a task takes as long as a kept answer.
     if len(keys) == 1:
-        return [await answer(path, keys[0])]
+        return [await decisions.answer(path, keys[0])]
     begun = []
     for start in range(0, len(keys), KEYS_A_TURN):
         # All begin before the first is waited for: the keys of one Pod share its time limit.
-        begun += [asyncio.ensure_future(answer(path, key)) for key in keys[start : start + KEYS_A_TURN]]
+        turn = keys[start : start + KEYS_A_TURN]
+        begun += [asyncio.ensure_future(decisions.answer(path, key)) for key in turn]
         await asyncio.sleep(0)
     return list(await asyncio.gather(*begun))

@@ -203,15 +203,14 @@ class Service:
                     failures.append(late)
                 else:
                     roots.append(root)
-        # None at all: no certificate could verify, so this is the reason, and not each signature.
-        if failures and not roots:
-            self._unusable.put(policy.roots, tuple(error.message for error in failures))
-            raise failures[0]
-        # A key that cannot be read is an error in any case: no other could take its place.
-        keys = {configured: self._key(configured) for configured in policy.public_keys}
         warnings = tuple(error.message for error in failures)
         # Kept for the status also where it is empty: a fault that has passed must go from there.
         self._unusable.put(policy.roots, warnings)
+        # None at all: no certificate could verify, so this is the reason, and not each signature.
+        if failures and not roots:
+            raise failures[0]
+        # A key that cannot be read is an error in any case: no other could take its place.
+        keys = {configured: self._key(configured) for configured in policy.public_keys}
         return AttestationVerifier(roots, keys, self._signatures, warnings=warnings)
 
     def warm_up(self) -> None:

@@ -272,7 +272,7 @@ def test_the_policys_repository_goes_before_the_label(scene: Scene, monkeypatch:
         asked.append(repository)
         return scene.bundle("7" * 40)
 
-    monkeypatch.setattr(origins, "fetch_note", noted)
+    monkeypatch.setattr(git_notes, "fetch_note", noted)
     image = scene.image("v1", revision="7" * 40, source="https://elsewhere.example/a/b")
     assert scene.attach(image, "--from", "notes").status == Status.ADMITTED
     assert scene.attach(image, "--from", "notes", policy=False).status == Status.ADMITTED
