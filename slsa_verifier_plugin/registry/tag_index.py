@@ -73,7 +73,7 @@ def keep_entry(
         RegistryError: the registry does not take it, or what stands there is no index.
         DeadlineError: out of time.
     """
-    writer = _Writer(tag, entry, subject)
+    writer = _Writer(tag, entry, subject, QUIET_SECONDS)
     attempts = 0
     while True:
         deadline.check(tag.doing)
@@ -104,10 +104,10 @@ class _Writer:
     tag: Tag
     own: Mapping[str, Any]
     subject: Digest
+    quiet: float
     seen: dict[str, dict[str, Any]] = field(default_factory=dict)
     unchanged: tuple[Digest, float] | None = None
     is_absent: bool = False
-    quiet: float = QUIET_SECONDS
     refused: dict[Digest | None, int] = field(default_factory=dict)
 
     def attempt(self) -> float | None:

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from slsa_verifier_plugin.registry import tag_index
 from tests.support.provider_place import Place, assert_still_well, place_of_three
 from tests.support.resident import World
+
+
+@pytest.fixture
+def soon_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fallback tag needs to stay unchanged for a moment alone, for nobody else writes to the registry."""
+    monkeypatch.setattr(tag_index, "QUIET_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=[True, False], ids=["referrers-api", "tag-fallback"])
-def registry(request: pytest.FixtureRequest) -> Iterator[EmbeddedRegistry]:
+def registry(request: pytest.FixtureRequest, soon_quiet: None) -> Iterator[EmbeddedRegistry]:
     with EmbeddedRegistry(referrers_api=request.param) as running:
         yield running
 
