@@ -115,6 +115,7 @@ def derive_key(seed: str, label: str, scheme: Scheme = Scheme.ECDSA_P256) -> Key
     return Key(scheme, ec.derive_private_key(number % (curve.group_order - 1) + 1, curve))
 
 
+@lru_cache(maxsize=64)
 def _rsa(seed: str, label: str) -> rsa.RSAPrivateKey:
     p, q = _prime(seed, f"{label}/p"), _prime(seed, f"{label}/q")
     p, q = max(p, q), min(p, q)
