@@ -233,13 +233,10 @@ class RootVerifier:
             raise SignatureError(
                 "the trusted root says that the certificate authority was not in service when this was signed"
             )
-        entries = bundle.verification_material.tlog_entries
-        ids = {log.id for log in service.parts.logs}
-        ct_ids = {log.id for log in service.parts.ct_logs}
-        if not (
-            all(entry.log_id.key_id in ids for entry in entries)
-            and all(log_id in ct_ids for log_id in certificates.ct_log_ids(certificate))
-        ):
+        logged = [entry.log_id.key_id for entry in bundle.verification_material.tlog_entries]
+        missing = _unlisted(logged, service.parts.logs)
+        missing += _unlisted(certificates.ct_log_ids(certificate), service.parts.ct_logs)
+        if missing:
             raise SignatureError("the trusted root says that a log was not in service when this was signed")
 
 
@@ -361,10 +358,13 @@ def _cache_key(candidate: Candidate, voucher: str) -> CacheKey:
 
 def _require_listed(kind: str, ids: Iterable[bytes], logs: Iterable[Log]) -> None:
     """Raise ``UNKNOWN_LOG`` where one of ``ids`` is of none of ``logs``."""
+    for log_id in _unlisted(ids, logs):
+        raise SignatureError(f"the {kind} log {log_id.hex()[:16]}", reason=Reason.UNKNOWN_LOG)
+
+
+def _unlisted(ids: Iterable[bytes], logs: Iterable[Log]) -> list[bytes]:
     known = {log.id for log in logs}
-    for log_id in ids:
-        if log_id not in known:
-            raise SignatureError(f"the {kind} log {log_id.hex()[:16]}", reason=Reason.UNKNOWN_LOG)
+    return [log_id for log_id in ids if log_id not in known]
 
 
 def _invalid(what: str) -> SignatureError:

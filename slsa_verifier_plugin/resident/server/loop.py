@@ -60,10 +60,10 @@ class Loop:
         self._log = log
         self._release = release
         self._unsent: queue.SimpleQueue[tuple[socket.socket, bytes]] = queue.SimpleQueue()
-        # Workers and signals write a byte here, which ends the wait for events.
-        self._waker, self._woken = socket.socketpair()
+        self.waker, self._woken = socket.socketpair()
+        """Workers and signals (``signal.set_wakeup_fd``) write a byte to the first, which ends the wait for events."""
         # Where the buffer is full, there are bytes enough to wake for.
-        self._waker.setblocking(False)
+        self.waker.setblocking(False)
         self._woken.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
@@ -75,10 +75,6 @@ class Loop:
         self._next_tick = 0.0
         self._reason = ""
         self._is_retired = False
-
-    def wake_descriptor(self) -> int:
-        """Return the descriptor at which a byte ends the wait for events (for ``signal.set_wakeup_fd``)."""
-        return self._waker.fileno()
 
     def end(self, reason: str) -> None:
         """Ask the loop to end after the calls at hand; safe in a signal handler."""
@@ -110,7 +106,7 @@ class Loop:
             while self._peers.drop_oldest():
                 pass
             self._selector.close()
-            self._waker.close()
+            self.waker.close()
             self._woken.close()
 
     def _pause(self) -> float:
@@ -328,7 +324,7 @@ class Loop:
         # Put before the byte is sent: the loop reads the byte first.
         self._unsent.put((connection, data))
         try:
-            self._waker.send(b"w")
+            self.waker.send(b"w")
         except OSError:  # full: the loop will wake anyway
             return
 

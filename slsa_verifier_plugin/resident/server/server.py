@@ -108,7 +108,7 @@ def serve(
         sys.setswitchinterval(SWITCH_SECONDS)
         # A signal writes into the loop's waker: else the loop would see it only with the next connection.
         undo.callback(
-            signal.set_wakeup_fd, signal.set_wakeup_fd(loop.wake_descriptor(), warn_on_full_buffer=False)
+            signal.set_wakeup_fd, signal.set_wakeup_fd(loop.waker.fileno(), warn_on_full_buffer=False)
         )
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             handler = signal.signal(number, lambda received, _: loop.end(signal.Signals(received).name))
