@@ -92,14 +92,15 @@ class Pools:
         # By the allowed kinds: a connection that is kept to an address of another kind is never used again.
         # By the context: after a CA was renewed, connections are made anew.
         key = (origin_of(url), proxy, allowed, context)
-        manager = self._managers.get(key)
-        if manager is None:
-            # Two threads may make one each; the later one is kept, and the other's connections end with it.
+
+        def made() -> urllib3.PoolManager:
             manager = self._made(proxy, context)
             # Where a proxy is, the operator says, so it may be anywhere.
             manager.pool_classes_by_scheme = timed_pools(self.resolver, None if proxy else allowed)
-            self._managers.put(key, manager)
-        return manager
+            return manager
+
+        # Two threads may make one each; the first is kept, and the other's connections end with it.
+        return self._managers.get_or_make(key, made)
 
     def _made(self, proxy: str | None, context: object) -> urllib3.PoolManager:
         kept = {"maxsize": limits.MAX_CONNECTIONS_A_HOST, "ssl_context": context}

@@ -73,7 +73,6 @@ class RegistryStore(Closeable):
         self._clients: LruCache[tuple[str, str], RepositoryClient] = LruCache(limits.MAX_REPOSITORIES)
         self._asked: LruCache[str, Challenge] = LruCache(limits.MAX_HOSTS)
         self._without_api: LruCache[str, float] = LruCache(limits.MAX_REPOSITORIES)
-        self._lock = threading.Lock()
         self._parsing = threading.Lock()
 
     def manifest(self, image: Reference, descriptor: Descriptor, deadline: Deadline) -> bytes:
@@ -244,21 +243,14 @@ class RegistryStore(Closeable):
 
     def client(self, image: Reference) -> RepositoryClient:
         """Return the client for the image's repository, with the challenge and token it has by now."""
-        key = (image.registry, image.repository)
-        # Held, so that two calls at once share one client, and with it one token.
-        with self._lock:
-            client = self._clients.get(key)
-            if client is None:
-                client = RepositoryClient(
-                    image,
-                    is_plain_http(self._settings, image.registry),
-                    self.http,
-                    self._credentials,
-                    asked=self._asked,
-                )
-                # The least recently used goes: its next use asks for a challenge and a token again, and nothing worse.
-                self._clients.put(key, client)
-            return client
+
+        def made() -> RepositoryClient:
+            use_http = is_plain_http(self._settings, image.registry)
+            return RepositoryClient(image, use_http, self.http, self._credentials, asked=self._asked)
+
+        # Two calls at once share one client, and with it one token. The least recently used goes: its next use asks for a
+        # challenge and a token again, and nothing worse.
+        return self._clients.get_or_make((image.registry, image.repository), made)
 
     def close(self) -> None:
         """Close every connection; the store can be used again."""
