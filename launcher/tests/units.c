@@ -392,6 +392,20 @@ static void test_io(void)
     CHECK(io_read(ends[0], buffer, 1, clock_ms() + 1000) == IO_FAILED);
 }
 
+/* A pipe that nobody reads takes its fill, and is given up in time, whether it blocks or not. */
+static void test_full_pipe(int flags)
+{
+    static const char much[1 << 20];
+    int ends[2];
+    CHECK(pipe2(ends, flags) == 0);
+    const uint64_t before = clock_ms();
+    CHECK(!io_write(ends[1], much, sizeof much, before + 50));
+    CHECK(clock_ms() - before >= 50);
+    (void)close(ends[0]);
+    CHECK(!io_write(ends[1], "1", 1, clock_ms() + 60000) && errno == EPIPE);
+    (void)close(ends[1]);
+}
+
 static uint64_t pause_of(uint64_t begun, unsigned least, uint64_t until)
 {
     const uint64_t before = clock_ms();
@@ -417,18 +431,18 @@ static void test_turns(const char *base)
     struct place place = {0};
     int turns[2];
     (void)snprintf(place.directory, sizeof place.directory, "%s/missing", base);
-    const int elsewhere = turn_take(&place); /* in /tmp, where other callers may have all */
+    const int elsewhere = turn_take(&place, -1); /* in /tmp, where other callers may have all */
     CHECK(elsewhere != -2);
     if (elsewhere >= 0)
         (void)close(elsewhere);
     (void)snprintf(place.directory, sizeof place.directory, "%s", base);
     for (unsigned i = 0; i < most; i++) {
-        turns[i] = turn_take(&place);
+        turns[i] = turn_take(&place, -1);
         CHECK(turns[i] >= 0);
     }
-    CHECK(turn_take(&place) == -1);
+    CHECK(turn_take(&place, -1) == -1);
     (void)close(turns[most - 1]);
-    turns[most - 1] = turn_take(&place);
+    turns[most - 1] = turn_take(&place, -1);
     CHECK(turns[most - 1] >= 0);
     for (unsigned i = 0; i < most; i++)
         (void)close(turns[i]);
@@ -440,6 +454,16 @@ static void test_watch(const char *base)
     watch_process(&nobody, 0);
     for (unsigned i = 0; i < 20; i++)
         CHECK(!watch_looks_hung(&nobody, 0));
+    /* Whoever holds a lock that names nobody does not do his part. */
+    struct watch holder = {.gone_is_still = true};
+    for (unsigned i = 0; i < 9; i++) {
+        watch_process(&holder, 0);
+        CHECK(!watch_looks_hung(&holder, 0));
+    }
+    watch_process(&holder, 0);
+    CHECK(!watch_looks_hung(&holder, 60 * 1000) && watch_looks_hung(&holder, 0));
+    watch_process(&holder, getpid());
+    CHECK(!watch_looks_hung(&holder, 0));
 
     const pid_t child = fork();
     if (child == 0) {
@@ -501,6 +525,9 @@ int main(int argc, char **argv)
     test_directories(base);
     test_ancestors(base);
     test_io();
+    (void)signal(SIGPIPE, SIG_IGN);
+    test_full_pipe(0);
+    test_full_pipe(O_NONBLOCK);
     test_pauses();
     test_turns(base);
     test_watch(base);
