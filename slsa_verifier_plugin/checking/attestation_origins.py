@@ -106,11 +106,8 @@ class ImageSource:
         # A platform without the label may be of another commit.
         if len(named) == 1 and None not in values:
             return named.pop()
-        found = (
-            f"platforms that disagree ({', '.join(sorted(quoted(item, 80) for item in named))})"
-            if named
-            else "none"
-        )
+        shown = ", ".join(sorted(quoted(item, 80) for item in named))
+        found = f"platforms that disagree ({shown})" if named else "none"
         raise UsageError(
             f"the image's label org.opencontainers.image.{label} is missing or not the same on every platform: found {found}; "
             f"give {remedy}"

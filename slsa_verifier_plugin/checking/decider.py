@@ -251,13 +251,9 @@ class Decider:
         except VerifierError as error:
             return error
         near = near_type([kind for kind, _ in self._types()], present)
-        found = (
-            f"found {', '.join(sorted(quoted(item, 80) for item in present)[:6])}"
-            if present
-            else "found nothing"
-        )
+        found = ", ".join(sorted(quoted(item, 80) for item in present)[:6]) or "nothing"
         return ArtifactError(
-            f"{found} attached to {plain(image.name)}@{image.digest}, expected {wanted}",
+            f"found {found} attached to {plain(image.name)}@{image.digest}, expected {wanted}",
             f"is {plain(near)} meant? Then correct artifactTypes, or attach it as {wanted}"
             if near
             else _FROM_NOTES,

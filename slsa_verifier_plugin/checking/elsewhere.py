@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from slsa_verifier_plugin.checking.stores import Store
@@ -30,21 +31,16 @@ def notes_on(store: Store, image: Reference, types: Sequence[str], deadline: Dea
         manifest = _manifest(store, image, deadline)
     except VerifierError as error:
         # A registry lists nothing for what it does not have: a digest that was cut or misspelt looks like one without.
-        is_missing = error.reason is Reason.REGISTRY_NOT_FOUND
-        return (
-            [f"there is no image {image} in that registry; check the digest and the name"]
-            if is_missing
-            else []
-        )
-    try:
+        if error.reason is Reason.REGISTRY_NOT_FOUND:
+            notes.append(f"there is no image {image} in that registry; check the digest and the name")
+        return notes
+    # The denial stands without a remark.
+    with suppress(VerifierError):
         # People attach to the one and admit the other; Ratify looks at the admitted digest alone.
         if manifest.kind == "index":
             notes.extend(_on_platforms(store, image, manifest, types, deadline))
         else:
             notes.extend(_on_index(store, image, types, deadline))
-    except VerifierError:
-        # The denial stands without a remark.
-        return notes
     return notes
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from slsa_verifier_plugin.deadline import Deadline
 from slsa_verifier_plugin.errors import ArtifactError, Reason, RegistryError, UsageError
 from slsa_verifier_plugin.model.digest import Descriptor, Digest
-from slsa_verifier_plugin.model.manifest import INDEX_TYPES, Manifest, parse_manifest
+from slsa_verifier_plugin.model.manifest import INDEX_TYPES, parse_manifest
 from slsa_verifier_plugin.registry.reference import Reference
 from slsa_verifier_plugin.regular_files import read_regular
 from slsa_verifier_plugin.strict_json import JsonError, loads
@@ -89,9 +89,12 @@ class LayoutStore:
         found = []
         for entry in self.entries:
             deadline.check("looking for what is attached")
-            manifest = self._parsed(entry)
-            subject = manifest.subject if manifest is not None else None
-            if manifest is not None and subject is not None and subject.digest == image.digest:
+            try:
+                manifest = parse_manifest(self._read(entry, MAX_MANIFEST), entry.media_type)
+            # Another kind of manifest, which cannot be an attestation.
+            except ArtifactError:
+                continue
+            if manifest.subject is not None and manifest.subject.digest == image.digest:
                 # By the manifest's own word: the index may have been written by another tool, without types.
                 kind = manifest.artifact_type or None
                 found.append(replace(entry, artifact_type=kind, annotations=dict(manifest.annotations)))
@@ -102,13 +105,6 @@ class LayoutStore:
     ) -> list[Descriptor]:
         """Return the referrers of one type."""
         return [item for item in self.referrers(image, deadline) if item.artifact_type == artifact_type]
-
-    def _parsed(self, descriptor: Descriptor) -> Manifest | None:
-        try:
-            return parse_manifest(self._read(descriptor, MAX_MANIFEST), descriptor.media_type)
-        except ArtifactError:
-            # Another kind of manifest, which cannot be an attestation.
-            return None
 
     def _read(self, descriptor: Descriptor, limit: int) -> bytes:
         # Before it is opened: the size is the descriptor's, which is bounded and checked below.

@@ -285,7 +285,10 @@ def _most(limit: Any, names: list[str]) -> Iterator[Gap]:
 def _times(config: ContainerdConfig, names: list[str], base: str) -> Iterator[Gap]:
     """Yield whether containerd waits for the answer of ours."""
     value = _value(config, "per_verifier_timeout", DEFAULT_TIMEOUT)
-    allowed = _duration(value)
+    try:
+        allowed = parse_duration(value) if isinstance(value, str) else None
+    except ValueError:
+        allowed = None
     for name in _own(names):
         folder = folder_of(_profile(name), base)
         try:
@@ -317,14 +320,6 @@ def credentials_gap(folder: str) -> Iterator[DoctorFinding]:
             f"{path} has passwords, and others than its owner may read it (mode {mode:04o})",
             f"chmod 600 {path}",
         )
-
-
-def _duration(value: object) -> float | None:
-    """Return the seconds of a duration as Go writes it, None for anything else."""
-    try:
-        return parse_duration(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 def profiles(config: ContainerdConfig) -> list[str]:

@@ -61,7 +61,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
     # Gatekeeper resumes no session, and a ticket costs as much as the rest of a handshake: the client's chain is in it.
     # Nor is a resumed session's certificate looked at again.
     context.num_tickets = 0
-    own = _lives(_content(files.certificate, "--tls-cert"), files.certificate, "--tls-cert")
+    _, own = _certificates(files.certificate, "--tls-cert")
     # The first certificate is the server's: others may be of authorities that cross-signed and have ended since.
     _check_time(own[:1], f"{quoted(files.certificate)} (--tls-cert)", "no client connects to it")
     first = {"certificate": min(end for _, end in own)}
@@ -78,8 +78,7 @@ def load_tls(files: TlsFiles) -> TlsContext:
         ) from None
     # Without it whoever reaches the address may ask (``ProviderSettings.check``).
     if files.client_ca:
-        clients = _content(files.client_ca, "--client-ca")
-        authorities = _lives(clients, files.client_ca, "--client-ca")
+        clients, authorities = _certificates(files.client_ca, "--client-ca")
         # One of several may have ended: Gatekeeper keeps its authority's last one beside the next.
         _check_time(authorities, f"{quoted(files.client_ca)} (--client-ca)", "no client would be accepted")
         first["client-ca"] = min(end for _, end in authorities)
@@ -100,9 +99,11 @@ def load_tls(files: TlsFiles) -> TlsContext:
     return TlsContext(context, first, own[0][1], clients)
 
 
-def _lives(content: bytes, path: str, option: str) -> list[tuple[datetime, datetime]]:
+def _certificates(path: str, option: str) -> tuple[bytes, list[tuple[datetime, datetime]]]:
+    """Return a file's bytes, and when each of its certificates begins and ends."""
+    content = _content(path, option)
     try:
-        return lifetimes(content)
+        return content, lifetimes(content)
     except ValueError:
         raise UsageError(f"{quoted(path)} ({option}) holds no certificate in PEM") from None
 
