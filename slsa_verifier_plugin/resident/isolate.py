@@ -163,8 +163,8 @@ def _has_ended(child: int) -> bool:
         return True
 
 
-def end_child(child: int) -> None:
-    """Kill a child and its process group, and reap it."""
+def end_child(child: int) -> bool:
+    """Kill a child and its process group, and reap it; return False where that takes longer than ``REAP_SECONDS``."""
     # Its group first: a credential helper that it has started must not outlive it.
     for target in (-child, child):
         try:
@@ -176,7 +176,8 @@ def end_child(child: int) -> None:
     while time.monotonic() < end:
         try:
             if os.waitpid(child, os.WNOHANG)[0] != 0:
-                return
+                return True
         except ChildProcessError:  # as above
-            return
+            return True
         time.sleep(0.001)
+    return False

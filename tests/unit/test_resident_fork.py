@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import processors
+from slsa_verifier_plugin.resident import isolate, processors
 from slsa_verifier_plugin.resident.processors import usable_processors
 from slsa_verifier_plugin.resident.server import fork as forking
 from slsa_verifier_plugin.resident.server.fork import MAX_REPLY, MAX_REQUEST, Fork, Work
@@ -128,6 +128,16 @@ def test_a_request_may_be_large_but_not_larger(fork: Fork) -> None:
     assert b" %d " % MAX_REQUEST in reply
     assert fork.ask(b"x" * (MAX_REQUEST + 1)) is None
     assert pid_of(fork)
+
+
+def test_a_fork_that_is_slow_to_die_is_no_zombie_for_long(
+    hasty: Fork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine so busy that a killed process gets no processor to die on in time."""
+    monkeypatch.setattr(isolate, "REAP_SECONDS", 0.0)
+    pid = int(hasty.state.removeprefix("process "))
+    hasty.end()
+    wait_until(lambda: not is_there(pid))
 
 
 @pytest.mark.parametrize("order", [b"die", b"exit", b"sleep 60"])

@@ -101,6 +101,8 @@ def test_others_take_the_place_of_calls_that_wait_for_a_registry_up_to_a_limit(
     orders = f"until={go_on}".encode()
     with pool_of(ObedientService(), log, workers=2, threads=4, patience_seconds=0.2) as pool:
         pool.warm_up()
+        # These have no time left to wait for that.
+        wait_until(pool.warm.is_set)
         held_up = [job(orders, 0.0, subject=b"%d.example/app" % number) for number in range(5)]
         for work, _ in held_up:
             pool.submit(work)

@@ -6,6 +6,7 @@ the caller does the work itself.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import queue
@@ -84,7 +85,7 @@ class Fork:
             theirs.close()
         # Until here it holds the listening socket and the claim, which the next verifier would wait for in vain.
         if not _is_ready(pairs[0][0]):
-            end_child(child)
+            _end(child)
             self.state = f"ended: process {child} did not begin"
             for ours, _ in pairs:
                 ours.close()
@@ -123,13 +124,21 @@ class Fork:
         # Several callers may find out at once; the number is let go of before it can become another process's.
         with self._lock:
             if self._process:
-                end_child(self._process)
+                _end(self._process)
                 self._process, self.state = 0, f"ended: no answer of process {self._process}"
         while True:
             try:
                 self._free.get_nowait().close()
             except queue.Empty:
                 return
+
+
+def _end(child: int) -> None:
+    # This process lives on, and would keep one that is slow to die as a zombie.
+    if not end_child(child):
+        # Without threads to be had the zombie stays, and nothing else.
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=os.waitpid, args=(child, 0), name="reaper", daemon=True).start()
 
 
 def _is_ready(lane: socket.socket) -> bool:

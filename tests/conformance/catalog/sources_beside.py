@@ -84,11 +84,11 @@ def _junk() -> Iterator[Case]:
             f"junk-200-referrers{name}",
             "200 referrers that say that they are bundles; half of them claim all that the honest one says.",
             VERIFIED if honest else NOT_BOUND,
-            parameters={**NO_BUILDERS, "timeout": "20s"},
+            parameters={**NO_BUILDERS, "timeout": "60s"},
             blobs=blobs,
             referrers=junk,
             step=0 if honest else 14,
-            seconds=22,
+            seconds=62,
         )
     envelope = json.dumps({"payload": "e30=", "payloadType": "x", "signatures": []}).encode()
     for name, content in (
