@@ -75,5 +75,6 @@ def is_relevant(name: str, further: "Iterable[str]" = ()) -> bool:
 
 def passed_on(environ: "Mapping[str, str]") -> dict[str, str]:
     """Return the part of an environment that keys the resident verifier; it, helpers and SDKs see nothing else."""
-    further = environ.get(PASS_VARIABLE, "").split(",")
+    # A set: there may be tens of thousands of variables.
+    further = set(environ.get(PASS_VARIABLE, "").split(","))
     return {name: value for name, value in environ.items() if is_relevant(name, further)}

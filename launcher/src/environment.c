@@ -42,13 +42,13 @@ static const char *const LOADER_NAMES[] = {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY
 
 static size_t name_length(const char *entry)
 {
-    return strcspn(entry, "=");
+    return (size_t)(strchrnul(entry, '=') - entry);
 }
 
 static bool is_named(const char *entry, const char *name)
 {
-    const size_t length = name_length(entry);
-    return strlen(name) == length && memcmp(entry, name, length) == 0;
+    const size_t length = strlen(name);
+    return strncmp(entry, name, length) == 0 && (entry[length] == '=' || entry[length] == '\0');
 }
 
 static bool is_one_of(const char *entry, const char *const *names, size_t count)
@@ -106,16 +106,24 @@ void environment_keep_relevant(char **environment)
     environment[used] = NULL;
 }
 
-/* True where an earlier entry has the same name: it is the one that getenv and Python see. */
-static bool is_shadowed(char *const *environment, size_t index)
+/* By name; of two entries with the same one the earlier is first, which is the one that getenv and Python see. */
+static int compare_names(const void *one, const void *other)
 {
-    const size_t length = name_length(environment[index]);
-    /* execve(2) takes whatever it is given, the same name twice too. */
-    for (size_t i = 0; i < index; i++) {
-        if (name_length(environment[i]) == length && memcmp(environment[i], environment[index], length) == 0)
-            return true;
-    }
-    return false;
+    char *const *const first = *(char *const *const *)one;
+    char *const *const second = *(char *const *const *)other;
+    const size_t lengths[] = {name_length(*first), name_length(*second)};
+    const int order = memcmp(*first, *second, lengths[0] < lengths[1] ? lengths[0] : lengths[1]);
+    if (order != 0)
+        return order;
+    if (lengths[0] != lengths[1])
+        return lengths[0] < lengths[1] ? -1 : 1;
+    return first < second ? -1 : first > second;
+}
+
+static bool have_same_name(const char *one, const char *other)
+{
+    const size_t length = name_length(one);
+    return name_length(other) == length && memcmp(one, other, length) == 0;
 }
 
 static int compare(const void *one, const void *other)
@@ -129,14 +137,26 @@ bool environment_key(const char *build, char *const *environment, char key[KEY_S
     while (environment[count] != NULL)
         count++;
     const char **chosen = malloc((count + 1) * sizeof *chosen);
-    if (chosen == NULL)
+    char *const **entries = malloc((count + 1) * sizeof *entries);
+    if (chosen == NULL || entries == NULL) {
+        free(chosen);
+        free(entries);
         return false;
+    }
     const char *further = further_in(environment);
+    size_t relevant = 0;
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
-        if (environment_is_relevant(environment[i], further) && !is_shadowed(environment, i))
-            chosen[used++] = environment[i];
+        if (environment_is_relevant(environment[i], further))
+            entries[relevant++] = environment + i;
     }
+    /* execve(2) takes whatever it is given, the same name twice too. Sorted, for there may be tens of thousands. */
+    qsort(entries, relevant, sizeof *entries, compare_names);
+    for (size_t i = 0; i < relevant; i++) {
+        if (i == 0 || !have_same_name(*entries[i - 1], *entries[i]))
+            chosen[used++] = *entries[i];
+    }
+    free(entries);
     /* The order of an environment means nothing; place.py sorts by bytes, too. */
     qsort(chosen, used, sizeof *chosen, compare);
 

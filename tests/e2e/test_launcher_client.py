@@ -148,6 +148,15 @@ def test_its_key_is_pythons(seed: int) -> None:
     assert done.stdout.strip() == key_of(f"build{seed}", environment)
 
 
+def test_tens_of_thousands_of_variables_take_no_time_from_a_call(plugin: Plugin) -> None:
+    """Each name was compared with every other one: 20,000 took seconds, each time that the place was looked for."""
+    plugin.environ |= {f"AWS_{number}": "x" * 20 for number in range(20_000)}
+    plugin.run()
+    begun = time.monotonic()
+    assert plugin.run().stdout == b"resident %d\n" % plugin.pids()[0]
+    assert time.monotonic() - begun < 2
+
+
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 65536, 999_999])
 def test_its_sha256_is_the_systems(size: int) -> None:
     data = os.urandom(size)
