@@ -55,6 +55,8 @@ LIMITS = (
     # A few hundred threads have a megabyte of stack each.
     (resource.RLIMIT_AS, 512 << 20, 1 << 30, "bytes of addresses (as)"),
     (resource.RLIMIT_DATA, 512 << 20, 1 << 30, "bytes of data (data)"),
+    # It would be killed among the calls of others, again and again.
+    (resource.RLIMIT_CPU, 3600, 1 << 30, "seconds of a processor (cpu)"),
 )
 """Limits that this process has from its starter, the least that will do, and what it may want."""
 
