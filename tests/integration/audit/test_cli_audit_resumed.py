@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,14 @@ from tests.support.command_line import (
     verifier,
     write_yaml,
 )
+from tests.support.processes import wait_until
 
 
 def test_a_state_goes_on_where_it_was(policy: Path, registry: SlowRegistry, tmp_path: Path) -> None:
     steady, flaky = push(registry, "steady/app", "v1", LEVEL_3), push(registry, "flaky/app", "v1", LEVEL_3)
     state = tmp_path / "audit.db"
     registry.broken = True
-    first = as_json(policy, steady, flaky, "--state", state, "--timeout", "500ms")
+    first = as_json(policy, steady, flaky, "--state", state, "--timeout", "5s")
     assert [item["decision"] for item in first["images"]] == ["undecided", "admitted"]
     registry.broken = False
     registry.asked.clear()
@@ -126,13 +126,6 @@ def test_shards_that_are_absent_are_named(policy: Path, images: dict[str, str], 
 def test_one_shard_of_several_may_be_empty(policy: Path, images: dict[str, str]) -> None:
     counts = [as_json(policy, images["high"], "--shard", f"{i}/3")["summary"]["images"] for i in range(3)]
     assert sorted(counts) == [0, 0, 1]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_audit_resumes(
