@@ -93,7 +93,7 @@ bool directory_is_safe(const char *path, char unsafe[PATH_MAX])
         errno = EINVAL;
         return false;
     }
-    (void)strcpy(rest, path);
+    memcpy(rest, path, strlen(path) + 1);
     if (lstat(done, &status) != 0)
         return false;
     /* In a user namespace without a root of its own, what is root's belongs to nobody, and so does "/". */
@@ -128,7 +128,7 @@ bool directory_is_safe(const char *path, char unsafe[PATH_MAX])
         const bool is_owned = status.st_uid == root || status.st_uid == geteuid();
         const bool is_open = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (status.st_mode & S_ISVTX) == 0;
         if (!is_owned || (S_ISDIR(status.st_mode) && is_open && !is_pods_volume(done, &status, root, above))) {
-            (void)strcpy(unsafe, done);
+            memcpy(unsafe, done, strlen(done) + 1);
             errno = EPERM;
             return false;
         }
@@ -138,8 +138,8 @@ bool directory_is_safe(const char *path, char unsafe[PATH_MAX])
                 errno = size < 0 ? errno : ELOOP;
                 return false;
             }
-            (void)strcpy(target + size, next); /* `next` is empty or begins with a slash */
-            (void)strcpy(rest, target);
+            memcpy(target + size, next, strlen(next) + 1); /* `next` is empty or begins with a slash */
+            memcpy(rest, target, strlen(target) + 1);
             /* An absolute target begins at the root again, a relative one in the link's own directory. */
             done[target[0] == '/' || base == 0 ? 1 : base] = '\0';
             next = rest;

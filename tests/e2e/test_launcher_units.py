@@ -35,6 +35,14 @@ def test_the_units_pass_under_sanitizers(program: str) -> None:
     assert (passed > 10_000, failed) == (True, 0)
 
 
+@pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang")
+def test_the_analyzers_find_nothing() -> None:
+    done = subprocess.run(
+        ["make", "--silent", "-C", ROOT / "launcher", "analyze"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_two_builds_of_the_launcher_have_the_same_bytes(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(ROOT / "launcher", copy, ignore=shutil.ignore_patterns("build"))
