@@ -192,7 +192,7 @@ def test_step_4_what_it_resembles_is_told_and_the_first_of_several(scene: Scene)
     for contents, says in (
         ((half,), "looks like a Sigstore bundle"),
         ((half, bare), "looks like a Sigstore bundle"),
-        ((b"{}", bare, half), "a statement that nobody signed"),
+        ((b'{"x":1}', bare, half), "a statement that nobody signed"),
     ):
         verdict = scene.verify(scene.store.attach(scene.image, *contents))
         assert_denied(verdict, Reason.NO_ATTESTATION, 4, f"(seen: {says}" if says[0] == "a" else says)
