@@ -26,6 +26,7 @@ from slsa_verifier_plugin.verification.provenances import (
 )
 from slsa_verifier_plugin.verification.verify import verify
 from tests.support.attached import BUNDLE, SAID, attach, judge, lookalike
+from tests.support.policies import signer
 from tests.support.scene import (
     BUILDER_ID,
     Clock,
@@ -263,6 +264,22 @@ def test_provenance_by_a_key_that_is_not_configured_is_passed_over(scene: Scene)
     attach(scene, provenance(scene))
     verdict = scene.verify(scene.attach(scene.notary.sign()), provenance_policy(), by=NoKeys())
     assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14, "1 by others")
+
+
+def test_of_several_signers_any_one_may_be_the_trusted_builders(scene: Scene) -> None:
+    """The order is the configuration's, and the first key may be one that builds something else."""
+
+    class CoSigned(Notary):
+        def verify(self, candidate: Candidate) -> Verified:
+            verified = super().verify(candidate)
+            if b"provenance" not in candidate.payload:
+                return verified
+            own = verified.claim.signer
+            return replace(verified, claim=replace(verified.claim, signer=signer()), cosigners=(own,))
+
+    attach(scene, provenance(scene))
+    artifact = scene.attach(scene.notary.sign())
+    assert_admitted(scene.verify(artifact, provenance_policy(), by=CoSigned()))
 
 
 def search(scene: Scene, own: Sequence[Candidate] = (), **changes: Any) -> ProvenanceSearch:
