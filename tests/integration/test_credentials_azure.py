@@ -85,6 +85,14 @@ def test_exchanges_an_access_token_for_the_registry_s_refresh_token(
     assert not pieces_of(SECRETS, repr(found))
 
 
+def test_a_life_may_be_written_as_text(azure: Azure) -> None:
+    answer = {"access_token": ACCESS_TOKEN, "expires_in": "3599", "token_type": "Bearer"}
+    azure.fake.entra_answer = Response.json(answer)
+    found = azure.get(WORKLOAD)
+    assert found is not None
+    assert found.password == REFRESH_TOKEN
+
+
 def test_the_metadata_service_is_never_asked_through_a_proxy(
     azure: Azure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,8 @@ RESOURCE = "https://containerregistry.azure.net"
 
 _LOGGERS = ("msal",)
 
+_DIGITS = re.compile("[0-9]{1,9}")
+
 _MAX_LIFE = 366 * 24 * 3600
 """Seconds that an access token may say it lives; Entra's live for a day at most."""
 
@@ -169,6 +171,9 @@ def managed_token(web: Web, client: str, deadline: Deadline) -> Lease[str]:
 def _token_in(answer: Mapping[str, Any], begun: float) -> Lease[str] | None:
     """Return the access token in an answer, None where there is none or its life is not said."""
     token, life = text_at(answer, "access_token"), answer.get("expires_in")
+    # Entra's first version and AD FS write the number as text.
+    if isinstance(life, str) and _DIGITS.fullmatch(life):
+        life = int(life)
     if not token or not isinstance(life, int) or not 0 < life <= _MAX_LIFE:
         return None
     # A life, and not an end: counted from before the request, so that it never ends late.
