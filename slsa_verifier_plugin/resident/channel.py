@@ -240,7 +240,7 @@ class Exchanger:
             try:
                 kind, body = self._receive(channel, promised, HUNG_AT_WORK_SECONDS)
             except TimeoutError:
-                # The verifier has promised its own word by now, and 250 ms more have gone.
+                # The verifier has promised its own word by now, and its time to say it has gone, too.
                 return 0, protocol.DEADLINE_LINE, b""
             except ClosedError as error:
                 # Work had begun, so the call itself may be what ends verifiers: few more are tried (``client.MAX_CUT``).

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.resident import protocol
+from slsa_verifier_plugin.resident import isolate, protocol
 from slsa_verifier_plugin.resident.channel import Channel
 from tests.support.load import TESTDATA
 from tests.support.processes import open_files
@@ -62,7 +62,7 @@ def test_it_accepts_with_the_calls_own_time_and_answers(tmp_path: Path) -> None:
         end = time.monotonic() + 60
         channel.send(request("127.0.0.1:1", elapsed=0.5, timeout="60s"), end)
         kind, body = channel.receive(end)
-        assert (kind, protocol.decode_accepted(body)) == (protocol.ACCEPTED, 59.5 + protocol.GRACE_SECONDS)
+        assert (kind, protocol.decode_accepted(body)) == (protocol.ACCEPTED, 59.5 + isolate.TELL_SECONDS)
         kind, body = channel.receive(end)
         assert kind == protocol.ANSWER
         status, stdout, _ = protocol.decode_answer(body)
