@@ -90,6 +90,7 @@ TESTS = {
     ],
     "verification/judged.py": [
         "test_verify.py",
+        "test_verify_time.py",
         "test_verify_binding.py",
         "test_verify_binding_provenance.py",
         "test_verify_file.py",
