@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,13 @@ _outcomes: dict[str, Counter[str]] = {}
 def pytest_collection_finish() -> None:
     """Keep the ten thousand collected tests out of every later collection of garbage: an eighth of the run's CPU."""
     gc.freeze()
+
+
+@pytest.fixture
+def near() -> Iterator[Path]:
+    """A folder like ``tmp_path`` with a short path: a socket's has at most 107 bytes, whatever TMPDIR is."""
+    with tempfile.TemporaryDirectory(prefix="near-", dir="/tmp") as name:
+        yield Path(name)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -309,10 +309,10 @@ def test_hours_between_refreshes(value: str, hours: int) -> None:
     assert bool(problems) is (value not in ("", "0", "6")), "what is not understood is told"
 
 
-def test_places_of_others_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir(mode=0o777)
-    (tmp_path / "d").chmod(0o777)
-    environ = {"SLSA_VERIFIER_DIR": str(tmp_path / "d"), "SLSA_VERIFIER_REFRESH_HOURS": "0"}
+def test_places_of_others_are_refused(near: Path) -> None:
+    (near / "d").mkdir(mode=0o777)
+    (near / "d").chmod(0o777)
+    environ = {"SLSA_VERIFIER_DIR": str(near / "d"), "SLSA_VERIFIER_REFRESH_HOURS": "0"}
     done = process("resident", "start", environ=environ)
     assert (done.status, done.out, done.err.count("\n")) == (Status.USAGE, "", 1)
     assert "not private" in done.err

@@ -260,9 +260,9 @@ HARMLESS = {
 }
 
 
-def audited(tmp_path: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any, list[str], Path]:
+def audited(folder: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any, list[str], Path]:
     """Run the plugin under an audit hook; return its result, what it did that others could see, and its empty home."""
-    home, log = tmp_path / "home", tmp_path / "audit"
+    home, log = folder / "home", folder / "audit"
     home.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", AUDITED, str(log)],
@@ -273,7 +273,7 @@ def audited(tmp_path: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": str(home),
             "SLSA_VERIFIER_RESIDENT": "off",
-            "SLSA_VERIFIER_DIR": str(tmp_path / "place"),
+            "SLSA_VERIFIER_DIR": str(folder / "place"),
             **environ,
         },
         capture_output=True,
@@ -284,7 +284,7 @@ def audited(tmp_path: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any
     events = [line for line in log.read_text().splitlines() if line not in HARMLESS]
     assert events.pop(0) == "begin"
     # It takes its turn, and nothing else of that directory.
-    [key] = (tmp_path / "place").iterdir()
+    [key] = (folder / "place").iterdir()
     assert f"write {key}/own-0" in events
     turn = {f"write {key}/own-{number}" for number in (0, 1)}
     turn |= {f"os.mkdir ({str(path)!r}, 448, -1)" for path in (key.parent, key)}
@@ -292,8 +292,8 @@ def audited(tmp_path: Path, stdin: Any, environ: Mapping[str, str]) -> tuple[Any
     return json.loads(done.stdout), events, home
 
 
-def test_a_verification_touches_its_registry_and_its_turn_alone(tmp_path: Path) -> None:
-    root = tmp_path / "root.json"
+def test_a_verification_touches_its_registry_and_its_turn_alone(near: Path) -> None:
+    root = near / "root.json"
     root.write_bytes(Lab().trusted_root())
     with RecordingRegistry() as registry:
         pushed = push(registry, content=Lab().sign(vsa()))
@@ -307,7 +307,7 @@ def test_a_verification_touches_its_registry_and_its_turn_alone(tmp_path: Path) 
             },
         }
         subject = f"{pushed.image.registry}/{pushed.image.repository}@{pushed.image.digest}"
-        result, events, home = audited(tmp_path, stdin, {**GOOD, ratify.SUBJECT: subject})
+        result, events, home = audited(near, stdin, {**GOOD, ratify.SUBJECT: subject})
         host, _, port = registry.host.partition(":")
         asked = registry.paths()
     assert result["isSuccess"] is True
@@ -318,10 +318,10 @@ def test_a_verification_touches_its_registry_and_its_turn_alone(tmp_path: Path) 
     assert list(home.iterdir()) == []
 
 
-def test_without_any_network_a_denial_is_honest_and_writes_nothing(tmp_path: Path) -> None:
+def test_without_any_network_a_denial_is_honest_and_writes_nothing(near: Path) -> None:
     stdin = json.loads(STDIN)
     stdin["storeConfig"]["store"]["useHttp"] = True
-    result, events, home = audited(tmp_path, stdin, {**GOOD, ratify.SUBJECT: f"127.0.0.1:1/app@{DIGEST}"})
+    result, events, home = audited(near, stdin, {**GOOD, ratify.SUBJECT: f"127.0.0.1:1/app@{DIGEST}"})
     assert (result["isSuccess"], result["extensions"]["reason"]) == (False, "REGISTRY_UNREACHABLE")
     assert {event.partition(" ")[0] for event in events} <= {"socket.connect", "socket.getaddrinfo"}
     assert list(home.iterdir()) == []

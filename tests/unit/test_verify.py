@@ -183,8 +183,9 @@ def test_step_4_another_form_is_named_and_the_first_of_several(scene: Scene) -> 
     assert_denied(
         scene.verify(scene.store.attach(scene.image, packed)), Reason.NO_ATTESTATION, 4, "gzip data"
     )
-    verdict = scene.verify(scene.store.attach(scene.image, packed, wide))
-    assert_denied(verdict, Reason.NO_ATTESTATION, 4, "gzip data")
+    for contents in ((packed, wide), (b'{"x":1}', packed, wide)):
+        verdict = scene.verify(scene.store.attach(scene.image, *contents))
+        assert_denied(verdict, Reason.NO_ATTESTATION, 4, "gzip data")
 
 
 def test_step_4_what_it_resembles_is_told_and_the_first_of_several(scene: Scene) -> None:
