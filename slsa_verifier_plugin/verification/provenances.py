@@ -364,8 +364,9 @@ class ProvenanceSearch:
                 # Noted before it is looked at: if this turn ends here, the next begins behind it.
                 source.place = place
                 # The judged artifact is among the image's own referrers, and its candidates were looked at first.
-                is_new = candidate is not None and candidate.content not in self._known
-                item = self._lookalike(candidate) if candidate and is_new else None
+                item = None
+                if candidate and candidate.content not in self._known:
+                    item = self._lookalike(candidate)
                 if item:
                     source.lookalikes += 1
                     # ``maxBundles`` bounds signatures of one artifact; a referrer is one.

@@ -282,6 +282,13 @@ def test_of_several_signers_any_one_may_be_the_trusted_builders(scene: Scene) ->
     assert_admitted(scene.verify(artifact, provenance_policy(), by=CoSigned()))
 
 
+def test_what_the_judged_artifact_holds_is_counted_once(scene: Scene) -> None:
+    """It is among the image's referrers as well."""
+    artifact = scene.attach(lookalike(scene), scene.notary.sign())
+    verdict = scene.verify(artifact, provenance_policy())
+    assert_denied(verdict, Reason.SOURCE_NOT_BOUND, 14, "having passed over 1 that do not verify")
+
+
 def search(scene: Scene, own: Sequence[Candidate] = (), **changes: Any) -> ProvenanceSearch:
     place = (scene.store, reference(scene.image.digest), own)
     return ProvenanceSearch(*place, scene.notary, provenance_policy(**changes), Deadline(60))
