@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.strict_json import MAX_DEPTH, MAX_VALUES, JsonError, loads, object_in
+from slsa_verifier_plugin.strict_json import (
+    BYTES_A_VALUE,
+    FREE_VALUES,
+    MAX_DEPTH,
+    MAX_VALUES,
+    JsonError,
+    is_dense,
+    loads,
+    object_in,
+)
 
 
 def nested(depth: int, *inside: object) -> list[object]:
@@ -136,3 +145,10 @@ def test_an_object_or_an_empty_one() -> None:
     assert object_in(b'{"a": 1}') == {"a": 1}
     for content in (b"", b"[]", b"7", b"null", b"\xff", b'{"a": 1, "a": 2}'):
         assert object_in(content) == {}
+
+
+@pytest.mark.parametrize("mark", [b",", b"[", b"{"])
+def test_a_document_is_dense_by_its_values_and_its_size(mark: bytes) -> None:
+    size = BYTES_A_VALUE * 10
+    assert not is_dense((mark * (FREE_VALUES + 10)).ljust(size))
+    assert is_dense((mark * (FREE_VALUES + 11)).ljust(size))
