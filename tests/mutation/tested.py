@@ -112,7 +112,12 @@ TESTS = {
     "node/policy_folder.py": ["test_node_policy_folder.py"],
     "strict_json.py": ["test_strict_json.py"],
     "model/digest.py": ["test_model_digest.py"],
-    "model/documents_in_text.py": ["test_model_wrappers.py", "test_model_forms.py", "test_model_envelope.py"],
+    "model/documents_in_text.py": [
+        "test_model_wrappers.py",
+        "test_model_forms.py",
+        "test_model_envelope.py",
+        "test_signatures_costs.py",
+    ],
     "model/envelope.py": ["test_model_envelope.py", "test_provenances.py"],
     "model/levels.py": ["test_model_levels.py"],
     "model/manifest.py": ["test_model_manifest.py"],
