@@ -29,4 +29,19 @@ EQUIVALENT: dict[str, str] = {
     "_verifies(partial(key.verify, signature, message.cont": (
         "OpenSSL looks at the length as well, before anything else"
     ),
+    "model/documents_in_text.py:_Splitter.next_look: boundary: self._long < start": (
+        "a line that begins where the search begins is found again"
+    ),
+    "model/documents_in_text.py:_Splitter.next_look: boundary: self._open < start": (
+        "a line that begins where the search begins is found again"
+    ),
+    "model/documents_in_text.py:_Splitter.next_look: boundary: again < found": (
+        "no marked line is looked for that begins before the other one"
+    ),
+    "model/documents_in_text.py:_Splitter.next_look: boundary: self._marked < again": (
+        "a line that begins where the search begins is found again"
+    ),
+    "model/documents_in_text.py:_Splitter.next_look: boundary: place < 0": (
+        "the file's first byte has been looked at before"
+    ),
 }

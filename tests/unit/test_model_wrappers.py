@@ -172,6 +172,12 @@ def test_long_lines_that_never_end_are_looked_at_a_few_times() -> None:
         assert values(broken * count + lines) == expected
 
 
+def test_a_document_over_several_lines_is_shown_as_one() -> None:
+    (part,) = parts_of(b"\n" + text(ENVELOPE, 1))
+    (shown,) = part.lines()
+    assert (shown.line, shown.value) == (2, ENVELOPE)
+
+
 def test_the_first_line_may_end_as_a_document_does() -> None:
     content = b'{"x": {}\n, ' + text(ENVELOPE)[1:]
     assert values(content) == [{"x": {}, **ENVELOPE}]
