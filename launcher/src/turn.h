@@ -8,8 +8,8 @@
 unsigned usable_processors(void);
 
 /* Takes a turn, if one is free: DIR/KEY/own-N, one a usable processor, two at most; without a place (NULL), or where it takes no
- * files, in a folder that is in every container. Where no file can be made at all there is one turn, the lock of `file`. Returns a descriptor that holds it until all its copies are closed; -1 where
- * none is free; -2 where there are none to take. */
+ * files, in a folder that is in every container. Where no file can be made at all there is one turn, the lock of `file`. Returns
+ * a descriptor that holds it until all its copies are closed; -1 where none is free; -2 where there are none to take. */
 int turn_take(const struct place *place, int file);
 
 #endif

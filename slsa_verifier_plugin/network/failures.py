@@ -92,6 +92,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         # Chains may be circles.
         if isinstance(item, BaseException) and item not in found:
             found.append(item)
-            # urllib3 puts causes into ``reason`` and ``args`` as well, and leave ``__cause__`` empty.
+            # urllib3 puts causes into ``reason`` and ``args`` as well, and leaves ``__cause__`` empty.
             pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
     return reversed(found)
