@@ -35,10 +35,10 @@ $(DEMO)/.installed: requirements/runtime.txt
 demo: $(DEMO)/.installed ## See one image denied and one admitted, without a cluster
 	$(DEMO)/bin/python -m slsa_verifier_plugin demo
 
-# Twice as many at a time as two processors, for many tests wait; files in the order of testpaths, the long ones first. Compiled
-# modules are kept whatever the environment says: else each worker and each program under test compiles them again.
+# Five at a time on two processors, for many tests wait; files in the order of testpaths, the longest first. Compiled modules are
+# kept whatever the environment says: else each worker and each program under test compiles them again.
 test: setup ## Run the unit, integration and conformance tests
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## Run ruff, mypy, zizmor, actionlint, and clang-format where it is there
 	$(BIN)/ruff check .

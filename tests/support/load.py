@@ -98,6 +98,7 @@ class Group:
     def __init__(self, processors: int = 1, limit: int = 0) -> None:
         every = sorted(os.sched_getaffinity(0))
         self._mask = set(every[:processors]) if processors else set(every)
+        self.processors = len(self._mask)
         name = f"slsa-test-{os.getpid()}-{id(self):x}"
         self._paths: dict[str, Path] = {}
         for controller in ("cpu", "memory"):

@@ -126,15 +126,14 @@ class Storm:
             kill(pid)
 
     def bare(self, interpreter: str, count: int) -> float:
-        """Return by how much the slowest of so many bare interpreters is late, each of which only waits for four seconds."""
-        crowd = Crowd(
-            self.group,
-            [interpreter, "-c", "import time; time.sleep(4)"],
-            self.crowd.environ,
-            self.crowd.folder,
-        )
+        """Return the seconds for which as many bare interpreters, started at once, keep the storm's processors busy."""
+        crowd = Crowd(self.group, [interpreter, "-c", "pass"], self.crowd.environ, self.crowd.folder)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with Sampler(self.group) as sampler:
-            return max(done.seconds for done in crowd.call(self.images.unseen(1) * count, sampler)) - 4
+            crowd.call(self.images.unseen(1) * count, sampler)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        return used / self.group.processors
 
     def lacking(self, lack: str, mode: str) -> Done:
         """Call once where the caller, and what it starts, may have hardly any of something."""
@@ -232,11 +231,11 @@ def hold(promise: Promise, outcome: Outcome, memory: int, mib: int, bare: float 
         outcome: what came of it.
         memory: bytes that were taken at most; 0 where that was not measured.
         mib: that may be.
-        bare: seconds by which as many bare interpreters are late here; the client in Python imports half as much again.
+        bare: seconds for which the callers' own interpreters keep the processors busy before any of them has run a line of ours.
     """
     right = all(done.is_honest if promise.is_honest else done.is_right for done in outcome.calls)
     assert right, outcome
-    assert outcome.slowest <= promise.seconds + 2 * bare, outcome
+    assert outcome.slowest <= promise.seconds + bare, outcome
     assert memory <= mib * MIB, outcome
 
 
