@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from slsa_verifier_plugin.demo.scene import ARTIFACT_TYPE, VERIFIER, Exhibit, Scene
+from slsa_verifier_plugin.environment import RESIDENT_VARIABLE
 from slsa_verifier_plugin.errors import UsageError
 from slsa_verifier_plugin.members import object_at, objects_at
+from slsa_verifier_plugin.resident.place import DIRECTORY_VARIABLE, PlaceError, find_place
 from slsa_verifier_plugin.resources.kubectl import finished
 from slsa_verifier_plugin.text import plain, quoted
 
@@ -45,7 +47,7 @@ def environment_of(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     changed = {
         **environ,
         "HOME": str(home),
-        "SLSA_VERIFIER_DIR": str(home / "resident"),
+        DIRECTORY_VARIABLE: str(home / "resident"),
         # The registry listens on loopback, where no proxy reaches it.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
@@ -53,6 +55,12 @@ def environment_of(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     # They would lead out of the demonstration's home: to the caller's caches, sockets and credentials.
     for name in ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG", "SLSA_VERIFIER_TUF_DIR"):
         changed.pop(name, None)
+    try:
+        find_place(changed)
+    # The home's path is too long for a socket. The plugin would start its verifier elsewhere, and it would stay there when the
+    # home is gone.
+    except PlaceError:
+        changed[RESIDENT_VARIABLE] = "off"
     return changed
 
 

@@ -26,7 +26,12 @@ from slsa_verifier_plugin.provider.provider_metrics import ProviderMetrics
 from slsa_verifier_plugin.provider.provider_settings import Address, ProviderLimits, ProviderSettings
 from slsa_verifier_plugin.provider.reloading import Reloader, look_out
 from slsa_verifier_plugin.provider.tls_files import TlsContext, load_tls
-from slsa_verifier_plugin.resident.server.housekeeping import release_memory, resident_bytes, share_arenas
+from slsa_verifier_plugin.resident.server.housekeeping import (
+    release_memory,
+    resident_bytes,
+    share_arenas,
+    widen_descriptor_table,
+)
 from slsa_verifier_plugin.service.resident_service import ResidentService
 from slsa_verifier_plugin.text import plain
 
@@ -150,6 +155,7 @@ def serve(settings: ProviderSettings, environ: Mapping[str, str], write: Write) 
     remarks = [remark for reloader in files.reloaders for remark in reloader.begin()]
     listener = _bound(settings.listen, "--listen")
     health = _bound(settings.health, "--health-listen")
+    widen_descriptor_table()
     # Before any thread: the process beside this one is a fork of it, which closes what it inherits.
     service.warm_up()
     # Verifications take little stack; a hundred threads of the usual size would look like a leak.

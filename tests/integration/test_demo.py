@@ -79,6 +79,7 @@ def test_a_folder_whose_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
     folder.mkdir()
     done = run_demo("--without-ratify", TMPDIR=str(folder))
     assert (done.status, done.err) == (Status.ADMITTED, "")
+    assert resident_verifiers(folder) == []
 
 
 def test_json_holds_the_plugins_own_results(short: Path) -> None:
@@ -201,6 +202,7 @@ def test_make_demo_needs_no_network(tmp_path: Path) -> None:
         environ={"TMPDIR": str(tmp_path)},
     )
     assert (done.status, done.err) == (Status.ADMITTED, "")
+    assert resident_verifiers(tmp_path) == []
 
 
 def test_a_port_is_for_the_registry_that_stays_and_must_be_free(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from slsa_verifier_plugin.resident.client import client
 from slsa_verifier_plugin.resident.place import Place
 from slsa_verifier_plugin.resident.server.server import LIMITS
 from tests.support.answers import pid_of
-from tests.support.processes import wait_until
+from tests.support.processes import size_of_descriptor_table, wait_until
 from tests.support.resident import OWN, ROOT, World
 
 
@@ -77,6 +77,28 @@ def test_as_many_descriptors_as_it_may_have() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         assert (soft, hard) == (min(LIMITS[0][2], hard), before[1])
+        # Never later: callers took a verifier whose table grew in a burst for one that hangs, and ended it.
+        assert size_of_descriptor_table(pid) >= soft
+
+
+def test_a_table_of_descriptors_is_made_at_its_full_size_whatever_is_open() -> None:
+    code = (
+        "import os, resource; from slsa_verifier_plugin.resident.server import housekeeping;"
+        "from tests.support.processes import size_of_descriptor_table;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]));"
+        "{before}; before = os.listdir('/proc/self/fd'); housekeeping.widen_descriptor_table();"
+        "assert os.listdir('/proc/self/fd') == before; print(size_of_descriptor_table(os.getpid()))"
+    )
+    for soft, before, size in ((1024, "", 1024), (64, "os.dup2(0, 63)", 64), (3000, "", 3000)):
+        ran = subprocess.run(
+            [sys.executable, "-c", code.format(soft=soft, before=before or "pass")],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=True,
+        )
+        assert int(ran.stdout) >= size
 
 
 @pytest.mark.parametrize(("number", "least", "most", "what"), LIMITS)

@@ -72,6 +72,12 @@ def wait_for_end(pid: int, seconds: float = FAR) -> bool:
         reap(pid)
 
 
+def size_of_descriptor_table(pid: int) -> int:
+    """Return how many descriptors a process may have before the kernel must make its table larger."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "FDSize" in line]
+    return int(line.split()[1])
+
+
 def reap(pid: int) -> None:
     try:
         os.waitpid(pid, os.WNOHANG)

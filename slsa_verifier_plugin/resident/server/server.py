@@ -34,6 +34,7 @@ from slsa_verifier_plugin.resident.place import (
 )
 from slsa_verifier_plugin.resident.server.errorlog import ErrorLog
 from slsa_verifier_plugin.resident.server.handler import CallHandler
+from slsa_verifier_plugin.resident.server.housekeeping import MOST_DESCRIPTORS, widen_descriptor_table
 from slsa_verifier_plugin.resident.server.loop import Loop
 from slsa_verifier_plugin.resident.server.server_settings import ServerSettings, read_settings
 from slsa_verifier_plugin.resident.usage import usage_errors
@@ -50,8 +51,7 @@ SWITCH_SECONDS = 0.001
 """How long a thread keeps the interpreter that others want. The one that accepts calls wants it a few times for each, and with
 the interpreter's own five milliseconds it may wait for seconds where many call at once."""
 LIMITS = (
-    # Two for each call: the caller's connection and the registry's.
-    (resource.RLIMIT_NOFILE, 64, 4096, "open files (nofile)"),
+    (resource.RLIMIT_NOFILE, 64, MOST_DESCRIPTORS, "open files (nofile)"),
     # A few hundred threads have a megabyte of stack each.
     (resource.RLIMIT_AS, 512 << 20, 1 << 30, "bytes of addresses (as)"),
     (resource.RLIMIT_DATA, 512 << 20, 1 << 30, "bytes of data (data)"),
@@ -83,6 +83,7 @@ def serve(
     """
     configured, problems = read_settings(environ)
     _take_limits()
+    widen_descriptor_table()
     # Undone in the opposite order: the claim is given up last, when nothing of this verifier is there any more.
     with ExitStack() as undo:
         with usage_errors("use the resident verifier's directory"):
