@@ -159,7 +159,7 @@ def _resolved(
 def _only(dependencies: Iterable[Any]) -> tuple[Material, ...]:
     """Return the only git dependency, or two that differ where there are several."""
     # Base images, packages and downloads are no source.
-    found = (_pinned("", item) for item in dependencies if isinstance(item, Mapping) and _is_git(item))
+    found = (_pinned("", item) for item in dependencies if _is_git(item))
     first = next(found, None)
     if first is None:
         return ()
@@ -172,7 +172,7 @@ def _is_same(one: Material, other: Material) -> bool:
     return one == other or (one.commit == other.commit and same_repository(one.repository, other.repository))
 
 
-def _is_git(item: Mapping[str, Any]) -> bool:
+def _is_git(item: Any) -> bool:
     """Return True for a dependency that is a git repository, also for one that cannot be read: it makes the source unclear."""
     text, digest = text_at(item, "uri").lower(), object_at(item, "digest")
     # A digest that only git has makes it a repository, whatever its URI looks like.

@@ -34,8 +34,10 @@ def names_repository(label: str, repository: str) -> bool:
         repository: a summary's ``resourceUri``.
     """
     wanted = SourceUri.parse(repository)
-    found = _repository(label, wanted.scheme) if wanted else None
-    return wanted is not None and found is not None and found.same_repository(wanted)
+    if wanted is None:
+        return False
+    found = _repository(label, wanted.scheme)
+    return found is not None and found.same_repository(wanted)
 
 
 def repository_in(label: str) -> SourceUri | None:

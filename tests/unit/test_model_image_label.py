@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slsa_verifier_plugin.model.image_label import names_repository
+from slsa_verifier_plugin.model.image_label import MAX_CHARACTERS, names_repository
 
 REPOSITORY = "https://github.com/example/source-demo"
 
@@ -33,6 +33,7 @@ REPOSITORY = "https://github.com/example/source-demo"
         f"{REPOSITORY}/blob/main/Dockerfile",
         f"{REPOSITORY}/commit/0123456789abcdef0123456789abcdef01234567",
         "https://github.com/Example/source-demo/tree/Main",
+        f"{REPOSITORY}/tree/".ljust(MAX_CHARACTERS, "a"),
     ],
 )
 @pytest.mark.parametrize("repository", [REPOSITORY, f"git+{REPOSITORY}", f"git+{REPOSITORY}@refs/heads/main"])
@@ -88,6 +89,7 @@ def test_every_form_of_a_label_names_the_repository(label: str, repository: str)
         "git@github.com:example/s\u00f6urce-demo.git",
         "git@g\u0131thub.com:example/source-demo.git",
         "git@github.com:example/source-demo.git" + "a" * 3000,
+        f"{REPOSITORY}/tree/".ljust(MAX_CHARACTERS + 1, "a"),
     ],
 )
 def test_another_repository_does_not_pass(label: str) -> None:
@@ -112,6 +114,9 @@ def test_another_repository_does_not_pass(label: str) -> None:
         ("https://git.corp.example/team/app/tree/main", "https://git.corp.example/team/app", False),
         ("https://git.corp.example/team/app/tree/main", "https://git.corp.example/team/app/tree/main", True),
         ("https://git.corp.example/team/app/-/tree/main", "https://git.corp.example/team/app", False),
+        # No repository of GitHub has one segment or three, so this is no page of one.
+        ("https://github.com/a/b/c/tree/main", "https://github.com/a/b/c", False),
+        ("https://github.com/a/tree/main", "https://github.com/a", False),
         (REPOSITORY, "git@github.com:example/source-demo.git", False),
         (REPOSITORY, "", False),
     ],

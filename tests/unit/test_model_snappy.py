@@ -70,6 +70,8 @@ def test_copies(coded: bytes, expected: bytes) -> None:
         varint(2) + literal(b"abc"),
         varint(3) + b"\x08ab",
         varint(3) + b"\xf4\x01",
+        varint(3) + b"\xf4",
+        varint(3) + b"\xfc\x02\x00\x00",
         varint(9) + literal(b"ab") + bytes([(6 - 1) << 2 | 2, 3, 0]),
         varint(9) + literal(b"ab") + bytes([(6 - 1) << 2 | 2, 0, 0]),
         varint(9) + literal(b"ab") + bytes([(6 - 1) << 2 | 2, 2]),

@@ -44,6 +44,15 @@ def test_a_statement_is_read(version: str) -> None:
     assert statement.subjects == (Subject({"sha256": "ab"}, {"refs": ["x"]}), Subject({"gitCommit": "c"}, {}))
 
 
+def test_digests_of_images_are_those_that_images_have() -> None:
+    subjects = [
+        {"digest": {"sha256": "ab", "gitCommit": "c"}},
+        {"digest": {"sha512": "cd", "sha1": "e", "SHA256": "f"}},
+    ]
+    statement = parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "subject": subjects}))
+    assert statement.digests == {"sha256:ab", "sha512:cd"}
+
+
 def test_what_nobody_knows_yet_does_no_harm() -> None:
     more = parse_statement(PAYLOAD_TYPE, encoded({**GOOD, "tomorrow": {"a": [1]}}))
     assert more == parse_statement(PAYLOAD_TYPE, encoded(GOOD))
@@ -93,7 +102,7 @@ def test_every_subject_is_looked_at(place: int, wrong: Any) -> None:
         ({"predicateType": REMOVED}, "has no predicateType"),
         ({"predicateType": ""}, "has no predicateType"),
         ({"predicateType": None}, "has no predicateType"),
-        ({"predicateType": 1}, "malformed"),
+        ({"predicateType": 1}, "its predicateType is not a string"),
         ({"subject": REMOVED}, "has no subject"),
         ({"subject": None}, "has no subject"),
         ({"subject": []}, "has no subject"),
@@ -108,6 +117,7 @@ def test_every_subject_is_looked_at(place: int, wrong: Any) -> None:
         ({"subject.0.digest": []}, "malformed"),
         ({"subject.0.digest.sha256": 1}, "malformed|not an object of strings"),
         ({"subject.0.digest.sha256": None}, "malformed|not an object of strings"),
+        ({"subject.0.name": ["x"]}, "a part of a subject is not of the type that in-toto gives it"),
         ({"subject.0.annotations": []}, "malformed|not an object"),
         ({"subject.0.annotations": "x"}, "malformed|not an object"),
         ({"subject.1.digest": REMOVED}, "malformed"),

@@ -110,6 +110,7 @@ def test_what_may_be_absent_or_empty() -> None:
         ({"predicate.verifiedLevels": [""]}, "verifiedLevels is"),
         ({"predicate.verifiedLevels": ["x"] * (MAX_LEVELS + 1)}, "at most 256"),
         ({"predicate.timeVerified": None}, "timeVerified is missing"),
+        ({"predicate.timeVerified": ""}, "timeVerified is missing"),
         ({"predicate.timeVerified": "yesterday"}, "not an RFC 3339 time"),
         ({"subject.0.digest.gitCommit": COMMIT.upper()}, "full commit id"),
         ({"subject.0.digest.gitCommit": COMMIT[:-1]}, "full commit id"),

@@ -21,7 +21,7 @@ from slsa_verifier_plugin.model.documents_in_text import (
     parts_of,
 )
 from slsa_verifier_plugin.model.envelope import BUNDLE_MEDIA_TYPES, read_blob
-from slsa_verifier_plugin.strict_json import MAX_VALUES, loads
+from slsa_verifier_plugin.strict_json import MAX_VALUES, is_dense, loads
 
 ENVELOPE: dict[str, Any] = {"payload": "eyJhIjoxfQ==", "payloadType": "application/x", "signatures": []}
 BUNDLE: dict[str, Any] = {
@@ -40,7 +40,7 @@ def text(value: object, indent: int | None = None) -> bytes:
 
 
 def values(content: bytes) -> list[Any]:
-    return [loads(candidate.content) for candidate in read_blob(content, 99).candidates]
+    return [loads(candidate.content) for candidate in read_blob(content, 999).candidates]
 
 
 @pytest.mark.parametrize("indent", FORMS)
@@ -118,6 +118,16 @@ def test_wrappers_with_two_meanings_hold_nothing(indent: int | None) -> None:
     assert read_blob(text(API)[:-1], 9).candidates == ()
 
 
+@pytest.mark.parametrize("indent", FORMS)
+@pytest.mark.parametrize("name", [b"payload", b"payloadType"])
+def test_a_name_that_is_escaped_is_not_looked_for(indent: int | None, name: bytes) -> None:
+    content = text(ENVELOPE, indent)
+    escaped = content.replace(b'"%s"' % name, b'"\\u%04x%s"' % (name[0], name[1:]))
+    assert loads(escaped) == ENVELOPE
+    assert read_blob(escaped, 9).candidates == ()
+    assert values(escaped + b"\n" + content) == [ENVELOPE]
+
+
 @pytest.mark.parametrize("behind", [b"x", b" x", b",", b"]", b"\x00", b" null"])
 def test_a_value_with_other_text_behind_it_is_no_document(behind: bytes) -> None:
     assert read_blob(text(BUNDLE) + behind, 9).candidates == ()
@@ -159,6 +169,9 @@ def test_documents_that_never_end_are_looked_at_a_few_times() -> None:
     # What begins like no document costs no look.
     for junk in (b"junk\n", b"{x}\n", b"[x]\n", b'junk with a "payload"\n', b'"payload"\n', b"7\n"):
         assert values(junk * 99 + text(BUNDLE, 1)) == [BUNDLE]
+    # Nor do lines that are looked at: for their marks, or for their length.
+    for junk in (b'"payload" "payloadType"\n', b"{x" + b"a" * SHORT_BYTES + b"}\n"):
+        assert values(junk * 9 + text(BUNDLE, 1)) == [BUNDLE]
     # Lines need no such look, so junk hides none of them.
     assert values(b"{\n" * 999 + text(BUNDLE)) == [BUNDLE]
 
@@ -241,6 +254,29 @@ def test_a_file_of_dense_values_is_looked_at_once_for_a_document_over_several_li
     wrapped = text([REAL]) + b"\n"
     assert values(wrapped + b"{\n" + text(REAL, 1) + b"\n") == [REAL, REAL]
     assert values(wrapped + b"{\n" + text(REAL, 1) + b"\n" + dense * 9) == [REAL]
+
+
+@pytest.mark.parametrize("indent", FORMS)
+def test_a_wrapper_of_dense_values_holds_nothing(indent: int | None) -> None:
+    assert values(text([REAL, *([1] * 99)], indent)) == [REAL]
+    dense = text([REAL, *([1] * 999)], indent)
+    assert is_dense(dense)
+    assert values(dense) == []
+
+
+def test_how_often_short_texts_are_looked_at_is_exact() -> None:
+    # All of them begin in the first bytes, which allow no more than any file does.
+    for count, found in ((MAX_SHORT, [REAL]), (MAX_SHORT + 1, [])):
+        assert values(b"[" + b"1," * count + text(REAL) + b"]") == found
+        # A document over two lines is one text.
+        assert values(b"{\n}\n" * count + text(REAL, 1)) == found
+    # What has as many bytes as the smallest that counts takes nobody's turn.
+    padded = {**ENVELOPE, "x": ""}
+    padded["x"] = "a" * (SHORT_BYTES - len(text(padded)))
+    assert len(text(padded)) == SHORT_BYTES
+    short = 2 * MAX_SHORT
+    lines = (text(padded) + b"\n") * MAX_SHORT + (text(ENVELOPE) + b"\n") * short
+    assert values(lines) == [padded] * MAX_SHORT + [ENVELOPE] * short
 
 
 PIECES = [
