@@ -22,7 +22,9 @@ def try_lock(path: str) -> int | None:
     """
     try:
         found = os.lstat(path)
-        # Looked at and not opened: a pipe or a device may keep whoever opens it, and any of them may have locks.
+        # Looked at and not opened: a pipe or a device may keep whoever opens it, and any of them may have locks. Of two callers
+        # the slower one may move the faster one's new file aside, and both have a lock: one verifier more is started, which
+        # ends where the place is claimed, or one process more has a turn.
         if not (
             stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o600 == 0o600
         ):

@@ -77,9 +77,12 @@ def test_all_of_many_first_callers_are_answered_by_one(
 ) -> None:
     kind(place / name)
     answers = at_once(CALLERS, lambda _: world.call())
-    assert {pid_of(answer) for answer in answers} == {world.pids()[-1]}, answers
+    # Of two callers that find a strange lock the slower one may move the faster one's new lock aside. Then two verifiers are
+    # started, and one of them ends, for the place is claimed.
+    [serving] = {pid_of(answer) for answer in answers}
+    assert serving in world.pids(), answers
     # Once for all: the next one finds it.
-    assert pid_of(world.call()) == world.pids()[-1]
+    assert pid_of(world.call()) == serving
 
 
 def test_what_was_there_is_not_lost_nor_written_to(world: World, place: Path) -> None:

@@ -29,6 +29,9 @@ EQUIVALENT: dict[str, str] = {
     "_verifies(partial(key.verify, signature, message.cont": (
         "OpenSSL looks at the length as well, before anything else"
     ),
+    "signatures/verifier.py:RootVerifier._by_log: without logged is None: logged is None and time == moment": (
+        "a timestamp of the log's own time, verified before, is verified once more, which takes a millisecond"
+    ),
     "model/documents_in_text.py:_Splitter.next_look: boundary: self._long < start": (
         "a line that begins where the search begins is found again"
     ),
