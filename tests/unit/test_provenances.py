@@ -114,6 +114,12 @@ def test_a_large_bundle_in_a_pretty_document_is_found(scene: Scene) -> None:
     assert_admitted(judge(scene))
 
 
+@pytest.mark.parametrize("before", [b"no JSON\n", b'{"other": [\n1]}\n'])
+def test_what_is_no_bundle_before_a_pretty_document_hides_nothing(scene: Scene, before: bytes) -> None:
+    attach(scene, before + json.dumps(json.loads(provenance(scene)), indent=1).encode())
+    assert_admitted(judge(scene))
+
+
 def test_a_registry_that_is_slow_with_one_referrer_hides_no_other(scene: Scene) -> None:
     class Hanging(MemoryStore):
         hangs: Descriptor
