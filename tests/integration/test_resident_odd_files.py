@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from slsa_verifier_plugin.locks import try_lock
+from slsa_verifier_plugin import locks
+from slsa_verifier_plugin.locks import move_aside, try_lock
 from slsa_verifier_plugin.resident.place import check_directories
 from tests.support.answers import pid_of
-from tests.support.processes import kill
+from tests.support.processes import FAR, kill
 from tests.support.resident import World
 from tests.support.users import OTHER_USER, as_root
 from tests.support.waiting import at_once
@@ -77,12 +80,35 @@ def test_all_of_many_first_callers_are_answered_by_one(
 ) -> None:
     kind(place / name)
     answers = at_once(CALLERS, lambda _: world.call())
-    # Of two callers that find a strange lock the slower one may move the faster one's new lock aside. Then two verifiers are
-    # started, and one of them ends, for the place is claimed.
+    # Which of those that were started, the next test is about.
     [serving] = {pid_of(answer) for answer in answers}
     assert serving in world.pids(), answers
     # Once for all: the next one finds it.
     assert pid_of(world.call()) == serving
+
+
+def test_callers_that_move_each_others_new_locks_aside_are_answered_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All have looked before any of them moves anything: each gets a lock and starts a verifier. One claims the place."""
+    waiting, turns = threading.Barrier(CALLERS), threading.Lock()
+
+    def move_late(path: str) -> None:
+        waiting.wait(FAR)
+        with turns:
+            # Meanwhile the one before makes and takes its lock, which this one moves.
+            time.sleep(0.05)
+            move_aside(path)
+
+    monkeypatch.setattr(locks, "move_aside", move_late)
+    # None listens before all have been started.
+    with World(TEST_RESIDENT_START_DELAY="1") as world:
+        check_directories(world.place, make=True)
+        pipe(Path(world.place.lock))
+        answers = at_once(CALLERS, lambda _: world.call())
+        [serving] = {pid_of(answer) for answer in answers}
+        assert len(world.pids()) > CALLERS // 2
+        assert pid_of(world.call()) == serving
 
 
 def test_what_was_there_is_not_lost_nor_written_to(world: World, place: Path) -> None:
