@@ -81,24 +81,41 @@ def test_as_many_descriptors_as_it_may_have() -> None:
         assert size_of_descriptor_table(pid) >= soft
 
 
-def test_a_table_of_descriptors_is_made_at_its_full_size_whatever_is_open() -> None:
-    code = (
-        "import os, resource; from slsa_verifier_plugin.resident.server import housekeeping;"
-        "from tests.support.processes import size_of_descriptor_table;"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]));"
-        "{before}; before = os.listdir('/proc/self/fd'); housekeeping.widen_descriptor_table();"
-        "assert os.listdir('/proc/self/fd') == before; print(size_of_descriptor_table(os.getpid()))"
+@pytest.mark.parametrize(
+    ("soft", "before"), [(1024, "pass"), (3000, "pass"), (64, "os.dup2(0, 63)"), (64, "os.dup2(0, 62)")]
+)
+def test_a_table_of_descriptors_is_made_at_its_full_size_whatever_is_open(soft: int, before: str) -> None:
+    widened = python(
+        f"narrow({soft}); {before}; opened = os.listdir('/proc/self/fd'); widen_descriptor_table();"
+        "assert os.listdir('/proc/self/fd') == opened; print(size_of_descriptor_table(os.getpid()))"
     )
-    for soft, before, size in ((1024, "", 1024), (64, "os.dup2(0, 63)", 64), (3000, "", 3000)):
-        ran = subprocess.run(
-            [sys.executable, "-c", code.format(soft=soft, before=before or "pass")],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            check=True,
-        )
-        assert int(ran.stdout) >= size
+    assert int(widened) >= soft
+
+
+def test_a_server_without_a_descriptor_to_spare_keeps_its_table() -> None:
+    assert (
+        python("narrow(8); [os.dup2(0, n) for n in range(3, 8)]; widen_descriptor_table(); print(0)") == "0\n"
+    )
+
+
+def python(code: str) -> str:
+    """Return what a process of its own prints that may have fewer descriptors, and widens its table."""
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, resource; from tests.support.processes import size_of_descriptor_table;"
+            "from slsa_verifier_plugin.resident.server.housekeeping import widen_descriptor_table;"
+            "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
+            "narrow = lambda soft: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard));" + code,
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    return ran.stdout
 
 
 @pytest.mark.parametrize(("number", "least", "most", "what"), LIMITS)

@@ -1,5 +1,4 @@
-"""Looks at a resident verifier's memory, its files, and the code that it was started from; gives memory back, and takes in
-advance what would hold it up later."""
+"""Looks after a server's memory, descriptors and files, and after the code that it was started from."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import fcntl
 import gc
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -56,17 +56,15 @@ def widen_descriptor_table() -> None:
     Where there are threads, a table that grows waits until each processor has changed its task (RCU). With 600 callers at once
     that took 1.4 s, in which nothing was opened or accepted: callers took the verifier for one that hangs, and ended it.
     """
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    size = MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MOST_DESCRIPTORS)
-    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # The table keeps its size; it has eight bytes a descriptor.
-        os.close(fcntl.fcntl(root, fcntl.F_DUPFD_CLOEXEC, size - 1))
-    # The last one is taken: the table is as large as it can be.
-    except OSError:
-        return
-    finally:
-        os.close(root)
+    size = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MOST_DESCRIPTORS)
+    # The last one is taken, so the table is as large as it can be; or none is free, which whoever needs one will say.
+    with suppress(OSError):
+        root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # The table keeps its size when this is closed; it has eight bytes a descriptor.
+            os.close(fcntl.fcntl(root, fcntl.F_DUPFD_CLOEXEC, size - 1))
+        finally:
+            os.close(root)
 
 
 def file_identity(path: str) -> tuple[int, int, int] | None:
