@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from slsa_verifier_plugin.resident.server.housekeeping import MOST_DESCRIPTORS
 from tests.support.command_line import LEVEL_1
+from tests.support.processes import size_of_descriptor_table
 from tests.support.provider import (
     ASK_SECONDS,
     provider_request,
@@ -159,6 +161,13 @@ def test_a_thousand_idle_connections_keep_nobody_out(place: Place) -> None:
         assert place.running.metric('slsa_provider_connections_dropped_total{limit="handshakes"') >= 500
         assert place.running.memory() < MEMORY_MIB << 20
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_its_table_of_descriptors_is_made_at_its_full_size(place: Place) -> None:
+    """A table that grows in a process with threads holds all of them up, in a burst for more than a second."""
+    pid = place.running.process.pid
+    soft = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+    assert size_of_descriptor_table(pid) >= min(soft, MOST_DESCRIPTORS)
 
 
 DIGEST = "sha256:" + "a" * 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 import ssl
@@ -16,11 +15,9 @@ from typing import Any
 import pytest
 
 from slsa_verifier_plugin.checking.status import Status
-from slsa_verifier_plugin.resident.server.housekeeping import MOST_DESCRIPTORS
 from tests.support.certificates import Authority, Pair
 from tests.support.command_line import LEVEL_1, LEVEL_3, TRUSTED_ROOT, cli, parameters, verifier, write_yaml
 from tests.support.embedded_registry import EmbeddedRegistry
-from tests.support.processes import size_of_descriptor_table
 from tests.support.provider import (
     STORE,
     Running,
@@ -106,14 +103,6 @@ def test_certificates_of_a_mounted_secret_are_renewed_and_open_connections_stay(
         # Lines gather a moment before they are written.
         wait_for(lambda: bool(running.events("reload")))
         assert running.events("reload")[-1]["outcome"] == "done"
-
-
-def test_its_table_of_descriptors_is_made_at_its_full_size(tmp_path: Path) -> None:
-    """A table that grows in a process with threads holds all of them up, in a burst for more than a second."""
-    with EmbeddedRegistry() as registry, with_mounts(tmp_path, registry) as (running, _, _):
-        pid = running.process.pid
-        soft = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
-        assert size_of_descriptor_table(pid) >= min(soft, MOST_DESCRIPTORS)
 
 
 def test_another_client_authority_counts_and_the_one_before_no_more(tmp_path: Path) -> None:

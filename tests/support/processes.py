@@ -72,10 +72,18 @@ def wait_for_end(pid: int, seconds: float = FAR) -> bool:
         reap(pid)
 
 
+def number_in_status(pid: int, name: str) -> int:
+    """Return a number of ``/proc/PID/status`` (proc_pid_status(5)); 0 where the process has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
 def size_of_descriptor_table(pid: int) -> int:
     """Return how many descriptors a process may have before the kernel must make its table larger."""
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "FDSize" in line]
-    return int(line.split()[1])
+    return number_in_status(pid, "FDSize")
 
 
 def reap(pid: int) -> None:

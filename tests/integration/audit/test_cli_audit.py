@@ -25,6 +25,7 @@ from tests.support.command_line import (
     verifier,
     write_yaml,
 )
+from tests.support.processes import number_in_status
 
 
 def test_every_level_is_answered_at_once(policy: Path, images: dict[str, str]) -> None:
@@ -314,11 +315,7 @@ def test_the_progress_bar_is_for_terminals_only(policy: Path, images: dict[str, 
 
 def peak_kilobytes(pid: int) -> int:
     """Return the most memory that a process has had since it began its program, 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return number_in_status(pid, "VmHWM")
 
 
 def test_memory_stays_bounded_whatever_the_number_of_images(policy: Path, registry: SlowRegistry) -> None:
